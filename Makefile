@@ -1,0 +1,37 @@
+# The two commands of the README are `make run` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check gpu bench clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[dev]'
+	touch $@
+
+run: .venv/installed
+	$(BIN)/tuner run demo
+
+test: .venv/installed-dev
+	$(BIN)/pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Needs a CUDA machine, whose own Python with torch it uses where PYTHON says so.
+gpu:
+	$(PYTHON) -m pytest tests/gpu --override-ini addopts= -p no:cacheprovider
+	$(PYTHON) benchmarks/step.py --device cuda
+
+bench: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py --device cpu
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,59 @@
+"""One sampled point: everything about a network and its training that a search may vary."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def _bounded(default: Any, low: float, below: float | None = None) -> Any:
+    """Give a dataclass field its default and the bounds that a study file is checked against."""
+    return field(default=default, metadata={"low": low, "below": below})
+
+
+@dataclass(frozen=True)
+class Config:
+    """The hyperparameters of one trial.
+
+    Parameters
+    ----------
+    cell : str
+        A key of ``models.rnn.CELLS``.
+    hidden_dims : tuple of int
+        Width of each recurrent layer, input side first.
+    dropout : float
+        Share of units dropped between layers, in [0, 1). Inert with one layer, and set to 0 there,
+        so that configurations that train the same network compare equal.
+    lookback : int
+        Bars that one window sees.
+    lr : float
+        Learning rate of Adam.
+    weight_decay : float
+        L2 penalty of Adam.
+    batch_size : int
+        Windows per training step.
+    noise : float
+        Gaussian noise added to training windows, in standard deviations of the feature.
+    """
+
+    cell: str = "lstm"
+    hidden_dims: tuple[int, ...] = (64, 32)
+    dropout: float = _bounded(0.2, low=0.0, below=1.0)
+    lookback: int = _bounded(20, low=1)
+    lr: float = _bounded(1e-3, low=0.0)
+    weight_decay: float = _bounded(0.0, low=0.0)
+    batch_size: int = _bounded(64, low=1)
+    noise: float = _bounded(0.0, low=0.0)
+
+    def __post_init__(self) -> None:
+        """Drop what cannot act: there is no place for dropout between the layers of one layer."""
+        if len(self.hidden_dims) == 1:
+            object.__setattr__(self, "dropout", 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the configuration as plain values that JSON and TOML can hold."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return values | {"hidden_dims": list(self.hidden_dims)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """Read back what `to_dict` gave."""
+        return cls(**(values | {"hidden_dims": tuple(values["hidden_dims"])}))

@@ -1,0 +1,169 @@
+"""Recurrent networks that read a window of bars and forecast one number, over stock torch layers.
+
+torch's ``nn.GRU`` follows Cho et al. (2014) with two changes of form: its update gate ``z`` keeps
+the old state (``h = (1 - z) n + z h``), and the reset gate acts after the matrix product.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from models.config import Config
+
+
+class LSTMNet(nn.Module):
+    """LSTM layers of one width and a linear head on the last step.
+
+    Parameters
+    ----------
+    input_dim : int
+        Features per bar.
+    hidden_dim : int
+        Width of every layer.
+    num_layers : int
+        Stacked layers.
+    output_dim : int
+        Numbers to forecast.
+    dropout : float
+        Share of units dropped between layers; inert with one layer.
+    """
+
+    def __init__(
+        self,
+        input_dim: int = 1,
+        hidden_dim: int = 64,
+        num_layers: int = 2,
+        output_dim: int = 1,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.hidden_dim = hidden_dim
+        self.num_layers = num_layers
+        between = dropout if num_layers > 1 else 0.0
+        self.lstm = nn.LSTM(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
+        self.fc = nn.Linear(hidden_dim, output_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (batch, lookback, feature) to forecasts (batch, output)."""
+        out, _ = self.lstm(x)
+        return self.fc(out[:, -1, :])  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
+
+
+class GRUNet(nn.Module):
+    """GRU layers of one width and a linear head on the last step; parameters as `LSTMNet`."""
+
+    def __init__(
+        self,
+        input_dim: int = 1,
+        hidden_dim: int = 64,
+        num_layers: int = 2,
+        output_dim: int = 1,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.hidden_dim = hidden_dim
+        self.num_layers = num_layers
+        between = dropout if num_layers > 1 else 0.0
+        self.gru = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
+        self.fc = nn.Linear(hidden_dim, output_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (batch, lookback, feature) to forecasts (batch, output)."""
+        out, _ = self.gru(x)
+        return self.fc(out[:, -1, :])  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
+
+
+def _stack(
+    layer: type[nn.LSTM] | type[nn.GRU], input_dim: int, hidden_dims: Sequence[int]
+) -> nn.ModuleList:
+    """Build one single-layer recurrent module per width.
+
+    Raises
+    ------
+    ValueError
+        Without a width, or with one below 1.
+    """
+    if not hidden_dims or min(hidden_dims) < 1:
+        msg = f"hidden_dims needs at least one width, each at least 1, but got {list(hidden_dims)}"
+        raise ValueError(msg)
+    inputs = [input_dim, *hidden_dims[:-1]]
+    return nn.ModuleList(
+        layer(width_in, width, batch_first=True)
+        for width_in, width in zip(inputs, hidden_dims, strict=True)
+    )
+
+
+def _run_stack(layers: nn.ModuleList, dropout: nn.Dropout, x: Tensor) -> Tensor:
+    """Feed x (batch, lookback, feature) through the layers, dropout between but not after them."""
+    for i, layer in enumerate(layers):
+        x, _ = layer(dropout(x) if i else x)
+    return x[:, -1, :]
+
+
+class StackedLSTM(nn.Module):
+    """LSTM layers, each of its own width, and a linear head on the last step.
+
+    Parameters
+    ----------
+    input_dim : int
+        Features per bar.
+    hidden_dims : list of int, optional
+        Width of each layer, input side first; [64, 32] when not given.
+    output_dim : int
+        Numbers to forecast.
+    dropout : float
+        Share of units dropped between layers; inert with one layer.
+
+    Raises
+    ------
+    ValueError
+        Without a width, or with one below 1.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dims: Sequence[int] | None = None,
+        output_dim: int = 1,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.hidden_dims = [64, 32] if hidden_dims is None else hidden_dims
+        self.num_layers = len(self.hidden_dims)
+        self.lstm_layers = _stack(nn.LSTM, input_dim, self.hidden_dims)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (batch, lookback, feature) to forecasts (batch, output)."""
+        return self.fc(_run_stack(self.lstm_layers, self.dropout, x))  # type: ignore[no-any-return]
+
+
+class StackedGRU(nn.Module):
+    """GRU layers, each of its own width; parameters and errors as `StackedLSTM`."""
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dims: Sequence[int] | None = None,
+        output_dim: int = 1,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.hidden_dims = [64, 32] if hidden_dims is None else hidden_dims
+        self.num_layers = len(self.hidden_dims)
+        self.gru_layers = _stack(nn.GRU, input_dim, self.hidden_dims)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (batch, lookback, feature) to forecasts (batch, output)."""
+        return self.fc(_run_stack(self.gru_layers, self.dropout, x))  # type: ignore[no-any-return]
+
+
+CELLS: dict[str, type[StackedLSTM] | type[StackedGRU]] = {"lstm": StackedLSTM, "gru": StackedGRU}
+
+
+def build_network(config: Config, input_dim: int) -> nn.Module:
+    """Make the network that a configuration describes, with `input_dim` features per bar."""
+    return CELLS[config.cell](input_dim, list(config.hidden_dims), dropout=config.dropout)

@@ -1,0 +1,261 @@
+"""From bars to features, targets, scalers and windows, none of which can see the future.
+
+Times are bar numbers. The target at time ``t`` is known when bar ``t`` has closed; the window that
+forecasts it ends at bar ``t - horizon``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.errors import PuffinError
+from models.walk_forward import Fold, Span
+
+Floats = NDArray[np.float64]
+Columns = Mapping[str, Floats]
+
+# One basis point: a bar whose high is its low has no logarithm.
+_SMALLEST_RANGE = 1e-4
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input series: the columns it reads, the bars before its first value, and the formula."""
+
+    columns: tuple[str, ...]
+    warmup: int
+    compute: Callable[[Columns], Floats]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is forecast, and the persistence forecast beside it, both at every bar.
+
+    ``compute(columns, horizon)`` and ``persistence(columns, horizon)`` give arrays (bars,) whose
+    first `horizon` values are NaN. Persistence at ``t`` uses nothing after ``t - horizon``.
+    """
+
+    columns: tuple[str, ...]
+    unit: str
+    compute: Callable[[Columns, int], Floats]
+    persistence: Callable[[Columns, int], Floats]
+
+
+def _lagged(values: Floats, lag: int) -> Floats:
+    """Shift values (bars,) `lag` bars later, NaN in front."""
+    out = np.full(len(values), np.nan)
+    out[lag:] = values[: len(values) - lag]
+    return out
+
+
+def _forecastable(values: Floats, horizon: int) -> Floats:
+    """Blank the first `horizon` of values (bars,), which no window can forecast."""
+    return np.where(np.arange(len(values)) < horizon, np.nan, values)
+
+
+def _log_range(columns: Columns) -> Floats:
+    """Log of the high-low log range of each bar, (bars,).
+
+    Near-Gaussian, and the log of a volatility up to a constant.
+
+    References
+    ----------
+    Alizadeh, Brandt and Diebold (2002), "Range-Based Estimation of Stochastic Volatility Models",
+    Journal of Finance 57(3), section I.
+    """
+    spread = np.log(columns["high"] / columns["low"])
+    return np.log(np.maximum(spread, _SMALLEST_RANGE))
+
+
+def _log_return(columns: Columns, bars: int = 1) -> Floats:
+    log_close = np.log(columns["close"])
+    return log_close - _lagged(log_close, bars)
+
+
+def _volume_change(columns: Columns) -> Floats:
+    log_volume = np.log1p(columns["volume"])
+    return log_volume - _lagged(log_volume, 1)
+
+
+FEATURES: dict[str, Feature] = {
+    "return": Feature(("close",), 1, _log_return),
+    "range": Feature(("high", "low"), 0, _log_range),
+    "volume": Feature(("volume",), 1, _volume_change),
+    "price": Feature(("close",), 0, lambda c: c["close"]),
+}
+
+TARGETS: dict[str, Target] = {
+    "return": Target(
+        ("close",),
+        "log return",
+        _log_return,
+        lambda c, h: _forecastable(np.zeros(len(c["close"])), h),
+    ),
+    "range": Target(
+        ("high", "low"),
+        "log of the high-low log range",
+        lambda c, h: _forecastable(_log_range(c), h),
+        lambda c, h: _lagged(_log_range(c), h),
+    ),
+    "price": Target(
+        ("close",),
+        "price",
+        lambda c, h: _forecastable(c["close"], h),
+        lambda c, h: _lagged(c["close"], h),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """Everything that a forecast of one study reads, at every bar.
+
+    Attributes
+    ----------
+    features : array, (bars, feature), NaN in the first `warmup` rows
+    target, persistence : array, (bars,), in the target's unit, NaN in the first `horizon` rows
+    warmup : int, bars before every feature has a value
+    horizon : int, bars ahead
+    """
+
+    features: Floats
+    target: Floats
+    persistence: Floats
+    warmup: int
+    horizon: int
+
+
+def build_series(
+    columns: Columns, features: Sequence[str], target: str, horizon: int = 1
+) -> Series:
+    """Compute the features and the target of bars.
+
+    Parameters
+    ----------
+    columns : mapping of array, (bars,)
+        ``close``, and ``high``, ``low``, ``volume`` where a feature or the target reads them.
+    features : sequence of str
+        Keys of ``FEATURES``, in the order of the network's inputs.
+    target : str
+        A key of ``TARGETS``.
+    horizon : int
+        Bars ahead; a ``return`` is cumulative over them.
+
+    Raises
+    ------
+    PuffinError
+        If the prices lack a column that a feature or the target reads.
+    """
+    _require_columns(columns, features, target)
+    chosen = [FEATURES[name] for name in features]
+    return Series(
+        features=np.column_stack([f.compute(columns) for f in chosen]),
+        target=TARGETS[target].compute(columns, horizon),
+        persistence=TARGETS[target].persistence(columns, horizon),
+        warmup=max(f.warmup for f in chosen),
+        horizon=horizon,
+    )
+
+
+def _require_columns(columns: Columns, features: Sequence[str], target: str) -> None:
+    needs = [(f"data.features {name!r}", FEATURES[name].columns) for name in features]
+    needs.append((f"data.target {target!r}", TARGETS[target].columns))
+    problems = [
+        f"{who} needs {' and '.join(wanted)}"
+        for who, wanted in needs
+        if not set(wanted) <= set(columns)
+    ]
+    if problems:
+        msg = (
+            f"{'; '.join(problems)}, but the prices have only {', '.join(columns)}: "
+            "add the columns, or leave these features and this target out"
+        )
+        raise PuffinError(msg)
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Means and standard deviations of a training part; features (feature,), target scalar."""
+
+    feature_mean: Floats
+    feature_std: Floats
+    target_mean: float
+    target_std: float
+
+    @classmethod
+    def fit(cls, series: Series, train: Span, max_lookback: int) -> "Scaler":
+        """Measure the training part: its targets, and the bars that its windows may see.
+
+        The bars are those of the longest lookback, so that the scale of a loss does not depend on
+        the lookback that was sampled.
+        """
+        first = train.start - series.horizon - max_lookback + 1
+        rows = series.features[first : train.stop - series.horizon]
+        target = series.target[train.start : train.stop]
+        return cls(
+            feature_mean=rows.mean(axis=0),
+            feature_std=_safe_std(rows),
+            target_mean=float(target.mean()),
+            target_std=float(_safe_std(target)),
+        )
+
+    def scale_target(self, values: Floats) -> Floats:
+        """Standardise targets or forecasts of any shape."""
+        return (values - self.target_mean) / self.target_std
+
+    def unscale_target(self, values: Floats) -> Floats:
+        """Give standardised forecasts of any shape in the target's unit again."""
+        return values * self.target_std + self.target_mean
+
+
+def _safe_std(values: Floats) -> Floats:
+    """Standard deviation along the first axis, 1 where a series does not move."""
+    std = np.asarray(values.std(axis=0))
+    return np.where(std > 0, std, 1.0)
+
+
+@dataclass(frozen=True)
+class FoldTensors:
+    """One fold on its device, standardised with the scaler of its training part.
+
+    Attributes
+    ----------
+    train_windows : Tensor, (train targets, lookback, feature), a view
+    train_targets : Tensor, (train targets, 1)
+    valid_windows : Tensor, (valid targets, lookback, feature), a view
+    valid_targets : Tensor, (valid targets, 1)
+    """
+
+    train_windows: Tensor
+    train_targets: Tensor
+    valid_windows: Tensor
+    valid_targets: Tensor
+
+
+def make_windows(rows: Tensor, lookback: int) -> Tensor:
+    """View rows (bars, feature) as windows (bars - lookback + 1, lookback, feature)."""
+    return rows.unfold(0, lookback, 1).transpose(1, 2)
+
+
+def fold_tensors(
+    series: Series, fold: Fold, scaler: Scaler, lookback: int, device: torch.device
+) -> FoldTensors:
+    """Put one fold on a device: windows as views of the standardised bars, and targets."""
+    rows = (series.features - scaler.feature_mean) / scaler.feature_std
+    # Windows start after the warm-up, whose NaN they must not see, and end a horizon early.
+    windows = make_windows(_tensor(rows[series.warmup :], device), lookback)
+    targets = _tensor(scaler.scale_target(series.target)[:, None], device)
+    offset = series.warmup + lookback - 1 + series.horizon
+
+    def part(span: Span) -> tuple[Tensor, Tensor]:
+        return windows[span.start - offset : span.stop - offset], targets[span.start : span.stop]
+
+    return FoldTensors(*part(fold.train), *part(fold.valid))
+
+
+def _tensor(values: Floats, device: torch.device) -> Tensor:
+    return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)

@@ -1,0 +1,1 @@
+"""What is searched and remembered: specs, prices, storage, reports."""

@@ -1,0 +1,335 @@
+"""The study file: one TOML document, checked key by key before anything is made of it."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from models.errors import PuffinError
+from models.training import LOSSES, Training
+from models.walk_forward import WalkForward
+from models.windows import FEATURES, TARGETS
+from studies.algorithms import PRUNERS, SAMPLERS
+from studies.prices import SOURCES
+from studies.space import Space, grid_points, parse_space
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+
+
+class SpecError(PuffinError):
+    """A study file that breaks a rule."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _known(kind: str, value: str, registry: Mapping[str, Any]) -> str:
+    """Refuse a key that a registry does not have, with those it has."""
+    if value not in registry:
+        msg = f"unknown {kind}; known are {', '.join(registry)}"
+        raise ValueError(msg)
+    return value
+
+
+class DataSection(_Section):
+    """Where the prices come from and what is forecast from which features."""
+
+    source: str = "sample"
+    symbol: str | None = None
+    path: str | None = None
+    start: date | None = None
+    end: date | None = None
+    features: tuple[str, ...] = Field(default=("return", "range", "volume"), min_length=1)
+    target: str = "return"
+    horizon: Count = 1
+
+    @field_validator("source")
+    @classmethod
+    def _source_is_known(cls, value: str) -> str:
+        return _known("source", value, SOURCES)
+
+    @field_validator("target")
+    @classmethod
+    def _target_is_known(cls, value: str) -> str:
+        return _known("target", value, TARGETS)
+
+    @field_validator("features")
+    @classmethod
+    def _features_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            _known(f"feature {name!r}", name, FEATURES)
+        if len(set(value)) < len(value):
+            msg = "names a feature twice; give each once"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _source_has_what_it_needs(self) -> Self:
+        if self.source == "csv" and not self.path:
+            msg = 'source "csv" needs path, the file to read; add path = "prices.csv"'
+            raise ValueError(msg)
+        if self.source != "csv" and not self.symbol:
+            msg = f'source "{self.source}" needs symbol; add symbol = "AAPL"'
+            raise ValueError(msg)
+        if self.source != "csv" and self.path:
+            msg = f'path goes with source "csv", not with "{self.source}"; drop one of them'
+            raise ValueError(msg)
+        if self.start and self.end and self.start >= self.end:
+            msg = f"start must be before end = {self.end}, but is {self.start}"
+            raise ValueError(msg)
+        return self
+
+
+class WalkForwardSection(_Section):
+    """How the targets are cut into folds, and what is sealed away."""
+
+    folds: Annotated[int, Field(ge=2, strict=True)] = 5
+    valid_bars: Count = 120
+    window: Literal["expanding", "rolling"] = "expanding"
+    train_bars: Count | None = None
+    holdout_bars: Count = 250
+    purge: Annotated[int, Field(ge=0, strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _window_and_train_bars_agree(self) -> Self:
+        if self.window == "rolling" and self.train_bars is None:
+            msg = 'window "rolling" needs train_bars, its length; add train_bars = 1000'
+            raise ValueError(msg)
+        if self.window == "expanding" and self.train_bars is not None:
+            msg = 'train_bars goes with window "rolling"; set that, or drop train_bars'
+            raise ValueError(msg)
+        return self
+
+
+class TrainingSection(_Section):
+    """How long a configuration may train."""
+
+    max_epochs: Count = 50
+    patience: Annotated[int, Field(ge=0, strict=True)] = 8
+    loss: str = "mse"
+
+    @field_validator("loss")
+    @classmethod
+    def _loss_is_known(cls, value: str) -> str:
+        return _known("loss", value, LOSSES)
+
+
+class SearchSection(_Section):
+    """How many configurations are tried, and how they are chosen."""
+
+    trials: Count | None = None
+    sampler: str = "tpe"
+    pruner: str = "asha"
+    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
+
+    @field_validator("sampler")
+    @classmethod
+    def _sampler_is_known(cls, value: str) -> str:
+        return _known("sampler", value, SAMPLERS)
+
+    @field_validator("pruner")
+    @classmethod
+    def _pruner_is_known(cls, value: str) -> str:
+        return _known("pruner", value, PRUNERS)
+
+    @model_validator(mode="after")
+    def _parts_go_together(self) -> Self:
+        if self.sampler == "gp" and self.pruner != "none":
+            msg = (
+                f'sampler "gp" learns from complete trials only, but pruner is "{self.pruner}"; '
+                'set pruner = "none", or sampler = "tpe"'
+            )
+            raise ValueError(msg)
+        if self.sampler == "grid" and self.trials is not None:
+            msg = 'sampler "grid" runs every point of its grid once; drop trials'
+            raise ValueError(msg)
+        return self
+
+
+class Spec(_Section):
+    """A whole study file. An unknown key is an error; a key left out takes the default here."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    data: DataSection
+    walk_forward: WalkForwardSection = WalkForwardSection()
+    training: TrainingSection = TrainingSection()
+    space: dict[str, Any]
+    search: SearchSection = SearchSection()
+
+    @field_validator("space")
+    @classmethod
+    def _space_is_searchable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        parse_space(value)
+        return value
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        least = self.data.horizon - 1
+        if self.walk_forward.purge is not None and self.walk_forward.purge < least:
+            msg = (
+                f"walk_forward.purge must be at least horizon - 1 = {least}, "
+                f"but is {self.walk_forward.purge}; raise it, or leave it out"
+            )
+            raise ValueError(msg)
+        if self.search.sampler == "grid":
+            grid_points(self.parsed_space)
+        return self
+
+    @property
+    def parsed_space(self) -> Space:
+        """The search space, checked."""
+        return parse_space(self.space)
+
+    @property
+    def purge(self) -> int:
+        """Targets left out between a training part and what judges it."""
+        given = self.walk_forward.purge
+        return self.data.horizon - 1 if given is None else given
+
+    @property
+    def layout(self) -> WalkForward:
+        """The folds, as the models know them."""
+        section = self.walk_forward
+        return WalkForward(section.folds, section.valid_bars, self.purge, section.train_bars)
+
+    @property
+    def training_config(self) -> Training:
+        """The training rules, as the models know them."""
+        return Training(**self.training.model_dump())
+
+    @property
+    def tickets(self) -> int:
+        """Number of trials that the study is to run."""
+        if self.search.sampler == "grid":
+            return len(grid_points(self.parsed_space).points)
+        return self.search.trials or 100
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON values; `Spec.model_validate` reads them back."""
+        return self.model_dump(mode="json")
+
+
+def preset_names() -> list[str]:
+    """List the study files that come with the package."""
+    folder = resources.files("studies") / "presets"
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith("toml"))
+
+
+def load_spec(path_or_preset: str, overrides: Sequence[str] = ()) -> Spec:
+    """Read a study file, or a preset by its name, and apply ``a.b=value`` overrides.
+
+    A relative ``data.path`` in a file is meant from the file's own folder; in an override, from
+    the working directory.
+
+    Raises
+    ------
+    SpecError
+        With every problem of the file: the key's path, the value, the rule and the fix.
+    """
+    values, label = _read(path_or_preset)
+    for override in overrides:
+        _override(values, override)
+    return parse_spec(values, label)
+
+
+def parse_spec(values: Mapping[str, Any], label: str) -> Spec:
+    """Check plain values; `label` names their origin in errors."""
+    try:
+        return Spec.model_validate(values)
+    except ValidationError as error:
+        problems = [_describe(e) for e in error.errors(include_url=False)]
+        raise SpecError("\n".join([f"{label}:", *(f"  - {p}" for p in problems)])) from None
+
+
+def _read(path_or_preset: str) -> tuple[dict[str, Any], str]:
+    path = Path(path_or_preset)
+    if path.suffix != ".toml" and not path.exists():
+        if path_or_preset not in preset_names():
+            msg = (
+                f"{path_or_preset!r} is neither a file nor a preset; "
+                f"presets are {', '.join(preset_names())}; a study file ends in .toml"
+            )
+            raise SpecError(msg)
+        preset = resources.files("studies") / "presets" / f"{path_or_preset}.toml"
+        return tomllib.loads(preset.read_text("utf-8")), path_or_preset
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        msg = f"cannot read the study file {path}: {error.strerror or error}"
+        raise SpecError(msg) from None
+    except UnicodeDecodeError:
+        msg = f"{path} is not UTF-8 text, but TOML must be; save it as UTF-8"
+        raise SpecError(msg) from None
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{path} is not valid TOML: {error}"
+        raise SpecError(msg) from None
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = str(path.parent / data["path"])
+    return values, str(path)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Set one ``a.b=value``; the value is read as TOML, and as a bare string if it is none."""
+    key, equals, text = override.partition("=")
+    *sections, last = parts = key.strip().split(".")
+    if not equals or not all(parts):
+        msg = f"--set takes KEY=VALUE, for example search.trials=20, but got {override!r}"
+        raise SpecError(msg)
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = values
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            msg = f"--set {override}: {section} is a value, not a section"
+            raise SpecError(msg)
+    table[last] = value
+
+
+_NICER = (
+    (r"Extra inputs are not permitted", "unknown key"),
+    (r"Input should be ", "should be "),
+    (r"Value error, ", ""),
+    (r"Field required", "is required"),
+    (
+        r"String should match pattern .*",
+        "should be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit",
+    ),
+)
+
+
+def _describe(error: Any) -> str:
+    """Put one pydantic error into words: path, value, rule and fix."""
+    path = ".".join(str(part) for part in error["loc"])
+    message = error["msg"]
+    for pattern, words in _NICER:
+        message = re.sub(pattern, words, message)
+    if error["type"] == "extra_forbidden":
+        return f"{path}: {message}{_neighbours(error['loc'])}"
+    if error["type"] == "missing":
+        return f"{path} {message}"
+    if isinstance(error["input"], dict):  # a rule between keys: the message names them itself
+        return f"{path}: {message}" if path else message
+    return f"{path} = {error['input']!r}: {message}"
+
+
+def _neighbours(location: tuple[int | str, ...]) -> str:
+    """List the keys that stand where an unknown one was found, the likeliest first."""
+    model: type[BaseModel] = Spec
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        model = annotation if isinstance(annotation, type) else Spec
+    known = list(model.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint or ';'} known keys are {', '.join(known)}"

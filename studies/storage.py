@@ -1,0 +1,198 @@
+"""The database behind a study: Optuna's tables and two of ours. The only maker of storages.
+
+Schema and studies are made once, by `open_storage(url, create=True)` in ``tuner run`` and
+``tuner submit``; workers only load.
+"""
+
+import contextlib
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from models.errors import PuffinError
+
+HEARTBEAT_SECONDS = 10
+GRACE_SECONDS = 60
+# SQLite lets one process write at a time; the others wait this long before they give up.
+_SQLITE_TIMEOUT_SECONDS = 60
+
+OnStaleTrial = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
+
+metadata = sa.MetaData()
+
+studies = sa.Table(
+    "puffin_studies",
+    metadata,
+    # A row says that the study is whole: spec, snapshot and attributes are all there.
+    sa.Column("study_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("tickets", sa.Integer, nullable=False),
+    sa.Column("issued", sa.Integer, nullable=False),
+    sa.Column("audits", sa.Integer, nullable=False),
+)
+
+artifacts = sa.Table(
+    "puffin_artifacts",
+    metadata,
+    sa.Column("artifact_id", sa.String(36), primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+
+class StorageError(PuffinError):
+    """A database that cannot be used as it is."""
+
+
+def open_storage(
+    url: str,
+    *,
+    create: bool = False,
+    on_stale_trial: OnStaleTrial | None = None,
+) -> RDBStorage:
+    """Open the database at an SQLAlchemy URL.
+
+    Parameters
+    ----------
+    url : str
+        For example ``sqlite:///tuner.db``.
+    create : bool
+        Make the tables where they are missing; otherwise they must be there.
+    on_stale_trial : callable, optional
+        Called with study and trial when a trial is failed whose worker shows no sign of life.
+
+    Raises
+    ------
+    StorageError
+        If the URL is none, the database does not answer, or it holds no studies.
+    """
+    parsed = _parse(url)
+    _check_sqlite_file(parsed, create=create)
+    with _readable_errors(parsed):
+        if create:
+            return _create(parsed, on_stale_trial)
+        _require_tables(parsed)
+        return _connect(parsed, on_stale_trial, create=False)
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect()
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        # The URL is not repeated: it may hold a password.
+        msg = "--storage is not a database URL; write for example sqlite:///tuner.db"
+        raise StorageError(msg) from None
+    if parsed.get_backend_name() != "sqlite":
+        msg = f"--storage {_name(parsed)}: only sqlite is supported; write sqlite:///tuner.db"
+        raise StorageError(msg)
+    if parsed.database in (None, "", ":memory:"):
+        msg = "a study in memory cannot be shared by workers; write for example sqlite:///tuner.db"
+        raise StorageError(msg)
+    return parsed
+
+
+def _name(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
+
+
+def _check_sqlite_file(url: URL, *, create: bool) -> None:
+    path = Path(url.database or "")
+    if not path.parent.is_dir():
+        msg = f"the folder of {path} does not exist; make it, or give another --storage"
+        raise StorageError(msg)
+    if not path.exists() and not create:
+        msg = f"there is no database {path}; `tuner run demo` or `tuner submit` makes one"
+        raise StorageError(msg)
+
+
+@contextlib.contextmanager
+def _readable_errors(url: URL) -> Iterator[None]:
+    """Turn what a database says into one line with the cause."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
+        said = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+        msg = f"the database {_name(url)} cannot be used: {said}"
+        raise StorageError(msg) from error
+    except RuntimeError as error:  # Optuna's word for tables of another version
+        msg = f"the database {_name(url)} was made by another version of Optuna: {error}"
+        raise StorageError(msg) from error
+
+
+def _require_tables(url: URL) -> None:
+    engine = sa.create_engine(url)
+    try:
+        if not sa.inspect(engine).has_table(studies.name):
+            msg = f"{_name(url)} holds no studies; `tuner run demo` or `tuner submit` makes one"
+            raise StorageError(msg)
+    finally:
+        engine.dispose()
+
+
+def _connect(url: URL, on_stale_trial: OnStaleTrial | None, *, create: bool) -> RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
+        storage = RDBStorage(
+            url.render_as_string(hide_password=False),
+            engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}},
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=on_stale_trial,
+            skip_table_creation=not create,
+        )
+    _use_wal(storage)
+    _lock_rows(storage)
+    return storage
+
+
+def _create(url: URL, on_stale_trial: OnStaleTrial | None) -> RDBStorage:
+    """Open and make all tables; of two processes that start at once one fails and looks again."""
+    for attempts_left in reversed(range(10)):
+        try:
+            storage = _connect(url, on_stale_trial, create=True)
+            metadata.create_all(storage.engine)
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, AssertionError):
+            # AssertionError: Optuna saw the other's tables before the other's version row.
+            if not attempts_left:
+                raise
+            time.sleep(random.uniform(0.05, 0.3))  # noqa: S311  # only to part the two
+        else:
+            return storage
+    raise AssertionError  # the last attempt returned or raised
+
+
+def _use_wal(storage: RDBStorage) -> None:
+    """Let readers and one writer work at the same time."""
+
+    @event.listens_for(storage.engine, "connect")
+    def set_pragmas(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    storage.engine.dispose()  # a connection made before the listener has no pragmas
+
+
+def _lock_rows(storage: RDBStorage) -> None:
+    """Make ``SELECT ... FOR UPDATE`` lock, which SQLite ignores.
+
+    Without it two workers pop the same waiting trial, and a stale trial is retried twice. It rests
+    on a private name of SQLAlchemy and one of Optuna, so both are pinned, and a test with eight
+    processes holds it.
+    """
+
+    @event.listens_for(storage.scoped_session.session_factory, "do_orm_execute")
+    def begin_immediate(state: Any) -> None:
+        if getattr(state.statement, "_for_update_arg", None) is not None:
+            connection = state.session.connection()
+            if not connection.connection.dbapi_connection.in_transaction:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,260 @@
+"""Studies in the database: made once and whole, found again, and deleted with all they own."""
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.artifacts import get_all_artifact_meta
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from models.errors import PuffinError
+from studies import tickets
+from studies.algorithms import PRUNERS, SAMPLERS
+from studies.artifacts import SqlArtifactStore, attach, remove_all
+from studies.prices import Prices, from_csv, sha256, to_csv
+from studies.space import grid_points
+from studies.spec import Spec, parse_spec
+from studies.workload import Workload, cut_holdout
+
+SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
+# Another process that makes the same study at the same time is given this long to finish it.
+_MAKING_SECONDS = 10.0
+
+
+class StudyError(PuffinError):
+    """A study that is not there, or is there and another one."""
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A whole study in an open database."""
+
+    storage: RDBStorage
+    study: optuna.Study
+    store: SqlArtifactStore
+    spec: Spec
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.study.study_name
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What was written down when the study was made."""
+        return self.study.user_attrs
+
+    def trials(self) -> list[FrozenTrial]:
+        """Give every trial, without copying."""
+        return self.study.get_trials(deepcopy=False)
+
+    def prepare_sampler(self, ticket: int) -> None:
+        """Seed the sampler by the ticket, so that no two workers and no two runs draw alike."""
+        entropy = np.random.SeedSequence((self.spec.search.seed, ticket))
+        seed = int(entropy.generate_state(1)[0])
+        self.study.sampler = SAMPLERS[self.spec.search.sampler](seed)
+
+    def ticket_params(self, ticket: int) -> dict[str, Any]:
+        """Give the parameters that a ticket fixes: the point of a grid, otherwise none."""
+        if self.spec.search.sampler != "grid":
+            return {}
+        return grid_points(self.spec.parsed_space).points[ticket]
+
+    def best(self) -> FrozenTrial:
+        """Give the complete trial with the lowest loss.
+
+        Raises
+        ------
+        StudyError
+            If no trial is complete.
+        """
+        complete = [t for t in self.trials() if t.state == TrialState.COMPLETE]
+        if not complete:
+            msg = f"study {self.name!r} has no complete trial yet; `tuner run` goes on with it"
+            raise StudyError(msg)
+        return min(complete, key=lambda t: (t.value, t.number))
+
+    def load_search_prices(self) -> pd.DataFrame:
+        """Read the search part of the snapshot and check that it is what was stored.
+
+        Raises
+        ------
+        StudyError
+            If the bytes are not those that the study was made with.
+        """
+        return self._load_prices(SEARCH_FILE)
+
+    def _load_prices(self, filename: str) -> pd.DataFrame:
+        metas = get_all_artifact_meta(self.study)
+        (artifact_id,) = [m.artifact_id for m in metas if m.filename == filename]
+        with self.store.open_reader(artifact_id) as reader:
+            body = reader.read()
+        expected = self.attrs["data"]["sha256"][filename]
+        if sha256(body) != expected:
+            msg = (
+                f"{filename} of study {self.name!r} has sha256 {sha256(body)}, but {expected} was "
+                "stored with the study: its scores could not be compared; submit a new study"
+            )
+            raise StudyError(msg)
+        return from_csv(body)
+
+
+def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
+    """Write a study with its spec and its own copy of the prices, or find it as it stands.
+
+    Everything that can be wrong is found before the first row is written, and a study that could
+    not be finished is removed again.
+
+    Raises
+    ------
+    StudyError
+        If another study of that name stands there.
+    PuffinError
+        If the prices do not suffice for the spec.
+    """
+    if (existing := _find(storage, spec.name)) is not None:
+        return _same(existing, spec)
+    search, holdout = cut_holdout(prices.frame, spec)
+    workload = Workload.build(spec, search)
+    try:
+        study = optuna.create_study(study_name=spec.name, storage=storage, direction="minimize")
+    except optuna.exceptions.DuplicatedStudyError:
+        return _same(_wait_or_clear(storage, spec, prices), spec)
+    try:
+        return _fill(storage, study, spec, prices, workload, to_csv(search), to_csv(holdout))
+    except BaseException:
+        optuna.delete_study(study_name=spec.name, storage=storage)
+        raise
+
+
+def _fill(
+    storage: RDBStorage,
+    study: optuna.Study,
+    spec: Spec,
+    prices: Prices,
+    workload: Workload,
+    search: bytes,
+    holdout: bytes,
+) -> Handle:
+    store = SqlArtifactStore(storage.engine)
+    files = {SEARCH_FILE: search, HOLDOUT_FILE: holdout}
+    for filename, body in files.items():
+        attach(store, study, filename, body)
+    attrs = {
+        "spec": spec.to_json(),
+        "data": {
+            "origin": prices.origin,
+            "bars": len(prices.frame),
+            "first": str(prices.frame.index[0]),
+            "last": str(prices.frame.index[-1]),
+            "search_last": str(workload.dates[-1]),
+            "sha256": {name: sha256(body) for name, body in files.items()},
+            "warnings": list(prices.warnings),
+        },
+        "targets_sha256": workload.targets_sha256,
+        "persistence_losses": workload.persistence_losses,
+        "mean_losses": workload.mean_losses,
+    }
+    for key, value in attrs.items():
+        study.set_user_attr(key, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["walk-forward loss"])
+    tickets.open_budget(storage, study, spec.tickets)
+    return load(storage, spec.name)
+
+
+def _find(storage: RDBStorage, name: str) -> Handle | None:
+    """Give the whole study of that name, if there is one."""
+    try:
+        return load(storage, name)
+    except StudyError:
+        return None
+
+
+def _wait_or_clear(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
+    """Wait for the process that is making this study; clear what a dead one left, and make it."""
+    end = time.monotonic() + _MAKING_SECONDS
+    while time.monotonic() < end:
+        if (existing := _find(storage, spec.name)) is not None:
+            return existing
+        time.sleep(0.2)
+    delete(storage, spec.name)
+    return submit(storage, spec, prices)
+
+
+def _same(handle: Handle, spec: Spec) -> Handle:
+    """Check that a study was made from this very spec."""
+    stored, given = _flat(handle.spec.to_json()), _flat(spec.to_json())
+    differing = sorted(k for k in stored | given if stored.get(k) != given.get(k))
+    if differing:
+        lines = [f"  - {k}: {stored.get(k)!r} there, {given.get(k)!r} here" for k in differing]
+        msg = (
+            f"a study {spec.name!r} with other settings is in the database:\n"
+            + "\n".join(lines)
+            + f"\nuse another name (--set name=...), or `tuner delete {spec.name}` first"
+        )
+        raise StudyError(msg)
+    return handle
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Spread nested sections into dotted keys."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            out |= _flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = value
+    return out
+
+
+def load(storage: RDBStorage, name: str) -> Handle:
+    """Open a whole study by its name.
+
+    Raises
+    ------
+    StudyError
+        If there is none; the message lists those that there are.
+    """
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        study = None
+    if study is None or tickets.total(storage, study) is None:
+        known = ", ".join(study_names(storage)) or "none"
+        msg = f"there is no study {name!r} in the database; studies there: {known}"
+        raise StudyError(msg) from None
+    spec = parse_spec(study.user_attrs["spec"], f"the stored spec of {name!r}")
+    study.pruner = PRUNERS[spec.search.pruner](spec.training.max_epochs)
+    return Handle(storage, study, SqlArtifactStore(storage.engine), spec)
+
+
+def study_names(storage: RDBStorage) -> list[str]:
+    """List the whole studies of a database, oldest first."""
+    ids = tickets.whole_studies(storage)
+    return [s.study_name for s in storage.get_all_studies() if s._study_id in ids]  # noqa: SLF001
+
+
+def delete(storage: RDBStorage, name: str) -> None:
+    """Delete a study, whole or half-made, with its tickets and artifacts.
+
+    Raises
+    ------
+    StudyError
+        If there is none.
+    """
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        known = ", ".join(study_names(storage)) or "none"
+        msg = f"there is no study {name!r} to delete; studies there: {known}"
+        raise StudyError(msg) from None
+    tickets.close_budget(storage, study)
+    remove_all(SqlArtifactStore(storage.engine), study)
+    optuna.delete_study(study_name=name, storage=storage)

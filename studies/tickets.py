@@ -1,0 +1,188 @@
+"""The budget of a study: one ticket per trial, each of which finishes exactly once.
+
+A ticket is a WAITING trial with the user attribute ``ticket`` (0, 1, 2, ...). Workers draw numbers
+from a counter and put one ticket at a time on the queue, because Optuna re-reads every waiting
+trial at each call. A ticket is finished by a trial that is complete, pruned, or failed with a
+reason; a trial that failed without one has given its ticket back.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from studies.storage import studies
+
+TICKET, FAILURE, RETRIES = "ticket", "failure", "retries"
+# A ticket whose worker was lost this often is failed: the trial itself may be what kills.
+MAX_RETRIES = 3
+
+
+def study_id(study: optuna.Study) -> int:
+    """Give the key of a study's rows."""
+    return study._study_id  # noqa: SLF001  # Optuna has no public name for it
+
+
+def open_budget(storage: RDBStorage, study: optuna.Study, tickets: int) -> None:
+    """Write the row that makes a study whole: from now on workers see it."""
+    row = {"study_id": study_id(study), "tickets": tickets, "issued": 0, "audits": 0}
+    with storage.engine.begin() as connection:
+        connection.execute(sa.insert(studies).values(row))
+
+
+def close_budget(storage: RDBStorage, study: optuna.Study) -> None:
+    """Delete the row: workers no longer see the study."""
+    with storage.engine.begin() as connection:
+        connection.execute(sa.delete(studies).where(studies.c.study_id == study_id(study)))
+
+
+def total(storage: RDBStorage, study: optuna.Study) -> int | None:
+    """Give the number of tickets of a study, or None if the study is not whole."""
+    query = sa.select(studies.c.tickets).where(studies.c.study_id == study_id(study))
+    with storage.engine.connect() as connection:
+        return connection.execute(query).scalar_one_or_none()
+
+
+def whole_studies(storage: RDBStorage) -> set[int]:
+    """Give the keys of all studies that are whole."""
+    with storage.engine.connect() as connection:
+        return set(connection.execute(sa.select(studies.c.study_id)).scalars())
+
+
+def draw(storage: RDBStorage, study: optuna.Study) -> int | None:
+    """Take the next number from the counter, or None when all are out."""
+    query = (
+        sa.update(studies)
+        .where(studies.c.study_id == study_id(study), studies.c.issued < studies.c.tickets)
+        .values(issued=studies.c.issued + 1)
+        .returning(studies.c.issued)
+    )
+    with storage.engine.begin() as connection:
+        issued = connection.execute(query).scalar_one_or_none()
+    return None if issued is None else issued - 1
+
+
+def claim(study: optuna.Study) -> FrozenTrial | None:
+    """Turn a waiting ticket into a running trial, or None if none waits.
+
+    ``Study.ask`` would make a new, empty trial in that case, which TPE then stumbles over.
+    """
+    storage = study._storage  # noqa: SLF001  # see above
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    for trial in waiting:
+        try:
+            if storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):  # noqa: SLF001
+                return trial
+        except optuna.exceptions.UpdateFinishedTrialError:
+            continue  # another worker has already run it to its end
+    return None
+
+
+def issue(study: optuna.Study, number: int, params: dict[str, Any], retries: int = 0) -> None:
+    """Put a ticket on the queue; `params` are fixed, the rest is sampled."""
+    attrs = {TICKET: number} | ({RETRIES: retries} if retries else {})
+    study.enqueue_trial(params, user_attrs=attrs)
+
+
+def give_back(study: optuna.Study, trial: optuna.Trial) -> None:
+    """End a running trial without spending its ticket; whoever takes it gets the same point."""
+    attrs = trial.user_attrs
+    study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+    issue(study, attrs[TICKET], trial.params, attrs.get(RETRIES, 0))
+
+
+def fail_stale(study: optuna.Study) -> None:
+    """Fail trials whose worker shows no sign of life; the storage's callback sees to a retry."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
+
+
+def retry_stale(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Put the ticket of a trial whose worker was lost on the queue again, a few times at most."""
+    if TICKET not in trial.user_attrs:
+        return
+    retries = trial.user_attrs.get(RETRIES, 0) + 1
+    if retries <= MAX_RETRIES:
+        issue(study, trial.user_attrs[TICKET], trial.params, retries)
+        return
+    reason = f"its worker was lost {retries} times; it was tried on {MAX_RETRIES + 1} occasions"
+    attrs = trial.user_attrs | {FAILURE: reason, RETRIES: retries}
+    study.add_trial(
+        create_trial(
+            state=TrialState.FAIL,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=attrs,
+        )
+    )
+
+
+def is_finished(trial: FrozenTrial) -> bool:
+    """Tell whether a trial has spent its ticket."""
+    if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+        return True
+    return trial.state == TrialState.FAIL and FAILURE in trial.user_attrs
+
+
+def count(trials: Iterable[FrozenTrial]) -> Counter[str]:
+    """Count tickets by what became of them: complete, pruned, failed, running, waiting."""
+    tally: Counter[str] = Counter()
+    for trial in trials:
+        if is_finished(trial) or not trial.state.is_finished():
+            name = "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
+            tally[name] += 1
+    return tally
+
+
+def missing(trials: Iterable[FrozenTrial], tickets: int) -> set[int]:
+    """Give the numbers that no finished, running or waiting trial holds."""
+    held = {t.user_attrs.get(TICKET) for t in trials if is_finished(t) or not t.state.is_finished()}
+    return set(range(tickets)) - held
+
+
+class Audit:
+    """Re-issues numbers that were drawn by a worker that died before it put them on the queue.
+
+    A number counts as lost when it was missing at two looks at least `patience` seconds apart. Of
+    all workers that see this one wins the right to re-issue, by a compare-and-set.
+    """
+
+    def __init__(self, patience: float = 30.0) -> None:
+        self._patience = patience
+        self._seen: tuple[int, frozenset[int]] | None = None
+        self._since = 0.0
+
+    def look(self, storage: RDBStorage, study: optuna.Study, now: float) -> set[int]:
+        """Give the numbers to issue again: none, but for the one worker that won."""
+        query = sa.select(studies.c.tickets, studies.c.audits).where(
+            studies.c.study_id == study_id(study)
+        )
+        with storage.engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return set()
+        lost = missing(study.get_trials(deepcopy=False), row.tickets)
+        seen = (row.audits, frozenset(lost))
+        if not lost or seen != self._seen:
+            self._seen, self._since = seen, now
+            return set()
+        if now - self._since < self._patience:
+            return set()
+        self._seen = None
+        return lost if self._win(storage, study, row.audits) else set()
+
+    @staticmethod
+    def _win(storage: RDBStorage, study: optuna.Study, audits: int) -> bool:
+        query = (
+            sa.update(studies)
+            .where(studies.c.study_id == study_id(study), studies.c.audits == audits)
+            .values(audits=audits + 1)
+        )
+        with storage.engine.begin() as connection:
+            return bool(connection.execute(query).rowcount)

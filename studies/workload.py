@@ -1,0 +1,112 @@
+"""What the trials of one study share: series, folds, scalers, baselines and the scored targets."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from models.training import LOSSES
+from models.walk_forward import Fold, Span, first_target, split, targets_hash
+from models.windows import FoldTensors, Scaler, Series, build_series, fold_tensors
+from studies.spec import Spec
+
+Floats = NDArray[np.float64]
+
+
+def cut_holdout(frame: pd.DataFrame, spec: Spec) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split bars into the search part and the sealed end, whose first `purge` bars are not scored.
+
+    A label of the search part never reaches into a scored bar of the holdout.
+    """
+    stop = max(len(frame) - spec.walk_forward.holdout_bars - spec.purge, 0)
+    return frame.iloc[:stop], frame.iloc[stop:]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The search part of a study, ready to train on.
+
+    Attributes
+    ----------
+    spec : Spec
+    dates : DatetimeIndex, (bars,)
+    series : Series
+    folds : list of Fold
+    scalers : list of Scaler, one per fold
+    """
+
+    spec: Spec
+    dates: pd.DatetimeIndex
+    series: Series
+    folds: list[Fold]
+    scalers: list[Scaler]
+
+    @classmethod
+    def build(cls, spec: Spec, frame: pd.DataFrame) -> "Workload":
+        """Prepare the search part `frame` of the prices.
+
+        Raises
+        ------
+        PuffinError
+            If a column is missing or the series is too short.
+        """
+        columns = {str(name): frame[name].to_numpy(np.float64) for name in frame}
+        data = spec.data
+        series = build_series(columns, data.features, data.target, data.horizon)
+        longest = spec.parsed_space.max_lookback
+        first = first_target(longest, series.warmup, data.horizon)
+        folds = split(len(frame), first, spec.layout)
+        scalers = [Scaler.fit(series, fold.train, longest) for fold in folds]
+        return cls(spec, pd.DatetimeIndex(frame.index), series, folds, scalers)
+
+    def tensors(self, lookback: int, device: torch.device) -> list[FoldTensors]:
+        """Put every fold on a device, cut into windows of `lookback` bars."""
+        return [
+            fold_tensors(self.series, fold, scaler, lookback, device)
+            for fold, scaler in zip(self.folds, self.scalers, strict=True)
+        ]
+
+    def refit_span(self) -> Span:
+        """Give the targets that a winner is refitted on: all, or the last rolling part of them."""
+        stop, train_bars = len(self.dates), self.spec.walk_forward.train_bars
+        start = self.folds[0].train.start if train_bars is None else stop - train_bars
+        return Span(start, stop)
+
+    def scored(self, values: Floats) -> list[Floats]:
+        """Cut values (bars,) into the validation part of each fold."""
+        return [values[fold.valid.start : fold.valid.stop] for fold in self.folds]
+
+    @cached_property
+    def targets_sha256(self) -> str:
+        """Fingerprint of the scored targets: the same for every trial, whatever its lookback."""
+        return targets_hash([f.valid for f in self.folds], self.scored(self.series.target))
+
+    @cached_property
+    def persistence_losses(self) -> list[float]:
+        """Loss of the persistence forecast per fold, in units of the standardised target."""
+        return self._losses(self.scored(self.series.persistence))
+
+    @cached_property
+    def mean_losses(self) -> list[float]:
+        """Loss of the training part's mean per fold, in units of the standardised target."""
+        means = [
+            np.full(len(f.valid), s.target_mean)
+            for f, s in zip(self.folds, self.scalers, strict=True)
+        ]
+        return self._losses(means)
+
+    def _losses(self, forecasts: list[Floats]) -> list[float]:
+        loss = LOSSES[self.spec.training.loss]
+        actuals = self.scored(self.series.target)
+        return [
+            float(
+                loss(
+                    torch.as_tensor(scaler.scale_target(forecast)),
+                    torch.as_tensor(scaler.scale_target(actual)),
+                )
+            )
+            for forecast, actual, scaler in zip(forecasts, actuals, self.scalers, strict=True)
+        ]

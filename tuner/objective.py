@@ -1,0 +1,174 @@
+"""One trial: sample, train all folds in step, report the curve, prune, and write down the result.
+
+The only place that calls ``trial.report`` and ``trial.should_prune``.
+"""
+
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import optuna
+import pandas as pd
+import torch
+
+from models.errors import PuffinError
+from models.metrics import direction_accuracy, skill
+from models.training import Epoch, build_networks, train_folds
+from models.walk_forward import targets_hash
+from studies.artifacts import SqlArtifactStore, attach
+from studies.space import suggest
+from studies.workload import Workload
+
+FORECASTS_FILE = "forecasts.csv"
+Guard = Callable[[Iterator[Epoch]], Iterator[Epoch]]
+
+
+class TargetsError(PuffinError):
+    """A trial would be scored on other targets than its study."""
+
+
+def run_trial(
+    trial: optuna.Trial,
+    workload: Workload,
+    store: SqlArtifactStore,
+    device: torch.device,
+    guard: Guard,
+    scored_targets: str,
+) -> float:
+    """Train and score the configuration that `trial` samples.
+
+    Parameters
+    ----------
+    trial : optuna.Trial
+    workload : Workload
+        The search part of the study.
+    store : SqlArtifactStore
+        Takes the out-of-sample forecasts.
+    device : torch.device
+    guard : callable
+        Wraps the iterator of epochs; may raise out of it.
+    scored_targets : str
+        The study's fingerprint of what is scored.
+
+    Returns
+    -------
+    float
+        The lowest mean validation loss over folds.
+
+    Raises
+    ------
+    optuna.TrialPruned
+        If the pruner gives the trial up, or its loss is no longer finite.
+    TargetsError
+        If the targets are not the study's.
+    """
+    started = time.perf_counter()
+    config = suggest(trial, workload.spec.parsed_space)
+    trial.set_user_attr("config", config.to_dict())
+    _check_targets(workload, scored_targets)
+    seed = workload.spec.search.seed
+    folds = workload.tensors(config.lookback, device)
+    inputs = workload.series.features.shape[1]
+    networks = build_networks(config, inputs, len(folds), device, seed)
+    best: Epoch | None = None
+    epochs, reason = 0, None
+    for epoch in guard(train_folds(networks, folds, config, workload.spec.training_config, seed)):
+        epochs = epoch.number
+        if not math.isfinite(epoch.valid_loss):
+            # Without the constraint TPE ranks a late divergence above an early pruning.
+            trial.set_constraint("finite_loss", 1.0)
+            reason = f"diverged: the loss is {epoch.valid_loss} at epoch {epochs}"
+            break
+        best = epoch if epoch.improved else best
+        trial.report(epoch.valid_loss, epochs)
+        if trial.should_prune():
+            reason = f"pruned at epoch {epochs}"
+            break
+    if best is not None:
+        _record(trial, workload, best)
+        attach(store, trial, FORECASTS_FILE, forecasts_csv(workload, best))
+    _record_run(trial, scored_targets, device, epochs, time.perf_counter() - started, reason)
+    if reason is not None or best is None:
+        raise optuna.TrialPruned(reason)
+    return best.valid_loss
+
+
+def _check_targets(workload: Workload, expected: str) -> None:
+    """Hold a trial to the targets of its study: scores on others could not be compared."""
+    own = targets_hash(
+        [fold.valid for fold in workload.folds], workload.scored(workload.series.target)
+    )
+    if own != expected:
+        msg = f"this trial would be scored on targets {own}, but its study on {expected}"
+        raise TargetsError(msg)
+
+
+def _forecasts(workload: Workload, epoch: Epoch) -> list[np.ndarray]:
+    """Give the forecasts of each fold in the target's unit."""
+    scaled = epoch.forecasts.double().cpu().numpy()
+    return [s.unscale_target(row) for s, row in zip(workload.scalers, scaled, strict=True)]
+
+
+def _record(trial: optuna.Trial, workload: Workload, best: Epoch) -> None:
+    """Keep what the best epoch is worth beside its loss."""
+    persistence_loss = float(np.mean(workload.persistence_losses))
+    accuracy = direction_accuracy(
+        np.concatenate(_forecasts(workload, best)),
+        np.concatenate(workload.scored(workload.series.target)),
+        np.concatenate(workload.scored(workload.series.persistence)),
+    )
+    trial.set_user_attr("best_epoch", best.number)
+    trial.set_user_attr("best_loss", best.valid_loss)
+    trial.set_user_attr("fold_losses", list(best.fold_losses))
+    trial.set_user_attr("skill", skill(best.valid_loss, persistence_loss))
+    trial.set_user_attr("direction_accuracy", accuracy)
+
+
+def _record_run(
+    trial: optuna.Trial,
+    scored_targets: str,
+    device: torch.device,
+    epochs: int,
+    seconds: float,
+    reason: str | None,
+) -> None:
+    """Keep how the trial was run."""
+    run = {
+        "epochs": epochs,
+        "seconds": round(seconds, 3),
+        "device": str(device),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "targets_sha256": scored_targets,
+    }
+    trial.set_user_attr("run", run)
+    if reason is not None:
+        trial.set_user_attr("reason", reason)
+
+
+def forecasts_csv(workload: Workload, epoch: Epoch) -> bytes:
+    """Table of out-of-sample forecasts: date, fold, forecast, actual and persistence."""
+    parts = [
+        pd.DataFrame(
+            {
+                "date": workload.dates[fold.valid.start : fold.valid.stop],
+                "fold": number,
+                "forecast": forecast,
+                "actual": actual,
+                "persistence": last,
+            }
+        )
+        for number, (fold, forecast, actual, last) in enumerate(
+            zip(
+                workload.folds,
+                _forecasts(workload, epoch),
+                workload.scored(workload.series.target),
+                workload.scored(workload.series.persistence),
+                strict=True,
+            )
+        )
+    ]
+    return pd.concat(parts).to_csv(index=False, float_format="%.9g").encode()

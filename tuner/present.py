@@ -1,0 +1,224 @@
+"""What a person sees: tables of a study on stdout, progress and messages on stderr."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from studies.result import CellSummary, Status
+from studies.study import Handle
+from studies.workload import Workload
+
+# Seconds between two lines of progress where stderr is no terminal.
+_QUIET_INTERVAL = 10.0
+# Wide enough for every table where the output goes to a file.
+_FILE_WIDTH = 100
+
+
+def stdout() -> Console:
+    """Make the console of results."""
+    return Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def signed_percent(value: float | None) -> str:
+    """Write a share as ``+12.3 %``."""
+    return "-" if value is None else f"{value:+.1%}".replace("%", " %")
+
+
+def percent(value: float) -> str:
+    """Write a share as ``12.3 %``."""
+    return f"{value:.1%}".replace("%", " %")
+
+
+class Progress:
+    """Live state of a running search: one line that renews itself, or one line every 10 s."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._started = time.monotonic()
+        self._before: int | None = None
+        self._printed = -_QUIET_INTERVAL
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, _t: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Print a message above the line of progress."""
+        self._console.print(Text(line), soft_wrap=True)
+
+    def show(self, status: Status) -> None:
+        """Show the state."""
+        if self._before is None:
+            self._before = status.finished
+        line = self._line(status)
+        if self._console.is_terminal:
+            self._live.update(Text(line))
+        elif time.monotonic() - self._printed >= _QUIET_INTERVAL:
+            self._printed = time.monotonic()
+            self._console.print(Text(line), soft_wrap=True)
+
+    def _line(self, status: Status) -> str:
+        parts = [
+            f"{status.finished}/{status.tickets} trials",
+            f"{status.complete} complete",
+            f"{status.pruned} pruned",
+            f"{status.failed} failed",
+        ]
+        if status.best_loss is not None:
+            parts.append(f"best loss {status.best_loss:.4f}")
+            parts.append(f"skill {signed_percent(status.best_skill)}")
+        elapsed = time.monotonic() - self._started
+        parts.append(f"{duration(elapsed)} gone")
+        done = status.finished - (self._before or 0)
+        if done:
+            left = elapsed / done * (status.tickets - status.finished)
+            parts.append(f"about {duration(left)} left")
+        return " · ".join(parts)
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+    return table
+
+
+def result_tables(
+    handle: Handle, record: dict[str, Any], cells: Sequence[CellSummary]
+) -> list[Table]:
+    """Make the tables of a finished search: configuration, folds, and one cell against another."""
+    return [_config_table(record), _fold_table(handle, record), cell_table(cells)]
+
+
+def _config_table(record: dict[str, Any]) -> Table:
+    title = f"Best of study {record['study']}: trial {record['trial']}"
+    table = _table("hyperparameter", "value", title=title)
+    for key, value in record["config"].items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        table.add_row(key, f"{shown:.3g}" if isinstance(shown, float) else str(shown))
+    table.add_row("epochs", str(record["epochs"]))
+    return table
+
+
+def _fold_table(handle: Handle, record: dict[str, Any]) -> Table:
+    scores = record["scores"]
+    loss = f"walk-forward {handle.spec.training.loss}"
+    table = _table("fold", loss, "persistence", "training mean", "skill", title="Validation")
+    persistence, means = handle.attrs["persistence_losses"], handle.attrs["mean_losses"]
+    rows = zip(scores["fold_losses"], persistence, means, strict=True)
+    for number, (own, last, mean) in enumerate(rows, start=1):
+        table.add_row(str(number), *_losses(own, last, mean), signed_percent(1 - own / last))
+    table.add_section()
+    averages = _losses(scores["loss"], float(np.mean(persistence)), float(np.mean(means)))
+    table.add_row("mean", *averages, signed_percent(scores["skill"]))
+    table.caption = f"direction accuracy {percent(scores['direction_accuracy'])}"
+    table.caption_justify = "left"
+    return table
+
+
+def _losses(*values: float) -> list[str]:
+    return [f"{value:.4f}" for value in values]
+
+
+def cell_table(cells: Sequence[CellSummary]) -> Table:
+    """Set the cell types side by side."""
+    table = _table("", *(summary.cell.upper() for summary in cells), title="LSTM against GRU")
+    rows: dict[str, list[str]] = {
+        "trials": [str(c.trials) for c in cells],
+        "complete / pruned / failed": [f"{c.complete} / {c.pruned} / {c.failed}" for c in cells],
+        "best loss": [_attr(c, "best_loss", "{:.4f}".format) for c in cells],
+        "": [_ending(c) for c in cells],
+        "skill": [_attr(c, "skill", signed_percent) for c in cells],
+        "direction accuracy": [_attr(c, "direction_accuracy", percent) for c in cells],
+        "widths": [_config(c, "hidden_dims") for c in cells],
+        "lookback": [_config(c, "lookback") for c in cells],
+        "seconds per epoch": [
+            f"{c.seconds_per_epoch:.2f}" if c.seconds_per_epoch is not None else "-" for c in cells
+        ],
+    }
+    for name, values in rows.items():
+        table.add_row(name, *values)
+    return table
+
+
+def _attr(summary: CellSummary, key: str, form: Callable[[float], str]) -> str:
+    return form(summary.best.user_attrs[key]) if summary.best else "-"
+
+
+def _ending(summary: CellSummary) -> str:
+    """Say when a best trial was cut short, and its loss is so not the whole story."""
+    return str(summary.best.user_attrs.get("reason", "")) if summary.best else ""
+
+
+def _config(summary: CellSummary, key: str) -> str:
+    if summary.best is None:
+        return "-"
+    value = summary.best.user_attrs["config"][key]
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def status_table(statuses: Sequence[Status]) -> Table:
+    """List studies with their tickets by state."""
+    table = _table(
+        "study", "tickets", "complete", "pruned", "failed", "running", "to come", "loss", "skill"
+    )
+    for s in statuses:
+        to_come = s.tickets - s.finished - s.running
+        loss = "-" if s.best_loss is None else f"{s.best_loss:.4f}"
+        counts = (s.tickets, s.complete, s.pruned, s.failed, s.running, to_come)
+        table.add_row(s.name, *map(str, counts), loss, signed_percent(s.best_skill))
+    return table
+
+
+def check_tables(workload: Workload) -> list[Table]:
+    """Show what a study file leads to: its folds with their dates and baselines."""
+    table = _table("fold", "trained on", "targets", "validated on", "persistence", "training mean")
+    dates = workload.dates
+    for i, fold in enumerate(workload.folds):
+        table.add_row(
+            str(i + 1),
+            f"{dates[fold.train.start].date()} to {dates[fold.train.stop - 1].date()}",
+            str(len(fold.train)),
+            f"{dates[fold.valid.start].date()} to {dates[fold.valid.stop - 1].date()}",
+            f"{workload.persistence_losses[i]:.4f}",
+            f"{workload.mean_losses[i]:.4f}",
+        )
+    return [table]
+
+
+def next_steps(name: str, storage: str, folder: Path) -> str:
+    """Say where everything lies and what to type next."""
+    option = "" if storage == "sqlite:///tuner.db" else f" --storage {storage}"
+    return "\n".join(
+        [
+            f"study   {name} in {storage}",
+            f"export  {folder}/",
+            f"next    tuner compare {name}{option}   best LSTM beside best GRU",
+            f"        tuner best {name}{option}      the configuration as TOML",
+            f"        tuner dashboard{option}{' ' * len(name)}  every trial in a browser",
+        ]
+    )

@@ -1,0 +1,123 @@
+"""`tuner run`: submit, work here with live progress, show the result, export the best."""
+
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import optuna
+from sqlalchemy.engine import make_url
+
+from models.errors import PuffinError
+from studies import result, tickets
+from studies.export import export
+from studies.prices import Prices, load_prices
+from studies.spec import Spec, load_spec
+from studies.storage import open_storage
+from studies.study import Handle, submit
+from tuner import present
+from tuner.devices import assign
+from tuner.launcher import Pool
+
+_REFRESH_SECONDS = 0.5
+
+
+def read_prices(spec: Spec) -> Prices:
+    """Load the prices that a spec names."""
+    data = spec.data
+    path = Path(data.path) if data.path else None
+    return load_prices(data.source, data.symbol, path, data.start, data.end)
+
+
+def open_study(path_or_preset: str, overrides: Sequence[str], storage_url: str) -> Handle:
+    """Check a study file and its prices, and make the study or find it."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    spec = load_spec(path_or_preset, overrides)
+    prices = read_prices(spec)
+    storage = open_storage(storage_url, create=True, on_stale_trial=tickets.retry_stale)
+    return submit(storage, spec, prices)
+
+
+def run(
+    path_or_preset: str,
+    overrides: Sequence[str],
+    storage_url: str,
+    workers: int | None,
+    device: str,
+    workers_per_gpu: int,
+) -> None:
+    """Do the whole of `tuner run`.
+
+    Raises
+    ------
+    PuffinError
+        With whatever keeps the search from its end.
+    KeyboardInterrupt
+        After a clean stop on SIGINT or SIGTERM.
+    """
+    devices = assign(device, workers, workers_per_gpu)
+    handle = open_study(path_or_preset, overrides, storage_url)
+    state = result.status(handle)
+    for warning in handle.attrs["data"]["warnings"]:
+        click.echo(f"prices: {warning}", err=True)
+    if state.done:
+        click.echo(f"study {handle.name} is complete: {state.finished} trials", err=True)
+    else:
+        _announce(handle, state, devices)
+        _search(handle, storage_url, devices)
+    _finish(handle, storage_url)
+
+
+def _announce(handle: Handle, state: result.Status, devices: Sequence[str]) -> None:
+    verb = "goes on with" if state.finished else "starts with"
+    data = handle.attrs["data"]
+    click.echo(
+        f"study {handle.name} {verb} {state.tickets - state.finished} trials on {len(devices)} "
+        f"workers ({', '.join(sorted(set(devices)))}); {data['origin']}, {data['bars']} bars; "
+        "Ctrl-C stops, and the same command goes on",
+        err=True,
+    )
+
+
+def _search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
+    """Keep workers at it until the budget is spent, and show how it goes."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with (
+            present.Progress() as progress,
+            Pool(storage_url, handle.name, devices, progress.say) as pool,
+        ):
+            while pool.poll():
+                progress.show(result.status(handle))
+                time.sleep(_REFRESH_SECONDS)
+    except KeyboardInterrupt:
+        state = result.status(handle)
+        click.echo(
+            f"stopped with {state.finished} of {state.tickets} trials done; "
+            "the same command goes on",
+            err=True,
+        )
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _finish(handle: Handle, storage_url: str) -> None:
+    """Print the result and export the best."""
+    state = result.status(handle)
+    for reason, times in result.failures(handle).most_common():
+        click.echo(f"failed {times} times: {reason}", err=True)
+    if not state.complete:
+        msg = (
+            f"none of the {state.finished} trials of study {handle.name!r} is complete: "
+            "see the reasons above, or `tuner dashboard`"
+        )
+        raise PuffinError(msg)
+    record = result.best_record(handle)
+    folder = export(handle, Path("exports") / handle.name)
+    out = present.stdout()
+    for table in present.result_tables(handle, record, result.compare_cells(handle)):
+        out.print(table)
+    shown_url = make_url(storage_url).render_as_string(hide_password=True)
+    click.echo(present.next_steps(handle.name, shown_url, folder))
