@@ -131,7 +131,7 @@ class Epoch:
     improved: bool
 
 
-class _Learner:
+class Learner:
     """One network with its optimiser, its shuffling and the windows that it learns from."""
 
     def __init__(
@@ -212,7 +212,7 @@ def train_folds(
     """
     loss = LOSSES[training.loss]
     learners = [
-        _Learner(network, fold.train_windows, fold.train_targets, config, loss, seed + i)
+        Learner(network, fold.train_windows, fold.train_targets, config, loss, seed + i)
         for i, (network, fold) in enumerate(zip(networks, folds, strict=True))
     ]
     stopping = EarlyStopping(training.patience, verbose=False)
@@ -259,7 +259,7 @@ def train_epochs(
     targets : Tensor, (targets, 1), standardised
     """
     (network,) = build_networks(config, windows.shape[2], 1, windows.device, seed)
-    learner = _Learner(network, windows, targets, config, LOSSES[loss], seed)
+    learner = Learner(network, windows, targets, config, LOSSES[loss], seed)
     for _ in range(epochs):
         learner.run_epoch()
     return network.eval()

@@ -4,8 +4,6 @@ Folds are laid over targets before any window is cut, so every lookback is judge
 targets. scikit-learn's ``TimeSeriesSplit`` does the arithmetic.
 """
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,12 +96,3 @@ def split(bars: int, first: int, layout: WalkForward) -> list[Fold]:
 
 def _span(positions: np.ndarray, first: int) -> Span:
     return Span(first + int(positions[0]), first + int(positions[-1]) + 1)
-
-
-def targets_hash(valid: Sequence[Span], targets: Sequence[np.ndarray]) -> str:
-    """Fingerprint which targets are scored: their times and their values, sha256 in hex."""
-    digest = hashlib.sha256()
-    for span, values in zip(valid, targets, strict=True):
-        digest.update(np.arange(span.start, span.stop, dtype="<i8").tobytes())
-        digest.update(np.asarray(values, dtype="<f8").tobytes())
-    return digest.hexdigest()

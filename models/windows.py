@@ -228,12 +228,14 @@ class FoldTensors:
     train_targets : Tensor, (train targets, 1)
     valid_windows : Tensor, (valid targets, lookback, feature), a view
     valid_targets : Tensor, (valid targets, 1)
+    valid_times : array, (valid targets,), the bar that each validation window forecasts
     """
 
     train_windows: Tensor
     train_targets: Tensor
     valid_windows: Tensor
     valid_targets: Tensor
+    valid_times: NDArray[np.int64]
 
 
 def make_windows(rows: Tensor, lookback: int) -> Tensor:
@@ -245,16 +247,22 @@ def fold_tensors(
     series: Series, fold: Fold, scaler: Scaler, lookback: int, device: torch.device
 ) -> FoldTensors:
     """Put one fold on a device: windows as views of the standardised bars, and targets."""
-    rows = (series.features - scaler.feature_mean) / scaler.feature_std
-    # Windows start after the warm-up, whose NaN they must not see, and end a horizon early.
-    windows = make_windows(_tensor(rows[series.warmup :], device), lookback)
+    rows = _tensor((series.features - scaler.feature_mean) / scaler.feature_std, device)
     targets = _tensor(scaler.scale_target(series.target)[:, None], device)
-    offset = series.warmup + lookback - 1 + series.horizon
-
-    def part(span: Span) -> tuple[Tensor, Tensor]:
-        return windows[span.start - offset : span.stop - offset], targets[span.start : span.stop]
-
-    return FoldTensors(*part(fold.train), *part(fold.valid))
+    # Windows start after the warm-up, whose NaN they must not see.
+    windows = make_windows(rows[series.warmup :], lookback)
+    first = series.warmup + lookback - 1 + series.horizon
+    train = slice(fold.train.start - first, fold.train.stop - first)
+    valid = slice(fold.valid.start - first, fold.valid.stop - first)
+    # Read off the windows rather than off the fold, to tell what is really scored.
+    bars = make_windows(torch.arange(series.warmup, len(rows))[:, None], lookback)
+    return FoldTensors(
+        train_windows=windows[train],
+        train_targets=targets[fold.train.start : fold.train.stop],
+        valid_windows=windows[valid],
+        valid_targets=targets[fold.valid.start : fold.valid.stop],
+        valid_times=bars[valid, -1, 0].numpy() + series.horizon,
+    )
 
 
 def _tensor(values: Floats, device: torch.device) -> Tensor:

@@ -18,6 +18,7 @@ from models.walk_forward import Fold
 from models.windows import TARGETS, Scaler, fold_tensors
 from studies.result import best_record
 from studies.study import Handle
+from studies.validation import when
 from studies.workload import Workload
 
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.toml", "model.safetensors", "README.md"
@@ -120,10 +121,10 @@ def _provenance(handle: Handle, workload: Workload, scaler: Scaler, targets: int
         },
         "folds": [
             {
-                "train_first": str(dates[fold.train.start].date()),
-                "train_last": str(dates[fold.train.stop - 1].date()),
-                "valid_first": str(dates[fold.valid.start].date()),
-                "valid_last": str(dates[fold.valid.stop - 1].date()),
+                "train_first": when(dates[fold.train.start]),
+                "train_last": when(dates[fold.train.stop - 1]),
+                "valid_first": when(dates[fold.valid.start]),
+                "valid_last": when(dates[fold.valid.stop - 1]),
             }
             for fold in workload.folds
         ],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
+import torch
 from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -19,6 +20,7 @@ from studies.artifacts import SqlArtifactStore, attach, remove_all
 from studies.prices import Prices, from_csv, sha256, to_csv
 from studies.space import grid_points
 from studies.spec import Spec, parse_spec
+from studies.validation import when
 from studies.workload import Workload, cut_holdout
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
@@ -79,6 +81,11 @@ class Handle:
             raise StudyError(msg)
         return min(complete, key=lambda t: (t.value, t.number))
 
+    def keeps(self, prices: Prices) -> bool:
+        """Tell whether the study's own copy is of these very prices."""
+        hashes = {name: sha256(body) for name, body in snapshot(self.spec, prices).items()}
+        return bool(hashes == self.attrs["data"]["sha256"])
+
     def load_search_prices(self) -> pd.DataFrame:
         """Read the search part of the snapshot and check that it is what was stored.
 
@@ -118,31 +125,30 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
         If the prices do not suffice for the spec.
     """
     if (existing := _find(storage, spec.name)) is not None:
-        return _same(existing, spec)
-    search, holdout = cut_holdout(prices.frame, spec)
-    workload = Workload.build(spec, search)
+        return require_same(existing, spec)
+    workload = Workload.build(spec, cut_holdout(prices.frame, spec)[0])
     try:
         study = optuna.create_study(study_name=spec.name, storage=storage, direction="minimize")
     except optuna.exceptions.DuplicatedStudyError:
-        return _same(_wait_or_clear(storage, spec, prices), spec)
+        return require_same(_wait_or_clear(storage, spec, prices), spec)
     try:
-        return _fill(storage, study, spec, prices, workload, to_csv(search), to_csv(holdout))
+        return _fill(storage, study, spec, prices, workload)
     except BaseException:
-        optuna.delete_study(study_name=spec.name, storage=storage)
+        delete(storage, spec.name)
         raise
 
 
+def snapshot(spec: Spec, prices: Prices) -> dict[str, bytes]:
+    """Give the files that a study keeps of its prices: the search part, and the sealed holdout."""
+    search, holdout = cut_holdout(prices.frame, spec)
+    return {SEARCH_FILE: to_csv(search), HOLDOUT_FILE: to_csv(holdout)}
+
+
 def _fill(
-    storage: RDBStorage,
-    study: optuna.Study,
-    spec: Spec,
-    prices: Prices,
-    workload: Workload,
-    search: bytes,
-    holdout: bytes,
+    storage: RDBStorage, study: optuna.Study, spec: Spec, prices: Prices, workload: Workload
 ) -> Handle:
     store = SqlArtifactStore(storage.engine)
-    files = {SEARCH_FILE: search, HOLDOUT_FILE: holdout}
+    files = snapshot(spec, prices)
     for filename, body in files.items():
         attach(store, study, filename, body)
     attrs = {
@@ -150,13 +156,15 @@ def _fill(
         "data": {
             "origin": prices.origin,
             "bars": len(prices.frame),
-            "first": str(prices.frame.index[0]),
-            "last": str(prices.frame.index[-1]),
-            "search_last": str(workload.dates[-1]),
+            "first": when(prices.frame.index[0]),
+            "last": when(prices.frame.index[-1]),
+            "search_last": when(workload.dates[-1]),
             "sha256": {name: sha256(body) for name, body in files.items()},
             "warnings": list(prices.warnings),
         },
-        "targets_sha256": workload.targets_sha256,
+        "targets_sha256": workload.scored_targets(
+            workload.tensors(spec.parsed_space.max_lookback, torch.device("cpu"))
+        ),
         "persistence_losses": workload.persistence_losses,
         "mean_losses": workload.mean_losses,
     }
@@ -188,10 +196,21 @@ def _wait_or_clear(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     return submit(storage, spec, prices)
 
 
-def _same(handle: Handle, spec: Spec) -> Handle:
-    """Check that a study was made from this very spec."""
+def require_same(handle: Handle, spec: Spec) -> Handle:
+    """Give a study back if it was made from this very spec.
+
+    Raises
+    ------
+    StudyError
+        If it was not; the message lists the settings that differ.
+    """
     stored, given = _flat(handle.spec.to_json()), _flat(spec.to_json())
-    differing = sorted(k for k in stored | given if stored.get(k) != given.get(k))
+    differing = sorted(
+        k
+        for k in stored | given
+        # The same file has another path from another folder; what it holds is compared by hash.
+        if k != "data.path" and stored.get(k) != given.get(k)
+    )
     if differing:
         lines = [f"  - {k}: {stored.get(k)!r} there, {given.get(k)!r} here" for k in differing]
         msg = (

@@ -1,5 +1,6 @@
 """What the trials of one study share: series, folds, scalers, baselines and the scored targets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from models.training import LOSSES
-from models.walk_forward import Fold, Span, first_target, split, targets_hash
+from models.walk_forward import Fold, Span, first_target, split
 from models.windows import FoldTensors, Scaler, Series, build_series, fold_tensors
+from studies.prices import sha256
 from studies.spec import Spec
 
 Floats = NDArray[np.float64]
@@ -79,10 +81,14 @@ class Workload:
         """Cut values (bars,) into the validation part of each fold."""
         return [values[fold.valid.start : fold.valid.stop] for fold in self.folds]
 
-    @cached_property
-    def targets_sha256(self) -> str:
-        """Fingerprint of the scored targets: the same for every trial, whatever its lookback."""
-        return targets_hash([f.valid for f in self.folds], self.scored(self.series.target))
+    def scored_targets(self, folds: Sequence[FoldTensors]) -> str:
+        """Fingerprint the dates of the targets that `folds` score, sha256 in hex.
+
+        The same for every trial of a study, whatever its lookback; values are left out, because
+        logarithms differ in the last bit between processors.
+        """
+        times = np.concatenate([fold.valid_times for fold in folds])
+        return sha256("\n".join(self.dates[times].strftime("%Y-%m-%dT%H:%M:%S")).encode())
 
     @cached_property
     def persistence_losses(self) -> list[float]:

@@ -6,6 +6,7 @@ import click
 
 from studies.space import grid_points
 from studies.spec import load_spec
+from studies.validation import when
 from studies.workload import Workload, cut_holdout
 from tuner import present
 from tuner.run import read_prices
@@ -27,7 +28,7 @@ def check(path_or_preset: str, overrides: Sequence[str]) -> None:
     click.echo(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars")
     for table in present.check_tables(workload):
         out.print(table)
-    click.echo(f"holdout: {len(holdout) - spec.purge} targets from {holdout.index[0].date()}")
+    click.echo(f"holdout: {len(holdout) - spec.purge} targets from {when(holdout.index[0])}")
     budget = f"budget: {spec.tickets} trials, sampler {spec.search.sampler}"
     if spec.search.sampler == "grid":
         repeats = grid_points(spec.parsed_space).repeats

@@ -17,7 +17,6 @@ import torch
 from models.errors import PuffinError
 from models.metrics import direction_accuracy, skill
 from models.training import Epoch, build_networks, train_folds
-from models.walk_forward import targets_hash
 from studies.artifacts import SqlArtifactStore, attach
 from studies.space import suggest
 from studies.workload import Workload
@@ -68,9 +67,9 @@ def run_trial(
     started = time.perf_counter()
     config = suggest(trial, workload.spec.parsed_space)
     trial.set_user_attr("config", config.to_dict())
-    _check_targets(workload, scored_targets)
     seed = workload.spec.search.seed
     folds = workload.tensors(config.lookback, device)
+    _check_targets(workload.scored_targets(folds), scored_targets)
     inputs = workload.series.features.shape[1]
     networks = build_networks(config, inputs, len(folds), device, seed)
     best: Epoch | None = None
@@ -96,11 +95,8 @@ def run_trial(
     return best.valid_loss
 
 
-def _check_targets(workload: Workload, expected: str) -> None:
+def _check_targets(own: str, expected: str) -> None:
     """Hold a trial to the targets of its study: scores on others could not be compared."""
-    own = targets_hash(
-        [fold.valid for fold in workload.folds], workload.scored(workload.series.target)
-    )
     if own != expected:
         msg = f"this trial would be scored on targets {own}, but its study on {expected}"
         raise TargetsError(msg)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from studies.result import CellSummary, Status
 from studies.study import Handle
+from studies.validation import when
 from studies.workload import Workload
 
 # Seconds between two lines of progress where stderr is no terminal.
@@ -201,9 +202,9 @@ def check_tables(workload: Workload) -> list[Table]:
     for i, fold in enumerate(workload.folds):
         table.add_row(
             str(i + 1),
-            f"{dates[fold.train.start].date()} to {dates[fold.train.stop - 1].date()}",
+            f"{when(dates[fold.train.start])} to {when(dates[fold.train.stop - 1])}",
             str(len(fold.train)),
-            f"{dates[fold.valid.start].date()} to {dates[fold.valid.stop - 1].date()}",
+            f"{when(dates[fold.valid.start])} to {when(dates[fold.valid.stop - 1])}",
             f"{workload.persistence_losses[i]:.4f}",
             f"{workload.mean_losses[i]:.4f}",
         )

@@ -15,7 +15,8 @@ from studies.export import export
 from studies.prices import Prices, load_prices
 from studies.spec import Spec, load_spec
 from studies.storage import open_storage
-from studies.study import Handle, submit
+from studies.study import Handle, load, require_same, submit
+from studies.validation import DataError
 from tuner import present
 from tuner.devices import assign
 from tuner.launcher import Pool
@@ -31,12 +32,38 @@ def read_prices(spec: Spec) -> Prices:
 
 
 def open_study(path_or_preset: str, overrides: Sequence[str], storage_url: str) -> Handle:
-    """Check a study file and its prices, and make the study or find it."""
+    """Check a study file and its prices, and make the study or find it.
+
+    A study that is there goes on with its own copy of the prices, whatever became of theirs.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = load_spec(path_or_preset, overrides)
-    prices = read_prices(spec)
+    try:
+        prices = read_prices(spec)
+    except DataError as error:
+        handle = _find(spec, storage_url)
+        if handle is None:
+            raise
+        click.echo(f"prices: {error}; the study goes on with its own copy", err=True)
+        return handle
     storage = open_storage(storage_url, create=True, on_stale_trial=tickets.retry_stale)
-    return submit(storage, spec, prices)
+    handle = submit(storage, spec, prices)
+    if not handle.keeps(prices):
+        click.echo(
+            f"prices: {prices.origin} has changed since study {spec.name} was made, which goes on "
+            "with its own copy; --set name=... makes a new study of the new prices",
+            err=True,
+        )
+    return handle
+
+
+def _find(spec: Spec, storage_url: str) -> Handle | None:
+    """Give the study that was made from this spec, if there is one."""
+    try:
+        storage = open_storage(storage_url, on_stale_trial=tickets.retry_stale)
+        return require_same(load(storage, spec.name), spec)
+    except PuffinError:
+        return None
 
 
 def run(

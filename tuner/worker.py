@@ -210,6 +210,7 @@ class _Rounds:
     only: str | None
     forever: bool
     _handles: dict[str, Handle] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
 
     def run(self) -> bool:
         """Go round once; False when there is nothing left to do."""
@@ -230,7 +231,9 @@ class _Rounds:
                 self._handles[name] = load(self.worker.storage, name)
             return self.worker.step(self._handles[name])
         except StudyError as error:
-            log.info("%s", error)
+            if self.only and name not in self._told:
+                self._told.add(name)
+                log.warning("%s; waiting for it", error)
             return False  # it is being made, or another one of a pool was deleted just now
         except KeyError:
             if name in study_names(self.worker.storage):

@@ -15,17 +15,8 @@ from hypothesis import strategies as st
 
 import studies.prices as module
 from models.errors import PuffinError
-from studies.prices import (
-    COLUMNS,
-    SOURCES,
-    DataError,
-    adjust,
-    from_csv,
-    load_prices,
-    sha256,
-    to_csv,
-    validate,
-)
+from studies.prices import SOURCES, from_csv, load_prices, sha256, to_csv
+from studies.validation import COLUMNS, DataError, adjust, validate
 
 SAMPLE = Path(module.__file__).parent / "sample"
 UPSTREAM = "5abadf99b2d394f920120a27de6f0df129859d71d4cfb0bf661bcc99446ab1fd"

@@ -1,0 +1,105 @@
+"""Price of the training loop: our step against the bare torch step, at equal shapes.
+
+The bare step is forward, loss, backward and Adam on one batch that lies ready; ours also
+shuffles, gathers windows and sums losses. Both run in turn, epoch by epoch, and the
+ratio of each pair counts.
+
+    python benchmarks/step.py --device cpu
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from models.config import Config
+from models.rnn import build_network
+from models.training import LOSSES, Learner
+from models.windows import make_windows
+
+FEATURES, BARS = 3, 2000
+# batch, lookback, widths
+SHAPES = [
+    (32, 20, (16,)),
+    (64, 20, (32,)),
+    (64, 20, (64, 32)),
+    (64, 30, (128, 64, 32)),
+    (64, 20, (128, 128)),
+    (128, 60, (64, 32)),
+]
+
+
+def seconds_per_step(epoch: Callable[[], object], steps: int, device: torch.device) -> float:
+    """Time one epoch."""
+    started = time.perf_counter()
+    epoch()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) / steps
+
+
+def bare_epoch(
+    network: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int
+) -> Callable[[], None]:
+    """Make an epoch of nothing but steps."""
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    network.train()
+
+    def epoch() -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.mse_loss(network(x), y)
+            loss.backward()
+            optimizer.step()
+
+    return epoch
+
+
+def measure(config: Config, pairs: int, device: torch.device) -> tuple[float, float, list[float]]:
+    """Give median milliseconds of both steps and the ratio of each pair."""
+    windows = make_windows(torch.randn(BARS, FEATURES, device=device), config.lookback)
+    steps = len(windows) // config.batch_size
+    windows = windows[: steps * config.batch_size]  # whole batches only, as the bare step has
+    targets = torch.randn(len(windows), 1, device=device)
+    network = build_network(config, FEATURES).to(device)
+    ours = Learner(network, windows, targets, config, LOSSES["mse"], seed=0).run_epoch
+    batch = windows[: config.batch_size].contiguous(), targets[: config.batch_size]
+    bare = bare_epoch(build_network(config, FEATURES).to(device), *batch, steps)
+    for epoch in (ours, bare):
+        epoch()
+    times = [
+        (seconds_per_step(ours, steps, device), seconds_per_step(bare, steps, device))
+        for _ in range(pairs)
+    ]
+    own, plain = (statistics.median(t) * 1e3 for t in zip(*times, strict=True))
+    return own, plain, sorted(a / b for a, b in times)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--pairs", type=int, default=9)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    print("cell  batch lookback widths          ours ms  bare ms  ratio (min, max)")
+    medians = []
+    for cell in ("lstm", "gru"):
+        for batch, lookback, widths in SHAPES:
+            config = Config(cell=cell, hidden_dims=widths, lookback=lookback, batch_size=batch)
+            own, plain, ratios = measure(config, options.pairs, device)
+            medians.append(statistics.median(ratios))
+            print(
+                f"{cell:5} {batch:5} {lookback:8} {widths!s:14} {own:8.2f} {plain:8.2f}"
+                f"  {medians[-1]:.3f} ({ratios[0]:.3f}, {ratios[-1]:.3f})",
+                flush=True,
+            )
+    print(f"median of all shapes: {statistics.median(medians):.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""A smoke test on a CUDA machine: `make gpu`."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from models.config import Config
+from models.training import Training, build_networks, train_folds
+from models.walk_forward import Fold, Span
+from models.windows import FoldTensors, Scaler, build_series, fold_tensors
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA machine")
+
+
+def _folds(lookback: int, device: torch.device) -> list[FoldTensors]:
+    rng = np.random.default_rng(0)
+    columns = {"close": 100 * np.exp(np.cumsum(rng.normal(0, 0.01, 400)))}
+    series = build_series(columns, ["return"], "return")
+    folds = [Fold(Span(20, 300), Span(300, 340)), Fold(Span(20, 340), Span(340, 380))]
+    scalers = [Scaler.fit(series, fold.train, 10) for fold in folds]
+    return [
+        fold_tensors(series, f, s, lookback, device) for f, s in zip(folds, scalers, strict=True)
+    ]
+
+
+def _curve(device: torch.device, config: Config) -> list[float]:
+    networks = build_networks(config, 1, 2, device, seed=0)
+    folds = _folds(config.lookback, device)
+    epochs = train_folds(networks, folds, config, Training(max_epochs=3), seed=0)
+    return [epoch.valid_loss for epoch in epochs]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_study_trains_on_the_gpu_and_twice_alike(cell: str) -> None:
+    config = Config(cell=cell, hidden_dims=(16, 8), lookback=10, noise=0.1)
+    first = _curve(torch.device("cuda:0"), config)
+    assert all(math.isfinite(loss) for loss in first)
+    assert first == _curve(torch.device("cuda:0"), config)
+
+
+def test_an_epoch_synchronises_with_the_host_once() -> None:
+    config = Config(hidden_dims=(8,), lookback=5)
+    device = torch.device("cuda:0")
+    networks, folds = build_networks(config, 1, 2, device, seed=0), _folds(5, device)
+    epochs = train_folds(networks, folds, config, Training(max_epochs=3), seed=0)
+    next(epochs)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with pytest.warns(UserWarning, match="synchronizing") as caught:
+            next(epochs)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(caught) == 1
+
+
+def test_out_of_memory_is_told_from_other_errors() -> None:
+    from tuner.devices import is_out_of_memory
+
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        torch.empty(2**50, device="cuda:0")
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(ValueError("no"))
