@@ -32,6 +32,8 @@ gpu:
 
 bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py --device cpu
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bookkeeping.py daily
+	$(BIN)/python benchmarks/workers.py
 
 clean:
 	rm -rf .venv

@@ -1,0 +1,111 @@
+"""Share of a trial's time that is not training: suggest, report, prune, attributes, artifact, tell.
+
+Runs one worker of a study in this process and times every call into the training iterator; what is
+left of the worker's time is bookkeeping. `--filled N` first puts N finished trials into the study,
+copied from its own first trials, so that sampler and pruner have a long history to read.
+
+    python benchmarks/bookkeeping.py daily --trials 12 --filled 180
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from models.training import Epoch
+from studies import tickets
+from studies.storage import open_storage
+from studies.study import Handle
+from tuner.devices import prepare
+from tuner.interrupt import Interrupt
+from tuner.run import open_study
+from tuner.worker import Worker
+
+
+class Stopwatch(Interrupt):
+    """Times the training inside `guard`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.training = 0.0
+
+    def guard(self, items: Iterator[Epoch]) -> Iterator[Epoch]:  # type: ignore[override]  # of epochs
+        """Pass on epochs, and sum the time that each takes to make."""
+        while True:
+            started = time.perf_counter()
+            item = next(items, None)
+            self.training += time.perf_counter() - started
+            if item is None:
+                return
+            yield item
+
+
+def fill(handle: Handle, count: int) -> None:
+    """Copy finished trials, in turn, until there are `count` more."""
+    done = [t for t in handle.trials() if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    for i in range(count):
+        twin = done[i % len(done)]
+        handle.study.add_trial(
+            create_trial(
+                state=twin.state,
+                value=twin.value,
+                params=twin.params,
+                distributions=twin.distributions,
+                user_attrs=twin.user_attrs | {tickets.TICKET: -1},
+                system_attrs={k: v for k, v in twin.system_attrs.items() if "rung" in k},
+                intermediate_values=twin.intermediate_values,
+            )
+        )
+
+
+def run(handle: Handle, worker: Worker, watch: Stopwatch, trials: int, label: str) -> None:
+    """Run trials and print the shares."""
+    rows = []
+    for _ in range(trials):
+        watch.training = 0.0
+        started = time.perf_counter()
+        worker.step(handle)
+        rows.append((time.perf_counter() - started, watch.training))
+    states = [t.state.name for t in handle.trials()[-trials:]]
+    for state in sorted(set(states)):
+        chosen = [row for row, s in zip(rows, states, strict=True) if s == state]
+        report(f"{label}, {state.lower()}", chosen)
+    report(f"{label}, all", rows)
+
+
+def report(label: str, rows: list[tuple[float, float]]) -> None:
+    """Print one line of the table."""
+    total, training = (sum(column) for column in zip(*rows, strict=True))
+    each = (total - training) / len(rows)
+    print(
+        f"{label:28} {len(rows):4} trials {total:8.1f} s  bookkeeping {each * 1e3:6.0f} ms a trial"
+        f"  {1 - training / total:.2%}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("spec", nargs="?", default="daily")
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--filled", type=int, default=180)
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{Path(folder) / 'bench.db'}"
+        handle = open_study(options.spec, [], url)
+        watch = Stopwatch()
+        worker = Worker(open_storage(url), prepare("cpu", 1.0), watch)
+        worker.step(handle)  # reads the prices, once per study
+        run(handle, worker, watch, options.trials, "from the start")
+        fill(handle, options.filled)
+        run(handle, worker, watch, options.trials, f"after {options.filled} more")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Two workers against one on the same trials: wall time of the search, and equal losses.
+
+The sampler is random and nothing is pruned, so both run the same configurations. Runs alternate.
+
+    python benchmarks/workers.py --trials 16 --rounds 3
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+
+from studies import tickets
+from studies.study import Handle
+from tuner.launcher import Pool
+from tuner.run import open_study
+
+SETTINGS = ["search.sampler=random", "search.pruner=none", "training.max_epochs=8"]
+
+
+def search(url: str, workers: int, trials: int) -> tuple[float, dict[int, list[float]]]:
+    """Run a study; give the seconds between its first start and last end, and fold losses."""
+    handle = open_study("demo", [*SETTINGS, f"search.trials={trials}"], url)
+    with Pool(url, handle.name, ["cpu"] * workers, print) as pool:
+        while pool.poll():
+            time.sleep(0.2)
+    return span(handle), losses(handle)
+
+
+def span(handle: Handle) -> float:
+    """Give the seconds from the first start to the last end of a trial."""
+    starts = [t.datetime_start for t in handle.trials() if t.datetime_start]
+    ends = [t.datetime_complete for t in handle.trials() if t.datetime_complete]
+    return (max(ends) - min(starts)).total_seconds()
+
+
+def losses(handle: Handle) -> dict[int, list[float]]:
+    """Give the loss of each fold by ticket."""
+    return {t.user_attrs[tickets.TICKET]: t.user_attrs["fold_losses"] for t in handle.trials()}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(options.rounds):
+            one, first = search(f"sqlite:///{folder}/one-{number}.db", 1, options.trials)
+            two, second = search(f"sqlite:///{folder}/two-{number}.db", 2, options.trials)
+            ratios.append(one / two)
+            equal = "equal to the last bit" if first == second else "NOT EQUAL"
+            print(
+                f"{options.trials} trials: one worker {one:.1f} s, two {two:.1f} s, "
+                f"ratio {ratios[-1]:.2f}; losses {equal}",
+                flush=True,
+            )
+    print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
