@@ -51,7 +51,7 @@ def bare_epoch(
         for _ in range(steps):
             optimizer.zero_grad()
             loss = torch.nn.functional.mse_loss(network(x), y)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
             optimizer.step()
 
     return epoch

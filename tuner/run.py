@@ -115,8 +115,9 @@ def _search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
             present.Progress() as progress,
             Pool(storage_url, handle.name, devices, progress.say) as pool,
         ):
-            while pool.poll():
-                progress.show(result.status(handle))
+            # Done by the database: workers notice by themselves, but only at their next look.
+            while pool.poll() and not (state := result.status(handle)).done:
+                progress.show(state)
                 time.sleep(_REFRESH_SECONDS)
     except KeyboardInterrupt:
         state = result.status(handle)
