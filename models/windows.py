@@ -20,6 +20,8 @@ Columns = Mapping[str, Floats]
 
 # One basis point: a bar whose high is its low has no logarithm.
 _SMALLEST_RANGE = 1e-4
+# The mean of equal numbers is a few bits off them: a spread below this share of a level is none.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Target:
 def _lagged(values: Floats, lag: int) -> Floats:
     """Shift values (bars,) `lag` bars later, NaN in front."""
     out = np.full(len(values), np.nan)
-    out[lag:] = values[: len(values) - lag]
+    out[lag:] = values[: max(len(values) - lag, 0)]
     return out
 
 
@@ -213,9 +215,9 @@ class Scaler:
 
 
 def _safe_std(values: Floats) -> Floats:
-    """Standard deviation along the first axis, 1 where a series does not move."""
+    """Standard deviation along the first axis, 1 where a series does not move but for rounding."""
     std = np.asarray(values.std(axis=0))
-    return np.where(std > 0, std, 1.0)
+    return np.where(std > _ROUNDING * np.abs(values).max(axis=0), std, 1.0)
 
 
 @dataclass(frozen=True)
@@ -246,12 +248,21 @@ def make_windows(rows: Tensor, lookback: int) -> Tensor:
 def fold_tensors(
     series: Series, fold: Fold, scaler: Scaler, lookback: int, device: torch.device
 ) -> FoldTensors:
-    """Put one fold on a device: windows as views of the standardised bars, and targets."""
+    """Put one fold on a device: windows as views of the standardised bars, and targets.
+
+    Raises
+    ------
+    ValueError
+        If `lookback` is longer than what the folds leave in front of their first target.
+    """
+    first = series.warmup + lookback - 1 + series.horizon
+    if fold.train.start < first:
+        msg = f"lookback {lookback} needs a first target at {first}, but it is {fold.train.start}"
+        raise ValueError(msg)
     rows = _tensor((series.features - scaler.feature_mean) / scaler.feature_std, device)
     targets = _tensor(scaler.scale_target(series.target)[:, None], device)
     # Windows start after the warm-up, whose NaN they must not see.
     windows = make_windows(rows[series.warmup :], lookback)
-    first = series.warmup + lookback - 1 + series.horizon
     train = slice(fold.train.start - first, fold.train.stop - first)
     valid = slice(fold.valid.start - first, fold.valid.stop - first)
     # Read off the windows rather than off the fold, to tell what is really scored.

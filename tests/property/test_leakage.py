@@ -1,0 +1,449 @@
+"""Nothing after a bar reaches what is known at it: feature, target, window, scaler or forecast."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import models.windows as module
+from models.config import Config
+from models.training import Training, build_networks, train_folds
+from models.walk_forward import Fold, Span, WalkForward, first_target, split
+from models.windows import (
+    FEATURES,
+    TARGETS,
+    Columns,
+    Feature,
+    FoldTensors,
+    Scaler,
+    Series,
+    build_series,
+    fold_tensors,
+)
+from studies.spec import Spec
+from studies.workload import Workload, cut_holdout
+
+CPU = torch.device("cpu")
+NAMES = ("close", "high", "low", "volume")
+Floats = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is forecast from what, over which folds."""
+
+    features: tuple[str, ...]
+    target: str
+    horizon: int
+    lookback: int
+    max_lookback: int
+    layout: WalkForward
+    bars: int
+
+    @property
+    def folds(self) -> list[Fold]:
+        warmup = max(FEATURES[name].warmup for name in self.features)
+        return split(self.bars, first_target(self.max_lookback, warmup, self.horizon), self.layout)
+
+    def series(self, columns: Columns) -> Series:
+        return build_series(columns, self.features, self.target, self.horizon)
+
+    def prepare(self, series: Series) -> list[tuple[Scaler, FoldTensors]]:
+        scalers = [Scaler.fit(series, fold.train, self.max_lookback) for fold in self.folds]
+        return [
+            (scaler, fold_tensors(series, fold, scaler, self.lookback, CPU))
+            for fold, scaler in zip(self.folds, scalers, strict=True)
+        ]
+
+    def forecasts(self, columns: Columns, cell: str) -> list[list[list[float]]]:
+        """Train two epochs; give the forecasts by epoch, fold and target."""
+        config = Config(cell, (4, 3), dropout=0.2, lr=0.01, batch_size=16, noise=0.05)
+        folds = [tensors for _, tensors in self.prepare(self.series(columns))]
+        networks = build_networks(config, len(self.features), len(folds), CPU, seed=0)
+        epochs = train_folds(networks, folds, config, Training(max_epochs=2), seed=0)
+        return [epoch.forecasts.tolist() for epoch in epochs]
+
+
+def prices(bars: int, seed: int) -> dict[str, Floats]:
+    """A random walk with highs, lows and volumes; some bars have no range or no volume."""
+    rng = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, bars)))
+    moved = np.where(rng.random(bars) > 0.05, 1.0, 0.0)
+    return {
+        "close": close,
+        "high": close * np.exp(moved * rng.exponential(0.01, bars)),
+        "low": close * np.exp(-moved * rng.exponential(0.01, bars)),
+        "volume": np.floor(rng.exponential(1e6, bars)) * (rng.random(bars) > 0.05),
+    }
+
+
+def changed(
+    columns: Columns, bars: slice, seed: int, names: tuple[str, ...] = NAMES
+) -> dict[str, Floats]:
+    """Change the named columns at some bars, each value by a factor of its own."""
+    rng = np.random.default_rng(seed)
+    out = {name: values.copy() for name, values in columns.items()}
+    for name in names:
+        values = out[name][bars]
+        out[name][bars] = (values + 1) * np.exp(rng.normal(0.1, 0.3, len(values)))
+    return out
+
+
+def leaks(case: Case, before: Columns, after: Columns, t: int) -> set[str]:
+    """Name what is known at bar `t` and yet differs between columns that are equal up to `t`."""
+    a, b = case.series(before), case.series(after)
+    found = set()
+
+    def compare(name: str, one: object, other: object) -> None:
+        if not np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True):
+            found.add(name)
+
+    compare("features", a.features[: t + 1], b.features[: t + 1])
+    compare("target", a.target[: t + 1], b.target[: t + 1])
+    # The persistence forecast for a target stands a horizon before it.
+    ahead = t + 1 + case.horizon
+    compare("persistence", a.persistence[:ahead], b.persistence[:ahead])
+    sides = zip(case.folds, case.prepare(a), case.prepare(b), strict=True)
+    for fold, (scaler, tensors), (other_scaler, other) in sides:
+        if fold.train.stop > t + 1:
+            continue  # bars after t are this fold's own past
+        for field in ("feature_mean", "feature_std", "target_mean", "target_std"):
+            compare("scaler", getattr(scaler, field), getattr(other_scaler, field))
+        compare("train windows", tensors.train_windows, other.train_windows)
+        compare("train targets", tensors.train_targets, other.train_targets)
+        known, seen = (max(0, stop - fold.valid.start) for stop in (t + 1, ahead))
+        compare("valid targets", tensors.valid_targets[:known], other.valid_targets[:known])
+        compare("valid windows", tensors.valid_windows[:seen], other.valid_windows[:seen])
+    return found
+
+
+def forecast_leaks(case: Case, before: Columns, after: Columns, t: int, cell: str) -> int:
+    """Count the forecasts made at or before bar `t` that differ; every epoch is looked at."""
+    count = 0
+    sides = zip(case.forecasts(before, cell), case.forecasts(after, cell), strict=True)
+    for one, other in sides:
+        for fold, row, other_row in zip(case.folds, one, other, strict=True):
+            if fold.train.stop <= t + 1:
+                made = max(0, t + 1 + case.horizon - fold.valid.start)
+                pairs = zip(row[:made], other_row[:made], strict=True)
+                count += sum(a != b for a, b in pairs)
+    return count
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    features = draw(st.lists(st.sampled_from(sorted(FEATURES)), min_size=1, unique=True))
+    horizon = draw(st.integers(1, 4))
+    max_lookback = draw(st.integers(1, 8))
+    layout = WalkForward(
+        folds=draw(st.integers(2, 3)),
+        valid_bars=draw(st.integers(5, 15)),
+        purge=horizon - 1 + draw(st.integers(0, 2)),
+        train_bars=draw(st.none() | st.integers(15, 40)),
+    )
+    judged = layout.purge + layout.folds * layout.valid_bars
+    least = max_lookback + horizon + (layout.train_bars or 50) + judged
+    return Case(
+        features=tuple(features),
+        target=draw(st.sampled_from(sorted(TARGETS))),
+        horizon=horizon,
+        lookback=draw(st.integers(1, max_lookback)),
+        max_lookback=max_lookback,
+        layout=layout,
+        bars=least + draw(st.integers(0, 20)),
+    )
+
+
+columns_changed = st.sampled_from([NAMES, *((name,) for name in NAMES)])
+seeds = st.integers(0, 2**32 - 1)
+
+
+def bars_after(t: int, bars: int) -> st.SearchStrategy[slice]:
+    """Every bar after `t`, or one of them, the next one often."""
+    one = st.integers(t + 1, bars - 1).map(lambda bar: slice(bar, bar + 1))
+    return st.one_of(st.just(slice(t + 1, None)), st.just(slice(t + 1, t + 2)), one)
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases(), columns_changed, seeds, st.data())
+def test_no_bar_changes_anything_that_was_known_before_it(
+    case: Case, names: tuple[str, ...], seed: int, data: st.DataObject
+) -> None:
+    t = data.draw(st.integers(0, case.bars - 2))
+    before = prices(case.bars, seed)
+    after = changed(before, data.draw(bars_after(t, case.bars)), seed, names)
+    assert leaks(case, before, after, t) == set()
+
+
+@settings(max_examples=400, deadline=None)
+@given(cases(), columns_changed, seeds, st.data())
+def test_no_bar_after_a_training_part_changes_the_fold_that_it_trains(
+    case: Case, names: tuple[str, ...], seed: int, data: st.DataObject
+) -> None:
+    number = data.draw(st.integers(0, case.layout.folds - 1))
+    fold = case.folds[number]
+    before = prices(case.bars, seed)
+    after = changed(before, slice(fold.train.stop, None), seed, names)
+    scaler, tensors = case.prepare(case.series(before))[number]
+    other_scaler, other = case.prepare(case.series(after))[number]
+    assert np.array_equal(scaler.feature_mean, other_scaler.feature_mean)
+    assert np.array_equal(scaler.feature_std, other_scaler.feature_std)
+    assert scaler.target_mean == other_scaler.target_mean
+    assert scaler.target_std == other_scaler.target_std
+    assert torch.equal(tensors.train_windows, other.train_windows)
+    assert torch.equal(tensors.train_targets, other.train_targets)
+
+
+@settings(max_examples=400, deadline=None)
+@given(cases(), columns_changed, seeds)
+def test_no_bar_after_a_validation_part_changes_what_it_judges_by(
+    case: Case, names: tuple[str, ...], seed: int
+) -> None:
+    before = prices(case.bars, seed)
+    prepared = case.prepare(case.series(before))
+    for number, fold in enumerate(case.folds[:-1]):  # the last ends with the series
+        after = changed(before, slice(fold.valid.stop, None), seed, names)
+        tensors, other = prepared[number][1], case.prepare(case.series(after))[number][1]
+        assert torch.equal(tensors.valid_windows, other.valid_windows)
+        assert torch.equal(tensors.valid_targets, other.valid_targets)
+
+
+@settings(max_examples=50, deadline=None)
+@given(cases(), st.sampled_from(["lstm", "gru"]), seeds, st.data())
+def test_no_bar_changes_a_forecast_that_was_made_before_it(
+    case: Case, cell: str, seed: int, data: st.DataObject
+) -> None:
+    fold = case.folds[data.draw(st.integers(0, case.layout.folds - 1))]
+    t = data.draw(st.integers(fold.valid.start - 1, fold.valid.stop - 2))
+    before = prices(case.bars, seed)
+    after = changed(before, data.draw(bars_after(t, case.bars)), seed)
+    assert forecast_leaks(case, before, after, t, cell) == 0
+
+
+# The checkers themselves
+
+PLAIN = Case(("return", "range"), "price", 2, 3, 5, WalkForward(2, 10, purge=1), bars=90)
+
+
+def check(case: Case = PLAIN) -> set[str]:
+    """Change every bar after the first training part of `case`."""
+    t = case.folds[0].train.stop - 1
+    before = prices(case.bars, seed=0)
+    return leaks(case, before, changed(before, slice(t + 1, None), seed=0), t)
+
+
+def test_an_honest_case_has_no_leak() -> None:
+    assert check() == set()
+
+
+def tomorrow(columns: Columns) -> Floats:
+    """Give the return of the next bar, and none at the last."""
+    return np.append(np.diff(np.log(columns["close"])), 0.0)
+
+
+def standardised(columns: Columns) -> Floats:
+    """Give the closes in standard deviations of the whole series."""
+    close = columns["close"]
+    return (close - close.mean()) / close.std()
+
+
+@pytest.mark.parametrize("compute", [tomorrow, standardised])
+def test_a_feature_that_knows_the_future_is_caught(
+    compute: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 0, compute))
+    found = check(replace(PLAIN, features=("leaky",)))
+    assert {"features", "train windows", "scaler", "valid windows"} >= found >= {"features"}
+
+
+def test_forecasts_from_a_feature_that_knows_the_future_are_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 0, tomorrow))
+    t = PLAIN.folds[0].valid.start + 4
+    before = prices(PLAIN.bars, seed=0)
+    after = changed(before, slice(t + 1, None), seed=0)
+    leaky = replace(PLAIN, features=("leaky",))
+    # In both epochs, of the first fold, the forecast whose window ends at bar t.
+    assert forecast_leaks(leaky, before, after, t, "lstm") == 2
+    assert forecast_leaks(PLAIN, before, after, t, "lstm") == 0
+
+
+def test_a_target_that_knows_the_future_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = replace(TARGETS["price"], compute=lambda c, h: np.roll(c["close"], -1))
+    monkeypatch.setitem(TARGETS, "price", late)
+    assert {"target", "train targets"} <= check()
+
+
+def test_a_persistence_that_stands_at_its_own_target_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = replace(TARGETS["price"], persistence=lambda c, h: c["close"])
+    monkeypatch.setitem(TARGETS, "price", own)
+    assert check() == {"persistence"}
+
+
+def test_a_scaler_that_measures_the_whole_series_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = Scaler.fit
+
+    def whole(series: Series, train: Span, max_lookback: int) -> Scaler:
+        return honest(series, Span(train.start, len(series.target)), max_lookback)
+
+    monkeypatch.setattr(Scaler, "fit", whole)
+    assert {"scaler", "train windows", "train targets"} <= check()
+
+
+def test_a_window_that_ends_a_bar_late_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = module.make_windows
+
+    def late(rows: torch.Tensor, lookback: int) -> torch.Tensor:
+        return honest(torch.roll(rows, -1, 0), lookback)
+
+    monkeypatch.setattr(module, "make_windows", late)
+    assert check() == {"valid windows"}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_changed_bar_is_seen_by_its_own_feature_and_by_the_window_that_ends_with_it(
+    name: str,
+) -> None:
+    case = replace(PLAIN, features=(name,))
+    fold = case.folds[0]
+    t = fold.valid.start
+    before = prices(case.bars, seed=0)
+    after = changed(before, slice(t, t + 1), seed=0)
+    one, other = case.series(before), case.series(after)
+    assert one.features[t, 0] != other.features[t, 0]
+    windows = [case.prepare(series)[0][1].valid_windows for series in (one, other)]
+    differ = [not torch.equal(a, b) for a, b in zip(*windows, strict=True)]
+    assert differ.index(True) == case.horizon
+
+
+# The sealed holdout
+
+
+def study(horizon: int, holdout_bars: int, purge: int | None, **data: object) -> Spec:
+    return Spec.model_validate(
+        {
+            "name": "t",
+            "data": {"symbol": "X", "horizon": horizon} | data,
+            "walk_forward": {
+                "folds": 2,
+                "valid_bars": 10,
+                "holdout_bars": holdout_bars,
+                "purge": purge,
+            },
+            "space": {"lookback": {"low": 2, "high": 6}, "hidden_dim": 4},
+        }
+    )
+
+
+def frame_of(columns: Columns) -> pd.DataFrame:
+    bars = len(columns["close"])
+    return pd.DataFrame(dict(columns), index=pd.bdate_range("2020-01-01", periods=bars))
+
+
+def losses(workload: Workload) -> list[tuple[float, ...]]:
+    config = Config(hidden_dims=(4,), lookback=5, batch_size=32, lr=0.01)
+    folds = workload.tensors(5, CPU)
+    networks = build_networks(config, workload.series.features.shape[1], 2, CPU, seed=0)
+    epochs = train_folds(networks, folds, config, Training(max_epochs=1), seed=0)
+    return [(epoch.train_loss, *epoch.fold_losses) for epoch in epochs]
+
+
+def facts(spec: Spec, columns: Columns) -> list[object]:
+    """Give everything that the search could take from prices, as values that compare."""
+    search, _ = cut_holdout(frame_of(columns), spec)
+    made = Workload.build(spec, search)
+    series = made.series
+    return [
+        list(made.dates),
+        [a.tobytes() for a in (series.features, series.target, series.persistence)],
+        made.folds,
+        [(s.feature_mean.tobytes(), s.feature_std.tobytes()) for s in made.scalers],
+        [(s.target_mean, s.target_std) for s in made.scalers],
+        made.scored_targets(made.tensors(5, CPU)),
+        made.persistence_losses,
+        made.mean_losses,
+        losses(made),
+        made.refit_span(),
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    horizon=st.integers(1, 4),
+    holdout_bars=st.integers(1, 30),
+    spare=st.none() | st.integers(0, 3),
+    target=st.sampled_from(sorted(TARGETS)),
+    seed=seeds,
+)
+def test_the_search_takes_nothing_from_the_sealed_holdout(
+    horizon: int, holdout_bars: int, spare: int | None, target: str, seed: int
+) -> None:
+    purge = None if spare is None else horizon - 1 + spare
+    spec = study(horizon, holdout_bars, purge, target=target)
+    before = prices(110 + holdout_bars, seed)
+    searched = len(before["close"]) - holdout_bars - spec.purge
+    known = facts(spec, before)
+    assert facts(spec, changed(before, slice(searched, None), seed)) == known
+    # The last bar before the purged ones is searched, and does count.
+    assert facts(spec, changed(before, slice(searched - 1, searched), seed)) != known
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    horizon=st.integers(1, 10),
+    holdout_bars=st.integers(1, 100),
+    spare=st.none() | st.integers(0, 5),
+    searched=st.integers(1, 100),
+)
+def test_no_label_of_the_search_shares_a_bar_with_a_label_of_the_scored_holdout(
+    horizon: int, holdout_bars: int, spare: int | None, searched: int
+) -> None:
+    purge = horizon - 1 if spare is None else horizon - 1 + spare
+    spec = study(horizon, holdout_bars, None if spare is None else purge)
+    frame = frame_of({"close": np.arange(1.0, searched + purge + holdout_bars + 1)})
+    search, sealed = cut_holdout(frame, spec)
+    assert len(search) == searched
+    assert pd.concat([search, sealed]).equals(frame)
+    numbers = list(frame.index)
+    last_label_bar = numbers.index(search.index[-1])
+    first_scored = numbers.index(sealed.index[-holdout_bars])
+    assert last_label_bar < first_scored - (horizon - 1)
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 5])
+def test_the_label_of_a_return_is_the_moves_of_its_own_bar_and_those_a_horizon_back(
+    horizon: int,
+) -> None:
+    before = prices(30, seed=0)
+    for bar in range(horizon, 30):
+        # The move of one bar lifts the close of it and of every later one.
+        after = before | {"close": before["close"] * np.where(np.arange(30) < bar, 1.0, 2.0)}
+        targets = [build_series(c, ["return"], "return", horizon).target for c in (before, after)]
+        differ = [t for t in range(horizon, 30) if abs(targets[0][t] - targets[1][t]) > 1e-6]
+        assert differ == [t for t in range(horizon, 30) if t - horizon < bar <= t]
+
+
+@pytest.mark.parametrize("bars", [10, 20, 24])
+def test_a_series_no_longer_than_its_holdout_leaves_nothing_to_search(bars: int) -> None:
+    spec = study(horizon=3, holdout_bars=22, purge=None)
+    search, sealed = cut_holdout(frame_of({"close": np.arange(1.0, bars + 1)}), spec)
+    assert (len(search), len(sealed)) == (0, bars)

@@ -1,0 +1,320 @@
+"""Features, targets, scalers and windows, worked out by hand on six bars."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from models.errors import PuffinError
+from models.walk_forward import Fold, Span
+from models.windows import (
+    FEATURES,
+    TARGETS,
+    FoldTensors,
+    Scaler,
+    Series,
+    build_series,
+    fold_tensors,
+    make_windows,
+)
+
+CPU = torch.device("cpu")
+NAN = math.nan
+LOW = np.array([90.0, 100.0, 95.0, 98.0, 150.0, 80.0])
+# Log ranges 2 %, 4 %, none, half a basis point, 10 % and 20 %.
+SPREAD = np.array([0.02, 0.04, 0.0, 0.00005, 0.1, 0.2])
+COLUMNS = {
+    "close": np.array([100.0, 110.0, 99.0, 99.0, 198.0, 99.0]),
+    "high": LOW * np.exp(SPREAD),
+    "low": LOW,
+    "volume": np.array([0.0, 9.0, 99.0, 99.0, 0.0, 999.0]),
+}
+BASIS_POINT = math.log(1e-4)
+RANGE = [math.log(0.02), math.log(0.04), BASIS_POINT, BASIS_POINT, math.log(0.1), math.log(0.2)]
+RETURN = [NAN, math.log(1.1), math.log(0.9), 0.0, math.log(2), math.log(0.5)]
+
+
+def close_to(expected: list[float]) -> object:
+    return pytest.approx(expected, abs=1e-10, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("feature", "warmup", "expected"),
+    [
+        ("return", 1, RETURN),
+        ("range", 0, RANGE),
+        # One plus the volume is 1, 10, 100, 100, 1, 1000.
+        ("volume", 1, [NAN, *(k * math.log(10) for k in (1, 1, 0, -2, 3))]),
+        ("price", 0, [100, 110, 99, 99, 198, 99]),
+    ],
+)
+def test_a_feature_is_what_is_worked_out_by_hand(
+    feature: str, warmup: int, expected: list[float]
+) -> None:
+    series = build_series(COLUMNS, [feature], "return")
+    assert series.features.shape == (6, 1)
+    assert series.features[:, 0].tolist() == close_to(expected)
+    assert series.warmup == warmup
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_feature_has_no_value_in_its_warm_up_and_a_finite_one_at_every_later_bar(
+    feature: str,
+) -> None:
+    series = build_series(COLUMNS, [feature], "return")
+    assert np.isnan(series.features[: series.warmup]).all()
+    assert np.isfinite(series.features[series.warmup :]).all()
+
+
+def test_features_stand_in_the_order_asked_for_and_wait_for_the_longest_warm_up() -> None:
+    series = build_series(COLUMNS, ["price", "return", "range"], "range")
+    assert series.features.shape == (6, 3)
+    assert series.features[1].tolist() == close_to([110, RETURN[1], RANGE[1]])
+    assert series.warmup == 1
+    assert build_series(COLUMNS, ["price", "range"], "range").warmup == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "horizon", "expected", "persistence"),
+    [
+        ("return", 1, RETURN, [NAN, 0, 0, 0, 0, 0]),
+        # Over three bars: 99/100, 198/110, 99/99.
+        (
+            "return",
+            3,
+            [NAN, NAN, NAN, math.log(0.99), math.log(1.8), 0.0],
+            [NAN, NAN, NAN, 0, 0, 0],
+        ),
+        ("range", 1, [NAN, *RANGE[1:]], [NAN, *RANGE[:5]]),
+        ("range", 3, [NAN, NAN, NAN, *RANGE[3:]], [NAN, NAN, NAN, *RANGE[:3]]),
+        ("price", 1, [NAN, 110, 99, 99, 198, 99], [NAN, 100, 110, 99, 99, 198]),
+        ("price", 3, [NAN, NAN, NAN, 99, 198, 99], [NAN, NAN, NAN, 100, 110, 99]),
+    ],
+)
+def test_a_target_and_its_persistence_are_what_is_worked_out_by_hand(
+    target: str, horizon: int, expected: list[float], persistence: list[float]
+) -> None:
+    series = build_series(COLUMNS, ["return"], target, horizon)
+    assert series.target.tolist() == close_to(expected)
+    assert series.persistence.tolist() == close_to(persistence)
+    assert series.horizon == horizon
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("horizon", [1, 2, 5])
+def test_every_target_starts_after_its_horizon_and_so_does_its_persistence(
+    target: str, horizon: int
+) -> None:
+    series = build_series(COLUMNS, ["return"], target, horizon)
+    for values in (series.target, series.persistence):
+        assert np.isnan(values[:horizon]).all()
+        assert np.isfinite(values[horizon:]).all()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_persistence_is_right_where_nothing_moves(target: str) -> None:
+    still = {name: np.full(6, values[1]) for name, values in COLUMNS.items()}
+    series = build_series(still, ["return"], target, 2)
+    assert series.target[2:].tolist() == series.persistence[2:].tolist()
+
+
+def test_bars_without_range_or_volume_give_finite_features() -> None:
+    still = {name: np.full(6, 50.0) for name in ("close", "high", "low")}
+    series = build_series(still | {"volume": np.zeros(6)}, list(FEATURES), "range")
+    assert series.features[1].tolist() == close_to([0.0, BASIS_POINT, 0.0, 50.0])
+    assert np.isfinite(series.features[1:]).all()
+    assert np.isfinite(series.target[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("kept", "features", "target", "parts"),
+    [
+        (
+            ["close"],
+            ["return", "range", "volume"],
+            "return",
+            ["data.features 'range' needs high and low", "data.features 'volume' needs volume"],
+        ),
+        (["close"], ["return"], "range", ["data.target 'range' needs high and low"]),
+        (["high", "low"], ["range"], "price", ["data.target 'price' needs close"]),
+        (["close", "high"], ["range"], "return", ["data.features 'range' needs high and low"]),
+    ],
+)
+def test_missing_columns_are_named_with_who_needs_them_and_what_is_there(
+    kept: list[str], features: list[str], target: str, parts: list[str]
+) -> None:
+    with pytest.raises(PuffinError) as caught:
+        build_series({name: COLUMNS[name] for name in kept}, features, target)
+    message = str(caught.value)
+    assert message == (
+        f"{'; '.join(parts)}, but the prices have only {', '.join(kept)}: "
+        "add the columns, or leave these features and this target out"
+    )
+
+
+# Windows
+
+
+def numbered(bars: int, warmup: int = 0, horizon: int = 1) -> Series:
+    """A series whose one feature is the bar's number, and whose target is 1000 and that."""
+    number = np.arange(float(bars))
+    feature = np.where(number < warmup, NAN, number)[:, None]
+    target = np.where(number < horizon, NAN, 1000 + number)
+    return Series(feature, target, target - 1, warmup, horizon)
+
+
+def unscaled(series: Series, fold: Fold, lookback: int) -> FoldTensors:
+    width = series.features.shape[1]
+    return fold_tensors(series, fold, Scaler(np.zeros(width), np.ones(width), 0, 1), lookback, CPU)
+
+
+def test_windows_are_views_of_the_rows() -> None:
+    rows = torch.arange(10.0).reshape(5, 2)
+    windows = make_windows(rows, 3)
+    assert windows.tolist() == [rows[i : i + 3].tolist() for i in range(3)]
+    assert windows.data_ptr() == rows.data_ptr()
+    assert windows[2].data_ptr() == rows[2].data_ptr()
+    rows[2, 1] = -1.0
+    assert [window[:, 1].tolist() for window in windows] == [[1, 3, -1], [3, -1, 7], [-1, 7, 9]]
+
+
+def test_the_windows_of_a_fold_share_one_copy_of_the_bars() -> None:
+    tensors = unscaled(numbered(100, warmup=1), Fold(Span(20, 60), Span(60, 90)), 10)
+    train, valid = tensors.train_windows, tensors.valid_windows
+    storage = train.untyped_storage()
+    assert storage.data_ptr() == valid.untyped_storage().data_ptr()
+    assert storage.nbytes() <= 100 * 4
+    # Target 60 stands 40 targets behind target 20, and so do their windows: 40 floats.
+    assert valid.data_ptr() - train.data_ptr() == 40 * 4
+
+
+@pytest.mark.parametrize("lookback", [1, 2, 5])
+@pytest.mark.parametrize("horizon", [1, 3])
+@pytest.mark.parametrize("warmup", [0, 1, 4])
+def test_the_window_of_a_target_ends_a_horizon_before_it(
+    lookback: int, horizon: int, warmup: int
+) -> None:
+    # From the first target there is to the last bar.
+    fold = Fold(Span(lookback + warmup + horizon - 1, 17), Span(20, 30))
+    tensors = unscaled(numbered(30, warmup, horizon), fold, lookback)
+    for span, windows, targets in (
+        (fold.train, tensors.train_windows, tensors.train_targets),
+        (fold.valid, tensors.valid_windows, tensors.valid_targets),
+    ):
+        times = range(span.start, span.stop)
+        ends = [t - horizon for t in times]
+        assert windows[:, :, 0].tolist() == [list(range(e - lookback + 1, e + 1)) for e in ends]
+        assert targets.tolist() == [[1000 + t] for t in times]
+    assert tensors.valid_times.tolist() == list(range(20, 30))
+
+
+def test_every_lookback_has_the_same_targets_and_sees_the_end_of_the_longest_window() -> None:
+    rng = np.random.default_rng(0)
+    columns = {"close": 100 * np.exp(np.cumsum(rng.normal(0, 0.01, 60)))}
+    series = build_series(columns, ["return", "price"], "return", horizon=2)
+    fold = Fold(Span(12, 40), Span(41, 60))
+    scaler = Scaler.fit(series, fold.train, max_lookback=10)
+    longest = fold_tensors(series, fold, scaler, 10, CPU)
+    for lookback in (1, 4, 9):
+        tensors = fold_tensors(series, fold, scaler, lookback, CPU)
+        assert torch.equal(tensors.train_targets, longest.train_targets)
+        assert torch.equal(tensors.valid_targets, longest.valid_targets)
+        assert torch.equal(tensors.train_windows, longest.train_windows[:, -lookback:])
+        assert torch.equal(tensors.valid_windows, longest.valid_windows[:, -lookback:])
+
+
+def test_bars_and_targets_of_a_fold_are_standardised_each_with_its_own_numbers() -> None:
+    # Features 10, 20, 30, ... and 5, 5, 5, ...; targets 2, 4, 6, ...
+    number = np.arange(8.0)
+    series = Series(
+        np.column_stack([10 + 10 * number, np.full(8, 5.0)]), 2 + 2 * number, number, 0, 1
+    )
+    scaler = Scaler(np.array([20.0, 4.0]), np.array([10.0, 2.0]), 6.0, 4.0)
+    tensors = fold_tensors(series, Fold(Span(2, 4), Span(4, 6)), scaler, 2, CPU)
+    assert tensors.train_windows.tolist() == [
+        [[-1.0, 0.5], [0.0, 0.5]],
+        [[0.0, 0.5], [1.0, 0.5]],
+    ]
+    assert tensors.train_targets.tolist() == [[0.0], [0.5]]
+    assert tensors.valid_targets.tolist() == [[1.0], [1.5]]
+    assert tensors.train_windows.dtype == tensors.train_targets.dtype == torch.float32
+
+
+# Scalers
+
+
+@pytest.mark.parametrize(
+    ("horizon", "lookback", "rows"),
+    [
+        (1, 1, [4, 5, 6]),  # the windows of targets 5, 6, 7 are bars 4, 5, 6
+        (1, 3, [2, 3, 4, 5, 6]),
+        (3, 1, [2, 3, 4]),
+        (2, 4, [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_a_scaler_measures_the_training_targets_and_the_bars_that_their_windows_see(
+    horizon: int, lookback: int, rows: list[int]
+) -> None:
+    first = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.0, 3.0])
+    features = np.column_stack([first, first**2])
+    target = np.array([NAN, 7.0, 1.0, 8.0, 2.0, 3.0, 6.0, 9.0, 100.0, 100.0])
+    series = Series(features, target, target, 0, horizon)
+    scaler = Scaler.fit(series, Span(5, 8), lookback)
+    for column in (0, 1):
+        values = [features[row, column] for row in rows]
+        mean = sum(values) / len(values)
+        variance = sum((v - mean) ** 2 for v in values) / len(values)
+        assert scaler.feature_mean[column] == pytest.approx(mean)
+        assert scaler.feature_std[column] == pytest.approx(math.sqrt(variance))
+    # Targets 3, 6, 9: mean 6, variance (9 + 0 + 9) / 3.
+    assert scaler.target_mean == 6
+    assert scaler.target_std == pytest.approx(math.sqrt(6))
+
+
+def test_what_does_not_move_has_a_standard_deviation_of_one() -> None:
+    features = np.column_stack([np.full(10, 2.0), np.arange(10.0)])
+    series = Series(features, np.full(10, 0.5), np.zeros(10), 0, 1)
+    scaler = Scaler.fit(series, Span(3, 10), 2)
+    assert scaler.feature_mean.tolist() == [2.0, 4.5]
+    assert scaler.feature_std.tolist() == pytest.approx([1.0, math.sqrt(63 / 12)])
+    assert (scaler.target_mean, scaler.target_std) == (0.5, 1.0)
+
+
+def test_scaling_a_target_and_back_gives_it_again() -> None:
+    scaler = Scaler(np.zeros(1), np.ones(1), target_mean=3.0, target_std=2.0)
+    values = np.array([[3.0, 5.0], [0.0, -1.0]])
+    assert scaler.scale_target(values).tolist() == [[0.0, 1.0], [-1.5, -2.0]]
+    assert scaler.unscale_target(np.array([0.0, 1.0, -1.5])).tolist() == [3.0, 5.0, 0.0]
+
+
+@pytest.mark.parametrize("value", [0.1, 33.3, -9.210340371976184])
+def test_what_does_not_move_has_a_standard_deviation_of_one_at_any_level(value: float) -> None:
+    series = Series(np.full((300, 2), value), np.full(300, value), np.zeros(300), 0, 1)
+    scaler = Scaler.fit(series, Span(25, 250), 20)
+    assert scaler.feature_std.tolist() == [1.0, 1.0]
+    assert scaler.target_std == 1.0
+
+
+def test_a_small_spread_about_a_high_level_is_a_spread() -> None:
+    series = Series(
+        (1e6 + np.arange(300.0) % 2)[:, None], 1e6 + np.arange(300.0) % 2, np.zeros(300), 0, 1
+    )
+    assert Scaler.fit(series, Span(20, 250), 20).target_std == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("horizon", [7, 10])
+def test_a_series_shorter_than_its_horizon_has_no_target(target: str, horizon: int) -> None:
+    columns = {k: np.arange(1.0, 7.0) for k in ("close", "high", "low")}
+    series = build_series(columns, ["return"], target, horizon)
+    assert np.isnan(series.target).all()
+    assert np.isnan(series.persistence).all()
+
+
+def test_a_lookback_longer_than_the_reserved_one_is_refused() -> None:
+    series = Series(np.zeros((60, 1)), np.zeros(60), np.zeros(60), 0, 1)
+    fold = Fold(Span(7, 40), Span(40, 60))
+    scaler = Scaler.fit(series, fold.train, 7)
+    with pytest.raises(ValueError, match="lookback 10 needs a first target at 10, but it is 7"):
+        fold_tensors(series, fold, scaler, 10, torch.device("cpu"))
