@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from models.config import Config
 from models.errors import PuffinError
@@ -32,12 +32,13 @@ class ExportError(PuffinError):
 def export(handle: Handle, folder: Path) -> Path:
     """Write the best configuration of a study, refitted on all search data for its best epoch.
 
-    The files appear all at once or not at all; an earlier export of the same study is replaced.
+    Every file is whole before the first takes its place; an earlier export of the same study is
+    replaced.
 
     Raises
     ------
     ExportError
-        If the folder holds anything but an export of this study.
+        If the folder holds anything but an export of this study, or cannot be written.
     StudyError
         If no trial is complete.
     """
@@ -46,23 +47,39 @@ def export(handle: Handle, folder: Path) -> Path:
     workload = Workload.build(handle.spec, handle.load_search_prices())
     network, scaler, targets = _refit(workload, Config.from_dict(record["config"]), record)
     record |= _provenance(handle, workload, scaler, targets)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    files = {
+        CONFIG_FILE: tomli_w.dumps(record).encode(),
+        WEIGHTS_FILE: save(network.state_dict()),
+        CARD_FILE: _card(record).encode(),
+    }
     try:
-        (scratch / CONFIG_FILE).write_text(tomli_w.dumps(record), "utf-8")
-        save_file(network.state_dict(), scratch / WEIGHTS_FILE)
-        (scratch / CARD_FILE).write_text(_card(record), "utf-8")
-        folder.mkdir(exist_ok=True)
-        for name in FILES:
-            (scratch / name).replace(folder / name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _write(folder, files)
+    except OSError as error:
+        msg = f"cannot write the export to {folder}: {error.strerror}; give another folder"
+        raise ExportError(msg) from None
     return folder
 
 
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for name, body in files.items():
+            (scratch / name).write_bytes(body)
+        folder.mkdir(exist_ok=True)
+        for name in files:
+            (scratch / name).replace(folder / name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def _check_folder(folder: Path, study: str) -> None:
-    if not folder.exists():
-        return
+    try:
+        if not folder.exists():
+            return
+    except OSError as error:
+        msg = f"{folder} cannot be a folder: {error.strerror}; give another name"
+        raise ExportError(msg) from None
     if not folder.is_dir():
         msg = f"{folder} is a file; an export is a folder, give another name"
         raise ExportError(msg)
@@ -85,19 +102,27 @@ def _check_folder(folder: Path, study: str) -> None:
 def _refit(
     workload: Workload, config: Config, record: dict[str, Any]
 ) -> tuple[torch.nn.Module, Scaler, int]:
-    """Train the winner on every target of the search part, on the CPU."""
+    """Train the winner on every target of the search part, on the CPU, with one thread.
+
+    The number of threads decides the order of sums, and so the last bits of the weights.
+    """
     span = workload.refit_span()
     scaler = Scaler.fit(workload.series, span, workload.spec.parsed_space.max_lookback)
     device = torch.device("cpu")
     tensors = fold_tensors(workload.series, Fold(span, span), scaler, config.lookback, device)
-    network = train_epochs(
-        tensors.train_windows,
-        tensors.train_targets,
-        config,
-        workload.spec.training.loss,
-        record["epochs"],
-        workload.spec.search.seed,
-    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        network = train_epochs(
+            tensors.train_windows,
+            tensors.train_targets,
+            config,
+            workload.spec.training.loss,
+            record["epochs"],
+            workload.spec.search.seed,
+        )
+    finally:
+        torch.set_num_threads(threads)
     return network, scaler, len(span)
 
 

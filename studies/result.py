@@ -126,11 +126,15 @@ def _lowest_pruned(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
     return min(pruned, key=lambda t: (t.user_attrs["best_loss"], t.number), default=None)
 
 
-def failures(handle: Handle) -> Counter[str]:
-    """Count the reasons of failed trials."""
-    return Counter(
-        t.user_attrs[tickets.FAILURE] for t in handle.trials() if tickets.FAILURE in t.user_attrs
-    )
+def mishaps(handle: Handle) -> Counter[str]:
+    """Count why trials failed or diverged."""
+    reasons: Counter[str] = Counter()
+    for trial in handle.trials():
+        if tickets.FAILURE in trial.user_attrs:
+            reasons[f"failed: {trial.user_attrs[tickets.FAILURE]}"] += 1
+        elif trial.constraints:
+            reasons[trial.user_attrs["reason"]] += 1
+    return reasons
 
 
 def best_record(handle: Handle) -> dict[str, Any]:

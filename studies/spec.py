@@ -4,7 +4,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,7 +19,10 @@ from studies.algorithms import PRUNERS, SAMPLERS
 from studies.prices import SOURCES
 from studies.space import Space, grid_points, parse_space
 
-Count = Annotated[int, Field(ge=1, strict=True)]
+# Far beyond any use, and within what a database can count.
+_MOST = 1_000_000
+
+Count = Annotated[int, Field(ge=1, le=_MOST, strict=True)]
 
 
 class SpecError(PuffinError):
@@ -49,6 +52,17 @@ class DataSection(_Section):
     features: tuple[str, ...] = Field(default=("return", "range", "volume"), min_length=1)
     target: str = "return"
     horizon: Count = 1
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _date_is_a_day(cls, value: Any) -> Any:
+        if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except (TypeError, ValueError):
+            msg = "should be a day like 2005-01-31, without quotes"
+            raise ValueError(msg) from None
 
     @field_validator("source")
     @classmethod
@@ -90,12 +104,12 @@ class DataSection(_Section):
 class WalkForwardSection(_Section):
     """How the targets are cut into folds, and what is sealed away."""
 
-    folds: Annotated[int, Field(ge=2, strict=True)] = 5
+    folds: Annotated[int, Field(ge=2, le=_MOST, strict=True)] = 5
     valid_bars: Count = 120
     window: Literal["expanding", "rolling"] = "expanding"
     train_bars: Count | None = None
     holdout_bars: Count = 250
-    purge: Annotated[int, Field(ge=0, strict=True)] | None = None
+    purge: Annotated[int, Field(ge=0, le=_MOST, strict=True)] | None = None
 
     @model_validator(mode="after")
     def _window_and_train_bars_agree(self) -> Self:
@@ -112,7 +126,7 @@ class TrainingSection(_Section):
     """How long a configuration may train."""
 
     max_epochs: Count = 50
-    patience: Annotated[int, Field(ge=0, strict=True)] = 8
+    patience: Annotated[int, Field(ge=0, le=_MOST, strict=True)] = 8
     loss: str = "mse"
 
     @field_validator("loss")
@@ -250,7 +264,7 @@ def parse_spec(values: Mapping[str, Any], label: str) -> Spec:
 
 def _read(path_or_preset: str) -> tuple[dict[str, Any], str]:
     path = Path(path_or_preset)
-    if path.suffix != ".toml" and not path.exists():
+    if path.suffix != ".toml" and not _exists(path):
         if path_or_preset not in preset_names():
             msg = (
                 f"{path_or_preset!r} is neither a file nor a preset; "
@@ -260,7 +274,7 @@ def _read(path_or_preset: str) -> tuple[dict[str, Any], str]:
         preset = resources.files("studies") / "presets" / f"{path_or_preset}.toml"
         return tomllib.loads(preset.read_text("utf-8")), path_or_preset
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         msg = f"cannot read the study file {path}: {error.strerror or error}"
         raise SpecError(msg) from None
@@ -274,6 +288,13 @@ def _read(path_or_preset: str) -> tuple[dict[str, Any], str]:
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         data["path"] = str(path.parent / data["path"])
     return values, str(path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than a name can be; a NUL in it
+        return False
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -298,6 +319,13 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 _NICER = (
     (r"Extra inputs are not permitted", "unknown key"),
+    (r"Input should be a valid dictionary or instance of .*", "should be a section"),
+    (r"Input should be a valid tuple", "should be a list"),
+    (r"Input should be a valid integer", "should be a whole number"),
+    (r"Input should be a valid string", "should be text in quotes"),
+    (r"Tuple should have at least 1 item.*", "should have at least one item"),
+    (r"Input should be greater than or equal to", "should be at least"),
+    (r"Input should be less than or equal to", "should be at most"),
     (r"Input should be ", "should be "),
     (r"Value error, ", ""),
     (r"Field required", "is required"),

@@ -52,6 +52,10 @@ class StorageError(PuffinError):
     """A database that cannot be used as it is."""
 
 
+class NoStudiesError(StorageError):
+    """A database that is not there yet, or holds no studies yet."""
+
+
 def open_storage(
     url: str,
     *,
@@ -91,7 +95,7 @@ def _parse(url: str) -> URL:
         # The URL is not repeated: it may hold a password.
         msg = "--storage is not a database URL; write for example sqlite:///tuner.db"
         raise StorageError(msg) from None
-    if parsed.get_backend_name() != "sqlite":
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
         msg = f"--storage {_name(parsed)}: only sqlite is supported; write sqlite:///tuner.db"
         raise StorageError(msg)
     if parsed.database in (None, "", ":memory:"):
@@ -111,7 +115,7 @@ def _check_sqlite_file(url: URL, *, create: bool) -> None:
         raise StorageError(msg)
     if not path.exists() and not create:
         msg = f"there is no database {path}; `tuner run demo` or `tuner submit` makes one"
-        raise StorageError(msg)
+        raise NoStudiesError(msg)
 
 
 @contextlib.contextmanager
@@ -129,12 +133,22 @@ def _readable_errors(url: URL) -> Iterator[None]:
         raise StorageError(msg) from error
 
 
+def _probe(url: URL) -> None:
+    """Fail at once on what no second try can mend: a folder, or a file that is no database."""
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA schema_version")
+    finally:
+        engine.dispose()
+
+
 def _require_tables(url: URL) -> None:
     engine = sa.create_engine(url)
     try:
         if not sa.inspect(engine).has_table(studies.name):
             msg = f"{_name(url)} holds no studies; `tuner run demo` or `tuner submit` makes one"
-            raise StorageError(msg)
+            raise NoStudiesError(msg)
     finally:
         engine.dispose()
 
@@ -157,6 +171,7 @@ def _connect(url: URL, on_stale_trial: OnStaleTrial | None, *, create: bool) -> 
 
 def _create(url: URL, on_stale_trial: OnStaleTrial | None) -> RDBStorage:
     """Open and make all tables; of two processes that start at once one fails and looks again."""
+    _probe(url)
     for attempts_left in reversed(range(10)):
         try:
             storage = _connect(url, on_stale_trial, create=True)

@@ -132,6 +132,8 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     except optuna.exceptions.DuplicatedStudyError:
         return require_same(_wait_or_clear(storage, spec, prices), spec)
     try:
+        # SQLite gives the key of a study that somebody deleted behind our back once more.
+        tickets.close_budget(storage, study)
         return _fill(storage, study, spec, prices, workload)
     except BaseException:
         delete(storage, spec.name)
@@ -241,14 +243,10 @@ def load(storage: RDBStorage, name: str) -> Handle:
     StudyError
         If there is none; the message lists those that there are.
     """
-    try:
-        study = optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        study = None
-    if study is None or tickets.total(storage, study) is None:
-        known = ", ".join(study_names(storage)) or "none"
-        msg = f"there is no study {name!r} in the database; studies there: {known}"
-        raise StudyError(msg) from None
+    study = require(storage, name)
+    if tickets.total(storage, study) is None:
+        msg = f"study {name!r} is only half-made; `tuner run` or `tuner submit` makes it whole"
+        raise StudyError(msg)
     spec = parse_spec(study.user_attrs["spec"], f"the stored spec of {name!r}")
     study.pruner = PRUNERS[spec.search.pruner](spec.training.max_epochs)
     return Handle(storage, study, SqlArtifactStore(storage.engine), spec)
@@ -268,12 +266,23 @@ def delete(storage: RDBStorage, name: str) -> None:
     StudyError
         If there is none.
     """
-    try:
-        study = optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        known = ", ".join(study_names(storage)) or "none"
-        msg = f"there is no study {name!r} to delete; studies there: {known}"
-        raise StudyError(msg) from None
+    study = require(storage, name)
     tickets.close_budget(storage, study)
     remove_all(SqlArtifactStore(storage.engine), study)
     optuna.delete_study(study_name=name, storage=storage)
+
+
+def require(storage: RDBStorage, name: str) -> optuna.Study:
+    """Give the study of that name, whole or half-made.
+
+    Raises
+    ------
+    StudyError
+        If there is none; the message lists the whole ones.
+    """
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        known = ", ".join(study_names(storage)) or "none"
+        msg = f"there is no study {name!r} in the database; studies there: {known}"
+        raise StudyError(msg) from None

@@ -26,8 +26,7 @@ def check(path_or_preset: str, overrides: Sequence[str]) -> None:
     workload = Workload.build(spec, search)
     out = present.stdout()
     click.echo(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars")
-    for table in present.check_tables(workload):
-        out.print(table)
+    out.print(present.fold_dates_table(workload))
     click.echo(f"holdout: {len(holdout) - spec.purge} targets from {when(holdout.index[0])}")
     budget = f"budget: {spec.tickets} trials, sampler {spec.search.sampler}"
     if spec.search.sampler == "grid":

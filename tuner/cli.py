@@ -273,8 +273,10 @@ def check(spec: str, overrides: tuple[str, ...]) -> None:
 def delete(name: str, *, yes: bool, storage: str) -> None:
     """Delete study NAME with its trials, prices and artifacts."""
     from studies.study import delete as delete_
+    from studies.study import require
 
     database = _open(storage)
+    require(database, name)
     if not yes:
         click.confirm(f"Delete study {name} with all its trials?", abort=True, err=True)
     delete_(database, name)

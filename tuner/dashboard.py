@@ -1,5 +1,8 @@
 """Optuna Dashboard over the studies of a database, with their artifacts; read-only."""
 
+import json
+import re
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,21 +24,40 @@ def dashboard_app(storage: RDBStorage, *, writable: bool = False) -> WsgiApp:
     app = optuna_dashboard.wsgi(
         optuna.storages.get_storage(storage), artifact_store=SqlArtifactStore(storage.engine)
     )
-    return _tolerate_plain_clients(app if writable else read_only(app))
+    # Its plots of importance warn on the console about a method that the page itself names.
+    warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
+    return _tolerate_plain_clients(_guarded(app, writable=writable))
 
 
-def read_only(app: WsgiApp) -> WsgiApp:
-    """Answer 405 to whatever could change something: the dashboard itself asks nobody's name."""
+def _guarded(app: WsgiApp, *, writable: bool) -> WsgiApp:
+    """Answer 405 to what must not be changed: the dashboard itself asks nobody's name."""
 
     def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
+        reason = _refusal(environ["REQUEST_METHOD"], environ["PATH_INFO"], writable=writable)
+        if reason is None:
             return app(environ, start_response)
-        body = b'{"reason": "this dashboard is read-only; start it with --writable to change"}'
         headers = [("Content-Type", "application/json"), ("Allow", "GET, HEAD, OPTIONS")]
         start_response("405 Method Not Allowed", headers)
-        return [body]
+        return [json.dumps({"reason": reason}).encode()]
 
     return wrapped
+
+
+def _refusal(method: str, path: str, *, writable: bool) -> str | None:
+    """Say why a request is refused, or None if it is not.
+
+    A study is more than its rows in Optuna's tables. Renaming copies only those, and deleting
+    leaves the rest behind, so neither is allowed to anybody.
+    """
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return None
+    if not writable:
+        return "this dashboard is read-only; `tuner dashboard --writable` is not"
+    if re.fullmatch(r"/api/studies/\d+/rename", path):
+        return "a study keeps its name; `tuner submit` makes one of another name"
+    if method == "DELETE" and re.fullmatch(r"/api/studies/\d+", path):
+        return "`tuner delete NAME` deletes a study with all it owns"
+    return None
 
 
 def _tolerate_plain_clients(app: WsgiApp) -> WsgiApp:

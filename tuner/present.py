@@ -21,8 +21,8 @@ from studies.workload import Workload
 
 # Seconds between two lines of progress where stderr is no terminal.
 _QUIET_INTERVAL = 10.0
-# Wide enough for every table where the output goes to a file.
-_FILE_WIDTH = 100
+# Where the output goes to a file nothing is cut or wrapped.
+_FILE_WIDTH = 10_000
 
 
 def stdout() -> Console:
@@ -101,23 +101,28 @@ class Progress:
         return " · ".join(parts)
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+        table.add_column(column, justify="right" if i else "left")
     return table
 
 
-def result_tables(
-    handle: Handle, record: dict[str, Any], cells: Sequence[CellSummary]
-) -> list[Table]:
-    """Make the tables of a finished search: configuration, folds, and one cell against another."""
-    return [_config_table(record), _fold_table(handle, record), cell_table(cells)]
+def print_result(handle: Handle, record: dict[str, Any], cells: Sequence[CellSummary]) -> None:
+    """Print what a finished search has found: configuration, folds, one cell against another."""
+    out = stdout()
+    out.print(Text(f"Best of study {record['study']}: trial {record['trial']}", "bold"))
+    out.print(_config_table(record))
+    out.print(Text("Validation", "bold"))
+    out.print(_fold_table(handle, record))
+    out.print(Text(f"direction accuracy {percent(record['scores']['direction_accuracy'])}"))
+    out.print()
+    out.print(Text("LSTM against GRU", "bold"))
+    out.print(cell_table(cells))
 
 
 def _config_table(record: dict[str, Any]) -> Table:
-    title = f"Best of study {record['study']}: trial {record['trial']}"
-    table = _table("hyperparameter", "value", title=title)
+    table = _table("hyperparameter", "value")
     for key, value in record["config"].items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         table.add_row(key, f"{shown:.3g}" if isinstance(shown, float) else str(shown))
@@ -128,7 +133,7 @@ def _config_table(record: dict[str, Any]) -> Table:
 def _fold_table(handle: Handle, record: dict[str, Any]) -> Table:
     scores = record["scores"]
     loss = f"walk-forward {handle.spec.training.loss}"
-    table = _table("fold", loss, "persistence", "training mean", "skill", title="Validation")
+    table = _table("fold", loss, "persistence", "training mean", "skill")
     persistence, means = handle.attrs["persistence_losses"], handle.attrs["mean_losses"]
     rows = zip(scores["fold_losses"], persistence, means, strict=True)
     for number, (own, last, mean) in enumerate(rows, start=1):
@@ -136,8 +141,6 @@ def _fold_table(handle: Handle, record: dict[str, Any]) -> Table:
     table.add_section()
     averages = _losses(scores["loss"], float(np.mean(persistence)), float(np.mean(means)))
     table.add_row("mean", *averages, signed_percent(scores["skill"]))
-    table.caption = f"direction accuracy {percent(scores['direction_accuracy'])}"
-    table.caption_justify = "left"
     return table
 
 
@@ -147,12 +150,12 @@ def _losses(*values: float) -> list[str]:
 
 def cell_table(cells: Sequence[CellSummary]) -> Table:
     """Set the cell types side by side."""
-    table = _table("", *(summary.cell.upper() for summary in cells), title="LSTM against GRU")
+    table = _table("", *(summary.cell.upper() for summary in cells))
     rows: dict[str, list[str]] = {
         "trials": [str(c.trials) for c in cells],
         "complete / pruned / failed": [f"{c.complete} / {c.pruned} / {c.failed}" for c in cells],
         "best loss": [_attr(c, "best_loss", "{:.4f}".format) for c in cells],
-        "": [_ending(c) for c in cells],
+        "cut short": [_ending(c) for c in cells],
         "skill": [_attr(c, "skill", signed_percent) for c in cells],
         "direction accuracy": [_attr(c, "direction_accuracy", percent) for c in cells],
         "widths": [_config(c, "hidden_dims") for c in cells],
@@ -162,7 +165,8 @@ def cell_table(cells: Sequence[CellSummary]) -> Table:
         ],
     }
     for name, values in rows.items():
-        table.add_row(name, *values)
+        if any(values):
+            table.add_row(name, *values)
     return table
 
 
@@ -195,7 +199,7 @@ def status_table(statuses: Sequence[Status]) -> Table:
     return table
 
 
-def check_tables(workload: Workload) -> list[Table]:
+def fold_dates_table(workload: Workload) -> Table:
     """Show what a study file leads to: its folds with their dates and baselines."""
     table = _table("fold", "trained on", "targets", "validated on", "persistence", "training mean")
     dates = workload.dates
@@ -208,16 +212,16 @@ def check_tables(workload: Workload) -> list[Table]:
             f"{workload.persistence_losses[i]:.4f}",
             f"{workload.mean_losses[i]:.4f}",
         )
-    return [table]
+    return table
 
 
-def next_steps(name: str, storage: str, folder: Path) -> str:
+def next_steps(name: str, storage: str, folder: Path | None) -> str:
     """Say where everything lies and what to type next."""
     option = "" if storage == "sqlite:///tuner.db" else f" --storage {storage}"
     return "\n".join(
         [
             f"study   {name} in {storage}",
-            f"export  {folder}/",
+            f"export  {f'{folder}/' if folder else 'none'}",
             f"next    tuner compare {name}{option}   best LSTM beside best GRU",
             f"        tuner best {name}{option}      the configuration as TOML",
             f"        tuner dashboard{option}{' ' * len(name)}  every trial in a browser",

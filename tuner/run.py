@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from models.errors import PuffinError
 from studies import result, tickets
-from studies.export import export
+from studies.export import ExportError, export
 from studies.prices import Prices, load_prices
 from studies.spec import Spec, load_spec
 from studies.storage import open_storage
@@ -134,8 +134,8 @@ def _search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
 def _finish(handle: Handle, storage_url: str) -> None:
     """Print the result and export the best."""
     state = result.status(handle)
-    for reason, times in result.failures(handle).most_common():
-        click.echo(f"failed {times} times: {reason}", err=True)
+    for reason, times in result.mishaps(handle).most_common():
+        click.echo(f"{times} trials {reason}", err=True)
     if not state.complete:
         msg = (
             f"none of the {state.finished} trials of study {handle.name!r} is complete: "
@@ -143,9 +143,12 @@ def _finish(handle: Handle, storage_url: str) -> None:
         )
         raise PuffinError(msg)
     record = result.best_record(handle)
-    folder = export(handle, Path("exports") / handle.name)
-    out = present.stdout()
-    for table in present.result_tables(handle, record, result.compare_cells(handle)):
-        out.print(table)
+    present.print_result(handle, record, result.compare_cells(handle))
     shown_url = make_url(storage_url).render_as_string(hide_password=True)
+    try:
+        folder: Path | None = export(handle, Path("exports") / handle.name)
+    except ExportError as error:
+        # Hours of search must not end in an error because a file is in the way.
+        click.echo(f"not exported: {error}, `tuner export {handle.name} DIR`", err=True)
+        folder = None
     click.echo(present.next_steps(handle.name, shown_url, folder))

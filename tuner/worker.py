@@ -14,9 +14,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.errors import PuffinError
 from studies import tickets
-from studies.storage import HEARTBEAT_SECONDS, StorageError, open_storage
+from studies.storage import HEARTBEAT_SECONDS, NoStudiesError, StorageError, open_storage
 from studies.study import Handle, StudyError, load, study_names
 from studies.workload import Workload
 from tuner.devices import is_out_of_memory, prepare, release
@@ -253,7 +252,7 @@ def _patiently(
     while not interrupt.requested:
         try:
             return open_()
-        except PuffinError as error:
+        except NoStudiesError as error:
             if not wait:
                 raise
             if not told:

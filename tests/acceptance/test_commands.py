@@ -1,0 +1,471 @@
+"""Each command does what its page says, on one tiny study that was searched once."""
+
+import hashlib
+import json
+import sqlite3
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import studies.export
+from models.config import Config
+from models.rnn import build_network
+from models.training import train_epochs
+from studies.spec import load_spec
+from studies.storage import open_storage
+
+FILES = {"config.toml", "model.safetensors", "README.md"}
+
+
+def words(text: str) -> str:
+    """Give a text without its line breaks."""
+    return " ".join(text.split())
+
+
+def query(database: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def trials(finished: Any) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(
+        study_name="tiny-study", storage=open_storage(finished.url)
+    ).get_trials()
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, with no setting of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TUNER_STORAGE", raising=False)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sum in the order in which a worker sums."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def exported(
+    finished: Any, tuner: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Export the tiny study by the console script."""
+    folder = tmp_path_factory.mktemp("exported")
+    code, out, err = tuner("export", "tiny-study", "best", "--storage", finished.url, cwd=folder)
+    assert (code, out, err) == (0, "", "wrote best/\n")
+    return folder / "best"
+
+
+@pytest.fixture(scope="module")
+def config(exported: Path) -> dict[str, Any]:
+    return tomllib.loads((exported / "config.toml").read_text("utf-8"))
+
+
+# run
+
+
+def test_run_prints_its_tables_on_stdout_and_its_messages_on_stderr(finished: Any) -> None:
+    code, out, err = finished.first
+    assert code == 0
+    assert "study tiny-study starts with 6 trials on 2 workers (cpu); sample AAPL, 440 bars" in err
+    assert "6 trials" not in out
+    for part in ("Best of study tiny-study", "walk-forward mse", "LSTM against GRU", "direction"):
+        assert part in words(out)
+        assert part not in err
+    for line in ("study tiny-study in sqlite:///tuner.db", "export exports/tiny-study/"):
+        assert line in words(out)
+    assert "Traceback" not in err
+
+
+def test_run_spends_every_ticket_once_and_exports_the_best(finished: Any) -> None:
+    states = {t.user_attrs["ticket"]: t.state.name for t in trials(finished)}
+    assert sorted(states) == list(range(6))
+    assert len(trials(finished)) == 6
+    assert set(states.values()) <= {"COMPLETE", "PRUNED"}
+    assert {p.name for p in (finished.folder / "exports").iterdir()} == {"tiny-study"}
+    assert {p.name for p in (finished.folder / "exports/tiny-study").iterdir()} == FILES
+
+
+def test_a_second_run_says_that_the_study_is_complete_and_shows_the_same_again(
+    finished: Any, tuner: Callable[..., Any], tmp_path: Path
+) -> None:
+    copy = finished.copy(tmp_path)
+    code, out, err = tuner("run", "x.toml", cwd=tmp_path)
+    assert code == 0
+    assert err == "study tiny-study is complete: 6 trials\n"
+    assert out == finished.first.out
+    assert len(trials(copy)) == 6
+
+
+# status, best, compare, check
+
+
+def test_a_file_in_the_way_of_the_export_does_not_hide_the_result(
+    finished: Any, tuner: Callable[..., Any], tmp_path: Path
+) -> None:
+    copy = finished.copy(tmp_path / "copy")
+    (copy.folder / "exports" / "tiny-study" / "notes.txt").write_text("mine")
+    code, out, err = tuner("run", "x.toml", "--workers", "2", cwd=copy.folder)
+    assert code == 0
+    assert "Best of study tiny-study" in out
+    assert "not exported: " in err
+    assert "notes.txt" in err
+    assert (copy.folder / "exports" / "tiny-study" / "notes.txt").read_text() == "mine"
+
+
+def test_an_export_below_a_file_is_refused_in_words(
+    finished: Any, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    target = str(tmp_path / "notes.txt" / "sub")
+    code, out, err = command("export", "tiny-study", target, "--storage", finished.url)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: cannot write the export to {target}: ")
+
+
+def test_tables_in_a_file_are_whole_however_long_a_name_is(
+    finished: Any, tuner: Callable[..., Any], tmp_path: Path
+) -> None:
+    name = "n" * 64
+    made = tuner("submit", "x.toml", "--set", f"name={name}", cwd=finished.copy(tmp_path).folder)
+    assert made.code == 0
+    for args in (("status",), ("check", "x.toml")):
+        out = tuner(*args, cwd=tmp_path).out
+        assert "…" not in out
+    assert name in tuner("status", cwd=tmp_path).out
+
+
+def test_an_export_is_refitted_with_one_thread_whatever_the_machine_has(
+    finished: Any, command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def watched(*args: Any) -> torch.nn.Module:
+        used.append(torch.get_num_threads())
+        return train_epochs(*args)
+
+    monkeypatch.setattr(studies.export, "train_epochs", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert (
+            command("export", "tiny-study", str(tmp_path / "out"), "--storage", finished.url).code
+            == 0
+        )
+        assert (used, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_status_counts_the_tickets(finished: Any, tuner: Callable[..., Any]) -> None:
+    code, out, err = tuner("status", "tiny-study", TUNER_STORAGE=finished.url)
+    assert (code, err) == (0, "")
+    (row,) = [line.split() for line in out.splitlines() if "tiny-study" in line]
+    name, tickets, complete, pruned, failed, running, to_come, loss, *_ = row
+    assert (name, tickets, running, to_come) == ("tiny-study", "6", "0", "0")
+    assert int(complete) + int(pruned) + int(failed) == 6
+    assert float(loss) == pytest.approx(min(t.value for t in trials(finished) if t.value), abs=1e-4)
+
+
+def test_status_as_json_says_the_same_as_the_database(
+    finished: Any, command: Callable[..., Any]
+) -> None:
+    code, out, err = command("status", "--json", "--storage", finished.url)
+    assert (code, err) == (0, "")
+    (state,) = json.loads(out)
+    found = [t.state.name for t in trials(finished)]
+    best = min((t for t in trials(finished) if t.state.name == "COMPLETE"), key=lambda t: t.value)
+    assert state == {
+        "name": "tiny-study",
+        "tickets": 6,
+        "complete": found.count("COMPLETE"),
+        "pruned": found.count("PRUNED"),
+        "failed": 0,
+        "running": 0,
+        "best_loss": best.value,
+        "best_skill": best.user_attrs["skill"],
+        "best_trial": best.number,
+        "finished": 6,
+        "done": True,
+    }
+
+
+def test_best_as_toml_and_as_json_are_one_record_of_the_best_trial(
+    finished: Any, command: Callable[..., Any]
+) -> None:
+    as_toml = command("best", "tiny-study", "--storage", finished.url)
+    as_json = command("best", "tiny-study", "--storage", finished.url, "--format", "json")
+    assert (as_toml.code, as_toml.err, as_json.code, as_json.err) == (0, "", 0, "")
+    record = json.loads(as_json.out)
+    assert tomllib.loads(as_toml.out) == record
+    best = trials(finished)[record["trial"]]
+    assert record["scores"]["loss"] == best.value
+    assert record["config"] == best.user_attrs["config"]
+    assert record["epochs"] == best.user_attrs["best_epoch"]
+
+
+def test_best_as_python_builds_the_network(finished: Any, command: Callable[..., Any]) -> None:
+    code, out, err = command("best", "tiny-study", "--storage", finished.url, "--format", "python")
+    assert (code, err) == (0, "")
+    names: dict[str, Any] = {}
+    exec(compile(out.replace("...", "3"), "best.py", "exec"), names)  # noqa: S102
+    best = min((t for t in trials(finished) if t.state.name == "COMPLETE"), key=lambda t: t.value)
+    assert names["config"] == Config.from_dict(best.user_attrs["config"])
+    assert names["epochs"] == best.user_attrs["best_epoch"]
+    windows = torch.zeros(2, names["config"].lookback, 3)
+    assert names["network"](windows).shape == (2, 1)
+
+
+def test_compare_sets_the_lstm_beside_the_gru(finished: Any, command: Callable[..., Any]) -> None:
+    code, out, err = command("compare", "tiny-study", "--storage", finished.url)
+    assert (code, err) == (0, "")
+    counts = [t.user_attrs["config"]["cell"] for t in trials(finished)]
+    (heading,) = [line.split() for line in out.splitlines() if "LSTM  " in line]
+    assert heading == ["LSTM", "GRU"]
+    (row,) = [line.split()[1:] for line in out.splitlines() if line.startswith("  trials")]
+    assert row == [str(counts.count("lstm")), str(counts.count("gru"))]
+
+
+def test_check_prints_the_folds_and_writes_no_database(
+    finished: Any, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    code, out, err = command("check", str(finished.folder / "x.toml"))
+    assert (code, err) == (0, "")
+    assert "tiny-study: sample AAPL, 440 bars" in out
+    assert "2011-06-09 to 2012-12-03" in out
+    assert "2011-06-09 to 2013-01-02" in out
+    assert "holdout: 20 targets from 2013-02-01" in out
+    assert "budget: 6 trials, sampler tpe" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+# export
+
+
+def test_export_writes_three_files_and_nothing_beside_them(exported: Path) -> None:
+    assert {p.name for p in exported.iterdir()} == FILES
+    assert [p.name for p in exported.parent.iterdir()] == ["best"]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_export_can_be_repeated_with_the_very_same_bytes(
+    finished: Any, exported: Path, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        assert command("export", "tiny-study", "again", "--storage", finished.url).code == 0
+        for name in FILES:
+            same = (tmp_path / "again" / name).read_bytes() == (exported / name).read_bytes()
+            assert same, name
+    for name in FILES:
+        by_run = (finished.folder / "exports/tiny-study" / name).read_bytes()
+        assert by_run == (exported / name).read_bytes()
+
+
+def test_the_exported_weights_fit_the_exported_configuration(
+    exported: Path, config: dict[str, Any]
+) -> None:
+    network = build_network(Config.from_dict(config["config"]), len(config["input"]["features"]))
+    network.load_state_dict(load_file(exported / "model.safetensors"), strict=True)
+    assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_exported_weights_are_those_of_an_independent_refit(
+    finished: Any, exported: Path, config: dict[str, Any]
+) -> None:
+    ((body,),) = query(
+        finished.folder / "tuner.db",
+        "SELECT body FROM puffin_artifacts WHERE CAST(body AS TEXT) LIKE 'date,open%' "
+        "ORDER BY length(body) DESC LIMIT 1",
+    )
+    assert hashlib.sha256(body).hexdigest() == config["data"]["sha256"]["prices-search.csv"]
+    head, *lines = (line.split(",") for line in body.decode().splitlines())
+    bars = pd.DataFrame([[float(cell) for cell in line[1:]] for line in lines], columns=head[1:])
+    spread = np.log(np.maximum(np.log(bars["high"] / bars["low"]), 1e-4))
+    features = np.column_stack(
+        [np.log(bars["close"]).diff(), spread, np.log1p(bars["volume"]).diff()]
+    )
+    given, lookback = config["input"], config["config"]["lookback"]
+    first = 5 + 1  # the longest lookback of the space, and the bar that a return needs
+    seen, targets = features[first - 5 : -1], spread.to_numpy()[first:]
+    assert given["feature_mean"] == pytest.approx(seen.mean(axis=0), rel=1e-12)
+    assert given["feature_std"] == pytest.approx(seen.std(axis=0), rel=1e-12)
+    assert given["target_mean"] == pytest.approx(targets.mean(), rel=1e-12)
+    assert given["target_std"] == pytest.approx(targets.std(), rel=1e-12)
+
+    rows = (features - np.array(given["feature_mean"])) / np.array(given["feature_std"])
+    windows = np.stack([rows[t - lookback : t] for t in range(first, len(bars))])
+    scaled = (targets - given["target_mean"]) / given["target_std"]
+    network = train_epochs(
+        torch.tensor(windows, dtype=torch.float32),
+        torch.tensor(scaled[:, None], dtype=torch.float32),
+        Config.from_dict(config["config"]),
+        config["refit"]["loss"],
+        config["epochs"],
+        config["refit"]["seed"],
+    )
+    written, own = load_file(exported / "model.safetensors"), network.state_dict()
+    assert len(targets) == config["refit"]["targets"]
+    assert written.keys() == own.keys()
+    for name, value in own.items():
+        assert torch.equal(written[name], value), name
+
+
+def test_the_exported_scores_are_those_of_the_trial_in_the_database(
+    finished: Any, config: dict[str, Any]
+) -> None:
+    trial, scores = trials(finished)[config["trial"]], config["scores"]
+    complete = [t.value for t in trials(finished) if t.state.name == "COMPLETE"]
+    assert scores["loss"] == trial.value == min(complete)
+    assert scores["loss"] == min(trial.intermediate_values.values())
+    assert scores["fold_losses"] == trial.user_attrs["fold_losses"]
+    assert scores["loss"] == pytest.approx(np.mean(scores["fold_losses"]), rel=1e-12)
+    assert scores["skill"] == trial.user_attrs["skill"]
+    assert scores["skill"] == 1 - scores["loss"] / scores["persistence_loss"]
+    assert scores["direction_accuracy"] == trial.user_attrs["direction_accuracy"]
+    assert config["epochs"] == trial.user_attrs["best_epoch"]
+
+
+def test_the_card_names_data_folds_seed_and_scores(exported: Path, config: dict[str, Any]) -> None:
+    card = words((exported / "README.md").read_text("utf-8"))
+    for digest in config["data"]["sha256"].values():
+        assert digest in card
+    assert len(config["folds"]) == 2
+    for fold, loss in zip(config["folds"], config["scores"]["fold_losses"], strict=True):
+        line = (
+            f"{fold['train_first']} to {fold['train_last']} "
+            f"| {fold['valid_first']} to {fold['valid_last']} | {loss:.4f} |"
+        )
+        assert line in card
+    assert "seed 3" in card
+    for name in ("loss", "persistence_loss", "mean_loss"):
+        assert f"| {config['scores'][name]:.4f} |" in card
+    assert f"{config['scores']['skill']:+.4f}" in card
+    assert "sample AAPL" in card
+
+
+# submit and worker
+
+
+def test_submit_returns_without_a_trial_and_a_worker_does_the_rest(
+    finished: Any, tuner: Callable[..., Any], tmp_path: Path
+) -> None:
+    study = str(finished.folder / "x.toml")
+    code, out, err = tuner("submit", study, "--set", "search.trials=2", cwd=tmp_path)
+    assert (code, out) == (0, "")
+    assert err == "study tiny-study: 2 of 2 trials to do; `tuner worker` does them\n"
+    assert query(tmp_path / "tuner.db", "SELECT study_name FROM studies") == [("tiny-study",)]
+    assert query(tmp_path / "tuner.db", "SELECT * FROM trials") == []
+
+    assert tuner("worker", cwd=tmp_path) == (0, "", "")
+    states = query(tmp_path / "tuner.db", "SELECT state FROM trials")
+    assert len(states) == 2
+    assert set(states) <= {("COMPLETE",), ("PRUNED",)}
+
+
+# delete
+
+
+def test_delete_asks_and_without_an_answer_deletes_nothing(
+    finished: Any, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    copy = finished.copy(tmp_path)
+    code, out, err = command("delete", "tiny-study")
+    assert (code, out) == (1, "")
+    assert "Delete study tiny-study with all its trials? [y/N]" in err
+    assert "Aborted!" in err
+    assert len(trials(copy)) == 6
+
+
+def test_delete_with_yes_leaves_not_a_row(
+    finished: Any, tuner: Callable[..., Any], tmp_path: Path
+) -> None:
+    finished.copy(tmp_path)
+    database = tmp_path / "tuner.db"
+    names = [
+        name for (name,) in query(database, "SELECT name FROM sqlite_master WHERE type='table'")
+    ]
+    kept = {"version_info", "alembic_version"}
+    filled = {name for name in names if query(database, f"SELECT * FROM {name}")} - kept  # noqa: S608
+    assert {"studies", "trials", "puffin_studies", "puffin_artifacts"} <= filled
+
+    done = tuner("delete", "tiny-study", "--yes", cwd=tmp_path)
+
+    assert done == (0, "", "deleted study tiny-study\n")
+    for name in set(names) - kept:
+        assert query(database, f"SELECT * FROM {name}") == [], name  # noqa: S608
+    assert (tmp_path / "exports/tiny-study/config.toml").exists()
+
+
+# A user's own prices, flags and variables
+
+
+def test_prices_of_the_users_own_go_the_whole_way(
+    tuner: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    days = pd.bdate_range("2022-01-03", periods=200)
+    closes = 50 * np.exp(np.cumsum(0.02 * np.sin(np.arange(200) ** 2)))
+    rows = [f"{day.date()},{close:.4f}" for day, close in zip(days, closes, strict=True)]
+    (folder / "prices.csv").write_text("\n".join(["DATE,cLoSe", *rows]))
+    (folder / "own.toml").write_text(
+        'name = "own"\n[data]\nsource = "csv"\npath = "prices.csv"\nfeatures = ["return"]\n'
+        'target = "return"\n[walk_forward]\nfolds = 2\nvalid_bars = 20\nholdout_bars = 20\n'
+        '[training]\nmax_epochs = 2\n[space]\ncell = ["lstm", "gru"]\nhidden_dim = 4\n'
+        "lookback = 5\n"
+    )
+    given = ["--set", "search.trials=2", "--set", "name=mine", "--workers", "1"]
+    url = f"sqlite:///{tmp_path / 'set.db'}"
+
+    code, out, err = tuner("run", "../mine/own.toml", *given, cwd=elsewhere, TUNER_STORAGE=url)
+
+    assert code == 0, err
+    assert "study mine starts with 2 trials" in err
+    assert "csv prices.csv, 200 bars" in err
+    assert f"study mine in {url}" in words(out)
+    assert query(tmp_path / "set.db", "SELECT study_name FROM studies") == [("mine",)]
+    assert not list(elsewhere.glob("*.db"))
+    exported = tomllib.loads((elsewhere / "exports/mine/config.toml").read_text("utf-8"))
+    assert exported["data"]["origin"] == "csv prices.csv"
+    assert exported["input"]["features"] == ["return"]
+    assert exported["spec"]["search"]["trials"] == 2
+    weights = load_file(elsewhere / "exports/mine/model.safetensors")
+    network = build_network(Config.from_dict(exported["config"]), 1)
+    network.load_state_dict(weights, strict=True)
+
+
+def test_set_overrides_one_key_and_leaves_the_others(finished: Any) -> None:
+    path = str(finished.folder / "x.toml")
+    changed = ["walk_forward.folds=3", "space.cell=gru", "data.start=2010-01-04", "name=other"]
+    before, after = load_spec(path).to_json(), load_spec(path, changed).to_json()
+    before["walk_forward"]["folds"] = 3
+    before["space"]["cell"] = "gru"
+    before["data"]["start"] = "2010-01-04"
+    before["name"] = "other"
+    assert after == before
+
+
+def test_only_debug_shows_a_traceback(
+    tuner: Callable[..., Any], command: Callable[..., Any], tmp_path: Path
+) -> None:
+    said = "there is no database tuner.db; `tuner run demo` or `tuner submit` makes one"
+    assert command("best", "tiny-study") == (1, "", f"error: {said}\n")
+    code, out, err = tuner("--debug", "best", "tiny-study", cwd=tmp_path)
+    assert (code, out) == (1, "")
+    assert err.startswith("Traceback (most recent call last)")
+    assert err.endswith(f"NoStudiesError: {said}\n")

@@ -1,0 +1,99 @@
+"""Help is instant, complete, and its examples can be typed as they stand."""
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from tuner.cli import main
+
+COMMANDS = sorted(main.commands)
+ROOT = Path(__file__).parents[2]
+
+
+def examples(text: str) -> list[list[str]]:
+    """Give the lines below "Example:", as a shell would split them."""
+    return [shlex.split(line) for line in text.partition("Example:\n")[2].splitlines() if line]
+
+
+def options(text: str) -> set[str]:
+    """Give the options that a help page lists."""
+    words = text.partition("Options:")[2].partition("Example:")[0].replace(",", " ").split()
+    return {word for word in words if word.startswith("-")}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_shows_an_example_that_can_be_typed(
+    name: str, tuner: Callable[..., Any]
+) -> None:
+    code, out, err = tuner(name, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: tuner {name} ")
+    assert examples(out)
+    for program, command, *rest in examples(out):
+        assert (program, command) == ("tuner", name)
+        assert {word for word in rest if word.startswith("-")} <= options(out)
+        # Raises click.UsageError unless the whole line is right.
+        with main.commands[name].make_context(name, rest):
+            pass
+
+
+def test_an_example_with_an_unknown_option_would_be_seen() -> None:
+    with pytest.raises(click.UsageError, match="No such option"):
+        main.commands["run"].make_context("run", ["demo", "--speed", "9"])
+
+
+def test_help_lists_every_command(tuner: Callable[..., Any]) -> None:
+    code, out, err = tuner("--help")
+    assert (code, err) == (0, "")
+    listed = [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()]
+    assert listed == COMMANDS
+    wanted = "run submit worker status best compare export dashboard check delete"
+    assert set(wanted.split()) <= set(COMMANDS)
+
+
+def test_no_help_page_imports_what_is_heavy() -> None:
+    program = f"""
+import sys
+from tuner.cli import main
+for args in [["--help"], *([name, "--help"] for name in {COMMANDS!r})]:
+    try:
+        main(args)
+    except SystemExit as end:
+        assert end.code == 0, args
+heavy = {{"torch", "optuna", "numpy", "pandas", "sqlalchemy", "sklearn"}}
+sys.exit(f"imported: {{heavy & set(sys.modules)}}" if heavy & set(sys.modules) else 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("Usage: ") == len(COMMANDS) + 1
+
+
+def test_help_takes_less_than_three_tenths_of_a_second(tuner: Callable[..., Any]) -> None:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert tuner("--help").code == 0
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.3
+
+
+def test_every_command_is_documented() -> None:
+    pages = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").rglob("*.md")]
+    text = " ".join(page.read_text("utf-8") for page in pages if page.exists())
+    words = " ".join(text.replace("`", " ").split()) + " "
+    assert [name for name in COMMANDS if f"tuner {name} " not in words] == []
+
+
+def test_the_version_is_that_of_the_distribution(tuner: Callable[..., Any]) -> None:
+    code, out, err = tuner("--version")
+    assert (code, err) == (0, "")
+    assert f'version = "{out.split()[-1]}"' in (ROOT / "pyproject.toml").read_text("utf-8")

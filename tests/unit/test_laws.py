@@ -1,0 +1,212 @@
+"""Laws of the house that a reader of the source can check: who may call what, and import what.
+
+Each law is a function from a file's place and syntax tree to the lines that break it. It is held
+against the whole source, and against a few lines that break it, so that no law holds by blindness.
+"""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import tuner
+
+ROOT = Path(tuner.__file__).parent.parent
+PACKAGES = ("models", "studies", "tuner")
+SOURCES = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8")
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+Law = Callable[[str, ast.Module], Iterator[int]]
+
+
+def calls(tree: ast.Module) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def name_of(node: ast.expr) -> str:
+    """Give the dotted name of an expression, '' where it is no name."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{name_of(node.value)}.{node.attr}"
+    return ""
+
+
+def called(call: ast.Call) -> str:
+    """Give the last part of a call's name: `f` for ``f()``, ``a.f()`` and ``a[0].f()``."""
+    return name_of(call.func).rpartition(".")[2]
+
+
+def imports(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+    """Give line, module and name of each import; the name of ``import a.b`` is ''."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield from ((node.lineno, module, alias.name) for alias in node.names)
+
+
+def suggests_only_in_space(place: str, tree: ast.Module) -> Iterator[int]:
+    if place != "studies/space.py":
+        yield from (c.lineno for c in calls(tree) if called(c).startswith("suggest_"))
+
+
+def reports_only_in_objective(place: str, tree: ast.Module) -> Iterator[int]:
+    if place == "tuner/objective.py":
+        return
+    imported = {(name or module).partition(".")[0] for _, module, name in imports(tree)}
+    for call in calls(tree):
+        if not isinstance(call.func, ast.Attribute):
+            continue
+        owner = name_of(call.func.value).partition(".")[0]
+        # ``report`` of a module is a function of that name, and no trial's.
+        if called(call) == "should_prune" or (called(call) == "report" and owner not in imported):
+            yield call.lineno
+
+
+def opens_storages_only_in_storage(place: str, tree: ast.Module) -> Iterator[int]:
+    if place != "studies/storage.py":
+        yield from (c.lineno for c in calls(tree) if called(c) == "RDBStorage")
+
+
+def touches_environment_only_at_the_edge(place: str, tree: ast.Module) -> Iterator[int]:
+    """The command line reads it, by click; the launcher sets that of its workers."""
+    if place != "tuner/launcher.py":
+        names = ("environ", "environb", "getenv", "getenvb", "putenv")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in names:
+                yield node.lineno
+        for line, module, name in imports(tree):
+            if module == "os" and name in names:
+                yield line
+    if place != "tuner/cli.py":
+        for call in calls(tree):
+            if {"envvar", "auto_envvar_prefix"} & {keyword.arg for keyword in call.keywords}:
+                yield call.lineno
+
+
+def imports_not_its_own_root(place: str, tree: ast.Module) -> Iterator[int]:
+    package = place.partition("/")[0]
+    if place == f"{package}/__init__.py":
+        return
+    parts = [source.split("/") for source in SOURCES]
+    submodules = {names[1].removesuffix(".py") for names in parts if names[0] == package}
+    for line, module, name in imports(tree):
+        root = module == package or (module == "." and place.count("/") == 1)
+        if root and name not in submodules:
+            yield line
+
+
+def unpickles_and_evaluates_nothing(_place: str, tree: ast.Module) -> Iterator[int]:
+    modules = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+    for line, module, name in imports(tree):
+        if module.partition(".")[0] in modules or (module, name) == ("torch", "load"):
+            yield line
+    for call in calls(tree):
+        full = name_of(call.func)
+        allows = [k for k in call.keywords if k.arg == "allow_pickle"]
+        if full in ("torch.load", "eval", "exec") or called(call).endswith("_pickle") or allows:
+            yield call.lineno
+
+
+def models_know_neither_optuna_nor_sql(place: str, tree: ast.Module) -> Iterator[int]:
+    if place.startswith("models/"):
+        for line, module, _ in imports(tree):
+            if module.partition(".")[0] in ("optuna", "optuna_dashboard", "sqlalchemy", "sqlite3"):
+                yield line
+
+
+def breaches(law: Law, place: str, source: str) -> list[str]:
+    return [f"{place}:{line}" for line in law(place, ast.parse(source))]
+
+
+def breaches_everywhere(law: Law) -> list[str]:
+    return [breach for place, source in SOURCES.items() for breach in breaches(law, place, source)]
+
+
+def test_the_laws_are_held_against_every_package() -> None:
+    assert {place.partition("/")[0] for place in SOURCES} == set(PACKAGES)
+    assert {"studies/space.py", "tuner/objective.py", "studies/storage.py"} <= set(SOURCES)
+
+
+def test_only_the_space_suggests() -> None:
+    assert breaches_everywhere(suggests_only_in_space) == []
+
+
+def test_only_the_objective_reports_and_prunes() -> None:
+    assert breaches_everywhere(reports_only_in_objective) == []
+
+
+def test_only_the_storage_module_opens_storages() -> None:
+    assert breaches_everywhere(opens_storages_only_in_storage) == []
+
+
+def test_only_the_command_line_reads_and_the_launcher_sets_environment_variables() -> None:
+    assert breaches_everywhere(touches_environment_only_at_the_edge) == []
+
+
+def test_no_module_imports_its_own_package_root() -> None:
+    assert breaches_everywhere(imports_not_its_own_root) == []
+
+
+def test_nothing_is_unpickled_or_evaluated() -> None:
+    assert breaches_everywhere(unpickles_and_evaluates_nothing) == []
+
+
+def test_the_models_know_neither_optuna_nor_sql() -> None:
+    assert breaches_everywhere(models_know_neither_optuna_nor_sql) == []
+
+
+BROKEN: list[tuple[Law, str, str]] = [
+    (suggests_only_in_space, "tuner/objective.py", "x = trial.suggest_float('lr', 0, 1)"),
+    (suggests_only_in_space, "tuner/worker.py", "study.ask().suggest_int('n', 1, 2)"),
+    (reports_only_in_objective, "tuner/worker.py", "trial.report(0.5, 1)"),
+    (reports_only_in_objective, "tuner/worker.py", "self._trial.report(0.5, 1)"),
+    (reports_only_in_objective, "studies/result.py", "if t.should_prune(): pass"),
+    (opens_storages_only_in_storage, "tuner/run.py", "s = RDBStorage('sqlite:///x.db')"),
+    (opens_storages_only_in_storage, "tuner/run.py", "s = optuna.storages.RDBStorage(url)"),
+    (touches_environment_only_at_the_edge, "tuner/cli.py", "url = os.environ['TUNER_STORAGE']"),
+    (touches_environment_only_at_the_edge, "studies/storage.py", "url = os.getenv('X')"),
+    (touches_environment_only_at_the_edge, "studies/storage.py", "from os import environ"),
+    (touches_environment_only_at_the_edge, "tuner/run.py", "click.option('--x', envvar='X')"),
+    (imports_not_its_own_root, "tuner/run.py", "import tuner"),
+    (imports_not_its_own_root, "tuner/run.py", "from tuner import run_everything"),
+    (imports_not_its_own_root, "studies/study.py", "from . import __version__"),
+    (unpickles_and_evaluates_nothing, "studies/export.py", "import pickle"),
+    (unpickles_and_evaluates_nothing, "studies/export.py", "from joblib import load"),
+    (unpickles_and_evaluates_nothing, "models/rnn.py", "state = torch.load('model.pt')"),
+    (unpickles_and_evaluates_nothing, "models/rnn.py", "from torch import load"),
+    (unpickles_and_evaluates_nothing, "studies/spec.py", "value = eval('1 + 1')"),
+    (unpickles_and_evaluates_nothing, "studies/prices.py", "frame = pd.read_pickle('x')"),
+    (unpickles_and_evaluates_nothing, "studies/prices.py", "np.load('x', allow_pickle=True)"),
+    (models_know_neither_optuna_nor_sql, "models/training.py", "import optuna.trial"),
+    (models_know_neither_optuna_nor_sql, "models/training.py", "from sqlalchemy import text"),
+]
+
+
+@pytest.mark.parametrize(("law", "place", "source"), BROKEN)
+def test_a_breach_is_seen(law: Law, place: str, source: str) -> None:
+    assert breaches(law, place, f"'''A module.'''\n\n{source}\n") == [f"{place}:3"]
+
+
+LAWFUL: list[tuple[Law, str, str]] = [
+    (suggests_only_in_space, "studies/space.py", "trial.suggest_int('n', 1, 2)"),
+    (reports_only_in_objective, "tuner/objective.py", "trial.report(0.5, 1)"),
+    (reports_only_in_objective, "tuner/cli.py", "from studies import report\nreport.report(name)"),
+    (opens_storages_only_in_storage, "studies/storage.py", "RDBStorage(url)"),
+    (touches_environment_only_at_the_edge, "tuner/cli.py", "click.option('--x', envvar='X')"),
+    (touches_environment_only_at_the_edge, "tuner/launcher.py", "env = os.environ | {'A': '1'}"),
+    (imports_not_its_own_root, "tuner/run.py", "from tuner import present\nimport studies"),
+    (unpickles_and_evaluates_nothing, "models/training.py", "network.eval()\nloads('{}')"),
+    (models_know_neither_optuna_nor_sql, "studies/study.py", "import optuna"),
+]
+
+
+@pytest.mark.parametrize(("law", "place", "source"), LAWFUL)
+def test_what_is_lawful_is_let_pass(law: Law, place: str, source: str) -> None:
+    assert breaches(law, place, source) == []

@@ -1,0 +1,438 @@
+"""The study file: presets, every wrong key in words, overrides, paths, and the way through JSON."""
+
+import copy
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies.space import Range, grid_points
+from studies.spec import Spec, SpecError, load_spec, parse_spec, preset_names
+
+GOOD: dict[str, Any] = {
+    "name": "mine",
+    "data": {"symbol": "AAPL"},
+    "space": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+}
+GOOD_TOML = """
+name = "mine"
+[data]
+symbol = "AAPL"
+[space]
+lr = { low = 1e-4, high = 1e-2, log = true }
+[search]
+trials = 7
+"""
+ABSENT = object()
+
+
+def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
+    """The good values with keys set, or taken out where the value is ABSENT."""
+    values = copy.deepcopy(GOOD)
+    for path, value in changes:
+        *sections, last = path.split(".")
+        table = values
+        for section in sections:
+            table = table.setdefault(section, {})
+        if value is ABSENT:
+            del table[last]
+        else:
+            table[last] = value
+    return values
+
+
+def refusal(values: dict[str, Any]) -> list[str]:
+    """The problems of a file that must be refused, one each."""
+    with pytest.raises(SpecError) as caught:
+        parse_spec(values, "my.toml")
+    label, *problems = str(caught.value).splitlines()
+    assert label == "my.toml:"
+    assert all(problem.startswith("  - ") for problem in problems)
+    return [problem.removeprefix("  - ") for problem in problems]
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD_TOML)
+    return path
+
+
+# Presets
+
+
+def test_the_presets_are_those_that_are_documented() -> None:
+    assert preset_names() == ["daily", "demo", "grid", "volatility"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tickets", "target", "sampler"),
+    [
+        ("demo", 30, "range", "tpe"),
+        ("daily", 200, "return", "tpe"),
+        ("volatility", 200, "range", "tpe"),
+        ("grid", 126, "return", "grid"),
+    ],
+)
+def test_a_preset_has_its_name_budget_target_and_sampler(
+    name: str, tickets: int, target: str, sampler: str
+) -> None:
+    spec = load_spec(name)
+    assert (spec.name, spec.tickets) == (name, tickets)
+    assert (spec.data.target, spec.search.sampler, spec.search.pruner) == (target, sampler, "asha")
+
+
+def test_daily_and_volatility_differ_in_name_and_target_only() -> None:
+    daily, volatility = load_spec("daily").to_json(), load_spec("volatility").to_json()
+    volatility["name"], volatility["data"]["target"] = "daily", "return"
+    assert daily == volatility
+
+
+def test_the_grid_preset_has_162_points_36_of_which_repeat_another() -> None:
+    grid = grid_points(load_spec("grid").parsed_space)
+    assert len(grid.points) == 126
+    assert grid.repeats == 36
+    assert len(grid.points) + grid.repeats == 3 * 3 * 3 * 3 * 2
+
+
+def test_what_a_file_leaves_out_takes_the_documented_defaults() -> None:
+    spec = parse_spec(GOOD, "my.toml")
+    assert spec.data.model_dump() == {
+        "source": "sample",
+        "symbol": "AAPL",
+        "path": None,
+        "start": None,
+        "end": None,
+        "features": ("return", "range", "volume"),
+        "target": "return",
+        "horizon": 1,
+    }
+    assert spec.walk_forward.model_dump() == {
+        "folds": 5,
+        "valid_bars": 120,
+        "window": "expanding",
+        "train_bars": None,
+        "holdout_bars": 250,
+        "purge": None,
+    }
+    assert spec.training.model_dump() == {"max_epochs": 50, "patience": 8, "loss": "mse"}
+    assert (spec.search.sampler, spec.search.pruner, spec.search.seed) == ("tpe", "asha", 0)
+    assert spec.tickets == 100
+
+
+# Wrong keys and values: path, value, rule and fix
+
+
+WRONG: list[tuple[str, Any, list[str]]] = [
+    ("name", ABSENT, ["name is required"]),
+    ("name", "", ["name = ''", "1 to 64 letters, digits"]),
+    ("name", "a b", ["name = 'a b'", "letters, digits, '.', '_' or '-'"]),
+    ("name", "../up", ["name = '../up'", "start with a letter or digit"]),
+    ("name", "x" * 65, ["name = 'xxx", "1 to 64"]),
+    ("name", 3, ["name = 3", "should be text in quotes"]),
+    ("nme", "x", ["nme: unknown key", "did you mean 'name'?", "known keys are name, data,"]),
+    ("data", ABSENT, ["data is required"]),
+    ("space", ABSENT, ["space is required"]),
+    ("data.strat", "2012-01-01", ["data.strat: unknown key", "did you mean 'start'?"]),
+    ("data.source", "yahoo", ["data.source = 'yahoo'", "unknown source", "known are sample, csv"]),
+    ("data.source", "csv", ["data: ", 'source "csv" needs path', 'add path = "prices.csv"']),
+    ("data.path", "a.csv", ["data: ", 'path goes with source "csv"', "drop one of them"]),
+    ("data.symbol", ABSENT, ["data: ", 'source "sample" needs symbol', 'add symbol = "AAPL"']),
+    ("data.features", [], ["data.features = []", "at least one item"]),
+    ("data.features", ["return", "rsi"], ["data.features", "unknown feature 'rsi'", "known are"]),
+    ("data.features", ["return"] * 2, ["data.features", "a feature twice", "give each once"]),
+    ("data.features", "return", ["data.features = 'return'", "should be a list"]),
+    ("data.target", "close", ["data.target = 'close'", "known are return, range, price"]),
+    ("data.horizon", 0, ["data.horizon = 0", "should be at least 1"]),
+    ("data.horizon", 1.5, ["data.horizon = 1.5", "should be a whole number"]),
+    ("data.horizon", True, ["data.horizon = True", "should be a whole number"]),
+    ("data.horizon", "2", ["data.horizon = '2'", "should be a whole number"]),
+    ("data", "AAPL", ["data = 'AAPL'", "should be a section"]),
+    ("data.end", 20050131, ["data.end = 20050131", "should be a day like 2005-01-31"]),
+    ("training.max_epochs", 10**9, ["training.max_epochs = 1000000000", "at most 1000000"]),
+    ("data.start", "soon", ["data.start = 'soon'", "should be a day like 2005-01-31"]),
+    ("walk_forward.fold", 3, ["walk_forward.fold: unknown key", "did you mean 'folds'?"]),
+    ("walk_forward.folds", 1, ["walk_forward.folds = 1", "should be at least 2"]),
+    ("walk_forward.valid_bars", 0, ["walk_forward.valid_bars = 0", "should be at least 1"]),
+    ("walk_forward.holdout_bars", 0, ["walk_forward.holdout_bars = 0", "should be at least 1"]),
+    ("walk_forward.purge", -1, ["walk_forward.purge = -1", "should be at least 0"]),
+    ("walk_forward.window", "sliding", ["walk_forward.window = 'sliding'", "'expanding' or 'roll"]),
+    ("walk_forward.window", "rolling", ["walk_forward: ", "needs train_bars", "add train_bars ="]),
+    ("walk_forward.train_bars", 99, ["walk_forward: ", 'goes with window "rolling"', "or drop"]),
+    ("training.epochs", 5, ["training.epochs: unknown key", "did you mean 'max_epochs'?"]),
+    ("training.max_epochs", 0, ["training.max_epochs = 0", "should be at least 1"]),
+    ("training.patience", -1, ["training.patience = -1", "should be at least 0"]),
+    ("training.loss", "rmse", ["training.loss = 'rmse'", "known are mse, mae, huber"]),
+    ("search.trials", 0, ["search.trials = 0", "should be at least 1"]),
+    ("search.trials", "many", ["search.trials = 'many'", "should be a whole number"]),
+    ("search.sampler", "bayes", ["search.sampler = 'bayes'", "known are tpe, gp, random, grid"]),
+    ("search.pruner", "sha", ["search.pruner = 'sha'", "known are asha, hyperband, median, none"]),
+    ("search.seed", -1, ["search.seed = -1", "should be at least 0"]),
+    ("search.seed", 2**32, ["search.seed = 4294967296", "less than 4294967296"]),
+    ("search.sampler", "gp", ["search: ", 'pruner is "asha"', 'set pruner = "none", or sampler']),
+    ("search.sampler", "grid", ["space.lr is a range without a step", "needs a list or a step"]),
+    (
+        "space.learning_rate",
+        0.1,
+        ["space: learning_rate: unknown hyperparameter", "known are cell"],
+    ),
+    ("space.lr", 0.1, ["space: fixes every hyperparameter", "give at least one a list or a range"]),
+    ("space.cell", "rnn", ["space: cell = 'rnn'", "unknown cell 'rnn'", "known are lstm, gru"]),
+    ("space.dropout", 1.0, ["space: dropout = 1.0", "must be at least 0 and below 1"]),
+    ("space.lookback", {"low": 9, "high": 5}, ["space: lookback =", "low must not be above high"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"), WRONG, ids=[f"{path}={str(value)[:20]}" for path, value, _ in WRONG]
+)
+def test_a_wrong_key_or_value_is_refused_with_its_path_value_rule_and_fix(
+    path: str, value: Any, words: list[str]
+) -> None:
+    (problem,) = refusal(changed((path, value)))
+    missing = [word for word in words if word not in problem]
+    assert not missing, f"{problem!r} does not say {missing}"
+
+
+def test_all_problems_of_a_file_are_told_at_once() -> None:
+    problems = refusal(
+        changed(
+            ("nme", "x"),
+            ("data.target", "close"),
+            ("training.max_epochs", 0),
+            ("space.cel", "lstm"),
+            ("space.lookback", 0),
+            ("search.sampler", "grid"),
+            ("search.trials", 5),
+        )
+    )
+    assert len(problems) == 5
+    text = "\n".join(problems)
+    for words in (
+        "nme: unknown key",
+        "data.target = 'close'",
+        "training.max_epochs = 0",
+        "cel: unknown hyperparameter",
+        "lookback = 0: 0 must be at least 1",
+        "drop trials",
+    ):
+        assert words in text
+
+
+# Rules between keys
+
+
+@pytest.mark.parametrize("purge", [0, 3])
+def test_a_purge_below_horizon_less_one_is_refused(purge: int) -> None:
+    (problem,) = refusal(changed(("data.horizon", 5), ("walk_forward.purge", purge)))
+    assert problem == (
+        f"walk_forward.purge must be at least horizon - 1 = 4, but is {purge}; "
+        "raise it, or leave it out"
+    )
+
+
+@pytest.mark.parametrize(("given", "purge"), [(None, 4), (4, 4), (9, 9)])
+def test_the_purge_is_horizon_less_one_unless_a_larger_one_is_given(
+    given: int | None, purge: int
+) -> None:
+    values = changed(("data.horizon", 5), ("walk_forward.purge", given))
+    assert parse_spec(values, "my.toml").layout.purge == purge
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
+def test_gp_goes_with_no_pruner(pruner: str) -> None:
+    (problem,) = refusal(changed(("search.sampler", "gp"), ("search.pruner", pruner)))
+    assert f'pruner is "{pruner}"' in problem
+    values = changed(("search.sampler", "gp"), ("search.pruner", "none"))
+    assert parse_spec(values, "my.toml").search.sampler == "gp"
+
+
+def test_a_grid_takes_its_budget_from_its_points_and_refuses_another() -> None:
+    grid = changed(("space.lr", [0.1, 0.01, 0.001]), ("search.sampler", "grid"))
+    assert parse_spec(grid, "my.toml").tickets == 3
+    (problem,) = refusal(grid | {"search": {"sampler": "grid", "trials": 3}})
+    assert problem == 'search: sampler "grid" runs every point of its grid once; drop trials'
+
+
+def test_a_rolling_window_hands_its_length_to_the_folds() -> None:
+    values = changed(("walk_forward.window", "rolling"), ("walk_forward.train_bars", 300))
+    assert parse_spec(values, "my.toml").layout.train_bars == 300
+
+
+@pytest.mark.parametrize("start", ["2012-01-01", "2013-05-05"])
+def test_a_start_that_is_not_before_the_end_is_refused(start: str) -> None:
+    (problem,) = refusal(changed(("data.start", start), ("data.end", "2012-01-01")))
+    assert problem == f"data: start must be before end = 2012-01-01, but is {start}"
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "value"),
+    [
+        ("search.trials=20", "search", "trials", 20),
+        (" search.trials = 20", "search", "trials", 20),
+        ('data.symbol="IBM"', "data", "symbol", "IBM"),
+        ("data.symbol=IBM", "data", "symbol", "IBM"),
+        ("data.start=2012-01-01", "data", "start", date(2012, 1, 1)),
+        ('data.features=["return", "volume"]', "data", "features", ("return", "volume")),
+        ("walk_forward.purge=3", "walk_forward", "purge", 3),
+    ],
+)
+def test_an_override_is_read_as_toml_and_as_a_bare_string_otherwise(
+    study_file: Path, override: str, section: str, key: str, value: Any
+) -> None:
+    spec = load_spec(str(study_file), [override])
+    assert getattr(getattr(spec, section), key) == value
+
+
+def test_overrides_reach_into_the_search_space_and_the_last_one_wins(study_file: Path) -> None:
+    spec = load_spec(
+        str(study_file), ["space.lr.high=0.5", "name=a", "name=b", "space.lookback=[3,4]"]
+    )
+    assert spec.name == "b"
+    assert spec.parsed_space.plain["lr"] == Range(1e-4, 0.5, None, log=True, integer=False)
+    assert spec.parsed_space.max_lookback == 4
+
+
+@pytest.mark.parametrize(
+    "override", ["search.trials", "", "=5", "search..trials=3", ".x=3", "x.=3"]
+)
+def test_an_override_that_is_no_key_and_value_is_refused(study_file: Path, override: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(str(study_file), [override])
+    assert str(caught.value) == (
+        f"--set takes KEY=VALUE, for example search.trials=20, but got {override!r}"
+    )
+
+
+def test_an_override_below_a_value_is_refused(study_file: Path) -> None:
+    with pytest.raises(SpecError, match=r"^--set name\.first=3: name is a value, not a section$"):
+        load_spec(str(study_file), ["name.first=3"])
+
+
+def test_an_override_with_a_wrong_value_is_refused_like_the_file(study_file: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(str(study_file), ["search.trials=many", "serch.trials=3"])
+    label, *problems = str(caught.value).splitlines()
+    assert label == f"{study_file}:"
+    assert any("search.trials = 'many': should be a whole number" in p for p in problems)
+    assert any("serch: unknown key; did you mean 'search'?" in p for p in problems)
+
+
+def test_a_relative_csv_path_is_meant_from_the_folder_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    file = folder / "mine.toml"
+    file.write_text(GOOD_TOML.replace('symbol = "AAPL"', 'source = "csv"\npath = "prices.csv"'))
+    monkeypatch.chdir(elsewhere)
+    assert load_spec(str(file)).data.path == str(folder / "prices.csv")
+    assert load_spec("../study/mine.toml").data.path == "../study/prices.csv"
+    assert load_spec(str(file), ["data.path=here.csv"]).data.path == "here.csv"
+
+
+def test_an_absolute_csv_path_stays(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(GOOD_TOML.replace('symbol = "AAPL"', 'source = "csv"\npath = "/data/p.csv"'))
+    assert load_spec(str(file)).data.path == "/data/p.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "words"),
+    [
+        ("gone.toml", None, "cannot read the study file gone.toml: No such file"),
+        ("demmo", None, "'demmo' is neither a file nor a preset; presets are daily, demo, grid"),
+        ("bad.toml", b"name = ", "bad.toml is not valid TOML: "),
+        ("twice.toml", b"a = 1\na = 2\n", "twice.toml is not valid TOML: "),
+        ("latin.toml", b'name = "\xe9"', "latin.toml is not UTF-8 text"),
+        ("folder.toml", "folder", "cannot read the study file folder.toml: Is a directory"),
+        ("empty.toml", b"", "name is required"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_in_words(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    body: bytes | str | None,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if isinstance(body, bytes):
+        Path(name).write_bytes(body)
+    elif body == "folder":
+        Path(name).mkdir()
+    with pytest.raises(SpecError) as caught:
+        load_spec(name)
+    assert words in str(caught.value)
+
+
+def test_a_file_with_a_byte_order_mark_is_read(study_file: Path) -> None:
+    study_file.write_bytes(b"\xef\xbb\xbf" + study_file.read_bytes())
+    assert load_spec(str(study_file)).name == "mine"
+
+
+def test_a_file_without_the_ending_is_read_and_wins_over_a_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("demo").write_text(GOOD_TOML)
+    assert load_spec("demo").name == "mine"
+
+
+# The way through JSON
+
+
+@pytest.mark.parametrize("name", ["daily", "demo", "grid", "volatility"])
+def test_a_preset_comes_back_from_json_as_it_was(name: str) -> None:
+    spec = load_spec(name)
+    again = parse_spec(json.loads(json.dumps(spec.to_json())), "stored")
+    assert again == spec
+    assert again.parsed_space == spec.parsed_space
+
+
+def test_a_spec_with_every_key_set_comes_back_from_json_as_it_was() -> None:
+    values = {
+        "name": "All.keys_1-2",
+        "data": {
+            "source": "csv",
+            "path": "p.csv",
+            "symbol": "XYZ",
+            "start": date(2010, 1, 2),
+            "end": date(2012, 3, 4),
+            "features": ["price"],
+            "target": "price",
+            "horizon": 3,
+        },
+        "walk_forward": {
+            "folds": 2,
+            "valid_bars": 30,
+            "window": "rolling",
+            "train_bars": 200,
+            "holdout_bars": 40,
+            "purge": 6,
+        },
+        "training": {"max_epochs": 3, "patience": 0, "loss": "huber"},
+        "space": {
+            "cell": ["lstm", "gru"],
+            "layers": [1, 3],
+            "hidden_dim": {"low": 4, "high": 16, "log": True, "funnel": True},
+            "dropout": {"low": 0.0, "high": 0.5, "step": 0.25},
+            "lookback": {"low": 2, "high": 10, "step": 4},
+            "lr": 0.01,
+            "weight_decay": [0.0, 1e-6],
+            "batch_size": 16,
+            "noise": {"low": 0.0, "high": 0.1},
+        },
+        "search": {"trials": 3, "sampler": "random", "pruner": "median", "seed": 2**32 - 1},
+    }
+    spec = parse_spec(values, "my.toml")
+    assert set(spec.to_json()) == set(Spec.model_fields)
+    again = parse_spec(json.loads(json.dumps(spec.to_json())), "stored")
+    assert again == spec
+    assert again.to_json() == spec.to_json()
