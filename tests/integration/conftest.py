@@ -1,0 +1,162 @@
+"""Databases in a temporary folder, a study that trains in a blink, and crowds of processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import RDBStorage
+from sqlalchemy import Connection, Engine, event
+
+from studies import tickets
+from studies.prices import Prices, load_prices
+from studies.spec import Spec, load_spec
+from studies.storage import open_storage
+
+TINY = """
+name = "tiny"
+[data]
+symbol = "AAPL"
+start = 2011-06-01
+features = ["return"]
+[walk_forward]
+folds = 2
+valid_bars = 20
+holdout_bars = 20
+[training]
+max_epochs = 3
+patience = 3
+[space]
+cell = ["lstm", "gru"]
+layers = { low = 1, high = 2 }
+hidden_dim = [4, 8]
+dropout = { low = 0.0, high = 0.4 }
+lookback = { low = 3, high = 5 }
+lr = { low = 1e-3, high = 1e-2, log = true }
+[search]
+trials = 8
+"""
+
+# Imports once, then forks; what each process does is given as the function `act`.
+CROWD = """
+import json
+import multiprocessing
+import sys
+
+import optuna
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+{body}
+
+def start(index, barrier, queue, url):
+    try:
+        barrier.wait(60)
+        queue.put((index, True, act(index, url)))
+    except BaseException as error:
+        queue.put((index, False, f"{{type(error).__name__}}: {{error}}"))
+
+context = multiprocessing.get_context("fork")
+barrier, queue, count = context.Barrier({count}), context.Queue(), {count}
+processes = [
+    context.Process(target=start, args=(i, barrier, queue, sys.argv[1]), daemon=True)
+    for i in range(count)
+]
+for process in processes:
+    process.start()
+answers = sorted(queue.get(timeout={seconds}) for _ in processes)
+for process in processes:
+    process.join()
+print(json.dumps(answers))
+"""
+
+Crowd = Callable[..., list[Any]]
+
+
+@pytest.fixture(autouse=True)
+def _quiet_optuna() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+@pytest.fixture(autouse=True)
+def _closed_databases() -> Iterator[None]:
+    """Close what a test opened: a connection that is left to the collector is a warning."""
+    engines: set[Engine] = set()
+
+    def remember(connection: Connection) -> None:
+        engines.add(connection.engine)
+
+    event.listen(Engine, "engine_connect", remember)
+    yield
+    event.remove(Engine, "engine_connect", remember)
+    for engine in engines:
+        engine.dispose()
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture
+def storage(url: str) -> RDBStorage:
+    return open_storage(url, create=True, on_stale_trial=tickets.retry_stale)
+
+
+@pytest.fixture
+def tiny_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def tiny(tiny_file: Path) -> Spec:
+    return load_spec(str(tiny_file))
+
+
+@pytest.fixture
+def prices(tiny: Spec) -> Prices:
+    return load_prices("sample", "AAPL", None, tiny.data.start)
+
+
+@pytest.fixture
+def crowd(tmp_path: Path, url: str) -> Crowd:
+    """Run ``act(index, url)`` in many processes at the same instant and give what each returns."""
+
+    def run(body: str, count: int = 8, seconds: float = 60.0) -> list[Any]:
+        script = tmp_path / "crowd.py"
+        script.write_text(
+            CROWD.format(body=textwrap.dedent(body), count=count, seconds=seconds), "utf-8"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(script), url],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(timeout=seconds + 30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            pytest.fail(f"{count} processes did not end within {seconds + 30:.0f} s")
+        assert process.returncode == 0, f"the crowd ended with {process.returncode}:\n{err}"
+        answers = json.loads(out)
+        errors = [f"process {index}: {answer}" for index, fine, answer in answers if not fine]
+        assert not errors, "\n".join([*errors, err])
+        return [answer for _, _, answer in answers]
+
+    return run

@@ -1,0 +1,280 @@
+"""The database: eight processes at once, the settings that make it safe, and errors in words."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from studies import tickets
+from studies.prices import Prices
+from studies.spec import Spec
+from studies.storage import StorageError, open_storage
+from studies.study import study_names
+
+Crowd = Callable[..., list[Any]]
+
+
+def an_hour_ago(storage: RDBStorage) -> None:
+    """Age every heartbeat, as if the workers had died long ago."""
+    with storage.engine.begin() as connection:
+        changed = connection.execute(
+            sa.text("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour')")
+        )
+    assert changed.rowcount > 0
+
+
+# Eight processes at once
+
+
+def test_eight_processes_take_160_tickets_and_none_takes_one_of_another(
+    storage: RDBStorage, crowd: Crowd
+) -> None:
+    study = optuna.create_study(study_name="s", storage=storage)
+    for number in range(160):
+        tickets.issue(study, number, {})
+    taken = crowd(
+        """
+        from studies import tickets
+        from studies.storage import open_storage
+
+        def act(index, url):
+            study = optuna.load_study(study_name="s", storage=open_storage(url))
+            taken = []
+            while (trial := tickets.claim(study)) is not None:
+                taken.append(trial.user_attrs["ticket"])
+            return taken
+        """
+    )
+    assert sorted(number for part in taken for number in part) == list(range(160))
+    assert sum(1 for part in taken if part) > 1, "one process took all: nothing was tested"
+    assert {t.state for t in study.trials} == {TrialState.RUNNING}
+
+
+def test_25_lost_trials_are_retried_once_each_when_eight_processes_see_them(
+    storage: RDBStorage, crowd: Crowd
+) -> None:
+    study = optuna.create_study(study_name="s", storage=storage)
+    for number in range(25):
+        tickets.issue(study, number, {"x": number})
+        claimed = tickets.claim(study)
+        assert claimed is not None
+        storage.record_heartbeat(claimed._trial_id)
+    an_hour_ago(storage)
+    crowd(
+        """
+        from studies import tickets
+        from studies.storage import open_storage
+
+        def act(index, url):
+            storage = open_storage(url, on_stale_trial=tickets.retry_stale)
+            study = optuna.load_study(study_name="s", storage=storage)
+            tickets.fail_stale(study)
+        """
+    )
+    states = Counter(t.state for t in study.trials)
+    assert states == {TrialState.FAIL: 25, TrialState.WAITING: 25}
+    waiting = study.get_trials(states=(TrialState.WAITING,))
+    assert sorted(t.user_attrs["ticket"] for t in waiting) == list(range(25))
+    assert {t.user_attrs["retries"] for t in waiting} == {1}
+
+
+def test_eight_processes_make_the_tables_at_once_and_all_live(crowd: Crowd, url: str) -> None:
+    counts = crowd(
+        """
+        from studies.storage import open_storage
+
+        def act(index, url):
+            storage = open_storage(url, create=True)
+            return len(storage.get_all_studies())
+        """
+    )
+    assert counts == [0] * 8
+    assert study_names(open_storage(url)) == []
+
+
+def test_eight_processes_submit_one_study_and_all_get_it_whole(
+    crowd: Crowd, storage: RDBStorage, tiny_file: Path, tiny: Spec, prices: Prices
+) -> None:
+    answers = crowd(
+        f"""
+        from datetime import date
+        from studies.prices import load_prices
+        from studies.spec import load_spec
+        from studies.storage import open_storage
+        from studies.study import submit
+
+        spec = load_spec({str(tiny_file)!r})
+        prices = load_prices("sample", "AAPL", None, spec.data.start)
+
+        def act(index, url):
+            handle = submit(open_storage(url, create=True), spec, prices)
+            return [handle.study._study_id, handle.attrs["targets_sha256"],
+                    len(handle.load_search_prices()), handle.spec.to_json() == spec.to_json()]
+        """
+    )
+    assert len({tuple(answer) for answer in answers}) == 1
+    assert answers[0][2:] == [len(prices.frame) - tiny.walk_forward.holdout_bars, True]
+    assert len(storage.get_all_studies()) == 1
+    with storage.engine.connect() as connection:
+        for table, rows in (("puffin_studies", 1), ("puffin_artifacts", 2)):
+            found = connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar()  # noqa: S608
+            assert found == rows, table
+
+
+# Settings
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_every_connection_has_write_ahead_log_timeout_and_synchronous_normal(
+    storage: RDBStorage, url: str, *, create: bool
+) -> None:
+    del storage  # made the tables
+    opened = open_storage(url, create=create)
+    with opened.engine.connect() as first, opened.engine.connect() as second:
+        for connection in (first, second):
+            for pragma, value in (
+                ("journal_mode", "wal"),
+                ("busy_timeout", 60_000),
+                ("synchronous", 1),
+            ):
+                found = connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
+                assert found == value, pragma
+
+
+def test_a_row_lock_keeps_a_second_writer_out(storage: RDBStorage, url: str) -> None:
+    optuna.create_study(study_name="s", storage=storage)
+    path = url.removeprefix("sqlite:///")
+    other = sqlite3.connect(path, timeout=0.1, isolation_level=None)
+    session = storage.scoped_session()
+    try:
+        session.execute(sa.text("SELECT 1")).scalar()
+        other.execute("BEGIN IMMEDIATE")  # a plain SELECT locks nothing
+        other.execute("ROLLBACK")
+        study_row = optuna.storages._rdb.models.StudyModel
+        session.execute(sa.select(study_row).with_for_update()).all()
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        session.rollback()
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+        storage.remove_session()
+
+
+def test_heartbeats_are_on_and_their_grace_is_longer_than_a_database_may_wait(
+    storage: RDBStorage,
+) -> None:
+    assert storage.get_heartbeat_interval() == 10
+    assert storage.grace_period is not None
+    assert timedelta(seconds=storage.grace_period) >= timedelta(seconds=60)
+
+
+# Errors
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("", "is not a database URL; write for example sqlite:///tuner.db"),
+        ("tuner.db", "is not a database URL; write for example sqlite:///tuner.db"),
+        ("nosuch://host/db", "is not a database URL; write for example sqlite:///tuner.db"),
+        ("sqlite://", "a study in memory cannot be shared by workers"),
+        ("sqlite:///:memory:", "a study in memory cannot be shared by workers"),
+        ("sqlite:///no/such/folder/tuner.db", "the folder of no/such/folder/tuner.db does not"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_in_words(
+    wrong: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    create: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError) as caught:
+        open_storage(wrong, create=create)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "postgresql://me:s3cret@host/db",
+        "mysql://me:s3cret@host/db",
+        "postgres://me:s3cret@host/db",
+        "nosuch://me:s3cret@host/db",
+        "postgresql://me:s3cret@host:port/db",
+        "sqlite://me:s3cret@host/db",
+        "://me:s3cret@host/db",
+    ],
+)
+@pytest.mark.parametrize("create", [True, False])
+def test_a_password_is_never_in_an_error(wrong: str, *, create: bool) -> None:
+    with pytest.raises(StorageError) as caught:
+        open_storage(wrong, create=create)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_database_that_is_not_there_is_not_made_by_the_way(tmp_path: Path) -> None:
+    path = tmp_path / "gone.db"
+    with pytest.raises(StorageError) as caught:
+        open_storage(f"sqlite:///{path}")
+    assert str(caught.value) == (
+        f"there is no database {path}; `tuner run demo` or `tuner submit` makes one"
+    )
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(
+    tmp_path: Path, *, create: bool
+) -> None:
+    path = tmp_path / "notes.db"
+    path.write_text("these are only some notes\n" * 99)
+    before = path.read_bytes()
+    with pytest.raises(StorageError) as caught:
+        open_storage(f"sqlite:///{path}", create=create)
+    assert str(caught.value) == (
+        f"the database sqlite:///{path} cannot be used: file is not a database"
+    )
+    assert path.read_bytes() == before
+
+
+def test_a_folder_instead_of_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be used: unable to open database file"):
+        open_storage(f"sqlite:///{tmp_path}", create=True)
+
+
+def test_a_database_of_optuna_without_our_tables_holds_no_studies(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'plain.db'}"
+    plain = RDBStorage(url)
+    optuna.create_study(study_name="theirs", storage=plain)
+    with pytest.raises(StorageError) as caught:
+        open_storage(url)
+    assert str(caught.value) == (
+        f"{url} holds no studies; `tuner run demo` or `tuner submit` makes one"
+    )
+    ours = open_storage(url, create=True)  # lives beside theirs
+    assert study_names(ours) == []
+    assert [s.study_name for s in ours.get_all_studies()] == ["theirs"]
+
+
+def test_tables_of_another_version_of_optuna_are_refused(storage: RDBStorage, url: str) -> None:
+    with storage.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE version_info SET schema_version = 11"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'v1.3.0.a'"))
+    with pytest.raises(StorageError, match="was made by another version of Optuna"):
+        open_storage(url)

@@ -1,0 +1,351 @@
+"""Studies in the database: whole or not there, the same for all, and gone when deleted."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from optuna.artifacts import get_all_artifact_meta
+from optuna.storages import RDBStorage
+
+from models.errors import PuffinError
+from studies import study as module
+from studies import tickets
+from studies.artifacts import attach
+from studies.prices import Prices
+from studies.spec import Spec, SpecError, parse_spec
+from studies.storage import metadata, open_storage
+from studies.study import HOLDOUT_FILE, SEARCH_FILE, StudyError, delete, load, study_names, submit
+
+Crowd = Callable[..., list[Any]]
+
+
+def rows(storage: RDBStorage) -> dict[str, int]:
+    """Number of rows of every table of the database that has any."""
+    with storage.engine.connect() as connection:
+        names = sa.inspect(connection).get_table_names()
+        counts = {
+            name: connection.execute(
+                sa.select(sa.func.count()).select_from(sa.table(name))
+            ).scalar_one()
+            for name in names
+            if name not in ("alembic_version", "version_info")
+        }
+    return {name: count for name, count in counts.items() if count}
+
+
+def other(spec: Spec, **sections: Any) -> Spec:
+    """The same study with some values changed."""
+    values = copy.deepcopy(spec.to_json())
+    for section, changes in sections.items():
+        values[section] = values[section] | changes if isinstance(changes, dict) else changes
+    return parse_spec(values, "other")
+
+
+# Made once
+
+
+def test_a_submitted_study_holds_all_that_a_worker_needs(
+    storage: RDBStorage, url: str, tiny: Spec, prices: Prices
+) -> None:
+    submit(storage, tiny, prices)
+    handle = load(open_storage(url), "tiny")
+    assert handle.spec == tiny
+    assert handle.name == "tiny"
+    assert handle.trials() == []
+    assert handle.attrs["data"]["origin"] == "sample AAPL"
+    assert handle.attrs["data"]["bars"] == len(prices.frame)
+    assert len(handle.attrs["persistence_losses"]) == len(handle.attrs["mean_losses"]) == 2
+    assert handle.study.direction == optuna.study.StudyDirection.MINIMIZE
+    assert tickets.total(storage, handle.study) == 8
+    assert isinstance(handle.study.pruner, optuna.pruners.SuccessiveHalvingPruner)
+
+
+def test_submitting_twice_gives_the_same_study(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    first = submit(storage, tiny, prices)
+    tickets.issue(first.study, 0, {})
+    before = rows(storage)
+    second = submit(storage, tiny, prices)
+    assert second.study._study_id == first.study._study_id
+    assert rows(storage) == before
+    assert len(second.trials()) == 1
+    assert study_names(storage) == ["tiny"]
+
+
+def test_other_settings_under_the_same_name_are_refused_with_what_differs(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    submit(storage, tiny, prices)
+    before = rows(storage)
+    changed = other(
+        tiny,
+        data={"horizon": 2},
+        search={"trials": 9},
+        space={**tiny.space, "lookback": {"low": 3, "high": 6}, "noise": 0.1},
+    )
+    with pytest.raises(StudyError) as caught:
+        submit(storage, changed, prices)
+    assert str(caught.value).splitlines() == [
+        "a study 'tiny' with other settings is in the database:",
+        "  - data.horizon: 1 there, 2 here",
+        "  - search.trials: 8 there, 9 here",
+        "  - space.lookback.high: 5 there, 6 here",
+        "  - space.noise: None there, 0.1 here",
+        "use another name (--set name=...), or `tuner delete tiny` first",
+    ]
+    assert rows(storage) == before
+    assert load(storage, "tiny").spec == tiny
+
+
+def test_studies_are_listed_oldest_first_and_named_when_one_is_not_there(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    with pytest.raises(StudyError, match=r"no study 'b' in the database; studies there: none$"):
+        load(storage, "b")
+    for name in ("c", "a"):
+        submit(storage, other(tiny, name=name), prices)
+    assert study_names(storage) == ["c", "a"]
+    with pytest.raises(StudyError, match=r"no study 'b' in the database; studies there: c, a$"):
+        load(storage, "b")
+    with pytest.raises(StudyError, match=r"no study 'b' in the database; studies there: c, a$"):
+        delete(storage, "b")
+
+
+def test_the_best_of_a_study_without_a_complete_trial_is_refused(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    with pytest.raises(StudyError, match="study 'tiny' has no complete trial yet"):
+        submit(storage, tiny, prices).best()
+
+
+def test_a_stored_spec_that_breaks_a_rule_is_refused_in_words(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    handle = submit(storage, tiny, prices)
+    handle.study.set_user_attr("spec", tiny.to_json() | {"later": 1})
+    with pytest.raises(SpecError, match="the stored spec of 'tiny':\n  - later: unknown key"):
+        load(storage, "tiny")
+
+
+# Whole or not there
+
+
+BREAKS = ["cut", "first file", "second file", "attributes", "metric names", "budget"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no space left"), KeyboardInterrupt()], ids=type)
+@pytest.mark.parametrize("place", BREAKS)
+def test_a_submit_that_fails_leaves_nothing_behind(
+    storage: RDBStorage,
+    tiny: Spec,
+    prices: Prices,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    error: BaseException,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    def attach_or_fail(*args: Any) -> str:
+        if args[2] == (SEARCH_FILE if place == "first file" else HOLDOUT_FILE):
+            fail()
+        return attach(*args)
+
+    with monkeypatch.context() as patch:
+        if place == "cut":
+            patch.setattr(module, "snapshot", fail)
+        elif place in ("first file", "second file"):
+            patch.setattr(module, "attach", attach_or_fail)
+        elif place == "attributes":
+            patch.setattr(optuna.Study, "set_user_attr", fail)
+        elif place == "metric names":
+            patch.setattr(optuna.Study, "set_metric_names", fail)
+        else:
+            patch.setattr(tickets, "open_budget", fail)
+        with pytest.raises(type(error)):
+            submit(storage, tiny, prices)
+    assert rows(storage) == {}
+    submit(storage, tiny, prices)
+    assert study_names(storage) == ["tiny"]
+
+
+def test_prices_that_are_too_short_leave_nothing_behind(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    short = Prices(prices.frame.iloc[:100], (), "short")
+    with pytest.raises(PuffinError, match=r"too few bars: .* but 80 are there before the holdout"):
+        submit(storage, tiny, short)
+    assert rows(storage) == {}
+
+
+def test_prices_without_a_column_that_a_feature_needs_leave_nothing_behind(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    wants_volume = other(tiny, data={"features": ["return", "volume"]})
+    close_alone = Prices(prices.frame[["close"]], (), "close alone")
+    with pytest.raises(PuffinError, match="volume"):
+        submit(storage, wants_volume, close_alone)
+    assert rows(storage) == {}
+
+
+def test_a_half_made_study_is_invisible_and_the_next_submit_makes_it_anew(
+    storage: RDBStorage, tiny: Spec, prices: Prices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = optuna.create_study(study_name="tiny", storage=storage)
+    handle = submit(storage, other(tiny, name="helper"), prices)
+    attach(handle.store, half, SEARCH_FILE, b"cut off")
+    assert study_names(storage) == ["helper"]
+    with pytest.raises(StudyError, match="study 'tiny' is only half-made; `tuner run` or `tuner"):
+        load(storage, "tiny")
+    monkeypatch.setattr(module, "_MAKING_SECONDS", 0.5)
+    made = submit(storage, tiny, prices)
+    assert len(made.load_search_prices()) == len(prices.frame) - 20
+    assert study_names(storage) == ["helper", "tiny"]
+    assert rows(storage)["puffin_artifacts"] == 4, "the body of the half-made study must be gone"
+
+
+def test_a_half_made_study_can_be_deleted(storage: RDBStorage) -> None:
+    optuna.create_study(study_name="tiny", storage=storage)
+    delete(storage, "tiny")
+    assert rows(storage) == {}
+
+
+def test_a_submit_waits_for_the_process_that_is_making_the_study(
+    crowd: Crowd, tiny_file: Path, storage: RDBStorage
+) -> None:
+    ids = crowd(
+        f"""
+        import time
+        from studies import tickets
+        from studies.prices import load_prices
+        from studies.spec import load_spec
+        from studies.storage import open_storage
+        from studies.study import submit
+
+        spec = load_spec({str(tiny_file)!r})
+        prices = load_prices("sample", "AAPL", None, spec.data.start)
+
+        def act(index, url):
+            if index == 0:  # slow at the last step
+                open_budget = tickets.open_budget
+                def slowly(*args):
+                    time.sleep(2)
+                    open_budget(*args)
+                tickets.open_budget = slowly
+            else:
+                time.sleep(1)
+            started = time.monotonic()
+            handle = submit(open_storage(url, create=True), spec, prices)
+            return [handle.study._study_id, time.monotonic() - started]
+        """,
+        count=3,
+    )
+    assert len({study_id for study_id, _ in ids}) == 1
+    assert all(seconds < 9 for _, seconds in ids), "it must not have been taken for dead"
+    assert len(storage.get_all_studies()) == 1
+
+
+# The snapshot
+
+
+def test_the_snapshot_is_the_frame_bit_for_bit_in_two_parts_that_are_apart(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    handle = submit(storage, tiny, prices)
+    search = handle.load_search_prices()
+    holdout = handle._load_prices(HOLDOUT_FILE)
+    assert len(holdout) == 20
+    assert search.index[-1] < holdout.index[0]
+    whole = pd.concat([search, holdout])
+    pd.testing.assert_frame_equal(whole, prices.frame, check_exact=True, check_freq=False)
+    assert whole.to_numpy().tobytes() == np.ascontiguousarray(prices.frame.to_numpy()).tobytes()
+    assert str(search.index[-1].date()) == handle.attrs["data"]["search_last"][:10]
+
+
+@pytest.mark.parametrize(("horizon", "purge", "sealed"), [(1, None, 20), (5, None, 24), (5, 9, 29)])
+def test_the_purge_is_cut_off_with_the_holdout(
+    storage: RDBStorage, tiny: Spec, prices: Prices, horizon: int, purge: int | None, sealed: int
+) -> None:
+    spec = other(tiny, data={"horizon": horizon}, walk_forward={"purge": purge})
+    handle = submit(storage, spec, prices)
+    assert len(handle._load_prices(HOLDOUT_FILE)) == sealed
+    assert len(handle.load_search_prices()) == len(prices.frame) - sealed
+
+
+@pytest.mark.parametrize("filename", [SEARCH_FILE, HOLDOUT_FILE])
+def test_a_snapshot_with_one_other_byte_is_refused(
+    storage: RDBStorage, tiny: Spec, prices: Prices, filename: str
+) -> None:
+    handle = submit(storage, tiny, prices)
+    (meta,) = [m for m in get_all_artifact_meta(handle.study) if m.filename == filename]
+    table = metadata.tables["puffin_artifacts"]
+    this = table.c.artifact_id == meta.artifact_id
+    with storage.engine.begin() as connection:
+        body = connection.execute(sa.select(table.c.body).where(this)).scalar_one()
+        at = body.rindex(b"1")
+        body = body[:at] + b"2" + body[at + 1 :]
+        connection.execute(sa.update(table).where(this).values(body=body))
+    with pytest.raises(StudyError) as caught:
+        load(storage, "tiny")._load_prices(filename)
+    assert f"{filename} of study 'tiny' has sha256 " in str(caught.value)
+    assert handle.attrs["data"]["sha256"][filename] in str(caught.value)
+    assert "submit a new study" in str(caught.value)
+
+
+def test_a_study_knows_whether_prices_are_those_of_its_snapshot(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    handle = submit(storage, tiny, prices)
+    assert handle.keeps(prices)
+    changed = prices.frame.copy()
+    changed.iloc[-1, 0] = np.nextafter(changed.iloc[-1, 0], np.inf)
+    assert not handle.keeps(Prices(changed, (), "changed"))
+    assert not handle.keeps(Prices(prices.frame.iloc[1:], (), "shorter"))
+
+
+# Deleting
+
+
+def test_deleting_takes_every_row_and_artifact_of_the_study_and_none_of_another(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    submit(storage, other(tiny, name="stays"), prices)
+    before = rows(storage)
+    handle = submit(storage, tiny, prices)
+    for number in range(3):
+        tickets.issue(handle.study, number, {"x": 0.5})
+        claimed = tickets.claim(handle.study)
+        assert claimed is not None
+        trial = optuna.Trial(handle.study, claimed._trial_id)
+        trial.suggest_float("x", 0.0, 1.0)
+        storage.record_heartbeat(claimed._trial_id)
+        trial.report(1.0, 1)
+        trial.set_user_attr("config", {})
+        trial.set_constraint("finite_loss", 1.0)
+        attach(handle.store, trial, "forecasts.csv", b"date,forecast\n")
+        if number:
+            handle.study.tell(trial, 1.0)
+    assert rows(storage)["puffin_artifacts"] == 2 + 2 + 3
+    delete(storage, "tiny")
+    assert rows(storage) == before
+    assert study_names(storage) == ["stays"]
+    with pytest.raises(StudyError, match="no study 'tiny'"):
+        load(storage, "tiny")
+    assert len(load(storage, "stays").load_search_prices()) == len(prices.frame) - 20
+
+
+def test_a_deleted_name_is_free_for_other_settings(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    submit(storage, tiny, prices)
+    delete(storage, "tiny")
+    handle = submit(storage, other(tiny, search={"trials": 3}), prices)
+    assert tickets.total(storage, handle.study) == 3
+    assert tickets.draw(storage, handle.study) == 0

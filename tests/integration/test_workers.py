@@ -1,0 +1,683 @@
+"""Worker processes: every ticket finishes exactly once, whatever is killed, stopped or raised."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+from optuna.artifacts import get_all_artifact_meta
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from models.config import Config
+from studies import storage as storage_module
+from studies import tickets
+from studies.algorithms import PRUNERS, SAMPLERS
+from studies.prices import Prices, load_prices
+from studies.space import suggest
+from studies.spec import Spec, parse_spec
+from studies.storage import open_storage
+from studies.study import Handle, StudyError, delete, load, submit
+from tuner import worker as worker_module
+from tuner.interrupt import Interrupt
+from tuner.worker import Worker, work
+
+TUNER = Path(sys.executable).with_name("tuner")
+CPU = torch.device("cpu")
+SAMPLED = {
+    "cell": ["lstm", "gru"],
+    "layers": {"low": 1, "high": 2},
+    "hidden_dim": [4, 8],
+    "dropout": {"low": 0.0, "high": 0.4},
+    "lookback": {"low": 3, "high": 5},
+    "lr": {"low": 1e-3, "high": 1e-2, "log": True},
+}
+# Twelve networks, four of which come twice: dropout is inert at one layer.
+GRID = {
+    "layers": [1, 2],
+    "hidden_dim": {"choices": [4, 8], "tied": True},
+    "dropout": [0.1, 0.3],
+    "lookback": [3, 5],
+}
+PAIRS = [(s, p) for s in SAMPLERS for p in PRUNERS if s != "gp" or p == "none"]
+# Samplers that learn do so after ten trials.
+BUDGET = {"tpe": 12, "gp": 11, "random": 6, "grid": 12}
+
+
+def spec_of(name: str, **sections: Any) -> Spec:
+    """Make a study whose trials take a blink, with some values changed."""
+    values: dict[str, Any] = {
+        "name": name,
+        "data": {"symbol": "AAPL", "start": "2012-01-01", "features": ["return"]},
+        "walk_forward": {"folds": 2, "valid_bars": 20, "holdout_bars": 20},
+        "training": {"max_epochs": 4, "patience": 4},
+        "space": SAMPLED,
+        "search": {"trials": 3},
+    }
+    for section, changes in sections.items():
+        values[section] = changes if section == "space" else values[section] | changes
+    if values["search"].get("sampler") == "grid":
+        del values["search"]["trials"]
+        values["space"] = GRID
+    return parse_spec(values, name)
+
+
+def endless(name: str) -> Spec:
+    """A study whose trials never end by themselves."""
+    return spec_of(name, training={"max_epochs": 10**6, "patience": 10**6})
+
+
+def aapl(spec: Spec) -> Prices:
+    return load_prices("sample", "AAPL", None, spec.data.start)
+
+
+@dataclass
+class Started:
+    """A running program with what it wrote."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    def end(self, seconds: float) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return pytest.fail(
+                f"{self.process.args} still runs after {seconds} s; it wrote:\n{self.said}"
+            )
+
+    @property
+    def said(self) -> str:
+        return self.err.read_text()
+
+    @property
+    def printed(self) -> str:
+        return self.out.read_text()
+
+
+Start = Callable[..., Started]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start a program in its own process group; whatever still runs at the end is killed."""
+    started: list[Started] = []
+
+    def run(url: str, *command: str | Path) -> Started:
+        folder = tmp_path_factory.mktemp("output")
+        env = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")}
+        env |= {"TUNER_STORAGE": url, "OMP_NUM_THREADS": "1", "TUNER_DEVICE": "cpu"}
+        out, err = folder / "out", folder / "err"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                cwd=Path(url.removeprefix("sqlite:///")).parent,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        started.append(Started(process, out, err))
+        return started[-1]
+
+    yield run
+    for program in started:
+        if program.process.poll() is None:
+            os.killpg(program.process.pid, signal.SIGKILL)
+            program.process.wait()
+
+
+def until(condition: Callable[[], Any], what: str, program: Started, seconds: float = 60.0) -> Any:
+    """Wait for something that a program does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        assert program.process.poll() is None, f"{what}: it ended before, with:\n{program.said}"
+        time.sleep(0.05)
+    return pytest.fail(f"{what}: not within {seconds} s; it wrote:\n{program.said}")
+
+
+def running(handle: Handle, epochs: int = 2) -> list[FrozenTrial]:
+    """The trials that are in the midst of their training."""
+    trials = handle.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [t for t in trials if len(t.intermediate_values) >= epochs]
+
+
+def spent(handle: Handle) -> dict[int, FrozenTrial]:
+    """The trial that spent each ticket; fails if not every ticket was spent exactly once."""
+    trials = handle.trials()
+    finished = [t for t in trials if tickets.is_finished(t)]
+    times = Counter(t.user_attrs[tickets.TICKET] for t in finished)
+    assert times == dict.fromkeys(range(handle.spec.tickets), 1)
+    open_states = (TrialState.RUNNING, TrialState.WAITING)
+    assert not [t for t in trials if t.state in open_states], "something is left open"
+    return {t.user_attrs[tickets.TICKET]: t for t in finished}
+
+
+# Two workers serve all studies of a database
+
+
+@dataclass
+class Fleet:
+    url: str
+    workers: list[Started]
+    codes: list[int]
+
+    def handle(self, name: str) -> Handle:
+        return load(open_storage(self.url), name)
+
+
+@pytest.fixture(scope="module")
+def fleet(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """Every sampler with every pruner, and a study that diverges, served by a pool of two."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('fleet') / 'fleet.db'}"
+    storage = open_storage(url, create=True)
+    specs = [
+        spec_of(f"{s}-{p}", search={"sampler": s, "pruner": p, "trials": BUDGET[s]})
+        for s, p in PAIRS
+    ]
+    hot = {"lr": {"low": 1e30, "high": 1e31, "log": True}, "cell": ["lstm", "gru"]}
+    specs.append(spec_of("diverges", space=hot, search={"trials": 4}))
+    for spec in specs:
+        submit(storage, spec, aapl(spec))
+    workers = [start(url, TUNER, "worker") for _ in range(2)]
+    return Fleet(url, workers, [worker.end(120) for worker in workers])
+
+
+def test_a_pool_ends_cleanly_and_quietly_when_all_studies_are_done(fleet: Fleet) -> None:
+    assert fleet.codes == [0, 0], [worker.said for worker in fleet.workers]
+    assert [worker.said for worker in fleet.workers] == ["", ""]
+    assert [worker.printed for worker in fleet.workers] == ["", ""]
+
+
+@pytest.mark.parametrize(("sampler", "pruner"), PAIRS)
+def test_two_workers_finish_every_ticket_once_with_any_sampler_and_pruner(
+    fleet: Fleet, sampler: str, pruner: str
+) -> None:
+    handle = fleet.handle(f"{sampler}-{pruner}")
+    trials = spent(handle)
+    states = Counter(t.state for t in trials.values())
+    assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert states[TrialState.COMPLETE] >= 1
+    assert len(handle.trials()) == BUDGET[sampler], "no other trial may be there"
+    assert all(t.params and t.intermediate_values for t in trials.values())
+    if pruner == "none":
+        assert states[TrialState.PRUNED] == 0
+
+
+def test_the_workers_of_a_pool_share_the_work(fleet: Fleet) -> None:
+    pids = Counter(
+        t.user_attrs["run"]["pid"]
+        for sampler, pruner in PAIRS
+        for t in spent(fleet.handle(f"{sampler}-{pruner}")).values()
+    )
+    assert set(pids) == {worker.process.pid for worker in fleet.workers}
+    assert min(pids.values()) > len(PAIRS)
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_two_workers_cover_a_grid_exactly_once(fleet: Fleet, pruner: str) -> None:
+    trials = spent(fleet.handle(f"grid-{pruner}")).values()
+    points = [
+        (len(c["hidden_dims"]), c["hidden_dims"][0], c["dropout"], c["lookback"])
+        for c in (t.user_attrs["config"] for t in trials)
+    ]
+    one = [(1, width, 0.0, lookback) for width in (4, 8) for lookback in (3, 5)]
+    two = [(2, w, drop, lb) for w in (4, 8) for drop in (0.1, 0.3) for lb in (3, 5)]
+    assert sorted(points) == sorted(one + two)
+
+
+def test_a_trial_keeps_its_configuration_scores_run_and_forecasts(fleet: Fleet) -> None:
+    handle = fleet.handle("tpe-asha")
+    trials = spent(handle).values()
+    assert {t.state for t in trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    for trial in trials:
+        attrs = trial.user_attrs
+        curve = trial.intermediate_values
+        fixed = optuna.trial.FixedTrial(trial.params)
+        assert Config.from_dict(attrs["config"]) == suggest(fixed, handle.spec.parsed_space)
+        assert list(curve) == list(range(1, attrs["run"]["epochs"] + 1))
+        assert attrs["best_loss"] == min(curve.values()) == curve[attrs["best_epoch"]]
+        assert attrs["best_loss"] == pytest.approx(sum(attrs["fold_losses"]) / 2, rel=1e-12)
+        assert attrs["run"]["targets_sha256"] == handle.attrs["targets_sha256"]
+        metas = get_all_artifact_meta(trial, storage=handle.storage)
+        assert [m.filename for m in metas] == ["forecasts.csv"]
+        body = handle.store.open_reader(metas[0].artifact_id).read().decode()
+        assert len(body.splitlines()) == 1 + 2 * 20
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == attrs["best_loss"]
+        else:
+            assert attrs["reason"] == f"pruned at epoch {attrs['run']['epochs']}"
+
+
+def test_pruned_trials_feed_the_sampler(fleet: Fleet) -> None:
+    handle = fleet.handle("tpe-asha")
+    states = Counter(t.state for t in handle.trials())
+    assert states[TrialState.COMPLETE] < 10 <= sum(states.values()), "TPE starts after ten trials"
+    tickets.issue(handle.study, 99, {})
+    handle.prepare_sampler(99)
+    claimed = tickets.claim(handle.study)
+    assert claimed is not None
+    trial = optuna.Trial(handle.study, claimed._trial_id)
+    assert {"cell", "layers", "lr", "lookback"} <= set(trial.relative_params or {})
+    storage = handle.study._storage
+    storage.set_trial_state_values(claimed._trial_id, state=TrialState.FAIL)
+
+
+def test_a_study_that_only_diverges_spends_its_tickets_as_infeasible_prunings(
+    fleet: Fleet,
+) -> None:
+    trials = spent(fleet.handle("diverges")).values()
+    assert len(trials) == 4
+    for trial in trials:
+        assert trial.state == TrialState.PRUNED
+        assert trial.user_attrs["reason"].startswith("diverged: the loss is ")
+        assert trial.constraints == {"finite_loss": 1.0}
+        assert trial.params
+
+
+# The same configuration in two processes; a worker that comes first
+
+
+def test_two_processes_give_equal_losses_to_the_last_bit_and_one_waits_for_its_study(
+    start: Start, tmp_path: Path
+) -> None:
+    spec = spec_of("twin", search={"sampler": "random", "pruner": "none", "trials": 6})
+    urls = [f"sqlite:///{tmp_path / name}.db" for name in ("early", "late")]
+    early = start(urls[0], TUNER, "worker", "--study", "twin")
+    until(lambda: "waiting for it" in early.said, "it says that it waits", early)
+    submit(open_storage(urls[1], create=True), spec, aapl(spec))
+    late = start(urls[1], TUNER, "worker", "--study", "twin")
+    other = spec_of("another", search={"trials": 2})
+    submit(open_storage(urls[0], create=True), other, aapl(other))  # the file, but not the study
+    time.sleep(1.5)
+    assert early.process.poll() is None, early.said
+    submit(open_storage(urls[0]), spec, aapl(spec))
+    assert [program.end(60) for program in (early, late)] == [0, 0]
+    twins = [spent(load(open_storage(url), "twin")) for url in urls]
+    assert tickets.count(load(open_storage(urls[0]), "another").trials()) == {}
+    kept: list[list[Any]] = [[], []]
+    for side, trials in zip(kept, twins, strict=True):
+        for number in range(6):
+            trial = trials[number]
+            attrs = trial.user_attrs
+            curve = [loss.hex() for loss in trial.intermediate_values.values()]
+            folds = [loss.hex() for loss in attrs["fold_losses"]]
+            side.append([attrs["config"], folds, curve, attrs["best_epoch"]])
+    assert kept[0] == kept[1]
+    pids = [{t.user_attrs["run"]["pid"] for t in trials.values()} for trials in twins]
+    assert pids == [{early.process.pid}, {late.process.pid}]
+    assert len({str(folds) for _, folds, *_ in kept[0]}) > 1, "the trials must differ"
+
+
+# Deaths
+
+
+VICTIM = """
+import sys, time
+import studies.storage, tuner.objective, tuner.worker
+from tuner.interrupt import Interrupt
+
+studies.storage.HEARTBEAT_SECONDS = tuner.worker.HEARTBEAT_SECONDS = 1
+studies.storage.GRACE_SECONDS = 3
+train = tuner.objective.train_folds
+
+def slowly(*args):
+    for epoch in train(*args):
+        yield epoch
+        time.sleep(2 if epoch.number > 1 else 0)
+
+tuner.objective.train_folds = slowly
+tuner.worker.work(sys.argv[1], study="tiny", device="cpu", interrupt=Interrupt())
+"""
+
+
+def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
+    start: Start, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of("tiny", search={"trials": 2, "pruner": "none"})
+    submit(open_storage(url, create=True), spec, aapl(spec))
+    script = tmp_path / "victim.py"
+    script.write_text(VICTIM)
+    victim = start(url, sys.executable, script, url)
+    handle = load(open_storage(url), "tiny")
+    (lost,) = until(lambda: running(handle), "it trains", victim)
+    os.kill(victim.process.pid, signal.SIGKILL)
+    assert victim.end(10) == -signal.SIGKILL
+    (row,) = load(open_storage(url), "tiny").trials()
+    assert row.state == TrialState.RUNNING, "a killed worker leaves its trial as it is"
+
+    monkeypatch.setattr(storage_module, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(worker_module, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(storage_module, "GRACE_SECONDS", 3)
+    started = time.monotonic()
+    work(url, study="tiny", device="cpu", interrupt=Interrupt())
+    assert time.monotonic() - started < 20
+    trials = spent(load(open_storage(url), "tiny"))
+    assert trials[0].state == TrialState.COMPLETE
+    assert trials[0].user_attrs[tickets.RETRIES] == 1
+    assert trials[0].params == lost.params
+    assert trials[0].number != lost.number
+    assert tickets.RETRIES not in trials[1].user_attrs
+
+
+def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, url: str) -> None:
+    spec = endless("long")
+    submit(open_storage(url, create=True), spec, aapl(spec))
+    program = start(url, TUNER, "worker")
+    handle = load(open_storage(url), "long")
+    (trial,) = until(lambda: running(handle), "it trains", program)
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end(10) == 0, program.said
+    assert program.said == ""
+    handle = load(open_storage(url), "long")
+    assert tickets.count(handle.trials()) == {"waiting": 1}
+    again = tickets.claim(handle.study)
+    assert again is not None
+    assert again.user_attrs == {tickets.TICKET: trial.user_attrs[tickets.TICKET]}
+    asked = suggest(optuna.Trial(handle.study, again._trial_id), spec.parsed_space)
+    assert asked.to_dict() == trial.user_attrs["config"]
+
+
+# tuner run
+
+
+def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when_complete(
+    start: Start, tmp_path: Path, url: str
+) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        """
+        name = "run"
+        [data]
+        symbol = "AAPL"
+        start = 2012-01-01
+        features = ["return"]
+        [walk_forward]
+        folds = 2
+        valid_bars = 20
+        holdout_bars = 20
+        [training]
+        max_epochs = 25
+        patience = 25
+        [space]
+        hidden_dim = { choices = [4, 8], tied = true }
+        lr = { low = 1e-3, high = 1e-2, log = true }
+        lookback = [3, 4, 5]
+        [search]
+        trials = 8
+        pruner = "none"
+        """
+    )
+    command = (TUNER, "run", file, "--workers")
+    first = start(url, *command, "2")
+
+    def midway() -> bool:
+        try:
+            handle = load(open_storage(url), "run")
+        except Exception:  # noqa: BLE001  # it is not there yet
+            return False
+        fresh = [t for t in running(handle) if len(t.intermediate_values) < 10]
+        return tickets.count(handle.trials())["complete"] >= 2 and bool(fresh)
+
+    until(midway, "it is in the midst of the search", first)
+    os.killpg(first.process.pid, signal.SIGINT)  # as the terminal does
+    assert first.end(20) == 130, first.said
+    assert "study run starts with 8 trials on 2 workers (cpu)" in first.said
+    assert "Traceback" not in first.said
+    handle = load(open_storage(url), "run")
+    before = tickets.count(handle.trials())
+    assert before["running"] == before["failed"] == 0
+    assert before["waiting"] >= 1
+    done = before["complete"]
+    assert 2 <= done < 8
+    assert f"stopped with {done} of 8 trials done; the same command goes on" in first.said
+    assert first.printed == ""
+    early = {t.user_attrs[tickets.TICKET]: t.number for t in handle.trials() if t.value is not None}
+
+    pair = [start(url, *command, "1") for _ in range(2)]
+    assert [run.end(60) for run in pair] == [0, 0], [run.said for run in pair]
+    assert f"study run goes on with {8 - done} trials on 1 workers (cpu)" in pair[0].said
+    trials = spent(load(open_storage(url), "run"))
+    assert {t.state for t in trials.values()} == {TrialState.COMPLETE}
+    assert early.items() <= {n: t.number for n, t in trials.items()}.items()
+    assert pair[0].printed == pair[1].printed
+    assert {p.name for p in (tmp_path / "exports" / "run").iterdir()} == {
+        "config.toml",
+        "model.safetensors",
+        "README.md",
+    }
+    assert [p.name for p in (tmp_path / "exports").iterdir()] == ["run"], "scratch folders remain"
+
+    last = start(url, *command, "1")
+    assert last.end(30) == 0, last.said
+    assert last.said == "study run is complete: 8 trials\n"
+    assert last.printed == pair[0].printed
+    assert "Best of study run: trial " in last.printed
+
+
+# Trials that raise
+
+
+@pytest.fixture
+def worker(storage: RDBStorage) -> Worker:
+    return Worker(storage, CPU, Interrupt())
+
+
+def serve(worker: Worker, handle: Handle) -> int:
+    """Run steps until the study is done; their number."""
+    for steps in range(100):
+        result = worker.step(handle)
+        if result is None:
+            return steps
+        assert result, "nothing else holds a ticket"
+    return pytest.fail("the study does not end")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("wrong\nsecond line"), "ValueError: wrong"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (RuntimeError(), "RuntimeError: no message"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "out of memory: CUDA out of memory."),
+        (MemoryError(), "out of memory: no message"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:117] . can't allocate memory"),
+            "out of memory: [enforce fail at alloc_cpu.cpp:117] . can't allocate memory",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_a_trial_that_raises_is_failed_with_the_reason_and_the_study_goes_on(
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    reason: str,
+) -> None:
+    spec = spec_of("tiny", search={"trials": 3})
+    handle = submit(worker.storage, spec, aapl(spec))
+    run_trial = worker_module.run_trial
+
+    def run_or_raise(trial: optuna.Trial, *args: Any) -> float:
+        value = run_trial(trial, *args) if trial.user_attrs[tickets.TICKET] != 1 else None
+        if value is None:
+            suggest(trial, spec.parsed_space)
+            raise error
+        return value
+
+    monkeypatch.setattr(worker_module, "run_trial", run_or_raise)
+    with caplog.at_level(logging.WARNING):
+        assert serve(worker, handle) == 3
+    trials = spent(handle)
+    assert trials[1].state == TrialState.FAIL
+    assert trials[1].user_attrs[tickets.FAILURE] == reason
+    assert trials[1].params
+    assert {trials[0].state, trials[2].state} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert tickets.count(handle.trials())["failed"] == 1
+    assert [record.getMessage() for record in caplog.records] == [f"trial 1 failed: {reason}"]
+
+
+def test_a_divergence_after_good_epochs_keeps_the_best_of_them_and_is_infeasible(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from tuner import objective
+
+    train = objective.train_folds
+
+    def diverge(*args: Any) -> Iterator[Any]:
+        for epoch in train(*args):
+            if epoch.number == 3:
+                yield replace(epoch, valid_loss=float("nan"), improved=False)
+                return
+            yield epoch
+
+    monkeypatch.setattr(objective, "train_folds", diverge)
+    spec = spec_of("tiny", search={"trials": 2, "pruner": "none"})
+    handle = submit(worker.storage, spec, aapl(spec))
+    assert serve(worker, handle) == 2
+    for trial in spent(handle).values():
+        assert trial.state == TrialState.PRUNED
+        assert list(trial.intermediate_values) == [1, 2]
+        assert trial.constraints == {"finite_loss": 1.0}
+        assert trial.user_attrs["reason"] == "diverged: the loss is nan at epoch 3"
+        assert trial.user_attrs["best_loss"] == min(trial.intermediate_values.values())
+
+
+def test_a_trial_on_other_targets_than_its_study_is_failed(worker: Worker) -> None:
+    spec = spec_of("tiny", search={"trials": 1})
+    handle = submit(worker.storage, spec, aapl(spec))
+    handle.study.set_user_attr("targets_sha256", "0" * 64)
+    assert serve(worker, handle) == 1
+    (trial,) = spent(handle).values()
+    reason = trial.user_attrs[tickets.FAILURE]
+    assert reason.startswith("TargetsError: ")
+    assert "0" * 64 in reason
+    assert trial.value is None
+
+
+def test_a_trial_that_was_taken_for_dead_is_left_to_its_retry(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a suspension: others have failed and retried the trial that goes on here."""
+    spec = spec_of("tiny", search={"trials": 2, "pruner": "none"})
+    handle = submit(worker.storage, spec, aapl(spec))
+    run_trial = worker_module.run_trial
+    times = iter([True])
+
+    def suspended(trial: optuna.Trial, *args: Any) -> float:
+        if next(times, False):
+            handle.study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+            tickets.retry_stale(handle.study, handle.trials()[trial.number])
+        return run_trial(trial, *args)
+
+    monkeypatch.setattr(worker_module, "run_trial", suspended)
+    with caplog.at_level(logging.WARNING):
+        serve(worker, handle)
+    assert "trial 0 was taken from this worker, which goes on" in caplog.text
+    trials = spent(handle)
+    assert {t.state for t in trials.values()} == {TrialState.COMPLETE}
+    assert trials[0].user_attrs[tickets.RETRIES] == 1
+
+
+def test_a_request_to_stop_gives_the_ticket_back_between_epochs(
+    storage: RDBStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt = Interrupt()
+    worker = Worker(storage, CPU, interrupt)
+    spec = endless("long")
+    handle = submit(storage, spec, aapl(spec))
+    report = optuna.Trial.report
+
+    def report_and_stop(trial: optuna.Trial, value: float, step: int) -> None:
+        report(trial, value, step)
+        if step == 3:
+            interrupt._handle(signal.SIGTERM, None)
+
+    monkeypatch.setattr(optuna.Trial, "report", report_and_stop)
+    assert worker.step(handle) is True
+    assert interrupt.requested
+    lost, again = handle.trials()
+    assert list(lost.intermediate_values) == [1, 2, 3]
+    assert (lost.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
+    assert tickets.FAILURE not in lost.user_attrs
+
+
+# Waiting and ending
+
+
+def test_a_worker_that_must_not_wait_says_that_there_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(storage_module.StorageError, match="there is no database"):
+        work(f"sqlite:///{tmp_path / 'gone.db'}", study=None, interrupt=Interrupt())
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("wrong", ["nonsense", "postgresql://host/db", "sqlite:///{}/no.db"])
+def test_a_worker_does_not_wait_for_a_database_that_can_never_come(
+    tmp_path: Path, wrong: str
+) -> None:
+    (tmp_path / "no.db").write_text("some notes and no database")
+    with pytest.raises(storage_module.StorageError, match=r"sqlite|not a database"):
+        work(wrong.format(tmp_path), study="tiny", device="cpu", interrupt=Interrupt())
+
+
+@pytest.mark.parametrize("study", [None, "tiny"])
+def test_a_worker_that_was_asked_to_stop_touches_nothing(url: str, study: str | None) -> None:
+    spec = spec_of("tiny")
+    submit(open_storage(url, create=True), spec, aapl(spec))
+    interrupt = Interrupt()
+    interrupt._handle(signal.SIGINT, None)
+    work(url, study=study, device="cpu", interrupt=interrupt)
+    assert load(open_storage(url), "tiny").trials() == []
+
+
+def test_a_worker_says_when_its_study_is_deleted(
+    url: str, storage: RDBStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of("tiny")
+    submit(storage, spec, aapl(spec))
+    step = Worker.step
+
+    def step_and_delete(worker: Worker, handle: Handle) -> bool | None:
+        result = step(worker, handle)
+        delete(storage, "tiny")
+        return result
+
+    monkeypatch.setattr(Worker, "step", step_and_delete)
+    with pytest.raises(StudyError, match="study 'tiny' was deleted while this worker served it"):
+        work(url, study="tiny", device="cpu", interrupt=Interrupt())
+
+
+def test_a_pool_goes_on_with_other_studies_when_one_is_deleted(
+    url: str, storage: RDBStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "stays"):
+        spec = spec_of(name, search={"trials": 3})
+        submit(storage, spec, aapl(spec))
+    step = Worker.step
+
+    def step_and_delete(worker: Worker, handle: Handle) -> bool | None:
+        result = step(worker, handle)
+        if handle.name == "gone":
+            delete(storage, "gone")
+        return result
+
+    monkeypatch.setattr(Worker, "step", step_and_delete)
+    work(url, study=None, device="cpu", interrupt=Interrupt())
+    assert len(spent(load(open_storage(url), "stays"))) == 3
