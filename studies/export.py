@@ -44,7 +44,7 @@ def export(handle: Handle, folder: Path) -> Path:
     """
     _check_folder(folder, handle.name)
     record = best_record(handle)
-    workload = Workload.build(handle.spec, handle.load_search_prices())
+    workload = handle.workload
     network, scaler, targets = _refit(workload, Config.from_dict(record["config"]), record)
     record |= _provenance(handle, workload, scaler, targets)
     files = {

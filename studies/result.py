@@ -57,7 +57,7 @@ def status(handle: Handle) -> Status:
     best = _best(trials)
     return Status(
         name=handle.name,
-        tickets=tickets.total(handle.storage, handle.study) or 0,
+        tickets=tickets.total(handle.storage, handle.name) or 0,
         complete=tally["complete"],
         pruned=tally["pruned"],
         failed=tally["failed"],

@@ -80,8 +80,9 @@ class Range:
         step = self.step or (1 if self.integer else None)
         if step is None or self.log:
             return None
-        count = math.floor((self.high - self.low) / step + 1e-9) + 1
-        return tuple(self.low + i * step for i in range(count))
+        count = round((self.high - self.low) / step) + 1
+        # Sums of a step like 0.1 drift off by a bit, and Optuna refuses what lies above high.
+        return tuple(min(round(self.low + i * step, 12), self.high) for i in range(count))
 
     @property
     def ends(self) -> tuple[Scalar, Scalar]:
@@ -208,6 +209,9 @@ def _range(raw: Mapping[str, Any], key: str) -> Range:
     }
     if broken := [rule for rule, holds in rules.items() if not holds]:
         raise ValueError("; ".join(broken))
+    if step is not None:  # end on the last step, as Optuna would, with a warning in every worker
+        high = low + math.floor((high - low) / step + 1e-9) * step
+        high = high if integer else round(high, 12)
     return Range(low, high, step, log, integer)
 
 
@@ -222,10 +226,10 @@ def _is_integer(key: str) -> bool:
 def _check(value: Any, key: str) -> Scalar:
     """Check one value of a hyperparameter against its type and the bounds of `Config`."""
     if key == "cell":
-        if value not in CELLS:
+        if not isinstance(value, str) or value not in CELLS:
             msg = f"unknown cell {value!r}; known are {', '.join(CELLS)}"
             raise ValueError(msg)
-        return str(value)
+        return value
     if not _is_number(value) or (_is_integer(key) and not isinstance(value, int)):
         msg = f"{value!r} should be a {'whole ' if _is_integer(key) else ''}number"
         raise ValueError(msg)

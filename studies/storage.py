@@ -30,12 +30,16 @@ OnStaleTrial = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
 
 metadata = sa.MetaData()
 
+# A row is written before anything else of a study, and deleted after everything else. It goes by
+# the name, because SQLite gives the key of a deleted study to the next one.
 studies = sa.Table(
     "puffin_studies",
     metadata,
-    # A row says that the study is whole: spec, snapshot and attributes are all there.
-    sa.Column("study_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("tickets", sa.Integer, nullable=False),
+    sa.Column("name", sa.String(64), primary_key=True),
+    # Tells a study from a later one of its name.
+    sa.Column("token", sa.String(32), nullable=False),
+    # None until spec, snapshot and attributes are all there.
+    sa.Column("tickets", sa.Integer, nullable=True),
     sa.Column("issued", sa.Integer, nullable=False),
     sa.Column("audits", sa.Integer, nullable=False),
 )

@@ -2,7 +2,8 @@
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class Handle:
     study: optuna.Study
     store: SqlArtifactStore
     spec: Spec
+    token: str
+    audit: tickets.Audit = field(default_factory=tickets.Audit)
 
     @property
     def name(self) -> str:
@@ -50,6 +53,10 @@ class Handle:
     def attrs(self) -> dict[str, Any]:
         """What was written down when the study was made."""
         return self.study.user_attrs
+
+    def is_current(self) -> bool:
+        """Tell whether the database still holds this study, and not a later one of its name."""
+        return tickets.token_of(self.storage, self.name) == self.token
 
     def trials(self) -> list[FrozenTrial]:
         """Give every trial, without copying."""
@@ -85,6 +92,25 @@ class Handle:
         """Tell whether the study's own copy is of these very prices."""
         hashes = {name: sha256(body) for name, body in snapshot(self.spec, prices).items()}
         return bool(hashes == self.attrs["data"]["sha256"])
+
+    @cached_property
+    def workload(self) -> Workload:
+        """What the trials share.
+
+        Raises
+        ------
+        StudyError
+            If the snapshot is not what was stored, or its scored targets are not the study's.
+        """
+        workload = Workload.build(self.spec, self.load_search_prices())
+        own, stored = _targets_of(workload), self.attrs["targets_sha256"]
+        if own != stored:
+            msg = (
+                f"study {self.name!r} scores the targets {stored}, but this installation would "
+                f"score {own}: use the version of Puffin Tuner that made the study"
+            )
+            raise StudyError(msg)
+        return workload
 
     def load_search_prices(self) -> pd.DataFrame:
         """Read the search part of the snapshot and check that it is what was stored.
@@ -124,20 +150,43 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     PuffinError
         If the prices do not suffice for the spec.
     """
-    if (existing := _find(storage, spec.name)) is not None:
-        return require_same(existing, spec)
     workload = Workload.build(spec, cut_holdout(prices.frame, spec)[0])
+    while True:
+        if (existing := _find(storage, spec.name)) is not None:
+            return require_same(existing, spec)
+        if token := tickets.begin(storage, spec.name) or _take_over_if_dead(storage, spec.name):
+            return _make(storage, spec, prices, workload, token)
+
+
+def _make(
+    storage: RDBStorage, spec: Spec, prices: Prices, workload: Workload, token: str
+) -> Handle:
+    """Make a study whose name is ours."""
     try:
         study = optuna.create_study(study_name=spec.name, storage=storage, direction="minimize")
     except optuna.exceptions.DuplicatedStudyError:
-        return require_same(_wait_or_clear(storage, spec, prices), spec)
+        tickets.release(storage, spec.name, token)
+        msg = (
+            f"a study {spec.name!r} that was not made by Puffin Tuner is in the database; "
+            "use another name (--set name=...)"
+        )
+        raise StudyError(msg) from None
     try:
-        # SQLite gives the key of a study that somebody deleted behind our back once more.
-        tickets.close_budget(storage, study)
-        return _fill(storage, study, spec, prices, workload)
+        _fill(storage, study, spec, prices, workload)
+        ours = tickets.open_budget(storage, spec.name, token, spec.tickets)
     except BaseException:
-        delete(storage, spec.name)
+        if tickets.token_of(storage, spec.name) == token:
+            _clear(storage, spec.name, token)
         raise
+    if not ours:
+        msg = f"another process took over the making of study {spec.name!r}; try again"
+        raise StudyError(msg)
+    return load(storage, spec.name)
+
+
+def _targets_of(workload: Workload) -> str:
+    longest = workload.spec.parsed_space.max_lookback
+    return workload.scored_targets(workload.tensors(longest, torch.device("cpu")))
 
 
 def snapshot(spec: Spec, prices: Prices) -> dict[str, bytes]:
@@ -148,7 +197,8 @@ def snapshot(spec: Spec, prices: Prices) -> dict[str, bytes]:
 
 def _fill(
     storage: RDBStorage, study: optuna.Study, spec: Spec, prices: Prices, workload: Workload
-) -> Handle:
+) -> None:
+    """Write the snapshot and the attributes of a study."""
     store = SqlArtifactStore(storage.engine)
     files = snapshot(spec, prices)
     for filename, body in files.items():
@@ -164,9 +214,7 @@ def _fill(
             "sha256": {name: sha256(body) for name, body in files.items()},
             "warnings": list(prices.warnings),
         },
-        "targets_sha256": workload.scored_targets(
-            workload.tensors(spec.parsed_space.max_lookback, torch.device("cpu"))
-        ),
+        "targets_sha256": _targets_of(workload),
         "persistence_losses": workload.persistence_losses,
         "mean_losses": workload.mean_losses,
     }
@@ -175,8 +223,6 @@ def _fill(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(["walk-forward loss"])
-    tickets.open_budget(storage, study, spec.tickets)
-    return load(storage, spec.name)
 
 
 def _find(storage: RDBStorage, name: str) -> Handle | None:
@@ -187,15 +233,20 @@ def _find(storage: RDBStorage, name: str) -> Handle | None:
         return None
 
 
-def _wait_or_clear(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
-    """Wait for the process that is making this study; clear what a dead one left, and make it."""
+def _take_over_if_dead(storage: RDBStorage, name: str) -> str | None:
+    """Wait while another process makes a study; if it is dead, clear away what it left.
+
+    Gives the token of a name that is now ours, or None to look again.
+    """
+    seen = tickets.token_of(storage, name)
     end = time.monotonic() + _MAKING_SECONDS
-    while time.monotonic() < end:
-        if (existing := _find(storage, spec.name)) is not None:
-            return existing
-        time.sleep(0.2)
-    delete(storage, spec.name)
-    return submit(storage, spec, prices)
+    while seen and tickets.token_of(storage, name) == seen and not tickets.total(storage, name):
+        if time.monotonic() < end:
+            time.sleep(0.2)
+        elif token := tickets.take_over(storage, name, seen):
+            _clear_rows(storage, name)
+            return token
+    return None
 
 
 def require_same(handle: Handle, spec: Spec) -> Handle:
@@ -243,19 +294,39 @@ def load(storage: RDBStorage, name: str) -> Handle:
     StudyError
         If there is none; the message lists those that there are.
     """
-    study = require(storage, name)
-    if tickets.total(storage, study) is None:
-        msg = f"study {name!r} is only half-made; `tuner run` or `tuner submit` makes it whole"
-        raise StudyError(msg)
+    token = require(storage, name)
+    half_made = f"study {name!r} is only half-made; `tuner run` or `tuner submit` makes it whole"
+    if tickets.total(storage, name) is None:
+        raise StudyError(half_made)
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:  # deleted since the line above
+        raise StudyError(half_made) from None
     spec = parse_spec(study.user_attrs["spec"], f"the stored spec of {name!r}")
     study.pruner = PRUNERS[spec.search.pruner](spec.training.max_epochs)
-    return Handle(storage, study, SqlArtifactStore(storage.engine), spec)
+    return Handle(storage, study, SqlArtifactStore(storage.engine), spec, token)
 
 
 def study_names(storage: RDBStorage) -> list[str]:
     """List the whole studies of a database, oldest first."""
-    ids = tickets.whole_studies(storage)
-    return [s.study_name for s in storage.get_all_studies() if s._study_id in ids]  # noqa: SLF001
+    whole = tickets.whole_studies(storage)
+    return [s.study_name for s in storage.get_all_studies() if s.study_name in whole]
+
+
+def require(storage: RDBStorage, name: str) -> str:
+    """Give the token of a study, whole or half-made.
+
+    Raises
+    ------
+    StudyError
+        If there is none; the message lists the whole ones.
+    """
+    token = tickets.token_of(storage, name)
+    if token is None:
+        known = ", ".join(study_names(storage)) or "none"
+        msg = f"there is no study {name!r} in the database; studies there: {known}"
+        raise StudyError(msg)
+    return token
 
 
 def delete(storage: RDBStorage, name: str) -> None:
@@ -266,23 +337,21 @@ def delete(storage: RDBStorage, name: str) -> None:
     StudyError
         If there is none.
     """
-    study = require(storage, name)
-    tickets.close_budget(storage, study)
+    token = require(storage, name)
+    tickets.close_budget(storage, name)
+    _clear(storage, name, token)
+
+
+def _clear(storage: RDBStorage, name: str, token: str) -> None:
+    """Delete all rows of a half-made study, the one that holds its name last."""
+    _clear_rows(storage, name)
+    tickets.release(storage, name, token)
+
+
+def _clear_rows(storage: RDBStorage, name: str) -> None:
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return  # its maker did not come so far
     remove_all(SqlArtifactStore(storage.engine), study)
     optuna.delete_study(study_name=name, storage=storage)
-
-
-def require(storage: RDBStorage, name: str) -> optuna.Study:
-    """Give the study of that name, whole or half-made.
-
-    Raises
-    ------
-    StudyError
-        If there is none; the message lists the whole ones.
-    """
-    try:
-        return optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        known = ", ".join(study_names(storage)) or "none"
-        msg = f"there is no study {name!r} in the database; studies there: {known}"
-        raise StudyError(msg) from None

@@ -6,6 +6,7 @@ trial at each call. A ticket is finished by a trial that is complete, pruned, or
 reason; a trial that failed without one has given its ticket back.
 """
 
+import uuid
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -23,42 +24,83 @@ TICKET, FAILURE, RETRIES = "ticket", "failure", "retries"
 MAX_RETRIES = 3
 
 
-def study_id(study: optuna.Study) -> int:
-    """Give the key of a study's rows."""
-    return study._study_id  # noqa: SLF001  # Optuna has no public name for it
+def _row(name: str) -> sa.ColumnElement[bool]:
+    return studies.c.name == name
 
 
-def open_budget(storage: RDBStorage, study: optuna.Study, tickets: int) -> None:
-    """Write the row that makes a study whole: from now on workers see it."""
-    row = {"study_id": study_id(study), "tickets": tickets, "issued": 0, "audits": 0}
+def _half_made(name: str, token: str) -> sa.ColumnElement[bool]:
+    return sa.and_(_row(name), studies.c.token == token, studies.c.tickets.is_(None))
+
+
+def begin(storage: RDBStorage, name: str) -> str | None:
+    """Take a name for a study that is about to be made; give its token, or None if it is taken.
+
+    Until `open_budget` no worker sees the study.
+    """
+    token = uuid.uuid4().hex
+    row = {"name": name, "token": token, "issued": 0, "audits": 0}
+    try:
+        with storage.engine.begin() as connection:
+            connection.execute(sa.insert(studies).values(row))
+    except sa.exc.IntegrityError:
+        return None
+    return token
+
+
+def take_over(storage: RDBStorage, name: str, seen: str) -> str | None:
+    """Take the name of a half-made study from its maker; of all processes that try, one does it.
+
+    `seen` is the token that the maker holds. Gives the new one, or None.
+    """
+    token = uuid.uuid4().hex
     with storage.engine.begin() as connection:
-        connection.execute(sa.insert(studies).values(row))
+        query = sa.update(studies).where(_half_made(name, seen)).values(token=token)
+        return token if connection.execute(query).rowcount else None
 
 
-def close_budget(storage: RDBStorage, study: optuna.Study) -> None:
-    """Delete the row: workers no longer see the study."""
+def open_budget(storage: RDBStorage, name: str, token: str, tickets: int) -> bool:
+    """Make a study whole: from now on workers see it. False if another took its name over."""
     with storage.engine.begin() as connection:
-        connection.execute(sa.delete(studies).where(studies.c.study_id == study_id(study)))
+        query = sa.update(studies).where(_half_made(name, token)).values(tickets=tickets)
+        return bool(connection.execute(query).rowcount)
 
 
-def total(storage: RDBStorage, study: optuna.Study) -> int | None:
-    """Give the number of tickets of a study, or None if the study is not whole."""
-    query = sa.select(studies.c.tickets).where(studies.c.study_id == study_id(study))
+def close_budget(storage: RDBStorage, name: str) -> None:
+    """Make a study half-made again: workers no longer see it."""
+    with storage.engine.begin() as connection:
+        connection.execute(sa.update(studies).where(_row(name)).values(tickets=None))
+
+
+def release(storage: RDBStorage, name: str, token: str) -> None:
+    """Give a name free."""
+    with storage.engine.begin() as connection:
+        connection.execute(sa.delete(studies).where(_row(name), studies.c.token == token))
+
+
+def token_of(storage: RDBStorage, name: str) -> str | None:
+    """Give the token of a study, whole or half-made, or None if there is none."""
     with storage.engine.connect() as connection:
-        return connection.execute(query).scalar_one_or_none()
+        return connection.execute(sa.select(studies.c.token).where(_row(name))).scalar()
 
 
-def whole_studies(storage: RDBStorage) -> set[int]:
-    """Give the keys of all studies that are whole."""
+def total(storage: RDBStorage, name: str) -> int | None:
+    """Give the number of tickets of a study, or None if there is no whole one of that name."""
     with storage.engine.connect() as connection:
-        return set(connection.execute(sa.select(studies.c.study_id)).scalars())
+        return connection.execute(sa.select(studies.c.tickets).where(_row(name))).scalar()
+
+
+def whole_studies(storage: RDBStorage) -> set[str]:
+    """Give the names of all studies that are whole."""
+    query = sa.select(studies.c.name).where(studies.c.tickets.is_not(None))
+    with storage.engine.connect() as connection:
+        return set(connection.execute(query).scalars())
 
 
 def draw(storage: RDBStorage, study: optuna.Study) -> int | None:
     """Take the next number from the counter, or None when all are out."""
     query = (
         sa.update(studies)
-        .where(studies.c.study_id == study_id(study), studies.c.issued < studies.c.tickets)
+        .where(_row(study.study_name), studies.c.issued < studies.c.tickets)
         .values(issued=studies.c.issued + 1)
         .returning(studies.c.issued)
     )
@@ -67,16 +109,17 @@ def draw(storage: RDBStorage, study: optuna.Study) -> int | None:
     return None if issued is None else issued - 1
 
 
-def claim(study: optuna.Study) -> FrozenTrial | None:
+def claim(storage: RDBStorage, study: optuna.Study) -> FrozenTrial | None:
     """Turn a waiting ticket into a running trial, or None if none waits.
 
     ``Study.ask`` would make a new, empty trial in that case, which TPE then stumbles over.
     """
-    storage = study._storage  # noqa: SLF001  # see above
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     for trial in waiting:
         try:
-            if storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):  # noqa: SLF001
+            # First, because a running trial without a heartbeat is never found to be stale.
+            storage.record_heartbeat(trial._trial_id)  # noqa: SLF001
+            if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):  # noqa: SLF001
                 return trial
         except optuna.exceptions.UpdateFinishedTrialError:
             continue  # another worker has already run it to its end
@@ -90,9 +133,15 @@ def issue(study: optuna.Study, number: int, params: dict[str, Any], retries: int
 
 
 def give_back(study: optuna.Study, trial: optuna.Trial) -> None:
-    """End a running trial without spending its ticket; whoever takes it gets the same point."""
+    """End a running trial without spending its ticket; whoever takes it gets the same point.
+
+    Raises
+    ------
+    optuna.exceptions.UpdateFinishedTrialError
+        If others have ended the trial, and with it seen to its ticket.
+    """
     attrs = trial.user_attrs
-    study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+    study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)  # noqa: SLF001
     issue(study, attrs[TICKET], trial.params, attrs.get(RETRIES, 0))
 
 
@@ -160,12 +209,10 @@ class Audit:
 
     def look(self, storage: RDBStorage, study: optuna.Study, now: float) -> set[int]:
         """Give the numbers to issue again: none, but for the one worker that won."""
-        query = sa.select(studies.c.tickets, studies.c.audits).where(
-            studies.c.study_id == study_id(study)
-        )
+        query = sa.select(studies.c.tickets, studies.c.audits).where(_row(study.study_name))
         with storage.engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        if row is None:
+        if row is None or row.tickets is None:
             return set()
         lost = missing(study.get_trials(deepcopy=False), row.tickets)
         seen = (row.audits, frozenset(lost))
@@ -181,7 +228,7 @@ class Audit:
     def _win(storage: RDBStorage, study: optuna.Study, audits: int) -> bool:
         query = (
             sa.update(studies)
-            .where(studies.c.study_id == study_id(study), studies.c.audits == audits)
+            .where(_row(study.study_name), studies.c.audits == audits)
             .values(audits=audits + 1)
         )
         with storage.engine.begin() as connection:

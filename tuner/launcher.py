@@ -60,11 +60,14 @@ class Pool:
         self._devices = list(devices)
 
     def __enter__(self) -> Self:
-        for index, device in enumerate(self._devices):
-            process = self._start(device)
-            slot = _Slot(index, device, process)
-            self._slots.append(slot)
-            self._listen(slot)
+        try:
+            for index, device in enumerate(self._devices):
+                slot = _Slot(index, device, self._start(device))
+                self._slots.append(slot)
+                self._listen(slot)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -119,6 +119,13 @@ def _search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
             while pool.poll() and not (state := result.status(handle)).done:
                 progress.show(state)
                 time.sleep(_REFRESH_SECONDS)
+        state = result.status(handle)
+        if not state.done:  # somebody ended the workers, but not this command
+            msg = (
+                f"the workers were stopped with {state.finished} of {state.tickets} trials done; "
+                "the same command goes on"
+            )
+            raise PuffinError(msg)
     except KeyboardInterrupt:
         state = result.status(handle)
         click.echo(

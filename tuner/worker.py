@@ -62,8 +62,6 @@ class Worker:
     storage: RDBStorage
     device: torch.device
     interrupt: Interrupt
-    _workloads: dict[int, Workload] = field(default_factory=dict)
-    _audits: dict[int, tickets.Audit] = field(default_factory=dict)
 
     def step(self, handle: Handle) -> bool | None:
         """Run one ticket of a study.
@@ -72,41 +70,46 @@ class Worker:
         -------
         bool or None
             True if a ticket was run, False if others still hold some, None if all are finished.
+
+        Raises
+        ------
+        StudyError
+            If this worker cannot read what the study was made with; no ticket is spent on it.
         """
+        workload = handle.workload
         tickets.fail_stale(handle.study)
-        claimed = tickets.claim(handle.study) or self._issue_and_claim(handle)
+        claimed = tickets.claim(self.storage, handle.study) or self._issue_and_claim(handle)
         if claimed is not None:
-            self._run(handle, claimed)
+            self._run(handle, workload, claimed)
             return True
         trials = handle.trials()
         finished = sum(map(tickets.is_finished, trials))
-        return None if finished >= (tickets.total(self.storage, handle.study) or 0) else False
+        return None if finished >= (tickets.total(self.storage, handle.name) or 0) else False
 
     def _issue_and_claim(self, handle: Handle) -> FrozenTrial | None:
         number = tickets.draw(self.storage, handle.study)
         if number is not None:
             tickets.issue(handle.study, number, handle.ticket_params(number))
-            return tickets.claim(handle.study)
-        audit = self._audits.setdefault(tickets.study_id(handle.study), tickets.Audit())
-        for lost in audit.look(self.storage, handle.study, time.monotonic()):
+            return tickets.claim(self.storage, handle.study)
+        for lost in handle.audit.look(self.storage, handle.study, time.monotonic()):
             tickets.issue(handle.study, lost, handle.ticket_params(lost))
-        return tickets.claim(handle.study)
+        return tickets.claim(self.storage, handle.study)
 
-    def _run(self, handle: Handle, claimed: FrozenTrial) -> None:
+    def _run(self, handle: Handle, workload: Workload, claimed: FrozenTrial) -> None:
         with Heartbeat(self.storage, claimed._trial_id):  # noqa: SLF001  # no public name
             handle.prepare_sampler(claimed.user_attrs[tickets.TICKET])
             trial = optuna.Trial(handle.study, claimed._trial_id)  # noqa: SLF001  # as above
             try:
-                self._train(handle, trial)
+                self._train(handle, workload, trial)
             except UpdateFinishedTrialError:
                 log.warning("trial %s was taken from this worker, which goes on", trial.number)
 
-    def _train(self, handle: Handle, trial: optuna.Trial) -> None:
+    def _train(self, handle: Handle, workload: Workload, trial: optuna.Trial) -> None:
         try:
             scored = handle.attrs["targets_sha256"]
             value = run_trial(
                 trial,
-                self._workload(handle),
+                workload,
                 handle.store,
                 self.device,
                 self.interrupt.guard,
@@ -131,12 +134,6 @@ class Worker:
         trial.set_user_attr(tickets.FAILURE, reason)
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         release(self.device)
-
-    def _workload(self, handle: Handle) -> Workload:
-        key = tickets.study_id(handle.study)
-        if key not in self._workloads:
-            self._workloads[key] = Workload.build(handle.spec, handle.load_search_prices())
-        return self._workloads[key]
 
 
 def _debug_info(error: Exception) -> Exception | None:
@@ -223,25 +220,41 @@ class _Rounds:
 
     def _serve(self, name: str) -> bool | None:
         """Run one ticket of a study; the result is that of `Worker.step`."""
-        if self.worker.interrupt.requested:
+        handle = None if self.worker.interrupt.requested else self._handle(name)
+        if handle is None:
             return False
         try:
-            if name not in self._handles:
-                self._handles[name] = load(self.worker.storage, name)
-            return self.worker.step(self._handles[name])
+            return self.worker.step(handle)
         except StudyError as error:
-            if self.only and name not in self._told:
-                self._told.add(name)
-                log.warning("%s; waiting for it", error)
-            return False  # it is being made, or another one of a pool was deleted just now
-        except KeyError:
-            if name in study_names(self.worker.storage):
-                raise
-            del self._handles[name]
             if self.only:
-                msg = f"study {name!r} was deleted while this worker served it"
-                raise StudyError(msg) from None
-            return False
+                raise
+            self._tell(f"not serving study {name!r}: {error}")
+            return None
+        except KeyError:
+            if handle.is_current():
+                raise
+            return False  # deleted just now
+
+    def _handle(self, name: str) -> Handle | None:
+        """Give the study as it stands now, or None if it is not there (yet)."""
+        known = self._handles.pop(name, None)
+        if known is None or not known.is_current():
+            try:
+                known = load(self.worker.storage, name)
+            except StudyError as error:
+                if known is not None and self.only:
+                    msg = f"study {name!r} was deleted while this worker served it"
+                    raise StudyError(msg) from None
+                self._tell(f"{error}; waiting for it")
+                return None
+        self._handles[name] = known
+        return known
+
+    def _tell(self, message: str) -> None:
+        """Say something once."""
+        if message not in self._told:
+            self._told.add(message)
+            log.warning("%s", message)
 
 
 def _patiently(

@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
+import re
+import signal
 import sqlite3
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -469,3 +473,36 @@ def test_only_debug_shows_a_traceback(
     assert (code, out) == (1, "")
     assert err.startswith("Traceback (most recent call last)")
     assert err.endswith(f"NoStudiesError: {said}\n")
+
+
+def test_a_run_whose_workers_were_ended_says_how_far_it_came(
+    start: Callable[..., Any], finished: Any, tmp_path: Path
+) -> None:
+    folder = finished.copy(tmp_path / "copy").folder
+    options = ("--workers", "1", "--set", "name=long", "--set", "search.trials=500")
+    running = start("run", "x.toml", *options, cwd=folder)
+    try:
+        until(lambda: children(running.pid), "a worker")
+        (worker,) = children(running.pid)
+        time.sleep(3)
+        os.kill(worker, signal.SIGTERM)
+        out, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 1
+    assert out == ""
+    assert re.search(r"error: the workers were stopped with \d+ of 500 trials done", err)
+
+
+def children(pid: int) -> list[int]:
+    """Give the processes that a process has started."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def until(ready: Callable[[], object], what: str) -> None:
+    """Wait for something, half a minute at most."""
+    end = time.monotonic() + 30
+    while not ready():
+        assert time.monotonic() < end, f"{what} did not come"
+        time.sleep(0.1)

@@ -46,9 +46,10 @@ def test_eight_processes_take_160_tickets_and_none_takes_one_of_another(
         from studies.storage import open_storage
 
         def act(index, url):
-            study = optuna.load_study(study_name="s", storage=open_storage(url))
+            storage = open_storage(url)
+            study = optuna.load_study(study_name="s", storage=storage)
             taken = []
-            while (trial := tickets.claim(study)) is not None:
+            while (trial := tickets.claim(storage, study)) is not None:
                 taken.append(trial.user_attrs["ticket"])
             return taken
         """
@@ -64,9 +65,7 @@ def test_25_lost_trials_are_retried_once_each_when_eight_processes_see_them(
     study = optuna.create_study(study_name="s", storage=storage)
     for number in range(25):
         tickets.issue(study, number, {"x": number})
-        claimed = tickets.claim(study)
-        assert claimed is not None
-        storage.record_heartbeat(claimed._trial_id)
+        assert tickets.claim(storage, study) is not None
     an_hour_ago(storage)
     crowd(
         """

@@ -62,7 +62,7 @@ def test_a_submitted_study_holds_all_that_a_worker_needs(
     assert handle.attrs["data"]["bars"] == len(prices.frame)
     assert len(handle.attrs["persistence_losses"]) == len(handle.attrs["mean_losses"]) == 2
     assert handle.study.direction == optuna.study.StudyDirection.MINIMIZE
-    assert tickets.total(storage, handle.study) == 8
+    assert tickets.total(storage, handle.name) == 8
     assert isinstance(handle.study.pruner, optuna.pruners.SuccessiveHalvingPruner)
 
 
@@ -198,6 +198,7 @@ def test_prices_without_a_column_that_a_feature_needs_leave_nothing_behind(
 def test_a_half_made_study_is_invisible_and_the_next_submit_makes_it_anew(
     storage: RDBStorage, tiny: Spec, prices: Prices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tickets.begin(storage, "tiny")
     half = optuna.create_study(study_name="tiny", storage=storage)
     handle = submit(storage, other(tiny, name="helper"), prices)
     attach(handle.store, half, SEARCH_FILE, b"cut off")
@@ -211,7 +212,47 @@ def test_a_half_made_study_is_invisible_and_the_next_submit_makes_it_anew(
     assert rows(storage)["puffin_artifacts"] == 4, "the body of the half-made study must be gone"
 
 
+def test_processes_that_find_a_half_made_study_make_it_once_and_all_get_it(
+    crowd: Crowd, storage: RDBStorage, tiny_file: Path
+) -> None:
+    tickets.begin(storage, "tiny")
+    optuna.create_study(study_name="tiny", storage=storage)
+    ids = crowd(
+        f"""
+        from studies import study
+        from studies.prices import load_prices
+        from studies.spec import load_spec
+        from studies.storage import open_storage
+
+        study._MAKING_SECONDS = 1.0
+        spec = load_spec({str(tiny_file)!r})
+        prices = load_prices("sample", "AAPL", None, spec.data.start)
+
+        def act(index, url):
+            return study.submit(open_storage(url, create=True), spec, prices).token
+        """,
+        count=6,
+    )
+    assert len(set(ids)) == 1
+    assert rows(storage)["studies"] == 1
+    assert rows(storage)["puffin_artifacts"] == 2
+
+
+def test_a_study_of_somebody_elses_is_left_alone(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    foreign = optuna.create_study(study_name="tiny", storage=storage)
+    foreign.set_user_attr("mine", 1)
+    with pytest.raises(StudyError, match=r"not made by Puffin Tuner.*use another name"):
+        submit(storage, tiny, prices)
+    with pytest.raises(StudyError, match="there is no study 'tiny'"):
+        delete(storage, "tiny")
+    assert optuna.load_study(study_name="tiny", storage=storage).user_attrs == {"mine": 1}
+    assert submit(storage, other(tiny, name="another"), prices).name == "another"
+
+
 def test_a_half_made_study_can_be_deleted(storage: RDBStorage) -> None:
+    tickets.begin(storage, "tiny")
     optuna.create_study(study_name="tiny", storage=storage)
     delete(storage, "tiny")
     assert rows(storage) == {}
@@ -237,7 +278,7 @@ def test_a_submit_waits_for_the_process_that_is_making_the_study(
                 open_budget = tickets.open_budget
                 def slowly(*args):
                     time.sleep(2)
-                    open_budget(*args)
+                    return open_budget(*args)
                 tickets.open_budget = slowly
             else:
                 time.sleep(1)
@@ -321,7 +362,7 @@ def test_deleting_takes_every_row_and_artifact_of_the_study_and_none_of_another(
     handle = submit(storage, tiny, prices)
     for number in range(3):
         tickets.issue(handle.study, number, {"x": 0.5})
-        claimed = tickets.claim(handle.study)
+        claimed = tickets.claim(handle.storage, handle.study)
         assert claimed is not None
         trial = optuna.Trial(handle.study, claimed._trial_id)
         trial.suggest_float("x", 0.0, 1.0)
@@ -347,5 +388,5 @@ def test_a_deleted_name_is_free_for_other_settings(
     submit(storage, tiny, prices)
     delete(storage, "tiny")
     handle = submit(storage, other(tiny, search={"trials": 3}), prices)
-    assert tickets.total(storage, handle.study) == 3
+    assert tickets.total(storage, handle.name) == 3
     assert tickets.draw(storage, handle.study) == 0

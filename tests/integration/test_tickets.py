@@ -24,11 +24,22 @@ def study(storage: RDBStorage) -> optuna.Study:
     return optuna.create_study(study_name="s", storage=storage)
 
 
+def whole(storage: RDBStorage, study: optuna.Study, budget: int) -> None:
+    """Write the row that makes a study whole."""
+    token = tickets.begin(storage, study.study_name)
+    assert token is not None
+    assert tickets.open_budget(storage, study.study_name, token, budget)
+
+
+def claim(study: optuna.Study) -> FrozenTrial | None:
+    """Claim the next ticket as a worker does, if one waits."""
+    return tickets.claim(study._storage._backend, study)
+
+
 def take(study: optuna.Study) -> optuna.Trial:
     """Claim the next ticket as a worker does."""
-    claimed = tickets.claim(study)
+    claimed = claim(study)
     assert claimed is not None, "no ticket waits"
-    study._storage.record_heartbeat(claimed._trial_id)
     return optuna.Trial(study, claimed._trial_id)
 
 
@@ -51,7 +62,7 @@ def in_state(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
 def test_eight_processes_draw_every_number_once_and_never_more(
     storage: RDBStorage, study: optuna.Study, crowd: Crowd
 ) -> None:
-    tickets.open_budget(storage, study, 100)
+    whole(storage, study, 100)
     drawn = crowd(
         """
         from studies import tickets
@@ -73,8 +84,8 @@ def test_eight_processes_draw_every_number_once_and_never_more(
 
 def test_two_studies_of_one_database_have_two_counters(storage: RDBStorage) -> None:
     one, two = (optuna.create_study(study_name=n, storage=storage) for n in ("one", "two"))
-    tickets.open_budget(storage, one, 2)
-    tickets.open_budget(storage, two, 1)
+    whole(storage, one, 2)
+    whole(storage, two, 1)
     draws = [tickets.draw(storage, s) for s in (one, two, one, two, one)]
     assert draws == [0, 0, 1, None, None]
 
@@ -83,12 +94,18 @@ def test_a_study_is_whole_from_the_opening_of_its_budget_to_the_closing(
     storage: RDBStorage, study: optuna.Study
 ) -> None:
     assert tickets.draw(storage, study) is None
-    assert (tickets.total(storage, study), tickets.whole_studies(storage)) == (None, set())
-    tickets.open_budget(storage, study, 7)
-    assert tickets.total(storage, study) == 7
-    assert tickets.whole_studies(storage) == {tickets.study_id(study)}
-    tickets.close_budget(storage, study)
-    assert (tickets.total(storage, study), tickets.whole_studies(storage)) == (None, set())
+    assert (tickets.total(storage, study.study_name), tickets.whole_studies(storage)) == (
+        None,
+        set(),
+    )
+    whole(storage, study, 7)
+    assert tickets.total(storage, study.study_name) == 7
+    assert tickets.whole_studies(storage) == {study.study_name}
+    tickets.close_budget(storage, study.study_name)
+    assert (tickets.total(storage, study.study_name), tickets.whole_studies(storage)) == (
+        None,
+        set(),
+    )
     assert tickets.draw(storage, study) is None
 
 
@@ -96,12 +113,12 @@ def test_a_study_is_whole_from_the_opening_of_its_budget_to_the_closing(
 
 
 def test_an_issued_ticket_is_claimed_once_with_its_number_and_point(study: optuna.Study) -> None:
-    assert tickets.claim(study) is None
+    assert claim(study) is None
     tickets.issue(study, 4, {"x": 0.25})
     trial = take(study)
     assert trial.user_attrs == {TICKET: 4}
     assert trial.suggest_float("x", 0.0, 1.0) == 0.25
-    assert tickets.claim(study) is None
+    assert claim(study) is None
     assert len(study.trials) == 1, "an empty queue must not make a trial"
 
 
@@ -116,10 +133,10 @@ def test_a_claim_passes_over_what_another_worker_finished_meanwhile(
     storage.set_trial_state_values(seen[0]._trial_id, state=RUNNING)
     storage.set_trial_state_values(seen[0]._trial_id, state=COMPLETE, values=[1.0])
     storage.set_trial_state_values(seen[1]._trial_id, state=RUNNING)
-    claimed = tickets.claim(study)
+    claimed = claim(study)
     assert claimed is not None
     assert claimed.user_attrs[TICKET] == 2
-    assert tickets.claim(study) is None
+    assert claim(study) is None
 
 
 def test_a_ticket_given_back_waits_again_with_the_same_point_and_is_not_spent(
@@ -261,7 +278,7 @@ def test_a_whole_study_is_counted_ticket_by_ticket() -> None:
 @pytest.fixture
 def lossy(storage: RDBStorage, study: optuna.Study) -> optuna.Study:
     """Four numbers are drawn; 0 is finished, 1 runs, 2 waits, and 3 was never put on the queue."""
-    tickets.open_budget(storage, study, 4)
+    whole(storage, study, 4)
     for _ in range(4):
         tickets.draw(storage, study)
     for number in range(3):
@@ -377,5 +394,45 @@ def test_an_audit_of_a_deleted_study_gives_nothing(
 ) -> None:
     audit = Audit(patience=1)
     audit.look(storage, lossy, now=0.0)
-    tickets.close_budget(storage, lossy)
+    tickets.close_budget(storage, lossy.study_name)
     assert audit.look(storage, lossy, now=5.0) == set()
+
+
+# Deaths and sleeps at bad moments
+
+
+def test_a_ticket_that_others_have_retried_is_not_given_back_a_second_time(
+    study: optuna.Study,
+) -> None:
+    tickets.issue(study, 0, {})
+    suspended = take(study)
+    study._storage.set_trial_state_values(suspended._trial_id, state=FAIL)
+    tickets.retry_stale(study, study.trials[0])
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        tickets.give_back(study, suspended)  # woken up by SIGTERM
+    assert tickets.count(study.trials) == {"waiting": 1}
+
+
+def test_a_ticket_whose_worker_died_right_after_its_claim_is_retried(
+    storage: RDBStorage, study: optuna.Study
+) -> None:
+    tickets.issue(study, 0, {})
+    assert claim(study) is not None  # kill -9 here
+    lose(study, storage)
+    assert tickets.count(study.trials) == {"waiting": 1}
+
+
+def test_a_name_is_taken_by_one_and_taken_over_from_a_dead_maker_by_one(
+    storage: RDBStorage,
+) -> None:
+    first = tickets.begin(storage, "s")
+    assert first is not None
+    assert tickets.begin(storage, "s") is None
+    second = tickets.take_over(storage, "s", first)
+    assert second not in (None, first)
+    assert tickets.take_over(storage, "s", first) is None
+    assert not tickets.open_budget(storage, "s", first, 3)
+    assert tickets.open_budget(storage, "s", str(second), 3)
+    assert tickets.take_over(storage, "s", str(second)) is None, "whole studies are nobody's"
+    tickets.release(storage, "s", first)
+    assert tickets.total(storage, "s") == 3

@@ -269,7 +269,7 @@ def test_pruned_trials_feed_the_sampler(fleet: Fleet) -> None:
     assert states[TrialState.COMPLETE] < 10 <= sum(states.values()), "TPE starts after ten trials"
     tickets.issue(handle.study, 99, {})
     handle.prepare_sampler(99)
-    claimed = tickets.claim(handle.study)
+    claimed = tickets.claim(handle.storage, handle.study)
     assert claimed is not None
     trial = optuna.Trial(handle.study, claimed._trial_id)
     assert {"cell", "layers", "lr", "lookback"} <= set(trial.relative_params or {})
@@ -385,7 +385,7 @@ def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, 
     assert program.said == ""
     handle = load(open_storage(url), "long")
     assert tickets.count(handle.trials()) == {"waiting": 1}
-    again = tickets.claim(handle.study)
+    again = tickets.claim(handle.storage, handle.study)
     assert again is not None
     assert again.user_attrs == {tickets.TICKET: trial.user_attrs[tickets.TICKET]}
     asked = suggest(optuna.Trial(handle.study, again._trial_id), spec.parsed_space)
@@ -560,16 +560,43 @@ def test_a_divergence_after_good_epochs_keeps_the_best_of_them_and_is_infeasible
         assert trial.user_attrs["best_loss"] == min(trial.intermediate_values.values())
 
 
-def test_a_trial_on_other_targets_than_its_study_is_failed(worker: Worker) -> None:
-    spec = spec_of("tiny", search={"trials": 1})
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("targets_sha256", "0" * 64, "scores the targets 0000"),
+        ("data", {"sha256": {"prices-search.csv": "0" * 64}}, "has sha256 .* but 0000"),
+    ],
+)
+def test_a_worker_that_would_score_something_else_refuses_and_spends_no_ticket(
+    worker: Worker, key: str, value: Any, words: str
+) -> None:
+    spec = spec_of("tiny", search={"trials": 3})
     handle = submit(worker.storage, spec, aapl(spec))
-    handle.study.set_user_attr("targets_sha256", "0" * 64)
-    assert serve(worker, handle) == 1
-    (trial,) = spent(handle).values()
-    reason = trial.user_attrs[tickets.FAILURE]
-    assert reason.startswith("TargetsError: ")
-    assert "0" * 64 in reason
-    assert trial.value is None
+    handle.study.set_user_attr(key, value)
+    with pytest.raises(StudyError, match=words):
+        worker.step(handle)
+    assert handle.trials() == []
+    assert tickets.draw(worker.storage, handle.study) == 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"training": {"max_epochs": 1}}, {"walk_forward": {"folds": 3}}]
+)
+def test_a_study_made_anew_under_a_used_name_and_key_is_served_by_its_own_settings(
+    storage: RDBStorage, changes: dict[str, Any]
+) -> None:
+    old = spec_of("tiny", search={"trials": 1})
+    submit(storage, old, aapl(old))
+    rounds = worker_module._Rounds(Worker(storage, CPU, Interrupt()), "tiny", forever=True)
+    rounds.run()
+    delete(storage, "tiny")
+    new = spec_of("tiny", search={"trials": 1}, **changes)
+    handle = submit(storage, new, aapl(new))
+    rounds.run()
+    (trial,) = handle.trials()
+    assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED), trial.user_attrs
+    assert trial.user_attrs["run"]["epochs"] <= new.training.max_epochs
+    assert len(trial.user_attrs["fold_losses"]) == new.walk_forward.folds
 
 
 def test_a_trial_that_was_taken_for_dead_is_left_to_its_retry(

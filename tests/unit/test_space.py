@@ -423,3 +423,19 @@ def test_any_sampled_configuration_lies_in_its_space_and_comes_back_from_json(
     expected = values.get("dropout", Config.dropout) if rest else 0.0
     assert holds(expected, config.dropout)
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_cell_that_is_a_list_in_a_list_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match=r"unknown cell \['lstm'\]"):
+        parse_space({"cell": [["lstm"], "gru"]})
+
+
+def test_a_grid_of_steps_stays_within_its_range() -> None:
+    points = grid_points(parse_space({"dropout": {"low": 0.0, "high": 0.3, "step": 0.1}})).points
+    assert [point["dropout"] for point in points] == [0.0, 0.1, 0.2, 0.3]
+
+
+def test_a_range_ends_on_its_last_step() -> None:
+    space = parse_space({"lookback": {"low": 10, "high": 64, "step": 5}})
+    assert space.max_lookback == 60
+    assert suggest(FixedTrial({"lookback": 60}), space).lookback == 60
