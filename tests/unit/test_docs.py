@@ -1,0 +1,63 @@
+"""What the pages say is what the program does."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.config import Config
+from studies.space import parse_space
+from studies.spec import parse_spec
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Give the code blocks of a page."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+
+
+def test_the_study_file_of_the_readme_is_a_study() -> None:
+    (text,) = blocks("README.md", "toml")
+    spec = parse_spec(tomllib.loads(text), "README.md")
+    assert (spec.name, spec.tickets) == ("my-first", 50)
+
+
+def test_the_defaults_that_the_page_shows_are_those_of_the_program() -> None:
+    (text,) = blocks("docs/study-file.md", "toml")
+    shown = tomllib.loads(text)
+    least = {"name": "x", "data": {"symbol": "AAPL"}, "space": {"lr": [0.001, 0.01]}}
+    default = parse_spec(least, "x")
+    for section in ("data", "walk_forward", "training", "search"):
+        for key, value in shown[section].items():
+            own: Any = getattr(getattr(default, section), key)
+            own = default.tickets if key == "trials" else own
+            assert (list(own) if isinstance(own, tuple) else own) == value, f"{section}.{key}"
+    assert parse_spec(shown, "page").name == "aapl-daily"
+
+
+def test_every_key_of_a_study_file_is_on_the_page() -> None:
+    page = (ROOT / "docs/study-file.md").read_text()
+    default = parse_spec({"name": "x", "data": {"symbol": "A"}, "space": {"lr": [1, 2]}}, "x")
+    for section in (default.data, default.walk_forward, default.training, default.search):
+        for key in type(section).model_fields:
+            assert re.search(rf"^(# )?{key} = ", page, flags=re.MULTILINE), key
+
+
+def test_the_page_says_what_a_hyperparameter_left_out_is() -> None:
+    page = (ROOT / "docs/study-file.md").read_text()
+    (sentence,) = re.findall(r"left out of `\[space\]` is fixed: (.*?)\.\n", page, re.DOTALL)
+    said = tomllib.loads("\n".join(re.findall(r"`(.*?)`", sentence)))
+    space = parse_space({"lr": [0.1, 0.2]})
+    own = {name: dimension.ends[0] for name, dimension in space.plain.items()}
+    own |= {"layers": space.layers.ends[0], "hidden_dim": space.hidden_dim.ends[0]}
+    own["lr"] = Config().lr
+    assert said == own
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "docs/study-file.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
