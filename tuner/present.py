@@ -1,5 +1,6 @@
 """What a person sees: tables of a study on stdout, progress and messages on stderr."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -218,12 +219,26 @@ def fold_dates_table(workload: Workload) -> Table:
 def next_steps(name: str, storage: str, folder: Path | None) -> str:
     """Say where everything lies and what to type next."""
     option = "" if storage == "sqlite:///tuner.db" else f" --storage {storage}"
+    steps = {
+        f"{_own_name()} compare {name}{option}": "best LSTM beside best GRU",
+        f"{_own_name()} best {name}{option}": "the configuration as TOML",
+        f"{_own_name()} dashboard{option}": "every trial in a browser",
+    }
+    width = max(map(len, steps))
+    lines = [f"{command:{width}}   {why}" for command, why in steps.items()]
     return "\n".join(
         [
             f"study   {name} in {storage}",
             f"export  {f'{folder}/' if folder else 'none'}",
-            f"next    tuner compare {name}{option}   best LSTM beside best GRU",
-            f"        tuner best {name}{option}      the configuration as TOML",
-            f"        tuner dashboard{option}{' ' * len(name)}  every trial in a browser",
+            f"next    {lines[0]}",
+            *(f"        {line}" for line in lines[1:]),
         ]
     )
+
+
+def _own_name() -> str:
+    """Give what to type to start this program: its name alone only where a shell finds it so."""
+    typed, found = Path(sys.argv[0]), shutil.which("tuner")
+    if typed.name != "tuner" or (found and Path(found).resolve() == typed.resolve()):
+        return "tuner"
+    return str(typed)
