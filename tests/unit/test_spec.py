@@ -70,7 +70,7 @@ def test_the_presets_are_those_that_are_documented() -> None:
 @pytest.mark.parametrize(
     ("name", "tickets", "target", "sampler"),
     [
-        ("demo", 30, "range", "tpe"),
+        ("demo", 40, "range", "tpe"),
         ("daily", 200, "return", "tpe"),
         ("volatility", 200, "range", "tpe"),
         ("grid", 126, "return", "grid"),
