@@ -28,7 +28,7 @@ check: .venv/installed-dev
 # Needs a CUDA machine, whose own Python with torch it uses where PYTHON says so.
 gpu:
 	$(PYTHON) -m pytest tests/gpu --override-ini addopts= -p no:cacheprovider
-	$(PYTHON) benchmarks/step.py --device cuda
+	PYTHONPATH=. $(PYTHON) benchmarks/step.py --device cuda
 
 bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py --device cpu

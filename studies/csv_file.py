@@ -65,12 +65,18 @@ def parse_csv(text: str, where: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
     header, body, lines = _rows(text, where)
     places = _places(header, where)
     cells = list(zip(*body, strict=True))
-    dates, notes = _dates(cells[places["date"]], lines, where)
-    values = {
-        name: _numbers(cells[at], lines, where, header[at])
-        for name, at in places.items()
-        if name != "date"
-    }
+    problems = []
+    values: dict[str, list[float | None]] = {}
+    for name, at in places.items():
+        try:
+            if name == "date":
+                dates, notes = _dates(cells[at], lines, where)
+            else:
+                values[name] = _numbers(cells[at], lines, where, header[at])
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
     ignored = [name or "(no name)" for at, name in enumerate(header) if at not in places.values()]
     if ignored:
         notes += (f"columns that are not used: {', '.join(ignored)}",)

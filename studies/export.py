@@ -75,28 +75,33 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 def _check_folder(folder: Path, study: str) -> None:
     try:
-        if not folder.exists():
-            return
+        problem = _in_the_way(folder, study)
     except OSError as error:
-        msg = f"{folder} cannot be a folder: {error.strerror}; give another name"
-        raise ExportError(msg) from None
+        problem = f"cannot be read: {error.strerror}"
+    if problem:
+        msg = f"{folder} {problem}; give another folder"
+        raise ExportError(msg)
+
+
+def _in_the_way(folder: Path, study: str) -> str | None:
+    """Say what keeps an export of `study` from its folder: only its own older one may go."""
+    if not folder.exists():
+        return None
     if not folder.is_dir():
-        msg = f"{folder} is a file; an export is a folder, give another name"
-        raise ExportError(msg)
-    strangers = sorted(p.name for p in folder.iterdir() if p.name not in FILES)
+        return "is a file, but an export is a folder"
+    found = sorted(p.name for p in folder.iterdir())
+    strangers = [name for name in found if name not in FILES]
     if strangers:
-        msg = f"{folder} holds {strangers[0]}, which is no part of an export; give another folder"
-        raise ExportError(msg)
-    config = folder / CONFIG_FILE
-    if not config.exists():
-        return
+        return f"holds {strangers[0]}, which is no part of an export"
+    if found and CONFIG_FILE not in found:
+        return f"holds {found[0]}, but no {CONFIG_FILE} of an export"
+    if not found:
+        return None
     try:
-        owner = tomllib.loads(config.read_text("utf-8")).get("study")
+        owner = tomllib.loads((folder / CONFIG_FILE).read_text("utf-8")).get("study")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         owner = None
-    if owner != study:
-        msg = f"{folder} holds the export of {owner or 'something else'}; give another folder"
-        raise ExportError(msg)
+    return None if owner == study else f"holds the export of {owner or 'something else'}"
 
 
 def _refit(

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.rnn import CELLS
 from studies import tickets
-from studies.study import Handle
+from studies.study import Handle, lowest_complete
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Status:
     ----------
     tickets : trials that the study is to run
     complete, pruned, failed, running : tickets in these states; the rest is still to come
+    workers : processes that train a trial and show signs of life, as "host:pid"
     best_loss, best_skill, best_trial : of the best complete trial, None before the first
     """
 
@@ -31,6 +32,7 @@ class Status:
     pruned: int
     failed: int
     running: int
+    workers: tuple[str, ...]
     best_loss: float | None
     best_skill: float | None
     best_trial: int | None
@@ -54,7 +56,7 @@ def status(handle: Handle) -> Status:
     """Read the state of a study."""
     trials = handle.trials()
     tally: Counter[str] = tickets.count(trials)
-    best = _best(trials)
+    best = lowest_complete(trials)
     return Status(
         name=handle.name,
         tickets=tickets.total(handle.storage, handle.name) or 0,
@@ -62,15 +64,11 @@ def status(handle: Handle) -> Status:
         pruned=tally["pruned"],
         failed=tally["failed"],
         running=tally["running"],
+        workers=tickets.workers_alive(handle.storage, handle.study, trials),
         best_loss=best.value if best else None,
         best_skill=best.user_attrs["skill"] if best else None,
         best_trial=best.number if best else None,
     )
-
-
-def _best(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    return min(complete, key=lambda t: (t.value, t.number), default=None)
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def _summarise(cell: str, trials: list[FrozenTrial]) -> CellSummary:
         complete=states[TrialState.COMPLETE],
         pruned=states[TrialState.PRUNED],
         failed=states[TrialState.FAIL],
-        best=_best(trials) or _lowest_pruned(trials),
+        best=lowest_complete(trials) or _lowest_pruned(trials),
         seconds_per_epoch=median(r["seconds"] / max(r["epochs"], 1) for r in runs)
         if runs
         else None,
@@ -122,7 +120,7 @@ def _summarise(cell: str, trials: list[FrozenTrial]) -> CellSummary:
 
 
 def _lowest_pruned(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    pruned = [t for t in trials if "best_loss" in t.user_attrs]
+    pruned = [t for t in trials if t.state == TrialState.PRUNED and "best_loss" in t.user_attrs]
     return min(pruned, key=lambda t: (t.user_attrs["best_loss"], t.number), default=None)
 
 
@@ -132,7 +130,7 @@ def mishaps(handle: Handle) -> Counter[str]:
     for trial in handle.trials():
         if tickets.FAILURE in trial.user_attrs:
             reasons[f"failed: {trial.user_attrs[tickets.FAILURE]}"] += 1
-        elif trial.constraints:
+        elif trial.state == TrialState.PRUNED and trial.constraints:
             reasons[trial.user_attrs["reason"]] += 1
     return reasons
 

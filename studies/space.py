@@ -16,6 +16,9 @@ from models.rnn import CELLS
 
 Scalar = int | float | str
 
+# Far beyond any use; a mistyped width must not ask for a network that fills the memory.
+_MOST = 1_000_000
+
 
 class Suggester(Protocol):
     """What this module needs of ``optuna.Trial`` and ``optuna.trial.FixedTrial``."""
@@ -120,6 +123,7 @@ class Space:
 _FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Config) if f.name != "hidden_dims"}
 _LAYERS, _WIDTH = "layers", "hidden_dim"
 _KEYS = ("cell", _LAYERS, _WIDTH, *(name for name in _FIELDS if name != "cell"))
+_MOST_POINTS = 100_000
 _TABLE_KEYS = {"low", "high", "step", "log"}
 
 
@@ -216,7 +220,9 @@ def _range(raw: Mapping[str, Any], key: str) -> Range:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int) or math.isfinite(value)
 
 
 def _is_integer(key: str) -> bool:
@@ -232,6 +238,9 @@ def _check(value: Any, key: str) -> Scalar:
         return value
     if not _is_number(value) or (_is_integer(key) and not isinstance(value, int)):
         msg = f"{value!r} should be a {'whole ' if _is_integer(key) else ''}number"
+        raise ValueError(msg)
+    if _is_integer(key) and value > _MOST:
+        msg = f"{value!r} must be at most {_MOST}"
         raise ValueError(msg)
     bounds = _FIELDS[key].metadata if key in _FIELDS else {"low": 1}
     low, below = bounds["low"], bounds.get("below")
@@ -293,14 +302,22 @@ def grid_points(space: Space) -> Grid:
         names = [_WIDTH] if shared else [f"{_WIDTH}_{i}" for i in range(int(layers))]
         axes = {name: _listed(d, name) for name, d in space.plain.items()}
         axes |= {name: _listed(space.hidden_dim, _WIDTH) for name in names}
+        total += math.prod(map(len, axes.values()))
+        if total > _MOST_POINTS:
+            msg = f"the grid has over {_MOST_POINTS} points; list fewer values, or sample with tpe"
+            raise ValueError(msg)
         for point in ParameterGrid({_LAYERS: (layers,), **axes}):
-            total += 1
             trial = FixedTrial(point)
             points.setdefault(suggest(trial, space), trial.params)
     return Grid(list(points.values()), total - len(points))
 
 
 def _listed(dimension: Dimension, name: str) -> tuple[Scalar, ...]:
+    if isinstance(dimension, Range) and dimension.step:
+        steps = (dimension.high - dimension.low) / dimension.step
+        if steps > _MOST_POINTS:
+            msg = f"space.{name} has {steps:.0f} steps, but a grid takes {_MOST_POINTS} at most"
+            raise ValueError(msg)
     values = dimension.listed()
     if values is None:
         msg = f'space.{name} is a range without a step; sampler "grid" needs a list or a step'

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.errors import PuffinError
 from models.training import LOSSES, Training
-from models.walk_forward import WalkForward
+from models.walk_forward import MIN_TRAIN_TARGETS, WalkForward
 from models.windows import FEATURES, TARGETS
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.prices import SOURCES
@@ -107,7 +107,7 @@ class WalkForwardSection(_Section):
     folds: Annotated[int, Field(ge=2, le=_MOST, strict=True)] = 5
     valid_bars: Count = 120
     window: Literal["expanding", "rolling"] = "expanding"
-    train_bars: Count | None = None
+    train_bars: Annotated[int, Field(ge=MIN_TRAIN_TARGETS, le=_MOST, strict=True)] | None = None
     holdout_bars: Count = 250
     purge: Annotated[int, Field(ge=0, le=_MOST, strict=True)] | None = None
 
@@ -276,13 +276,13 @@ def _read(path_or_preset: str) -> tuple[dict[str, Any], str]:
     try:
         values = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
-        msg = f"cannot read the study file {path}: {error.strerror or error}"
+        msg = f"cannot read the study file {path}: {error.strerror or error}; check its path"
         raise SpecError(msg) from None
     except UnicodeDecodeError:
         msg = f"{path} is not UTF-8 text, but TOML must be; save it as UTF-8"
         raise SpecError(msg) from None
     except tomllib.TOMLDecodeError as error:
-        msg = f"{path} is not valid TOML: {error}"
+        msg = f"{path} is not valid TOML: {error}; docs/study-file.md shows a whole one"
         raise SpecError(msg) from None
     data = values.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
@@ -312,14 +312,14 @@ def _override(values: dict[str, Any], override: str) -> None:
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            msg = f"--set {override}: {section} is a value, not a section"
+            msg = f"--set {override}: {section} is a value, not a section; name one of its keys"
             raise SpecError(msg)
     table[last] = value
 
 
 _NICER = (
     (r"Extra inputs are not permitted", "unknown key"),
-    (r"Input should be a valid dictionary or instance of .*", "should be a section"),
+    (r"Input should be a valid dictionary.*", "should be a section"),
     (r"Input should be a valid tuple", "should be a list"),
     (r"Input should be a valid integer", "should be a whole number"),
     (r"Input should be a valid string", "should be text in quotes"),

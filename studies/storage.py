@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models as rows
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -30,8 +31,7 @@ OnStaleTrial = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
 
 metadata = sa.MetaData()
 
-# A row is written before anything else of a study, and deleted after everything else. It goes by
-# the name, because SQLite gives the key of a deleted study to the next one.
+# A row is written before anything else of a study, and deleted after everything else.
 studies = sa.Table(
     "puffin_studies",
     metadata,
@@ -102,6 +102,9 @@ def _parse(url: str) -> URL:
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
         msg = f"--storage {_name(parsed)}: only sqlite is supported; write sqlite:///tuner.db"
         raise StorageError(msg)
+    if parsed.query:
+        msg = "--storage takes no options after a question mark; write sqlite:///tuner.db"
+        raise StorageError(msg)
     if parsed.database in (None, "", ":memory:"):
         msg = "a study in memory cannot be shared by workers; write for example sqlite:///tuner.db"
         raise StorageError(msg)
@@ -135,6 +138,15 @@ def _readable_errors(url: URL) -> Iterator[None]:
     except RuntimeError as error:  # Optuna's word for tables of another version
         msg = f"the database {_name(url)} was made by another version of Optuna: {error}"
         raise StorageError(msg) from error
+
+
+def _never_reuse_keys() -> None:
+    """Have SQLite give no key twice.
+
+    A worker that still holds a trial of a deleted study must not write into the next one's.
+    """
+    for model in (rows.StudyModel, rows.TrialModel):
+        model.__table__.dialect_options["sqlite"]["autoincrement"] = True
 
 
 def _probe(url: URL) -> None:
@@ -176,6 +188,7 @@ def _connect(url: URL, on_stale_trial: OnStaleTrial | None, *, create: bool) -> 
 def _create(url: URL, on_stale_trial: OnStaleTrial | None) -> RDBStorage:
     """Open and make all tables; of two processes that start at once one fails and looks again."""
     _probe(url)
+    _never_reuse_keys()
     for attempts_left in reversed(range(10)):
         try:
             storage = _connect(url, on_stale_trial, create=True)

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -55,7 +56,9 @@ class Handle:
         return self.study.user_attrs
 
     def is_current(self) -> bool:
-        """Tell whether the database still holds this study, and not a later one of its name."""
+        """Tell whether the database still holds this study, whole, and no later one of its name."""
+        if tickets.total(self.storage, self.name) is None:
+            return False
         return tickets.token_of(self.storage, self.name) == self.token
 
     def trials(self) -> list[FrozenTrial]:
@@ -82,11 +85,11 @@ class Handle:
         StudyError
             If no trial is complete.
         """
-        complete = [t for t in self.trials() if t.state == TrialState.COMPLETE]
-        if not complete:
+        best = lowest_complete(self.trials())
+        if best is None:
             msg = f"study {self.name!r} has no complete trial yet; `tuner run` goes on with it"
             raise StudyError(msg)
-        return min(complete, key=lambda t: (t.value, t.number))
+        return best
 
     def keeps(self, prices: Prices) -> bool:
         """Tell whether the study's own copy is of these very prices."""
@@ -137,6 +140,12 @@ class Handle:
         return from_csv(body)
 
 
+def lowest_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """Give the complete trial with the lowest loss, the earlier of two alike."""
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    return min(complete, key=lambda t: (t.value, t.number), default=None)
+
+
 def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     """Write a study with its spec and its own copy of the prices, or find it as it stands.
 
@@ -150,6 +159,8 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     PuffinError
         If the prices do not suffice for the spec.
     """
+    if (existing := _find(storage, spec.name)) is not None:
+        return require_same(existing, spec)
     workload = Workload.build(spec, cut_holdout(prices.frame, spec)[0])
     while True:
         if (existing := _find(storage, spec.name)) is not None:
@@ -174,10 +185,13 @@ def _make(
     try:
         _fill(storage, study, spec, prices, workload)
         ours = tickets.open_budget(storage, spec.name, token, spec.tickets)
-    except BaseException:
+    except BaseException as error:
         if tickets.token_of(storage, spec.name) == token:
             _clear(storage, spec.name, token)
-        raise
+            raise
+        if not isinstance(error, KeyError):  # what a study that another one cleared away raises
+            raise
+        ours = False
     if not ours:
         msg = f"another process took over the making of study {spec.name!r}; try again"
         raise StudyError(msg)
@@ -300,9 +314,10 @@ def load(storage: RDBStorage, name: str) -> Handle:
         raise StudyError(half_made)
     try:
         study = optuna.load_study(study_name=name, storage=storage)
+        stored = study.user_attrs["spec"]
     except KeyError:  # deleted since the line above
         raise StudyError(half_made) from None
-    spec = parse_spec(study.user_attrs["spec"], f"the stored spec of {name!r}")
+    spec = parse_spec(stored, f"the stored spec of {name!r}")
     study.pruner = PRUNERS[spec.search.pruner](spec.training.max_epochs)
     return Handle(storage, study, SqlArtifactStore(storage.engine), spec, token)
 

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies.storage import studies
 
-TICKET, FAILURE, RETRIES = "ticket", "failure", "retries"
+TICKET, FAILURE, RETRIES, WORKER = "ticket", "failure", "retries", "worker"
 # A ticket whose worker was lost this often is failed: the trial itself may be what kills.
 MAX_RETRIES = 3
 
@@ -154,8 +154,8 @@ def fail_stale(study: optuna.Study) -> None:
 
 def retry_stale(study: optuna.Study, trial: FrozenTrial) -> None:
     """Put the ticket of a trial whose worker was lost on the queue again, a few times at most."""
-    if TICKET not in trial.user_attrs:
-        return
+    if TICKET not in trial.user_attrs or FAILURE in trial.user_attrs:
+        return  # not one of ours, or spent: its worker died between giving the reason and the end
     retries = trial.user_attrs.get(RETRIES, 0) + 1
     if retries <= MAX_RETRIES:
         issue(study, trial.user_attrs[TICKET], trial.params, retries)
@@ -177,6 +177,20 @@ def is_finished(trial: FrozenTrial) -> bool:
     if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
         return True
     return trial.state == TrialState.FAIL and FAILURE in trial.user_attrs
+
+
+def finished(trials: Iterable[FrozenTrial]) -> int:
+    """Count the tickets that are spent."""
+    return len({t.user_attrs[TICKET] for t in trials if TICKET in t.user_attrs and is_finished(t)})
+
+
+def workers_alive(
+    storage: RDBStorage, study: optuna.Study, trials: Iterable[FrozenTrial]
+) -> tuple[str, ...]:
+    """Name the processes that train a trial and have a fresh heartbeat."""
+    stale = set(storage._get_stale_trial_ids(study._study_id))  # noqa: SLF001
+    running = (t for t in trials if t.state == TrialState.RUNNING and t._trial_id not in stale)  # noqa: SLF001
+    return tuple(sorted({t.user_attrs[WORKER] for t in running if WORKER in t.user_attrs}))
 
 
 def count(trials: Iterable[FrozenTrial]) -> Counter[str]:

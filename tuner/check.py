@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import click
 
-from studies.space import grid_points
 from studies.spec import load_spec
 from studies.validation import when
 from studies.workload import Workload, cut_holdout
@@ -27,15 +26,11 @@ def check(path_or_preset: str, overrides: Sequence[str]) -> None:
     out = present.stdout()
     click.echo(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars")
     out.print(present.fold_dates_table(workload))
-    click.echo(f"holdout: {len(holdout) - spec.purge} targets from {when(holdout.index[0])}")
-    budget = f"budget: {spec.tickets} trials, sampler {spec.search.sampler}"
-    if spec.search.sampler == "grid":
-        repeats = grid_points(spec.parsed_space).repeats
-        points = spec.tickets + repeats
-        budget += (
-            f"; the grid has {points} points, {repeats} of which repeat another network "
-            "(dropout is inert at one layer) and are not run"
-        )
-    click.echo(budget)
+    click.echo(
+        f"holdout: {len(holdout) - spec.purge} targets from {when(holdout.index[spec.purge])}"
+    )
+    click.echo(f"budget: {spec.tickets} trials, sampler {spec.search.sampler}")
+    if note := present.grid_note(spec):
+        click.echo(note)
     for warning in prices.warnings:
         click.echo(f"prices: {warning}", err=True)

@@ -30,8 +30,7 @@ class _Group(click.Group):
         except BrokenPipeError:
             sys.exit(0)
         except Exception as error:  # noqa: BLE001  # the last resort of a program
-            kind = type(error).__name__
-            self._end(ctx, f"unexpected {kind}: {error}; `tuner --debug ...` shows where")
+            self._end(ctx, _in_words(error))
 
     @staticmethod
     def _end(ctx: click.Context, message: str) -> None:
@@ -39,6 +38,15 @@ class _Group(click.Group):
             raise  # noqa: PLE0704  # called inside an except clause
         click.echo(f"error: {message}", err=True)
         sys.exit(1)
+
+
+def _in_words(error: Exception) -> str:
+    """Put an error that no part of the program has put into words into one line."""
+    kind = type(error)
+    first_line = (str(error).splitlines() or ["no message"])[0]
+    if kind.__module__.startswith("sqlalchemy") or kind.__name__ == "StorageInternalError":
+        return f"the database failed: {first_line} Try again; nothing that it holds is lost"
+    return f"unexpected {kind.__name__}: {first_line}; `tuner --debug ...` shows where"
 
 
 def _example(*lines: str) -> str:

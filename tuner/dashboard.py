@@ -55,6 +55,8 @@ def _refusal(method: str, path: str, *, writable: bool) -> str | None:
         return "this dashboard is read-only; `tuner dashboard --writable` is not"
     if re.fullmatch(r"/api/studies/\d+/rename", path):
         return "a study keeps its name; `tuner submit` makes one of another name"
+    if re.fullmatch(r"/api/trials/\d+/(tell|user-attrs)", path):
+        return "only a worker ends a trial and writes down what it found"
     if method == "DELETE" and re.fullmatch(r"/api/studies/\d+", path):
         return "`tuner delete NAME` deletes a study with all it owns"
     return None

@@ -46,9 +46,16 @@ def assign(device: str, workers: int | None, workers_per_gpu: int) -> list[str]:
     """
     gpus = gpu_names(device)
     if not gpus:
-        return ["cpu"] * (workers or len(os.sched_getaffinity(0)))
+        return ["cpu"] * (workers or _cores())
     count = workers or len(gpus) * workers_per_gpu
     return [gpus[i % len(gpus)] for i in range(count)]
+
+
+def _cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def prepare(device: str, memory_share: float) -> torch.device:
@@ -69,6 +76,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release(device: torch.device) -> None:
-    """Give cached memory back to the GPU, for its other workers."""
+    """Give cached memory back to the GPU, for its other workers.
+
+    Raises
+    ------
+    RuntimeError
+        If the GPU is broken for this process for good, as after an illegal access.
+    """
     if device.type == "cuda":
+        torch.cuda.synchronize(device)
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop a worker at a place where nothing can be lost."""
+"""SIGTERM, SIGINT and SIGHUP stop a worker at a place where nothing can be lost."""
 
 import signal
 import threading
@@ -7,6 +7,11 @@ from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
+
+# A request to end, Ctrl-C, and a terminal that is closed.
+STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class Interrupted(BaseException):  # not an error; passes through `except Exception`
@@ -25,8 +30,8 @@ class Interrupt:
         self._armed = False
 
     def install(self) -> None:
-        """Catch SIGTERM and SIGINT from now on; main thread only."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Catch these signals from now on; main thread only."""
+        for number in STOP_SIGNALS:
             signal.signal(number, self._handle)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:

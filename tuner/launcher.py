@@ -1,5 +1,6 @@
 """Starts worker processes on this machine, watches over them, and stops them cleanly."""
 
+import logging
 import os
 import shutil
 import signal
@@ -15,6 +16,8 @@ from typing import Self
 from models.errors import PuffinError
 
 _MAX_RESTARTS = 3
+# A worker that lived this long was well: its end counts for itself.
+_HEALTHY_SECONDS = 600.0
 # Longer than the longest statement a worker may be in, shorter than a user's patience.
 _STOP_SECONDS = 30.0
 
@@ -31,6 +34,7 @@ class _Slot:
     device: str
     process: subprocess.Popen[str]
     restarts: int = 0
+    since: float = field(default_factory=time.monotonic)
     last_words: list[str] = field(default_factory=list)
 
 
@@ -82,6 +86,8 @@ class Pool:
             # Without a fixed workspace cuBLAS may sum in another order from run to run.
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         }
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            env["TUNER_DEBUG"] = "1"
         share = f"{self._shares[device]:.6f}"
         command = [_script(), "worker", "--study", self._study, "--device", device]
         return subprocess.Popen(  # noqa: S603  # our own console script
@@ -120,11 +126,14 @@ class Pool:
         return alive
 
     def _restart(self, slot: _Slot, code: int) -> None:
+        if time.monotonic() - slot.since > _HEALTHY_SECONDS:
+            slot.restarts = 0
         if slot.restarts >= _MAX_RESTARTS:
             words = f": {slot.last_words[0]}" if slot.last_words else ""
             msg = f"worker {slot.index + 1} ended {slot.restarts + 1} times, with {_cause(code)}"
             raise WorkerError(msg + words)
         slot.restarts += 1
+        slot.since = time.monotonic()
         self._say(f"worker {slot.index + 1} ended with {_cause(code)}; starting it again")
         slot.process = self._start(slot.device)
         self._listen(slot)

@@ -17,6 +17,7 @@ import torch
 from models.errors import PuffinError
 from models.metrics import direction_accuracy, skill
 from models.training import Epoch, build_networks, train_folds
+from studies import tickets
 from studies.artifacts import SqlArtifactStore, attach
 from studies.space import suggest
 from studies.workload import Workload
@@ -66,6 +67,7 @@ def run_trial(
     """
     started = time.perf_counter()
     config = suggest(trial, workload.spec.parsed_space)
+    trial.set_user_attr(tickets.WORKER, f"{socket.gethostname()}:{os.getpid()}")
     trial.set_user_attr("config", config.to_dict())
     seed = workload.spec.search.seed
     folds = workload.tensors(config.lookback, device)
@@ -137,7 +139,6 @@ def _record_run(
         "seconds": round(seconds, 3),
         "device": str(device),
         "host": socket.gethostname(),
-        "pid": os.getpid(),
         "targets_sha256": scored_targets,
     }
     trial.set_user_attr("run", run)

@@ -1,5 +1,6 @@
 """What a person sees: tables of a study on stdout, progress and messages on stderr."""
 
+import math
 import shutil
 import sys
 import time
@@ -15,7 +16,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from models.metrics import skill
 from studies.result import CellSummary, Status
+from studies.space import grid_points
+from studies.spec import Spec
 from studies.study import Handle
 from studies.validation import when
 from studies.workload import Workload
@@ -40,11 +44,13 @@ def duration(seconds: float) -> str:
 
 def signed_percent(value: float | None) -> str:
     """Write a share as ``+12.3 %``."""
-    return "-" if value is None else f"{value:+.1%}".replace("%", " %")
+    return "-" if value is None or math.isnan(value) else f"{value:+.1%}".replace("%", " %")
 
 
 def percent(value: float) -> str:
     """Write a share as ``12.3 %``."""
+    if math.isnan(value):
+        return "-"
     return f"{value:.1%}".replace("%", " %")
 
 
@@ -138,7 +144,7 @@ def _fold_table(handle: Handle, record: dict[str, Any]) -> Table:
     persistence, means = handle.attrs["persistence_losses"], handle.attrs["mean_losses"]
     rows = zip(scores["fold_losses"], persistence, means, strict=True)
     for number, (own, last, mean) in enumerate(rows, start=1):
-        table.add_row(str(number), *_losses(own, last, mean), signed_percent(1 - own / last))
+        table.add_row(str(number), *_losses(own, last, mean), signed_percent(skill(own, last)))
     table.add_section()
     averages = _losses(scores["loss"], float(np.mean(persistence)), float(np.mean(means)))
     table.add_row("mean", *averages, signed_percent(scores["skill"]))
@@ -190,12 +196,21 @@ def _config(summary: CellSummary, key: str) -> str:
 def status_table(statuses: Sequence[Status]) -> Table:
     """List studies with their tickets by state."""
     table = _table(
-        "study", "tickets", "complete", "pruned", "failed", "running", "to come", "loss", "skill"
+        "study",
+        "tickets",
+        "complete",
+        "pruned",
+        "failed",
+        "running",
+        "to come",
+        "workers",
+        "loss",
+        "skill",
     )
     for s in statuses:
         to_come = s.tickets - s.finished - s.running
         loss = "-" if s.best_loss is None else f"{s.best_loss:.4f}"
-        counts = (s.tickets, s.complete, s.pruned, s.failed, s.running, to_come)
+        counts = (s.tickets, s.complete, s.pruned, s.failed, s.running, to_come, len(s.workers))
         table.add_row(s.name, *map(str, counts), loss, signed_percent(s.best_skill))
     return table
 
@@ -214,6 +229,17 @@ def fold_dates_table(workload: Workload) -> Table:
             f"{workload.mean_losses[i]:.4f}",
         )
     return table
+
+
+def grid_note(spec: Spec) -> str | None:
+    """Say how many points of a grid are not run because another point is the same network."""
+    if spec.search.sampler != "grid":
+        return None
+    repeats = grid_points(spec.parsed_space).repeats
+    return (
+        f"the grid has {spec.tickets + repeats} points, {repeats} of which repeat another network "
+        "(dropout is inert at one layer) and are not run"
+    )
 
 
 def next_steps(name: str, storage: str, folder: Path | None) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 import optuna
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import PuffinError
 from studies import result, tickets
@@ -15,10 +17,11 @@ from studies.export import ExportError, export
 from studies.prices import Prices, load_prices
 from studies.spec import Spec, load_spec
 from studies.storage import open_storage
-from studies.study import Handle, load, require_same, submit
+from studies.study import Handle, StudyError, load, require_same, submit
 from studies.validation import DataError
 from tuner import present
 from tuner.devices import assign
+from tuner.interrupt import STOP_SIGNALS
 from tuner.launcher import Pool
 
 _REFRESH_SECONDS = 0.5
@@ -105,18 +108,20 @@ def _announce(handle: Handle, state: result.Status, devices: Sequence[str]) -> N
         "Ctrl-C stops, and the same command goes on",
         err=True,
     )
+    if note := present.grid_note(handle.spec):
+        click.echo(note, err=True)
 
 
 def _search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
     """Keep workers at it until the budget is spent, and show how it goes."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    previous = {n: signal.signal(n, signal.default_int_handler) for n in STOP_SIGNALS}
     try:
         with (
             present.Progress() as progress,
             Pool(storage_url, handle.name, devices, progress.say) as pool,
         ):
             # Done by the database: workers notice by themselves, but only at their next look.
-            while pool.poll() and not (state := result.status(handle)).done:
+            while pool.poll() and not (state := _look(handle, progress)).done:
                 progress.show(state)
                 time.sleep(_REFRESH_SECONDS)
         state = result.status(handle)
@@ -135,7 +140,24 @@ def _search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
         )
         raise
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _look(handle: Handle, progress: present.Progress) -> result.Status:
+    """Read the state; a database that does not answer is given as long as the workers give it."""
+    for pause in (1, 2, 4, 8, 16, 32, 64):
+        try:
+            return result.status(handle)
+        except KeyError:
+            if handle.is_current():
+                raise
+            msg = f"study {handle.name!r} was deleted while this command worked on it"
+            raise StudyError(msg) from None
+        except (StorageInternalError, SQLAlchemyError) as error:
+            progress.say(f"the database failed, trying again: {error}")
+            time.sleep(pause)
+    return result.status(handle)
 
 
 def _finish(handle: Handle, storage_url: str) -> None:

@@ -9,11 +9,13 @@ from typing import Self
 
 import optuna
 import torch
+from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import StorageInternalError, TrialPruned, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from models.errors import PuffinError
 from studies import tickets
 from studies.storage import HEARTBEAT_SECONDS, NoStudiesError, StorageError, open_storage
 from studies.study import Handle, StudyError, load, study_names
@@ -82,8 +84,7 @@ class Worker:
         if claimed is not None:
             self._run(handle, workload, claimed)
             return True
-        trials = handle.trials()
-        finished = sum(map(tickets.is_finished, trials))
+        finished = tickets.finished(handle.trials())
         return None if finished >= (tickets.total(self.storage, handle.name) or 0) else False
 
     def _issue_and_claim(self, handle: Handle) -> FrozenTrial | None:
@@ -125,6 +126,8 @@ class Worker:
             self._fail(handle.study, trial, error)
         else:
             handle.study.tell(trial, value, skip_if_finished=True)
+        # Only here: inside of `except` the traceback still holds the networks.
+        release(self.device)
 
     def _fail(self, study: optuna.Study, trial: optuna.Trial, error: Exception) -> None:
         """Record why a trial failed; its ticket is spent."""
@@ -133,7 +136,6 @@ class Worker:
         log.warning("trial %s failed: %s", trial.number, reason, exc_info=_debug_info(error))
         trial.set_user_attr(tickets.FAILURE, reason)
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-        release(self.device)
 
 
 def _debug_info(error: Exception) -> Exception | None:
@@ -220,18 +222,21 @@ class _Rounds:
 
     def _serve(self, name: str) -> bool | None:
         """Run one ticket of a study; the result is that of `Worker.step`."""
-        handle = None if self.worker.interrupt.requested else self._handle(name)
-        if handle is None:
+        if self.worker.interrupt.requested:
             return False
+        handle = None
         try:
-            return self.worker.step(handle)
-        except StudyError as error:
+            handle = self._handle(name)
+            return False if handle is None else self.worker.step(handle)
+        except StorageError:
+            raise
+        except PuffinError as error:
             if self.only:
                 raise
             self._tell(f"not serving study {name!r}: {error}")
             return None
-        except KeyError:
-            if handle.is_current():
+        except (KeyError, ArtifactNotFound):
+            if handle is None or handle.is_current():
                 raise
             return False  # deleted just now
 

@@ -696,6 +696,23 @@ CASES = [
         ("only sqlite is supported",),
     ),
     Case(
+        "storage with options",
+        "run demo --storage sqlite:///x.db?timeout=abc",
+        ("takes no options after a question mark",),
+    ),
+    Case(
+        "width of a novel",
+        RUN,
+        ("hidden_dim = ", "must be at most 1000000"),
+        study("hidden_dim = { low = 4, high = 8 }", "hidden_dim = [4, " + "9" * 400 + "]"),
+    ),
+    Case(
+        "csv with three bad columns",
+        RUN,
+        ("line 2: a date must be like", "line 3: Open must be a number", "line 4: Close must be"),
+        prices(["soon,1,2", "2024-01-02,one,2", "2024-01-03,1,two"], "Date,Open,Close"),
+    ),
+    Case(
         "horizon longer than the series",
         "check x.toml --set data.horizon=300",
         ("too few bars",),

@@ -24,6 +24,7 @@ import studies.export
 from models.config import Config
 from models.rnn import build_network
 from models.training import train_epochs
+from studies.prices import load_prices
 from studies.spec import load_spec
 from studies.storage import open_storage
 
@@ -140,6 +141,58 @@ def test_an_export_below_a_file_is_refused_in_words(
     assert err.startswith(f"error: cannot write the export to {target}: ")
 
 
+def test_notes_of_a_user_are_no_export(
+    finished: Any, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("my notes")
+    code, _, err = command("export", "tiny-study", str(tmp_path), "--storage", finished.url)
+    assert code == 1
+    assert "holds README.md, but no config.toml" in err
+    assert (tmp_path / "README.md").read_text() == "my notes"
+
+
+def test_a_study_goes_on_when_its_prices_have_become_too_few_or_are_gone(
+    tuner: Callable[..., Any], tmp_path: Path
+) -> None:
+    frame = load_prices("sample", "AAPL").frame.iloc[-300:]
+    spec = """
+name = "own"
+[data]
+source = "csv"
+path = "p.csv"
+features = ["return"]
+[walk_forward]
+folds = 2
+valid_bars = 20
+holdout_bars = 20
+[training]
+max_epochs = 1
+[space]
+hidden_dim = [4, 5]
+lookback = 3
+[search]
+trials = 1
+"""
+    (tmp_path / "own.toml").write_text(spec)
+    frame.to_csv(tmp_path / "p.csv")
+    assert tuner("submit", "own.toml", cwd=tmp_path).code == 0
+    frame.iloc[:79].to_csv(tmp_path / "p.csv")
+    shorter = tuner("submit", "own.toml", cwd=tmp_path)
+    assert shorter.code == 0, shorter.err
+    assert "p.csv has changed since study own was made" in shorter.err
+    (tmp_path / "p.csv").unlink()
+    gone = tuner("run", "own.toml", "--workers", "1", cwd=tmp_path)
+    assert gone.code == 0, gone.err
+    assert "the study goes on with its own copy" in gone.err
+    assert "Best of study own" in gone.out
+
+
+def test_a_grid_says_which_points_it_does_not_run(command: Callable[..., Any]) -> None:
+    said = words(command("check", "grid").out)
+    assert "budget: 126 trials" in said
+    assert "the grid has 162 points, 36 of which repeat another network" in said
+
+
 def test_tables_in_a_file_are_whole_however_long_a_name_is(
     finished: Any, tuner: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -178,8 +231,8 @@ def test_status_counts_the_tickets(finished: Any, tuner: Callable[..., Any]) -> 
     code, out, err = tuner("status", "tiny-study", TUNER_STORAGE=finished.url)
     assert (code, err) == (0, "")
     (row,) = [line.split() for line in out.splitlines() if "tiny-study" in line]
-    name, tickets, complete, pruned, failed, running, to_come, loss, *_ = row
-    assert (name, tickets, running, to_come) == ("tiny-study", "6", "0", "0")
+    name, tickets, complete, pruned, failed, running, to_come, workers, loss, *_ = row
+    assert (name, tickets, running, to_come, workers) == ("tiny-study", "6", "0", "0", "0")
     assert int(complete) + int(pruned) + int(failed) == 6
     assert float(loss) == pytest.approx(min(t.value for t in trials(finished) if t.value), abs=1e-4)
 
@@ -199,6 +252,7 @@ def test_status_as_json_says_the_same_as_the_database(
         "pruned": found.count("PRUNED"),
         "failed": 0,
         "running": 0,
+        "workers": [],
         "best_loss": best.value,
         "best_skill": best.user_attrs["skill"],
         "best_trial": best.number,
@@ -402,7 +456,7 @@ def test_delete_with_yes_leaves_not_a_row(
     names = [
         name for (name,) in query(database, "SELECT name FROM sqlite_master WHERE type='table'")
     ]
-    kept = {"version_info", "alembic_version"}
+    kept = {"version_info", "alembic_version", "sqlite_sequence"}
     filled = {name for name in names if query(database, f"SELECT * FROM {name}")} - kept  # noqa: S608
     assert {"studies", "trials", "puffin_studies", "puffin_artifacts"} <= filled
 

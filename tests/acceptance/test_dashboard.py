@@ -200,6 +200,8 @@ def test_writable_takes_a_note_but_no_study_away_and_ctrl_c_ends_it_quietly(
         assert own.ask("POST", "/api/studies/1/rename", {"study_name": "mine"}).status == 405
         assert own.ask("DELETE", "/api/studies/1").status == 405
         assert own.get("/api/studies")["study_summaries"][0]["study_name"] == "tiny-study"
+        tell = {"state": "Complete", "values": [0.0]}
+        assert own.ask("POST", "/api/trials/1/tell", tell).status == 405
         code, out, err = own.end()
     assert code in (0, 130)
     assert (out, err) == ("", "")

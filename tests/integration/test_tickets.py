@@ -436,3 +436,20 @@ def test_a_name_is_taken_by_one_and_taken_over_from_a_dead_maker_by_one(
     assert tickets.take_over(storage, "s", str(second)) is None, "whole studies are nobody's"
     tickets.release(storage, "s", first)
     assert tickets.total(storage, "s") == 3
+
+
+def test_a_ticket_that_was_spent_just_before_its_worker_died_is_not_retried(
+    storage: RDBStorage, study: optuna.Study
+) -> None:
+    tickets.issue(study, 0, {})
+    take(study).set_user_attr(FAILURE, "ValueError: no")  # kill -9 before it could be told
+    lose(study, storage)
+    assert tickets.count(study.trials) == {"failed": 1}
+    assert tickets.finished(study.trials) == 1
+
+
+def test_a_ticket_that_two_trials_have_finished_is_one_ticket(study: optuna.Study) -> None:
+    for number in (0, 1, 0):
+        tickets.issue(study, number, {})
+        study.tell(take(study), 1.0)
+    assert tickets.finished(study.trials) == 2

@@ -14,14 +14,15 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy as sa
 import torch
 from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from models.config import Config
+from studies import result, tickets
 from studies import storage as storage_module
-from studies import tickets
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.prices import Prices, load_prices
 from studies.space import suggest
@@ -220,7 +221,7 @@ def test_two_workers_finish_every_ticket_once_with_any_sampler_and_pruner(
 
 def test_the_workers_of_a_pool_share_the_work(fleet: Fleet) -> None:
     pids = Counter(
-        t.user_attrs["run"]["pid"]
+        t.user_attrs[tickets.WORKER]
         for sampler, pruner in PAIRS
         for t in spent(fleet.handle(f"{sampler}-{pruner}")).values()
     )
@@ -318,7 +319,10 @@ def test_two_processes_give_equal_losses_to_the_last_bit_and_one_waits_for_its_s
             folds = [loss.hex() for loss in attrs["fold_losses"]]
             side.append([attrs["config"], folds, curve, attrs["best_epoch"]])
     assert kept[0] == kept[1]
-    pids = [{t.user_attrs["run"]["pid"] for t in trials.values()} for trials in twins]
+    pids = [
+        {int(t.user_attrs[tickets.WORKER].split(":")[-1]) for t in trials.values()}
+        for trials in twins
+    ]
     assert pids == [{early.process.pid}, {late.process.pid}]
     assert len({str(folds) for _, folds, *_ in kept[0]}) > 1, "the trials must differ"
 
@@ -708,3 +712,66 @@ def test_a_pool_goes_on_with_other_studies_when_one_is_deleted(
     monkeypatch.setattr(Worker, "step", step_and_delete)
     work(url, study=None, device="cpu", interrupt=Interrupt())
     assert len(spent(load(open_storage(url), "stays"))) == 3
+
+
+def test_a_trial_of_a_deleted_study_cannot_touch_the_next_study(storage: RDBStorage) -> None:
+    old = spec_of("old", search={"trials": 1})
+    handle = submit(storage, old, aapl(old))
+    tickets.issue(handle.study, 0, {})
+    claimed = tickets.claim(storage, handle.study)
+    assert claimed is not None
+    held = optuna.Trial(handle.study, claimed._trial_id)
+    delete(storage, "old")
+    new = spec_of("new", search={"trials": 1})
+    other = submit(storage, new, aapl(new))
+    tickets.issue(other.study, 0, {})
+    assert tickets.claim(storage, other.study) is not None
+    with pytest.raises(KeyError):
+        held.report(0.001, 1)
+    assert [t.intermediate_values for t in other.study.trials] == [{}]
+
+
+def test_a_pool_serves_its_other_studies_when_one_cannot_be_read(
+    storage: RDBStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, sound = (spec_of(name, search={"trials": 1}) for name in ("broken", "sound"))
+    bad = submit(storage, broken, aapl(broken))
+    bad.study.set_user_attr("spec", broken.to_json() | {"made_by_a_later_version": 1})
+    good = submit(storage, sound, aapl(sound))
+    rounds = worker_module._Rounds(Worker(storage, CPU, Interrupt()), None, forever=False)
+    while rounds.run():
+        pass
+    assert tickets.finished(good.trials()) == 1
+    assert [r.message for r in caplog.records if "not serving study 'broken'" in r.message]
+
+
+def test_workers_alive_are_those_that_train_and_beat(storage: RDBStorage) -> None:
+    spec = spec_of("tiny", search={"trials": 2})
+    handle = submit(storage, spec, aapl(spec))
+    for number, worker_name in enumerate(("a:1", "b:2")):
+        tickets.issue(handle.study, number, {})
+        claimed = tickets.claim(storage, handle.study)
+        assert claimed is not None
+        optuna.Trial(handle.study, claimed._trial_id).set_user_attr(tickets.WORKER, worker_name)
+    assert result.status(handle).workers == ("a:1", "b:2")
+    with storage.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour') "
+                "WHERE trial_id = (SELECT min(trial_id) FROM trial_heartbeats)"
+            )
+        )
+    assert result.status(handle).workers == ("b:2",)
+
+
+def test_a_trial_that_diverged_and_was_then_lost_does_not_break_the_result(
+    storage: RDBStorage,
+) -> None:
+    spec = spec_of("tiny", search={"trials": 1})
+    handle = submit(storage, spec, aapl(spec))
+    tickets.issue(handle.study, 0, {})
+    claimed = tickets.claim(storage, handle.study)
+    assert claimed is not None
+    optuna.Trial(handle.study, claimed._trial_id).set_constraint("finite_loss", 1.0)
+    storage.set_trial_state_values(claimed._trial_id, TrialState.FAIL)  # as `fail_stale` does
+    assert result.mishaps(handle) == {}

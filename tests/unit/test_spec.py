@@ -310,7 +310,10 @@ def test_an_override_that_is_no_key_and_value_is_refused(study_file: Path, overr
 
 
 def test_an_override_below_a_value_is_refused(study_file: Path) -> None:
-    with pytest.raises(SpecError, match=r"^--set name\.first=3: name is a value, not a section$"):
+    with pytest.raises(
+        SpecError,
+        match=r"^--set name\.first=3: name is a value, not a section; name one of its keys$",
+    ):
         load_spec(str(study_file), ["name.first=3"])
 
 
