@@ -221,7 +221,7 @@ def test_two_workers_finish_every_ticket_once_with_any_sampler_and_pruner(
 
 def test_the_workers_of_a_pool_share_the_work(fleet: Fleet) -> None:
     pids = Counter(
-        t.user_attrs[tickets.WORKER]
+        int(t.user_attrs[tickets.WORKER].split(":")[-1])
         for sampler, pruner in PAIRS
         for t in spent(fleet.handle(f"{sampler}-{pruner}")).values()
     )
