@@ -21,6 +21,7 @@ class Status:
     Attributes
     ----------
     tickets : trials that the study is to run
+    finished : tickets that are spent
     complete, pruned, failed, running : tickets in these states; the rest is still to come
     workers : processes that train a trial and show signs of life, as "host:pid"
     best_loss, best_skill, best_trial : of the best complete trial, None before the first
@@ -28,6 +29,7 @@ class Status:
 
     name: str
     tickets: int
+    finished: int
     complete: int
     pruned: int
     failed: int
@@ -38,18 +40,13 @@ class Status:
     best_trial: int | None
 
     @property
-    def finished(self) -> int:
-        """Tickets that are spent."""
-        return self.complete + self.pruned + self.failed
-
-    @property
     def done(self) -> bool:
         """Whether the budget is spent."""
         return self.finished >= self.tickets
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values."""
-        return asdict(self) | {"finished": self.finished, "done": self.done}
+        return asdict(self) | {"done": self.done}
 
 
 def status(handle: Handle) -> Status:
@@ -60,6 +57,7 @@ def status(handle: Handle) -> Status:
     return Status(
         name=handle.name,
         tickets=tickets.total(handle.storage, handle.name) or 0,
+        finished=tickets.finished(trials),
         complete=tally["complete"],
         pruned=tally["pruned"],
         failed=tally["failed"],
