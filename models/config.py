@@ -1,12 +1,24 @@
 """One sampled point: everything about a network and its training that a search may vary."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Integral
 from typing import Any
 
 
 def _bounded(default: Any, low: float, below: float | None = None) -> Any:
     """Give a dataclass field its default and the bounds that a study file is checked against."""
     return field(default=default, metadata={"low": low, "below": below})
+
+
+def _check(name: str, value: Any, bounds: Mapping[str, Any], *, whole: bool) -> None:
+    """Hold one hyperparameter to its bounds; the comparison is false for NaN."""
+    low, below = bounds["low"], bounds.get("below")
+    if whole and not isinstance(value, Integral):
+        raise ValueError(f"{name} must be a whole number, but is {value!r}")
+    if not (value >= low and (below is None or value < below)):
+        rule = f"at least {low:g}" + ("" if below is None else f" and below {below:g}")
+        raise ValueError(f"{name} must be {rule}, but is {value!r}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,11 @@ class Config:
         Windows per training step.
     noise : float
         Gaussian noise added to training windows, in standard deviations of the feature.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of bounds.
     """
 
     cell: str = "lstm"
@@ -44,7 +61,14 @@ class Config:
     noise: float = _bounded(0.0, low=0.0)
 
     def __post_init__(self) -> None:
-        """Drop what cannot act: there is no place for dropout between the layers of one layer."""
+        """Check the bounds; drop what cannot act: one layer has no place for dropout."""
+        if not self.hidden_dims:
+            raise ValueError("a network needs at least one layer, but got none")
+        for width in self.hidden_dims:
+            _check("hidden_dim", width, {"low": 1}, whole=True)
+        for f in fields(self):
+            if f.metadata:
+                _check(f.name, getattr(self, f.name), f.metadata, whole=f.type is int)
         if len(self.hidden_dims) == 1:
             object.__setattr__(self, "dropout", 0.0)
 

@@ -1,9 +1,16 @@
-"""What a forecast is worth: losses against baselines, and direction."""
+"""What a forecast is worth: errors, skill against persistence, direction and its uncertainty."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-Floats = NDArray[np.float64]
+from models.arrays import Floats, as_floats, require_finite
+
+# Coverage of the confidence intervals.
+CONFIDENCE = 0.95
 
 
 def skill(loss: float, persistence_loss: float) -> float:
@@ -16,20 +23,125 @@ def skill(loss: float, persistence_loss: float) -> float:
     return 1.0 - loss / persistence_loss if persistence_loss > 0 else float("nan")
 
 
-def direction_accuracy(forecast: Floats, actual: Floats, last: Floats) -> float:
-    """Give the share of moves away from `last` whose sign was forecast.
+@dataclass(frozen=True)
+class Direction:
+    """How often the sign of a move was forecast.
+
+    Attributes
+    ----------
+    accuracy : float, share of the moves whose sign was right; NaN without a move
+    low, high : float, the 95 % confidence interval of it
+    moves : int, bars that moved
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    moves: int
+
+
+def direction(forecast: Floats, actual: Floats, last: Floats, horizon: int = 1) -> Direction:
+    """Count the moves away from `last` whose sign was forecast.
 
     Parameters
     ----------
     forecast, actual, last : array, (n,), in one unit
-        `last` is the persistence forecast: 0 for a return, the last price or range otherwise.
+        `last` is the persistence forecast: 0 for a return, the last price or range otherwise. Bars
+        that did not move are left out.
+    horizon : int
+        Bars ahead. Moves that overlap are no independent trials, so the interval counts one in
+        `horizon` of them.
 
     Returns
     -------
-    float
-        In [0, 1]; bars that did not move are left out; NaN if none moved.
+    Direction
+        With the interval of Wilson (1927), "Probable Inference, the Law of Succession, and
+        Statistical Inference", Journal of the American Statistical Association 22(158).
     """
     moved = actual != last
-    if not moved.any():
-        return float("nan")
-    return float(np.mean(np.sign(forecast - last)[moved] == np.sign(actual - last)[moved]))
+    moves = int(moved.sum())
+    if not moves:
+        return Direction(float("nan"), float("nan"), float("nan"), 0)
+    accuracy = float(np.mean(np.sign(forecast - last)[moved] == np.sign(actual - last)[moved]))
+    trials = max(moves // horizon, 1)
+    interval = binomtest(round(accuracy * trials), trials).proportion_ci(CONFIDENCE, "wilson")
+    return Direction(accuracy, float(interval.low), float(interval.high), moves)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a series of forecasts is worth.
+
+    Attributes
+    ----------
+    count : int, bars that were forecast
+    mse, mae, r2 : float, scikit-learn's; r2 says little of prices, which any persistence fits
+    persistence_mse : float, of the persistence forecast on the same bars
+    skill : float, ``1 - mse / persistence_mse``
+    direction : Direction
+    """
+
+    count: int
+    mse: float
+    mae: float
+    r2: float
+    persistence_mse: float
+    skill: float
+    direction: Direction
+
+    def __str__(self) -> str:
+        """Write the scores, one to a line."""
+        d = self.direction
+        return "\n".join(
+            [
+                f"bars                {self.count}",
+                f"MSE                 {self.mse:.6g}",
+                f"MSE of persistence  {self.persistence_mse:.6g}",
+                f"skill               {self.skill:+.1%}",
+                f"MAE                 {self.mae:.6g}",
+                f"R2                  {self.r2:.4f}",
+                f"direction accuracy  {d.accuracy:.1%} ({d.low:.1%} to {d.high:.1%})",
+            ]
+        )
+
+
+def score(forecast: Any, actual: Any, persistence: Any, horizon: int = 1) -> Scores:
+    """Judge forecasts.
+
+    Parameters
+    ----------
+    forecast, actual, persistence : array, list or pandas Series, (n,), in one unit
+        `persistence` is what "as it was" says: the last price for a price, 0 for a return.
+    horizon : int
+        Bars ahead.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, are 0, or a value is not finite.
+    """
+    arrays = {
+        name: as_floats(name, values)
+        for name, values in (
+            ("forecast", forecast),
+            ("actual", actual),
+            ("persistence", persistence),
+        )
+    }
+    lengths = {name: len(values) for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1 or not lengths["actual"]:
+        raise ValueError(f"forecasts need values of one length, above 0, but have {lengths}")
+    for name, values in arrays.items():
+        require_finite(name, values)
+    own, truth, last = arrays.values()
+    mse = float(mean_squared_error(truth, own))
+    persistence_mse = float(mean_squared_error(truth, last))
+    return Scores(
+        count=len(truth),
+        mse=mse,
+        mae=float(mean_absolute_error(truth, own)),
+        r2=float(r2_score(truth, own)) if len(truth) > 1 else float("nan"),
+        persistence_mse=persistence_mse,
+        skill=skill(mse, persistence_mse),
+        direction=direction(own, truth, last, horizon),
+    )

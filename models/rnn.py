@@ -11,6 +11,20 @@ from torch import Tensor, nn
 from models.config import Config
 
 
+def _windows(x: Tensor) -> Tensor:
+    """Hold an input to (batch, lookback, feature): torch would take two dimensions for one window.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    if x.ndim != 3:
+        msg = f"windows must be (batch, lookback, feature), but have shape {tuple(x.shape)}"
+        raise ValueError(msg)
+    return x
+
+
 class LSTMNet(nn.Module):
     """LSTM layers of one width and a linear head on the last step.
 
@@ -45,7 +59,7 @@ class LSTMNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (batch, lookback, feature) to forecasts (batch, output)."""
-        out, _ = self.lstm(x)
+        out, _ = self.lstm(_windows(x))
         return self.fc(out[:, -1, :])  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
 
 
@@ -69,7 +83,7 @@ class GRUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (batch, lookback, feature) to forecasts (batch, output)."""
-        out, _ = self.gru(x)
+        out, _ = self.gru(_windows(x))
         return self.fc(out[:, -1, :])  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
 
 
@@ -95,6 +109,7 @@ def _stack(
 
 def _run_stack(layers: nn.ModuleList, dropout: nn.Dropout, x: Tensor) -> Tensor:
     """Feed x (batch, lookback, feature) through the layers, dropout between but not after them."""
+    x = _windows(x)
     for i, layer in enumerate(layers):
         x, _ = layer(dropout(x) if i else x)
     return x[:, -1, :]

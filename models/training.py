@@ -18,6 +18,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 # Batches gathered at once: enough to hide the cost of a gather, few enough to stay in the cache.
 _BLOCK = 32
+# Windows forecast at once: a validation part in one go, and a long series within the memory.
+_FORECASTS = 16_384
 
 LOSSES: dict[str, Loss] = {
     "mse": functional.mse_loss,
@@ -55,6 +57,10 @@ class EarlyStopping:
         self.min_delta = min_delta
         self.restore_best_weights = restore_best_weights
         self.verbose = verbose
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen, for another training."""
         self.counter = 0
         self.best_loss: float | None = None
         self.best_weights: dict[str, Any] | None = None
@@ -179,6 +185,13 @@ class Learner:
         return loss.detach()
 
 
+def forecast(network: nn.Module, windows: Tensor) -> Tensor:
+    """Run windows (n, lookback, feature) through a network without dropout; (n, output)."""
+    network.eval()
+    with torch.no_grad():
+        return torch.cat([network(block) for block in torch.split(windows, _FORECASTS)])
+
+
 def build_networks(
     config: Config, input_dim: int, count: int, device: torch.device, seed: int
 ) -> nn.ModuleList:
@@ -234,12 +247,10 @@ def _validate(
     networks: nn.ModuleList, folds: Sequence[FoldTensors], loss: Loss
 ) -> tuple[Tensor, Tensor]:
     """Forecast each validation part in one batch; give forecasts (fold, bars), losses (fold,)."""
-    networks.eval()
-    with torch.no_grad():
-        outputs = [
-            network(fold.valid_windows) for network, fold in zip(networks, folds, strict=True)
-        ]
-        losses = [loss(out, fold.valid_targets) for out, fold in zip(outputs, folds, strict=True)]
+    outputs = [
+        forecast(network, fold.valid_windows) for network, fold in zip(networks, folds, strict=True)
+    ]
+    losses = [loss(out, fold.valid_targets) for out, fold in zip(outputs, folds, strict=True)]
     return torch.stack([out[:, 0] for out in outputs]), torch.stack(losses)
 
 

@@ -1,15 +1,20 @@
-"""Folds over target times: which bars train a network and which bars judge it.
+"""Walking forward: which bars train a network and which bars judge it.
 
 Folds are laid over targets before any window is cut, so every lookback is judged on the same
-targets. scikit-learn's ``TimeSeriesSplit`` does the arithmetic.
+targets. scikit-learn's ``TimeSeriesSplit`` does the arithmetic. `evaluate` walks one forecaster
+forward bar by bar.
 """
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.model_selection import TimeSeriesSplit
 
+from models.arrays import Floats, as_floats
 from models.errors import PuffinError
+from models.metrics import Scores, score
 
 # Fewer training targets than this fit no network worth its name.
 MIN_TRAIN_TARGETS = 50
@@ -96,3 +101,82 @@ def split(bars: int, first: int, layout: WalkForward) -> list[Fold]:
 
 def _span(positions: np.ndarray, first: int) -> Span:
     return Span(first + int(positions[0]), first + int(positions[-1]) + 1)
+
+
+class Forecaster(Protocol):
+    """What `evaluate` asks of a model; `models.trading.TradingLSTM` has it."""
+
+    def fit(self, series: Floats, *args: Any, **settings: Any) -> Any:
+        """Train anew on a series (n,)."""
+
+    def historical_forecasts(self, series: Floats) -> Floats:
+        """Forecast each value of a series (n,) from those before it; NaN where it cannot."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Forecasts of the end of a series that no value of its own or after it had a part in.
+
+    Attributes
+    ----------
+    forecasts : array, (n,), NaN before the first bar that was forecast
+    scores : Scores, of the bars that were forecast
+    fits : int, how often the model was trained
+    """
+
+    forecasts: Floats
+    scores: Scores
+    fits: int
+
+
+def evaluate(
+    model: Forecaster,
+    series: Any,
+    first: int,
+    retrain_every: int | None = None,
+    persistence: Any = None,
+    **fit: Any,
+) -> Evaluation:
+    """Forecast ``series[first:]`` one bar ahead, as if each bar were the next.
+
+    The model is trained on ``series[:first]``. With `retrain_every` it is trained anew on
+    everything up to then after so many bars (an expanding window); without, it stays as it is,
+    which is cheap and as honest, but grows stale. `model` itself is left as it is.
+
+    Parameters
+    ----------
+    model : Forecaster
+        Its copies are trained.
+    series : array, list or pandas Series, (n,)
+    first : int
+        The first bar to forecast.
+    retrain_every : int, optional
+        Bars between two trainings.
+    persistence : array, (n,), optional
+        What each bar is forecast to be if nothing changes; the value before it when not given,
+        which is right for prices. Zeros are, for returns.
+    **fit
+        Passed to ``model.fit``, for example ``epochs=10``.
+
+    Raises
+    ------
+    ValueError
+        If `first` is not within the series, or `retrain_every` is below 1; and what the model
+        raises.
+    """
+    values = as_floats("series", series)
+    bars = len(values)
+    if not 1 <= first < bars:
+        raise ValueError(f"first must be from 1 to {bars - 1} for {bars} bars, but is {first}")
+    step = bars - first if retrain_every is None else retrain_every
+    if step < 1:
+        raise ValueError(f"retrain_every must be at least 1, but is {retrain_every}")
+    forecasts = np.full(bars, np.nan)
+    starts = range(first, bars, step)
+    for start in starts:
+        stop = min(start + step, bars)
+        current = clone(model)
+        current.fit(values[:start], **fit)
+        forecasts[start:stop] = current.historical_forecasts(values[:stop])[start:]
+    last = values[first - 1 : -1] if persistence is None else np.asarray(persistence)[first:]
+    return Evaluation(forecasts, score(forecasts[first:], values[first:], last), len(starts))

@@ -200,9 +200,9 @@ class Scaler:
         target = series.target[train.start : train.stop]
         return cls(
             feature_mean=rows.mean(axis=0),
-            feature_std=_safe_std(rows),
+            feature_std=safe_std(rows),
             target_mean=float(target.mean()),
-            target_std=float(_safe_std(target)),
+            target_std=float(safe_std(target)),
         )
 
     def scale_target(self, values: Floats) -> Floats:
@@ -214,7 +214,7 @@ class Scaler:
         return values * self.target_std + self.target_mean
 
 
-def _safe_std(values: Floats) -> Floats:
+def safe_std(values: Floats) -> Floats:
     """Standard deviation along the first axis, 1 where a series does not move but for rounding."""
     std = np.asarray(values.std(axis=0))
     return np.where(std > _ROUNDING * np.abs(values).max(axis=0), std, 1.0)
@@ -259,8 +259,8 @@ def fold_tensors(
     if fold.train.start < first:
         msg = f"lookback {lookback} needs a first target at {first}, but it is {fold.train.start}"
         raise ValueError(msg)
-    rows = _tensor((series.features - scaler.feature_mean) / scaler.feature_std, device)
-    targets = _tensor(scaler.scale_target(series.target)[:, None], device)
+    rows = to_tensor((series.features - scaler.feature_mean) / scaler.feature_std, device)
+    targets = to_tensor(scaler.scale_target(series.target)[:, None], device)
     # Windows start after the warm-up, whose NaN they must not see.
     windows = make_windows(rows[series.warmup :], lookback)
     train = slice(fold.train.start - first, fold.train.stop - first)
@@ -276,5 +276,6 @@ def fold_tensors(
     )
 
 
-def _tensor(values: Floats, device: torch.device) -> Tensor:
+def to_tensor(values: Floats, device: torch.device) -> Tensor:
+    """Put values of any shape on a device, in single precision."""
     return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)

@@ -183,6 +183,7 @@ def _card(record: dict[str, Any]) -> str:
     )
     hashes = "\n".join(f"* `{name}`: `{value}`" for name, value in data["sha256"].items())
     widths = ", ".join(map(str, config["hidden_dims"]))
+    low, high = scores["direction_interval"]
     return f"""# {record["study"]}: {config["cell"].upper()} [{widths}]
 
 The best of the complete trials of study `{record["study"]}` (trial {record["trial"]}), refitted on
@@ -205,7 +206,8 @@ These scores chose the configuration, so they flatter it; the holdout has not be
 | loss of persistence | {scores["persistence_loss"]:.4f} |
 | loss of the training mean | {scores["mean_loss"]:.4f} |
 | skill against persistence | {scores["skill"]:+.4f} |
-| direction accuracy | {scores["direction_accuracy"]:.1%} |
+| direction accuracy | {scores["direction_accuracy"]:.1%} ({low:.1%} to {high:.1%}) |
+| direction accuracy of the training mean | {scores["mean_direction_accuracy"]:.1%} |
 
 ## Data
 

@@ -1,8 +1,9 @@
 """What a study has found so far, as plain values for tables, JSON and exports."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -11,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.rnn import CELLS
 from studies import tickets
-from studies.study import Handle, lowest_complete
+from studies.study import Handle, StudyError, lowest_complete
 
 
 @dataclass(frozen=True)
@@ -69,48 +70,118 @@ def status(handle: Handle) -> Status:
     )
 
 
+# What trials can be compared by, and how a configuration tells it.
+COMPARABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "cell": lambda config: config["cell"],
+    "layers": lambda config: len(config["hidden_dims"]),
+    "hidden_dim": lambda config: config["hidden_dims"][0],
+    # One layer has no place for dropout: such a network says nothing of it.
+    "dropout": lambda config: config["dropout"] if len(config["hidden_dims"]) > 1 else None,
+} | {name: itemgetter(name) for name in ("lookback", "lr", "weight_decay", "batch_size", "noise")}
+# More values than this are put together in thirds.
+_MOST_GROUPS = 5
+
+
 @dataclass(frozen=True)
-class CellSummary:
-    """How the trials of one cell type did.
+class Group:
+    """How the trials that have something in common did.
 
     Attributes
     ----------
-    cell : str, a key of ``CELLS``
+    label : the value that they share, or its range
     trials, complete, pruned, failed : numbers of finished trials
     best : the best complete trial; without one, the pruned trial that had come lowest; or None
+    median_loss : of the complete trials, None without one
+    folds_won : folds in which its best has the lowest loss of all groups' bests, None without one
     seconds_per_epoch : median over its trials, None without one
     """
 
-    cell: str
+    label: str
     trials: int
     complete: int
     pruned: int
     failed: int
     best: FrozenTrial | None
+    median_loss: float | None
+    folds_won: int | None
     seconds_per_epoch: float | None
 
 
-def compare_cells(handle: Handle) -> list[CellSummary]:
-    """Set the best LSTM beside the best GRU."""
-    finished = [t for t in handle.trials() if tickets.is_finished(t)]
+def compare(handle: Handle, by: str = "cell") -> list[Group]:
+    """Set the trials side by side that differ in one hyperparameter.
+
+    Parameters
+    ----------
+    by : str
+        A key of ``COMPARABLE``; `hidden_dim` is the width of the first layer. More than five values
+        are put together in thirds.
+
+    Raises
+    ------
+    StudyError
+        If all finished trials agree in it.
+    """
+    valued = []
+    for trial in handle.trials():
+        config = trial.user_attrs.get("config")
+        value = COMPARABLE[by](config) if config and tickets.is_finished(trial) else None
+        if value is not None:
+            valued.append((value, trial))
+    groups = _groups(valued, by)
+    if len(groups) < 2:
+        found = f"all have {by} = {next(iter(groups))}" if groups else "there are none that tell"
+        raise StudyError(f"two kinds of finished trials are needed to compare, but {found}")
+    bests = [_best(trials) for trials in groups.values()]
+    lowest = _fold_winners(bests)
     return [
-        _summarise(
-            cell, [t for t in finished if t.user_attrs.get("config", {}).get("cell") == cell]
-        )
-        for cell in CELLS
+        _summarise(label, trials, best, lowest.count(i))
+        for i, ((label, trials), best) in enumerate(zip(groups.items(), bests, strict=True))
     ]
 
 
-def _summarise(cell: str, trials: list[FrozenTrial]) -> CellSummary:
+def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> dict[str, list[FrozenTrial]]:
+    """Put trials together by value, or by thirds of the values, in ascending order."""
+    if by == "cell":
+        return {cell.upper(): [t for value, t in valued if value == cell] for cell in CELLS}
+    values = np.array([value for value, _ in valued])
+    distinct = np.unique(values)
+    if len(distinct) <= _MOST_GROUPS:
+        return {f"{d:.3g}": [t for value, t in valued if value == d] for d in distinct}
+    third = np.digitize(values, np.quantile(values, [1 / 3, 2 / 3], method="nearest"))
+    return {
+        f"{values[third == i].min():.3g} to {values[third == i].max():.3g}": [
+            trial for (_, trial), own in zip(valued, third, strict=True) if own == i
+        ]
+        for i in np.unique(third)
+    }
+
+
+def _best(trials: list[FrozenTrial]) -> FrozenTrial | None:
+    return lowest_complete(trials) or _lowest_pruned(trials)
+
+
+def _fold_winners(bests: list[FrozenTrial | None]) -> list[int]:
+    """Give for each fold the position of the best trial whose loss is lowest there."""
+    losses = {i: t.user_attrs["fold_losses"] for i, t in enumerate(bests) if t is not None}
+    folds = len(next(iter(losses.values()), []))
+    return [min(losses, key=lambda i: losses[i][fold]) for fold in range(folds)]
+
+
+def _summarise(
+    label: str, trials: list[FrozenTrial], best: FrozenTrial | None, folds_won: int
+) -> Group:
     states = Counter(t.state for t in trials)
     runs = [t.user_attrs["run"] for t in trials if "run" in t.user_attrs]
-    return CellSummary(
-        cell=cell,
+    losses = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    return Group(
+        label=label,
         trials=len(trials),
         complete=states[TrialState.COMPLETE],
         pruned=states[TrialState.PRUNED],
         failed=states[TrialState.FAIL],
-        best=lowest_complete(trials) or _lowest_pruned(trials),
+        best=best,
+        median_loss=median(losses) if losses else None,
+        folds_won=folds_won if best else None,
         seconds_per_epoch=median(r["seconds"] / max(r["epochs"], 1) for r in runs)
         if runs
         else None,
@@ -155,5 +226,7 @@ def best_record(handle: Handle) -> dict[str, Any]:
             "mean_loss": float(np.mean(handle.attrs["mean_losses"])),
             "skill": attrs["skill"],
             "direction_accuracy": attrs["direction_accuracy"],
+            "direction_interval": attrs["direction_interval"],
+            "mean_direction_accuracy": handle.workload.mean_direction.accuracy,
         },
     }

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from models.metrics import Direction, direction
 from models.training import LOSSES
 from models.walk_forward import Fold, Span, first_target, split
 from models.windows import FoldTensors, Scaler, Series, build_series, fold_tensors
@@ -98,11 +99,27 @@ class Workload:
     @cached_property
     def mean_losses(self) -> list[float]:
         """Loss of the training part's mean per fold, in units of the standardised target."""
-        means = [
+        return self._losses(self._mean_forecasts())
+
+    @cached_property
+    def mean_direction(self) -> Direction:
+        """Direction accuracy of the training part's mean: what no skill at all gets."""
+        return self.direction(self._mean_forecasts())
+
+    def direction(self, forecasts: list[Floats]) -> Direction:
+        """Direction accuracy of forecasts of all folds, in the target's unit."""
+        return direction(
+            np.concatenate(forecasts),
+            np.concatenate(self.scored(self.series.target)),
+            np.concatenate(self.scored(self.series.persistence)),
+            self.series.horizon,
+        )
+
+    def _mean_forecasts(self) -> list[Floats]:
+        return [
             np.full(len(f.valid), s.target_mean)
             for f, s in zip(self.folds, self.scalers, strict=True)
         ]
-        return self._losses(means)
 
     def _losses(self, forecasts: list[Floats]) -> list[float]:
         loss = LOSSES[self.spec.training.loss]

@@ -214,16 +214,39 @@ def best(name: str, form: str, storage: str) -> None:
     click.echo(FORMATS[form](best_record(load(_open(storage), name))))
 
 
-@main.command(epilog=_example("tuner compare demo"))
+@main.command(epilog=_example("tuner compare demo", "tuner compare demo --by layers"))
 @click.argument("name")
+@click.option(
+    "--by",
+    type=click.Choice(
+        [
+            "cell",
+            "layers",
+            "hidden_dim",
+            "dropout",
+            "lookback",
+            "lr",
+            "weight_decay",
+            "batch_size",
+            "noise",
+        ]
+    ),
+    default="cell",
+    show_default=True,
+    help="What the trials differ in; hidden_dim is the first width, and more than five values are "
+    "put together in thirds.",
+)
 @_storage_option
-def compare(name: str, storage: str) -> None:
-    """Set the LSTM beside the GRU: trials, best loss, skill, time."""
-    from studies.result import compare_cells
+def compare(name: str, by: str, storage: str) -> None:
+    """Set the LSTM beside the GRU, or trials that differ otherwise: losses, skill, time.
+
+    The best of a group is lower by luck alone where the group is larger; the median is not.
+    """
+    from studies.result import compare as compare_
     from studies.study import load
     from tuner import present
 
-    present.stdout().print(present.cell_table(compare_cells(load(_open(storage), name))))
+    present.stdout().print(present.group_table(compare_(load(_open(storage), name), by)))
 
 
 @main.command(epilog=_example("tuner export demo best/"))

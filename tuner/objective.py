@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from models.errors import PuffinError
-from models.metrics import direction_accuracy, skill
+from models.metrics import skill
 from models.training import Epoch, build_networks, train_folds
 from studies import tickets
 from studies.artifacts import SqlArtifactStore, attach
@@ -113,16 +113,13 @@ def _forecasts(workload: Workload, epoch: Epoch) -> list[np.ndarray]:
 def _record(trial: optuna.Trial, workload: Workload, best: Epoch) -> None:
     """Keep what the best epoch is worth beside its loss."""
     persistence_loss = float(np.mean(workload.persistence_losses))
-    accuracy = direction_accuracy(
-        np.concatenate(_forecasts(workload, best)),
-        np.concatenate(workload.scored(workload.series.target)),
-        np.concatenate(workload.scored(workload.series.persistence)),
-    )
+    moves = workload.direction(_forecasts(workload, best))
     trial.set_user_attr("best_epoch", best.number)
     trial.set_user_attr("best_loss", best.valid_loss)
     trial.set_user_attr("fold_losses", list(best.fold_losses))
     trial.set_user_attr("skill", skill(best.valid_loss, persistence_loss))
-    trial.set_user_attr("direction_accuracy", accuracy)
+    trial.set_user_attr("direction_accuracy", moves.accuracy)
+    trial.set_user_attr("direction_interval", [moves.low, moves.high])
 
 
 def _record_run(

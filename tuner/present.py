@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.metrics import skill
-from studies.result import CellSummary, Status
+from studies.result import Group, Status
 from studies.space import grid_points
 from studies.spec import Spec
 from studies.study import Handle
@@ -115,17 +115,17 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def print_result(handle: Handle, record: dict[str, Any], cells: Sequence[CellSummary]) -> None:
+def print_result(handle: Handle, record: dict[str, Any], cells: Sequence[Group]) -> None:
     """Print what a finished search has found: configuration, folds, one cell against another."""
     out = stdout()
     out.print(Text(f"Best of study {record['study']}: trial {record['trial']}", "bold"))
     out.print(_config_table(record))
     out.print(Text("Validation", "bold"))
     out.print(_fold_table(handle, record))
-    out.print(Text(f"direction accuracy {percent(record['scores']['direction_accuracy'])}"))
+    out.print(Text(_direction(record["scores"])))
     out.print()
     out.print(Text("LSTM against GRU", "bold"))
-    out.print(cell_table(cells))
+    out.print(group_table(cells))
 
 
 def _config_table(record: dict[str, Any]) -> Table:
@@ -151,25 +151,34 @@ def _fold_table(handle: Handle, record: dict[str, Any]) -> Table:
     return table
 
 
+def _direction(scores: dict[str, Any]) -> str:
+    low, high = scores["direction_interval"]
+    return (
+        f"direction accuracy {percent(scores['direction_accuracy'])}, 95 % interval "
+        f"{percent(low)} to {percent(high)}; of the training mean "
+        f"{percent(scores['mean_direction_accuracy'])}"
+    )
+
+
 def _losses(*values: float) -> list[str]:
     return [f"{value:.4f}" for value in values]
 
 
-def cell_table(cells: Sequence[CellSummary]) -> Table:
-    """Set the cell types side by side."""
-    table = _table("", *(summary.cell.upper() for summary in cells))
+def group_table(groups: Sequence[Group]) -> Table:
+    """Set groups of trials side by side."""
+    table = _table("", *(group.label for group in groups))
     rows: dict[str, list[str]] = {
-        "trials": [str(c.trials) for c in cells],
-        "complete / pruned / failed": [f"{c.complete} / {c.pruned} / {c.failed}" for c in cells],
-        "best loss": [_attr(c, "best_loss", "{:.4f}".format) for c in cells],
-        "cut short": [_ending(c) for c in cells],
-        "skill": [_attr(c, "skill", signed_percent) for c in cells],
-        "direction accuracy": [_attr(c, "direction_accuracy", percent) for c in cells],
-        "widths": [_config(c, "hidden_dims") for c in cells],
-        "lookback": [_config(c, "lookback") for c in cells],
-        "seconds per epoch": [
-            f"{c.seconds_per_epoch:.2f}" if c.seconds_per_epoch is not None else "-" for c in cells
-        ],
+        "trials": [str(g.trials) for g in groups],
+        "complete / pruned / failed": [f"{g.complete} / {g.pruned} / {g.failed}" for g in groups],
+        "median loss": [_or_dash(g.median_loss, ".4f") for g in groups],
+        "best loss": [_attr(g, "best_loss", "{:.4f}".format) for g in groups],
+        "cut short": [_ending(g) for g in groups],
+        "folds won": [_or_dash(g.folds_won, "d") for g in groups],
+        "skill": [_attr(g, "skill", signed_percent) for g in groups],
+        "direction accuracy": [_attr(g, "direction_accuracy", percent) for g in groups],
+        "widths": [_config(g, "hidden_dims") for g in groups],
+        "lookback": [_config(g, "lookback") for g in groups],
+        "seconds per epoch": [_or_dash(g.seconds_per_epoch, ".2f") for g in groups],
     }
     for name, values in rows.items():
         if any(values):
@@ -177,16 +186,20 @@ def cell_table(cells: Sequence[CellSummary]) -> Table:
     return table
 
 
-def _attr(summary: CellSummary, key: str, form: Callable[[float], str]) -> str:
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _attr(summary: Group, key: str, form: Callable[[float], str]) -> str:
     return form(summary.best.user_attrs[key]) if summary.best else "-"
 
 
-def _ending(summary: CellSummary) -> str:
+def _ending(summary: Group) -> str:
     """Say when a best trial was cut short, and its loss is so not the whole story."""
     return str(summary.best.user_attrs.get("reason", "")) if summary.best else ""
 
 
-def _config(summary: CellSummary, key: str) -> str:
+def _config(summary: Group, key: str) -> str:
     if summary.best is None:
         return "-"
     value = summary.best.user_attrs["config"][key]

@@ -172,7 +172,7 @@ def _finish(handle: Handle, storage_url: str) -> None:
         )
         raise PuffinError(msg)
     record = result.best_record(handle)
-    present.print_result(handle, record, result.compare_cells(handle))
+    present.print_result(handle, record, result.compare(handle))
     shown_url = make_url(storage_url).render_as_string(hide_password=True)
     try:
         folder: Path | None = export(handle, Path("exports") / handle.name)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from models.metrics import direction_accuracy, skill
+from models.metrics import direction, skill
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,10 @@ def test_direction_accuracy_counts_the_signs_of_the_moves(
     forecast: list[float], actual: list[float], last: list[float], expected: float
 ) -> None:
     arrays = [np.array(values, dtype=float) for values in (forecast, actual, last)]
-    assert direction_accuracy(*arrays) == pytest.approx(expected, abs=1e-15)
+    assert direction(*arrays).accuracy == pytest.approx(expected, abs=1e-15)
 
 
 @pytest.mark.parametrize("values", [[], [1.0, 2.0]])
 def test_direction_accuracy_is_nan_if_no_bar_moved(values: list[float]) -> None:
     last = np.array(values)
-    assert math.isnan(direction_accuracy(last + 1, last, last))
+    assert math.isnan(direction(last + 1, last, last).accuracy)

@@ -1,0 +1,190 @@
+"""What trading on forecasts would have earned: long or flat, by a threshold, with costs."""
+
+from typing import Any, TypedDict
+
+import numpy as np
+
+from models.arrays import Floats, as_floats, require_finite
+
+_BPS = 1e-4
+
+Trade = tuple[str, int, float, float]
+
+
+class Performance(TypedDict):
+    """An investment from its first bar to its last.
+
+    Attributes
+    ----------
+    final_capital : float, at the last close
+    total_return : float, ``final_capital / initial_capital - 1``
+    sharpe : float, annualised: mean over standard deviation of the returns per bar (Sharpe 1994,
+        "The Sharpe Ratio", Journal of Portfolio Management 21(1)), cash earning nothing; NaN where
+        the capital never moved
+    max_drawdown : float, largest loss from an earlier peak, as a share of the peak
+    equity : array, (n,), capital at each close, before its trade
+    """
+
+    final_capital: float
+    total_return: float
+    sharpe: float
+    max_drawdown: float
+    equity: Floats
+
+
+class Backtest(Performance):
+    """How the strategy did.
+
+    Attributes
+    ----------
+    trades : list of (side, bar, price, amount)
+        ``("BUY", bar, price, shares bought)`` and ``("SELL", bar, price, capital received)``, at
+        prices with slippage.
+    exposure : float, share of the bars that were held
+    turnover : float, times the capital changed sides in a year
+    first_bar : int, at whose close the strategy could trade first
+    buy_and_hold : Performance, bought at the same bar, at the same costs
+    """
+
+    trades: list[Trade]
+    exposure: float
+    turnover: float
+    first_bar: int
+    buy_and_hold: Performance
+
+
+def backtest(
+    prices: Any,
+    forecasts: Any,
+    threshold: float = 0.005,
+    initial_capital: float = 10_000.0,
+    *,
+    cost_bps: float = 0.0,
+    slippage_bps: float = 0.0,
+    bars_per_year: float = 252.0,
+) -> Backtest:
+    """Trade on one-step forecasts: long or flat, everything or nothing.
+
+    At the close of bar t the forecast of bar ``t + 1`` is held against the price of bar t. A rise
+    of more than `threshold` buys, a fall of more than it sells, anything between leaves things as
+    they are. The trade happens at that close, so it earns the move to bar ``t + 1`` and nothing
+    that was known before. A position that is open at the end is valued, not sold.
+
+    Parameters
+    ----------
+    prices : array, list or pandas Series, (n,)
+    forecasts : array, list or pandas Series, (n,), in the unit of the prices
+        Element t forecasts ``prices[t]`` from bars before t, as `historical_forecasts` and
+        `walk_forward.evaluate` give it. The strategy starts at the bar before the first that is
+        not NaN. Forecasts of bars that trained the model earn what cannot be earned.
+    threshold : float
+        Forecast return that is worth a trade.
+    initial_capital : float
+    cost_bps : float
+        Commission of each trade, in basis points of its value.
+    slippage_bps : float
+        How much worse than the close each trade is filled, in basis points of the price.
+    bars_per_year : float
+        For the annual figures; 252 for daily bars.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a price is not positive, no bar or not every bar after the first is
+        forecast, or a parameter is out of bounds.
+    """
+    close, ahead = _checked(prices, forecasts)
+    _check_bounds(threshold, initial_capital, cost_bps, slippage_bps, bars_per_year)
+    first = int(np.flatnonzero(np.isfinite(ahead))[0]) - 1
+    held = _positions(ahead[first + 1 :] / close[first:-1] - 1.0, threshold)
+    cost, slip = cost_bps * _BPS, slippage_bps * _BPS
+    equity = _equity(close[first:], held, initial_capital, cost, slip)
+    trades = _trades(close, held, equity, first, cost, slip)
+    hold = _equity(close[first:], np.ones_like(held), initial_capital, cost, slip)
+    return Backtest(
+        **_performance(equity, initial_capital, first, bars_per_year),
+        trades=trades,
+        exposure=float(held.mean()),
+        turnover=len(trades) / (len(held) / bars_per_year),
+        first_bar=first,
+        buy_and_hold=_performance(hold, initial_capital, first, bars_per_year),
+    )
+
+
+def _checked(prices: Any, forecasts: Any) -> tuple[Floats, Floats]:
+    close, ahead = as_floats("prices", prices), as_floats("forecasts", forecasts)
+    require_finite("prices", close)
+    if not (close > 0).all():
+        at = int(np.argmin(close > 0))
+        raise ValueError(f"prices must be positive, but the one of bar {at} is {close[at]}")
+    if len(close) != len(ahead):
+        raise ValueError(
+            f"prices and forecasts must be of one length, but have {len(close)} and {len(ahead)}: "
+            "forecasts[t] is the forecast of prices[t]"
+        )
+    known = np.flatnonzero(np.isfinite(ahead[1:])) + 1
+    if not len(known):
+        raise ValueError("forecasts must hold one after bar 0 that is not NaN, but hold none")
+    require_finite(f"forecasts after the first, of bar {known[0]},", ahead[known[0] :])
+    return close, np.where(np.arange(len(ahead)) < known[0], np.nan, ahead)
+
+
+def _check_bounds(
+    threshold: float, capital: float, cost_bps: float, slippage_bps: float, bars_per_year: float
+) -> None:
+    rules = [
+        ("threshold", threshold, threshold >= 0, "at least 0"),
+        ("initial_capital", capital, capital > 0, "above 0"),
+        ("cost_bps", cost_bps, 0 <= cost_bps < 1 / _BPS, "at least 0 and below 10000"),
+        ("slippage_bps", slippage_bps, 0 <= slippage_bps < 1 / _BPS, "at least 0 and below 10000"),
+        ("bars_per_year", bars_per_year, bars_per_year > 0, "above 0"),
+    ]
+    for name, value, holds, rule in rules:
+        if not holds:
+            raise ValueError(f"{name} must be {rule}, but is {value!r}")
+
+
+def _positions(expected: Floats, threshold: float) -> Floats:
+    """Give 1 for long and 0 for flat at each bar, from the return (bars,) expected after it."""
+    wish = np.where(expected > threshold, 1.0, np.where(expected < -threshold, 0.0, np.nan))
+    # Between the thresholds the last wish counts, and before the first one nothing is held.
+    spoken = np.maximum.accumulate(np.where(np.isnan(wish), -1, np.arange(len(wish))))
+    return np.where(spoken < 0, 0.0, wish[np.maximum(spoken, 0)])
+
+
+def _equity(close: Floats, held: Floats, capital: float, cost: float, slip: float) -> Floats:
+    """Give the capital at each close (n,), before its trade, from positions (n - 1,)."""
+    change = np.diff(held, prepend=0.0)
+    buying, selling = (1.0 - cost) / (1.0 + slip), (1.0 - cost) * (1.0 - slip)
+    trading = np.where(change > 0, buying, np.where(change < 0, selling, 1.0))
+    growth = np.where(held > 0, close[1:] / close[:-1], 1.0)
+    return capital * np.cumprod(np.append(1.0, trading * growth))
+
+
+def _trades(
+    close: Floats, held: Floats, equity: Floats, first: int, cost: float, slip: float
+) -> list[Trade]:
+    change = np.diff(held, prepend=0.0)
+    trades: list[Trade] = []
+    for i in np.flatnonzero(change):
+        bar, capital = first + int(i), float(equity[i]) * (1.0 - cost)
+        if change[i] > 0:
+            price = float(close[bar]) * (1.0 + slip)
+            trades.append(("BUY", bar, price, capital / price))
+        else:
+            price = float(close[bar]) * (1.0 - slip)
+            trades.append(("SELL", bar, price, capital * (1.0 - slip)))
+    return trades
+
+
+def _performance(equity: Floats, capital: float, first: int, bars_per_year: float) -> Performance:
+    """Judge a curve of capital, (bars from the first on,)."""
+    returns = np.diff(equity) / equity[:-1]
+    spread = returns.std(ddof=1) if len(returns) > 1 else 0.0
+    return Performance(
+        final_capital=float(equity[-1]),
+        total_return=float(equity[-1] / capital - 1.0),
+        sharpe=float(returns.mean() / spread * np.sqrt(bars_per_year)) if spread > 0 else np.nan,
+        max_drawdown=float((1.0 - equity / np.maximum.accumulate(equity)).max()),
+        equity=np.concatenate([np.full(first, capital), equity]),
+    )

@@ -1,0 +1,633 @@
+"""Forecasters of one series, with scikit-learn's conventions: ``fit``, ``predict``, ``clone``.
+
+What a network is goes into the constructor, how it is trained into ``fit``. Every class draws from
+its own `seed`, so the same call gives the same model, and leaves the global generators alone.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from models.arrays import Floats, as_floats, require_finite
+from models.config import Config
+from models.loops import History, default_device, print_epoch
+from models.rnn import CELLS, GRUNet, LSTMNet
+from models.training import LOSSES, EarlyStopping, Learner, forecast
+from models.windows import make_windows, safe_std, to_tensor
+
+
+# Share of the variance of a target's steps below which its own row is taken to know it.
+_KNOWN = 0.25
+
+
+class _Forecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """The training that every forecaster here shares."""
+
+    dropout: float
+    weight_decay: float
+    seed: int
+    verbose: bool
+    device: torch.device
+    model: nn.Module | None
+    lookback: int | None
+
+    def _train(
+        self,
+        network: nn.Module,
+        windows: Tensor,
+        targets: Tensor,
+        train: int,
+        config: Config,
+        epochs: int,
+        early_stopping: EarlyStopping | None,
+    ) -> History:
+        """Train on the first `train` windows (n, lookback, feature), validate on the rest."""
+        history: History = {"train_loss": [], "val_loss": []}
+        loss = LOSSES["mse"]
+        learner = Learner(network, windows[:train], targets[:train], config, loss, self.seed)
+        if early_stopping is not None:
+            early_stopping.reset()
+        for epoch in range(1, epochs + 1):
+            train_loss = learner.run_epoch()
+            val_loss = loss(forecast(network, windows[train:]), targets[train:])
+            losses = torch.stack([train_loss, val_loss]).tolist()
+            for key, value in zip(history, losses, strict=True):
+                history[key].append(value)
+            if self.verbose:
+                print_epoch(epoch, epochs, *losses)
+            if early_stopping is not None and early_stopping(losses[1], network):
+                break
+        if early_stopping is not None and not early_stopping.should_stop:
+            early_stopping.restore(network)
+        network.eval()
+        return history
+
+    def _fitted(self) -> tuple[nn.Module, int]:
+        if self.model is None or self.lookback is None:
+            raise ValueError("Model must be trained before prediction")
+        return self.model, self.lookback
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generators for a while; afterwards they go on as before."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def _train_windows(bars: int, lookback: int, validation_split: float) -> int:
+    """Give how many of the windows train: the first ones, ``1 - validation_split`` of them.
+
+    Raises
+    ------
+    ValueError
+        If a part that is asked for would be empty.
+    """
+    if not 0 <= validation_split < 1:
+        raise ValueError(
+            f"validation_split must be at least 0 and below 1, but is {validation_split!r}"
+        )
+    windows = max(bars - lookback, 0)
+    train = int(windows * (1 - validation_split))
+    if train < 1 or (validation_split and train == windows):
+        raise ValueError(
+            f"the series is too short: {bars} values make {windows} windows of lookback = "
+            f"{lookback} and the value behind, of which validation_split = {validation_split} "
+            f"leaves {train} to train on and {windows - train} to validate on; "
+            "give a longer series or a shorter lookback"
+        )
+    return train
+
+
+def _check_training(
+    epochs: int, validation_split: float, early_stopping: EarlyStopping | None
+) -> None:
+    if epochs < 0:
+        raise ValueError(f"epochs must be at least 0, but is {epochs}")
+    if early_stopping is not None and not validation_split:
+        raise ValueError("early_stopping needs validation data, but validation_split is 0")
+
+
+class _Univariate(_Forecaster):
+    """Forecasts the next value of one series from the values before it."""
+
+    _cell: ClassVar[str]
+    _network: ClassVar[type[LSTMNet] | type[GRUNet]]
+
+    def __init__(
+        self,
+        hidden_dim: int = 64,
+        num_layers: int = 2,
+        dropout: float = 0.2,
+        weight_decay: float = 0.0,
+        seed: int = 0,
+        verbose: bool = True,  # noqa: FBT001, FBT002  # an option like the others
+    ) -> None:
+        self.hidden_dim = hidden_dim
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.seed = seed
+        self.verbose = verbose
+        self.device = default_device()
+        self.model = None
+        self.lookback = None
+        self.mean: Any = None  # floats once fitted
+        self.std: Any = None
+
+    def prepare_sequences(
+        self, series: np.ndarray[Any, Any], lookback: int
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Cut a series (n,) into windows and the value behind each.
+
+        Returns
+        -------
+        X : array, (n - lookback, lookback, 1), in the type of the series
+            ``X[i, :, 0] = series[i : i + lookback]``.
+        y : array, (n - lookback,)
+            ``y[i] = series[i + lookback]``.
+
+        Raises
+        ------
+        ValueError
+            If the series has not one dimension, or no more values than `lookback`.
+        """
+        values = np.asarray(series)
+        as_floats("series", values)
+        _train_windows(len(values), lookback, 0.0)
+        windows = np.lib.stride_tricks.sliding_window_view(values, lookback)[:-1]
+        return windows[:, :, None].copy(), values[lookback:].copy()
+
+    def fit(  # noqa: PLR0913  # the published signature, and two more
+        self,
+        series: Any,
+        lookback: int = 20,
+        epochs: int = 50,
+        lr: float = 0.001,
+        batch_size: int = 32,
+        validation_split: float = 0.2,
+        *,
+        early_stopping: EarlyStopping | None = None,
+        noise: float = 0.0,
+    ) -> History:
+        """Train a new network on a series.
+
+        The last windows validate, in the order of time. Mean and standard deviation are those of
+        the bars that training sees.
+
+        Parameters
+        ----------
+        series : array, list or pandas Series, (n,)
+            Any unit; forecasts come in the same.
+        lookback : int
+            Values that one window sees.
+        epochs : int
+        lr : float
+            Learning rate of Adam.
+        batch_size : int
+        validation_split : float
+            Share of the windows that validate, in [0, 1). With 0, `val_loss` is NaN.
+        early_stopping : EarlyStopping, optional
+            Called with each validation loss; started anew. When training ends, the weights of its
+            best epoch come back, whether it stopped or not.
+        noise : float
+            Gaussian noise on training windows, in standard deviations.
+
+        Returns
+        -------
+        dict
+            ``train_loss`` and ``val_loss``, one float per epoch: mean squared errors of the
+            standardised series, `train_loss` over the epoch as it went, with dropout.
+
+        Raises
+        ------
+        ValueError
+            If a hyperparameter is out of bounds, the series is too short, or holds no numbers,
+            NaN or more than one dimension.
+        """
+        values = as_floats("series", series)
+        require_finite("series", values)
+        config = Config(
+            cell=self._cell,
+            hidden_dims=(self.hidden_dim,) * self.num_layers,
+            dropout=self.dropout,
+            lookback=lookback,
+            lr=lr,
+            weight_decay=self.weight_decay,
+            batch_size=batch_size,
+            noise=noise,
+        )
+        _check_training(epochs, validation_split, early_stopping)
+        train = _train_windows(len(values), lookback, validation_split)
+        seen = values[: lookback + train]
+        self.lookback = lookback
+        self.mean, self.std = float(seen.mean()), float(safe_std(seen))
+        rows = self._scaled(values)
+        windows = make_windows(rows, lookback)[:-1]
+        with _seeded(self.seed):
+            self.model = self._network(1, self.hidden_dim, self.num_layers, dropout=config.dropout)
+            self.model.to(self.device)
+            return self._train(
+                self.model, windows, rows[lookback:], train, config, epochs, early_stopping
+            )
+
+    def predict(self, series: Any, steps: int = 1) -> Floats:
+        """Forecast the values behind a series, each from those before it and its own forecasts.
+
+        Parameters
+        ----------
+        series : array, list or pandas Series, (n,), of which the last `lookback` are read
+        steps : int
+            Values to forecast.
+
+        Returns
+        -------
+        array, (steps,)
+
+        Raises
+        ------
+        ValueError
+            Before `fit`, with fewer values than `lookback`, or with NaN among them.
+        """
+        network, lookback = self._fitted()
+        if steps < 0:
+            raise ValueError(f"steps must be at least 0, but is {steps}")
+        values = as_floats("series", series)
+        if len(values) < lookback:
+            raise ValueError(
+                f"series must have at least lookback = {lookback} values, but has {len(values)}"
+            )
+        last = values[-lookback:]
+        require_finite("the end of the series", last)
+        rows = self._scaled(last)
+        for _ in range(steps):
+            rows = torch.cat([rows, forecast(network, rows[None, -lookback:])])
+        return self._unscaled(rows[lookback:])
+
+    def historical_forecasts(self, series: Any) -> Floats:
+        """Forecast each value of a series from the values before it, all in one batch.
+
+        Parameters
+        ----------
+        series : array, list or pandas Series, (n,)
+
+        Returns
+        -------
+        array, (n,)
+            Element t forecasts ``series[t]`` from ``series[t - lookback : t]``; NaN where there is
+            no such window. Values that trained the model are no test of it.
+
+        Raises
+        ------
+        ValueError
+            Before `fit`, with no more values than `lookback`, or with NaN among them.
+        """
+        network, lookback = self._fitted()
+        values = as_floats("series", series)
+        require_finite("series", values)
+        _train_windows(len(values), lookback, 0.0)
+        windows = make_windows(self._scaled(values), lookback)[:-1]
+        return np.concatenate(
+            [np.full(lookback, np.nan), self._unscaled(forecast(network, windows))]
+        )
+
+    def _scaled(self, values: Floats) -> Tensor:
+        """Standardise values (n,) as rows (n, 1) on the device."""
+        return to_tensor(((values - self.mean) / self.std)[:, None], self.device)
+
+    def _unscaled(self, rows: Tensor) -> Floats:
+        """Give rows (n, 1) in the unit of the series, (n,)."""
+        return rows[:, 0].double().cpu().numpy() * self.std + self.mean  # type: ignore[no-any-return]
+
+
+class TradingLSTM(_Univariate):
+    """An `LSTMNet` that forecasts the next value of a series.
+
+    Parameters
+    ----------
+    hidden_dim : int
+        Width of every layer.
+    num_layers : int
+    dropout : float
+        Share of units dropped between layers, in [0, 1); inert with one layer.
+    weight_decay : float
+        L2 penalty of Adam.
+    seed : int
+        Of weights, order of windows, dropout and noise.
+    verbose : bool
+        Print every tenth epoch.
+
+    Attributes
+    ----------
+    model : LSTMNet, None before `fit`
+    lookback : int, None before `fit`
+    mean, std : float, of the bars that training saw, None before `fit`
+    device : torch.device, the GPU where there is one
+
+    Examples
+    --------
+    >>> lstm = TradingLSTM(hidden_dim=8, num_layers=1, verbose=False)
+    >>> history = lstm.fit(np.sin(np.arange(100.0)), lookback=5, epochs=2)
+    >>> sorted(history), lstm.predict(np.sin(np.arange(100.0)), steps=3).shape
+    (['train_loss', 'val_loss'], (3,))
+    """
+
+    _cell = "lstm"
+    _network = LSTMNet
+
+
+class TradingGRU(_Univariate):
+    """A `GRUNet` that forecasts the next value of a series; all else as `TradingLSTM`."""
+
+    _cell = "gru"
+    _network = GRUNet
+
+
+class _Multivariate(_Forecaster):
+    """Forecasts the target of a row from the features of it and of the rows before it."""
+
+    _cell: ClassVar[str]
+
+    def __init__(
+        self,
+        dropout: float = 0.2,
+        weight_decay: float = 0.0,
+        seed: int = 0,
+        verbose: bool = True,  # noqa: FBT001, FBT002  # an option like the others
+    ) -> None:
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.seed = seed
+        self.verbose = verbose
+        self.device = default_device()
+        self.model = None
+        self.lookback = None
+        self.feature_cols: list[Any] | None = None
+        self.target_col: Any = None
+        self.means: Any = None  # arrays once fitted
+        self.stds: Any = None
+
+    def prepare_sequences(
+        self, features: np.ndarray[Any, Any], target: np.ndarray[Any, Any], lookback: int
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Cut features (n, f) into windows, each with the target (n,) of its last row.
+
+        The newest row that a window sees is the one whose target it forecasts; row ``lookback - 1``
+        would do as well, and is left out to keep the published shape.
+
+        Returns
+        -------
+        X : array, (n - lookback, lookback, f)
+            ``X[i] = features[i + 1 : i + 1 + lookback]``.
+        y : array, (n - lookback,)
+            ``y[i] = target[i + lookback]``.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit, or there are no more rows than `lookback`.
+        """
+        rows, values = np.asarray(features), np.asarray(target)
+        as_floats("target", values)
+        if rows.ndim != 2 or len(rows) != len(values):
+            raise ValueError(
+                "features must be (rows, columns) with one row per target, but features have shape "
+                f"{rows.shape} and target {values.shape}"
+            )
+        _train_windows(len(rows), lookback, 0.0)
+        windows = np.lib.stride_tricks.sliding_window_view(rows, lookback, axis=0)[1:]
+        return windows.transpose(0, 2, 1).copy(), values[lookback:].copy()
+
+    def fit(  # noqa: PLR0913, PLR0917  # the published signature, and two more
+        self,
+        features_df: pd.DataFrame,
+        target_col: Any,
+        lookback: int = 20,
+        epochs: int = 50,
+        lr: float = 0.001,
+        batch_size: int = 32,
+        validation_split: float = 0.2,
+        hidden_dims: list[int] | None = None,
+        *,
+        early_stopping: EarlyStopping | None = None,
+        noise: float = 0.0,
+    ) -> History:
+        """Train a new network on rows of features and a target.
+
+        The target of a row is what is to be forecast when the row is known, so it is shifted:
+        ``df["target"] = df["return"].shift(-1)``. A column that is known together with the features
+        of its row (a close beside high and low) is no target: the forecast would read it off. Where
+        that shows, there is a warning.
+
+        Parameters
+        ----------
+        features_df : DataFrame, (n, columns)
+            Every column but the target is a feature.
+        target_col : column name
+        hidden_dims : list of int, optional
+            Width of each layer; [64, 32] when not given.
+        lookback, epochs, lr, batch_size, validation_split, early_stopping, noise
+            As in `TradingLSTM.fit`.
+
+        Returns
+        -------
+        dict
+            ``train_loss`` and ``val_loss``, one float per epoch.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        ValueError
+            If a hyperparameter is out of bounds, or the rows are too few or no finite numbers.
+        """
+        columns = _columns(features_df)
+        if target_col not in columns:
+            raise KeyError(
+                f"target_col must be one of the columns {columns}, but is {target_col!r}"
+            )
+        feature_cols = [column for column in columns if column != target_col]
+        if not feature_cols:
+            raise ValueError(f"features_df must have a feature beside {target_col!r}, but has none")
+        widths = [64, 32] if hidden_dims is None else hidden_dims
+        config = Config(
+            cell=self._cell,
+            hidden_dims=tuple(widths),
+            dropout=self.dropout,
+            lookback=lookback,
+            lr=lr,
+            weight_decay=self.weight_decay,
+            batch_size=batch_size,
+            noise=noise,
+        )
+        _check_training(epochs, validation_split, early_stopping)
+        features = _numbers(features_df, feature_cols)
+        target = _numbers(features_df, [target_col])[:, 0]
+        train = _train_windows(len(target), lookback, validation_split)
+        seen = slice(lookback + train)
+        _warn_of_known_target(features[seen], target[seen], target_col)
+        self.lookback, self.feature_cols, self.target_col = lookback, feature_cols, target_col
+        self.means, self.stds = features[seen].mean(axis=0), safe_std(features[seen])
+        self.target_mean = float(target[seen].mean())
+        self.target_std = float(safe_std(target[seen]))
+        windows = make_windows(self._scaled(features), lookback)[1:]
+        scaled = ((target - self.target_mean) / self.target_std)[:, None]
+        targets = to_tensor(scaled, self.device)[lookback:]
+        with _seeded(self.seed):
+            self.model = CELLS[self._cell](len(feature_cols), list(widths), dropout=config.dropout)
+            self.model.to(self.device)
+            return self._train(self.model, windows, targets, train, config, epochs, early_stopping)
+
+    def predict(self, features_df: pd.DataFrame) -> Floats:
+        """Forecast the target of the last row.
+
+        Parameters
+        ----------
+        features_df : DataFrame, (n, columns), of which the last `lookback` rows are read
+            The columns of `feature_cols`, in any order; others are not looked at.
+
+        Returns
+        -------
+        array, (1,)
+
+        Raises
+        ------
+        KeyError
+            If a feature is missing.
+        ValueError
+            Before `fit`, with fewer rows than `lookback`, or with NaN among them.
+        """
+        _, lookback = self._fitted()
+        _columns(features_df)
+        return self._forecasts(features_df.iloc[-lookback:])
+
+    def historical_forecasts(self, features_df: pd.DataFrame) -> Floats:
+        """Forecast the target of each row, all in one batch.
+
+        Parameters
+        ----------
+        features_df : DataFrame, (n, columns)
+
+        Returns
+        -------
+        array, (n,)
+            Element t forecasts the target of row t from rows ``t - lookback + 1`` to t; NaN where
+            there are too few. Rows that trained the model are no test of it.
+
+        Raises
+        ------
+        KeyError, ValueError
+            As `predict`.
+        """
+        _, lookback = self._fitted()
+        return np.concatenate([np.full(lookback - 1, np.nan), self._forecasts(features_df)])
+
+    def _forecasts(self, features_df: pd.DataFrame) -> Floats:
+        """Forecast the target of each row that has a window, (n - lookback + 1,)."""
+        network, lookback = self._fitted()
+        wanted = self.feature_cols or []
+        missing = [column for column in wanted if column not in _columns(features_df)]
+        if missing:
+            raise KeyError(f"features_df must have the columns {wanted}, but lacks {missing}")
+        if len(features_df) < lookback:
+            raise ValueError(
+                f"features_df must have at least lookback = {lookback} rows, "
+                f"but has {len(features_df)}"
+            )
+        windows = make_windows(self._scaled(_numbers(features_df, wanted)), lookback)
+        scaled = forecast(network, windows)[:, 0].double().cpu().numpy()
+        values: Floats = scaled * self.target_std + self.target_mean
+        return values
+
+    def _scaled(self, features: Floats) -> Tensor:
+        """Standardise features (n, f) on the device."""
+        return to_tensor((features - self.means) / self.stds, self.device)
+
+
+def _columns(frame: pd.DataFrame) -> list[Any]:
+    """Give the column names of a frame.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or two columns share a name.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"features_df must be a DataFrame, but is a {type(frame).__name__}")
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()].tolist()
+        raise ValueError(f"features_df must have each column once, but has more of {twice}")
+    return frame.columns.tolist()
+
+
+def _numbers(frame: pd.DataFrame, columns: list[Any]) -> Floats:
+    """Read columns as (n, columns), finite."""
+    series = [as_floats(f"column {column!r}", frame[column]) for column in columns]
+    for column, values in zip(columns, series, strict=True):
+        require_finite(f"column {column!r}", values)
+    return np.column_stack(series)
+
+
+def _warn_of_known_target(features: Floats, target: Floats, name: Any) -> None:
+    """Warn where a linear fit reads the target (n,) off the features (n, f) of its own row.
+
+    A target that is known only later moves from row to row in a way that no feature tells: the fit
+    leaves about half of the variance of its steps if it is noise, and more if it is a level or
+    varies slowly. A close beside its own open, high and low is left with an eighth.
+    """
+    count, width = features.shape
+    spare = count - width - 1
+    if spare <= width:
+        return
+    columns = np.column_stack([np.ones(count), (features - features.mean(0)) / safe_std(features)])
+    residual = target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]
+    left = float(residual @ residual) / spare
+    steps = float(np.var(np.diff(target)))
+    if left < _KNOWN * steps:
+        warnings.warn(
+            f"target_col {name!r} can be read off the features of its own row: a linear fit leaves "
+            f"{left / steps:.1%} of the variance of its steps. If a row knows its target, the loss "
+            f"says nothing: forecast the next row's, as in features_df[{name!r}].shift(-1)",
+            stacklevel=3,
+        )
+
+
+class MultivariateLSTM(_Multivariate):
+    """A `StackedLSTM` that forecasts the target of a row from features.
+
+    Parameters
+    ----------
+    dropout : float
+        Share of units dropped between layers, in [0, 1); inert with one layer.
+    weight_decay : float
+        L2 penalty of Adam.
+    seed : int
+        Of weights, order of windows, dropout and noise.
+    verbose : bool
+        Print every tenth epoch.
+
+    Attributes
+    ----------
+    model : StackedLSTM, None before `fit`
+    lookback : int, None before `fit`
+    feature_cols, target_col : column names, None before `fit`
+    means, stds : array, (feature,), of the rows that training saw, None before `fit`
+    target_mean, target_std : float, of the same rows; after `fit` only
+    device : torch.device, the GPU where there is one
+    """
+
+    _cell = "lstm"
+
+
+class MultivariateGRU(_Multivariate):
+    """A `StackedGRU` that forecasts the target of a row; all else as `MultivariateLSTM`."""
+
+    _cell = "gru"

@@ -1,0 +1,1 @@
+"""The import paths of the Puffin tutorial. Everything is defined in `models`."""

@@ -1,0 +1,21 @@
+"""Early stopping, loaders, loop, schedules, seeds and noise, under the tutorial's import path."""
+
+from models.loops import (
+    LRScheduler,
+    add_noise,
+    compute_class_weights,
+    create_dataloaders,
+    set_seed,
+    training_loop,
+)
+from models.training import EarlyStopping
+
+__all__ = [
+    "EarlyStopping",
+    "LRScheduler",
+    "add_noise",
+    "compute_class_weights",
+    "create_dataloaders",
+    "set_seed",
+    "training_loop",
+]
