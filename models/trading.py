@@ -22,7 +22,6 @@ from models.rnn import CELLS, GRUNet, LSTMNet
 from models.training import LOSSES, EarlyStopping, Learner, forecast
 from models.windows import make_windows, safe_std, to_tensor
 
-
 # Share of the variance of a target's steps below which its own row is taken to know it.
 _KNOWN = 0.25
 
