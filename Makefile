@@ -33,6 +33,7 @@ gpu:
 bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py --device cpu
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bookkeeping.py daily
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecasters.py
 	$(BIN)/python benchmarks/workers.py
 
 clean:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.config import Config
+from models.trading import TradingLSTM
 from models.training import Training, build_networks, train_folds
 from models.walk_forward import Fold, Span
 from models.windows import FoldTensors, Scaler, build_series, fold_tensors
@@ -54,6 +55,20 @@ def test_an_epoch_synchronises_with_the_host_once() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(caught) == 1
+
+
+def test_a_forecaster_trains_on_the_gpu_and_forecasts_there_as_on_the_cpu() -> None:
+    series = np.sin(np.arange(300.0))
+    forecaster = TradingLSTM(hidden_dim=16, verbose=False)
+    state = torch.cuda.get_rng_state()
+    history = forecaster.fit(series, epochs=2)
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+    assert all(math.isfinite(loss) for loss in history["val_loss"])
+    assert next(forecaster.model.parameters()).device.type == "cuda"
+    there = forecaster.historical_forecasts(series)
+    forecaster.model.cpu()
+    forecaster.device = torch.device("cpu")
+    np.testing.assert_allclose(forecaster.historical_forecasts(series), there, atol=1e-4)
 
 
 def test_out_of_memory_is_told_from_other_errors() -> None:
