@@ -7,6 +7,8 @@ import numpy as np
 from models.arrays import Floats, as_floats, require_finite
 
 _BPS = 1e-4
+# Equal returns differ by this share of themselves, by rounding.
+_ROUNDING = 1e-12
 
 Trade = tuple[str, int, float, float]
 
@@ -20,7 +22,7 @@ class Performance(TypedDict):
     total_return : float, ``final_capital / initial_capital - 1``
     sharpe : float, annualised: mean over standard deviation of the returns per bar (Sharpe 1994,
         "The Sharpe Ratio", Journal of Portfolio Management 21(1)), cash earning nothing; NaN where
-        the capital never moved
+        all returns are alike, or there is one only
     max_drawdown : float, largest loss from an earlier peak, as a share of the peak
     equity : array, (n,), capital at each close, before its trade
     """
@@ -125,7 +127,12 @@ def _checked(prices: Any, forecasts: Any) -> tuple[Floats, Floats]:
     known = np.flatnonzero(np.isfinite(ahead[1:])) + 1
     if not len(known):
         raise ValueError("forecasts must hold one after bar 0 that is not NaN, but hold none")
-    require_finite(f"forecasts after the first, of bar {known[0]},", ahead[known[0] :])
+    after = known[0] + np.flatnonzero(~np.isfinite(ahead[known[0] :]))
+    if len(after):
+        raise ValueError(
+            f"forecasts must go on once they have begun, at bar {known[0]}, but the one of bar "
+            f"{after[0]} is {ahead[after[0]]}"
+        )
     return close, np.where(np.arange(len(ahead)) < known[0], np.nan, ahead)
 
 
@@ -134,10 +141,10 @@ def _check_bounds(
 ) -> None:
     rules = [
         ("threshold", threshold, threshold >= 0, "at least 0"),
-        ("initial_capital", capital, capital > 0, "above 0"),
+        ("initial_capital", capital, 0 < capital < np.inf, "above 0 and finite"),
         ("cost_bps", cost_bps, 0 <= cost_bps < 1 / _BPS, "at least 0 and below 10000"),
         ("slippage_bps", slippage_bps, 0 <= slippage_bps < 1 / _BPS, "at least 0 and below 10000"),
-        ("bars_per_year", bars_per_year, bars_per_year > 0, "above 0"),
+        ("bars_per_year", bars_per_year, 0 < bars_per_year < np.inf, "above 0 and finite"),
     ]
     for name, value, holds, rule in rules:
         if not holds:
@@ -181,10 +188,11 @@ def _performance(equity: Floats, capital: float, first: int, bars_per_year: floa
     """Judge a curve of capital, (bars from the first on,)."""
     returns = np.diff(equity) / equity[:-1]
     spread = returns.std(ddof=1) if len(returns) > 1 else 0.0
+    varies = spread > _ROUNDING * np.abs(returns).max()
     return Performance(
         final_capital=float(equity[-1]),
         total_return=float(equity[-1] / capital - 1.0),
-        sharpe=float(returns.mean() / spread * np.sqrt(bars_per_year)) if spread > 0 else np.nan,
+        sharpe=float(returns.mean() / spread * np.sqrt(bars_per_year)) if varies else np.nan,
         max_drawdown=float((1.0 - equity / np.maximum.accumulate(equity)).max()),
         equity=np.concatenate([np.full(first, capital), equity]),
     )

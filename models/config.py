@@ -69,6 +69,10 @@ class Config:
         for f in fields(self):
             if f.metadata:
                 _check(f.name, getattr(self, f.name), f.metadata, whole=f.type is int)
+        # numpy's whole numbers are as good as any, but not to torch.
+        object.__setattr__(self, "hidden_dims", tuple(int(width) for width in self.hidden_dims))
+        for name in ("lookback", "batch_size"):
+            object.__setattr__(self, name, int(getattr(self, name)))
         if len(self.hidden_dims) == 1:
             object.__setattr__(self, "dropout", 0.0)
 

@@ -43,9 +43,9 @@ def print_epoch(epoch: int, epochs: int, train_loss: float, val_loss: float) -> 
 def set_seed(seed: int) -> None:
     """Seed ``random``, numpy's global generator and torch on every device; make cuDNN repeatable.
 
-    The classes of `models.trading` have a `seed` of their own and draw from none of these.
+    The classes of `models.trading` start from torch's seed where they are given none of their own.
     """
-    random.seed(seed)
+    random.seed(int(seed))
     np.random.seed(seed)  # noqa: NPY002  # scripts draw from the global generator
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic = True
@@ -150,7 +150,7 @@ def _warmup_cosine(
     base: float, warmup: int, t_max: int | None, eta_min: float
 ) -> Callable[[int], float]:
     """Give the rate of an epoch as a multiple of the base rate, up to `t_max` and beyond it."""
-    floor = eta_min / base
+    floor = eta_min / base if base else 0.0
 
     def factor(epoch: int) -> float:
         if epoch < warmup:
@@ -201,8 +201,9 @@ def create_dataloaders(
     ValueError
         If X and y differ in length, or a part that is asked for would be empty.
     """
-    inputs = torch.as_tensor(np.asarray(X), dtype=torch.float32)
-    targets = torch.as_tensor(np.asarray(y), dtype=torch.float32)
+    # Copies: what pandas hands out cannot be written to, and what it was made of may change.
+    inputs = torch.tensor(np.asarray(X), dtype=torch.float32)
+    targets = torch.tensor(np.asarray(y), dtype=torch.float32)
     count = len(inputs)
     if len(targets) != count:
         raise ValueError(f"X and y must be of one length, but have {count} and {len(targets)}")

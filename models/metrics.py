@@ -118,8 +118,10 @@ def score(forecast: Any, actual: Any, persistence: Any, horizon: int = 1) -> Sco
     Raises
     ------
     ValueError
-        If the lengths differ, are 0, or a value is not finite.
+        If the lengths differ, are 0, a value is not finite, or `horizon` is below 1.
     """
+    if horizon < 1:
+        raise ValueError(f"horizon must be at least 1, but is {horizon}")
     arrays = {
         name: as_floats(name, values)
         for name, values in (

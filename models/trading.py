@@ -1,7 +1,8 @@
 """Forecasters of one series, with scikit-learn's conventions: ``fit``, ``predict``, ``clone``.
 
-What a network is goes into the constructor, how it is trained into ``fit``. Every class draws from
-its own `seed`, so the same call gives the same model, and leaves the global generators alone.
+What a network is goes into the constructor, how it is trained into ``fit``. The same seed gives the
+same model. Training seeds torch's global generators and puts them back as they were, so two threads
+must not train at once; processes may.
 """
 
 import warnings
@@ -24,6 +25,7 @@ from models.windows import make_windows, safe_std, to_tensor
 
 # Share of the variance of a target's steps below which its own row is taken to know it.
 _KNOWN = 0.25
+_LOSS = LOSSES["mse"]
 
 
 class _Forecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -31,7 +33,7 @@ class _Forecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
 
     dropout: float
     weight_decay: float
-    seed: int
+    seed: int | None
     verbose: bool
     device: torch.device
     model: nn.Module | None
@@ -39,23 +41,20 @@ class _Forecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
 
     def _train(
         self,
-        network: nn.Module,
+        learner: Learner,
         windows: Tensor,
         targets: Tensor,
-        train: int,
-        config: Config,
         epochs: int,
         early_stopping: EarlyStopping | None,
     ) -> History:
-        """Train on the first `train` windows (n, lookback, feature), validate on the rest."""
+        """Train a network, and validate it on windows (n, lookback, feature) after each epoch."""
         history: History = {"train_loss": [], "val_loss": []}
-        loss = LOSSES["mse"]
-        learner = Learner(network, windows[:train], targets[:train], config, loss, self.seed)
+        network = learner.network
         if early_stopping is not None:
             early_stopping.reset()
         for epoch in range(1, epochs + 1):
             train_loss = learner.run_epoch()
-            val_loss = loss(forecast(network, windows[train:]), targets[train:])
+            val_loss = learner.loss(forecast(network, windows), targets)
             losses = torch.stack([train_loss, val_loss]).tolist()
             for key, value in zip(history, losses, strict=True):
                 history[key].append(value)
@@ -75,11 +74,15 @@ class _Forecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generators for a while; afterwards they go on as before."""
+def _seeded(seed: int | None) -> Iterator[int]:
+    """Seed torch's global generators for a while; afterwards they go on as before.
+
+    Gives the seed: without one that which torch was last given, a constant in a new process.
+    """
+    seed = torch.initial_seed() if seed is None else int(seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        yield
+        yield seed
 
 
 def _train_windows(bars: int, lookback: int, validation_split: float) -> int:
@@ -97,10 +100,13 @@ def _train_windows(bars: int, lookback: int, validation_split: float) -> int:
     windows = max(bars - lookback, 0)
     train = int(windows * (1 - validation_split))
     if train < 1 or (validation_split and train == windows):
+        parts = (
+            f", of which validation_split = {validation_split} leaves {train} to train on and "
+            f"{windows - train} to validate on"
+        )
         raise ValueError(
             f"the series is too short: {bars} values make {windows} windows of lookback = "
-            f"{lookback} and the value behind, of which validation_split = {validation_split} "
-            f"leaves {train} to train on and {windows - train} to validate on; "
+            f"{lookback} and the value behind{parts if validation_split else ''}; "
             "give a longer series or a shorter lookback"
         )
     return train
@@ -127,7 +133,7 @@ class _Univariate(_Forecaster):
         num_layers: int = 2,
         dropout: float = 0.2,
         weight_decay: float = 0.0,
-        seed: int = 0,
+        seed: int | None = None,
         verbose: bool = True,  # noqa: FBT001, FBT002  # an option like the others
     ) -> None:
         self.hidden_dim = hidden_dim
@@ -231,12 +237,14 @@ class _Univariate(_Forecaster):
         self.mean, self.std = float(seen.mean()), float(safe_std(seen))
         rows = self._scaled(values)
         windows = make_windows(rows, lookback)[:-1]
-        with _seeded(self.seed):
-            self.model = self._network(1, self.hidden_dim, self.num_layers, dropout=config.dropout)
-            self.model.to(self.device)
-            return self._train(
-                self.model, windows, rows[lookback:], train, config, epochs, early_stopping
+        with _seeded(self.seed) as seed:
+            self.model = self._network(
+                1, config.hidden_dims[0], len(config.hidden_dims), dropout=config.dropout
             )
+            self.model.to(self.device)
+            targets = rows[lookback:]
+            learner = Learner(self.model, windows[:train], targets[:train], config, _LOSS, seed)
+            return self._train(learner, windows[train:], targets[train:], epochs, early_stopping)
 
     def predict(self, series: Any, steps: int = 1) -> Floats:
         """Forecast the values behind a series, each from those before it and its own forecasts.
@@ -319,8 +327,9 @@ class TradingLSTM(_Univariate):
         Share of units dropped between layers, in [0, 1); inert with one layer.
     weight_decay : float
         L2 penalty of Adam.
-    seed : int
-        Of weights, order of windows, dropout and noise.
+    seed : int, optional
+        Of weights, order of windows, dropout and noise; the one that torch was last given (by
+        `set_seed`, for example) when not given. Draws by others in between change nothing.
     verbose : bool
         Print every tenth epoch.
 
@@ -359,7 +368,7 @@ class _Multivariate(_Forecaster):
         self,
         dropout: float = 0.2,
         weight_decay: float = 0.0,
-        seed: int = 0,
+        seed: int | None = None,
         verbose: bool = True,  # noqa: FBT001, FBT002  # an option like the others
     ) -> None:
         self.dropout = dropout
@@ -480,10 +489,13 @@ class _Multivariate(_Forecaster):
         windows = make_windows(self._scaled(features), lookback)[1:]
         scaled = ((target - self.target_mean) / self.target_std)[:, None]
         targets = to_tensor(scaled, self.device)[lookback:]
-        with _seeded(self.seed):
-            self.model = CELLS[self._cell](len(feature_cols), list(widths), dropout=config.dropout)
+        with _seeded(self.seed) as seed:
+            self.model = CELLS[self._cell](
+                len(feature_cols), list(config.hidden_dims), dropout=config.dropout
+            )
             self.model.to(self.device)
-            return self._train(self.model, windows, targets, train, config, epochs, early_stopping)
+            learner = Learner(self.model, windows[:train], targets[:train], config, _LOSS, seed)
+            return self._train(learner, windows[train:], targets[train:], epochs, early_stopping)
 
     def predict(self, features_df: pd.DataFrame) -> Floats:
         """Forecast the target of the last row.
@@ -608,8 +620,9 @@ class MultivariateLSTM(_Multivariate):
         Share of units dropped between layers, in [0, 1); inert with one layer.
     weight_decay : float
         L2 penalty of Adam.
-    seed : int
-        Of weights, order of windows, dropout and noise.
+    seed : int, optional
+        Of weights, order of windows, dropout and noise; the one that torch was last given (by
+        `set_seed`, for example) when not given. Draws by others in between change nothing.
     verbose : bool
         Print every tenth epoch.
 

@@ -66,8 +66,10 @@ class EarlyStopping:
         self.best_weights: dict[str, Any] | None = None
         self.should_stop = False
 
-    def __call__(self, val_loss: float, model: nn.Module) -> bool:
+    def __call__(self, val_loss: float | Tensor, model: nn.Module) -> bool:
         """Take the next validation loss of `model`; True means stop now."""
+        if isinstance(val_loss, Tensor):
+            val_loss = val_loss.item()
         if self._improves(val_loss):
             self.best_loss = val_loss
             self.counter = 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import rankdata
 
 from models.rnn import CELLS
 from studies import tickets
@@ -129,31 +130,38 @@ def compare(handle: Handle, by: str = "cell") -> list[Group]:
             valued.append((value, trial))
     groups = _groups(valued, by)
     if len(groups) < 2:
-        found = f"all have {by} = {next(iter(groups))}" if groups else "there are none that tell"
+        found = f"all have {by} = {groups[0][0]}" if groups else "there are none that tell"
         raise StudyError(f"two kinds of finished trials are needed to compare, but {found}")
-    bests = [_best(trials) for trials in groups.values()]
-    lowest = _fold_winners(bests)
+    bests = [_best(trials) for _, trials in groups]
+    winners = _fold_winners(bests)
     return [
-        _summarise(label, trials, best, lowest.count(i))
-        for i, ((label, trials), best) in enumerate(zip(groups.items(), bests, strict=True))
+        _summarise(label, trials, best, winners.count(i))
+        for i, ((label, trials), best) in enumerate(zip(groups, bests, strict=True))
     ]
 
 
-def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> dict[str, list[FrozenTrial]]:
+def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> list[tuple[str, list[FrozenTrial]]]:
     """Put trials together by value, or by thirds of the values, in ascending order."""
     if by == "cell":
-        return {cell.upper(): [t for value, t in valued if value == cell] for cell in CELLS}
+        return [(cell.upper(), [t for value, t in valued if value == cell]) for cell in CELLS]
     values = np.array([value for value, _ in valued])
-    distinct = np.unique(values)
-    if len(distinct) <= _MOST_GROUPS:
-        return {f"{d:.3g}": [t for value, t in valued if value == d] for d in distinct}
-    third = np.digitize(values, np.quantile(values, [1 / 3, 2 / 3], method="nearest"))
-    return {
-        f"{values[third == i].min():.3g} to {values[third == i].max():.3g}": [
-            trial for (_, trial), own in zip(valued, third, strict=True) if own == i
-        ]
-        for i in np.unique(third)
-    }
+    distinct, group = np.unique(values, return_inverse=True)
+    if len(distinct) > _MOST_GROUPS:
+        # By rank, so that thirds are thirds, and equal values stay together.
+        group = np.floor(3 * (rankdata(values) - 0.5) / len(values)).astype(int)
+    return [
+        (
+            _label(values[group == i]),
+            [trial for (_, trial), own in zip(valued, group, strict=True) if own == i],
+        )
+        for i in np.unique(group)
+    ]
+
+
+def _label(values: np.ndarray) -> str:
+    """Write the values of a group as "4" or "4 to 9"."""
+    ends = dict.fromkeys((values.min().item(), values.max().item()))
+    return " to ".join(str(end) if isinstance(end, int) else f"{end:.3g}" for end in ends)
 
 
 def _best(trials: list[FrozenTrial]) -> FrozenTrial | None:

@@ -18,12 +18,14 @@ import optuna
 import pandas as pd
 import pytest
 import torch
+from optuna.artifacts import get_all_artifact_meta
 from safetensors.torch import load_file
 
 import studies.export
 from models.config import Config
 from models.rnn import build_network
 from models.training import train_epochs
+from studies.artifacts import SqlArtifactStore
 from studies.prices import load_prices
 from studies.spec import load_spec
 from studies.storage import open_storage
@@ -297,6 +299,133 @@ def test_compare_sets_the_lstm_beside_the_gru(finished: Any, command: Callable[.
     assert row == [str(counts.count("lstm")), str(counts.count("gru"))]
 
 
+# Everything that trials can be compared by, and how a configuration tells it.
+TOLD: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "cell": lambda config: config["cell"],
+    "layers": lambda config: len(config["hidden_dims"]),
+    "hidden_dim": lambda config: config["hidden_dims"][0],
+    "dropout": lambda config: config["dropout"] if len(config["hidden_dims"]) > 1 else None,
+    "lookback": lambda config: config["lookback"],
+    "lr": lambda config: config["lr"],
+    "weight_decay": lambda config: config["weight_decay"],
+    "batch_size": lambda config: config["batch_size"],
+    "noise": lambda config: config["noise"],
+}
+
+
+@pytest.mark.parametrize("by", TOLD)
+def test_compare_by_anything_counts_every_trial_once_or_says_why_there_is_nothing_to_compare(
+    by: str, finished: Any, command: Callable[..., Any]
+) -> None:
+    values = [TOLD[by](t.user_attrs["config"]) for t in trials(finished)]
+    counts = [values.count(value) for value in sorted({v for v in values if v is not None})]
+    code, out, err = command("compare", "tiny-study", "--by", by, "--storage", finished.url)
+    if len(counts) > 1:
+        assert (code, err) == (0, "")
+        (row,) = [line.split()[1:] for line in out.splitlines() if line.startswith("  trials")]
+        shown = [int(count) for count in row]
+        assert shown == (counts[::-1] if by == "cell" else counts)  # the LSTM comes first
+        assert len([line for line in out.splitlines() if "median loss" in line]) == 1
+    else:
+        why = f"all have {by} = " if counts else "there are none that tell"
+        assert (code, out) == (1, "")
+        assert err.startswith(
+            f"error: two kinds of finished trials are needed to compare, but {why}"
+        )
+        assert err.count("\n") == 1
+
+
+def test_some_ways_to_compare_the_tiny_study_work_and_some_do_not(
+    finished: Any, command: Callable[..., Any]
+) -> None:
+    options = ("--storage", finished.url)
+    codes = {by: command("compare", "tiny-study", "--by", by, *options).code for by in TOLD}
+    assert {codes[by] for by in ("cell", "hidden_dim", "lookback")} == {0}
+    assert {codes[by] for by in ("lr", "weight_decay", "batch_size", "noise")} == {1}
+
+
+def test_compare_by_something_unknown_lists_what_there_is(
+    finished: Any, command: Callable[..., Any]
+) -> None:
+    code, out, err = command("compare", "tiny-study", "--by", "colour", "--storage", finished.url)
+    assert (code, out) == (2, "")
+    assert "'colour' is not one of" in err
+    for by in TOLD:
+        assert f"'{by}'" in err
+
+
+def test_compare_before_the_first_trial_shows_both_cells_and_nothing_else(
+    finished: Any, command: Callable[..., Any]
+) -> None:
+    assert command("submit", str(finished.folder / "x.toml")).code == 0
+    code, out, err = command("compare", "tiny-study")
+    assert (code, err) == (0, "")
+    (row,) = [line.split()[1:] for line in out.splitlines() if line.startswith("  trials")]
+    assert row == ["0", "0"]
+    code, out, err = command("compare", "tiny-study", "--by", "layers")
+    assert (code, out) == (1, "")
+    assert err == (
+        "error: two kinds of finished trials are needed to compare, but there are none that tell\n"
+    )
+
+
+# The direction of moves: in the table, the record and the card
+
+
+def direction_of(finished: Any, trial: optuna.trial.FrozenTrial) -> tuple[float, float, float]:
+    """Give a trial's accuracy and its interval, from the forecasts that it left.
+
+    Wilson (1927): centre ``(p + z² / 2n) / (1 + z² / n)``, and so much to either side.
+    """
+    storage = open_storage(finished.url)
+    (meta,) = get_all_artifact_meta(trial, storage=storage)
+    with SqlArtifactStore(storage.engine).open_reader(meta.artifact_id) as reader:
+        table = pd.read_csv(reader)
+    moved = table[table["actual"] != table["persistence"]]
+    up, rose = (moved[name] > moved["persistence"] for name in ("forecast", "actual"))
+    n, p, z = len(moved), float((up == rose).mean()), 1.959963984540054
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return p, centre - half, centre + half
+
+
+def best_trial(finished: Any) -> optuna.trial.FrozenTrial:
+    complete = [t for t in trials(finished) if t.state.name == "COMPLETE"]
+    return min(complete, key=lambda t: t.value)
+
+
+def test_run_prints_the_direction_accuracy_of_the_best_with_its_interval(finished: Any) -> None:
+    found = re.search(
+        r"direction accuracy ([\d.]+) %, 95 % interval ([\d.]+) % to ([\d.]+) %; "
+        r"of the training mean ([\d.]+) %",
+        finished.first.out,
+    )
+    assert found
+    own = direction_of(finished, best_trial(finished))
+    assert list(found.groups()[:3]) == [f"{100 * share:.1f}" for share in own]
+    assert own[1] < own[0] < own[2]
+
+
+def test_the_record_of_the_best_has_its_direction_accuracy_with_the_interval(
+    finished: Any, command: Callable[..., Any]
+) -> None:
+    out = command("best", "tiny-study", "--storage", finished.url, "--format", "json").out
+    scores = json.loads(out)["scores"]
+    p, low, high = direction_of(finished, best_trial(finished))
+    assert scores["direction_accuracy"] == pytest.approx(p, rel=1e-12)
+    assert scores["direction_interval"] == pytest.approx([low, high], rel=1e-9)
+
+
+def test_the_card_has_the_direction_accuracy_with_its_interval(
+    finished: Any, exported: Path, config: dict[str, Any]
+) -> None:
+    p, low, high = direction_of(finished, best_trial(finished))
+    card = (exported / "README.md").read_text("utf-8")
+    assert f"| direction accuracy | {p:.1%} ({low:.1%} to {high:.1%}) |\n" in card
+    mean = config["scores"]["mean_direction_accuracy"]
+    assert f"| direction accuracy of the training mean | {mean:.1%} |\n" in card
+
+
 def test_check_prints_the_folds_and_writes_no_database(
     finished: Any, command: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -394,6 +523,7 @@ def test_the_exported_scores_are_those_of_the_trial_in_the_database(
     assert scores["skill"] == trial.user_attrs["skill"]
     assert scores["skill"] == 1 - scores["loss"] / scores["persistence_loss"]
     assert scores["direction_accuracy"] == trial.user_attrs["direction_accuracy"]
+    assert scores["direction_interval"] == trial.user_attrs["direction_interval"]
     assert config["epochs"] == trial.user_attrs["best_epoch"]
 
 

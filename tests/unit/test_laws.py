@@ -5,6 +5,7 @@ against the whole source, and against a few lines that break it, so that no law 
 """
 
 import ast
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import tuner
 
 ROOT = Path(tuner.__file__).parent.parent
-PACKAGES = ("models", "studies", "tuner")
+PACKAGES = ("models", "puffin", "studies", "tuner")
 SOURCES = {
     str(path.relative_to(ROOT)): path.read_text("utf-8")
     for package in PACKAGES
@@ -132,6 +133,13 @@ def breaches_everywhere(law: Law) -> list[str]:
 def test_the_laws_are_held_against_every_package() -> None:
     assert {place.partition("/")[0] for place in SOURCES} == set(PACKAGES)
     assert {"studies/space.py", "tuner/objective.py", "studies/storage.py"} <= set(SOURCES)
+    assert {"puffin/deep/rnn.py", "puffin/deep/training.py"} <= set(SOURCES)
+
+
+def test_every_package_that_is_shipped_is_held_to_the_laws() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8")
+    shipped = tomllib.loads(text)["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert sorted(shipped) == sorted(PACKAGES)
 
 
 def test_only_the_space_suggests() -> None:
@@ -177,6 +185,7 @@ BROKEN: list[tuple[Law, str, str]] = [
     (imports_not_its_own_root, "tuner/run.py", "import tuner"),
     (imports_not_its_own_root, "tuner/run.py", "from tuner import run_everything"),
     (imports_not_its_own_root, "studies/study.py", "from . import __version__"),
+    (imports_not_its_own_root, "puffin/deep/rnn.py", "import puffin"),
     (unpickles_and_evaluates_nothing, "studies/export.py", "import pickle"),
     (unpickles_and_evaluates_nothing, "studies/export.py", "from joblib import load"),
     (unpickles_and_evaluates_nothing, "models/rnn.py", "state = torch.load('model.pt')"),
@@ -202,6 +211,7 @@ LAWFUL: list[tuple[Law, str, str]] = [
     (touches_environment_only_at_the_edge, "tuner/cli.py", "click.option('--x', envvar='X')"),
     (touches_environment_only_at_the_edge, "tuner/launcher.py", "env = os.environ | {'A': '1'}"),
     (imports_not_its_own_root, "tuner/run.py", "from tuner import present\nimport studies"),
+    (imports_not_its_own_root, "puffin/deep/rnn.py", "from models.rnn import GRUNet"),
     (unpickles_and_evaluates_nothing, "models/training.py", "network.eval()\nloads('{}')"),
     (models_know_neither_optuna_nor_sql, "studies/study.py", "import optuna"),
 ]

@@ -1,5 +1,7 @@
 """Networks: their parameters, and their forecasts against the same layers put together by hand."""
 
+import copy
+import io
 import math
 
 import numpy as np
@@ -217,3 +219,80 @@ def test_every_cell_is_built_with_the_widths_and_the_dropout_of_its_configuratio
     out = network.eval()(windows(5, 7, 3))
     assert out.shape == (5, 1)
     assert all(math.isfinite(value) for value in out[:, 0].tolist())
+
+
+EVERY = [LSTMNet(3, 5), GRUNet(3, 5), StackedLSTM(3, [5, 4]), StackedGRU(3, [5, 4])]
+
+
+@pytest.mark.parametrize("network", EVERY, ids=lambda network: type(network).__name__)
+@pytest.mark.parametrize("shape", [(3,), (20, 3), (2, 16, 20, 3)])
+def test_an_input_that_is_not_of_three_dimensions_is_refused_with_its_shape(
+    network: nn.Module, shape: tuple[int, ...]
+) -> None:
+    # torch takes (20, 3) for one window, and the head would read its last unit as the last bar.
+    with pytest.raises(ValueError, match="windows must be") as caught:
+        network(windows(*shape))
+    assert str(caught.value) == (
+        f"windows must be (batch, lookback, feature), but have shape {shape}"
+    )
+
+
+@pytest.mark.parametrize("network", EVERY, ids=lambda network: type(network).__name__)
+def test_a_network_in_double_precision_forecasts_as_in_single(network: nn.Module) -> None:
+    network = copy.deepcopy(network).eval()
+    x = windows(4, 6, 3)
+    single = network(x)
+    double = network.double()(x.double())
+    assert double.dtype == torch.float64
+    assert torch.allclose(double.float(), single, atol=1e-5)
+
+
+class PlainNet(nn.Module):
+    """Plain layers of one width and a head, under the documented names."""
+
+    def __init__(self, cell: str) -> None:
+        super().__init__()
+        self.cell = cell
+        self.add_module(cell, PLAIN[cell](3, 5, 2, batch_first=True))
+        self.fc = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.get_submodule(self.cell)(x)[0][:, -1])
+
+
+class PlainStack(nn.Module):
+    """Plain layers of falling widths and a head, under the documented names."""
+
+    def __init__(self, cell: str) -> None:
+        super().__init__()
+        self.cell = cell
+        layers = [PLAIN[cell](a, b, batch_first=True) for a, b in [(3, 6), (6, 4)]]
+        self.add_module(f"{cell}_layers", nn.ModuleList(layers))
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.get_submodule(f"{self.cell}_layers").children():
+            x, _ = layer(x)
+        return self.fc(x[:, -1])
+
+
+@pytest.mark.parametrize(
+    ("plain", "network"),
+    [
+        (PlainNet("lstm"), LSTMNet(3, 5, 2, 2)),
+        (PlainNet("gru"), GRUNet(3, 5, 2, 2)),
+        (PlainStack("lstm"), StackedLSTM(3, [6, 4], 2)),
+        (PlainStack("gru"), StackedGRU(3, [6, 4], 2)),
+    ],
+    ids=lambda network: type(network).__name__,
+)
+def test_weights_saved_from_plain_torch_modules_load_and_forecast_the_same(
+    plain: nn.Module, network: nn.Module
+) -> None:
+    file = io.BytesIO()
+    torch.save(plain.state_dict(), file)
+    file.seek(0)
+    x = windows(7, 9, 3)
+    assert not torch.equal(network.eval()(x), plain(x))
+    network.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(network(x), plain(x))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import models.training as module
 from models.config import Config
 from models.rnn import CELLS
 from models.training import (
@@ -150,6 +151,26 @@ def test_what_does_not_restore_says_nothing_of_restoring(
 ) -> None:
     feed(EarlyStopping(0, restore_best_weights=False), [1.0, 1.1])
     assert capsys.readouterr().out == "EarlyStopping counter: 1/0\n"
+
+
+def test_a_reset_forgets_what_was_seen_and_keeps_the_settings() -> None:
+    stopping = EarlyStopping(1, 0.25, verbose=False)
+    feed(stopping, [1.0, 0.5, 0.6, 0.7])
+    assert stopping.should_stop
+    stopping.reset()
+    assert (stopping.counter, stopping.best_loss, stopping.best_weights) == (0, None, None)
+    assert stopping.should_stop is False
+    assert (stopping.patience, stopping.min_delta) == (1, 0.25)
+    assert (stopping.restore_best_weights, stopping.verbose) == (True, False)
+
+
+def test_after_a_reset_a_loss_above_the_old_best_is_the_best_and_its_weights_come_back() -> None:
+    stopping = EarlyStopping(0, verbose=False)
+    feed(stopping, [0.5, 0.6])
+    stopping.reset()
+    # Call 1 is the best of this training, though worse than all of the one before.
+    assert feed(stopping, [9.0, 8.0, 8.5]).weight.item() == 1.0
+    assert stopping.best_loss == 8.0
 
 
 # Losses
@@ -492,6 +513,33 @@ def test_noise_leaves_the_windows_themselves_alone() -> None:
     windows = torch.zeros(10, 3, 1)
     recorded(windows, torch.zeros(10, 1), noise=1.0)()
     assert not windows.any()
+
+
+# Forecasts
+
+
+def test_a_forecast_is_what_the_network_says_without_dropout_and_without_gradients() -> None:
+    draw = torch.Generator().manual_seed(3)
+    network = CELLS["lstm"](2, [8, 8], dropout=0.5).train()
+    x = torch.randn(6, 3, 2, generator=draw)
+    out = module.forecast(network, x)
+    assert not network.training
+    assert not out.requires_grad
+    assert out.shape == (6, 1)
+    assert torch.allclose(out, network(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "blocks"), [(10, [4, 4, 2]), (8, [4, 4]), (4, [4]), (1, [1]), (0, [0])]
+)
+def test_forecasts_come_in_order_from_blocks_of_windows(
+    count: int, blocks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FORECASTS", 4)
+    network, number = Recorder(), torch.arange(float(count))
+    out = module.forecast(network, number[:, None, None].repeat(1, 3, 1))
+    assert [len(block) for block in network.seen] == blocks
+    assert out.tolist() == [[value] for value in number.tolist()]
 
 
 # The refit

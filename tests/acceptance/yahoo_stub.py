@@ -1,0 +1,204 @@
+"""Yahoo's chart service on loopback, for programs that ask it through an unmodified yfinance.
+
+``python yahoo_stub.py COMMAND...`` runs a command with the environment that sends all its HTTP and
+HTTPS here, and ends with its exit code. Whatever host is asked, the answer is made here: the stub
+opens no connection. It knows one symbol, AAPL, by the bars of the embedded sample and on their own
+dates: "now" is the last of them. It needs the program ``openssl`` for its certificate.
+"""
+
+import argparse
+import json
+import os
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pandas as pd
+
+from studies.prices import load_prices
+
+CHART = "/v8/finance/chart/"
+QUERY_HOSTS = ("query1.finance.yahoo.com", "query2.finance.yahoo.com")
+CERTIFIED = "DNS:*.yahoo.com,DNS:*.finance.yahoo.com"
+ZONE = "America/New_York"
+RANGES = {"1d": 0, "1mo": 1, "3mo": 3, "6mo": 6, "1y": 12, "2y": 24, "5y": 60, "10y": 120}  # months
+
+
+def chart(frame: pd.DataFrame, query: dict[str, str]) -> dict[str, Any]:
+    """Write bars (index: dates) as Yahoo does, cut as the query asks: range, or period1, period2.
+
+    Raises
+    ------
+    KeyError
+        For a range that Yahoo does not have.
+    """
+    opening = (frame.index + pd.Timedelta(hours=9.5)).tz_localize(ZONE)
+    seconds = opening.as_unit("s").astype("int64")
+    if "range" in query:
+        keep = frame.index >= frame.index[-1] - pd.DateOffset(months=RANGES[query["range"]])
+    else:
+        keep = (seconds >= int(query["period1"])) & (seconds < int(query["period2"]))
+    bars = frame[keep]
+    quote = {name: bars[name].tolist() for name in ("open", "high", "low", "close")}
+    quote["volume"] = bars["volume"].astype("int64").tolist()
+    meta = {
+        "currency": "USD",
+        "symbol": "AAPL",
+        "exchangeName": "NMS",
+        "instrumentType": "EQUITY",
+        "firstTradeDate": int(seconds[0]),
+        "regularMarketTime": int(seconds[-1]),
+        "gmtoffset": -18000,
+        "timezone": "EST",
+        "exchangeTimezoneName": ZONE,
+        "priceHint": 2,
+        "dataGranularity": "1d",
+        "range": query.get("range", ""),
+        "validRanges": [*RANGES, "max"],
+    }
+    # The bars are adjusted already.
+    adjusted = [{"adjclose": quote["close"]}]
+    result = {
+        "meta": meta,
+        "timestamp": seconds[keep].tolist(),
+        "indicators": {"quote": [quote], "adjclose": adjusted},
+    }
+    return {"chart": {"result": [result], "error": None}}
+
+
+def no_chart(description: str) -> dict[str, Any]:
+    """Write Yahoo's error."""
+    return {"chart": {"result": None, "error": {"code": "Not Found", "description": description}}}
+
+
+class Stub(ThreadingHTTPServer):
+    """A proxy on a free port of loopback that ends TLS and answers everything itself."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, log: Path | None) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.certificate = make_certificate(folder)
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(self.certificate)
+        self.frame = load_prices("sample", "AAPL").frame
+        self.log = log
+        self.lock = threading.Lock()
+
+    def record(self, host: str, path: str, query: dict[str, str]) -> None:
+        """Add a line of JSON to the log: what was asked."""
+        if self.log is None:
+            return
+        with self.lock, self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"host": host, "path": path, "query": query}) + "\n")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection: plain HTTP to a proxy, or a tunnel whose far end is here as well."""
+
+    server: Stub
+    protocol_version = "HTTP/1.1"
+    tunnel = ""
+
+    def do_CONNECT(self) -> None:
+        """Pretend to be the host that is asked for, from here on in TLS."""
+        self.tunnel = self.path.rpartition(":")[0]
+        self.send_response(HTTPStatus.OK)
+        self.end_headers()
+        self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)
+        self.rfile = self.connection.makefile("rb")
+        self.wfile = self.connection.makefile("wb", buffering=0)
+
+    def do_GET(self) -> None:
+        """Answer what Yahoo would; 404 for all else."""
+        url = urlsplit(self.path)
+        host, query = self.tunnel or url.hostname or "", dict(parse_qsl(url.query))
+        self.server.record(host, url.path, query)
+        if host == "fc.yahoo.com":
+            self.answer(HTTPStatus.NOT_FOUND, "", "text/html", cookie=True)
+        elif host in QUERY_HOSTS and url.path == "/v1/test/getcrumb":
+            self.answer(HTTPStatus.OK, "Crumb.123", "text/plain")
+        elif host in QUERY_HOSTS and url.path.startswith(CHART):
+            self.answer_chart(url.path.removeprefix(CHART), query)
+        else:
+            self.answer(HTTPStatus.NOT_FOUND, f"{host} is not here", "text/plain")
+
+    def answer_chart(self, symbol: str, query: dict[str, str]) -> None:
+        """Send the bars of AAPL, or say that there are none."""
+        if symbol != "AAPL":
+            body = no_chart("No data found, symbol may be delisted")
+        elif query.get("range", "1d") not in RANGES:
+            body = no_chart(f"no range {query['range']}")
+        else:
+            body = chart(self.server.frame, query)
+        found = body["chart"]["error"] is None
+        status = HTTPStatus.OK if found else HTTPStatus.NOT_FOUND
+        self.answer(status, json.dumps(body), "application/json")
+
+    def answer(self, status: HTTPStatus, body: str, kind: str, *, cookie: bool = False) -> None:
+        """Send one response."""
+        data = body.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        if cookie:
+            year = 365 * 24 * 60 * 60
+            self.send_header("Set-Cookie", f"A3=stub; Domain=.yahoo.com; Path=/; Max-Age={year}")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the command's stderr its own."""
+
+
+def make_certificate(folder: Path) -> Path:
+    """Make a self-signed certificate for Yahoo's hosts; give the file that also has its key."""
+    file = folder / "stub.pem"
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", "/CN=stub", "-addext", f"subjectAltName={CERTIFIED}"]
+    files = ["-keyout", str(folder / "key"), "-out", str(folder / "certificate")]
+    subprocess.run([*words.split(), *names, *files], capture_output=True, check=True)
+    file.write_bytes((folder / "key").read_bytes() + (folder / "certificate").read_bytes())
+    return file
+
+
+def environment(stub: Stub, home: Path) -> dict[str, str]:
+    """Give the environment in which everything is asked of the stub, and caches start empty."""
+    own = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    proxy = f"http://127.0.0.1:{stub.server_port}"
+    return own | {
+        "HTTP_PROXY": proxy,
+        "HTTPS_PROXY": proxy,
+        "http_proxy": proxy,
+        "https_proxy": proxy,
+        "REQUESTS_CA_BUNDLE": str(stub.certificate),
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / ".cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def main() -> int:
+    """Run the command beside the stub."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--log", type=Path, help="write what is asked here, as lines of JSON")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, Stub(Path(name), given.log) as stub:
+        threading.Thread(target=stub.serve_forever, daemon=True).start()
+        home = Path(name) / "home"
+        home.mkdir()
+        done = subprocess.run(given.command, env=environment(stub, home), check=False)
+        stub.shutdown()
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The bounds of every hyperparameter, and what a configuration drops and keeps."""
+
+import json
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.config import Config
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("dropout", -0.1, "at least 0 and below 1"),
+        ("dropout", 1.0, "at least 0 and below 1"),
+        ("dropout", NAN, "at least 0 and below 1"),
+        ("dropout", INF, "at least 0 and below 1"),
+        ("lookback", 0, "at least 1"),
+        ("lookback", -3, "at least 1"),
+        ("lr", -1e-9, "at least 0"),
+        ("lr", NAN, "at least 0"),
+        ("weight_decay", -1.0, "at least 0"),
+        ("weight_decay", NAN, "at least 0"),
+        ("batch_size", 0, "at least 1"),
+        ("noise", -0.01, "at least 0"),
+        ("noise", NAN, "at least 0"),
+        ("lookback", 20.0, "a whole number"),
+        ("lookback", 2.5, "a whole number"),
+        ("lookback", NAN, "a whole number"),
+        ("lookback", "20", "a whole number"),
+        ("lookback", None, "a whole number"),
+        ("batch_size", 32.0, "a whole number"),
+        ("batch_size", NAN, "a whole number"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_with_the_rule_and_the_value(
+    name: str, value: Any, rule: str
+) -> None:
+    with pytest.raises(ValueError, match=name) as caught:
+        Config(**{name: value})
+    assert str(caught.value) == f"{name} must be {rule}, but is {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [
+        ((), "a network needs at least one layer, but got none"),
+        ((0,), "hidden_dim must be at least 1, but is 0"),
+        ((8, -1), "hidden_dim must be at least 1, but is -1"),
+        ((8, 4.0), "hidden_dim must be a whole number, but is 4.0"),
+        ((NAN,), "hidden_dim must be a whole number, but is nan"),
+        (("8",), "hidden_dim must be a whole number, but is '8'"),
+    ],
+)
+def test_widths_are_whole_numbers_of_at_least_one_and_at_least_one_of_them(
+    widths: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Config(hidden_dims=widths)
+
+
+@pytest.mark.parametrize("name", ["lr", "weight_decay", "noise"])
+def test_what_can_only_train_to_nan_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be .*, but is inf"):
+        Config(**{name: INF})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_dims", (1,)),
+        ("hidden_dims", (np.int64(3), np.int32(2))),
+        ("dropout", 0.0),
+        ("dropout", 0.999),
+        ("dropout", np.float32(0.5)),
+        ("lookback", 1),
+        ("lookback", np.int64(7)),
+        ("lr", 0.0),
+        ("lr", 0),
+        ("lr", np.float64(0.1)),
+        ("weight_decay", 0.0),
+        ("batch_size", 1),
+        ("batch_size", np.int16(5)),
+        ("noise", 0.0),
+        ("noise", 3),
+    ],
+)
+def test_a_value_at_its_bound_or_of_numpy_is_taken_as_it_is(name: str, value: Any) -> None:
+    assert getattr(Config(**{name: value}), name) == value
+
+
+def test_one_layer_has_no_dropout_so_that_equal_networks_compare_equal() -> None:
+    assert Config(hidden_dims=(8,), dropout=0.5).dropout == 0.0
+    assert Config(hidden_dims=(8,), dropout=0.5) == Config(hidden_dims=(8,), dropout=0.1)
+    assert Config(hidden_dims=(8, 8), dropout=0.5) != Config(hidden_dims=(8, 8), dropout=0.1)
+
+
+def test_a_dropout_that_cannot_act_is_held_to_its_bounds_all_the_same() -> None:
+    with pytest.raises(ValueError, match="dropout must be at least 0 and below 1, but is 2"):
+        Config(hidden_dims=(8,), dropout=2)
+
+
+def test_the_defaults_are_a_configuration_of_two_lstm_layers() -> None:
+    assert Config().to_dict() == {
+        "cell": "lstm",
+        "hidden_dims": [64, 32],
+        "dropout": 0.2,
+        "lookback": 20,
+        "lr": 0.001,
+        "weight_decay": 0.0,
+        "batch_size": 64,
+        "noise": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config("gru", (8, 4, 2), 0.3, 7, 0.01, 1e-5, 16, 0.1),
+        Config(hidden_dims=(np.int64(8),), lookback=np.int64(5)),
+    ],
+    ids=["python", "numpy"],
+)
+def test_a_configuration_survives_json(config: Config) -> None:
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config

@@ -1,0 +1,109 @@
+"""Figures and tables as a person reads them."""
+
+import io
+import math
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState, create_trial
+from rich.console import Console
+
+from studies.result import Group
+from tuner import present
+
+
+def table_rows(groups: list[Group]) -> dict[str, list[str]]:
+    """Print a table of groups and read it back: the cells of each row by its name."""
+    out = io.StringIO()
+    Console(file=out, width=200).print(present.group_table(groups))
+    lines = [line for line in out.getvalue().splitlines() if line.strip(" ─")]
+    starts = [line.split("  ") for line in lines]
+    cells = [[cell.strip() for cell in parts if cell.strip()] for parts in starts]
+    return {"": cells[0]} | {name: values for name, *values in cells[1:]}
+
+
+def best(**attrs: Any) -> Any:
+    """Make the best trial of a group."""
+    known = {
+        "config": {"hidden_dims": [64, 32], "lookback": 20},
+        "best_loss": 0.51234,
+        "skill": 0.125,
+        "direction_accuracy": 0.625,
+    }
+    return create_trial(state=TrialState.COMPLETE, value=0.51234, user_attrs=known | attrs)
+
+
+FULL = Group("LSTM", 9, 5, 3, 1, best(), 0.61239, 3, 0.456)
+EMPTY = Group("GRU", 0, 0, 0, 0, None, None, None, None)
+
+
+def test_groups_stand_side_by_side_with_a_dash_for_what_is_not_there() -> None:
+    assert table_rows([FULL, EMPTY]) == {
+        "": ["LSTM", "GRU"],
+        "trials": ["9", "0"],
+        "complete / pruned / failed": ["5 / 3 / 1", "0 / 0 / 0"],
+        "median loss": ["0.6124", "-"],
+        "best loss": ["0.5123", "-"],
+        "folds won": ["3", "-"],
+        "skill": ["+12.5 %", "-"],
+        "direction accuracy": ["62.5 %", "-"],
+        "widths": ["64, 32", "-"],
+        "lookback": ["20", "-"],
+        "seconds per epoch": ["0.46", "-"],
+    }
+
+
+def test_a_group_that_won_no_fold_shows_a_zero() -> None:
+    none_won = Group("GRU", 1, 1, 0, 0, best(), 0.5, 0, 0.0)
+    rows = table_rows([FULL, none_won])
+    assert rows["folds won"] == ["3", "0"]
+    assert rows["seconds per epoch"] == ["0.46", "0.00"]
+
+
+def test_a_best_trial_that_was_cut_short_says_so() -> None:
+    cut = Group("10", 1, 0, 1, 0, best(reason="pruned at epoch 4"), None, 0, 0.1)
+    rows = table_rows([cut])
+    assert rows["cut short"] == ["pruned at epoch 4"]
+    assert rows["median loss"] == ["-"]
+
+
+def test_what_is_no_number_is_a_dash() -> None:
+    still = Group("5", 1, 1, 0, 0, best(skill=math.nan, direction_accuracy=math.nan), 0.5, 1, 0.1)
+    rows = table_rows([still])
+    assert (rows["skill"], rows["direction accuracy"]) == (["-"], ["-"])
+
+
+def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> None:
+    scores = {
+        "direction_accuracy": 0.6271,
+        "direction_interval": [0.5712, 0.6794],
+        "mean_direction_accuracy": 0.514,
+    }
+    assert present._direction(scores) == (
+        "direction accuracy 62.7 %, 95 % interval 57.1 % to 67.9 %; of the training mean 51.4 %"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "plain"),
+    [
+        (0.0, "+0.0 %", "0.0 %"),
+        (0.1234, "+12.3 %", "12.3 %"),
+        (-0.5, "-50.0 %", "-50.0 %"),
+        (math.nan, "-", "-"),
+    ],
+)
+def test_shares_are_written_in_percent(value: float, signed: str, plain: str) -> None:
+    assert (present.signed_percent(value), present.percent(value)) == (signed, plain)
+
+
+def test_a_share_that_is_not_there_is_a_dash() -> None:
+    assert present.signed_percent(None) == "-"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0, "0:00"), (9.4, "0:09"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (3723, "1:02:03")],
+)
+def test_seconds_are_written_as_a_clock_does(seconds: float, written: str) -> None:
+    assert present.duration(seconds) == written
