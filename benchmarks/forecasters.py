@@ -50,6 +50,7 @@ def plain_fit(series: Floats) -> None:
 def our_fit(series: Floats) -> TradingLSTM:
     """Fit as the tutorial does, without its prints."""
     forecaster = TradingLSTM(verbose=False)
+    forecaster.device = torch.device("cpu")
     forecaster.fit(series, LOOKBACK, EPOCHS, batch_size=BATCH)
     return forecaster
 

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# What numpy would turn into numbers without a word.
+_KINDS = {"m": "time spans", "M": "dates", "c": "complex numbers"}
+
 
 def as_floats(name: str, values: Any) -> Floats:
     """Read a series of numbers, whatever its index, as (n,).
@@ -16,6 +19,9 @@ def as_floats(name: str, values: Any) -> Floats:
     ValueError
         If there are no numbers, or not one dimension.
     """
+    kind = np.asarray(values).dtype.kind
+    if kind in "mMc":
+        raise ValueError(f"{name} must hold numbers only, but holds {_KINDS[kind]}")
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

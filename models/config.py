@@ -1,8 +1,8 @@
 """One sampled point: everything about a network and its training that a search may vary."""
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field, fields
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -11,12 +11,21 @@ def _bounded(default: Any, low: float, below: float | None = None) -> Any:
     return field(default=default, metadata={"low": low, "below": below})
 
 
-def _check(name: str, value: Any, bounds: Mapping[str, Any], *, whole: bool) -> None:
-    """Hold one hyperparameter to its bounds; the comparison is false for NaN."""
-    low, below = bounds["low"], bounds.get("below")
+def check_number(
+    name: str, value: Any, low: float, below: float | None = None, *, whole: bool = False
+) -> None:
+    """Hold a number to ``low <= value < below``.
+
+    Raises
+    ------
+    ValueError
+        If it is out of bounds, no number, not finite, or not whole where it must be.
+    """
     if whole and not isinstance(value, Integral):
         raise ValueError(f"{name} must be a whole number, but is {value!r}")
-    if not (value >= low and (below is None or value < below)):
+    if not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number, but is {value!r}")
+    if not low <= float(value) < (math.inf if below is None else below):
         rule = f"at least {low:g}" + ("" if below is None else f" and below {below:g}")
         raise ValueError(f"{name} must be {rule}, but is {value!r}")
 
@@ -65,14 +74,14 @@ class Config:
         if not self.hidden_dims:
             raise ValueError("a network needs at least one layer, but got none")
         for width in self.hidden_dims:
-            _check("hidden_dim", width, {"low": 1}, whole=True)
+            check_number("hidden_dim", width, 1, whole=True)
+        object.__setattr__(self, "hidden_dims", tuple(map(int, self.hidden_dims)))
         for f in fields(self):
             if f.metadata:
-                _check(f.name, getattr(self, f.name), f.metadata, whole=f.type is int)
-        # numpy's whole numbers are as good as any, but not to torch.
-        object.__setattr__(self, "hidden_dims", tuple(int(width) for width in self.hidden_dims))
-        for name in ("lookback", "batch_size"):
-            object.__setattr__(self, name, int(getattr(self, name)))
+                value = getattr(self, f.name)
+                check_number(f.name, value, **f.metadata, whole=f.type is int)
+                # numpy's numbers are as good as any, but not to torch and JSON.
+                object.__setattr__(self, f.name, int(value) if f.type is int else float(value))
         if len(self.hidden_dims) == 1:
             object.__setattr__(self, "dropout", 0.0)
 
@@ -85,3 +94,7 @@ class Config:
     def from_dict(cls, values: dict[str, Any]) -> "Config":
         """Read back what `to_dict` gave."""
         return cls(**(values | {"hidden_dims": tuple(values["hidden_dims"])}))
+
+
+# The hyperparameters that are plain numbers.
+BOUNDED = tuple(f.name for f in fields(Config) if f.metadata)

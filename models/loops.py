@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from models.arrays import as_floats
+from models.arrays import as_floats, require_finite
+from models.config import check_number
 
 Batches = DataLoader[tuple[Tensor, ...]]
 Callback = Callable[[int, float, float, nn.Module], bool | None]
@@ -25,6 +26,17 @@ History = dict[str, list[float]]
 
 # Epochs between two printed lines.
 PRINT_EVERY = 10
+
+
+class _LastSeed:
+    """What `set_seed` was called with last."""
+
+    value = 0
+
+
+def last_seed() -> int:
+    """Give the seed that `set_seed` was called with last, 0 before."""
+    return _LastSeed.value
 
 
 def default_device() -> torch.device:
@@ -43,8 +55,9 @@ def print_epoch(epoch: int, epochs: int, train_loss: float, val_loss: float) -> 
 def set_seed(seed: int) -> None:
     """Seed ``random``, numpy's global generator and torch on every device; make cuDNN repeatable.
 
-    The classes of `models.trading` start from torch's seed where they are given none of their own.
+    The classes of `models.trading` take this seed where they are given none of their own.
     """
+    _LastSeed.value = int(seed)
     random.seed(int(seed))
     np.random.seed(seed)  # noqa: NPY002  # scripts draw from the global generator
     torch.manual_seed(seed)
@@ -70,11 +83,11 @@ def add_noise(series: Any, noise_level: float = 0.01) -> Any:
     Raises
     ------
     ValueError
-        If `noise_level` is negative.
+        If `noise_level` is negative, or a value is not finite.
     """
-    if not noise_level >= 0:
-        raise ValueError(f"noise_level must be at least 0, but is {noise_level!r}")
+    check_number("noise_level", noise_level, 0)
     values = as_floats("series", series)
+    require_finite("series", values)
     noise = np.random.standard_normal(len(values))  # noqa: NPY002  # set_seed governs it
     return np.add(series, noise_level * values.std() * noise)
 
@@ -133,7 +146,9 @@ class LRScheduler:
         if T_max is not None and T_max <= warmup:
             raise ValueError(f"T_max must be above warmup_epochs = {warmup}, but is {T_max}")
         curves = [
-            _warmup_cosine(group["lr"], warmup, T_max, eta_min) for group in optimizer.param_groups
+            # What an earlier schedule left in "lr" is not the base rate.
+            _warmup_cosine(group.get("initial_lr", group["lr"]), warmup, T_max, eta_min)
+            for group in optimizer.param_groups
         ]
         self.scheduler = LambdaLR(optimizer, curves)
 
@@ -209,11 +224,8 @@ def create_dataloaders(
         raise ValueError(f"X and y must be of one length, but have {count} and {len(targets)}")
     valid = _validation_count(count, val_split)
     data = TensorDataset(inputs, targets[:, None] if targets.ndim == 1 else targets)
-    generator = torch.Generator()
-    if random_seed is not None:
-        generator.manual_seed(random_seed)
-    else:
-        generator.seed()
+    # Without a seed of their own the draws are torch's, which `set_seed` governs.
+    generator = None if random_seed is None else torch.Generator().manual_seed(random_seed)
     order = list(range(count))
     if not chronological:
         order = torch.randperm(count, generator=generator).tolist()
@@ -225,8 +237,7 @@ def create_dataloaders(
 
 def _validation_count(count: int, val_split: float) -> int:
     """Give the number of validation samples among `count`."""
-    if not 0 <= val_split < 1:
-        raise ValueError(f"val_split must be at least 0 and below 1, but is {val_split!r}")
+    check_number("val_split", val_split, 0, below=1)
     valid = int(count * val_split)
     if count == valid or (val_split and not valid):
         raise ValueError(

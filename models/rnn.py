@@ -1,7 +1,7 @@
 """Recurrent networks that read a window of bars and forecast one number, over stock torch layers.
 
-torch's ``nn.GRU`` follows Cho et al. (2014) with two changes of form: its update gate ``z`` keeps
-the old state (``h = (1 - z) n + z h``), and the reset gate acts after the matrix product.
+In torch's ``nn.GRU`` the update gate ``z`` keeps the old state (``h = (1 - z) n + z h``), as in Cho
+et al. (2014); in other writings it takes the new one. The reset gate acts after the matrix product.
 """
 
 from collections.abc import Sequence

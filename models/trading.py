@@ -5,20 +5,22 @@ same model. Training seeds torch's global generators and puts them back as they 
 must not train at once; processes may.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
 from models.arrays import Floats, as_floats, require_finite
-from models.config import Config
-from models.loops import History, default_device, print_epoch
+from models.config import Config, check_number
+from models.loops import History, default_device, last_seed, print_epoch
 from models.rnn import CELLS, GRUNet, LSTMNet
 from models.training import LOSSES, EarlyStopping, Learner, forecast
 from models.windows import make_windows, safe_std, to_tensor
@@ -54,7 +56,9 @@ class _Forecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
             early_stopping.reset()
         for epoch in range(1, epochs + 1):
             train_loss = learner.run_epoch()
-            val_loss = learner.loss(forecast(network, windows), targets)
+            val_loss = torch.full_like(train_loss, torch.nan)
+            if len(targets):
+                val_loss = learner.loss(forecast(network, windows), targets)
             losses = torch.stack([train_loss, val_loss]).tolist()
             for key, value in zip(history, losses, strict=True):
                 history[key].append(value)
@@ -65,21 +69,30 @@ class _Forecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         if early_stopping is not None and not early_stopping.should_stop:
             early_stopping.restore(network)
         network.eval()
+        if history["train_loss"] and not math.isfinite(history["train_loss"][-1]):
+            warnings.warn("training diverged: the last loss is not finite; lower lr", stacklevel=3)
         return history
 
     def _fitted(self) -> tuple[nn.Module, int]:
         if self.model is None or self.lookback is None:
-            raise ValueError("Model must be trained before prediction")
+            raise NotFittedError("Model must be trained before prediction")
         return self.model, self.lookback
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell scikit-learn's `check_is_fitted`."""
+        return self.model is not None
+
+    def __sklearn_clone__(self) -> Self:
+        """Give an untrained copy, on the same device."""
+        copy = type(self)(**self.get_params())
+        copy.device = self.device
+        return copy
 
 
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[int]:
-    """Seed torch's global generators for a while; afterwards they go on as before.
-
-    Gives the seed: without one that which torch was last given, a constant in a new process.
-    """
-    seed = torch.initial_seed() if seed is None else int(seed)
+    """Seed torch's global generators for a while, and give the seed; then they go on as before."""
+    seed = last_seed() if seed is None else int(seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield seed
@@ -93,10 +106,8 @@ def _train_windows(bars: int, lookback: int, validation_split: float) -> int:
     ValueError
         If a part that is asked for would be empty.
     """
-    if not 0 <= validation_split < 1:
-        raise ValueError(
-            f"validation_split must be at least 0 and below 1, but is {validation_split!r}"
-        )
+    check_number("lookback", lookback, 1, whole=True)
+    check_number("validation_split", validation_split, 0, below=1)
     windows = max(bars - lookback, 0)
     train = int(windows * (1 - validation_split))
     if train < 1 or (validation_split and train == windows):
@@ -115,8 +126,7 @@ def _train_windows(bars: int, lookback: int, validation_split: float) -> int:
 def _check_training(
     epochs: int, validation_split: float, early_stopping: EarlyStopping | None
 ) -> None:
-    if epochs < 0:
-        raise ValueError(f"epochs must be at least 0, but is {epochs}")
+    check_number("epochs", epochs, 0, whole=True)
     if early_stopping is not None and not validation_split:
         raise ValueError("early_stopping needs validation data, but validation_split is 0")
 
@@ -220,6 +230,7 @@ class _Univariate(_Forecaster):
         """
         values = as_floats("series", series)
         require_finite("series", values)
+        check_number("num_layers", self.num_layers, 1, whole=True)
         config = Config(
             cell=self._cell,
             hidden_dims=(self.hidden_dim,) * self.num_layers,
@@ -265,8 +276,7 @@ class _Univariate(_Forecaster):
             Before `fit`, with fewer values than `lookback`, or with NaN among them.
         """
         network, lookback = self._fitted()
-        if steps < 0:
-            raise ValueError(f"steps must be at least 0, but is {steps}")
+        check_number("steps", steps, 0, whole=True)
         values = as_floats("series", series)
         if len(values) < lookback:
             raise ValueError(
@@ -328,8 +338,8 @@ class TradingLSTM(_Univariate):
     weight_decay : float
         L2 penalty of Adam.
     seed : int, optional
-        Of weights, order of windows, dropout and noise; the one that torch was last given (by
-        `set_seed`, for example) when not given. Draws by others in between change nothing.
+        Of weights, order of windows, dropout and noise; when not given, the one that `set_seed` was
+        called with last, or 0. Draws by others in between change nothing.
     verbose : bool
         Print every tenth epoch.
 
@@ -433,7 +443,7 @@ class _Multivariate(_Forecaster):
         The target of a row is what is to be forecast when the row is known, so it is shifted:
         ``df["target"] = df["return"].shift(-1)``. A column that is known together with the features
         of its row (a close beside high and low) is no target: the forecast would read it off. Where
-        that shows, there is a warning.
+        a linear fit shows that, there is a warning; it does not always show.
 
         Parameters
         ----------
@@ -588,23 +598,26 @@ def _numbers(frame: pd.DataFrame, columns: list[Any]) -> Floats:
 
 
 def _warn_of_known_target(features: Floats, target: Floats, name: Any) -> None:
-    """Warn where a linear fit reads the target (n,) off the features (n, f) of its own row.
+    """Warn where a linear fit reads the target (n,) off the features (n, f) up to its own row.
 
     A target that is known only later moves from row to row in a way that no feature tells: the fit
     leaves about half of the variance of its steps if it is noise, and more if it is a level or
-    varies slowly. A close beside its own open, high and low is left with an eighth.
+    varies slowly. A close beside its own open, high and low is left with an eighth, a return beside
+    the closes of its row and the row before with a tenth.
     """
-    count, width = features.shape
-    spare = count - width - 1
+    scaled = (features - features.mean(axis=0)) / safe_std(features)
+    columns = np.column_stack([np.ones(len(scaled) - 1), scaled[1:], scaled[:-1]])
+    count, width = columns.shape
+    spare = count - width
     if spare <= width:
         return
-    columns = np.column_stack([np.ones(count), (features - features.mean(0)) / safe_std(features)])
-    residual = target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]
+    own = target[1:]
+    residual = own - columns @ np.linalg.lstsq(columns, own, rcond=None)[0]
     left = float(residual @ residual) / spare
     steps = float(np.var(np.diff(target)))
     if left < _KNOWN * steps:
         warnings.warn(
-            f"target_col {name!r} can be read off the features of its own row: a linear fit leaves "
+            f"target_col {name!r} can be read off the features up to its row: a linear fit leaves "
             f"{left / steps:.1%} of the variance of its steps. If a row knows its target, the loss "
             f"says nothing: forecast the next row's, as in features_df[{name!r}].shift(-1)",
             stacklevel=3,
@@ -621,8 +634,8 @@ class MultivariateLSTM(_Multivariate):
     weight_decay : float
         L2 penalty of Adam.
     seed : int, optional
-        Of weights, order of windows, dropout and noise; the one that torch was last given (by
-        `set_seed`, for example) when not given. Draws by others in between change nothing.
+        Of weights, order of windows, dropout and noise; when not given, the one that `set_seed` was
+        called with last, or 0. Draws by others in between change nothing.
     verbose : bool
         Print every tenth epoch.
 

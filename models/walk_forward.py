@@ -152,11 +152,12 @@ def evaluate(
         The first bar to forecast.
     retrain_every : int, optional
         Bars between two trainings.
-    persistence : array, (n,), optional
+    persistence : float or array, (n,), optional
         What each bar is forecast to be if nothing changes; the value before it when not given,
-        which is right for prices. Zeros are, for returns.
+        which is right for prices. 0 is, for returns.
     **fit
-        Passed to ``model.fit``, for example ``epochs=10``.
+        Passed to ``model.fit``, for example ``epochs=10``. `validation_split` is 0 unless given or
+        needed for early stopping: a validation part is past that no training sees.
 
     Raises
     ------
@@ -171,6 +172,9 @@ def evaluate(
     step = bars - first if retrain_every is None else retrain_every
     if step < 1:
         raise ValueError(f"retrain_every must be at least 1, but is {retrain_every}")
+    last = _persistence(persistence, values, first)
+    if fit.get("early_stopping") is None:
+        fit.setdefault("validation_split", 0.0)
     forecasts = np.full(bars, np.nan)
     starts = range(first, bars, step)
     for start in starts:
@@ -178,5 +182,19 @@ def evaluate(
         current = clone(model)
         current.fit(values[:start], **fit)
         forecasts[start:stop] = current.historical_forecasts(values[:stop])[start:]
-    last = values[first - 1 : -1] if persistence is None else np.asarray(persistence)[first:]
     return Evaluation(forecasts, score(forecasts[first:], values[first:], last), len(starts))
+
+
+def _persistence(persistence: Any, values: Floats, first: int) -> Floats:
+    """Give the persistence forecasts of ``values[first:]``."""
+    if persistence is None:
+        return values[first - 1 : -1]
+    if np.ndim(persistence) == 0:
+        return np.full(len(values) - first, float(persistence))
+    given = as_floats("persistence", persistence)
+    if len(given) != len(values):
+        raise ValueError(
+            f"persistence must be one number or one for each of the {len(values)} bars, "
+            f"but there are {len(given)}"
+        )
+    return given[first:]

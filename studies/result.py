@@ -11,6 +11,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata
 
+from models.config import BOUNDED
 from models.rnn import CELLS
 from studies import tickets
 from studies.study import Handle, StudyError, lowest_complete
@@ -73,12 +74,13 @@ def status(handle: Handle) -> Status:
 
 # What trials can be compared by, and how a configuration tells it.
 COMPARABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    **{name: itemgetter(name) for name in BOUNDED},
     "cell": lambda config: config["cell"],
     "layers": lambda config: len(config["hidden_dims"]),
     "hidden_dim": lambda config: config["hidden_dims"][0],
     # One layer has no place for dropout: such a network says nothing of it.
     "dropout": lambda config: config["dropout"] if len(config["hidden_dims"]) > 1 else None,
-} | {name: itemgetter(name) for name in ("lookback", "lr", "weight_decay", "batch_size", "noise")}
+}
 # More values than this are put together in thirds.
 _MOST_GROUPS = 5
 
@@ -93,7 +95,8 @@ class Group:
     trials, complete, pruned, failed : numbers of finished trials
     best : the best complete trial; without one, the pruned trial that had come lowest; or None
     median_loss : of the complete trials, None without one
-    folds_won : folds in which its best has the lowest loss of all groups' bests, None without one
+    folds_won : folds in which its best has the lowest loss of all groups' bests, None where there
+        are not two to compare
     seconds_per_epoch : median over its trials, None without one
     """
 
@@ -120,7 +123,7 @@ def compare(handle: Handle, by: str = "cell") -> list[Group]:
     Raises
     ------
     StudyError
-        If all finished trials agree in it.
+        If all finished trials agree in it; but both cells are always set side by side.
     """
     valued = []
     for trial in handle.trials():
@@ -135,7 +138,7 @@ def compare(handle: Handle, by: str = "cell") -> list[Group]:
     bests = [_best(trials) for _, trials in groups]
     winners = _fold_winners(bests)
     return [
-        _summarise(label, trials, best, winners.count(i))
+        _summarise(label, trials, best, winners.count(i) if winners and best else None)
         for i, ((label, trials), best) in enumerate(zip(groups, bests, strict=True))
     ]
 
@@ -171,12 +174,12 @@ def _best(trials: list[FrozenTrial]) -> FrozenTrial | None:
 def _fold_winners(bests: list[FrozenTrial | None]) -> list[int]:
     """Give for each fold the position of the best trial whose loss is lowest there."""
     losses = {i: t.user_attrs["fold_losses"] for i, t in enumerate(bests) if t is not None}
-    folds = len(next(iter(losses.values()), []))
+    folds = len(next(iter(losses.values()))) if len(losses) > 1 else 0
     return [min(losses, key=lambda i: losses[i][fold]) for fold in range(folds)]
 
 
 def _summarise(
-    label: str, trials: list[FrozenTrial], best: FrozenTrial | None, folds_won: int
+    label: str, trials: list[FrozenTrial], best: FrozenTrial | None, folds_won: int | None
 ) -> Group:
     states = Counter(t.state for t in trials)
     runs = [t.user_attrs["run"] for t in trials if "run" in t.user_attrs]
@@ -189,7 +192,7 @@ def _summarise(
         failed=states[TrialState.FAIL],
         best=best,
         median_loss=median(losses) if losses else None,
-        folds_won=folds_won if best else None,
+        folds_won=folds_won,
         seconds_per_epoch=median(r["seconds"] / max(r["epochs"], 1) for r in runs)
         if runs
         else None,
@@ -235,6 +238,6 @@ def best_record(handle: Handle) -> dict[str, Any]:
             "skill": attrs["skill"],
             "direction_accuracy": attrs["direction_accuracy"],
             "direction_interval": attrs["direction_interval"],
-            "mean_direction_accuracy": handle.workload.mean_direction.accuracy,
+            "mean_direction_accuracy": handle.attrs["mean_direction_accuracy"],
         },
     }

@@ -231,6 +231,7 @@ def _fill(
         "targets_sha256": _targets_of(workload),
         "persistence_losses": workload.persistence_losses,
         "mean_losses": workload.mean_losses,
+        "mean_direction_accuracy": workload.mean_direction.accuracy,
     }
     for key, value in attrs.items():
         study.set_user_attr(key, value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from models.config import BOUNDED
 from models.errors import PuffinError
 
 _DEFAULT_STORAGE = "sqlite:///tuner.db"
@@ -218,19 +219,7 @@ def best(name: str, form: str, storage: str) -> None:
 @click.argument("name")
 @click.option(
     "--by",
-    type=click.Choice(
-        [
-            "cell",
-            "layers",
-            "hidden_dim",
-            "dropout",
-            "lookback",
-            "lr",
-            "weight_decay",
-            "batch_size",
-            "noise",
-        ]
-    ),
+    type=click.Choice(["cell", "layers", "hidden_dim", *BOUNDED]),
     default="cell",
     show_default=True,
     help="What the trials differ in; hidden_dim is the first width, and more than five values are "
@@ -240,7 +229,8 @@ def best(name: str, form: str, storage: str) -> None:
 def compare(name: str, by: str, storage: str) -> None:
     """Set the LSTM beside the GRU, or trials that differ otherwise: losses, skill, time.
 
-    The best of a group is lower by luck alone where the group is larger; the median is not.
+    The best of a group is lower by luck alone where the group is larger. The median is that of its
+    complete trials: fair in a grid or a random search without a pruner.
     """
     from studies.result import compare as compare_
     from studies.study import load

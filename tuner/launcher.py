@@ -101,9 +101,12 @@ class Pool:
 
     def _listen(self, slot: _Slot) -> None:
         def forward(process: subprocess.Popen[str]) -> None:
-            for line in process.stderr or ():
-                slot.last_words[:] = [line.rstrip()]
-                self._say(f"worker {slot.index + 1}: {line.rstrip()}")
+            if process.stderr is None:
+                return
+            with process.stderr as lines:
+                for line in lines:
+                    slot.last_words[:] = [line.rstrip()]
+                    self._say(f"worker {slot.index + 1}: {line.rstrip()}")
 
         threading.Thread(target=forward, args=(slot.process,), daemon=True).start()
 

@@ -71,6 +71,20 @@ def test_a_forecaster_trains_on_the_gpu_and_forecasts_there_as_on_the_cpu() -> N
     np.testing.assert_allclose(forecaster.historical_forecasts(series), there, atol=1e-4)
 
 
+@pytest.mark.parametrize("validation_split", [0.0, 0.2])
+def test_a_forecaster_trains_on_the_gpu_twice_alike_with_its_dropout(
+    validation_split: float,
+) -> None:
+    series = np.sin(np.arange(300.0))
+    first, second = (
+        TradingLSTM(hidden_dim=16, dropout=0.5, verbose=False).fit(
+            series, epochs=3, validation_split=validation_split
+        )
+        for _ in range(2)
+    )
+    assert first["train_loss"] == second["train_loss"]
+
+
 def test_out_of_memory_is_told_from_other_errors() -> None:
     from tuner.devices import is_out_of_memory
 

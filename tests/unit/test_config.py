@@ -29,6 +29,8 @@ NAN, INF = math.nan, math.inf
         ("batch_size", 0, "at least 1"),
         ("noise", -0.01, "at least 0"),
         ("noise", NAN, "at least 0"),
+        ("lr", "0.1", "a number"),
+        ("dropout", None, "a number"),
         ("lookback", 20.0, "a whole number"),
         ("lookback", 2.5, "a whole number"),
         ("lookback", NAN, "a whole number"),
@@ -119,12 +121,23 @@ def test_the_defaults_are_a_configuration_of_two_lstm_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    "config",
+    "values",
     [
-        Config("gru", (8, 4, 2), 0.3, 7, 0.01, 1e-5, 16, 0.1),
-        Config(hidden_dims=(np.int64(8),), lookback=np.int64(5)),
+        {
+            "cell": "gru",
+            "hidden_dims": (8, 4, 2),
+            "dropout": 0.3,
+            "lookback": 7,
+            "lr": 0.01,
+            "weight_decay": 1e-5,
+            "batch_size": 16,
+            "noise": 0.1,
+        },
+        {"hidden_dims": (np.int64(8),), "lookback": np.int64(5)},
+        {"dropout": np.float32(0.5), "lr": np.float32(0.5), "noise": np.int64(1)},
     ],
-    ids=["python", "numpy"],
+    ids=["python", "whole numbers of numpy", "other numbers of numpy"],
 )
-def test_a_configuration_survives_json(config: Config) -> None:
+def test_a_configuration_survives_json(values: dict[str, Any]) -> None:
+    config = Config(**values)
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config

@@ -103,8 +103,29 @@ def test_training_happens_at_the_first_bar_and_every_so_many_bars_behind(
 
 
 def test_the_settings_go_to_every_training() -> None:
-    evaluate(Drift(), SERIES, 3, retrain_every=2, epochs=7, lr=0.5)
-    assert Drift.settings == [{"epochs": 7, "lr": 0.5}] * 2
+    evaluate(Drift(), SERIES, 3, retrain_every=2, epochs=7, validation_split=0.5)
+    assert Drift.settings == [{"epochs": 7, "validation_split": 0.5}] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        ({}, {"validation_split": 0.0}),
+        ({"early_stopping": None}, {"early_stopping": None, "validation_split": 0.0}),
+        # Early stopping has to look at something: the model's own default is left alone.
+        ({"early_stopping": "so"}, {"early_stopping": "so"}),
+    ],
+)
+def test_all_of_the_past_trains_unless_early_stopping_needs_some_of_it(
+    given: dict[str, Any], passed: dict[str, Any]
+) -> None:
+    evaluate(Drift(), SERIES, 3, **given)
+    assert Drift.settings == [passed]
+
+
+def test_one_number_as_persistence_stands_for_every_bar() -> None:
+    found = evaluate(Drift(), SERIES, 3, persistence=0)
+    assert found.scores == score(found.forecasts[3:], SERIES[3:], np.zeros(4))
 
 
 def test_the_model_itself_stays_as_it_is_and_its_copies_have_its_parameters() -> None:
@@ -208,7 +229,7 @@ def test_retraining_is_at_least_one_bar_apart(retrain_every: int) -> None:
 
 @pytest.mark.parametrize("persistence", [[0.0] * 6, [0.0] * 8, [0.0], []])
 def test_persistence_of_another_length_is_refused(persistence: list[float]) -> None:
-    with pytest.raises(ValueError, match="forecasts need values of one length"):
+    with pytest.raises(ValueError, match="persistence must be one number or one for each"):
         evaluate(Drift(), SERIES, 3, persistence=persistence)
 
 
@@ -244,7 +265,7 @@ def test_a_network_walked_forward_forecasts_as_if_each_bar_were_the_next(
     expected = []
     for start, stop in zip(starts, [*starts[1:], 40], strict=True):
         own = TradingLSTM(hidden_dim=4, num_layers=1, verbose=False)
-        own.fit(series[:start], **FIT)
+        own.fit(series[:start], validation_split=0.0, **FIT)
         expected += [own.predict(series[:bar])[0] for bar in range(start, stop)]
     assert np.isnan(found.forecasts[:30]).all()
     assert found.forecasts[30:] == pytest.approx(expected, rel=1e-5)
@@ -255,8 +276,8 @@ def test_a_network_walked_forward_forecasts_as_if_each_bar_were_the_next(
 
 def test_what_a_network_refuses_comes_through_in_its_words() -> None:
     model = TradingLSTM(hidden_dim=4, num_layers=1, verbose=False)
-    with pytest.raises(ValueError, match="the series is too short: 5 values make 1 windows"):
-        evaluate(model, random_series(), 5, **FIT)
+    with pytest.raises(ValueError, match="the series is too short: 4 values make 0 windows"):
+        evaluate(model, random_series(), 4, **FIT)
     with pytest.raises(ValueError, match="series must be finite, but 1 of 20 values are not"):
         evaluate(model, np.append(NAN, random_series()), 20, **FIT)
     with pytest.raises(TypeError, match="hidden_dim"):

@@ -20,6 +20,7 @@ from models.loops import (
     compute_class_weights,
     create_dataloaders,
     default_device,
+    last_seed,
     set_seed,
     training_loop,
 )
@@ -35,6 +36,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back what `set_seed` sets."""
+    monkeypatch.setattr("models.loops._LastSeed.value", 0)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
 
 
 # Learning rates
@@ -117,8 +126,9 @@ def test_every_parameter_group_keeps_its_own_base_rate(
 
 
 def test_the_last_rates_are_a_list_of_python_floats() -> None:
-    last = LRScheduler(optimizer(1, 0.1), "warmup_cosine", warmup_epochs=2, T_max=5).get_last_lr()
-    assert [type(rate) for rate in last] == [float, float]
+    for schedule_type in ("step", "cosine"):
+        last = LRScheduler(optimizer(1, 0.1), schedule_type, T_max=5).get_last_lr()
+        assert [type(rate) for rate in last] == [float, float]
 
 
 @pytest.mark.parametrize(
@@ -509,18 +519,10 @@ def test_class_weights_are_those_worked_out_by_hand(
 # Seeds and noise
 
 
-@pytest.fixture
-def _cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put back what `set_seed` sets."""
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
-
-
 def global_draws() -> tuple[float, float, float]:
     return (random.random(), np.random.random(), torch.rand(()).item())  # noqa: NPY002  # those
 
 
-@pytest.mark.usefixtures("_cudnn")
 def test_set_seed_governs_random_numpy_and_torch() -> None:
     # The original left random alone, though its page said otherwise.
     draws = []
@@ -531,7 +533,12 @@ def test_set_seed_governs_random_numpy_and_torch() -> None:
     assert all(one != other for one, other in zip(draws[0], draws[2], strict=True))
 
 
-@pytest.mark.usefixtures("_cudnn")
+def test_set_seed_is_remembered_for_the_forecasters() -> None:
+    assert last_seed() == 0
+    set_seed(np.int64(3))
+    assert (last_seed(), type(last_seed())) == (3, int)
+
+
 def test_set_seed_makes_cudnn_repeatable() -> None:
     set_seed(3)
     assert torch.backends.cudnn.deterministic is True
@@ -570,7 +577,6 @@ def test_arrays_and_lists_come_back_as_arrays(kind: Callable[[Any], Any]) -> Non
     assert list(given) == [1.0, 2.0, 4.0]
 
 
-@pytest.mark.usefixtures("_cudnn")
 def test_noise_is_drawn_anew_and_follows_set_seed() -> None:
     def draw() -> list[float]:
         return add_noise(np.arange(5.0)).tolist()
@@ -594,6 +600,7 @@ def test_no_noise_leaves_the_values_alone() -> None:
         ([1.0, 2.0], NAN, "noise_level must be at least 0, but is nan"),
         (np.ones((4, 2)), 0.1, "series must have one dimension, but has shape (4, 2)"),
         (["a"], 0.1, "series must hold numbers only"),
+        ([1.0, NAN], 0.1, "series must be finite, but 1 of 2 values are not"),
     ],
 )
 def test_noise_that_cannot_be_is_refused_with_the_rule_and_the_value(

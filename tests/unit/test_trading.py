@@ -15,10 +15,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import ParameterGrid
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from models import trading
+from models import loops, trading
 from models.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
 from models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
 from models.training import EarlyStopping
@@ -59,7 +61,7 @@ def table(bars: int = 40) -> pd.DataFrame:
 
 
 def univariate(cls: type[Univariate] = TradingLSTM, **settings: Any) -> Univariate:
-    return cls(**{"hidden_dim": 4, "verbose": False, **settings})
+    return cls(**{"hidden_dim": 4, "verbose": False, "seed": SEED, **settings})
 
 
 def fit(model: Any, data: Any = None, **settings: Any) -> dict[str, list[float]]:
@@ -73,7 +75,9 @@ def fit(model: Any, data: Any = None, **settings: Any) -> dict[str, list[float]]
 
 def make(cls: type[Any], **settings: Any) -> Any:
     """Make a forecaster of any kind."""
-    return univariate(cls, **settings) if cls in UNIVARIATE else cls(verbose=False, **settings)
+    if cls in UNIVARIATE:
+        return univariate(cls, **settings)
+    return cls(**{"verbose": False, "seed": SEED, **settings})
 
 
 def fitted(cls: type[Any] = TradingLSTM, data: Any = None, **settings: Any) -> Any:
@@ -176,6 +180,16 @@ def test_a_fitted_forecaster_of_features_has_its_columns_and_their_means_and_dev
     assert [type(model.target_mean), type(model.target_std)] == [float, float]
 
 
+@pytest.mark.parametrize("cls", EVERY)
+def test_the_network_moves_to_the_device(cls: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[torch.device] = []
+    monkeypatch.setattr(NETWORKS[cls], "to", lambda _, device: moved.append(device))
+    model = make(cls)
+    model.device = torch.device("cpu")
+    fit(model, epochs=0)
+    assert moved == [model.device]
+
+
 @pytest.mark.parametrize("cls", MULTIVARIATE)
 def test_the_widths_are_the_published_ones_when_not_given(cls: type[Multivariate]) -> None:
     assert fitted(cls, hidden_dims=None, epochs=0).model.hidden_dims == [64, 32]
@@ -197,8 +211,10 @@ def test_the_history_holds_two_lists_of_one_python_float_per_epoch(
 @pytest.mark.parametrize("method", ["predict", "historical_forecasts"])
 def test_a_forecast_before_the_training_is_refused(cls: type[Any], method: str) -> None:
     data = walk() if cls in UNIVARIATE else table()
-    with pytest.raises(ValueError, match=r"^Model must be trained before prediction$"):
+    with pytest.raises(ValueError, match=r"^Model must be trained before prediction$") as caught:
         getattr(make(cls), method)(data)
+    # A ValueError, as published, and what scikit-learn's users catch.
+    assert isinstance(caught.value, NotFittedError)
 
 
 @pytest.mark.parametrize("cls", EVERY)
@@ -319,9 +335,11 @@ def test_windows_of_less_than_one_bar_are_refused_with_the_rule(lookback: int) -
         (walk()[:, None], {}, "one dimension, but has shape (40, 1): pass one column"),
         (3.0, {}, "one dimension, but has shape ()"),
         (["a", "b"], {}, "series must hold numbers only"),
+        (pd.date_range("2020", periods=40), {}, "series must hold numbers only, but holds dates"),
         (walk(), {"lookback": 0}, "lookback must be at least 1, but is 0"),
         (walk(), {"lookback": 2.5}, "lookback must be a whole number, but is 2.5"),
         (walk(), {"epochs": -1}, "epochs must be at least 0, but is -1"),
+        (walk(), {"epochs": 1.5}, "epochs must be a whole number, but is 1.5"),
         (walk(), {"lr": -0.1}, "lr must be at least 0, but is -0.1"),
         (walk(), {"batch_size": 0}, "batch_size must be at least 1, but is 0"),
         (walk(), {"noise": -1}, "noise must be at least 0, but is -1"),
@@ -347,7 +365,8 @@ def test_a_fit_that_cannot_be_right_is_refused_with_the_rule_and_the_value(
     [
         ({"hidden_dim": 0}, "hidden_dim must be at least 1, but is 0"),
         ({"hidden_dim": 2.5}, "hidden_dim must be a whole number, but is 2.5"),
-        ({"num_layers": 0}, "at least one layer"),
+        ({"num_layers": 0}, "num_layers must be at least 1, but is 0"),
+        ({"num_layers": 1.5}, "num_layers must be a whole number, but is 1.5"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, but is 1.0"),
         ({"weight_decay": -1e-5}, "weight_decay must be at least 0, but is -1e-05"),
     ],
@@ -398,7 +417,7 @@ def test_a_fit_on_features_that_cannot_be_right_is_refused_with_the_rule_and_the
     error: type[Exception],
     message: str,
 ) -> None:
-    model = cls(verbose=False)
+    model = make(cls)
     with pytest.raises(error, match=re.escape(message)):
         model.fit(data, **({"target_col": "t", "lookback": 5, "epochs": 1} | settings))
     assert [model.model, model.lookback, model.means] == [None] * 3
@@ -503,13 +522,14 @@ def test_a_lookback_of_one_bar_trains_and_forecasts() -> None:
         (walk()[:4], 1, "series must have at least lookback = 5 values, but has 4"),
         ([], 1, "series must have at least lookback = 5 values, but has 0"),
         (walk(), -1, "steps must be at least 0, but is -1"),
+        (walk(), 1.5, "steps must be a whole number, but is 1.5"),
         ([*walk(), math.nan], 1, "must be finite, but 1 of 5 values are not, first nan"),
         (walk()[:, None], 1, "one dimension, but has shape (40, 1)"),
         ("abc", 1, "series must hold numbers only"),
     ],
 )
 def test_a_forecast_that_cannot_be_right_is_refused_with_the_rule_and_the_value(
-    series: Any, steps: int, message: str
+    series: Any, steps: float, message: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         fitted().predict(series, steps)
@@ -674,10 +694,18 @@ def test_a_clone_of_a_fitted_forecaster_has_its_parameters_and_no_network(cls: t
     copy = clone(model)
     assert copy.get_params() == model.get_params()
     assert (copy.model, copy.lookback) == (None, None)
-    with pytest.raises(ValueError, match="must be trained"):
-        copy.predict(walk() if cls in UNIVARIATE else table())
+    with pytest.raises(NotFittedError):
+        check_is_fitted(copy)
+    check_is_fitted(model)
     fit(copy)
     assert torch.equal(weights(copy), weights(model))
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_a_clone_trains_on_the_device_of_its_original(cls: type[Any]) -> None:
+    model = cls()
+    model.device = torch.device("meta")
+    assert clone(model).device == torch.device("meta")
 
 
 @pytest.mark.parametrize(
@@ -747,7 +775,7 @@ def test_every_hyperparameter_changes_what_is_learnt(
 @pytest.mark.parametrize("cls", MULTIVARIATE)
 def test_widths_and_dropout_reach_the_stack(cls: type[Multivariate]) -> None:
     # 1: the dropout was 0.2 whatever one wanted.
-    model = cls(dropout=0.35, verbose=False)
+    model = make(cls, dropout=0.35)
     fit(model, hidden_dims=[6, 5, 2])
     assert model.model.hidden_dims == [6, 5, 2]
     assert model.model.dropout.p == 0.35
@@ -773,6 +801,34 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit_and_another_seed_another
         runs.append((fit(model, noise=0.1), forecasts(model), weights(model).tolist()))
     assert runs[0] == runs[1]
     assert all(one != other for one, other in zip(runs[0], runs[2], strict=True))
+
+
+@pytest.fixture
+def _no_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin as if `set_seed` had not been called, and put back what it sets."""
+    monkeypatch.setattr(loops._LastSeed, "value", 0)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+
+
+@pytest.mark.usefixtures("_no_seed")
+@pytest.mark.parametrize("cls", EVERY)
+def test_without_a_seed_of_its_own_a_forecaster_takes_that_of_set_seed_or_zero(
+    cls: type[Any],
+) -> None:
+    def trained(seed: int | None = None) -> list[float]:
+        model = make(cls, seed=seed)
+        fit(model, noise=0.1)
+        return weights(model).tolist()
+
+    assert cls().seed is None
+    assert trained() == trained(0)
+    loops.set_seed(7)
+    first = trained()
+    torch.rand(3)
+    assert first == trained() == trained(7)
+    # Its own seed goes before.
+    assert trained(0) != first
 
 
 def global_draws() -> tuple[float, float, float]:
@@ -894,12 +950,14 @@ def test_a_training_that_diverges_at_once_is_stopped_and_leaves_nothing_to_resto
     # 12: a first loss of NaN became the best one for good; the table of losses is in
     # test_training, in test_early_stopping_stops_where_the_table_says.
     stopping = EarlyStopping(1, verbose=False)
-    history = fit(univariate(), epochs=9, lr=1e30, early_stopping=stopping)
+    with pytest.warns(UserWarning, match="training diverged") as caught:
+        history = fit(univariate(), epochs=9, lr=1e30, early_stopping=stopping)
+    assert len(caught) == 1
     assert [math.isnan(loss) for loss in history["val_loss"]] == [True, True]
     assert (stopping.best_loss, stopping.best_weights) == (None, None)
 
 
-KNOWN = r"target_col 't' can be read off the features of its own row"
+KNOWN = r"target_col 't' can be read off the features up to its row"
 
 
 def known(bars: int = 120) -> pd.DataFrame:
@@ -915,7 +973,7 @@ def test_training_pairs_the_window_that_ends_at_a_row_with_the_target_of_that_ro
     # 10: the window ended one row before, so that "the next return" was the one after it. A
     # network that says the newest feature then is wrong; here its loss is 0.
     monkeypatch.setitem(trading.CELLS, cell, Recorder)  # type: ignore[arg-type]
-    model = cls(verbose=False)
+    model = make(cls)
     with pytest.warns(UserWarning, match=KNOWN):
         history = fit(model, known(30), lr=0.0, epochs=1)
     assert history == {name: [pytest.approx(0, abs=1e-12)] for name in history}
@@ -929,7 +987,7 @@ def test_training_pairs_the_window_that_ends_at_a_row_with_the_target_of_that_ro
 @pytest.mark.parametrize("cls", MULTIVARIATE)
 def test_a_target_that_only_the_newest_row_knows_is_learnt(cls: type[Multivariate]) -> None:
     # 10: with that row left out nothing could be learnt of noise, and the loss stayed about 1.
-    model = cls(verbose=False)
+    model = make(cls)
     with pytest.warns(UserWarning, match=KNOWN):
         history = fit(
             model, known(), lookback=3, epochs=30, lr=0.05, batch_size=32, hidden_dims=[8]
@@ -994,6 +1052,18 @@ def test_every_epoch_takes_all_training_windows_in_a_new_order(
     assert first != second
 
 
+def test_the_order_of_the_windows_follows_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 2: the network here has no weights to draw, so that only the order can differ.
+    monkeypatch.setattr(TradingLSTM, "_network", Recorder)
+    orders = []
+    for seed in (SEED, SEED, OTHER):
+        model = univariate(seed=seed)
+        fit(model)
+        orders.append(torch.cat(model.model.seen)[:, -1, 0].tolist())
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+
+
 @pytest.mark.parametrize("cls", EVERY)
 def test_weight_decay_makes_weights_small(cls: type[Any]) -> None:
     # 13: Adam was made without it.
@@ -1014,7 +1084,7 @@ def bars() -> pd.DataFrame:
 
 
 def train_on(data: pd.DataFrame, cls: type[Multivariate] = MultivariateLSTM) -> None:
-    cls(verbose=False).fit(data, "t", lookback=5, epochs=0, hidden_dims=[2])
+    make(cls).fit(data, "t", lookback=5, epochs=0, hidden_dims=[2])
 
 
 @pytest.mark.parametrize("cls", MULTIVARIATE)
@@ -1062,14 +1132,15 @@ def test_a_target_that_a_line_through_the_features_gives_is_warned_of(
         train_on(bars().assign(t=target(bars())))
 
 
-@pytest.mark.parametrize(("rows", "warns"), [(5, False), (6, True)])
+@pytest.mark.parametrize(("rows", "warns"), [(11, False), (12, True)])
 def test_so_few_rows_that_any_target_fits_them_are_not_warned_of(
     rows: int,
     warns: bool,  # noqa: FBT001  # a parameter of the table
 ) -> None:
-    # Two features and the mean leave 2 of 5 rows to judge by and 3 of 6; more than 2 are asked for.
+    # Two features, those of the row before and the mean are 5 columns: of 11 rows they leave 10 - 5
+    # to judge by, of 12 they leave 6; more than 5 are asked for.
     data = table(rows).assign(t=lambda d: d.a)
     with pytest.warns(UserWarning, match=KNOWN) if warns else contextlib.nullcontext():
-        MultivariateLSTM(verbose=False).fit(
+        make(MultivariateLSTM).fit(
             data, "t", lookback=2, epochs=0, validation_split=0, hidden_dims=[2]
         )

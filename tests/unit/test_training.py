@@ -173,6 +173,14 @@ def test_after_a_reset_a_loss_above_the_old_best_is_the_best_and_its_weights_com
     assert stopping.best_loss == 8.0
 
 
+def test_a_loss_may_come_as_a_tensor_and_is_kept_as_a_number() -> None:
+    stopping = EarlyStopping(0, verbose=False)
+    model = nn.Linear(1, 1)
+    losses = [torch.tensor(1.0), torch.tensor(0.5), torch.tensor(0.75)]
+    assert [stopping(loss, model) for loss in losses] == [False, False, True]
+    assert (stopping.best_loss, type(stopping.best_loss)) == (0.5, float)
+
+
 # Losses
 
 
