@@ -1,7 +1,7 @@
 """The database behind a study: Optuna's tables and two of ours. The only maker of storages.
 
-Schema and studies are made once, by `open_storage(url, create=True)` in ``tuner run`` and
-``tuner submit``; workers only load.
+SQLite serves one machine, PostgreSQL many. Schema and studies are made once, by
+`open_storage(url, create=True)` in ``tuner run`` and ``tuner submit``; workers only load.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models as rows
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from models.errors import PuffinError
 
@@ -26,6 +26,20 @@ HEARTBEAT_SECONDS = 10
 GRACE_SECONDS = 60
 # SQLite lets one process write at a time; the others wait this long before they give up.
 _SQLITE_TIMEOUT_SECONDS = 60
+
+# A worker uses two connections at once at most, its own and that of its heartbeat; one is spare.
+_POOL = {"pool_size": 2, "max_overflow": 1, "pool_pre_ping": True}
+_CONNECT_SECONDS = 10
+# What a restart of the database may take: a process that was connected tries again for so long.
+RECONNECT_SECONDS = 100.0
+
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+_EXAMPLES = "sqlite:///tuner.db or postgresql://user:password@host/database"
 
 OnStaleTrial = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
 
@@ -57,7 +71,12 @@ class StorageError(PuffinError):
 
 
 class NoStudiesError(StorageError):
-    """A database that is not there yet, or holds no studies yet."""
+    """A database that is not there or does not answer yet, or holds no studies yet."""
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return True
 
 
 def open_storage(
@@ -65,50 +84,69 @@ def open_storage(
     *,
     create: bool = False,
     on_stale_trial: OnStaleTrial | None = None,
+    pause: Callable[[float], bool] = _sleep,
 ) -> RDBStorage:
     """Open the database at an SQLAlchemy URL.
 
     Parameters
     ----------
     url : str
-        For example ``sqlite:///tuner.db``.
+        For example ``sqlite:///tuner.db`` or ``postgresql://user:password@host/database``.
     create : bool
         Make the tables where they are missing; otherwise they must be there.
     on_stale_trial : callable, optional
         Called with study and trial when a trial is failed whose worker shows no sign of life.
+    pause : callable
+        Waits so many seconds between two tries to connect again to a database that was there
+        before; False gives up.
 
     Raises
     ------
+    NoStudiesError
+        If the database is not there, does not answer, or holds no studies.
     StorageError
-        If the URL is none, the database does not answer, or it holds no studies.
+        If the URL is none, or the database refuses.
     """
     parsed = _parse(url)
-    _check_sqlite_file(parsed, create=create)
+    if _is_sqlite(parsed):
+        _check_sqlite_file(parsed, create=create)
     with _readable_errors(parsed):
-        if create:
-            return _create(parsed, on_stale_trial)
-        _require_tables(parsed)
-        return _connect(parsed, on_stale_trial, create=False)
+        storage = _create(parsed, on_stale_trial) if create else _load(parsed, on_stale_trial)
+    if not _is_sqlite(parsed):
+        _reconnect(storage, pause)
+    return storage
 
 
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-        parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ValueError):
+    except (ArgumentError, ValueError):
         # The URL is not repeated: it may hold a password.
-        msg = "--storage is not a database URL; write for example sqlite:///tuner.db"
+        msg = f"--storage is not a database URL; write for example {_EXAMPLES}"
         raise StorageError(msg) from None
-    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
-        msg = f"--storage {_name(parsed)}: only sqlite is supported; write sqlite:///tuner.db"
+    if parsed.drivername not in _DRIVERS:
+        msg = f"--storage {_name(parsed)}: only sqlite and postgresql are known; write {_EXAMPLES}"
         raise StorageError(msg)
-    if parsed.query:
-        msg = "--storage takes no options after a question mark; write sqlite:///tuner.db"
-        raise StorageError(msg)
-    if parsed.database in (None, "", ":memory:"):
-        msg = "a study in memory cannot be shared by workers; write for example sqlite:///tuner.db"
+    parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
+    if _is_sqlite(parsed):
+        _check_sqlite(parsed)
+    elif not parsed.database:
+        msg = f"--storage {_name(parsed)} names no database; write {_EXAMPLES}"
         raise StorageError(msg)
     return parsed
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.drivername == "sqlite"
+
+
+def _check_sqlite(url: URL) -> None:
+    if url.query:
+        msg = "SQLite takes no options after a question mark; write sqlite:///tuner.db"
+        raise StorageError(msg)
+    if url.database in (None, "", ":memory:"):
+        msg = "a study in memory cannot be shared by workers; write for example sqlite:///tuner.db"
+        raise StorageError(msg)
 
 
 def _name(url: URL) -> str:
@@ -133,11 +171,21 @@ def _readable_errors(url: URL) -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
         said = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+        if not _is_sqlite(url) and isinstance(cause, OperationalError) and _is_away(said):
+            msg = f"the database {_name(url)} does not answer: {said}"
+            raise NoStudiesError(msg) from error
         msg = f"the database {_name(url)} cannot be used: {said}"
         raise StorageError(msg) from error
     except RuntimeError as error:  # Optuna's word for tables of another version
         msg = f"the database {_name(url)} was made by another version of Optuna: {error}"
         raise StorageError(msg) from error
+
+
+def _is_away(said: str) -> bool:
+    """Tell a PostgreSQL that is not up (yet) from one that refuses: the latter says FATAL."""
+    return "FATAL" not in said or any(
+        word in said for word in ("starting up", "shutting down", "too many", "recovery")
+    )
 
 
 def _never_reuse_keys() -> None:
@@ -150,17 +198,22 @@ def _never_reuse_keys() -> None:
 
 
 def _probe(url: URL) -> None:
-    """Fail at once on what no second try can mend: a folder, or a file that is no database."""
-    engine = sa.create_engine(url)
+    """Fail at once on what no second try can mend, such as a file that is no database."""
+    engine = sa.create_engine(url, **_engine_options(url))
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA schema_version")
+            connection.exec_driver_sql("PRAGMA schema_version" if _is_sqlite(url) else "SELECT 1")
     finally:
         engine.dispose()
 
 
+def _load(url: URL, on_stale_trial: OnStaleTrial | None) -> RDBStorage:
+    _require_tables(url)
+    return _connect(url, on_stale_trial, create=False)
+
+
 def _require_tables(url: URL) -> None:
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, **_engine_options(url))
     try:
         if not sa.inspect(engine).has_table(studies.name):
             msg = f"{_name(url)} holds no studies; `tuner run demo` or `tuner submit` makes one"
@@ -174,21 +227,47 @@ def _connect(url: URL, on_stale_trial: OnStaleTrial | None, *, create: bool) -> 
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
         storage = RDBStorage(
             url.render_as_string(hide_password=False),
-            engine_kwargs={"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}},
+            engine_kwargs=_engine_options(url),
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
             heartbeat_stale_trial_callback=on_stale_trial,
             skip_table_creation=not create,
         )
-    _use_wal(storage)
-    _lock_rows(storage)
+    if _is_sqlite(url):
+        _use_wal(storage)
+        _lock_rows(storage)
     return storage
+
+
+def _engine_options(url: URL) -> dict[str, Any]:
+    if _is_sqlite(url):
+        return {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}}
+    return _POOL | {"connect_args": {"connect_timeout": _CONNECT_SECONDS}}
+
+
+def _reconnect(storage: RDBStorage, pause: Callable[[float], bool]) -> None:
+    """Have lost connections made again through a restart of the database, wherever they are needed.
+
+    Before a statement `pool_pre_ping` finds out that a connection is lost; what it then asks for
+    would fail while the database is down, and Optuna takes that badly (its issue 5280).
+    """
+
+    @event.listens_for(storage.engine, "do_connect")
+    def connect(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
+        end = time.monotonic() + RECONNECT_SECONDS
+        while True:
+            try:
+                return dialect.connect(*args, **options)
+            except dialect.loaded_dbapi.OperationalError:
+                if time.monotonic() > end or not pause(0.5):
+                    raise
 
 
 def _create(url: URL, on_stale_trial: OnStaleTrial | None) -> RDBStorage:
     """Open and make all tables; of two processes that start at once one fails and looks again."""
     _probe(url)
-    _never_reuse_keys()
+    if _is_sqlite(url):
+        _never_reuse_keys()
     for attempts_left in reversed(range(10)):
         try:
             storage = _connect(url, on_stale_trial, create=True)

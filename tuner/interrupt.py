@@ -49,6 +49,10 @@ class Interrupt:
         """Sleep, but wake up when asked to stop."""
         self._event.wait(seconds)
 
+    def pause(self, seconds: float) -> bool:
+        """Sleep, but wake up when asked to stop; False if the process was."""
+        return not self._event.wait(seconds)
+
     def guard(self, items: Iterator[T]) -> Iterator[T]:
         """Pass on `items`; a request to stop raises `Interrupted` while the next one is made."""
         while True:

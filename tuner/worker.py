@@ -177,7 +177,7 @@ def work(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     chosen = prepare(device, memory_share)
     storage = _patiently(
-        lambda: open_storage(url, on_stale_trial=tickets.retry_stale),
+        lambda: open_storage(url, on_stale_trial=tickets.retry_stale, pause=interrupt.pause),
         interrupt,
         wait=forever or study is not None,
     )

@@ -26,7 +26,7 @@ def an_hour_ago(storage: RDBStorage) -> None:
     """Age every heartbeat, as if the workers had died long ago."""
     with storage.engine.begin() as connection:
         changed = connection.execute(
-            sa.text("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour')")
+            sa.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
         )
     assert changed.rowcount > 0
 
@@ -130,7 +130,11 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
 
 # Settings
 
+only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+only_postgresql = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 
+
+@only_sqlite
 @pytest.mark.parametrize("create", [True, False])
 def test_every_connection_has_write_ahead_log_timeout_and_synchronous_normal(
     storage: RDBStorage, url: str, *, create: bool
@@ -148,6 +152,7 @@ def test_every_connection_has_write_ahead_log_timeout_and_synchronous_normal(
                 assert found == value, pragma
 
 
+@only_sqlite
 def test_a_row_lock_keeps_a_second_writer_out(storage: RDBStorage, url: str) -> None:
     optuna.create_study(study_name="s", storage=storage)
     path = url.removeprefix("sqlite:///")
@@ -184,9 +189,11 @@ def test_heartbeats_are_on_and_their_grace_is_longer_than_a_database_may_wait(
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ("", "is not a database URL; write for example sqlite:///tuner.db"),
-        ("tuner.db", "is not a database URL; write for example sqlite:///tuner.db"),
-        ("nosuch://host/db", "is not a database URL; write for example sqlite:///tuner.db"),
+        ("", "is not a database URL; write for example sqlite:///tuner.db or postgresql://"),
+        ("tuner.db", "is not a database URL; write for example sqlite:///tuner.db or"),
+        ("nosuch://host/db", "nosuch://host/db: only sqlite and postgresql are known; write"),
+        ("postgresql://host", "names no database"),
+        ("sqlite:///tuner.db?timeout=1", "SQLite takes no options"),
         ("sqlite://", "a study in memory cannot be shared by workers"),
         ("sqlite:///:memory:", "a study in memory cannot be shared by workers"),
         ("sqlite:///no/such/folder/tuner.db", "the folder of no/such/folder/tuner.db does not"),
@@ -211,7 +218,8 @@ def test_a_url_that_cannot_be_used_is_refused_in_words(
 @pytest.mark.parametrize(
     "wrong",
     [
-        "postgresql://me:s3cret@host/db",
+        "postgresql://me:s3cret@127.0.0.1:1/db",
+        "postgresql://me:s3cret@127.0.0.1:1",
         "mysql://me:s3cret@host/db",
         "postgres://me:s3cret@host/db",
         "nosuch://me:s3cret@host/db",
