@@ -1,12 +1,14 @@
 """Training of all folds in step: one curve, one early stopping, one best epoch."""
 
 import copy
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -202,18 +204,12 @@ def build_networks(
     return nn.ModuleList(build_network(config, input_dim) for _ in range(count)).to(device)
 
 
-def train_folds(
-    networks: nn.ModuleList,
-    folds: Sequence[FoldTensors],
-    config: Config,
-    training: Training,
-    seed: int,
-) -> Iterator[Epoch]:
-    """Train one network per fold, all folds in step, and give each epoch as it ends.
+class FoldTraining:
+    """Training of one network per fold, all folds in step, that can be put down and taken up again.
 
-    The mean validation loss over folds is the curve that early stopping watches. When the iterator
-    ends, the networks hold the weights of the best epoch. There is one host synchronisation an
-    epoch. A loss that is not finite ends the training after its epoch was given.
+    The mean validation loss over folds is the curve that early stopping watches. There is one host
+    synchronisation an epoch. What goes on from `state` ends with exactly the losses and weights of
+    what was never put down.
 
     Parameters
     ----------
@@ -224,25 +220,138 @@ def train_folds(
     training : Training
     seed : int
         Of the order of the windows and of the noise. Dropout draws from torch's global generator.
+
+    Attributes
+    ----------
+    curve : list of float, validation loss of each epoch so far
+    best : Epoch, the one with the lowest; None before the first that is finite
     """
-    loss = LOSSES[training.loss]
-    learners = [
-        Learner(network, fold.train_windows, fold.train_targets, config, loss, seed + i)
-        for i, (network, fold) in enumerate(zip(networks, folds, strict=True))
-    ]
-    stopping = EarlyStopping(training.patience, verbose=False)
-    for number in range(1, training.max_epochs + 1):
-        train_losses = torch.stack([learner.run_epoch() for learner in learners])
-        forecasts, valid_losses = _validate(networks, folds, loss)
+
+    def __init__(
+        self,
+        networks: nn.ModuleList,
+        folds: Sequence[FoldTensors],
+        config: Config,
+        training: Training,
+        seed: int,
+    ) -> None:
+        self._networks = networks
+        self._folds = folds
+        self._training = training
+        self._loss = LOSSES[training.loss]
+        self._learners = [
+            Learner(network, fold.train_windows, fold.train_targets, config, self._loss, seed + i)
+            for i, (network, fold) in enumerate(zip(networks, folds, strict=True))
+        ]
+        self._stopping = EarlyStopping(training.patience, verbose=False)
+        self._device = folds[0].train_windows.device
+        self.curve: list[float] = []
+        self.best: Epoch | None = None
+
+    def __iter__(self) -> Iterator[Epoch]:
+        """Train on, and give each epoch as it ends.
+
+        At the end the networks hold the weights of the best epoch. A loss that is not finite ends
+        the training after its epoch was given.
+        """
+        while not self._ended():
+            yield self._run_epoch()
+        if not self._stopping.should_stop:
+            self._stopping.restore(self._networks)
+
+    def _ended(self) -> bool:
+        if self._stopping.should_stop or len(self.curve) >= self._training.max_epochs:
+            return True
+        return bool(self.curve) and not math.isfinite(self.curve[-1])
+
+    def _run_epoch(self) -> Epoch:
+        train_losses = torch.stack([learner.run_epoch() for learner in self._learners])
+        forecasts, valid_losses = _validate(self._networks, self._folds, self._loss)
         *fold_losses, train_loss = torch.cat([valid_losses, train_losses.mean()[None]]).tolist()
         valid_loss = math.fsum(fold_losses) / len(fold_losses)
-        stop = stopping(valid_loss, networks)
-        improved = stopping.counter == 0
-        yield Epoch(number, valid_loss, tuple(fold_losses), train_loss, forecasts, improved)
-        if stop or not math.isfinite(valid_loss):
-            break
-    if not stopping.should_stop:
-        stopping.restore(networks)
+        self.curve.append(valid_loss)
+        self._stopping(valid_loss, self._networks)
+        epoch = Epoch(
+            number=len(self.curve),
+            valid_loss=valid_loss,
+            fold_losses=tuple(fold_losses),
+            train_loss=train_loss,
+            forecasts=forecasts,
+            improved=self._stopping.counter == 0,
+        )
+        if epoch.improved:
+            self.best = epoch
+        return epoch
+
+    def state(self) -> bytes:
+        """Give all that the next epochs depend on, in the safetensors format.
+
+        Only between two epochs: while the iterator waits to be asked for the next one.
+        """
+        tensors = {f"network.{k}": v for k, v in self._networks.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in (self._stopping.best_weights or {}).items()}
+        for i, learner in enumerate(self._learners):
+            tensors[f"generator.{i}"] = learner.generator.get_state()
+            for p, values in learner.optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{i}.{p}.{name}": value for name, value in values.items()}
+        tensors["dropout"] = _get_rng_state(self._device)
+        best = self.best
+        if best is not None:
+            tensors["forecasts"] = best.forecasts
+        scalars = {
+            "curve": self.curve,
+            "counter": self._stopping.counter,
+            "best": None
+            if best is None
+            else [best.number, best.valid_loss, best.fold_losses, best.train_loss],
+        }
+        tensors["scalars"] = torch.tensor(list(json.dumps(scalars).encode()), dtype=torch.uint8)
+        return save({name: value.cpu().contiguous() for name, value in tensors.items()})
+
+    def load_state(self, body: bytes) -> None:
+        """Go on from what `state` gave, for the same configuration, folds and kind of device."""
+        tensors = load(body)
+        scalars = json.loads(bytes(tensors.pop("scalars").tolist()))
+        self._networks.load_state_dict(_below(tensors, "network"))
+        for i, learner in enumerate(self._learners):
+            learner.generator.set_state(tensors[f"generator.{i}"])
+            states: dict[int, dict[str, Tensor]] = {}
+            for key, value in _below(tensors, f"optimizer.{i}").items():
+                p, _, name = key.partition(".")
+                states.setdefault(int(p), {})[name] = value
+            groups = learner.optimizer.state_dict()["param_groups"]
+            learner.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        _set_rng_state(self._device, tensors["dropout"])
+        self.curve = scalars["curve"]
+        self._stopping.counter = scalars["counter"]
+        self._stopping.should_stop = self._stopping.counter > self._stopping.patience
+        if scalars["best"] is not None:
+            number, valid_loss, fold_losses, train_loss = scalars["best"]
+            forecasts = tensors["forecasts"].to(self._device)
+            self.best = Epoch(
+                number, valid_loss, tuple(fold_losses), train_loss, forecasts, improved=True
+            )
+            self._stopping.best_loss = valid_loss
+            best = _below(tensors, "best")
+            self._stopping.best_weights = {k: v.to(self._device) for k, v in best.items()}
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Give the entries under ``prefix.``, without it."""
+    start = f"{prefix}."
+    return {key.removeprefix(start): v for key, v in tensors.items() if key.startswith(start)}
+
+
+def _get_rng_state(device: torch.device) -> Tensor:
+    """Give the state of torch's global generator of a device."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_rng_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 def _validate(

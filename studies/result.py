@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from models.config import BOUNDED
 from models.rnn import CELLS
 from studies import tickets
+from studies.storage import FAILURE
 from studies.study import Handle, StudyError, lowest_complete
 
 
@@ -208,8 +209,8 @@ def mishaps(handle: Handle) -> Counter[str]:
     """Count why trials failed or diverged."""
     reasons: Counter[str] = Counter()
     for trial in handle.trials():
-        if tickets.FAILURE in trial.user_attrs:
-            reasons[f"failed: {trial.user_attrs[tickets.FAILURE]}"] += 1
+        if FAILURE in trial.user_attrs:
+            reasons[f"failed: {trial.user_attrs[FAILURE]}"] += 1
         elif trial.state == TrialState.PRUNED and trial.constraints:
             reasons[trial.user_attrs["reason"]] += 1
     return reasons

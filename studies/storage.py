@@ -1,4 +1,4 @@
-"""The database behind a study: Optuna's tables and two of ours. The only maker of storages.
+"""The database behind a study: Optuna's tables and three of ours. The only maker of storages.
 
 SQLite serves one machine, PostgreSQL many. Schema and studies are made once, by
 `open_storage(url, create=True)` in ``tuner run`` and ``tuner submit``; workers only load.
@@ -16,6 +16,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models as rows
+from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
@@ -41,6 +42,11 @@ _DRIVERS = {
 }
 _EXAMPLES = "sqlite:///tuner.db or postgresql://user:password@host/database"
 
+# A failed trial without this attribute has given its ticket back.
+FAILURE = "failure"
+# Begins the names under which a pruner notes what it has let pass.
+RUNG = "completed_rung_"
+
 OnStaleTrial = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
 
 metadata = sa.MetaData()
@@ -56,6 +62,19 @@ studies = sa.Table(
     sa.Column("tickets", sa.Integer, nullable=True),
     sa.Column("issued", sa.Integer, nullable=False),
     sa.Column("audits", sa.Integer, nullable=False),
+)
+
+# Where the training of a ticket can be taken up again; gone when the ticket is spent.
+checkpoints = sa.Table(
+    "puffin_checkpoints",
+    metadata,
+    sa.Column("study", sa.String(64), primary_key=True),
+    sa.Column("ticket", sa.Integer, primary_key=True),
+    # The trial that wrote it.
+    sa.Column("trial_id", sa.Integer, nullable=False),
+    # JSON: configuration, and what the pruner knows.
+    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
 artifacts = sa.Table(
@@ -222,10 +241,26 @@ def _require_tables(url: URL) -> None:
         engine.dispose()
 
 
+class _Storage(RDBStorage):
+    """Optuna's, but for what a trial that gave its ticket back leaves to the pruner: nothing.
+
+    Successive halving lets every trial compete that has reached a rung, so a trial that was lost
+    would stand against the one that goes on in its place, with the same numbers.
+    """
+
+    def _get_trials(self, *args: Any, **kwargs: Any) -> list[optuna.trial.FrozenTrial]:
+        trials: list[optuna.trial.FrozenTrial] = super()._get_trials(*args, **kwargs)
+        for trial in trials:
+            if trial.state == TrialState.FAIL and FAILURE not in trial.user_attrs:
+                for key in [k for k in trial.system_attrs if k.startswith(RUNG)]:
+                    del trial.system_attrs[key]
+        return trials
+
+
 def _connect(url: URL, on_stale_trial: OnStaleTrial | None, *, create: bool) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
-        storage = RDBStorage(
+        storage = _Storage(
             url.render_as_string(hide_password=False),
             engine_kwargs=_engine_options(url),
             heartbeat_interval=HEARTBEAT_SECONDS,

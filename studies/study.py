@@ -19,6 +19,7 @@ from models.errors import PuffinError
 from studies import tickets
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.artifacts import SqlArtifactStore, attach, remove_all
+from studies.checkpoints import drop_all
 from studies.prices import Prices, from_csv, sha256, to_csv
 from studies.space import grid_points
 from studies.spec import Spec, parse_spec
@@ -369,5 +370,6 @@ def _clear_rows(storage: RDBStorage, name: str) -> None:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return  # its maker did not come so far
+    drop_all(storage, name)
     remove_all(SqlArtifactStore(storage.engine), study)
     optuna.delete_study(study_name=name, storage=storage)

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies.storage import studies
+from studies.storage import FAILURE, studies
 
-TICKET, FAILURE, RETRIES, WORKER = "ticket", "failure", "retries", "worker"
+TICKET, RETRIES, WORKER = "ticket", "retries", "worker"
 # A ticket whose worker was lost this often is failed: the trial itself may be what kills.
 MAX_RETRIES = 3
 

@@ -155,9 +155,22 @@ def submit(spec: str, overrides: tuple[str, ...], storage: str) -> None:
     show_default=True,
     help="Share of a GPU's memory that this worker may take.",
 )
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Time between two checkpoints of a trial, at least.",
+)
 @_storage_option
-def worker(
-    study: str | None, *, forever: bool, device: str, memory_share: float, storage: str
+def worker(  # options
+    study: str | None,
+    *,
+    forever: bool,
+    device: str,
+    memory_share: float,
+    checkpoint_seconds: float,
+    storage: str,
 ) -> None:
     """Work on the open studies of the database, until all are done."""
     # Before the heavy imports: a signal that comes meanwhile must not be an ugly end.
@@ -173,6 +186,7 @@ def worker(
         device=device,
         memory_share=memory_share,
         forever=forever,
+        checkpoint_seconds=checkpoint_seconds,
         interrupt=interrupt,
     )
 

@@ -1,5 +1,7 @@
 """One trial: sample, train all folds in step, report the curve, prune, and write down the result.
 
+A trial whose ticket was in training before goes on from its checkpoint.
+
 The only place that calls ``trial.report`` and ``trial.should_prune``.
 """
 
@@ -8,18 +10,22 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
 import torch
 
+from models.config import Config
 from models.errors import PuffinError
 from models.metrics import skill
-from models.training import Epoch, build_networks, train_folds
+from models.training import Epoch, FoldTraining, build_networks
 from studies import tickets
 from studies.artifacts import SqlArtifactStore, attach
+from studies.checkpoints import Checkpoint
 from studies.space import suggest
+from studies.storage import RUNG
 from studies.workload import Workload
 
 FORECASTS_FILE = "forecasts.csv"
@@ -37,6 +43,7 @@ def run_trial(
     device: torch.device,
     guard: Guard,
     scored_targets: str,
+    checkpoint: Checkpoint,
 ) -> float:
     """Train and score the configuration that `trial` samples.
 
@@ -52,6 +59,8 @@ def run_trial(
         Wraps the iterator of epochs; may raise out of it.
     scored_targets : str
         The study's fingerprint of what is scored.
+    checkpoint : Checkpoint
+        Where this ticket's training stands, if it was begun.
 
     Returns
     -------
@@ -74,27 +83,62 @@ def run_trial(
     _check_targets(workload.scored_targets(folds), scored_targets)
     inputs = workload.series.features.shape[1]
     networks = build_networks(config, inputs, len(folds), device, seed)
-    best: Epoch | None = None
-    epochs, reason = 0, None
-    for epoch in guard(train_folds(networks, folds, config, workload.spec.training_config, seed)):
-        epochs = epoch.number
+    training = FoldTraining(networks, folds, config, workload.spec.training_config, seed)
+    resumed = _resume(trial, training, checkpoint, config)
+    reason = None
+    for epoch in guard(iter(training)):
         if not math.isfinite(epoch.valid_loss):
             # Without the constraint TPE ranks a late divergence above an early pruning.
             trial.set_constraint("finite_loss", 1.0)
-            reason = f"diverged: the loss is {epoch.valid_loss} at epoch {epochs}"
+            reason = f"diverged: the loss is {epoch.valid_loss} at epoch {epoch.number}"
             break
-        best = epoch if epoch.improved else best
-        trial.report(epoch.valid_loss, epochs)
+        trial.report(epoch.valid_loss, epoch.number)
         if trial.should_prune():
-            reason = f"pruned at epoch {epochs}"
+            reason = f"pruned at epoch {epoch.number}"
             break
+        if checkpoint.due:
+            checkpoint.save(_facts(trial, config), training.state())
+    best = training.best
     if best is not None:
         _record(trial, workload, best)
         attach(store, trial, FORECASTS_FILE, forecasts_csv(workload, best))
-    _record_run(trial, scored_targets, device, epochs, time.perf_counter() - started, reason)
+    run = {
+        "epochs": len(training.curve),
+        "resumed_after": resumed,
+        "seconds": round(time.perf_counter() - started, 3),
+        "device": str(device),
+        "host": socket.gethostname(),
+        "targets_sha256": scored_targets,
+    }
+    trial.set_user_attr("run", run)
+    if reason is not None:
+        trial.set_user_attr("reason", reason)
     if reason is not None or best is None:
         raise optuna.TrialPruned(reason)
     return best.valid_loss
+
+
+def _resume(
+    trial: optuna.Trial, training: FoldTraining, checkpoint: Checkpoint, config: Config
+) -> int:
+    """Go on from a checkpoint of this ticket, if there is one; give the epochs that it had."""
+    saved = checkpoint.load()
+    if saved is None or saved.facts["config"] != config.to_dict():
+        return 0
+    training.load_state(saved.body)
+    # The pruner was asked when these epochs were new, and is not asked again.
+    for number, loss in enumerate(training.curve, start=1):
+        trial.report(loss, number)
+    for key, value in saved.facts["rungs"].items():
+        trial.storage.set_trial_system_attr(trial._trial_id, key, value)  # noqa: SLF001
+    return len(training.curve)
+
+
+def _facts(trial: optuna.Trial, config: Config) -> dict[str, Any]:
+    """Give what a checkpoint holds beside the state of the training."""
+    attrs = trial.storage.get_trial_system_attrs(trial._trial_id)  # noqa: SLF001
+    rungs = {key: value for key, value in attrs.items() if key.startswith(RUNG)}
+    return {"config": config.to_dict(), "rungs": rungs}
 
 
 def _check_targets(own: str, expected: str) -> None:
@@ -120,27 +164,6 @@ def _record(trial: optuna.Trial, workload: Workload, best: Epoch) -> None:
     trial.set_user_attr("skill", skill(best.valid_loss, persistence_loss))
     trial.set_user_attr("direction_accuracy", moves.accuracy)
     trial.set_user_attr("direction_interval", [moves.low, moves.high])
-
-
-def _record_run(
-    trial: optuna.Trial,
-    scored_targets: str,
-    device: torch.device,
-    epochs: int,
-    seconds: float,
-    reason: str | None,
-) -> None:
-    """Keep how the trial was run."""
-    run = {
-        "epochs": epochs,
-        "seconds": round(seconds, 3),
-        "device": str(device),
-        "host": socket.gethostname(),
-        "targets_sha256": scored_targets,
-    }
-    trial.set_user_attr("run", run)
-    if reason is not None:
-        trial.set_user_attr("reason", reason)
 
 
 def forecasts_csv(workload: Workload, epoch: Epoch) -> bytes:

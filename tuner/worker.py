@@ -16,8 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import PuffinError
-from studies import tickets
-from studies.storage import HEARTBEAT_SECONDS, NoStudiesError, StorageError, open_storage
+from studies import checkpoints, tickets
+from studies.checkpoints import Checkpoint
+from studies.storage import FAILURE, HEARTBEAT_SECONDS, NoStudiesError, StorageError, open_storage
 from studies.study import Handle, StudyError, load, study_names
 from studies.workload import Workload
 from tuner.devices import is_out_of_memory, prepare, release
@@ -27,6 +28,8 @@ from tuner.objective import run_trial
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
+# A trial that is lost loses no more of its training than this.
+CHECKPOINT_SECONDS = 30.0
 # So many storage errors in a row, with growing pauses between them (2 minutes in all), and out.
 _MAX_STORAGE_ERRORS = 8
 
@@ -64,6 +67,7 @@ class Worker:
     storage: RDBStorage
     device: torch.device
     interrupt: Interrupt
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     def step(self, handle: Handle) -> bool | None:
         """Run one ticket of a study.
@@ -84,8 +88,11 @@ class Worker:
         if claimed is not None:
             self._run(handle, workload, claimed)
             return True
-        finished = tickets.finished(handle.trials())
-        return None if finished >= (tickets.total(self.storage, handle.name) or 0) else False
+        if tickets.finished(handle.trials()) < (tickets.total(self.storage, handle.name) or 0):
+            return False
+        # A worker that died right after its last word has left one.
+        checkpoints.drop_all(self.storage, handle.name)
+        return None
 
     def _issue_and_claim(self, handle: Handle) -> FrozenTrial | None:
         number = tickets.draw(self.storage, handle.study)
@@ -106,6 +113,13 @@ class Worker:
                 log.warning("trial %s was taken from this worker, which goes on", trial.number)
 
     def _train(self, handle: Handle, workload: Workload, trial: optuna.Trial) -> None:
+        checkpoint = Checkpoint(
+            self.storage,
+            handle.name,
+            trial.user_attrs[tickets.TICKET],
+            trial._trial_id,  # noqa: SLF001  # no public name
+            self.checkpoint_seconds,
+        )
         try:
             scored = handle.attrs["targets_sha256"]
             value = run_trial(
@@ -115,17 +129,21 @@ class Worker:
                 self.device,
                 self.interrupt.guard,
                 scored,
+                checkpoint,
             )
         except TrialPruned:
             handle.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
+            checkpoint.drop()
         except Interrupted:
             tickets.give_back(handle.study, trial)
         except (StorageInternalError, SQLAlchemyError, UpdateFinishedTrialError):
             raise  # not the trial's fault: the loop around this knows what to do
         except Exception as error:  # noqa: BLE001  # one bad trial must not stop a study
             self._fail(handle.study, trial, error)
+            checkpoint.drop()
         else:
             handle.study.tell(trial, value, skip_if_finished=True)
+            checkpoint.drop()
         # Only here: inside of `except` the traceback still holds the networks.
         release(self.device)
 
@@ -134,7 +152,7 @@ class Worker:
         kind = "out of memory" if is_out_of_memory(error) else type(error).__name__
         reason = f"{kind}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         log.warning("trial %s failed: %s", trial.number, reason, exc_info=_debug_info(error))
-        trial.set_user_attr(tickets.FAILURE, reason)
+        trial.set_user_attr(FAILURE, reason)
         study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
 
@@ -150,6 +168,7 @@ def work(
     device: str = "auto",
     memory_share: float = 1.0,
     forever: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     interrupt: Interrupt,
 ) -> None:
     """Serve a study, or every open study of a database in turn, until there is nothing to do.
@@ -166,6 +185,8 @@ def work(
         Share of a GPU's memory that this process may take, in (0, 1].
     forever : bool
         Wait for new studies instead of ending.
+    checkpoint_seconds : float
+        Time between two checkpoints of a trial, at least.
     interrupt : Interrupt
         Ends the work when asked to; the ticket at hand is given back.
 
@@ -183,7 +204,7 @@ def work(
     )
     if storage is None:
         return
-    rounds = _Rounds(Worker(storage, chosen, interrupt), study, forever)
+    rounds = _Rounds(Worker(storage, chosen, interrupt, checkpoint_seconds), study, forever)
     errors = 0
     while not interrupt.requested:
         try:

@@ -8,7 +8,7 @@ import torch
 
 from models.config import Config
 from models.trading import TradingLSTM
-from models.training import Training, build_networks, train_folds
+from models.training import FoldTraining, Training, build_networks
 from models.walk_forward import Fold, Span
 from models.windows import FoldTensors, Scaler, build_series, fold_tensors
 
@@ -29,7 +29,7 @@ def _folds(lookback: int, device: torch.device) -> list[FoldTensors]:
 def _curve(device: torch.device, config: Config) -> list[float]:
     networks = build_networks(config, 1, 2, device, seed=0)
     folds = _folds(config.lookback, device)
-    epochs = train_folds(networks, folds, config, Training(max_epochs=3), seed=0)
+    epochs = FoldTraining(networks, folds, config, Training(max_epochs=3), seed=0)
     return [epoch.valid_loss for epoch in epochs]
 
 
@@ -45,7 +45,7 @@ def test_an_epoch_synchronises_with_the_host_once() -> None:
     config = Config(hidden_dims=(8,), lookback=5)
     device = torch.device("cuda:0")
     networks, folds = build_networks(config, 1, 2, device, seed=0), _folds(5, device)
-    epochs = train_folds(networks, folds, config, Training(max_epochs=3), seed=0)
+    epochs = FoldTraining(networks, folds, config, Training(max_epochs=3), seed=0)
     next(epochs)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("warn")

@@ -161,13 +161,23 @@ def postgres() -> Iterator[Postgres]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Give the URL of a new database of a kind."""
+
+    def make(kind: str) -> str:
+        if kind == "sqlite":
+            return f"sqlite:///{tmp_path / 'test.db'}"
+        server: Postgres = request.getfixturevalue("postgres")
+        return server.new_database()
+
+    return make
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> str:
     """Give a new database; every test that asks for one runs on both kinds."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'test.db'}"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.new_database()
+    return new_url(request.param)
 
 
 @pytest.fixture

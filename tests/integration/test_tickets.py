@@ -46,9 +46,7 @@ def take(study: optuna.Study) -> optuna.Trial:
 def lose(study: optuna.Study, storage: RDBStorage) -> None:
     """Let an hour go by without a sign of life, and look."""
     with storage.engine.begin() as connection:
-        connection.execute(
-            sa.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
-        )
+        connection.execute(sa.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'"))
     tickets.fail_stale(study)
 
 

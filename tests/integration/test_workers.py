@@ -1,6 +1,7 @@
 """Worker processes: every ticket finishes exactly once, whatever is killed, stopped or raised."""
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from models import training
 from models.config import Config
 from studies import result, tickets
 from studies import storage as storage_module
@@ -53,6 +55,15 @@ GRID = {
 PAIRS = [(s, p) for s in SAMPLERS for p in PRUNERS if s != "gp" or p == "none"]
 # Samplers that learn do so after ten trials.
 BUDGET = {"tpe": 12, "gp": 11, "random": 6, "grid": 12}
+
+
+# What a worker does is the same on both kinds of database but where processes die.
+on_both = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> str:
+    return new_url(getattr(request, "param", "sqlite"))
 
 
 def spec_of(name: str, **sections: Any) -> Spec:
@@ -115,7 +126,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start a program in its own process group; whatever still runs at the end is killed."""
     started: list[Started] = []
 
-    def run(url: str, *command: str | Path) -> Started:
+    def run(url: str, *command: str | Path, cwd: Path | None = None) -> Started:
         folder = tmp_path_factory.mktemp("output")
         env = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")}
         env |= {"TUNER_STORAGE": url, "OMP_NUM_THREADS": "1", "TUNER_DEVICE": "cpu"}
@@ -124,7 +135,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             process = subprocess.Popen(
                 command,
                 env=env,
-                cwd=Path(url.removeprefix("sqlite:///")).parent,
+                cwd=cwd or folder,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -337,18 +348,47 @@ from tuner.interrupt import Interrupt
 
 studies.storage.HEARTBEAT_SECONDS = tuner.worker.HEARTBEAT_SECONDS = 1
 studies.storage.GRACE_SECONDS = 3
-train = tuner.objective.train_folds
+train = tuner.objective.FoldTraining.__iter__
 
-def slowly(*args):
-    for epoch in train(*args):
+def slowly(self):
+    for epoch in train(self):
         yield epoch
         time.sleep(2 if epoch.number > 1 else 0)
 
-tuner.objective.train_folds = slowly
-tuner.worker.work(sys.argv[1], study="tiny", device="cpu", interrupt=Interrupt())
+tuner.objective.FoldTraining.__iter__ = slowly
+tuner.worker.work(
+    sys.argv[1], study="tiny", device="cpu", checkpoint_seconds=0, interrupt=Interrupt()
+)
 """
 
 
+def curves(handle: Handle) -> dict[int, list[Any]]:
+    """What each ticket's trial has learnt, to the last bit."""
+    return {
+        ticket: [
+            [(n, loss.hex()) for n, loss in sorted(trial.intermediate_values.items())],
+            [loss.hex() for loss in trial.user_attrs["fold_losses"]],
+            trial.user_attrs["best_epoch"],
+            trial.user_attrs["run"]["epochs"],
+        ]
+        for ticket, trial in spent(handle).items()
+    }
+
+
+def undisturbed(folder: Path, spec: Spec) -> dict[int, list[Any]]:
+    """The curves of a study whose only worker is left alone."""
+    other = f"sqlite:///{folder / 'undisturbed.db'}"
+    submit(open_storage(other, create=True), spec, aapl(spec))
+    work(other, study=spec.name, device="cpu", interrupt=Interrupt())
+    return curves(load(open_storage(other), spec.name))
+
+
+def checkpoint_rows(storage: RDBStorage) -> int:
+    with storage.engine.connect() as connection:
+        return int(connection.execute(sa.text("SELECT count(*) FROM puffin_checkpoints")).scalar())
+
+
+@on_both
 def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
     start: Start, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +416,36 @@ def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
     assert trials[0].params == lost.params
     assert trials[0].number != lost.number
     assert tickets.RETRIES not in trials[1].user_attrs
+    # It went on where the other one was, and ends as if nothing had happened.
+    assert trials[0].user_attrs["run"]["resumed_after"] >= 2
+    assert trials[1].user_attrs["run"]["resumed_after"] == 0
+    assert curves(load(open_storage(url), "tiny")) == undisturbed(tmp_path, spec)
+    assert checkpoint_rows(open_storage(url)) == 0
+
+
+@on_both
+def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(
+    start: Start, url: str, tmp_path: Path
+) -> None:
+    spec = spec_of(
+        "long",
+        training={"max_epochs": 80, "patience": 80},
+        search={"trials": 1, "pruner": "none"},
+    )
+    submit(open_storage(url, create=True), spec, aapl(spec))
+    program = start(url, TUNER, "worker", "--checkpoint-seconds", "0")
+    handle = load(open_storage(url), "long")
+    until(lambda: running(handle, epochs=10), "it trains", program)
+    stopped = time.monotonic()
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end(10) == 0, program.said
+    assert time.monotonic() - stopped < 10
+    assert checkpoint_rows(handle.storage) == 1
+    work(url, study="long", device="cpu", interrupt=Interrupt())
+    handle = load(open_storage(url), "long")
+    assert spent(handle)[0].user_attrs["run"]["resumed_after"] >= 10
+    assert curves(handle) == undisturbed(tmp_path, spec)
+    assert checkpoint_rows(handle.storage) == 0
 
 
 def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, url: str) -> None:
@@ -427,7 +497,7 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
         """
     )
     command = (TUNER, "run", file, "--workers")
-    first = start(url, *command, "2")
+    first = start(url, *command, "2", cwd=tmp_path)
 
     def midway() -> bool:
         try:
@@ -452,7 +522,7 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
     assert first.printed == ""
     early = {t.user_attrs[tickets.TICKET]: t.number for t in handle.trials() if t.value is not None}
 
-    pair = [start(url, *command, "1") for _ in range(2)]
+    pair = [start(url, *command, "1", cwd=tmp_path) for _ in range(2)]
     assert [run.end(60) for run in pair] == [0, 0], [run.said for run in pair]
     assert f"study run goes on with {8 - done} trials on 1 workers (cpu)" in pair[0].said
     trials = spent(load(open_storage(url), "run"))
@@ -466,7 +536,7 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
     }
     assert [p.name for p in (tmp_path / "exports").iterdir()] == ["run"], "scratch folders remain"
 
-    last = start(url, *command, "1")
+    last = start(url, *command, "1", cwd=tmp_path)
     assert last.end(30) == 0, last.said
     assert last.said == "study run is complete: 8 trials\n"
     assert last.printed == pair[0].printed
@@ -539,20 +609,14 @@ def test_a_trial_that_raises_is_failed_with_the_reason_and_the_study_goes_on(
 def test_a_divergence_after_good_epochs_keeps_the_best_of_them_and_is_infeasible(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
+    validate, calls = training._validate, Counter[int]()
 
-    from tuner import objective
+    def diverge(networks: torch.nn.ModuleList, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        calls[id(networks)] += 1
+        forecasts, losses = validate(networks, *args)
+        return forecasts, losses * (math.nan if calls[id(networks)] == 3 else 1.0)
 
-    train = objective.train_folds
-
-    def diverge(*args: Any) -> Iterator[Any]:
-        for epoch in train(*args):
-            if epoch.number == 3:
-                yield replace(epoch, valid_loss=float("nan"), improved=False)
-                return
-            yield epoch
-
-    monkeypatch.setattr(objective, "train_folds", diverge)
+    monkeypatch.setattr(training, "_validate", diverge)
     spec = spec_of("tiny", search={"trials": 2, "pruner": "none"})
     handle = submit(worker.storage, spec, aapl(spec))
     assert serve(worker, handle) == 2
@@ -659,7 +723,7 @@ def test_a_worker_that_must_not_wait_says_that_there_is_no_database(tmp_path: Pa
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("wrong", ["nonsense", "postgresql://host/db", "sqlite:///{}/no.db"])
+@pytest.mark.parametrize("wrong", ["nonsense", "mysql://host/db", "sqlite:///{}/no.db"])
 def test_a_worker_does_not_wait_for_a_database_that_can_never_come(
     tmp_path: Path, wrong: str
 ) -> None:

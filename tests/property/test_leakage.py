@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import models.windows as module
 from models.config import Config
-from models.training import Training, build_networks, train_folds
+from models.training import FoldTraining, Training, build_networks
 from models.walk_forward import Fold, Span, WalkForward, first_target, split
 from models.windows import (
     FEATURES,
@@ -74,7 +74,7 @@ class Case:
         config = Config(cell, (4, 3), dropout=0.2, lr=0.01, batch_size=16, noise=0.05)
         folds = [tensors for _, tensors in self.prepare(self.series(columns))]
         networks = build_networks(config, len(self.features), len(folds), CPU, seed=0)
-        epochs = train_folds(networks, folds, config, Training(max_epochs=2), seed=0)
+        epochs = FoldTraining(networks, folds, config, Training(max_epochs=2), seed=0)
         return [epoch.forecasts.tolist() for epoch in epochs]
 
 
@@ -363,7 +363,7 @@ def losses(workload: Workload) -> list[tuple[float, ...]]:
     config = Config(hidden_dims=(4,), lookback=5, batch_size=32, lr=0.01)
     folds = workload.tensors(5, CPU)
     networks = build_networks(config, workload.series.features.shape[1], 2, CPU, seed=0)
-    epochs = train_folds(networks, folds, config, Training(max_epochs=1), seed=0)
+    epochs = FoldTraining(networks, folds, config, Training(max_epochs=1), seed=0)
     return [(epoch.train_loss, *epoch.fold_losses) for epoch in epochs]
 
 

@@ -17,11 +17,11 @@ from models.training import (
     LOSSES,
     EarlyStopping,
     Epoch,
+    FoldTraining,
     Learner,
     Training,
     build_networks,
     train_epochs,
-    train_folds,
 )
 from models.windows import FoldTensors
 
@@ -233,7 +233,7 @@ def train(
 ) -> tuple[nn.ModuleList, list[Epoch]]:
     networks = build_networks(config, 2, len(folds), CPU, seed)
     training = training or Training(max_epochs=4)
-    return networks, list(train_folds(networks, folds, config, training, seed))
+    return networks, list(FoldTraining(networks, folds, config, training, seed))
 
 
 def curve(epochs: list[Epoch]) -> list[tuple[float, ...]]:
@@ -275,7 +275,7 @@ def test_the_seed_decides_the_first_weights() -> None:
 def test_the_seed_of_the_training_decides_the_order_of_the_windows() -> None:
     def run(seed: int) -> list[tuple[float, ...]]:
         networks = build_networks(TINY, 2, 2, CPU, 0)
-        return curve(list(train_folds(networks, random_folds(), TINY, Training(2), seed)))
+        return curve(list(FoldTraining(networks, random_folds(), TINY, Training(2), seed)))
 
     assert run(0) == run(0)
     assert run(0) != run(1)
@@ -398,7 +398,7 @@ def test_one_fold_that_diverges_late_ends_the_training_and_the_best_weights_come
     folds = random_folds()
     networks = build_networks(TINY, 2, 2, CPU, 0)
     epochs = []
-    for epoch in train_folds(networks, folds, TINY, Training(10, patience=20), 0):
+    for epoch in FoldTraining(networks, folds, TINY, Training(10, patience=20), 0):
         epochs.append(epoch)
         if epoch.number == 3:
             with torch.no_grad():
@@ -575,7 +575,7 @@ def test_a_refit_equals_as_many_epochs_of_one_learner_and_is_ready_to_forecast()
 def test_a_refit_has_the_weights_that_its_fold_had_after_as_many_epochs() -> None:
     (fold,) = random_folds(count=1)
     networks = build_networks(REFIT, 2, 1, CPU, 5)
-    epochs = train_folds(networks, [fold], REFIT, Training(9, patience=9), 5)
+    epochs = FoldTraining(networks, [fold], REFIT, Training(9, patience=9), 5)
     *_, last = itertools.islice(epochs, 3)
     assert last.number == 3
     refitted = train_epochs(fold.train_windows, fold.train_targets, REFIT, "mse", epochs=3, seed=5)
