@@ -27,6 +27,8 @@ from models.windows import make_windows, safe_std, to_tensor
 
 # Share of the variance of a target's steps below which its own row is taken to know it.
 _KNOWN = 0.25
+# Rows beyond the columns of a linear fit, below which it may fit noise that well.
+_SPARE_ROWS = 30
 _LOSS = LOSSES["mse"]
 
 
@@ -476,6 +478,8 @@ class _Multivariate(_Forecaster):
         if not feature_cols:
             raise ValueError(f"features_df must have a feature beside {target_col!r}, but has none")
         widths = [64, 32] if hidden_dims is None else hidden_dims
+        if not np.iterable(widths):
+            raise ValueError(f"hidden_dims must list the width of each layer, but is {widths!r}")
         config = Config(
             cell=self._cell,
             hidden_dims=tuple(widths),
@@ -602,14 +606,14 @@ def _warn_of_known_target(features: Floats, target: Floats, name: Any) -> None:
 
     A target that is known only later moves from row to row in a way that no feature tells: the fit
     leaves about half of the variance of its steps if it is noise, and more if it is a level or
-    varies slowly. A close beside its own open, high and low is left with an eighth, a return beside
-    the closes of its row and the row before with a tenth.
+    varies slowly. A close beside its own open, high and low is left with an eighth to a sixth. A
+    return beside closes that grow many times over in the series goes unseen.
     """
     scaled = (features - features.mean(axis=0)) / safe_std(features)
     columns = np.column_stack([np.ones(len(scaled) - 1), scaled[1:], scaled[:-1]])
     count, width = columns.shape
     spare = count - width
-    if spare <= width:
+    if spare < max(width, _SPARE_ROWS):
         return
     own = target[1:]
     residual = own - columns @ np.linalg.lstsq(columns, own, rcond=None)[0]

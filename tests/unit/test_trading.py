@@ -1141,13 +1141,13 @@ def test_a_return_beside_the_closes_that_it_is_made_of_is_warned_of(columns: lis
         train_on(data)
 
 
-@pytest.mark.parametrize(("rows", "warns"), [(11, False), (12, True)])
+@pytest.mark.parametrize(("rows", "warns"), [(35, False), (36, True)])
 def test_so_few_rows_that_any_target_fits_them_are_not_warned_of(
     rows: int,
     warns: bool,  # noqa: FBT001  # a parameter of the table
 ) -> None:
-    # Two features, those of the row before and the mean are 5 columns: of 11 rows they leave 10 - 5
-    # to judge by, of 12 they leave 6; more than 5 are asked for.
+    # Two features, those of the row before and the mean are 5 columns: of 35 rows they leave 34 - 5
+    # to judge by, of 36 they leave 30, which are asked for.
     data = table(rows).assign(t=lambda d: d.a)
     with pytest.warns(UserWarning, match=KNOWN) if warns else contextlib.nullcontext():
         make(MultivariateLSTM).fit(
