@@ -601,7 +601,7 @@ CASES = [
     Case(
         "storage of an unknown kind",
         "run demo --storage paper:///tuner.db",
-        ("not a database URL",),
+        ("paper:///tuner.db", "only sqlite and postgresql are known"),
     ),
     Case(
         "storage with a bad port",
@@ -610,8 +610,18 @@ CASES = [
     ),
     Case(
         "storage on another kind of server",
-        "run demo --storage postgresql://me:secret@host/x",
-        ("postgresql://me:***@host/x", "only sqlite is supported"),
+        "run demo --storage mysql://me:secret@host/x",
+        ("mysql://me:***@host/x", "only sqlite and postgresql are known"),
+    ),
+    Case(
+        "storage that does not answer",
+        "run demo --storage postgresql://me:secret@127.0.0.1:1/x",
+        ("me:***@127.0.0.1:1/x does not answer", "onnection refused"),
+    ),
+    Case(
+        "storage without a name",
+        "run demo --storage postgresql://me:secret@127.0.0.1:1",
+        ("me:***@127.0.0.1:1 names no database",),
     ),
     Case("storage in memory", "run demo --storage sqlite://", ("memory cannot be shared",)),
     Case(
@@ -693,7 +703,7 @@ CASES = [
     Case(
         "storage of an unknown driver",
         "run demo --storage sqlite+aiosqlite:///a.db",
-        ("only sqlite is supported",),
+        ("only sqlite and postgresql are known",),
     ),
     Case(
         "storage with options",
