@@ -18,10 +18,13 @@ from optuna.trial import TrialState, create_trial
 
 from models.training import Epoch
 from studies import tickets
-from studies.storage import open_storage
+from studies.stamp import own_versions
+from studies.storage import GRACE_SECONDS, open_storage
 from studies.study import Handle
+from studies.workers import Registration
 from tuner.devices import prepare
 from tuner.interrupt import Interrupt
+from tuner.presence import Presence
 from tuner.run import open_study
 from tuner.worker import Worker
 
@@ -100,11 +103,14 @@ def main() -> None:
         url = f"sqlite:///{Path(folder) / 'bench.db'}"
         handle = open_study(options.spec, [], url)
         watch = Stopwatch()
-        worker = Worker(open_storage(url), prepare("cpu", 1.0), watch)
-        worker.step(handle)  # reads the prices, once per study
-        run(handle, worker, watch, options.trials, "from the start")
-        fill(handle, options.filled)
-        run(handle, worker, watch, options.trials, f"after {options.filled} more")
+        storage = open_storage(url)
+        me = Registration(storage, "cpu", own_versions(), GRACE_SECONDS)
+        with Presence(storage, me) as presence:
+            worker = Worker(storage, prepare("cpu", 1.0), watch, presence)
+            worker.step(handle)  # reads the prices, once per study
+            run(handle, worker, watch, options.trials, "from the start")
+            fill(handle, options.filled)
+            run(handle, worker, watch, options.trials, f"after {options.filled} more")
 
 
 if __name__ == "__main__":

@@ -88,11 +88,20 @@ class Checkpoint:
 
     def drop(self) -> None:
         """Forget it: the ticket is spent."""
-        with self.storage.engine.begin() as connection:
-            connection.execute(sa.delete(checkpoints).where(self._row()))
+        drop(self.storage, self.study, self.ticket)
 
     def _row(self) -> sa.ColumnElement[bool]:
-        return sa.and_(checkpoints.c.study == self.study, checkpoints.c.ticket == self.ticket)
+        return _row(self.study, self.ticket)
+
+
+def _row(study: str, ticket: int) -> sa.ColumnElement[bool]:
+    return sa.and_(checkpoints.c.study == study, checkpoints.c.ticket == ticket)
+
+
+def drop(storage: RDBStorage, study: str, ticket: int) -> None:
+    """Forget the checkpoint of a ticket that is spent."""
+    with storage.engine.begin() as connection:
+        connection.execute(sa.delete(checkpoints).where(_row(study, ticket)))
 
 
 def drop_all(storage: RDBStorage, study: str) -> None:

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from models.config import BOUNDED
 from models.rnn import CELLS
-from studies import tickets
+from studies import tickets, workers
 from studies.storage import FAILURE
 from studies.study import Handle, StudyError, lowest_complete
 
@@ -27,7 +27,8 @@ class Status:
     tickets : trials that the study is to run
     finished : tickets that are spent
     complete, pruned, failed, running : tickets in these states; the rest is still to come
-    workers : processes that train a trial and show signs of life, as "host:pid"
+    workers : processes that train a trial of it and show signs of life, as "host:pid"
+    priority, paused : what share of the workers' time it gets, and whether it gets any
     best_loss, best_skill, best_trial : of the best complete trial, None before the first
     """
 
@@ -39,6 +40,8 @@ class Status:
     failed: int
     running: int
     workers: tuple[str, ...]
+    priority: int
+    paused: bool
     best_loss: float | None
     best_skill: float | None
     best_trial: int | None
@@ -48,25 +51,39 @@ class Status:
         """Whether the budget is spent."""
         return self.finished >= self.tickets
 
+    @property
+    def state(self) -> str:
+        """``done``, ``paused`` or ``open``."""
+        return "done" if self.done else "paused" if self.paused else "open"
+
     def to_json(self) -> dict[str, Any]:
         """Give plain values."""
-        return asdict(self) | {"done": self.done}
+        return asdict(self) | {"done": self.done, "state": self.state}
 
 
 def status(handle: Handle) -> Status:
-    """Read the state of a study."""
+    """Read the state of a study.
+
+    Raises
+    ------
+    KeyError
+        If it was deleted meanwhile.
+    """
+    budget = tickets.budgets(handle.storage)[handle.name]
     trials = handle.trials()
     tally: Counter[str] = tickets.count(trials)
     best = lowest_complete(trials)
     return Status(
         name=handle.name,
-        tickets=tickets.total(handle.storage, handle.name) or 0,
+        tickets=budget.tickets,
         finished=tickets.finished(trials),
         complete=tally["complete"],
         pruned=tally["pruned"],
         failed=tally["failed"],
         running=tally["running"],
-        workers=tickets.workers_alive(handle.storage, handle.study, trials),
+        workers=tuple(w.name for w in workers.alive(handle.storage) if w.study == handle.name),
+        priority=budget.priority,
+        paused=budget.paused,
         best_loss=best.value if best else None,
         best_skill=best.user_attrs["skill"] if best else None,
         best_trial=best.number if best else None,

@@ -19,10 +19,12 @@ from studies.algorithms import PRUNERS, SAMPLERS
 from studies.prices import SOURCES
 from studies.space import Space, grid_points, parse_space
 
+# What a study of one version means to another: a new number for every change that is no addition.
+SPEC_VERSION = 1
 # Far beyond any use, and within what a database can count.
-_MOST = 1_000_000
+MOST_TRIALS = 1_000_000
 
-Count = Annotated[int, Field(ge=1, le=_MOST, strict=True)]
+Count = Annotated[int, Field(ge=1, le=MOST_TRIALS, strict=True)]
 
 
 class SpecError(PuffinError):
@@ -104,12 +106,14 @@ class DataSection(_Section):
 class WalkForwardSection(_Section):
     """How the targets are cut into folds, and what is sealed away."""
 
-    folds: Annotated[int, Field(ge=2, le=_MOST, strict=True)] = 5
+    folds: Annotated[int, Field(ge=2, le=MOST_TRIALS, strict=True)] = 5
     valid_bars: Count = 120
     window: Literal["expanding", "rolling"] = "expanding"
-    train_bars: Annotated[int, Field(ge=MIN_TRAIN_TARGETS, le=_MOST, strict=True)] | None = None
+    train_bars: Annotated[int, Field(ge=MIN_TRAIN_TARGETS, le=MOST_TRIALS, strict=True)] | None = (
+        None
+    )
     holdout_bars: Count = 250
-    purge: Annotated[int, Field(ge=0, le=_MOST, strict=True)] | None = None
+    purge: Annotated[int, Field(ge=0, le=MOST_TRIALS, strict=True)] | None = None
 
     @model_validator(mode="after")
     def _window_and_train_bars_agree(self) -> Self:
@@ -126,7 +130,7 @@ class TrainingSection(_Section):
     """How long a configuration may train."""
 
     max_epochs: Count = 50
-    patience: Annotated[int, Field(ge=0, le=_MOST, strict=True)] = 8
+    patience: Annotated[int, Field(ge=0, le=MOST_TRIALS, strict=True)] = 8
     loss: str = "mse"
 
     @field_validator("loss")

@@ -1,4 +1,4 @@
-"""The database behind a study: Optuna's tables and three of ours. The only maker of storages.
+"""The database behind a study: Optuna's tables and four of ours. The only maker of storages.
 
 SQLite serves one machine, PostgreSQL many. Schema and studies are made once, by
 `open_storage(url, create=True)` in ``tuner run`` and ``tuner submit``; workers only load.
@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from models.errors import PuffinError
 
-HEARTBEAT_SECONDS = 10
+# A worker that is silent for so long is taken for lost, and beats six times as often.
 GRACE_SECONDS = 60
 # SQLite lets one process write at a time; the others wait this long before they give up.
 _SQLITE_TIMEOUT_SECONDS = 60
@@ -62,6 +62,9 @@ studies = sa.Table(
     sa.Column("tickets", sa.Integer, nullable=True),
     sa.Column("issued", sa.Integer, nullable=False),
     sa.Column("audits", sa.Integer, nullable=False),
+    # Share of the workers' time beside other studies.
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False),
 )
 
 # Where the training of a ticket can be taken up again; gone when the ticket is spent.
@@ -75,6 +78,24 @@ checkpoints = sa.Table(
     # JSON: configuration, and what the pruner knows.
     sa.Column("facts", sa.Text, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+# Who is at work; a worker that is silent for longer than its grace is gone.
+workers = sa.Table(
+    "puffin_workers",
+    metadata,
+    sa.Column("worker", sa.String(32), primary_key=True),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("device", sa.String(64), nullable=False),
+    # JSON: package to version.
+    sa.Column("versions", sa.Text, nullable=False),
+    sa.Column("grace", sa.Integer, nullable=False),
+    # By the clock of the database, the only one that all share.
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("seen", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("study", sa.String(64), nullable=True),
+    sa.Column("ticket", sa.Integer, nullable=True),
 )
 
 artifacts = sa.Table(
@@ -104,6 +125,7 @@ def open_storage(
     create: bool = False,
     on_stale_trial: OnStaleTrial | None = None,
     pause: Callable[[float], bool] = _sleep,
+    grace_seconds: int = GRACE_SECONDS,
 ) -> RDBStorage:
     """Open the database at an SQLAlchemy URL.
 
@@ -118,6 +140,8 @@ def open_storage(
     pause : callable
         Waits so many seconds between two tries to connect again to a database that was there
         before; False gives up.
+    grace_seconds : int
+        A trial whose worker is silent for longer is taken for lost.
 
     Raises
     ------
@@ -129,20 +153,25 @@ def open_storage(
     parsed = _parse(url)
     if _is_sqlite(parsed):
         _check_sqlite_file(parsed, create=create)
+    make = _create if create else _load
     with _readable_errors(parsed):
-        storage = _create(parsed, on_stale_trial) if create else _load(parsed, on_stale_trial)
+        storage = make(parsed, on_stale_trial, grace_seconds)
     if not _is_sqlite(parsed):
         _reconnect(storage, pause)
     return storage
 
 
-def _parse(url: str) -> URL:
+def _url(url: str) -> URL:
     try:
-        parsed = make_url(url)
+        return make_url(url)
     except (ArgumentError, ValueError):
         # The URL is not repeated: it may hold a password.
         msg = f"--storage is not a database URL; write for example {_EXAMPLES}"
         raise StorageError(msg) from None
+
+
+def _parse(url: str) -> URL:
+    parsed = _password_in_its_place(_url(url))
     if parsed.drivername not in _DRIVERS:
         msg = f"--storage {_name(parsed)}: only sqlite and postgresql are known; write {_EXAMPLES}"
         raise StorageError(msg)
@@ -168,8 +197,26 @@ def _check_sqlite(url: URL) -> None:
         raise StorageError(msg)
 
 
+def _password_in_its_place(url: URL) -> URL:
+    """Move ``?password=...``, which libpq takes as well, to where it is hidden."""
+    if "password" not in url.query:
+        return url
+    return url.set(password=str(url.query["password"])).difference_update_query(["password"])
+
+
 def _name(url: URL) -> str:
     return url.render_as_string(hide_password=True)
+
+
+def masked(url: str) -> str:
+    """Give a URL that can be shown to anybody: without its password.
+
+    Raises
+    ------
+    StorageError
+        If it is no URL of a database.
+    """
+    return _name(_password_in_its_place(_url(url)))
 
 
 def _check_sqlite_file(url: URL, *, create: bool) -> None:
@@ -226,19 +273,30 @@ def _probe(url: URL) -> None:
         engine.dispose()
 
 
-def _load(url: URL, on_stale_trial: OnStaleTrial | None) -> RDBStorage:
+def _load(url: URL, on_stale_trial: OnStaleTrial | None, grace: int) -> RDBStorage:
     _require_tables(url)
-    return _connect(url, on_stale_trial, create=False)
+    return _connect(url, on_stale_trial, grace, create=False)
 
 
 def _require_tables(url: URL) -> None:
     engine = sa.create_engine(url, **_engine_options(url))
     try:
-        if not sa.inspect(engine).has_table(studies.name):
+        there = sa.inspect(engine)
+        if not there.has_table(studies.name):
             msg = f"{_name(url)} holds no studies; `tuner run demo` or `tuner submit` makes one"
             raise NoStudiesError(msg)
+        _require_columns(url, {column["name"] for column in there.get_columns(studies.name)})
     finally:
         engine.dispose()
+
+
+def _require_columns(url: URL, there: set[str]) -> None:
+    if missing := {column.name for column in studies.columns} - there:
+        msg = (
+            f"{_name(url)} was made by another version of Puffin Tuner: {studies.name} has no "
+            f"{', '.join(sorted(missing))}; use that version, or another --storage"
+        )
+        raise StorageError(msg)
 
 
 class _Storage(RDBStorage):
@@ -257,14 +315,17 @@ class _Storage(RDBStorage):
         return trials
 
 
-def _connect(url: URL, on_stale_trial: OnStaleTrial | None, *, create: bool) -> RDBStorage:
+def _connect(
+    url: URL, on_stale_trial: OnStaleTrial | None, grace: int, *, create: bool
+) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
         storage = _Storage(
             url.render_as_string(hide_password=False),
             engine_kwargs=_engine_options(url),
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            grace_period=GRACE_SECONDS,
+            # Optuna's own heartbeat is not used: its thread ends at the first error.
+            heartbeat_interval=1,
+            grace_period=grace,
             heartbeat_stale_trial_callback=on_stale_trial,
             skip_table_creation=not create,
         )
@@ -298,15 +359,16 @@ def _reconnect(storage: RDBStorage, pause: Callable[[float], bool]) -> None:
                     raise
 
 
-def _create(url: URL, on_stale_trial: OnStaleTrial | None) -> RDBStorage:
+def _create(url: URL, on_stale_trial: OnStaleTrial | None, grace: int) -> RDBStorage:
     """Open and make all tables; of two processes that start at once one fails and looks again."""
     _probe(url)
     if _is_sqlite(url):
         _never_reuse_keys()
     for attempts_left in reversed(range(10)):
         try:
-            storage = _connect(url, on_stale_trial, create=True)
+            storage = _connect(url, on_stale_trial, grace, create=True)
             metadata.create_all(storage.engine)
+            _require_tables(url)
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, AssertionError):
             # AssertionError: Optuna saw the other's tables before the other's version row.
             if not attempts_left:

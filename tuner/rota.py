@@ -1,0 +1,256 @@
+"""Which study a worker serves next, and when its work is done."""
+
+import logging
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.errors import PuffinError
+from studies import stamp, tickets
+from studies.storage import GRACE_SECONDS, NoStudiesError, StorageError, open_storage
+from studies.study import Handle, NoStudyError, StudyError, load
+from studies.tickets import Budget
+from studies.workers import Registration
+from tuner.devices import prepare
+from tuner.interrupt import Interrupt
+from tuner.presence import Presence
+from tuner.worker import CHECKPOINT_SECONDS, Worker
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0
+# So many storage errors in a row, with growing pauses between them (2 minutes in all), and out.
+_MAX_STORAGE_ERRORS = 8
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What a worker is asked to do.
+
+    Attributes
+    ----------
+    study : serve only this one, and wait for it if it is not there yet
+    forever : wait for new studies instead of ending
+    max_trials : end after so many trials
+    device : see `tuner.devices.gpu_names`
+    memory_share : share of a GPU's memory that this process may take, in (0, 1]
+    checkpoint_seconds : time between two checkpoints of a trial, at least
+    grace_seconds : a worker that is silent for longer is taken for lost; the same for all workers
+    """
+
+    study: str | None = None
+    forever: bool = False
+    max_trials: int | None = None
+    device: str = "auto"
+    memory_share: float = 1.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    grace_seconds: int = GRACE_SECONDS
+
+
+def work(url: str, interrupt: Interrupt, duty: Duty) -> None:
+    """Serve a study, or every open study of a database, until there is nothing to do.
+
+    Parameters
+    ----------
+    url : str
+        Database, as an SQLAlchemy URL.
+    interrupt : Interrupt
+        Ends the work when asked to; the ticket at hand is given back.
+    duty : Duty
+
+    Raises
+    ------
+    StorageError
+        If the database does not answer for about two minutes.
+    PuffinError
+        If the only study cannot be served.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    device = prepare(duty.device, duty.memory_share)
+    storage = _patiently(url, interrupt, duty)
+    if storage is None:
+        return
+    me = Registration(storage, str(device), stamp.own_versions(), duty.grace_seconds)
+    with Presence(storage, me) as presence:
+        worker = Worker(storage, device, interrupt, presence, duty.checkpoint_seconds)
+        _go_round(Rota(worker, duty.study, forever=duty.forever, left=duty.max_trials), interrupt)
+
+
+def _patiently(url: str, interrupt: Interrupt, duty: Duty) -> RDBStorage | None:
+    """Open a storage, waiting for one that is not there yet; None if asked to stop."""
+    told = False
+    while not interrupt.requested:
+        try:
+            return open_storage(
+                url,
+                on_stale_trial=tickets.retry_stale,
+                pause=interrupt.pause,
+                grace_seconds=duty.grace_seconds,
+            )
+        except NoStudiesError as error:
+            if not duty.forever and duty.study is None:
+                raise
+            if not told:
+                log.warning("%s; waiting for it", error)
+                told = True
+            interrupt.wait(_POLL_SECONDS)
+    return None
+
+
+def _go_round(rota: "Rota", interrupt: Interrupt) -> None:
+    errors = 0
+    while not interrupt.requested:
+        try:
+            if not rota.turn():
+                return
+        except (StorageInternalError, SQLAlchemyError, StorageError) as error:
+            errors += 1
+            if errors >= _MAX_STORAGE_ERRORS:
+                msg = f"the database failed {errors} times in a row: {error}"
+                raise StorageError(msg) from error
+            log.warning("the database failed, trying again: %s", error)
+            interrupt.wait(2.0 ** (errors - 1))
+        else:
+            errors = 0
+
+
+class FairShares:
+    """Who has had the least of a worker's time, measured by priority.
+
+    Start-time fair queueing: each study has a virtual time, to which its seconds are added, divided
+    by its priority; the lowest comes first. One that comes new, or had nothing to do, starts where
+    the others are, so that it does not make up for what it never asked for.
+
+    References
+    ----------
+    Goyal, Vin and Cheng (1997), "Start-time fair queuing", IEEE/ACM Transactions on Networking
+    5(5), section II.
+    """
+
+    def __init__(self) -> None:
+        self._times: dict[str, float] = {}
+        self._now = 0.0
+
+    def order(self, names: Iterable[str]) -> list[str]:
+        """Give the studies, the one whose turn it is first; equals in any order."""
+        self._times = {name: max(self._times.get(name, 0.0), self._now) for name in names}
+        # Workers that start at the same time must not all start with the same study.
+        return sorted(self._times, key=lambda name: (self._times[name], random.random()))  # noqa: S311
+
+    def charge(self, name: str, seconds: float, priority: int) -> None:
+        """Note that a study had its turn."""
+        self._now = self._times[name]
+        self._times[name] += seconds / priority
+
+
+@dataclass
+class Rota:
+    """Goes round the studies that a worker serves.
+
+    Parameters
+    ----------
+    worker : Worker
+    only : str, optional
+        The study to serve; otherwise all that are open.
+    forever : bool
+        Whether to wait for more when all are done.
+    left : int, optional
+        Trials until it ends.
+    """
+
+    worker: Worker
+    only: str | None
+    forever: bool
+    left: int | None = None
+    _shares: FairShares = field(default_factory=FairShares)
+    _handles: dict[str, Handle] = field(default_factory=dict)
+    # Studies that are served out, by token, with as many tickets as they had then.
+    _done: dict[str, int] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
+
+    def turn(self) -> bool:
+        """Run one ticket of the study whose turn it is, or wait; False when all is done."""
+        if self.left == 0:
+            return False
+        there = tickets.budgets(self.worker.storage)
+        waiting = self._waits_for_its_study(there)
+        offers = {name: budget for name, budget in there.items() if self._is_open(budget)}
+        for name in self._shares.order(offers):
+            if self.worker.interrupt.requested:
+                return True
+            started = time.monotonic()
+            ran = self._serve(offers[name])
+            if ran:
+                self._shares.charge(name, time.monotonic() - started, offers[name].priority)
+                self.left = None if self.left is None else self.left - 1
+                return True
+            waiting = waiting or ran is False
+        if waiting or self.forever:
+            self.worker.interrupt.wait(_POLL_SECONDS)
+        return waiting or self.forever
+
+    def _waits_for_its_study(self, there: dict[str, Budget]) -> bool:
+        """Tell whether the only study cannot be served yet; fail if it was, and is gone."""
+        if self.only is None:
+            return False
+        known, own = self._handles.get(self.only), there.get(self.only)
+        if known is not None and (own is None or own.token != known.token):
+            msg = f"study {self.only!r} was deleted while this worker served it"
+            raise StudyError(msg)
+        if own is None:
+            self._tell(f"there is no study {self.only!r} in the database yet; waiting for it")
+        elif own.paused:
+            self._tell(f"study {self.only!r} is paused; waiting for `tuner resume {self.only}`")
+        return own is None or own.paused
+
+    def _is_open(self, budget: Budget) -> bool:
+        """Tell whether there may be something to do for a study."""
+        if budget.paused or (self.only is not None and budget.name != self.only):
+            return False
+        return self._done.get(budget.token) != budget.tickets
+
+    def _serve(self, budget: Budget) -> bool | None:
+        """Run one ticket of a study; the result is that of `Worker.step`."""
+        handle = None
+        try:
+            handle = self._handle(budget)
+            ran = self.worker.step(handle)
+        except StorageError:
+            raise
+        except NoStudyError:
+            return False  # deleted just now
+        except PuffinError as error:
+            if self.only:
+                raise
+            self._tell(f"not serving study {budget.name!r}: {error}")
+            ran = None
+        except (KeyError, ArtifactNotFound):
+            if handle is None or handle.is_current():
+                raise
+            return False  # deleted just now
+        if ran is None:
+            self._done[budget.token] = budget.tickets
+        return ran
+
+    def _handle(self, budget: Budget) -> Handle:
+        """Give the study as it stands now."""
+        known = self._handles.get(budget.name)
+        if known is None or known.token != budget.token:
+            known = load(self.worker.storage, budget.name)
+            for warning in stamp.compare(known.attrs["made_with"], stamp.own_versions()):
+                self._tell(f"study {budget.name!r}: {warning}")
+            self._handles[budget.name] = known
+        return known
+
+    def _tell(self, message: str) -> None:
+        """Say something once."""
+        if message not in self._told:
+            self._told.add(message)
+            log.warning("%s", message)
