@@ -2,11 +2,18 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def _later(seconds: float, act: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, act)
+    timer.daemon = True
+    timer.start()
+
 
 # A request to end, Ctrl-C, and a terminal that is closed.
 STOP_SIGNALS = [
@@ -18,16 +25,30 @@ class Interrupted(BaseException):  # not an error; passes through `except Except
     """The process was asked to stop while it was training."""
 
 
+def _ask() -> None:
+    """Send this process SIGTERM, and its main thread, which may be in a call that must end."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        signal.raise_signal(signal.SIGTERM)
+
+
+# An epoch that ends within this time is waited for: its work is kept.
+_PATIENCE_SECONDS = 5.0
+
+
 class Interrupt:
     """Remembers a request to stop, and raises `Interrupted` only inside `guard`.
 
     A signal that arrives between two statements of SQL must not tear them apart, so outside of
-    training it is only written down.
+    training it is only written down. In training it is, too, but for an epoch that does not end
+    soon.
     """
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self._armed = False
+        self._late = False
 
     def install(self) -> None:
         """Catch these signals from now on; main thread only."""
@@ -36,15 +57,21 @@ class Interrupt:
 
     def after(self, seconds: float) -> None:
         """Ask this process to stop when its time is up."""
-        timer = threading.Timer(seconds, signal.raise_signal, [signal.SIGTERM])
-        timer.daemon = True
-        timer.start()
+        _later(seconds, _ask)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self._event.set()
-        if self._armed:
+        if not self._event.is_set():
+            self._event.set()
+            if self._armed:
+                _later(_PATIENCE_SECONDS, self._insist)
+        elif self._late and self._armed:
             self._armed = False
             raise Interrupted
+
+    def _insist(self) -> None:
+        # Only now: Ctrl-C comes to a worker twice, from the terminal and from the launcher.
+        self._late = True
+        _ask()
 
     @property
     def requested(self) -> bool:
@@ -60,7 +87,10 @@ class Interrupt:
         return not self._event.wait(seconds)
 
     def guard(self, items: Iterator[T]) -> Iterator[T]:
-        """Pass on `items`; a request to stop raises `Interrupted` while the next one is made."""
+        """Pass on `items`; a request to stop raises `Interrupted` before the next one is made.
+
+        Also while it is made, if that takes long.
+        """
         while True:
             self._armed = True
             try:

@@ -8,7 +8,6 @@ The only place that calls ``trial.report`` and ``trial.should_prune``.
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,9 +26,9 @@ from studies.space import suggest
 from studies.storage import RUNG
 from studies.workers import own_name
 from studies.workload import Workload
+from tuner.interrupt import Interrupt
 
 FORECASTS_FILE = "forecasts.csv"
-Guard = Callable[[Iterator[Epoch]], Iterator[Epoch]]
 
 
 class TargetsError(PuffinError):
@@ -41,7 +40,7 @@ def run_trial(
     workload: Workload,
     store: SqlArtifactStore,
     device: torch.device,
-    guard: Guard,
+    interrupt: Interrupt,
     scored_targets: str,
     checkpoint: Checkpoint,
 ) -> float:
@@ -55,8 +54,8 @@ def run_trial(
     store : SqlArtifactStore
         Takes the out-of-sample forecasts.
     device : torch.device
-    guard : callable
-        Wraps the iterator of epochs; may raise out of it.
+    interrupt : Interrupt
+        Ends the training, at a checkpoint if it can, when the process is asked to stop.
     scored_targets : str
         The study's fingerprint of what is scored.
     checkpoint : Checkpoint
@@ -86,7 +85,7 @@ def run_trial(
     training = FoldTraining(networks, folds, config, workload.spec.training_config, seed)
     resumed = _resume(trial, training, checkpoint, config)
     reason = None
-    for epoch in guard(iter(training)):
+    for epoch in interrupt.guard(iter(training)):
         if not math.isfinite(epoch.valid_loss):
             # Without the constraint TPE ranks a late divergence above an early pruning.
             trial.set_constraint("finite_loss", 1.0)
@@ -96,7 +95,7 @@ def run_trial(
         if trial.should_prune():
             reason = f"pruned at epoch {epoch.number}"
             break
-        if checkpoint.due:
+        if checkpoint.due or interrupt.requested:
             checkpoint.save(_facts(trial, config), training.state())
     best = training.best
     if best is not None:

@@ -116,6 +116,7 @@ def _go_round(rota: "Rota", interrupt: Interrupt) -> None:
                 msg = f"the database failed {errors} times in a row: {error}"
                 raise StorageError(msg) from error
             log.warning("the database failed, trying again: %s", error)
+            rota.worker.storage.remove_session()
             interrupt.wait(2.0 ** (errors - 1))
         else:
             errors = 0

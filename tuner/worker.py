@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import optuna
@@ -88,46 +89,50 @@ class Worker:
             self.presence.ends()
 
     def _train(self, handle: Handle, workload: Workload, trial: optuna.Trial) -> None:
+        study, number = handle.study, trial.user_attrs[tickets.TICKET]
         checkpoint = Checkpoint(
             self.storage,
             handle.name,
-            trial.user_attrs[tickets.TICKET],
+            number,
             trial._trial_id,  # noqa: SLF001  # no public name
             self.checkpoint_seconds,
         )
+        scored = handle.attrs["targets_sha256"]
         starved = False
         try:
-            scored = handle.attrs["targets_sha256"]
             value = run_trial(
-                trial,
-                workload,
-                handle.store,
-                self.device,
-                self.interrupt.guard,
-                scored,
-                checkpoint,
+                trial, workload, handle.store, self.device, self.interrupt, scored, checkpoint
             )
         except TrialPruned:
-            handle.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-            checkpoint.drop()
+            self._surely(lambda: _end(study, trial, checkpoint, TrialState.PRUNED))
         except Interrupted:
-            tickets.give_back(handle.study, trial)
-        except (StorageInternalError, SQLAlchemyError, UpdateFinishedTrialError):
-            raise  # not the trial's fault: the loop around this knows what to do
+            self._surely(lambda: tickets.give_back(study, trial))
+        except UpdateFinishedTrialError:
+            raise
+        except (StorageInternalError, SQLAlchemyError):
+            # The database went away in the midst of a statement; the trial has done nothing wrong.
+            self._surely(lambda: tickets.give_back(study, trial))
+            raise
         except Exception as error:  # noqa: BLE001  # one bad trial must not stop a study
             starved = is_out_of_memory(error)
             if starved:
-                tickets.give_up(handle.study, trial, self._starved(trial, error))
+                tickets.give_up(study, trial, self._starved(trial, error))
             else:
-                self._fail(handle.study, trial, error)
-                checkpoint.drop()
+                self._fail(study, trial, error, checkpoint)
         else:
-            handle.study.tell(trial, value, skip_if_finished=True)
-            checkpoint.drop()
+            self._surely(lambda: _end(study, trial, checkpoint, None, value))
         # Only here: inside of `except` the traceback still holds the networks.
         release(self.device)
         if starved:
             self.interrupt.wait(_PAUSE_WITHOUT_MEMORY)
+
+    def _surely(self, act: Callable[[], None]) -> None:
+        """Do it again if the database went away meanwhile: connecting waits until it is back."""
+        try:
+            act()
+        except (StorageInternalError, SQLAlchemyError):
+            self.storage.remove_session()
+            act()
 
     def _starved(self, trial: optuna.Trial, error: Exception) -> str:
         """Say that a trial found no memory, which is not its fault alone."""
@@ -135,12 +140,25 @@ class Worker:
         log.warning("trial %s: %s", trial.number, note, exc_info=_debug_info(error))
         return note
 
-    def _fail(self, study: optuna.Study, trial: optuna.Trial, error: Exception) -> None:
+    def _fail(
+        self, study: optuna.Study, trial: optuna.Trial, error: Exception, checkpoint: Checkpoint
+    ) -> None:
         """Record why a trial failed; its ticket is spent."""
         reason = f"{type(error).__name__}: {_first_line(error)}"
         log.warning("trial %s failed: %s", trial.number, reason, exc_info=_debug_info(error))
         trial.set_user_attr(FAILURE, reason)
-        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        self._surely(lambda: _end(study, trial, checkpoint, TrialState.FAIL))
+
+
+def _end(
+    study: optuna.Study,
+    trial: optuna.Trial,
+    checkpoint: Checkpoint,
+    state: TrialState | None,
+    value: float | None = None,
+) -> None:
+    study.tell(trial, value, state=state, skip_if_finished=True)
+    checkpoint.drop()
 
 
 def _debug_info(error: Exception) -> Exception | None:

@@ -400,6 +400,7 @@ def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
     victim = start(url, sys.executable, script, url)
     handle = load(open_storage(url), "tiny")
     (lost,) = until(lambda: running(handle), "it trains", victim)
+    time.sleep(0.5)  # for the checkpoint, which follows on the report
     os.kill(victim.process.pid, signal.SIGKILL)
     assert victim.end(10) == -signal.SIGKILL
     (row,) = load(open_storage(url), "tiny").trials()
@@ -431,7 +432,7 @@ def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(
         search={"trials": 1, "pruner": "none"},
     )
     submit(open_storage(url, create=True), spec, aapl(spec))
-    program = start(url, TUNER, "worker", "--checkpoint-seconds", "0")
+    program = start(url, TUNER, "worker")
     handle = load(open_storage(url), "long")
     until(lambda: running(handle, epochs=10), "it trains", program)
     stopped = time.monotonic()
@@ -441,7 +442,8 @@ def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(
     assert checkpoint_rows(handle.storage) == 1
     work(url, Interrupt(), Duty("long", device="cpu"))
     handle = load(open_storage(url), "long")
-    assert spent(handle)[0].user_attrs["run"]["resumed_after"] >= 10
+    stopped_at = len(handle.trials()[0].intermediate_values)
+    assert spent(handle)[0].user_attrs["run"]["resumed_after"] == stopped_at >= 10
     assert curves(handle) == undisturbed(tmp_path, spec)
     assert checkpoint_rows(handle.storage) == 0
 
@@ -539,6 +541,29 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
     assert last.said == "study run is complete: 8 trials\n"
     assert last.printed == pair[0].printed
     assert "Best of study run: trial " in last.printed
+
+
+def test_an_epoch_that_takes_long_does_not_keep_a_worker_from_its_end(
+    start: Start, url: str, tmp_path: Path
+) -> None:
+    spec = spec_of("tiny", search={"trials": 1, "pruner": "none"})
+    submit(open_storage(url, create=True), spec, aapl(spec))
+    script = tmp_path / "slow.py"
+    script.write_text(
+        VICTIM.replace("2 if", "300 if")
+        .replace("Interrupt()", "interrupt")
+        .replace("duty =", "interrupt = Interrupt()\ninterrupt.install()\nduty =")
+    )
+    program = start(url, sys.executable, script, url)
+    handle = load(open_storage(url), "tiny")
+    until(lambda: running(handle, epochs=1), "it trains", program)
+    time.sleep(0.5)
+    stopped = time.monotonic()
+    program.process.send_signal(signal.SIGINT)
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end(10) == 0, program.said
+    assert 4 < time.monotonic() - stopped < 10, "a moment is given to an epoch that ends soon"
+    assert [t.state for t in handle.trials()] == [TrialState.FAIL, TrialState.WAITING]
 
 
 # Trials that raise
