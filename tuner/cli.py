@@ -211,12 +211,18 @@ def worker(storage: str, *, max_time: float | None, **options: Any) -> None:
 def status(name: str | None, *, as_json: bool, storage: str) -> None:
     """List studies with their tickets by state and their best loss, and the workers alive."""
     from studies import result, workers
-    from studies.study import load, study_names
+    from studies.study import StudyError, load, study_names
     from tuner import present
 
     database = _open(storage)
-    names = [name] if name else study_names(database)
-    states = [result.status(load(database, n)) for n in names]
+    states = []
+    for each in [name] if name else study_names(database):
+        try:
+            states.append(result.status(load(database, each)))
+        except StudyError as error:
+            if name:
+                raise
+            click.echo(str(error), err=True)
     alive = [w for w in workers.alive(database) if name is None or w.study == name]
     if as_json:
         values = {
