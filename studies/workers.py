@@ -136,4 +136,5 @@ def _is_gone(row: sa.Row[Any], now: datetime) -> bool:
 def _forget_the_gone(connection: sa.Connection) -> None:
     now = _now(connection)
     gone = [r.worker for r in connection.execute(sa.select(workers)) if _is_gone(r, now)]
-    connection.execute(sa.delete(workers).where(workers.c.worker.in_(gone)))
+    if gone:
+        connection.execute(sa.delete(workers).where(workers.c.worker.in_(gone)))
