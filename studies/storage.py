@@ -248,10 +248,13 @@ def _readable_errors(url: URL) -> Iterator[None]:
 
 
 def _is_away(said: str) -> bool:
-    """Tell a PostgreSQL that is not up (yet) from one that refuses: the latter says FATAL."""
-    return "FATAL" not in said or any(
-        word in said for word in ("starting up", "shutting down", "too many", "recovery")
-    )
+    """Tell a PostgreSQL that is not up (yet) from one that refuses.
+
+    The latter says FATAL, or asks for a password that was not given.
+    """
+    if any(word in said for word in ("starting up", "shutting down", "too many", "recovery")):
+        return True
+    return "FATAL" not in said and "no password supplied" not in said
 
 
 def _never_reuse_keys() -> None:
