@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from models.config import BOUNDED
 from models.errors import PuffinError
@@ -295,26 +296,69 @@ def export(name: str, folder: Path, storage: str) -> None:
     click.echo(f"wrote {written}/", err=True)
 
 
-@main.command(epilog=_example("tuner dashboard", "tuner dashboard --port 9000"))
+def _never_typed(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Take a secret from the environment alone: everybody on a machine can read what is typed."""
+    if ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE:
+        raise click.UsageError(
+            "a password must not be typed, where others can read it; set TUNER_PASSWORD or give "
+            "--password-file FILE"
+        )
+    return value
+
+
+@main.command(
+    epilog=_example("tuner dashboard", "tuner dashboard --host 0.0.0.0 --password-file secret.txt")
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Address to serve on; 0.0.0.0 is every one. All but loopback need a password.",
+)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free."
 )
-@click.option("--writable", is_flag=True, help="Let the browser change and delete studies.")
+@click.option(
+    "--writable",
+    is_flag=True,
+    help="Let the browser add studies, write notes, and add and delete files.",
+)
+@click.option(
+    "--password-file",
+    envvar="TUNER_PASSWORD_FILE",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File of one line, the password to ask for; or set TUNER_PASSWORD to the password itself.",
+)
+@click.option("--password", envvar="TUNER_PASSWORD", hidden=True, callback=_never_typed)
 @_storage_option
-def dashboard(port: int, *, writable: bool, storage: str) -> None:
-    """Serve Optuna Dashboard on this machine only, read-only, with every study's artifacts."""
+def dashboard(
+    host: str,
+    port: int,
+    *,
+    writable: bool,
+    password_file: Path | None,
+    password: str | None,
+    storage: str,
+) -> None:
+    """Serve Optuna Dashboard, with every study's artifacts: read-only, and on this machine only.
+
+    With a password it may be served to others as well: put a proxy with TLS before it.
+    """
+    from tuner.guard import chosen_password, place
+
+    secret = chosen_password(password, password_file)
+    where = place(host, port, secret)
     from tuner.dashboard import dashboard_app, serve
 
-    app = dashboard_app(_open(storage), writable=writable)
+    def announce(url: str) -> None:
+        may = "writable" if writable else "read-only"
+        asks = "no password" if secret is None else "password needed"
+        click.echo(f"dashboard on {url}/dashboard/ ; {may}, {asks} ; Ctrl-C ends it", err=True)
 
-    def announce(bound: int) -> None:
-        click.echo(f"dashboard on http://127.0.0.1:{bound}/dashboard/ ; Ctrl-C ends it", err=True)
-
-    try:
-        serve(app, port, announce)
-    except OSError as error:
-        msg = f"cannot serve on port {port}: {error.strerror}; choose another with --port"
-        raise PuffinError(msg) from None
+    serve(dashboard_app(_open(storage), writable=writable, password=secret), where, announce)
 
 
 @main.command(epilog=_example("tuner check my.toml"))

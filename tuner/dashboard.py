@@ -1,7 +1,7 @@
 """Optuna Dashboard over the studies of a database, with their artifacts; read-only."""
 
-import json
-import re
+import os
+import socket
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,13 +11,13 @@ import optuna_dashboard
 import waitress
 from optuna.storages import RDBStorage
 
+from models.errors import PuffinError
 from studies.artifacts import SqlArtifactStore
+from tuner.guard import Environ, Place, WsgiApp, guarded
 
-WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-
-def dashboard_app(storage: RDBStorage, *, writable: bool = False) -> WsgiApp:
-    """Make the WSGI application.
+def dashboard_app(storage: RDBStorage, *, writable: bool, password: bytes | None) -> WsgiApp:
+    """Make the WSGI application, which asks for the password if there is one.
 
     The storage goes through ``get_storage``, whose cache makes a refresh four times as fast.
     """
@@ -26,62 +26,43 @@ def dashboard_app(storage: RDBStorage, *, writable: bool = False) -> WsgiApp:
     )
     # Its plots of importance warn on the console about a method that the page itself names.
     warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
-    return _tolerate_plain_clients(_guarded(app, writable=writable))
-
-
-def _guarded(app: WsgiApp, *, writable: bool) -> WsgiApp:
-    """Answer 405 to what must not be changed: the dashboard itself asks nobody's name."""
-
-    def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        reason = _refusal(environ["REQUEST_METHOD"], environ["PATH_INFO"], writable=writable)
-        if reason is None:
-            return app(environ, start_response)
-        headers = [("Content-Type", "application/json"), ("Allow", "GET, HEAD, OPTIONS")]
-        start_response("405 Method Not Allowed", headers)
-        return [json.dumps({"reason": reason}).encode()]
-
-    return wrapped
-
-
-def _refusal(method: str, path: str, *, writable: bool) -> str | None:
-    """Say why a request is refused, or None if it is not.
-
-    A study is more than its rows in Optuna's tables. Renaming copies only those, and deleting
-    leaves the rest behind, so neither is allowed to anybody.
-    """
-    if method in ("GET", "HEAD", "OPTIONS"):
-        return None
-    if not writable:
-        return "this dashboard is read-only; `tuner dashboard --writable` is not"
-    if re.fullmatch(r"/api/studies/\d+/rename", path):
-        return "a study keeps its name; `tuner submit` makes one of another name"
-    if re.fullmatch(r"/api/trials/\d+/(tell|user-attrs)", path):
-        return "only a worker ends a trial and writes down what it found"
-    if method == "DELETE" and re.fullmatch(r"/api/studies/\d+", path):
-        return "`tuner delete NAME` deletes a study with all it owns"
-    return None
+    return guarded(_tolerate_plain_clients(app), writable=writable, password=password)
 
 
 def _tolerate_plain_clients(app: WsgiApp) -> WsgiApp:
     """Fill in a header without which the dashboard's static files answer 500."""
 
-    def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")
         return app(environ, start_response)
 
     return wrapped
 
 
-def serve(app: WsgiApp, port: int, on_ready: Callable[[int], None]) -> None:
-    """Serve on loopback, in one process (the cache is in its memory) with a few threads.
+def serve(app: WsgiApp, place: Place, on_ready: Callable[[str], None]) -> None:
+    """Serve at one address, in one process (the cache is in its memory) with a few threads.
 
-    `on_ready` gets the port, which the system chooses when `port` is 0. Returns on SIGINT.
+    `on_ready` gets the URL, whose port the system chooses when that of `place` is 0. Returns on
+    SIGINT.
 
     Raises
     ------
-    OSError
-        If the port is taken.
+    PuffinError
+        If the address is none of this machine's, or the port is taken.
     """
-    server = waitress.create_server(app, host="127.0.0.1", port=port, threads=4)
-    on_ready(server.effective_port)
-    server.run()
+    with _bound(place) as listener:
+        server = waitress.create_server(app, sockets=[listener], threads=4)
+        host, port, *_ = listener.getsockname()
+        on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+        server.run()
+
+
+def _bound(place: Place) -> socket.socket:
+    host, port, *_ = place.address
+    try:
+        return socket.create_server(place.address, family=place.family)
+    except OSError as error:
+        # Its own words go on about what was tried.
+        why = os.strerror(error.errno or 0)
+        msg = f"cannot serve on port {port} of {host}: {why}; choose another with --port or --host"
+        raise PuffinError(msg) from None

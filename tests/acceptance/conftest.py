@@ -92,11 +92,11 @@ def tuner() -> Callable[..., Result]:
 def start() -> Callable[..., subprocess.Popen[str]]:
     """Start the console script and leave it running; whoever starts it ends it."""
 
-    def start_(*args: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+    def start_(*args: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [SCRIPT, *args],
             cwd=cwd,
-            env=environment(),
+            env=environment(**env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -111,10 +111,11 @@ def command() -> Callable[..., Result]:
     """Run a command in this process, in the working directory: as `tuner`, and much faster."""
     from tuner.cli import main
 
-    unset = dict.fromkeys(("TUNER_STORAGE", "TUNER_DEVICE", "TUNER_DEBUG"))
+    names = ("STORAGE", "DEVICE", "DEBUG", "PASSWORD", "PASSWORD_FILE")
+    unset = dict.fromkeys(f"TUNER_{name}" for name in names)
 
-    def command_(*args: str) -> Result:
-        done = CliRunner(env=unset).invoke(main, args, prog_name="tuner")
+    def command_(*args: str, **env: str) -> Result:
+        done = CliRunner(env=unset | env).invoke(main, args, prog_name="tuner")
         return Result(done.exit_code, done.stdout, done.stderr)
 
     return command_

@@ -1,5 +1,6 @@
-"""The dashboard shows a finished study to this machine alone, and lets nobody change it unasked."""
+"""The dashboard shows a finished study to whom it may, and lets nobody change it unasked."""
 
+import base64
 import contextlib
 import hashlib
 import http.client
@@ -12,12 +13,17 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from tuner.guard import guarded
+
 CHROMIUM = shutil.which("chromium")
+
+Headers = dict[str, str | bytes]
 
 
 class Answer(NamedTuple):
@@ -26,22 +32,39 @@ class Answer(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A dashboard that runs: where, in which process, and over which database."""
+    """A dashboard that runs: where, in which process, over which database, and what it said."""
 
+    host: str
     port: int
     process: "subprocess.Popen[str]"
     database: Path
+    line: str
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
-        """Send a request with no header but those that it needs."""
-        data = b"" if body is None else json.dumps(body).encode()
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.putrequest(method, path, skip_accept_encoding=True)
-            connection.putheader("Content-Type", "application/json")
+    def request(
+        self, method: str, path: str, headers: Headers, data: bytes = b""
+    ) -> tuple[Answer, HTTPMessage]:
+        """Send a request with these headers, a length, and no other; Host is one of them."""
+        with closing(http.client.HTTPConnection(self.host, self.port, timeout=60)) as connection:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
             connection.putheader("Content-Length", str(len(data)))
             connection.endheaders(data)
             response = connection.getresponse()
-            return Answer(response.status, response.read())
+            return Answer(response.status, response.read()), response.headers
+
+    @property
+    def address(self) -> str:
+        """Where it is, as a browser writes it in Host."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, **headers: str | bytes
+    ) -> Answer:
+        """Send a request with no header but those that it needs, and those given."""
+        data = b"" if body is None else json.dumps(body).encode()
+        own: Headers = {"Host": self.address, "Content-Type": "application/json"}
+        return self.request(method, path, own | headers, data)[0]
 
     def get(self, path: str) -> Any:
         """Read what the API says."""
@@ -66,14 +89,16 @@ def rows(database: Path) -> dict[str, list[Any]]:
 
 
 @contextlib.contextmanager
-def serving(start: Callable[..., Any], folder: Path, *options: str) -> Iterator[Server]:
-    """Start a dashboard on any free port, and see to its end."""
-    process = start("dashboard", "--port", "0", *options, cwd=folder)
+def serving(
+    start: Callable[..., Any], folder: Path, *options: str, host: str = "127.0.0.1", **env: str
+) -> Iterator[Server]:
+    """Start a dashboard on any free port, to be asked at `host`, and see to its end."""
+    process = start("dashboard", "--port", "0", *options, cwd=folder, **env)
     try:
         line = process.stderr.readline()
-        said = re.fullmatch(r"dashboard on http://127\.0\.0\.1:(\d+)/dashboard/ ; .*\n", line)
+        said = re.fullmatch(r"dashboard on http://\S+:(\d+)/dashboard/ ; .*\n", line)
         assert said, line
-        yield Server(int(said[1]), process, folder / "tuner.db")
+        yield Server(host, int(said[1]), process, folder / "tuner.db", line.strip())
     finally:
         if process.poll() is None:
             process.kill()
@@ -84,6 +109,26 @@ def serving(start: Callable[..., Any], folder: Path, *options: str) -> Iterator[
 def server(start: Callable[..., Any], finished: Any) -> Iterator[Server]:
     """Serve the finished study as a user would, read-only."""
     with serving(start, finished.folder) as running:
+        yield running
+
+
+PASSWORD = "sésame: open"  # noqa: S105  # with a colon and a letter that is not ASCII
+
+
+def basic(password: str, user: str = "anybody") -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@pytest.fixture(scope="module")
+def public(
+    start: Callable[..., Any], finished: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Serve a copy to everybody who has the password, writable."""
+    folder = tmp_path_factory.mktemp("public")
+    finished.copy(folder)
+    (folder / "secret.txt").write_bytes(PASSWORD.encode() + b"\r\n")
+    options = ("--host", "0.0.0.0", "--writable", "--password-file", "secret.txt")  # noqa: S104
+    with serving(start, folder, *options) as running:
         yield running
 
 
@@ -200,6 +245,11 @@ def test_writable_takes_a_note_but_no_study_away_and_ctrl_c_ends_it_quietly(
         assert own.ask("POST", "/api/studies/1/rename", {"study_name": "mine"}).status == 405
         assert own.ask("DELETE", "/api/studies/1").status == 405
         assert own.get("/api/studies")["study_summaries"][0]["study_name"] == "tiny-study"
+        # Nor does a page of another site write one: nobody was asked for a password.
+        for origin in ("http://evil.example", "null", f"http://127.0.0.1:{own.port + 1}"):
+            evil = {"version": 2, "body": "evil"}
+            assert own.ask("PUT", "/api/studies/1/note", evil, Origin=origin).status == 403
+        assert own.get("/api/studies/1?after=0")["note"] == note
         tell = {"state": "Complete", "values": [0.0]}
         assert own.ask("POST", "/api/trials/1/tell", tell).status == 405
         code, out, err = own.end()
@@ -215,5 +265,316 @@ def test_a_taken_port_is_said_in_one_line(finished: Any, tuner: Callable[..., An
         code, out, err = tuner("dashboard", "--port", str(port), cwd=finished.folder)
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1
-    assert err.startswith(f"error: cannot serve on port {port}: Address already in use")
+    taken_by = f"error: cannot serve on port {port} of 127.0.0.1: Address already in use"
+    assert err.startswith(taken_by)
     assert "--port" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "words"),
+    [
+        ("--host 0.0.0.0", {}, "needs a password, and --host 0.0.0.0 has none; set TUNER_PASSWORD"),
+        ("--host 0", {}, "--password-file FILE"),
+        ("--host ::", {}, "needs a password"),
+        ("--host ::ffff:192.0.2.1 --writable", {}, "needs a password"),
+        ("--host 0.0.0.0", {"TUNER_PASSWORD": ""}, "(not to nothing)"),
+        ("--host 0.0.0.0", {"TUNER_PASSWORD": " "}, "TUNER_PASSWORD must hold one line"),
+        ("", {"TUNER_PASSWORD": "two\nlines"}, "holds 2 lines"),
+        ("--password-file gone.txt", {}, "password file gone.txt: No such file or directory"),
+        ("--password-file .", {}, "password file .: Is a directory"),
+        ("", {"TUNER_PASSWORD_FILE": "gone.txt"}, "password file gone.txt: No such file"),
+        ("--password-file empty.txt", {}, "file empty.txt must hold one line, the password, but"),
+        ("--password-file line.txt", {}, "but holds nothing; write one"),
+        ("--password-file two.txt", {}, "but holds 2 lines; write one"),
+        ("--password-file one.txt", {"TUNER_PASSWORD": "x"}, "must be one password, but"),
+        ("--host [127.0.0.1", {}, "--host must be an address of this machine"),
+        (f"--host {'a' * 64}", {}, "--host must be an address of this machine"),
+    ],
+)
+def test_what_may_not_be_served_is_refused_in_one_line_that_says_what_to_do(
+    options: str,
+    env: dict[str, str],
+    words: str,
+    tmp_path: Path,
+    command: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = {"empty.txt": "", "line.txt": "\n", "one.txt": "x\n", "two.txt": "x\ny\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    # No database was made either: nothing was begun.
+    code, out, err = command("dashboard", "--port", "0", *options.split(), **env)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert words in err
+    assert "unexpected" not in err
+    assert len(err.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == set(files)
+
+
+def test_a_password_is_not_taken_from_the_command_line(command: Callable[..., Any]) -> None:
+    code, out, err = command("dashboard", "--password", "hunter2")
+    assert (code, out) == (2, "")
+    assert "must not be typed" in err
+    assert "TUNER_PASSWORD" in err
+    assert "hunter2" not in err
+
+
+def test_an_address_of_another_machine_is_said_in_one_line(
+    finished: Any, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished.folder)
+    # 203.0.113.0/24 is for examples.
+    args = ("dashboard", "--port", "0", "--host", "203.0.113.1")
+    code, out, err = command(*args, TUNER_PASSWORD=PASSWORD)
+    assert (code, out) == (1, "")
+    why = "port 0 of 203.0.113.1: Cannot assign requested address; choose another with --port or"
+    assert err.startswith(f"error: cannot serve on {why} --host")
+    assert len(err.splitlines()) == 1
+
+
+def test_it_says_where_it_is_and_who_may_do_what(server: Server, public: Server) -> None:
+    where = f"dashboard on http://127.0.0.1:{server.port}/dashboard/"
+    assert server.line == f"{where} ; read-only, no password ; Ctrl-C ends it"
+    where = f"dashboard on http://0.0.0.0:{public.port}/dashboard/"
+    assert public.line == f"{where} ; writable, password needed ; Ctrl-C ends it"
+
+
+def test_every_address_is_served_if_wanted(public: Server) -> None:
+    elsewhere = public._replace(host="127.0.0.2")
+    assert elsewhere.ask("GET", "/api/meta", Authorization=basic(PASSWORD)).status == 200
+
+
+def test_ipv6_is_served_and_a_password_is_asked_for_on_loopback_too(
+    start: Callable[..., Any], finished: Any
+) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    options = {"host": "::1", "TUNER_PASSWORD": PASSWORD}
+    with serving(start, finished.folder, "--host", "::1", **options) as six:
+        where = f"dashboard on http://[::1]:{six.port}/dashboard/"
+        assert six.line == f"{where} ; read-only, password needed ; Ctrl-C ends it"
+        assert six.ask("GET", "/api/meta").status == 401
+        assert six.ask("GET", "/api/meta", Authorization=basic(PASSWORD)).status == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Basic",
+        "Basic ",
+        "Basic !!!!",
+        "Basic YTpi=YTpi",
+        "Basic \u00e9",
+        b"Basic \xff\xfe",
+        "Basic " + base64.b64encode(b"\xff\xfe").decode(),
+        "Basic " + base64.b64encode(PASSWORD.partition(":")[0].encode()).decode(),
+        basic(""),
+        basic("wrong"),
+        basic(PASSWORD[:-1]),
+        basic(PASSWORD + "\n"),
+        basic(PASSWORD).replace("Basic", "Bearer"),
+        basic(PASSWORD).replace("Basic ", "Basic"),
+        basic(PASSWORD) + ", " + basic(PASSWORD),
+        "Basic " + base64.b64encode(f"anybody:{PASSWORD}".encode("latin-1")).decode(),
+    ],
+)
+def test_without_the_password_there_is_nothing_but_the_question(
+    public: Server, header: str | bytes | None
+) -> None:
+    headers: Headers = {} if header is None else {"Authorization": header}
+    (status, body), said = public.request("GET", "/api/meta", headers)
+    assert status == 401
+    assert said["WWW-Authenticate"] == 'Basic realm="Puffin Tuner", charset="UTF-8"'
+    assert list(json.loads(body)) == ["reason"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/dashboard/"),
+        ("GET", "/static/bundle.js"),
+        ("GET", "/favicon.ico"),
+        ("GET", "/csv/1"),
+        ("GET", "/artifacts/1/0"),
+        ("GET", "/healthz/"),
+        ("GET", "/healthz/../api/meta"),
+        ("POST", "/healthz"),
+        ("OPTIONS", "/api/studies"),
+        ("POST", "/api/studies"),
+        ("DELETE", "/api/studies/1"),
+        ("GET", "/nothing"),
+    ],
+)
+def test_the_password_is_asked_for_everywhere(public: Server, method: str, path: str) -> None:
+    assert public.ask(method, path, {"study_name": "x"}).status == 401
+
+
+@pytest.mark.parametrize("user", ["", "anybody", "Zoë"])
+def test_with_the_password_any_user_sees_all_by_any_name_of_the_host(
+    public: Server, user: str
+) -> None:
+    for header in (basic(PASSWORD, user), basic(PASSWORD, user).replace("Basic ", "bAsIc  ")):
+        given: Headers = {"Authorization": header, "Host": "puffin.example"}
+        (status, body), _ = public.request("GET", "/api/studies", given)
+        assert status == 200
+        assert b"tiny-study" in body
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("which", ["server", "public"])
+def test_health_is_told_to_anybody(request: pytest.FixtureRequest, which: str, method: str) -> None:
+    running: Server = request.getfixturevalue(which)
+    (status, body), said = running.request(method, "/healthz", {"Host": "tuner"})
+    assert (status, body) == (200, b"ok" if method == "GET" else b"")
+    assert said["Content-Type"] == "text/plain"
+
+
+def test_health_is_told_without_the_database() -> None:
+    def dashboard(*_: object) -> list[bytes]:
+        pytest.fail("was asked")
+
+    said: list[str] = []
+    app = guarded(dashboard, writable=False, password=b"x")
+    environ = {"PATH_INFO": "/healthz", "REQUEST_METHOD": "GET"}
+    assert list(app(environ, lambda status, _: said.append(status))) == [b"ok"]
+    assert said == ["200 OK"]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:8080", 200),
+        ("127.8.9.10:1", 200),
+        ("localhost", 200),
+        ("LocalHost:8080", 200),
+        ("[::1]", 200),
+        ("[::1]:8080", 200),
+        (None, 403),
+        ("", 403),
+        (":8080", 403),
+        ("evil.example", 403),
+        ("evil.example:8080", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("localhost.evil.example:8080", 403),
+        ("evil.example:8080:localhost", 403),
+        ("localhost@evil.example", 403),
+        ("127.0.0.1, evil.example", 403),
+        ("0.0.0.0", 403),  # noqa: S104
+        ("[::]:8080", 403),
+        ("192.0.2.1:8080", 403),
+        ("::1", 403),
+        ("[::1", 403),
+        ("[::1]evil.example", 403),
+        (b"\xff", 403),
+    ],
+)
+def test_without_a_password_only_names_of_loopback_lead_here(
+    server: Server, host: str | bytes | None, status: int
+) -> None:
+    for path in ("/dashboard/", "/api/studies"):
+        answer, _ = server.request("GET", path, {} if host is None else {"Host": host})
+        assert answer.status == status
+        if status == 403:
+            assert "Host header must name loopback" in json.loads(answer.body)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "allowed"),
+    [
+        ("puffin.example", None, True),
+        ("puffin.example", "https://puffin.example", True),
+        ("puffin.example:8080", "http://puffin.example:8080", True),
+        ("puffin.example", "https://puffin.example:8443", False),
+        ("puffin.example:8080", "http://puffin.example", False),
+        ("puffin.example", "http://evil.example", False),
+        ("puffin.example", "https://puffin.example.evil.example", False),
+        ("puffin.example", "puffin.example", False),
+        ("puffin.example", "null", False),
+        ("puffin.example", "", False),
+        ("", "null", False),
+        (None, "null", False),
+    ],
+)
+def test_only_the_pages_of_the_dashboard_change_something(
+    public: Server, host: str | None, origin: str | None, *, allowed: bool
+) -> None:
+    given: Headers = {"Authorization": basic(PASSWORD), "Content-Type": "application/json"}
+    given |= {
+        name: value for name, value in (("Host", host), ("Origin", origin)) if value is not None
+    }
+    (_, body), _ = public.request("GET", "/api/studies/1?after=0", given)
+    note = {"version": json.loads(body)["note"]["version"] + 1, "body": "mine"}
+    before = rows(public.database)
+    answer, _ = public.request("PUT", "/api/studies/1/note", given, json.dumps(note).encode())
+    assert answer.status == (204 if allowed else 403)
+    assert (rows(public.database) != before) == allowed
+    if not allowed:
+        assert f"Origin is {origin!r}" in json.loads(answer.body)["reason"]
+    # To look is free: the browser shows the answer to no page but its own.
+    assert public.request("GET", "/api/meta", given)[0].status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/studies/1/rename/"),
+        ("POST", "/api/studies/1/rename//"),
+        ("POST", "/api/studies/1/rename%2F"),
+        ("POST", "/api/studies/1/rename%0A"),
+        ("POST", "/api/studies/%D9%A1/rename"),
+        ("POST", "/ap%FFi/studies/1/rename"),
+        ("POST", "/api/trials/1/user-attrs/"),
+        ("POST", "/api/trials/1/tell/"),
+        ("DELETE", "/api/studies/1/"),
+        ("DELETE", "/api/studies/1%0A"),
+        ("DELETE", "/api/studies/%EF%BC%91"),
+    ],
+)
+def test_what_is_refused_is_refused_however_it_is_spelt(
+    public: Server, method: str, path: str
+) -> None:
+    before = rows(public.database)
+    body = {"study_name": "mine", "state": "Fail", "user_attrs": {"a": 1}}
+    assert public.ask(method, path, body, Authorization=basic(PASSWORD)).status == 404
+    assert rows(public.database) == before
+
+
+def test_uploaded_files_are_saved_and_never_shown(server: Server, public: Server) -> None:
+    page = base64.b64encode(b"<script>alert(1)</script>").decode()
+    upload = {"filename": "evil.html", "file": f"data:text/html;base64,{page}"}
+    auth = {"Authorization": basic(PASSWORD)}
+    status, body = public.ask("POST", "/api/artifacts/1", upload, **auth)
+    assert status == 201
+    evil = f"/artifacts/1/{json.loads(body)['artifact_id']}"
+    detail = server.get("/api/studies/1?after=0")
+    of_study = f"/artifacts/1/{detail['artifacts'][0]['artifact_id']}"
+    trial = detail["trials"][0]
+    of_trial = f"/artifacts/1/{trial['trial_id']}/{trial['artifacts'][0]['artifact_id']}"
+    for running, path, expected in [
+        (public, evil, 200),
+        (public, of_study, 200),
+        (server, of_study, 200),
+        (server, of_trial, 200),
+        (server, "/artifacts/1/0", 404),
+    ]:
+        (status, _), said = running.request("GET", path, {"Host": "localhost", **auth})
+        assert status == expected
+        assert said.get_all("X-Content-Type-Options") == ["nosniff"]
+        assert said.get_all("Content-Security-Policy") == ["sandbox; default-src 'none'"]
+        assert said.get_all("Content-Disposition") == ["attachment"]
+        assert said.get_all("Access-Control-Allow-Origin") is None
+    # Another spelling, which the dashboard would take for the same, leads to no file.
+    for path in (evil.replace("art", "%FFart"), evil + "%0A"):
+        assert public.ask("GET", path, **auth).status == 404
+    # The dashboard's own pages are none of them.
+    _, said = server.request("GET", "/dashboard/", {"Host": "localhost", "Accept-Encoding": ""})
+    assert said["Content-Disposition"] is None
+    assert "script-src 'self'" in said["Content-Security-Policy"]
