@@ -322,7 +322,7 @@ def _never_typed(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option(
     "--writable",
     is_flag=True,
-    help="Let the browser add studies, write notes, and add and delete files.",
+    help="Let the browser add studies, notes and files.",
 )
 @click.option(
     "--password-file",

@@ -1,7 +1,9 @@
 """Optuna Dashboard over the studies of a database, with their artifacts; read-only."""
 
 import os
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,6 +16,9 @@ from optuna.storages import RDBStorage
 from models.errors import PuffinError
 from studies.artifacts import SqlArtifactStore
 from tuner.guard import Environ, Place, WsgiApp, guarded
+from tuner.interrupt import STOP_SIGNALS
+
+_LARGEST_UPLOAD = 64 * 2**20  # bytes
 
 
 def dashboard_app(storage: RDBStorage, *, writable: bool, password: bytes | None) -> WsgiApp:
@@ -42,19 +47,26 @@ def _tolerate_plain_clients(app: WsgiApp) -> WsgiApp:
 def serve(app: WsgiApp, place: Place, on_ready: Callable[[str], None]) -> None:
     """Serve at one address, in one process (the cache is in its memory) with a few threads.
 
-    `on_ready` gets the URL, whose port the system chooses when that of `place` is 0. Returns on
-    SIGINT.
+    `on_ready` gets the URL, whose port the system chooses when that of `place` is 0. Returns when
+    the process is asked to end.
 
     Raises
     ------
     PuffinError
         If the address is none of this machine's, or the port is taken.
     """
+    asked = threading.Event()
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: asked.set())
     with _bound(place) as listener:
-        server = waitress.create_server(app, sockets=[listener], threads=4)
+        server = waitress.create_server(
+            app, sockets=[listener], threads=4, max_request_body_size=_LARGEST_UPLOAD
+        )
+        # Beside, for an exception that a signal raises in the midst of its loop may get lost.
+        threading.Thread(target=server.run, daemon=True).start()
         host, port, *_ = listener.getsockname()
         on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-        server.run()
+        asked.wait()
 
 
 def _bound(place: Place) -> socket.socket:

@@ -240,6 +240,8 @@ def _no_change(environ: Environ, *, writable: bool) -> str | None:
         return "a study keeps its name; `tuner submit` makes one of another name"
     if re.fullmatch(r"/api/trials/\d+/(tell|user-attrs)", path):
         return "only a worker ends a trial and writes down what it found"
+    if method == "DELETE" and path.startswith("/api/artifacts/"):
+        return "a study keeps its files, among them its prices; `tuner delete NAME` deletes both"
     if method == "DELETE" and re.fullmatch(r"/api/studies/\d+", path):
         return "`tuner delete NAME` deletes a study with all it owns"
     return None
