@@ -108,8 +108,7 @@ class Worker:
                 checkpoint,
             )
         except TrialPruned:
-            handle.study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-            checkpoint.drop()
+            self._end(trial, checkpoint, TrialState.PRUNED)
         except Interrupted:
             tickets.give_back(handle.study, trial)
         except (StorageInternalError, SQLAlchemyError, UpdateFinishedTrialError):
@@ -119,15 +118,22 @@ class Worker:
             if starved:
                 tickets.give_up(handle.study, trial, self._starved(trial, error))
             else:
-                self._fail(handle.study, trial, error)
-                checkpoint.drop()
+                self._fail(trial, checkpoint, error)
         else:
-            handle.study.tell(trial, value, skip_if_finished=True)
-            checkpoint.drop()
+            self._end(trial, checkpoint, TrialState.COMPLETE, value)
         # Only here: inside of `except` the traceback still holds the networks.
         release(self.device)
         if starved:
             self.interrupt.wait(_PAUSE_WITHOUT_MEMORY)
+
+    @staticmethod
+    def _end(
+        trial: optuna.Trial, checkpoint: Checkpoint, state: TrialState, value: float | None = None
+    ) -> None:
+        """End a trial, unless others have: then its checkpoint is for who took its ticket over."""
+        told = trial.study.tell(trial, value, state=state, skip_if_finished=True)
+        if tickets.is_finished(told):
+            checkpoint.drop()
 
     def _starved(self, trial: optuna.Trial, error: Exception) -> str:
         """Say that a trial found no memory, which is not its fault alone."""
@@ -135,12 +141,12 @@ class Worker:
         log.warning("trial %s: %s", trial.number, note, exc_info=_debug_info(error))
         return note
 
-    def _fail(self, study: optuna.Study, trial: optuna.Trial, error: Exception) -> None:
+    def _fail(self, trial: optuna.Trial, checkpoint: Checkpoint, error: Exception) -> None:
         """Record why a trial failed; its ticket is spent."""
         reason = f"{type(error).__name__}: {_first_line(error)}"
         log.warning("trial %s failed: %s", trial.number, reason, exc_info=_debug_info(error))
         trial.set_user_attr(FAILURE, reason)
-        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        self._end(trial, checkpoint, TrialState.FAIL)
 
 
 def _debug_info(error: Exception) -> Exception | None:
