@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu bench clean
+.PHONY: run test check gpu bench soak clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -35,6 +35,11 @@ bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bookkeeping.py daily
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecasters.py
 	$(BIN)/python benchmarks/workers.py
+
+# Half an hour: workers killed, suspended and cut off; then what the databases bear.
+soak: .venv/installed-dev
+	$(BIN)/pytest tests/soak --long -s
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/storage.py
 
 clean:
 	rm -rf .venv

@@ -22,6 +22,8 @@ from studies import checkpoints
 from studies.storage import FAILURE, studies
 
 TICKET, RETRIES, WORKER = "ticket", "retries", "worker"
+# Noted by a trial as soon as its whole point is sampled.
+CONFIG = "config"
 # Why the trials of this ticket before this one came to no end.
 NOTES = "notes"
 # A ticket whose worker was lost this often is failed: the trial itself may be what kills.
@@ -193,9 +195,21 @@ def issue_lost(study: optuna.Study, number: int, params: dict[str, Any]) -> None
     trials = study.get_trials(deepcopy=False)
     for trial in reversed([t for t in trials if t.user_attrs.get(TICKET) == number]):
         attrs = trial.user_attrs
-        issue(study, number, trial.params, attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
+        issue(study, number, point(trial), attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
         return
     issue(study, number, params)
+
+
+def point(trial: FrozenTrial) -> dict[str, Any]:
+    """Give what is fixed for whoever takes the ticket of this trial over.
+
+    A trial that was lost while it sampled leaves a part of its point, and the rest would then come
+    from other random numbers than in a search that nobody disturbed, or off the point of a grid.
+    """
+    if CONFIG in trial.user_attrs:
+        return trial.params
+    fixed: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return fixed
 
 
 def give_back(study: optuna.Study, trial: optuna.Trial) -> None:
@@ -207,8 +221,8 @@ def give_back(study: optuna.Study, trial: optuna.Trial) -> None:
         If others have ended the trial, and with it seen to its ticket.
     """
     attrs = trial.user_attrs
-    _fail(study, trial)
-    issue(study, attrs[TICKET], trial.params, attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
+    failed = _fail(study, trial)
+    issue(study, attrs[TICKET], point(failed), attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
 
 
 def give_up(study: optuna.Study, trial: optuna.Trial, why: str) -> None:
@@ -219,12 +233,14 @@ def give_up(study: optuna.Study, trial: optuna.Trial, why: str) -> None:
     optuna.exceptions.UpdateFinishedTrialError
         If others have ended the trial, and with it seen to its ticket.
     """
-    _fail(study, trial)
-    _retry(study, trial, why)
+    _retry(study, _fail(study, trial), why)
 
 
-def _fail(study: optuna.Study, trial: optuna.Trial) -> None:
-    study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)  # noqa: SLF001
+def _fail(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
+    """End a running trial; give it as it then is."""
+    storage, trial_id = study._storage, trial._trial_id  # noqa: SLF001  # no public names
+    storage.set_trial_state_values(trial_id, state=TrialState.FAIL)
+    return storage.get_trial(trial_id)
 
 
 def fail_stale(study: optuna.Study) -> None:
@@ -244,12 +260,12 @@ def retry_stale(study: optuna.Study, trial: FrozenTrial) -> None:
     )
 
 
-def _retry(study: optuna.Study, trial: optuna.Trial | FrozenTrial, why: str) -> None:
+def _retry(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
     attrs = trial.user_attrs
     retries = attrs.get(RETRIES, 0) + 1
     notes = [*attrs.get(NOTES, ()), why]
     if retries <= MAX_RETRIES:
-        issue(study, attrs[TICKET], trial.params, retries, notes)
+        issue(study, attrs[TICKET], point(trial), retries, notes)
         return
     reason = f"tried {retries} times: {'; '.join(dict.fromkeys(notes))}"
     study.add_trial(

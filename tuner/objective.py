@@ -76,7 +76,7 @@ def run_trial(
     started = time.perf_counter()
     config = suggest(trial, workload.spec.parsed_space)
     trial.set_user_attr(tickets.WORKER, own_name())
-    trial.set_user_attr("config", config.to_dict())
+    trial.set_user_attr(tickets.CONFIG, config.to_dict())
     seed = workload.spec.search.seed
     folds = workload.tensors(config.lookback, device)
     _check_targets(workload.scored_targets(folds), scored_targets)

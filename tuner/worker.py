@@ -104,7 +104,7 @@ class Worker:
                 trial, workload, handle.store, self.device, self.interrupt, scored, checkpoint
             )
         except TrialPruned:
-            self._surely(lambda: _end(study, trial, checkpoint, TrialState.PRUNED))
+            self._end(trial, checkpoint, TrialState.PRUNED)
         except Interrupted:
             self._surely(lambda: tickets.give_back(study, trial))
         except UpdateFinishedTrialError:
@@ -118,9 +118,9 @@ class Worker:
             if starved:
                 tickets.give_up(study, trial, self._starved(trial, error))
             else:
-                self._fail(study, trial, error, checkpoint)
+                self._fail(trial, checkpoint, error)
         else:
-            self._surely(lambda: _end(study, trial, checkpoint, None, value))
+            self._end(trial, checkpoint, TrialState.COMPLETE, value)
         # Only here: inside of `except` the traceback still holds the networks.
         release(self.device)
         if starved:
@@ -134,31 +134,34 @@ class Worker:
             self.storage.remove_session()
             act()
 
+    def _end(
+        self,
+        trial: optuna.Trial,
+        checkpoint: Checkpoint,
+        state: TrialState,
+        value: float | None = None,
+    ) -> None:
+        """End a trial, unless others have: then its checkpoint is for who took its ticket over."""
+
+        def end() -> None:
+            told = trial.study.tell(trial, value, state=state, skip_if_finished=True)
+            if tickets.is_finished(told):
+                checkpoint.drop()
+
+        self._surely(end)
+
     def _starved(self, trial: optuna.Trial, error: Exception) -> str:
         """Say that a trial found no memory, which is not its fault alone."""
         note = f"out of memory on {self.device} of {own_name()}: {_first_line(error)}"
         log.warning("trial %s: %s", trial.number, note, exc_info=_debug_info(error))
         return note
 
-    def _fail(
-        self, study: optuna.Study, trial: optuna.Trial, error: Exception, checkpoint: Checkpoint
-    ) -> None:
+    def _fail(self, trial: optuna.Trial, checkpoint: Checkpoint, error: Exception) -> None:
         """Record why a trial failed; its ticket is spent."""
         reason = f"{type(error).__name__}: {_first_line(error)}"
         log.warning("trial %s failed: %s", trial.number, reason, exc_info=_debug_info(error))
         trial.set_user_attr(FAILURE, reason)
-        self._surely(lambda: _end(study, trial, checkpoint, TrialState.FAIL))
-
-
-def _end(
-    study: optuna.Study,
-    trial: optuna.Trial,
-    checkpoint: Checkpoint,
-    state: TrialState | None,
-    value: float | None = None,
-) -> None:
-    study.tell(trial, value, state=state, skip_if_finished=True)
-    checkpoint.drop()
+        self._end(trial, checkpoint, TrialState.FAIL)
 
 
 def _debug_info(error: Exception) -> Exception | None:

@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies import tickets
-from studies.tickets import FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET, Audit
+from studies.tickets import CONFIG, FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET, Audit
 
 Crowd = Callable[..., list[Any]]
 LOST = "a worker was lost"
@@ -179,7 +179,9 @@ def test_a_lost_ticket_is_retried_with_its_point_a_few_times_and_then_failed_wit
     study: optuna.Study, storage: RDBStorage
 ) -> None:
     tickets.issue(study, 5, {})
-    value = take(study).suggest_float("x", 0.0, 1.0)
+    first = take(study)
+    value = first.suggest_float("x", 0.0, 1.0)
+    first.set_user_attr(CONFIG, {"x": value})
     for retry in range(1, MAX_RETRIES + 1):
         lose(study, storage)
         assert tickets.count(study.trials) == {"waiting": 1}
@@ -196,6 +198,43 @@ def test_a_lost_ticket_is_retried_with_its_point_a_few_times_and_then_failed_wit
     assert failed.user_attrs[FAILURE] == "tried 4 times: a worker was lost"
     lose(study, storage)
     assert len(study.trials) == MAX_RETRIES + 2, "a failed ticket must not be retried"
+
+
+@pytest.mark.parametrize("sampled", [0, 1])
+def test_a_ticket_that_was_lost_while_its_point_was_sampled_has_the_point_of_an_undisturbed_one(
+    study: optuna.Study, storage: RDBStorage, sampled: int
+) -> None:
+    def sample(names: str) -> list[float]:
+        study.sampler = optuna.samplers.RandomSampler(seed=7)  # by the ticket, as workers do
+        trial = take(study)
+        return [trial.suggest_float(name, 0.0, 1.0) for name in names]
+
+    names = "xy"
+    tickets.issue(study, 0, {})
+    undisturbed = sample(names)
+    tickets.issue(study, 1, {})
+    sample(names[:sampled])  # kill -9 here
+    lose(study, storage)
+    assert tickets.count(study.trials) == {"waiting": 2}
+    assert sample(names) == undisturbed
+    assert sample(names) == undisturbed
+
+
+@pytest.mark.parametrize("sampled", [0, 1])
+def test_a_ticket_that_was_lost_before_its_point_was_read_keeps_what_it_was_issued_with(
+    study: optuna.Study, storage: RDBStorage, sampled: int
+) -> None:
+    point = {"x": 0.25, "y": 0.75}
+    tickets.issue(study, 0, point)
+    for _ in range(2):
+        trial = take(study)
+        for name in list(point)[:sampled]:
+            trial.suggest_float(name, 0.0, 1.0)
+        lose(study, storage)
+    study.tell(take(study), state=FAIL)  # by one that died before it put the ticket back
+    tickets.issue_lost(study, 0, {})
+    again = take(study)
+    assert {name: again.suggest_float(name, 0.0, 1.0) for name in point} == point
 
 
 def test_a_trial_whose_worker_lives_is_left_alone(study: optuna.Study, storage: RDBStorage) -> None:

@@ -26,6 +26,7 @@ from models.config import Config
 from studies import result, tickets
 from studies import storage as storage_module
 from studies.algorithms import PRUNERS, SAMPLERS
+from studies.checkpoints import Checkpoint
 from studies.prices import Prices, load_prices
 from studies.space import suggest
 from studies.spec import Spec, parse_spec
@@ -713,6 +714,35 @@ def test_a_trial_that_was_taken_for_dead_is_left_to_its_retry(
     trials = spent(handle)
     assert {t.state for t in trials.values()} == {TrialState.COMPLETE}
     assert trials[0].user_attrs[tickets.RETRIES] == 1
+
+
+@pytest.mark.parametrize("end", ["complete", "pruned"])
+def test_a_trial_that_was_taken_at_its_very_end_leaves_the_checkpoint_to_its_retry(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    spec = spec_of("tiny", search={"trials": 1, "pruner": "none"})
+    handle = submit(worker.storage, spec, aapl(spec))
+    tell = optuna.Study.tell
+
+    def run_trial(trial: optuna.Trial, *_args: Any) -> float:
+        if end == "pruned":
+            trial.report(0.5, 1)
+            raise optuna.TrialPruned
+        return 0.5
+
+    def suspended(study: optuna.Study, trial: optuna.Trial, *args: Any, **options: Any) -> Any:
+        study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+        tickets.issue(study, 0, {}, retries=1)
+        taken = tickets.claim(worker.storage, study)
+        assert taken is not None
+        Checkpoint(worker.storage, "tiny", 0, taken._trial_id, 0.0).save({}, b"its own")
+        return tell(study, trial, *args, **options)
+
+    monkeypatch.setattr(worker_module, "run_trial", run_trial)
+    monkeypatch.setattr(optuna.Study, "tell", suspended)
+    worker.step(handle)
+    assert tickets.count(handle.trials())["running"] == 1
+    assert checkpoint_rows(worker.storage) == 1
 
 
 def test_a_request_to_stop_gives_the_ticket_back_between_epochs(

@@ -1,0 +1,295 @@
+"""What the database bears: many workers at trials of no work, and studies with a long history.
+
+The first table gives tickets a second of workers that train nothing: they claim, sample, report
+five epochs, ask the pruner after each, and tell; `idle` counts how often one found no ticket,
+since another took the one that it had issued. The second gives the time of each step of a
+trial while a study grows and 10,000 tickets are still to come.
+
+    python benchmarks/storage.py --seconds 20 --workers 1 8 32 --filled 100 1000 5000
+"""
+
+import argparse
+import contextlib
+import itertools
+import multiprocessing
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
+
+import tuner.worker
+from studies import tickets
+from studies.prices import load_prices
+from studies.space import suggest
+from studies.spec import parse_spec
+from studies.stamp import own_versions
+from studies.storage import GRACE_SECONDS, open_storage
+from studies.study import Handle, load, submit
+from studies.workers import Registration
+from studies.workload import Workload
+from tests.postgres import Postgres, running_postgres
+from tuner.interrupt import Interrupt
+from tuner.presence import Presence
+from tuner.worker import Worker
+
+NAME = "bench"
+EPOCHS = 5
+TO_COME = 10_000
+STEPS = ("look for lost", "draw, issue, claim", "sampler and suggest", "report and prune", "tell")
+
+
+def make(url: str, sampler: str, trials: int) -> None:
+    """Make a study of nine hyperparameters."""
+    spec = parse_spec(
+        {
+            "name": NAME,
+            "data": {"symbol": "AAPL", "start": "2011-06-01"},
+            "walk_forward": {"folds": 2, "valid_bars": 20, "holdout_bars": 20},
+            "space": {
+                "cell": ["lstm", "gru"],
+                "layers": {"low": 1, "high": 2},
+                "hidden_dim": {"low": 4, "high": 64},
+                "dropout": {"low": 0.0, "high": 0.4},
+                "lookback": {"low": 3, "high": 30},
+                "lr": {"low": 1e-4, "high": 1e-2, "log": True},
+                "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
+                "batch_size": [16, 32, 64],
+            },
+            "search": {"trials": trials, "sampler": sampler, "pruner": "median"},
+        },
+        NAME,
+    )
+    storage = open_storage(url, create=True)
+    submit(storage, spec, load_prices("sample", "AAPL", None, spec.data.start))
+    storage.engine.dispose()  # before the workers are forked
+
+
+def loss(config: dict[str, Any]) -> float:
+    """Give a point some value, so that the sampler has something to learn."""
+    return float((config["lookback"] - 12) ** 2 + config["dropout"])
+
+
+def idle(trial: optuna.Trial, workload: Workload, *_args: object) -> float:
+    """Take the place of `tuner.objective.run_trial`, and train nothing."""
+    value = loss(suggest(trial, workload.spec.parsed_space).to_dict())
+    for epoch in range(1, EPOCHS + 1):
+        trial.report(value + 1 / epoch, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return value
+
+
+# Many workers
+
+
+def serve(url: str, seconds: float, barrier: Barrier, answers: Any) -> None:
+    """Be a worker for some seconds, and put down what it came to."""
+    storage = open_storage(url, on_stale_trial=tickets.retry_stale)
+    handle = load(storage, NAME)
+    counts: Counter[str] = Counter()
+    longest = 0.0
+    me = Registration(storage, "cpu", own_versions(), GRACE_SECONDS)
+    with Presence(storage, me) as presence:
+        worker = Worker(storage, torch.device("cpu"), Interrupt(), presence)
+        _ = handle.workload  # read before the clock runs
+        barrier.wait(120)
+        end = time.monotonic() + seconds
+        while (started := time.monotonic()) < end:
+            try:
+                counts["tickets" if worker.step(handle) else "nothing"] += 1
+            except (StorageInternalError, SQLAlchemyError) as error:
+                counts[type(error).__name__] += 1
+            longest = max(longest, time.monotonic() - started)
+    answers.put((dict(counts), longest))
+
+
+def crowd(url: str, workers: int, seconds: float) -> tuple[Counter[str], float]:
+    """Run workers at the same time; give what they did, and the longest ticket."""
+    make(url, "random", 10**6)
+    context = multiprocessing.get_context("fork")  # one import for all
+    barrier, answers = context.Barrier(workers), context.Queue()
+    processes = [
+        context.Process(target=serve, args=(url, seconds, barrier, answers), daemon=True)
+        for _ in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    done = [answers.get(timeout=seconds + 240) for _ in processes]
+    for process in processes:
+        process.join()
+    total: Counter[str] = Counter()
+    for counts, _ in done:
+        total.update(counts)
+    return total, max(longest for _, longest in done)
+
+
+def check(url: str, total: Counter[str]) -> str:
+    """Tell whether every ticket that was drawn was spent once, or waits."""
+    with opened(url) as storage:
+        trials = load(storage, NAME).trials()
+        drawn = tickets.budgets(storage)[NAME].issued
+    held = Counter(
+        t.user_attrs[tickets.TICKET]
+        for t in trials
+        if tickets.is_finished(t) or t.state == TrialState.WAITING
+    )
+    spent = sum(tickets.is_finished(t) for t in trials)
+    if held != dict.fromkeys(range(drawn), 1) or spent != total["tickets"]:
+        return f"NOT EACH ONCE: {drawn} drawn, {len(held)} held, {spent} spent"
+    return "each once"
+
+
+def crowds(database: "Databases", sizes: list[int], seconds: float) -> None:
+    """Print the first table."""
+    print(f"{'database':12}{'workers':>9}{'tickets/s':>11}{'longest':>10}{'errors':>8}{'idle':>7}")
+    for kind in ("sqlite", "postgresql"):
+        for workers in sizes:
+            url = database.new(kind)
+            total, longest = crowd(url, workers, seconds)
+            errors = sum(total.values()) - total["tickets"] - total["nothing"]
+            print(
+                f"{kind:12}{workers:9}{total['tickets'] / seconds:11.1f}{longest:8.1f} s"
+                f"{errors:8}{total['nothing']:7}  {check(url, total)}",
+                flush=True,
+            )
+
+
+# A long history
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[RDBStorage]:
+    """Open a database and close it."""
+    storage = open_storage(url)
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
+
+
+def past(handle: Handle, number: int, rng: random.Random) -> FrozenTrial:
+    """Make up a finished trial: half of them were pruned at some epoch."""
+    handle.prepare_sampler(number)
+    sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
+    config = suggest(sampled, handle.spec.parsed_space).to_dict()
+    epochs = EPOCHS if rng.random() < 0.5 else rng.randint(1, EPOCHS)
+    value = loss(config)
+    return create_trial(
+        state=TrialState.COMPLETE if epochs == EPOCHS else TrialState.PRUNED,
+        value=value,
+        params=sampled.params,
+        distributions=sampled.distributions,
+        user_attrs={tickets.TICKET: number, tickets.CONFIG: config},
+        intermediate_values={e: value + 1 / e for e in range(1, epochs + 1)},
+    )
+
+
+def fill(handle: Handle, count: int, rng: random.Random) -> None:
+    """Put finished trials into the study until there are `count`."""
+    there = len(handle.trials())
+    handle.study.add_trials([past(handle, n, rng) for n in range(there, count)])
+    budget = tickets.budgets(handle.storage)[handle.name]
+    budget = type(budget)(**(vars(budget) | {"issued": count}))
+    tickets.adopt(handle.storage, budget)
+
+
+def step(handle: Handle) -> list[float]:
+    """Do what a worker does with a ticket, by the same calls; give the seconds of each part."""
+    clock = [time.perf_counter()]
+    tickets.fail_stale(handle.study)
+    clock.append(time.perf_counter())
+    number = tickets.draw(handle.storage, handle.study)
+    if number is not None:
+        tickets.issue(handle.study, number, {})
+    claimed = tickets.claim(handle.storage, handle.study)
+    if number is None or claimed is None:
+        msg = "no ticket is to come"
+        raise RuntimeError(msg)
+    clock.append(time.perf_counter())
+    handle.prepare_sampler(number)
+    trial = optuna.Trial(handle.study, claimed._trial_id)  # noqa: SLF001  # as the worker does
+    value = loss(suggest(trial, handle.spec.parsed_space).to_dict())
+    clock.append(time.perf_counter())
+    for epoch in range(1, EPOCHS + 1):
+        trial.report(value + 1 / epoch, epoch)
+        trial.should_prune()
+    clock.append(time.perf_counter())
+    handle.study.tell(trial, value)
+    clock.append(time.perf_counter())
+    seconds = [b - a for a, b in itertools.pairwise(clock)]
+    seconds[3] /= EPOCHS
+    return seconds
+
+
+def growth(database: "Databases", sizes: list[int], rounds: int) -> None:
+    """Print the second table."""
+    print(f"{'database':12}{'finished':>10}{'waiting':>9}{'first look':>12}", end="")
+    print("".join(f"{name:>22}" for name in STEPS))
+    for kind in ("sqlite", "postgresql"):
+        url, rng = database.new(kind), random.Random(0)  # noqa: S311  # not for secrets
+        make(url, "tpe", max(sizes, default=0) + TO_COME)
+        for size in sizes:
+            with opened(url) as storage:
+                fill(load(storage, NAME), size, rng)
+            with opened(url) as storage:  # as a worker that starts now
+                handle = load(storage, NAME)
+                started = time.perf_counter()
+                handle.trials()
+                first = time.perf_counter() - started
+                times = [step(handle) for _ in range(rounds)]
+                waiting = sum(t.state == TrialState.WAITING for t in handle.trials())
+            medians = [statistics.median(column) * 1e3 for column in zip(*times, strict=True)]
+            print(
+                f"{kind:12}{size:10}{waiting:9}{first * 1e3:9.0f} ms"
+                + "".join(f"{m:19.1f} ms" for m in medians),
+                flush=True,
+            )
+
+
+class Databases:
+    """Gives new databases of both kinds."""
+
+    def __init__(self, folder: Path, server: Postgres) -> None:
+        self._folder, self._server, self._count = folder, server, 0
+
+    def new(self, kind: str) -> str:
+        """Make an empty one and give its URL."""
+        if kind == "postgresql":
+            return self._server.new_database()
+        self._count += 1
+        return f"sqlite:///{self._folder / f'bench-{self._count}.db'}"
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 8, 32])
+    parser.add_argument("--filled", type=int, nargs="*", default=[100, 1000, 5000])
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
+        databases = Databases(Path(folder), server)
+        growth(databases, options.filled, options.rounds)
+        tuner.worker.run_trial = idle  # type: ignore[attr-defined,assignment]
+        crowds(databases, options.workers, options.seconds)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
