@@ -75,7 +75,7 @@ def _at_rest(trial: FrozenTrial) -> FrozenTrial:
         return trial
     return create_trial(
         state=TrialState.WAITING,
-        system_attrs={"fixed_params": trial.params},
+        system_attrs={"fixed_params": tickets.point(trial)},
         user_attrs={key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs},
     )
 

@@ -193,7 +193,7 @@ def issue_lost(study: optuna.Study, number: int, params: dict[str, Any]) -> None
     trials = study.get_trials(deepcopy=False)
     for trial in reversed([t for t in trials if t.user_attrs.get(TICKET) == number]):
         attrs = trial.user_attrs
-        issue(study, number, trial.params, attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
+        issue(study, number, point(trial), attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
         return
     issue(study, number, params)
 
@@ -206,9 +206,9 @@ def give_back(study: optuna.Study, trial: optuna.Trial) -> None:
     optuna.exceptions.UpdateFinishedTrialError
         If others have ended the trial, and with it seen to its ticket.
     """
-    attrs = trial.user_attrs
-    _fail(study, trial)
-    issue(study, attrs[TICKET], trial.params, attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
+    ended = _fail(study, trial)
+    attrs = ended.user_attrs
+    issue(study, attrs[TICKET], point(ended), attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
 
 
 def give_up(study: optuna.Study, trial: optuna.Trial, why: str) -> None:
@@ -219,12 +219,18 @@ def give_up(study: optuna.Study, trial: optuna.Trial, why: str) -> None:
     optuna.exceptions.UpdateFinishedTrialError
         If others have ended the trial, and with it seen to its ticket.
     """
-    _fail(study, trial)
-    _retry(study, trial, why)
+    _retry(study, _fail(study, trial), why)
 
 
-def _fail(study: optuna.Study, trial: optuna.Trial) -> None:
-    study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)  # noqa: SLF001
+def _fail(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
+    storage, trial_id = study._storage, trial._trial_id  # noqa: SLF001
+    storage.set_trial_state_values(trial_id, state=TrialState.FAIL)
+    return storage.get_trial(trial_id)
+
+
+def point(trial: FrozenTrial) -> dict[str, Any]:
+    """Give what a trial has sampled, and what was fixed for it that it did not come to sample."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 def fail_stale(study: optuna.Study) -> None:
@@ -244,12 +250,12 @@ def retry_stale(study: optuna.Study, trial: FrozenTrial) -> None:
     )
 
 
-def _retry(study: optuna.Study, trial: optuna.Trial | FrozenTrial, why: str) -> None:
+def _retry(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
     attrs = trial.user_attrs
     retries = attrs.get(RETRIES, 0) + 1
     notes = [*attrs.get(NOTES, ()), why]
     if retries <= MAX_RETRIES:
-        issue(study, attrs[TICKET], trial.params, retries, notes)
+        issue(study, attrs[TICKET], point(trial), retries, notes)
         return
     reason = f"tried {retries} times: {'; '.join(dict.fromkeys(notes))}"
     study.add_trial(

