@@ -36,10 +36,11 @@ def compare(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
     StampError
         If a package differs in major or minor: its losses could not be compared with those there.
     """
-    differing = {p: (stored[p], own[p]) for p in stored if _release(stored[p]) != _release(own[p])}
+    pairs = {p: (stored[p], own.get(p, "of unknown version")) for p in stored}
+    differing = {p: (a, b) for p, (a, b) in pairs.items() if _release(a) != _release(b)}
     refused = [p for p, (a, b) in differing.items() if _release(a)[:2] != _release(b)[:2]]
     if refused:
-        theirs, ours = ([f"{p} {v[p]}" for p in refused] for v in (stored, own))
+        theirs, ours = ([f"{p} {pairs[p][side]}" for p in refused] for side in (0, 1))
         msg = (
             f"it was made with {', '.join(theirs)}, but this is {', '.join(ours)}: its losses "
             "could not be compared; install those versions here, or submit a new study"

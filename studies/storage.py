@@ -171,7 +171,7 @@ def _url(url: str) -> URL:
 
 
 def _parse(url: str) -> URL:
-    parsed = _password_in_its_place(_url(url))
+    parsed = _url(url)
     if parsed.drivername not in _DRIVERS:
         msg = f"--storage {_name(parsed)}: only sqlite and postgresql are known; write {_EXAMPLES}"
         raise StorageError(msg)
@@ -201,22 +201,26 @@ def _password_in_its_place(url: URL) -> URL:
     """Move ``?password=...``, which libpq takes as well, to where it is hidden."""
     if "password" not in url.query:
         return url
-    return url.set(password=str(url.query["password"])).difference_update_query(["password"])
+    # A password is written only behind a name, be it an empty one.
+    moved = url.set(username=url.username or "", password=str(url.query["password"]))
+    return moved.difference_update_query(["password"])
 
 
 def _name(url: URL) -> str:
-    return url.render_as_string(hide_password=True)
+    return _password_in_its_place(url).render_as_string(hide_password=True)
 
 
 def masked(url: str) -> str:
-    """Give a URL that can be shown to anybody: without its password.
+    """Give a URL that can be shown to anybody: as it was typed, but for its password.
 
     Raises
     ------
     StorageError
         If it is no URL of a database.
     """
-    return _name(_password_in_its_place(_url(url)))
+    parsed = _url(url)
+    secret = parsed.password is not None or "password" in parsed.query
+    return _name(parsed) if secret else url
 
 
 def _check_sqlite_file(url: URL, *, create: bool) -> None:

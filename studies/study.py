@@ -362,7 +362,7 @@ def load(storage: RDBStorage, name: str) -> Handle:
     NoStudyError
         If there is none; the message lists those that there are.
     StudyError
-        If another version made it.
+        If another version made it, or another program took a part of it away.
     """
     token = require(storage, name)
     half_made = f"study {name!r} is only half-made; `tuner run` or `tuner submit` makes it whole"
@@ -371,8 +371,14 @@ def load(storage: RDBStorage, name: str) -> Handle:
     try:
         study = optuna.load_study(study_name=name, storage=storage)
         stored = study.user_attrs["spec"]
-    except KeyError:  # deleted since the line above
-        raise NoStudyError(half_made) from None
+    except KeyError:
+        if tickets.total(storage, name) is None or tickets.token_of(storage, name) != token:
+            raise NoStudyError(half_made) from None  # deleted since the lines above
+        msg = (
+            f"study {name!r} has lost its trials or its settings to another program; "
+            f"`tuner delete {name}` clears away what is left"
+        )
+        raise StudyError(msg) from None
     if study.user_attrs.get("spec_version") != SPEC_VERSION:
         msg = (
             f"study {name!r} was made by another version of Puffin Tuner and cannot be read by "
@@ -426,10 +432,10 @@ def _clear(storage: RDBStorage, name: str, token: str) -> None:
 
 
 def _clear_rows(storage: RDBStorage, name: str) -> None:
+    drop_all(storage, name)
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return  # its maker did not come so far
-    drop_all(storage, name)
     remove_all(SqlArtifactStore(storage.engine), study)
     optuna.delete_study(study_name=name, storage=storage)

@@ -1,14 +1,30 @@
-"""A real PostgreSQL for every tier of tests, and the option that lets the soak take its time."""
+"""For every tier of tests: closed databases, a real PostgreSQL, and an option for the soak."""
 
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import Connection, Engine, event
 
 from tests.postgres import Postgres, running_postgres
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run tests/soak in its long form")
+
+
+@pytest.fixture(autouse=True)
+def _closed_databases() -> Iterator[None]:
+    """Close what a test opened: a connection that is left to the collector is a warning."""
+    engines: set[Engine] = set()
+
+    def remember(connection: Connection) -> None:
+        engines.add(connection.engine)
+
+    event.listen(Engine, "engine_connect", remember)
+    yield
+    event.remove(Engine, "engine_connect", remember)
+    for engine in engines:
+        engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -78,6 +79,19 @@ def _set_option(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
+class _Range(click.FloatRange):
+    """A range of numbers, to which NaN does not belong, though it is no less than the least."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a valid float.", param, ctx)
+        return number
+
+
+# A day, longer than which nothing need be silent, and 30 years, to which a clock still counts.
+_DAY, _FOR_EVER = 86_400, 1e9
+
 _device_option = click.option(
     "--device",
     envvar="TUNER_DEVICE",
@@ -101,13 +115,12 @@ def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
 
 def _hide_passwords() -> None:
     """Take passwords of URLs out of the title by which other users of the machine see this."""
-    title = " ".join(sys.argv)
-    shown = re.sub(r"(://[^:/@\s]*:)\S*@", r"\1***@", title)
-    shown = re.sub(r"([?&]password=)[^&\s]*", r"\1***", shown)
-    if shown != title:
+    shown = [re.sub(r"(?s)(://[^:/@]*:).*@", r"\1***@", word) for word in sys.argv]
+    shown = [re.sub(r"([?&]password=)[^&]*", r"\1***", word) for word in shown]
+    if shown != sys.argv:
         import setproctitle
 
-        setproctitle.setproctitle(shown)
+        setproctitle.setproctitle(" ".join(shown))
 
 
 @main.command(epilog=_example("tuner run demo", "tuner run my.toml --workers 4"))
@@ -164,28 +177,28 @@ def submit(spec: str, overrides: tuple[str, ...], storage: str) -> None:
 @click.option("--max-trials", type=click.IntRange(min=1), help="End after so many trials.")
 @click.option(
     "--max-time",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Range(0, _FOR_EVER, min_open=True),
     metavar="SECONDS",
     help="Stop after so long, as SIGTERM would: the trial at hand goes on elsewhere.",
 )
 @_device_option
 @click.option(
     "--memory-share",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=_Range(0, 1, min_open=True),
     default=1.0,
     show_default=True,
     help="Share of a GPU's memory that this worker may take.",
 )
 @click.option(
     "--checkpoint-seconds",
-    type=click.FloatRange(min=0),
+    type=_Range(min=0),
     default=30.0,
     show_default=True,
     help="Time between two checkpoints of a trial, at least.",
 )
 @click.option(
     "--grace-seconds",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, _DAY),
     default=60,
     show_default=True,
     help="A worker that is silent for longer is taken for lost; the same for all workers.",
@@ -212,18 +225,11 @@ def worker(storage: str, *, max_time: float | None, **options: Any) -> None:
 def status(name: str | None, *, as_json: bool, storage: str) -> None:
     """List studies with their tickets by state and their best loss, and the workers alive."""
     from studies import result, workers
-    from studies.study import StudyError, load, study_names
+    from studies.study import load
     from tuner import present
 
     database = _open(storage)
-    states = []
-    for each in [name] if name else study_names(database):
-        try:
-            states.append(result.status(load(database, each)))
-        except StudyError as error:
-            if name:
-                raise
-            click.echo(str(error), err=True)
+    states = [result.status(load(database, name))] if name else _all_states(database)
     alive = [w for w in workers.alive(database) if name is None or w.study == name]
     if as_json:
         values = {
@@ -235,6 +241,22 @@ def status(name: str | None, *, as_json: bool, storage: str) -> None:
     out = present.stdout()
     out.print(present.status_table(states))
     out.print(present.worker_table(alive) if alive else "no worker is alive")
+
+
+def _all_states(database: Any) -> list[Any]:
+    """Give the state of each study that can be read, and say which cannot."""
+    from studies import result
+    from studies.study import load, study_names
+
+    states = []
+    for name in study_names(database):
+        try:
+            states.append(result.status(load(database, name)))
+        except PuffinError as error:
+            click.echo(f"not listed: {error}", err=True)
+        except KeyError:
+            continue  # deleted just now
+    return states
 
 
 @main.command(epilog=_example("tuner best demo", "tuner best demo --format json"))
@@ -374,7 +396,7 @@ def check(spec: str, overrides: tuple[str, ...]) -> None:
 @main.command(epilog=_example("tuner init", "tuner init --wait 60"))
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=_Range(min=0),
     default=0.0,
     show_default=True,
     metavar="SECONDS",

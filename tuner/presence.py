@@ -6,7 +6,6 @@ import time
 from types import TracebackType
 from typing import Self
 
-from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -69,7 +68,7 @@ class Presence:
         while not self._ended:
             try:
                 self._beat()
-            except (StorageInternalError, SQLAlchemyError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever it was, the next beat must come
                 log.warning("no sign of life could be given: %s", error)
             self._wake.wait(self._interval)
             self._wake.clear()

@@ -183,6 +183,8 @@ class Rota:
         there = tickets.budgets(self.worker.storage)
         waiting = self._waits_for_its_study(there)
         offers = {name: budget for name, budget in there.items() if self._is_open(budget)}
+        if self.only is None:  # what is not served need not keep its series in memory
+            self._handles = {n: handle for n, handle in self._handles.items() if n in offers}
         for name in self._shares.order(offers):
             if self.worker.interrupt.requested:
                 return True
@@ -208,8 +210,18 @@ class Rota:
         if own is None:
             self._tell(f"there is no study {self.only!r} in the database yet; waiting for it")
         elif own.paused:
+            if self._is_served_out(own):
+                return False
             self._tell(f"study {self.only!r} is paused; waiting for `tuner resume {self.only}`")
         return own is None or own.paused
+
+    def _is_served_out(self, budget: Budget) -> bool:
+        """Tell whether there is nothing left to wait for."""
+        try:
+            trials = self._handle(budget).trials()
+        except (NoStudyError, KeyError):
+            return False  # deleted just now
+        return tickets.finished(trials) >= budget.tickets
 
     def _is_open(self, budget: Budget) -> bool:
         """Tell whether there may be something to do for a study."""
@@ -245,10 +257,20 @@ class Rota:
         known = self._handles.get(budget.name)
         if known is None or known.token != budget.token:
             known = load(self.worker.storage, budget.name)
-            for warning in stamp.compare(known.attrs["made_with"], stamp.own_versions()):
-                self._tell(f"study {budget.name!r}: {warning}")
+            self._compare(known)
             self._handles[budget.name] = known
         return known
+
+    def _compare(self, handle: Handle) -> None:
+        """Hold this installation against what a study was made with."""
+        try:
+            warnings = stamp.compare(handle.attrs["made_with"], stamp.own_versions())
+        except stamp.StampError as error:
+            if self.only is None:  # then the study is named with the error
+                raise
+            raise stamp.StampError(f"study {handle.name!r}: {error}") from None
+        for warning in warnings:
+            self._tell(f"study {handle.name!r}: {warning}")
 
     def _tell(self, message: str) -> None:
         """Say something once."""

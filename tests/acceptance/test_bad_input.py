@@ -784,6 +784,124 @@ CASES = [
         {"best": "mine"},
         submitted=True,
     ),
+    # The new words for a study, how long a worker works, and another database
+    *(
+        Case(
+            f"{typed.split()[0]} of an unknown study",
+            typed,
+            ("there is no study 'other'", "studies there: tiny"),
+            submitted=True,
+        )
+        for typed in (
+            "pause other",
+            "resume other",
+            "priority other 2",
+            "extend other --trials 1",
+            "copy other --to sqlite:///x.db",
+        )
+    ),
+    *(
+        Case(
+            f"{typed.split()[0]} without a database",
+            typed,
+            ("there is no database tuner.db", "tuner run demo"),
+        )
+        for typed in (
+            "pause tiny",
+            "resume tiny",
+            "priority tiny 2",
+            "extend tiny --trials 1",
+            "copy tiny --to sqlite:///x.db",
+        )
+    ),
+    *(
+        Case(f"{name} of nothing", name, ("Missing argument", "NAME"), code=2)
+        for name in ("pause", "resume", "priority", "extend", "copy")
+    ),
+    Case("no priority", "priority tiny", ("Missing argument", "PRIORITY"), code=2),
+    Case("priority 0", "priority tiny 0", ("0 is not in the range", "1<=x<=100"), code=2),
+    Case("priority 101", "priority tiny 101", ("101 is not in the range",), code=2),
+    Case("priority in words", "priority tiny high", ("'high' is not a valid integer",), code=2),
+    Case("priority of a half", "priority tiny 1.5", ("'1.5' is not a valid integer",), code=2),
+    Case("extension by no number", "extend tiny", ("Missing option", "--trials"), code=2),
+    Case("extension by nothing", "extend tiny --trials 0", ("--trials", "x>=1"), code=2),
+    Case("extension by less", "extend tiny --trials -5", ("--trials", "x>=1"), code=2),
+    Case(
+        "extension beyond all limits",
+        "extend tiny --trials 999999",
+        ("at most 1000000 trials", "6 + 999999"),
+        submitted=True,
+    ),
+    Case(
+        "file with more trials than the study",
+        f"{RUN} --set search.trials=9",
+        ("search.trials: 6 there, 9 here", "`tuner extend tiny --trials N`", "to its 6 trials"),
+        study(),
+        submitted=True,
+    ),
+    Case("copy to nowhere", "copy tiny", ("Missing option", "--to", "TUNER_TO"), code=2),
+    Case(
+        "copy to itself",
+        "copy tiny --to sqlite:///tuner.db",
+        ("a study 'tiny' is in that database already", "`tuner delete` it there first"),
+        submitted=True,
+    ),
+    Case(
+        "copy to what is no URL", "copy tiny --to x.db", ("is not a database URL",), submitted=True
+    ),
+    Case(
+        "copy to a database of another kind",
+        "copy tiny --to mysql://me:secret@host/x",
+        ("mysql://me:***@host/x", "only sqlite and postgresql are known"),
+        submitted=True,
+    ),
+    Case(
+        "copy to a database that does not answer",
+        "copy tiny --to postgresql://me:secret@127.0.0.1:1/x",
+        ("me:***@127.0.0.1:1/x does not answer", "onnection refused"),
+        submitted=True,
+    ),
+    Case(
+        "init of what is no database",
+        "init --storage sqlite:///notes.txt",
+        ("sqlite:///notes.txt cannot be used", "file is not a database"),
+        {"notes.txt": "buy low\n" * 99},
+    ),
+    Case(
+        "init of a database that does not answer",
+        "init --storage postgresql://me:secret@127.0.0.1:1/x?password=secret",
+        ("me:***@127.0.0.1:1/x does not answer", "onnection refused"),
+    ),
+    Case(
+        "init of a database that can never come, with time to wait",
+        "init --wait 600 --storage sqlite:///no/such/tuner.db",
+        ("the folder of no/such/tuner.db does not exist",),
+    ),
+    Case("init with no time", "init --wait soon", ("'soon' is not a valid float",), code=2),
+    Case("init with less than no time", "init --wait -1", ("--wait", "x>=0"), code=2),
+    Case("init with a time that is no number", "init --wait nan", ("--wait", "'nan'"), code=2),
+    Case("worker for no trial", "worker --max-trials 0", ("--max-trials", "x>=1"), code=2),
+    Case("worker for half a trial", "worker --max-trials 0.5", ("--max-trials",), code=2),
+    Case("worker for no time", "worker --max-time 0", ("--max-time", "0<x"), code=2),
+    Case("worker for less than no time", "worker --max-time -3", ("--max-time", "0<x"), code=2),
+    Case("worker for a time in words", "worker --max-time 1h", ("--max-time", "'1h'"), code=2),
+    Case("worker for a time of nan", "worker --max-time nan", ("--max-time", "'nan'"), code=2),
+    Case("worker for longer than a clock counts", "worker --max-time inf", ("--max-time",), code=2),
+    Case("worker without grace", "worker --grace-seconds 0", ("--grace-seconds", "x<="), code=2),
+    Case("worker with grace for ever", "worker --grace-seconds 9999999999", ("86400",), code=2),
+    Case("worker with half a grace", "worker --grace-seconds 1.5", ("--grace-seconds",), code=2),
+    Case(
+        "worker with a checkpoint at no time",
+        "worker --checkpoint-seconds nan",
+        ("--checkpoint-seconds", "'nan'"),
+        code=2,
+    ),
+    Case(
+        "worker with a share that is no number",
+        "worker --memory-share nan",
+        ("--memory-share", "'nan'"),
+        code=2,
+    ),
     Case(
         "same name with other settings",
         f"{RUN} --set walk_forward.folds=3 --set search.seed=1",

@@ -233,10 +233,13 @@ def test_status_counts_the_tickets(finished: Any, tuner: Callable[..., Any]) -> 
     code, out, err = tuner("status", "tiny-study", TUNER_STORAGE=finished.url)
     assert (code, err) == (0, "")
     (row,) = [line.split() for line in out.splitlines() if "tiny-study" in line]
-    name, tickets, complete, pruned, failed, running, to_come, workers, loss, *_ = row
-    assert (name, tickets, running, to_come, workers) == ("tiny-study", "6", "0", "0", "0")
+    name, state, priority, tickets, complete, pruned, failed, running, *later = row
+    to_come, workers, loss, *_ = later
+    assert (name, state, priority, tickets) == ("tiny-study", "done", "1", "6")
+    assert (running, to_come, workers) == ("0", "0", "0")
     assert int(complete) + int(pruned) + int(failed) == 6
     assert float(loss) == pytest.approx(min(t.value for t in trials(finished) if t.value), abs=1e-4)
+    assert "no worker is alive" in out
 
 
 def test_status_as_json_says_the_same_as_the_database(
@@ -244,7 +247,9 @@ def test_status_as_json_says_the_same_as_the_database(
 ) -> None:
     code, out, err = command("status", "--json", "--storage", finished.url)
     assert (code, err) == (0, "")
-    (state,) = json.loads(out)
+    answer = json.loads(out)
+    (state,) = answer.pop("studies")
+    assert answer == {"workers": []}
     found = [t.state.name for t in trials(finished)]
     best = min((t for t in trials(finished) if t.state.name == "COMPLETE"), key=lambda t: t.value)
     assert state == {
@@ -255,6 +260,9 @@ def test_status_as_json_says_the_same_as_the_database(
         "failed": 0,
         "running": 0,
         "workers": [],
+        "priority": 1,
+        "paused": False,
+        "state": "done",
         "best_loss": best.value,
         "best_skill": best.user_attrs["skill"],
         "best_trial": best.number,
@@ -562,6 +570,57 @@ def test_submit_returns_without_a_trial_and_a_worker_does_the_rest(
     states = query(tmp_path / "tuner.db", "SELECT state FROM trials")
     assert len(states) == 2
     assert set(states) <= {("COMPLETE",), ("PRUNED",)}
+
+
+# pause, resume, priority, extend
+
+
+def state_of(command: Callable[..., Any]) -> dict[str, Any]:
+    (state,) = json.loads(command("status", "tiny-study", "--json").out)["studies"]
+    return state
+
+
+def test_a_study_is_paused_resumed_and_given_a_priority(
+    finished: Any, command: Callable[..., Any]
+) -> None:
+    study = str(finished.folder / "x.toml")
+    assert command("submit", study).code == 0
+    assert state_of(command)["state"] == "open"
+    for _ in range(2):  # a second time is no error
+        paused = command("pause", "tiny-study")
+        assert paused == (0, "", "study tiny-study is paused\n")
+    assert (state_of(command)["state"], state_of(command)["paused"]) == ("paused", True)
+    assert "paused" in command("status").out
+    refused = command("run", study, "--workers", "1")
+    assert refused == (
+        1,
+        "",
+        "error: study 'tiny-study' is paused; `tuner resume tiny-study` first\n",
+    )
+    for _ in range(2):
+        assert command("resume", "tiny-study") == (0, "", "study tiny-study is open\n")
+    assert (state_of(command)["state"], state_of(command)["paused"]) == ("open", False)
+    for priority in ("3", "100", "1"):
+        said = command("priority", "tiny-study", priority)
+        assert said == (0, "", f"study tiny-study has priority {priority}\n")
+        assert state_of(command)["priority"] == int(priority)
+
+
+def test_a_finished_study_is_extended_done_by_a_worker_and_shown_by_run_on_the_same_file(
+    finished: Any, command: Callable[..., Any], tuner: Callable[..., Any], tmp_path: Path
+) -> None:
+    copy = finished.copy(tmp_path)
+    before = {t.number: t.value for t in trials(copy)}
+    extended = command("extend", "tiny-study", "--trials", "2")
+    assert extended == (0, "", "study tiny-study has 8 trials now; `tuner worker` does them\n")
+    state = state_of(command)
+    assert (state["state"], state["tickets"], state["finished"]) == ("open", 8, 6)
+    assert tuner("worker", cwd=tmp_path) == (0, "", "")
+    assert sorted(t.user_attrs["ticket"] for t in trials(copy)) == list(range(8))
+    assert before.items() <= {t.number: t.value for t in trials(copy)}.items()
+    for options in ((), ("--set", "search.trials=8")):
+        code, _, err = command("run", "x.toml", *options)
+        assert (code, err) == (0, "study tiny-study is complete: 8 trials\n")
 
 
 # delete

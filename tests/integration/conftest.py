@@ -6,19 +6,26 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, Engine, event
 
 from studies import tickets
 from studies.prices import Prices, load_prices
-from studies.spec import Spec, load_spec
+from studies.spec import Spec, load_spec, parse_spec
 from studies.storage import open_storage
+from studies.study import Handle, submit
+from studies.workers import Registration
+from tuner.devices import prepare
+from tuner.interrupt import Interrupt
+from tuner.presence import Presence
+from tuner.worker import Worker
 
 TINY = """
 name = "tiny"
@@ -85,21 +92,6 @@ def _quiet_optuna() -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     yield
     optuna.logging.set_verbosity(before)
-
-
-@pytest.fixture(autouse=True)
-def _closed_databases() -> Iterator[None]:
-    """Close what a test opened: a connection that is left to the collector is a warning."""
-    engines: set[Engine] = set()
-
-    def remember(connection: Connection) -> None:
-        engines.add(connection.engine)
-
-    event.listen(Engine, "engine_connect", remember)
-    yield
-    event.remove(Engine, "engine_connect", remember)
-    for engine in engines:
-        engine.dispose()
 
 
 @pytest.fixture
@@ -173,3 +165,92 @@ def crowd(tmp_path: Path, url: str) -> Crowd:
         return [answer for _, _, answer in answers]
 
     return run
+
+
+@dataclass
+class Started:
+    """A running program with what it wrote."""
+
+    process: "subprocess.Popen[bytes]"
+    out: Path
+    err: Path
+
+    def end(self, seconds: float) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return pytest.fail(
+                f"{self.process.args} still runs after {seconds} s; it wrote:\n{self.said}"
+            )
+
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+        """Wait for something that the program does."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if found := condition():
+                return found
+            assert self.process.poll() is None, f"{what}: it ended before, with:\n{self.said}"
+            time.sleep(0.05)
+        return pytest.fail(f"{what}: not within {seconds} s; it wrote:\n{self.said}")
+
+    @property
+    def said(self) -> str:
+        return self.err.read_text()
+
+    @property
+    def printed(self) -> str:
+        return self.out.read_text()
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Started]]:
+    """Start a program in its own process group; whatever still runs at the end is killed."""
+    started: list[Started] = []
+
+    def run(url: str, *command: str | Path, cwd: Path | None = None) -> Started:
+        folder = tmp_path_factory.mktemp("output")
+        env = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")}
+        env |= {"TUNER_STORAGE": url, "OMP_NUM_THREADS": "1", "TUNER_DEVICE": "cpu"}
+        out, err = folder / "out", folder / "err"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                cwd=cwd or folder,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        started.append(Started(process, out, err))
+        return started[-1]
+
+    yield run
+    for program in started:
+        if program.process.poll() is None:
+            os.killpg(program.process.pid, signal.SIGKILL)
+            program.process.wait()
+
+
+@pytest.fixture
+def make_study(storage: RDBStorage, tiny: Spec, prices: Prices) -> Callable[..., Handle]:
+    """Submit the study that trains in a blink, with some values changed."""
+
+    def make(name: str = "tiny", **sections: dict[str, Any]) -> Handle:
+        values = tiny.to_json() | {"name": name}
+        for section, changes in sections.items():
+            values[section] = values[section] | changes
+        return submit(storage, parse_spec(values, name), prices)
+
+    return make
+
+
+@pytest.fixture
+def make_worker(storage: RDBStorage) -> Callable[..., Worker]:
+    """Make a worker that lives only in this process: nobody sees that it beats."""
+
+    def make(interrupt: Interrupt | None = None) -> Worker:
+        presence = Presence(storage, Registration(storage, "cpu", {}, 60))
+        return Worker(storage, prepare("cpu", 1.0), interrupt or Interrupt(), presence)
+
+    return make

@@ -493,3 +493,67 @@ def test_a_ticket_that_two_trials_have_finished_is_one_ticket(study: optuna.Stud
         tickets.issue(study, number, {})
         study.tell(take(study), 1.0)
     assert tickets.finished(study.trials) == 2
+
+
+# A point is never lost
+
+
+POINT = {"cell": "gru", "x": 0.25}
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["sampled", "not yet sampled"])
+@pytest.mark.parametrize("end", ["given back", "given up", "lost"])
+def test_a_ticket_goes_on_with_its_fixed_point_however_far_its_trial_came(
+    storage: RDBStorage,
+    study: optuna.Study,
+    end: str,
+    asked: bool,  # noqa: FBT001
+) -> None:
+    tickets.issue(study, 0, POINT)
+    trial = take(study)
+    if asked:
+        assert trial.suggest_float("x", 0.0, 1.0) == 0.25
+    if end == "given back":
+        tickets.give_back(study, trial)
+    elif end == "given up":
+        tickets.give_up(study, trial, "out of memory")
+    else:
+        lose(study, storage)
+    again = take(study)
+    assert again.suggest_float("x", 0.0, 1.0) == 0.25
+    assert again.suggest_categorical("cell", ["lstm", "gru"]) == "gru"
+
+
+def test_a_ticket_whose_worker_died_between_failing_and_retrying_it_is_issued_as_it_was(
+    storage: RDBStorage, study: optuna.Study
+) -> None:
+    whole(storage, study, 1)
+    assert tickets.draw(storage, study) == 0
+    tickets.issue(study, 0, POINT)
+    lose_one = take(study)
+    lose_one.suggest_float("x", 0.0, 1.0)
+    tickets.give_up(study, lose_one, "out of memory")
+    take(study).suggest_float("x", 0.0, 1.0)
+    (running,) = in_state(study, RUNNING)
+    study._storage.set_trial_state_values(running._trial_id, state=FAIL)  # kill -9 here
+    assert tickets.missing(study.trials, 1) == {0}
+    audit = Audit(patience=30)
+    assert audit.look(storage, study, now=0.0) == set()
+    for lost in audit.look(storage, study, now=30.0):
+        tickets.issue_lost(study, lost, {"x": 0.9})
+    again = take(study)
+    assert again.user_attrs == {TICKET: 0, RETRIES: 1, NOTES: ["out of memory"]}
+    assert again.suggest_float("x", 0.0, 1.0) == 0.25
+    assert again.suggest_categorical("cell", ["lstm", "gru"]) == "gru"
+
+
+def test_a_ticket_that_never_was_a_trial_is_issued_with_its_own_point(
+    study: optuna.Study,
+) -> None:
+    tickets.issue(study, 0, {"x": 0.1})
+    tickets.issue_lost(study, 1, {"x": 0.9})
+    assert [t.system_attrs["fixed_params"] for t in in_state(study, WAITING)] == [
+        {"x": 0.1},
+        {"x": 0.9},
+    ]
+    assert [t.user_attrs for t in in_state(study, WAITING)] == [{TICKET: 0}, {TICKET: 1}]

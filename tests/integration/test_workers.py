@@ -4,11 +4,10 @@ import logging
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from tuner.presence import Presence
 from tuner.rota import Duty, Rota, work
 from tuner.worker import Worker
 
+Start = Callable[..., Any]
 TUNER = Path(sys.executable).with_name("tuner")
 CPU = torch.device("cpu")
 SAMPLED = {
@@ -97,75 +97,6 @@ def aapl(spec: Spec) -> Prices:
     return load_prices("sample", "AAPL", None, spec.data.start)
 
 
-@dataclass
-class Started:
-    """A running program with what it wrote."""
-
-    process: subprocess.Popen[bytes]
-    out: Path
-    err: Path
-
-    def end(self, seconds: float) -> int:
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return pytest.fail(
-                f"{self.process.args} still runs after {seconds} s; it wrote:\n{self.said}"
-            )
-
-    @property
-    def said(self) -> str:
-        return self.err.read_text()
-
-    @property
-    def printed(self) -> str:
-        return self.out.read_text()
-
-
-Start = Callable[..., Started]
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Start a program in its own process group; whatever still runs at the end is killed."""
-    started: list[Started] = []
-
-    def run(url: str, *command: str | Path, cwd: Path | None = None) -> Started:
-        folder = tmp_path_factory.mktemp("output")
-        env = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")}
-        env |= {"TUNER_STORAGE": url, "OMP_NUM_THREADS": "1", "TUNER_DEVICE": "cpu"}
-        out, err = folder / "out", folder / "err"
-        with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = subprocess.Popen(
-                command,
-                env=env,
-                cwd=cwd or folder,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-            )
-        started.append(Started(process, out, err))
-        return started[-1]
-
-    yield run
-    for program in started:
-        if program.process.poll() is None:
-            os.killpg(program.process.pid, signal.SIGKILL)
-            program.process.wait()
-
-
-def until(condition: Callable[[], Any], what: str, program: Started, seconds: float = 60.0) -> Any:
-    """Wait for something that a program does."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        assert program.process.poll() is None, f"{what}: it ended before, with:\n{program.said}"
-        time.sleep(0.05)
-    return pytest.fail(f"{what}: not within {seconds} s; it wrote:\n{program.said}")
-
-
 def running(handle: Handle, epochs: int = 2) -> list[FrozenTrial]:
     """The trials that are in the midst of their training."""
     trials = handle.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -189,7 +120,7 @@ def spent(handle: Handle) -> dict[int, FrozenTrial]:
 @dataclass
 class Fleet:
     url: str
-    workers: list[Started]
+    workers: list[Any]
     codes: list[int]
 
     def handle(self, name: str) -> Handle:
@@ -314,7 +245,7 @@ def test_two_processes_give_equal_losses_to_the_last_bit_and_one_waits_for_its_s
     spec = spec_of("twin", search={"sampler": "random", "pruner": "none", "trials": 6})
     urls = [f"sqlite:///{tmp_path / name}.db" for name in ("early", "late")]
     early = start(urls[0], TUNER, "worker", "--study", "twin")
-    until(lambda: "waiting for it" in early.said, "it says that it waits", early)
+    early.until(lambda: "waiting for it" in early.said, "it says that it waits")
     submit(open_storage(urls[1], create=True), spec, aapl(spec))
     late = start(urls[1], TUNER, "worker", "--study", "twin")
     other = spec_of("another", search={"trials": 2})
@@ -400,7 +331,7 @@ def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
     script.write_text(VICTIM)
     victim = start(url, sys.executable, script, url)
     handle = load(open_storage(url), "tiny")
-    (lost,) = until(lambda: running(handle), "it trains", victim)
+    (lost,) = victim.until(lambda: running(handle), "it trains")
     time.sleep(0.5)  # for the checkpoint, which follows on the report
     os.kill(victim.process.pid, signal.SIGKILL)
     assert victim.end(10) == -signal.SIGKILL
@@ -435,7 +366,7 @@ def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(
     submit(open_storage(url, create=True), spec, aapl(spec))
     program = start(url, TUNER, "worker")
     handle = load(open_storage(url), "long")
-    until(lambda: running(handle, epochs=10), "it trains", program)
+    program.until(lambda: running(handle, epochs=10), "it trains")
     stopped = time.monotonic()
     program.process.send_signal(signal.SIGTERM)
     assert program.end(10) == 0, program.said
@@ -454,7 +385,7 @@ def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, 
     submit(open_storage(url, create=True), spec, aapl(spec))
     program = start(url, TUNER, "worker")
     handle = load(open_storage(url), "long")
-    (trial,) = until(lambda: running(handle), "it trains", program)
+    (trial,) = program.until(lambda: running(handle), "it trains")
     program.process.send_signal(signal.SIGTERM)
     assert program.end(10) == 0, program.said
     assert program.said == ""
@@ -508,7 +439,7 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
         fresh = [t for t in running(handle) if len(t.intermediate_values) < 10]
         return tickets.count(handle.trials())["complete"] >= 2 and bool(fresh)
 
-    until(midway, "it is in the midst of the search", first)
+    first.until(midway, "it is in the midst of the search")
     os.killpg(first.process.pid, signal.SIGINT)  # as the terminal does
     assert first.end(20) == 130, first.said
     assert "study run starts with 8 trials on 2 workers (cpu)" in first.said
@@ -557,7 +488,7 @@ def test_an_epoch_that_takes_long_does_not_keep_a_worker_from_its_end(
     )
     program = start(url, sys.executable, script, url)
     handle = load(open_storage(url), "tiny")
-    until(lambda: running(handle, epochs=1), "it trains", program)
+    program.until(lambda: running(handle, epochs=1), "it trains")
     time.sleep(0.5)
     stopped = time.monotonic()
     program.process.send_signal(signal.SIGINT)

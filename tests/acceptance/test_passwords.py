@@ -1,0 +1,191 @@
+"""The password in the URL of a database is shown to nobody."""
+
+import contextlib
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from studies.storage import StorageError, masked
+from tuner import present
+from tuner.cli import main
+
+SECRET = "s3cr3t"  # noqa: S105  # of a database that is not there
+# Nobody listens on port 1.
+URLS = {
+    "before the host": f"postgresql://me:{SECRET}@127.0.0.1:1/db",
+    "as an option": f"postgresql://me@127.0.0.1:1/db?password={SECRET}",
+    "among options": f"postgresql://me@127.0.0.1:1/db?sslmode=disable&password={SECRET}",
+    "twice": f"postgresql://me:{SECRET}1@127.0.0.1:1/db?password={SECRET}2",
+    "with its driver": f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/db",
+    "of two words": f"postgresql://me:{SECRET} {SECRET}@127.0.0.1:1/db",
+}
+FROM_ENVIRONMENT = " (the commands below take it from TUNER_STORAGE)"
+COMMANDS = [
+    ["run", "demo"],
+    ["submit", "demo"],
+    ["worker"],
+    ["status"],
+    ["best", "demo"],
+    ["init"],
+    ["copy", "demo", "--to", "sqlite:///x.db"],
+    ["dashboard"],
+    ["delete", "demo"],
+]
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("sqlite:///tuner.db", "sqlite:///tuner.db"),
+        ("sqlite:////tmp/a b.db", "sqlite:////tmp/a b.db"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("postgresql:///db?host=/var/run", "postgresql:///db?host=/var/run"),
+        ("postgresql://me:pw@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:p%40w:@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("postgresql://me@host/db?password=pw", "postgresql://me:***@host/db"),
+        ("postgresql://me:pw@host/db?password=pw", "postgresql://me:***@host/db"),
+        ("postgresql:///db?host=h&password=pw", "postgresql://:***@/db?host=h"),
+    ],
+)
+def test_a_url_is_shown_as_it_was_typed_but_for_its_password(typed: str, shown: str) -> None:
+    assert masked(typed) == shown
+
+
+def test_what_is_no_url_is_not_shown_at_all() -> None:
+    with pytest.raises(StorageError) as caught:
+        masked(f"postgresql://me:{SECRET}@host:port/db")
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.parametrize("args", COMMANDS, ids=lambda args: args[0])
+def test_no_command_shows_the_password_of_a_server_that_is_stopped(
+    args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["tuner"])  # the title of this process is not at stake
+    for url in URLS.values():
+        for debug in ([], ["--debug"]):
+            done = CliRunner().invoke(main, [*debug, *args, "--storage", url])
+            assert done.exit_code == 1, (url, done.output)
+            said = done.output + "".join(traceback.format_exception(done.exception))
+            assert "does not answer" in said, (url, said)
+            assert SECRET not in said
+
+
+@pytest.fixture
+def _own_signals() -> Iterator[None]:
+    """Put back what a worker in this process makes of signals."""
+    import signal
+
+    from tuner.interrupt import STOP_SIGNALS
+
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_right_password_is_taken_wherever_it_stands_and_a_wrong_one_is_refused_and_not_shown(
+    own_postgres: Any, tuner: Callable[..., Any], command: Callable[..., Any], tmp_path: Path
+) -> None:
+    url = own_postgres.new_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"ALTER ROLE puffin PASSWORD '{SECRET}'")
+    own_postgres.stop()
+    (own_postgres.folder / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+    own_postgres.start()
+    host = url.rpartition("@")[2]
+    forms = [
+        f"postgresql://puffin:{{}}@{host}",
+        f"postgresql://puffin@{host}?password={{}}",
+        f"postgresql://{host}?user=puffin&password={{}}",
+    ]
+    for form in forms:
+        code, out, err = command("init", "--storage", form.format(SECRET))
+        assert (code, out) == (0, ""), (form, err)
+        assert err.endswith(" is ready\n")
+        assert SECRET not in err
+    wrong = [form.format(f"{SECRET}-not") for form in forms]
+    answers = [
+        tuner("--debug", "status", "--storage", wrong[0], cwd=tmp_path),
+        *(command(*args, "--storage", u) for u in wrong for args in COMMANDS[3:6]),
+    ]
+    assert answers[0].err.startswith("Traceback")
+    for code, out, err in answers:
+        assert (code, out) == (1, "")
+        assert 'password authentication failed for user "puffin"' in err
+        assert SECRET not in err
+
+
+@contextlib.contextmanager
+def ended(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
+    """See to the end of a process."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_title_of_a_process_shows_no_password(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Of all the URLs at once: what is typed twice is shown twice."""
+    typed = [word for url in list(URLS.values())[1:] for word in ("--storage", url)]
+    args = ("worker", "--forever", *typed, f"--storage={URLS['before the host']}")
+    with ended(start(*args, cwd=tmp_path)) as process:
+        line = process.stderr.readline()
+        assert "waiting for it" in line
+        assert SECRET not in line
+        for path in Path(f"/proc/{process.pid}").glob("task/*/cmdline"):
+            title = path.read_text()
+            assert SECRET not in title
+            assert "tuner worker --forever --storage postgresql://me@127.0.0.1:1/db?pass" in title
+            assert title.rstrip("\0").endswith("--storage=postgresql://me:***@127.0.0.1:1/db")
+        process.terminate()
+        ending = time.monotonic()
+        out, err = process.communicate(timeout=30)
+        assert time.monotonic() - ending < 30
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("storage", "where", "option"),
+    [
+        ("sqlite:///tuner.db", "sqlite:///tuner.db", ""),
+        ("sqlite:///x.db", "sqlite:///x.db", " --storage sqlite:///x.db"),
+        (
+            "postgresql:///db?host=/var/run",
+            "postgresql:///db?host=/var/run",
+            " --storage postgresql:///db?host=/var/run",
+        ),
+        *(
+            (
+                url,
+                f"postgresql://me:***@127.0.0.1:1/db{FROM_ENVIRONMENT}",
+                "",
+            )
+            for url in (URLS["before the host"], URLS["as an option"])
+        ),
+    ],
+)
+def test_the_next_steps_can_be_typed_and_show_no_password(
+    storage: str, where: str, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["tuner-of-another"])
+    study, export, *steps = present.next_steps("demo", storage, None).splitlines()
+    assert study == f"study   demo in {where}"
+    assert export == "export  none"
+    assert [step[8:].partition("   ")[0] for step in steps] == [
+        f"tuner compare demo{option}",
+        f"tuner best demo{option}",
+        f"tuner dashboard{option}",
+    ]

@@ -1,0 +1,343 @@
+"""A copy is the study itself in another database: equal in all, whole or not there."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+from optuna.artifacts import get_all_artifact_meta
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from studies import export, result, tickets
+from studies import study as study_module
+from studies.copy import copy
+from studies.storage import open_storage
+from studies.study import Handle, StudyError, delete, extend, load, study_names
+from tuner.cli import main
+from tuner.interrupt import Interrupt
+from tuner.rota import Duty, work
+from tuner.worker import Worker
+
+MakeStudy = Callable[..., Handle]
+MakeWorker = Callable[..., Worker]
+NewUrl = Callable[[str], str]
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, new_url: NewUrl) -> str:
+    return new_url(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def other(new_url: NewUrl, tmp_path: Path) -> RDBStorage:
+    """Another database, of the other kind than the first."""
+    del tmp_path
+    return open_storage(new_url("postgresql"), create=True)
+
+
+def rows(storage: RDBStorage) -> dict[str, int]:
+    """Number of rows of every table that has any, but for signs of life, which are not copied."""
+    with storage.engine.connect() as connection:
+        names = set(sa.inspect(connection).get_table_names())
+        counts = {
+            name: connection.execute(
+                sa.select(sa.func.count()).select_from(sa.table(name))
+            ).scalar_one()
+            for name in names - {"alembic_version", "version_info", "trial_heartbeats"}
+        }
+    return {name: count for name, count in counts.items() if count}
+
+
+def facts(trial: FrozenTrial) -> dict[str, Any]:
+    """All that a trial is, but for the key of its row."""
+    return {
+        name: getattr(trial, name)
+        for name in (
+            "number",
+            "state",
+            "value",
+            "params",
+            "distributions",
+            "intermediate_values",
+            "user_attrs",
+            "system_attrs",
+            "datetime_start",
+            "datetime_complete",
+        )
+    }
+
+
+def artifacts(handle: Handle) -> list[tuple[str, str, bytes]]:
+    """Name, key and bytes of each file, those of the study first."""
+    storage = handle.study._storage
+    return [
+        (meta.filename, meta.artifact_id, handle.store.open_reader(meta.artifact_id).read())
+        for owner in (handle.study, *handle.trials())
+        for meta in get_all_artifact_meta(owner, storage=storage)
+    ]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def finished(make_study: MakeStudy, make_worker: MakeWorker) -> Handle:
+    """A study with trials of every kind: complete, pruned, failed, given back, and two to come."""
+    handle = make_study(search={"trials": 12, "sampler": "random"})
+    worker = make_worker()
+    for _ in range(5):
+        worker.step(handle)
+    study = handle.study
+    assert tickets.draw(handle.storage, study) == 5
+    tickets.issue(study, 5, {})
+    for why in ("given back", "failed"):
+        claimed = tickets.claim(handle.storage, study)
+        assert claimed is not None
+        trial = optuna.Trial(study, claimed._trial_id)
+        trial.suggest_float("lr", 1e-3, 1e-2, log=True)
+        trial.report(float("inf"), 1)
+        if why == "failed":
+            trial.set_user_attr(tickets.FAILURE, "ValueError: no")
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            tickets.give_back(study, trial)
+    tickets.draw(handle.storage, study)
+    tickets.issue(study, 6, {"lookback": 4}, 2, ["a worker was lost"] * 2)
+    tickets.set_priority(handle.storage, "tiny", 7)
+    extend(handle.storage, "tiny", 3)
+    return handle
+
+
+@pytest.fixture
+def small(make_study: MakeStudy, make_worker: MakeWorker) -> Handle:
+    """A study with one trial."""
+    handle = make_study(training={"max_epochs": 1})
+    make_worker().step(handle)
+    return handle
+
+
+def test_a_copy_there_and_back_is_equal_in_all(
+    finished: Handle, other: RDBStorage, tmp_path: Path
+) -> None:
+    states = {t.state for t in finished.trials()}
+    assert states == set(TrialState) - {TrialState.RUNNING}
+    copied = copy(finished, other)
+    assert (copied.trials, copied.in_training) == (len(finished.trials()), 0)
+    back = open_storage(f"sqlite:///{tmp_path / 'back.db'}", create=True)
+    assert copy(load(other, "tiny"), back) == copied
+    for storage in (other, back):
+        twin = load(storage, "tiny")
+        assert [facts(t) for t in twin.trials()] == [facts(t) for t in finished.trials()]
+        assert artifacts(twin) == artifacts(finished)
+        assert len(artifacts(twin)) == copied.artifacts == 2 + 5
+        assert twin.attrs == finished.attrs
+        assert twin.study.metric_names == finished.study.metric_names
+        assert twin.study.direction == finished.study.direction
+        assert result.status(twin) == result.status(finished)
+        assert result.best_record(twin) == result.best_record(finished)
+        own, theirs = (
+            tickets.budgets(h.storage)["tiny"].__dict__ | {"token": ""} for h in (twin, finished)
+        )
+        assert own == theirs
+    assert (own["tickets"], own["issued"], own["priority"]) == (15, 7, 7)
+    exported = [
+        files(export.export(handle, tmp_path / name))
+        for name, handle in (("first", finished), ("last", load(back, "tiny")))
+    ]
+    assert exported[0] == exported[1]
+    before = rows(finished.storage)
+    assert rows(back) == before
+    for storage in (other, back):
+        delete(storage, "tiny")
+        assert rows(storage) == {}
+    assert rows(finished.storage) == before
+
+
+def interrupted(worker: Worker, handle: Handle, epochs: int) -> None:
+    """Leave a trial as it is in the midst of its training, its worker being elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        report = optuna.Trial.report
+
+        def report_and_die(trial: optuna.Trial, value: float, step: int) -> None:
+            report(trial, value, step)
+            if step > epochs:
+                raise KeyboardInterrupt
+
+        patch.setattr(optuna.Trial, "report", report_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            worker.step(handle)
+
+
+def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
+    make_study: MakeStudy, make_worker: MakeWorker, other: RDBStorage
+) -> None:
+    changes = {
+        "training": {"max_epochs": 6, "patience": 6},
+        "search": {"trials": 3, "pruner": "none"},
+    }
+    handle, worker = make_study(**changes), make_worker()
+    worker.checkpoint_seconds = 0.0
+    interrupted(worker, handle, epochs=3)
+    (running,) = handle.trials()
+    assert running.state == TrialState.RUNNING
+    copied = copy(handle, other)
+    assert (copied.trials, copied.in_training) == (1, 1)
+    twin = load(other, "tiny")
+    (waiting,) = twin.trials()
+    assert (waiting.state, waiting.number) == (TrialState.WAITING, running.number)
+    assert waiting.user_attrs == {tickets.TICKET: 0}
+    assert waiting.system_attrs["fixed_params"] == running.params
+    assert rows(other)["puffin_checkpoints"] == 1
+    work(other.engine.url.render_as_string(hide_password=False), Interrupt(), Duty(device="cpu"))
+    undisturbed = make_study("alone", **changes)
+    while worker.step(undisturbed):
+        pass
+    for own, theirs in zip(load(other, "tiny").trials(), undisturbed.trials(), strict=True):
+        assert own.params == theirs.params
+        assert own.intermediate_values == theirs.intermediate_values
+        assert (own.value, own.state) == (theirs.value, theirs.state)
+        assert own.user_attrs["fold_losses"] == theirs.user_attrs["fold_losses"]
+    assert load(other, "tiny").trials()[0].user_attrs["run"]["resumed_after"] == 3
+    assert [t.state for t in handle.trials()] == [TrialState.RUNNING], "the original is left alone"
+    assert "puffin_checkpoints" not in rows(other)
+
+
+def test_a_trial_that_has_not_begun_to_sample_keeps_its_fixed_point_and_notes_in_the_copy(
+    make_study: MakeStudy, other: RDBStorage
+) -> None:
+    handle = make_study()
+    tickets.draw(handle.storage, handle.study)
+    tickets.issue(handle.study, 0, {"lookback": 4}, 2, ["no memory"])
+    assert tickets.claim(handle.storage, handle.study) is not None
+    copy(handle, other)
+    (waiting,) = load(other, "tiny").trials()
+    assert waiting.system_attrs["fixed_params"] == {"lookback": 4}
+    assert waiting.user_attrs == {
+        tickets.TICKET: 0,
+        tickets.RETRIES: 2,
+        tickets.NOTES: ["no memory"],
+    }
+
+
+def test_a_copy_of_a_paused_study_is_open(make_study: MakeStudy, other: RDBStorage) -> None:
+    handle = make_study()
+    tickets.set_paused(handle.storage, "tiny", paused=True)
+    copy(handle, other)
+    assert not tickets.budgets(other)["tiny"].paused
+    assert tickets.budgets(handle.storage)["tiny"].paused
+
+
+@pytest.mark.parametrize("theirs", ["a whole study", "the same database", "a study of Optuna"])
+def test_a_copy_under_a_name_that_is_taken_is_refused_and_leaves_nothing_behind(
+    make_study: MakeStudy, other: RDBStorage, theirs: str
+) -> None:
+    handle = make_study()
+    target = handle.storage if theirs == "the same database" else other
+    if theirs == "a whole study":
+        copy(handle, other)
+    elif theirs == "a study of Optuna":
+        optuna.create_study(study_name="tiny", storage=other)
+    before = rows(target)
+    words = "was not made by Puffin" if theirs == "a study of Optuna" else "in that database alr"
+    with pytest.raises(StudyError, match=words):
+        copy(handle, target)
+    assert rows(target) == before
+
+
+@pytest.mark.parametrize("place", ["_copy_artifacts", "_copy_checkpoints"])
+def test_a_copy_that_fails_midway_leaves_nothing_behind(
+    small: Handle, other: RDBStorage, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def fail(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"studies.copy.{place}", fail)
+    with pytest.raises(KeyboardInterrupt):
+        copy(small, other)
+    assert rows(other) == {}
+
+
+KILLED = """
+import os, signal, sys
+from studies import copy
+from studies.storage import open_storage
+from studies.study import load
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+copy._copy_checkpoints = die
+copy.copy(load(open_storage(sys.argv[1]), "tiny"), open_storage(sys.argv[2], create=True))
+"""
+
+
+def test_a_copy_that_is_killed_midway_is_nowhere_and_a_second_one_succeeds(
+    small: Handle, url: str, other: RDBStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = other.engine.url.render_as_string(hide_password=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, url, target],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert rows(other)["trials"] == len(small.trials()), "it was in the midst"
+    assert study_names(other) == []
+    with pytest.raises(StudyError, match="only half-made"):
+        load(other, "tiny")
+    monkeypatch.setattr(study_module, "_MAKING_SECONDS", 0.2)
+    copy(small, other)
+    assert [facts(t) for t in load(other, "tiny").trials()] == [facts(t) for t in small.trials()]
+    assert rows(other) == rows(small.storage)
+
+
+def test_the_command_copies_says_how_much_and_shows_no_password(
+    make_study: MakeStudy, make_worker: MakeWorker, url: str, other: RDBStorage
+) -> None:
+    handle = make_study()
+    interrupted(make_worker(), handle, epochs=0)
+    target = other.engine.url.render_as_string(hide_password=False)
+    target = target.replace("postgresql+psycopg", "postgresql")
+    assert "secret" in target
+    done = CliRunner().invoke(main, ["copy", "tiny", "--to", target, "--storage", url])
+    assert (done.exit_code, done.stdout) == (0, ""), done.stderr
+    shown = target.replace("secret", "***")
+    assert done.stderr.splitlines() == [
+        f"copied study tiny to {shown}: 1 trials, 2 files",
+        (
+            "1 of the trials are in training here and wait there; `tuner delete tiny` keeps "
+            "workers from going on with them here"
+        ),
+    ]
+    assert study_names(other) == ["tiny"]
+    assert CliRunner(env={"TUNER_TO": target}).invoke(
+        main, ["copy", "tiny", "--storage", url]
+    ).stderr == (
+        "error: a study 'tiny' is in that database already; `tuner delete` it there first\n"
+    )
+
+
+def test_an_artifact_without_a_body_is_no_reason_not_to_copy(
+    small: Handle, other: RDBStorage
+) -> None:
+    """Optuna writes down that there is one before it is there, and its worker may die between."""
+    (*_, last) = artifacts(small)
+    small.store.remove(last[1])
+    assert copy(small, other).artifacts == len(artifacts_there(small)) == 2
+
+
+def artifacts_there(handle: Handle) -> list[bytes]:
+    with handle.storage.engine.connect() as connection:
+        query = sa.text("SELECT body FROM puffin_artifacts")
+        return [bytes(row.body) for row in connection.execute(query)]

@@ -1,0 +1,203 @@
+"""A trial that finds no memory is tried again, a few times, from where it was."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sa
+import torch
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from studies import tickets
+from studies.study import Handle
+from studies.tickets import FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET
+from studies.workers import own_name
+from tuner import worker as module
+from tuner.worker import Worker
+
+MakeStudy = Callable[..., Handle]
+MakeWorker = Callable[..., Worker]
+Starve = Callable[..., list[int]]
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc.cpp:1] DefaultCPUAllocator: can't allocate memory: you"),
+]
+SAID = ["CUDA out of memory.", "no message", str(OUT_OF_MEMORY[2])]
+CASES = pytest.mark.parametrize(
+    ("error", "said"), list(zip(OUT_OF_MEMORY, SAID, strict=True)), ids=["gpu", "python", "host"]
+)
+
+
+on_both = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> str:
+    return new_url(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def starve(monkeypatch: pytest.MonkeyPatch) -> Starve:
+    """Have training raise after an epoch, the first so many times; the epochs of each try."""
+
+    def arrange(error: Exception, times: int, after: int = 2) -> list[int]:
+        train = module.run_trial
+        epochs: list[int] = []
+
+        def short(trial: optuna.Trial, *args: Any) -> float:
+            report = trial.report
+
+            def report_or_raise(value: float, step: int) -> None:
+                report(value, step)
+                epochs[-1] += 1
+                if len(epochs) <= times and step > after:
+                    raise error
+
+            epochs.append(0)
+            monkeypatch.setattr(trial, "report", report_or_raise)
+            return train(trial, *args)
+
+        monkeypatch.setattr(module, "run_trial", short)
+        monkeypatch.setattr(module, "_PAUSE_WITHOUT_MEMORY", 0.01)
+        return epochs
+
+    return arrange
+
+
+@pytest.fixture
+def handle(make_study: MakeStudy) -> Handle:
+    return make_study(
+        training={"max_epochs": 6, "patience": 6}, search={"trials": 1, "pruner": "none"}
+    )
+
+
+def curve(trial: FrozenTrial) -> dict[int, float]:
+    return trial.intermediate_values
+
+
+def checkpoints(storage: RDBStorage) -> int:
+    with storage.engine.connect() as connection:
+        return int(connection.execute(sa.text("SELECT count(*) FROM puffin_checkpoints")).scalar())
+
+
+@CASES
+def test_a_trial_without_memory_is_tried_again_with_its_point_and_a_note(
+    handle: Handle, make_worker: MakeWorker, starve: Starve, error: Exception, said: str
+) -> None:
+    starve(error, times=1)
+    worker = make_worker()
+    assert worker.step(handle) is True
+    short, again = handle.trials()
+    note = f"out of memory on cpu of {own_name()}: {said}"
+    assert (short.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
+    assert FAILURE not in short.user_attrs
+    assert again.user_attrs == {TICKET: 0, RETRIES: 1, NOTES: [note]}
+    assert again.system_attrs["fixed_params"] == short.params != {}
+    assert worker.step(handle) is True
+    (trial,) = handle.study.get_trials(states=(TrialState.COMPLETE,))
+    assert trial.params == short.params
+    assert trial.user_attrs[NOTES] == [note]
+    assert worker.step(handle) is None
+
+
+@on_both
+def test_a_trial_that_lacked_memory_goes_on_from_its_checkpoint_to_the_same_losses(
+    storage: RDBStorage,
+    handle: Handle,
+    make_study: MakeStudy,
+    make_worker: MakeWorker,
+    starve: Starve,
+) -> None:
+    epochs = starve(MemoryError(), times=2, after=3)
+    worker = make_worker()
+    worker.checkpoint_seconds = 0.0
+    for _ in range(2):
+        assert worker.step(handle) is True
+        assert checkpoints(storage) == 1
+    assert worker.step(handle) is True
+    *_, trial = handle.trials()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.user_attrs["run"]["resumed_after"] == 3
+    assert len(curve(trial)) == 6
+    assert epochs[:2] == [4, 4], "the second try is given three epochs and fails at the same one"
+    assert checkpoints(storage) == 0
+    alone = make_study(
+        "alone",
+        training={"max_epochs": 6, "patience": 6},
+        search={"trials": 1, "pruner": "none"},
+    )
+    assert worker.step(alone) is True
+    (undisturbed,) = alone.trials()
+    assert curve(undisturbed) == curve(trial)
+    assert undisturbed.user_attrs["fold_losses"] == trial.user_attrs["fold_losses"]
+
+
+@on_both
+def test_a_trial_that_finds_no_memory_four_times_fails_with_its_notes_and_no_checkpoint(
+    storage: RDBStorage,
+    handle: Handle,
+    make_worker: MakeWorker,
+    starve: Starve,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    epochs = starve(MemoryError("too wide"), times=99)
+    worker = make_worker()
+    worker.checkpoint_seconds = 0.0
+    with caplog.at_level(logging.WARNING):
+        for _ in range(MAX_RETRIES + 1):
+            assert worker.step(handle) is True
+        assert checkpoints(storage) == 0
+        assert worker.step(handle) is None
+    note = f"out of memory on cpu of {own_name()}: too wide"
+    assert caplog.messages == [f"trial {number}: {note}" for number in range(4)]
+    assert len(epochs) == 4
+    failed = [t for t in handle.trials() if tickets.is_finished(t)]
+    assert [t.user_attrs[FAILURE] for t in failed] == [f"tried 4 times: {note}"]
+    assert failed[0].user_attrs[NOTES] == [note] * 4
+    assert failed[0].params == handle.trials()[0].params
+    assert tickets.count(handle.trials()) == {"failed": 1}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA error: an illegal memory access"), ValueError("can't allocate memory")],
+    ids=["broken", "another kind"],
+)
+def test_a_trial_that_raises_something_else_is_failed_at_once(
+    storage: RDBStorage,
+    handle: Handle,
+    make_worker: MakeWorker,
+    starve: Starve,
+    error: Exception,
+) -> None:
+    starve(error, times=1)
+    worker = make_worker()
+    worker.checkpoint_seconds = 0.0
+    assert worker.step(handle) is True
+    (failed,) = handle.trials()
+    assert failed.user_attrs[FAILURE] == f"{type(error).__name__}: {error}"
+    assert worker.step(handle) is None
+    assert checkpoints(storage) == 0
+
+
+def test_a_trial_without_memory_that_others_have_ended_is_left_to_them(
+    handle: Handle,
+    make_worker: MakeWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def ended(trial: optuna.Trial, *_args: Any) -> float:
+        storage = handle.study._storage
+        storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+        tickets.retry_stale(handle.study, handle.trials()[trial.number])
+        raise MemoryError
+
+    monkeypatch.setattr(module, "run_trial", ended)
+    assert make_worker().step(handle) is True
+    assert "trial 0 was taken from this worker, which goes on" in caplog.text
+    assert tickets.count(handle.trials()) == {"waiting": 1}
+    assert [t.user_attrs.get(RETRIES) for t in handle.trials()] == [None, 1]
