@@ -195,11 +195,10 @@ class Storm:
             if self._up_at is None:
                 done = tickets.finished(handle.trials())
                 busy = self._busy(handle.storage)
-                # Who takes the ticket of a suspended worker over is not to be hit meanwhile.
-                if busy and kills and done >= kills[0] and not self._suspended:
+                if busy and kills and done >= kills[0]:
                     del kills[0]
                     self._kill(busy)
-                elif busy and suspensions and done >= suspensions[0]:
+                elif busy and not kills and suspensions and done >= suspensions[0]:
                     del suspensions[0]
                     self._suspend(busy, now)
                 if outages and done >= outages[0][0]:

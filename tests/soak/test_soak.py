@@ -58,8 +58,8 @@ sampler = "random"
 pruner = "none"
 """
 SHORT = {
-    "postgresql": Plan(3, 90, kills=(1, 5, 9), suspensions=(3,), outages=((7, 0),)),
-    "sqlite": Plan(2, 90, kills=(1, 5, 9), suspensions=(3,)),
+    "postgresql": Plan(3, 90, kills=(1, 2, 4), outages=((5, 0),), suspensions=(6,)),
+    "sqlite": Plan(2, 90, kills=(1, 2, 4), suspensions=(6,)),
 }
 # PostgreSQL crashes once, and is kept down for a while once.
 LONG = {
@@ -125,7 +125,7 @@ def test_every_ticket_is_spent_once_and_to_the_same_bits_whatever_is_done_to_the
     long: bool,
 ) -> None:
     plan = (LONG if long else SHORT)[kind]
-    epochs, trials = (40, 120) if long else (40, 16)
+    epochs, trials = (40, 120) if long else (30, 16)
     expected = undisturbed(epochs, trials)
     server = request.getfixturevalue("own_postgres") if plan.outages else None
     url = server.new_database() if server else new_url(kind)
