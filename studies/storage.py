@@ -207,7 +207,9 @@ def _password_in_its_place(url: URL) -> URL:
 
 
 def _name(url: URL) -> str:
-    return _password_in_its_place(url).render_as_string(hide_password=True)
+    shown = _password_in_its_place(url)
+    secrets = {key: "***" for key in shown.query if "password" in key}  # such as sslpassword
+    return shown.update_query_dict(secrets).render_as_string(hide_password=True)
 
 
 def masked(url: str) -> str:

@@ -98,6 +98,13 @@ class Registration:
             }
             connection.execute(sa.insert(workers).values(seen=sa.func.now(), **who, **at))
 
+    def longest_grace(self) -> int:
+        """Give the longest grace of all that live, so that nobody takes a slower one for lost."""
+        with self.storage.engine.connect() as connection:
+            now = _now(connection)
+            rows = connection.execute(sa.select(workers)).all()
+        return max([self.grace, *(row.grace for row in rows if not _is_gone(row, now))])
+
     def remove(self) -> None:
         """Say that this process ends."""
         with self.storage.engine.begin() as connection:

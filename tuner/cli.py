@@ -201,7 +201,7 @@ def submit(spec: str, overrides: tuple[str, ...], storage: str) -> None:
     type=click.IntRange(1, _DAY),
     default=60,
     show_default=True,
-    help="A worker that is silent for longer is taken for lost; the same for all workers.",
+    help="A worker that is silent for longer is taken for lost, by itself and by all others.",
 )
 @_storage_option
 def worker(storage: str, *, max_time: float | None, **options: Any) -> None:

@@ -82,6 +82,7 @@ class Presence:
         self._registration.write(study, ticket)
         if trial_id is not None:
             self._storage.record_heartbeat(trial_id)
+        self._storage.grace_period = self._registration.longest_grace()
         now = time.monotonic()
         if now - self._answered > 2 * self._interval:
             self._steady_since = now

@@ -72,7 +72,7 @@ def test_a_worker_a_status_and_a_dashboard_find_nothing_to_do_in_a_database_that
     environ: dict[str, Any] = {"PATH_INFO": "/api/studies"}
     setup_testing_defaults(environ)
     statuses: list[str] = []
-    app = dashboard_app(open_storage(url))
+    app = dashboard_app(open_storage(url), writable=False, password=None)
     body = b"".join(app(environ, lambda status, *_: statuses.append(status)))
     assert (statuses, body) == (["200 OK"], b'{"study_summaries": []}')
 

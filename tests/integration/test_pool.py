@@ -456,6 +456,20 @@ def test_a_worker_that_is_not_steady_fails_no_trial_and_one_that_is_does(
     assert finished(handle) == 1
 
 
+def test_of_several_graces_the_longest_counts_as_long_as_its_worker_lives(
+    storage: RDBStorage, clock: Clock
+) -> None:
+    assert clock.now == Clock.now
+    slow, quick = (Registration(storage, "cpu", {}, grace) for grace in (60, 5))
+    slow.write(None, None)
+    presence = Presence(storage, quick)
+    presence._beat()
+    assert storage.grace_period == 60
+    slow.remove()
+    presence._beat()
+    assert storage.grace_period == 5
+
+
 @pytest.fixture
 def quick_presence(storage: RDBStorage) -> Iterator[Presence]:
     with Presence(storage, Registration(storage, "cpu", {}, 1)) as presence:
