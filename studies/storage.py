@@ -221,7 +221,7 @@ def masked(url: str) -> str:
         If it is no URL of a database.
     """
     parsed = _url(url)
-    secret = parsed.password is not None or "password" in parsed.query
+    secret = parsed.password is not None or any("password" in key for key in parsed.query)
     return _name(parsed) if secret else url
 
 

@@ -103,7 +103,7 @@ class Registration:
         with self.storage.engine.connect() as connection:
             now = _now(connection)
             rows = connection.execute(sa.select(workers)).all()
-        return max([self.grace, *(row.grace for row in rows if not _is_gone(row, now))])
+        return max(self.grace, *(int(r.grace) for r in rows if not _is_gone(r, now)), 0)
 
     def remove(self) -> None:
         """Say that this process ends."""
