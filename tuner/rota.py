@@ -42,7 +42,7 @@ class Duty:
     device : see `tuner.devices.gpu_names`
     memory_share : share of a GPU's memory that this process may take, in (0, 1]
     checkpoint_seconds : time between two checkpoints of a trial, at least
-    grace_seconds : silence after which it is taken for lost; where several differ the longest counts
+    grace_seconds : silence after which it is lost; where several differ the longest counts
     """
 
     study: str | None = None
