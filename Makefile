@@ -16,8 +16,9 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/tuner run demo
 
+# Two at once: most tests wait for processes. One file each, since its fixtures are dear.
 test: .venv/installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

@@ -241,9 +241,8 @@ def _readable_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
-        said = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-        if not _is_sqlite(url) and isinstance(cause, OperationalError) and _is_away(said):
+        said, is_operational = cause_of(error), isinstance(_inner(error), OperationalError)
+        if not _is_sqlite(url) and is_operational and _is_away(said):
             msg = f"the database {_name(url)} does not answer: {said}"
             raise NoStudiesError(msg) from error
         msg = f"the database {_name(url)} cannot be used: {said}"
@@ -251,6 +250,17 @@ def _readable_errors(url: URL) -> Iterator[None]:
     except RuntimeError as error:  # Optuna's word for tables of another version
         msg = f"the database {_name(url)} was made by another version of Optuna: {error}"
         raise StorageError(msg) from error
+
+
+def _inner(error: Exception) -> Exception:
+    """Give the error of SQLAlchemy that Optuna has wrapped in one of its own, if it has."""
+    return error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
+
+
+def cause_of(error: Exception) -> str:
+    """Give what the database itself said, in one line."""
+    inner = _inner(error)
+    return (str(getattr(inner, "orig", None) or inner).splitlines() or ["nothing"])[0]
 
 
 def _is_away(said: str) -> bool:
@@ -345,9 +355,11 @@ def _connect(
 
 
 def _engine_options(url: URL) -> dict[str, Any]:
+    # What a failed statement was given may be megabytes of weights.
+    quiet = {"hide_parameters": True}
     if _is_sqlite(url):
-        return {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}}
-    return _POOL | {"connect_args": {"connect_timeout": _CONNECT_SECONDS}}
+        return quiet | {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}}
+    return quiet | _POOL | {"connect_args": {"connect_timeout": _CONNECT_SECONDS}}
 
 
 def _reconnect(storage: RDBStorage, pause: Callable[[float], bool]) -> None:

@@ -71,7 +71,8 @@ class Interrupt:
     def _insist(self) -> None:
         # Only now: Ctrl-C comes to a worker twice, from the terminal and from the launcher.
         self._late = True
-        _ask()
+        if self._armed:
+            _ask()
 
     @property
     def requested(self) -> bool:

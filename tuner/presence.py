@@ -9,6 +9,7 @@ from typing import Self
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
+from studies.storage import cause_of
 from studies.workers import Registration
 
 log = logging.getLogger(__name__)
@@ -69,13 +70,13 @@ class Presence:
             try:
                 self._beat()
             except Exception as error:  # noqa: BLE001  # whatever it was, the next beat must come
-                log.warning("no sign of life could be given: %s", error)
+                log.warning("no sign of life could be given: %s", cause_of(error))
             self._wake.wait(self._interval)
             self._wake.clear()
         try:
             self._registration.remove()
         except SQLAlchemyError as error:
-            log.warning("this worker could not sign off: %s", error)
+            log.warning("this worker could not sign off: %s", cause_of(error))
 
     def _beat(self) -> None:
         study, ticket, trial_id = self._at

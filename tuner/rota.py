@@ -14,7 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import PuffinError
 from studies import stamp, tickets
-from studies.storage import GRACE_SECONDS, NoStudiesError, StorageError, open_storage
+from studies.storage import (
+    GRACE_SECONDS,
+    NoStudiesError,
+    StorageError,
+    cause_of,
+    open_storage,
+)
 from studies.study import Handle, NoStudyError, StudyError, load
 from studies.tickets import Budget
 from studies.workers import Registration
@@ -113,9 +119,9 @@ def _go_round(rota: "Rota", interrupt: Interrupt) -> None:
         except (StorageInternalError, SQLAlchemyError, StorageError) as error:
             errors += 1
             if errors >= _MAX_STORAGE_ERRORS:
-                msg = f"the database failed {errors} times in a row: {error}"
+                msg = f"the database failed {errors} times in a row: {cause_of(error)}"
                 raise StorageError(msg) from error
-            log.warning("the database failed, trying again: %s", error)
+            log.warning("the database failed, trying again: %s", cause_of(error))
             rota.worker.storage.remove_session()
             interrupt.wait(2.0 ** (errors - 1))
         else:

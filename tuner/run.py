@@ -15,7 +15,7 @@ from studies import result, stamp, tickets
 from studies.export import ExportError, export
 from studies.prices import Prices, load_prices
 from studies.spec import Spec, load_spec
-from studies.storage import NoStudiesError, masked, open_storage
+from studies.storage import NoStudiesError, cause_of, masked, open_storage
 from studies.study import Handle, StudyError, load, require_same, submit
 from studies.validation import DataError
 from tuner import present
@@ -191,7 +191,7 @@ def _look(handle: Handle, progress: present.Progress) -> result.Status:
             msg = f"study {handle.name!r} was deleted while this command worked on it"
             raise StudyError(msg) from None
         except (StorageInternalError, SQLAlchemyError) as error:
-            progress.say(f"the database failed, trying again: {error}")
+            progress.say(f"the database failed, trying again: {cause_of(error)}")
             time.sleep(pause)
     return result.status(handle)
 

@@ -68,10 +68,11 @@ class Worker:
         return None
 
     def _issue_and_claim(self, handle: Handle) -> FrozenTrial | None:
-        number = tickets.draw(self.storage, handle.study)
-        if number is not None:
+        # Another worker may claim what this one issued: then there is the next number.
+        while (number := tickets.draw(self.storage, handle.study)) is not None:
             tickets.issue(handle.study, number, handle.ticket_params(number))
-            return tickets.claim(self.storage, handle.study)
+            if (claimed := tickets.claim(self.storage, handle.study)) is not None:
+                return claimed
         for lost in handle.audit.look(self.storage, handle.study, time.monotonic()):
             tickets.issue_lost(handle.study, lost, handle.ticket_params(lost))
         return tickets.claim(self.storage, handle.study)
