@@ -296,7 +296,7 @@ def test_a_worker_whose_time_is_up_does_not_sleep_on() -> None:
     interrupt.after(0.2)
     started = time.monotonic()
     interrupt.wait(30)
-    assert 0.2 <= time.monotonic() - started < 10
+    assert 0.1 < time.monotonic() - started < 10
     assert interrupt.requested
 
 
