@@ -380,8 +380,34 @@ def train_epochs(
     windows : Tensor, (targets, lookback, feature), standardised
     targets : Tensor, (targets, 1), standardised
     """
+    network, steps = refit(windows, targets, config, loss, epochs, seed)
+    for _ in steps:
+        pass
+    return network
+
+
+def refit(
+    windows: Tensor,
+    targets: Tensor,
+    config: Config,
+    loss: str,
+    epochs: int,
+    seed: int,
+) -> tuple[nn.Module, Iterator[int]]:
+    """Give a network, and the epochs that train it when they are gone through.
+
+    Parameters
+    ----------
+    windows : Tensor, (targets, lookback, feature), standardised
+    targets : Tensor, (targets, 1), standardised
+    """
     (network,) = build_networks(config, windows.shape[2], 1, windows.device, seed)
     learner = Learner(network, windows, targets, config, LOSSES[loss], seed)
-    for _ in range(epochs):
-        learner.run_epoch()
-    return network.eval()
+
+    def steps() -> Iterator[int]:
+        for number in range(1, epochs + 1):
+            learner.run_epoch()
+            yield number
+        network.eval()
+
+    return network, steps()

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-import torch
 from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -27,6 +26,8 @@ from studies.validation import when
 from studies.workload import Workload, cut_holdout
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
+# Of the name of the study that judges another one's best on its holdout.
+HOLDOUT_SUFFIX = ".holdout"
 # Another process that makes the same study at the same time is given this long to finish it.
 _MAKING_SECONDS = 10.0
 
@@ -110,8 +111,8 @@ class Handle:
         StudyError
             If the snapshot is not what was stored, or its scored targets are not the study's.
         """
-        workload = Workload.build(self.spec, self.load_search_prices())
-        own, stored = _targets_of(workload), self.attrs["targets_sha256"]
+        workload = self._workload()
+        own, stored = workload.targets_sha256, self.attrs["targets_sha256"]
         if own != stored:
             msg = (
                 f"study {self.name!r} scores the targets {stored}, but this installation would "
@@ -119,6 +120,29 @@ class Handle:
             )
             raise StudyError(msg)
         return workload
+
+    def _workload(self) -> Workload:
+        if self.search is not None:
+            return load(self.storage, self.search).opened
+        return Workload.build(self.spec, self.load_search_prices())
+
+    @property
+    def search(self) -> str | None:
+        """Name of the study whose holdout this one judges; None for a search."""
+        return self.attrs.get("search")
+
+    @cached_property
+    def opened(self) -> Workload:
+        """The search part as one fold, with the holdout as what it is scored on: breaks the seal.
+
+        Raises
+        ------
+        StudyError
+            If the snapshot is not what was stored.
+        """
+        return Workload.opened(
+            self.spec, self._load_prices(SEARCH_FILE), self._load_prices(HOLDOUT_FILE)
+        )
 
     def load_search_prices(self) -> pd.DataFrame:
         """Read the search part of the snapshot and check that it is what was stored.
@@ -164,6 +188,9 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     PuffinError
         If the prices do not suffice for the spec.
     """
+    if spec.name.endswith(HOLDOUT_SUFFIX):
+        msg = f"{spec.name!r}: names that end in {HOLDOUT_SUFFIX} are kept for holdouts"
+        raise StudyError(msg)
     if (existing := _find(storage, spec.name)) is not None:
         return require_same(existing, spec)
     workload = Workload.build(spec, cut_holdout(prices.frame, spec)[0])
@@ -229,11 +256,6 @@ def _make(
     return load(storage, name)
 
 
-def _targets_of(workload: Workload) -> str:
-    longest = workload.spec.parsed_space.max_lookback
-    return workload.scored_targets(workload.tensors(longest, torch.device("cpu")))
-
-
 def snapshot(spec: Spec, prices: Prices) -> dict[str, bytes]:
     """Give the files that a study keeps of its prices: the search part, and the sealed holdout."""
     search, holdout = cut_holdout(prices.frame, spec)
@@ -261,7 +283,7 @@ def _fill(
             "sha256": {name: sha256(body) for name, body in files.items()},
             "warnings": list(prices.warnings),
         },
-        "targets_sha256": _targets_of(workload),
+        "targets_sha256": workload.targets_sha256,
         "persistence_losses": workload.persistence_losses,
         "mean_losses": workload.mean_losses,
         "mean_direction_accuracy": workload.mean_direction.accuracy,
@@ -324,6 +346,21 @@ def require_same(handle: Handle, spec: Spec) -> Handle:
     raise StudyError(msg)
 
 
+def load_search(storage: RDBStorage, name: str) -> Handle:
+    """Open a study that searches.
+
+    Raises
+    ------
+    StudyError
+        If there is none, or it is the holdout of another one.
+    """
+    handle = load(storage, name)
+    if handle.search is not None:
+        msg = f"{name!r} judges the holdout of study {handle.search!r} and searches for nothing"
+        raise StudyError(msg)
+    return handle
+
+
 def extend(storage: RDBStorage, name: str, more: int) -> int:
     """Add trials to a study, whether it is finished or not; give their number then.
 
@@ -332,7 +369,7 @@ def extend(storage: RDBStorage, name: str, more: int) -> int:
     StudyError
         If there is none, or it runs the points of a grid.
     """
-    handle = load(storage, name)
+    handle = load_search(storage, name)
     if handle.spec.search.sampler == "grid":
         msg = f"study {name!r} runs every point of a grid once: there are no more trials to add"
         raise StudyError(msg)
@@ -413,16 +450,18 @@ def require(storage: RDBStorage, name: str) -> str:
 
 
 def delete(storage: RDBStorage, name: str) -> None:
-    """Delete a study, whole or half-made, with its tickets and artifacts.
+    """Delete a study, whole or half-made, with its tickets and artifacts, and with its holdout's.
 
     Raises
     ------
     NoStudyError
         If there is none.
     """
-    token = require(storage, name)
-    tickets.close_budget(storage, name)
-    _clear(storage, name, token)
+    require(storage, name)
+    for each in (name + HOLDOUT_SUFFIX, name):
+        if token := tickets.token_of(storage, each):
+            tickets.close_budget(storage, each)
+            _clear(storage, each, token)
 
 
 def _clear(storage: RDBStorage, name: str, token: str) -> None:

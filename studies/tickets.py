@@ -132,6 +132,11 @@ def extend(storage: RDBStorage, name: str, more: int) -> int:
         return int(connection.execute(query.returning(studies.c.tickets)).scalar_one())
 
 
+def set_total(storage: RDBStorage, name: str, total: int) -> None:
+    """Set the number of tickets of a whole study."""
+    _change(storage, name, tickets=total)
+
+
 def adopt(storage: RDBStorage, budget: Budget) -> None:
     """Have a study that is about to be made go on where another of its name was."""
     _change(storage, budget.name, issued=budget.issued, priority=budget.priority)

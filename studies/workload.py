@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from models.metrics import Direction, direction
+from models.metrics import Direction, direction, point_losses
 from models.training import LOSSES
 from models.walk_forward import Fold, Span, first_target, split
 from models.windows import FoldTensors, Scaler, Series, build_series, fold_tensors
@@ -39,6 +39,7 @@ class Workload:
     series : Series
     folds : list of Fold
     scalers : list of Scaler, one per fold
+    closes : array, (bars,)
     """
 
     spec: Spec
@@ -46,6 +47,7 @@ class Workload:
     series: Series
     folds: list[Fold]
     scalers: list[Scaler]
+    closes: Floats
 
     @classmethod
     def build(cls, spec: Spec, frame: pd.DataFrame) -> "Workload":
@@ -63,7 +65,26 @@ class Workload:
         first = first_target(longest, series.warmup, data.horizon)
         folds = split(len(frame), first, spec.layout)
         scalers = [Scaler.fit(series, fold.train, longest) for fold in folds]
-        return cls(spec, pd.DatetimeIndex(frame.index), series, folds, scalers)
+        return cls(spec, pd.DatetimeIndex(frame.index), series, folds, scalers, columns["close"])
+
+    @classmethod
+    def opened(cls, spec: Spec, search: pd.DataFrame, holdout: pd.DataFrame) -> "Workload":
+        """Prepare the one fold that is trained on the search part and scored on the holdout.
+
+        Raises
+        ------
+        PuffinError
+            If a column is missing.
+        """
+        train = cls.build(spec, search).refit_span()
+        frame = pd.concat([search, holdout])
+        columns = {str(name): frame[name].to_numpy(np.float64) for name in frame}
+        data = spec.data
+        series = build_series(columns, data.features, data.target, data.horizon)
+        fold = Fold(train, Span(len(search) + spec.purge, len(frame)))
+        scaler = Scaler.fit(series, train, spec.parsed_space.max_lookback)
+        index = pd.DatetimeIndex(frame.index)
+        return cls(spec, index, series, [fold], [scaler], columns["close"])
 
     def tensors(self, lookback: int, device: torch.device) -> list[FoldTensors]:
         """Put every fold on a device, cut into windows of `lookback` bars."""
@@ -92,14 +113,20 @@ class Workload:
         return sha256("\n".join(self.dates[times].strftime("%Y-%m-%dT%H:%M:%S")).encode())
 
     @cached_property
+    def targets_sha256(self) -> str:
+        """Fingerprint of what every trial scores, whatever its lookback."""
+        longest = self.spec.parsed_space.max_lookback
+        return self.scored_targets(self.tensors(longest, torch.device("cpu")))
+
+    @cached_property
     def persistence_losses(self) -> list[float]:
         """Loss of the persistence forecast per fold, in units of the standardised target."""
-        return self._losses(self.scored(self.series.persistence))
+        return self.losses(self.scored(self.series.persistence))
 
     @cached_property
     def mean_losses(self) -> list[float]:
         """Loss of the training part's mean per fold, in units of the standardised target."""
-        return self._losses(self._mean_forecasts())
+        return self.losses(self._mean_forecasts())
 
     @cached_property
     def mean_direction(self) -> Direction:
@@ -115,13 +142,24 @@ class Workload:
             self.series.horizon,
         )
 
+    def point_losses(self, forecasts: list[Floats]) -> Floats:
+        """Loss of each forecast, all folds one after the other, in units of `losses`."""
+        errors = [
+            scaler.scale_target(forecast) - scaler.scale_target(actual)
+            for forecast, actual, scaler in zip(
+                forecasts, self.scored(self.series.target), self.scalers, strict=True
+            )
+        ]
+        return point_losses(np.concatenate(errors), self.spec.training.loss)
+
     def _mean_forecasts(self) -> list[Floats]:
         return [
             np.full(len(f.valid), s.target_mean)
             for f, s in zip(self.folds, self.scalers, strict=True)
         ]
 
-    def _losses(self, forecasts: list[Floats]) -> list[float]:
+    def losses(self, forecasts: list[Floats]) -> list[float]:
+        """Loss per fold of forecasts in the target's unit, in units of the standardised target."""
         loss = LOSSES[self.spec.training.loss]
         actuals = self.scored(self.series.target)
         return [

@@ -273,9 +273,9 @@ def best(name: str, form: str, storage: str) -> None:
     """Print the best configuration of study NAME."""
     from studies.formats import FORMATS
     from studies.result import best_record
-    from studies.study import load
+    from studies.study import load_search
 
-    click.echo(FORMATS[form](best_record(load(_open(storage), name))))
+    click.echo(FORMATS[form](best_record(load_search(_open(storage), name))))
 
 
 @main.command(epilog=_example("tuner compare demo", "tuner compare demo --by layers"))
@@ -296,10 +296,29 @@ def compare(name: str, by: str, storage: str) -> None:
     complete trials: fair in a grid or a random search without a pruner.
     """
     from studies.result import compare as compare_
-    from studies.study import load
+    from studies.study import load_search
     from tuner import present
 
-    present.stdout().print(present.group_table(compare_(load(_open(storage), name), by)))
+    present.stdout().print(present.group_table(compare_(load_search(_open(storage), name), by)))
+
+
+@main.command(epilog=_example("tuner report demo", "tuner report demo --json"))
+@click.argument("name")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
+@_device_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_storage_option
+def report(name: str, workers: int | None, *, device: str, as_json: bool, storage: str) -> None:
+    """Open the sealed holdout of study NAME and say whether its best is any good.
+
+    The winner is fixed before, and every opening is noted. The best configurations are trained
+    anew on all search data, with several seeds, and held against simple baselines on bars that no
+    choice has seen.
+    """
+    from tuner.devices import assign
+    from tuner.report import report as report_
+
+    report_(name, storage, assign(device, workers, 2), as_json=as_json)
 
 
 @main.command(epilog=_example("tuner export demo best/"))
@@ -312,9 +331,9 @@ def export(name: str, folder: Path, storage: str) -> None:
     The weights are refitted on all search data for the best number of epochs.
     """
     from studies.export import export as export_
-    from studies.study import load
+    from studies.study import load_search
 
-    written = export_(load(_open(storage), name), folder)
+    written = export_(load_search(_open(storage), name), folder)
     click.echo(f"wrote {written}/", err=True)
 
 

@@ -99,7 +99,7 @@ def run_trial(
             checkpoint.save(_facts(trial, config), training.state())
     best = training.best
     if best is not None:
-        _record(trial, workload, best)
+        record(trial, workload, best)
         attach(store, trial, FORECASTS_FILE, forecasts_csv(workload, best))
     run = {
         "epochs": len(training.curve),
@@ -153,7 +153,7 @@ def _forecasts(workload: Workload, epoch: Epoch) -> list[np.ndarray]:
     return [s.unscale_target(row) for s, row in zip(workload.scalers, scaled, strict=True)]
 
 
-def _record(trial: optuna.Trial, workload: Workload, best: Epoch) -> None:
+def record(trial: optuna.Trial, workload: Workload, best: Epoch) -> None:
     """Keep what the best epoch is worth beside its loss."""
     persistence_loss = float(np.mean(workload.persistence_losses))
     moves = workload.direction(_forecasts(workload, best))

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.metrics import skill
+from studies.report import Report
 from studies.result import Group, Status
 from studies.space import grid_points
 from studies.spec import Spec
@@ -209,6 +210,17 @@ def _config(summary: Group, key: str) -> str:
         return "-"
     value = summary.best.user_attrs["config"][key]
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def rival_table(report: Report) -> Table:
+    """Set the winner beside the baselines, on the search folds and on the holdout."""
+    table = _table("", "search loss", "holdout loss", "skill of winner", "p of DM", "p of CW")
+    table.add_row("winner", *_losses(report.search_loss, report.loss), "", "", "")
+    for rival in report.rivals:
+        tests = (f"{test.p_better:.3f}" for test in (rival.better, rival.nested))
+        losses = _losses(rival.search_loss, rival.holdout_loss)
+        table.add_row(rival.label, *losses, signed_percent(rival.skill), *tests)
+    return table
 
 
 def status_table(statuses: Sequence[Status]) -> Table:

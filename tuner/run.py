@@ -117,7 +117,7 @@ def run(
     else:
         _require_workable(handle, state)
         _announce(handle, state, devices)
-        _search(handle, storage_url, devices)
+        search(handle, storage_url, devices)
     _finish(handle, storage_url)
 
 
@@ -148,7 +148,7 @@ def _announce(handle: Handle, state: result.Status, devices: Sequence[str]) -> N
         click.echo(note, err=True)
 
 
-def _search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
+def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
     """Keep workers at it until the budget is spent, and show how it goes."""
     previous = {n: signal.signal(n, signal.default_int_handler) for n in STOP_SIGNALS}
     try:

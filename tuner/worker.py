@@ -22,6 +22,7 @@ from tuner.devices import is_out_of_memory, release
 from tuner.interrupt import Interrupt, Interrupted
 from tuner.objective import run_trial
 from tuner.presence import Presence
+from tuner.refit import run_refit
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +102,12 @@ class Worker:
         scored = handle.attrs["targets_sha256"]
         starved = False
         try:
-            value = run_trial(
-                trial, workload, handle.store, self.device, self.interrupt, scored, checkpoint
-            )
+            if handle.search is not None:
+                value = run_refit(trial, handle, self.device, self.interrupt)
+            else:
+                value = run_trial(
+                    trial, workload, handle.store, self.device, self.interrupt, scored, checkpoint
+                )
         except TrialPruned:
             self._end(trial, checkpoint, TrialState.PRUNED)
         except Interrupted:

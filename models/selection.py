@@ -1,0 +1,495 @@
+"""How much of a search's best result is luck of the search.
+
+Trials are compared on the same bars, so what they did is a matrix (bar, trial).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from scipy.stats import kurtosis, norm, skew
+from sklearn.metrics import silhouette_score
+
+from models.arrays import Floats, as_floats, as_matrix, require_finite, varies
+
+Ints = NDArray[np.int64]
+
+# Blocks of the combinatorial cross-validation, and the fewest bars that one may have.
+MOST_BLOCKS, MIN_BLOCK = 16, 10
+# Kaufman and Rousseeuw (1990): no substantial structure below it.
+_STRUCTURE = 0.25
+# Trials that correlate more than this are more alike than not.
+_ALIKE = 0.5
+# Numbers of clusters that are tried, and splits that are worked on at once.
+_CUTS, _BATCH = 50, 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Overfitting:
+    """How the best trial on one half of the bars does on the other half.
+
+    Attributes
+    ----------
+    probability : float, share of the splits in which it is no better than the median of all
+        trials; 0.5 is what trials of equal worth get
+    logits : array, (splits,), log odds of its rank on the other half; above 0 is above the median
+    slope : float, of its loss on the other half against its loss on its own; below 0, the better
+        it looked the worse it was; NaN where its loss is always the same
+    blocks : int, parts that the bars were cut into
+    """
+
+    probability: float
+    logits: Floats
+    slope: float
+    blocks: int
+
+
+def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
+    """Give the probability of backtest overfitting, by combinatorially symmetric cross-validation.
+
+    The bars are cut into blocks. Each half of the blocks in turn plays the search and the rest the
+    time after it.
+
+    Parameters
+    ----------
+    losses : array, (bar, trial), in units of the loss
+        In order of time.
+    blocks : int, optional
+        Even. 16 when not given, or the largest even number that leaves 10 bars to each block.
+        Blocks differ by one bar at most, and no bar is left out.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 trials or 20 bars, a value is not finite, or `blocks` is not
+        even, or more than the bars.
+
+    References
+    ----------
+    Bailey, Borwein, Lopez de Prado and Zhu (2017), "The Probability of Backtest Overfitting",
+    Journal of Computational Finance 20(4): CSCV, PBO and the performance degradation.
+    """
+    matrix = as_matrix("losses", losses, "bar", "trial")
+    bars, trials = matrix.shape
+    if trials < 2:
+        raise ValueError("losses must hold at least 2 trials, but hold 1: one trial is no choice")
+    blocks = _blocks(bars, blocks)
+    parts = np.array_split(matrix, blocks)
+    sums = np.stack([part.sum(axis=0) for part in parts])
+    sizes = np.array([len(part) for part in parts])
+    found = [_split(chosen, sums, sizes) for chosen in _halves(blocks)]
+    searched, after, ranks = (np.concatenate(column) for column in zip(*found, strict=True))
+    share = ranks / (trials + 1)
+    logits = np.log(share / (1 - share))
+    return Overfitting(float((logits <= 0).mean()), logits, _slope(searched, after), blocks)
+
+
+def _blocks(bars: int, blocks: int | None) -> int:
+    if blocks is None:
+        blocks = min(MOST_BLOCKS, bars // MIN_BLOCK // 2 * 2)
+        if not blocks:
+            raise ValueError(f"losses must hold at least {2 * MIN_BLOCK} bars, but hold {bars}")
+    if blocks < 2 or blocks % 2 or blocks > bars:
+        raise ValueError(
+            f"blocks must be an even number from 2 to the number of bars, {bars}, but is {blocks}"
+        )
+    return blocks
+
+
+def _halves(blocks: int) -> Iterator[NDArray[np.bool_]]:
+    """Give every choice of half the blocks, in batches (choice, block)."""
+    chosen = np.array(list(combinations(range(blocks), blocks // 2)))
+    for start in range(0, len(chosen), _BATCH):
+        batch = chosen[start : start + _BATCH]
+        halves = np.zeros((len(batch), blocks), dtype=bool)
+        np.put_along_axis(halves, batch, values=True, axis=1)
+        yield halves
+
+
+def _split(chosen: NDArray[np.bool_], sums: Floats, sizes: Ints) -> tuple[Floats, Floats, Floats]:
+    """Give the losses of the best on both halves and its rank on the other, each (choice,).
+
+    The rank counts from the worst, 1, to the best; those that tie share it.
+    """
+    means = [(half @ sums) / (half @ sizes)[:, None] for half in (chosen, ~chosen)]
+    best = means[0].argmin(axis=1)[:, None]
+    searched, after = (np.take_along_axis(mean, best, axis=1) for mean in means)
+    ranks = (means[1] > after).sum(axis=1) + ((means[1] == after).sum(axis=1) + 1) / 2
+    return searched[:, 0], after[:, 0], ranks
+
+
+def _slope(x: Floats, y: Floats) -> float:
+    """Give the slope of the least-squares line through points, (n,)."""
+    if not varies(x):
+        return float("nan")
+    centred = x - x.mean()
+    return float(centred @ y / (centred @ centred))
+
+
+def probabilistic_sharpe(
+    sharpe: float,
+    count: int,
+    skewness: float = 0.0,
+    kurtosis: float = 3.0,
+    benchmark: float = 0.0,
+) -> float:
+    """Give the probability that the true Sharpe ratio is above a benchmark.
+
+    Parameters
+    ----------
+    sharpe, benchmark : float
+        Mean over standard deviation of the returns per bar, not annualised.
+    count : int
+        Returns.
+    skewness, kurtosis : float
+        Of the returns; 0 and 3 for the normal distribution.
+
+    Returns
+    -------
+    float
+        NaN where the returns take two values only, which leaves the ratio no spread.
+
+    References
+    ----------
+    Bailey and Lopez de Prado (2012), "The Sharpe Ratio Efficient Frontier", Journal of Risk 15(2),
+    PSR.
+    """
+    variance = 1 - skewness * sharpe + (kurtosis - 1) / 4 * sharpe**2
+    if not variance > 0:
+        return float("nan")
+    return float(norm.cdf((sharpe - benchmark) * ((count - 1) / variance) ** 0.5))
+
+
+def expected_max_sharpe(variance: float, trials: float) -> float:
+    """Give the best Sharpe ratio to be expected of trials without skill; 0 for one trial.
+
+    Parameters
+    ----------
+    variance : float
+        Of the trials' Sharpe ratios.
+    trials : float
+        Independent trials.
+
+    References
+    ----------
+    Bailey and Lopez de Prado (2014), "The Deflated Sharpe Ratio", Journal of Portfolio Management
+    40(5), the threshold SR0.
+    """
+    if trials <= 1:
+        return 0.0
+    high, higher = norm.ppf(1 - 1 / trials), norm.ppf(1 - 1 / (trials * np.e))
+    return float(variance**0.5 * ((1 - np.euler_gamma) * high + np.euler_gamma * higher))
+
+
+@dataclass(frozen=True)
+class DeflatedSharpe:
+    """A Sharpe ratio, with the search that found it counted in.
+
+    Attributes
+    ----------
+    probability : float, that the true ratio is above what the best of trials without skill gets;
+        NaN where the returns do not vary
+    sharpe : float, per bar
+    threshold : float, per bar, what the best of trials without skill gets
+    trials : int, effectively independent ones
+    count : int, returns
+    """
+
+    probability: float
+    sharpe: float
+    threshold: float
+    trials: int
+    count: int
+
+
+def deflated_sharpe(returns: Any, trial_returns: Any, trials: int) -> DeflatedSharpe:
+    """Judge the Sharpe ratio of the trial that was chosen.
+
+    Parameters
+    ----------
+    returns : array, list or pandas Series, (n,)
+        What the chosen trial's positions earned per bar, on the bars it was chosen by.
+    trial_returns : array, (n, trial)
+        The same of every trial; the variance of their ratios is taken. Trials whose returns do not
+        vary have none.
+    trials : int
+        Effectively independent ones: `effective_trials`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 returns, a value is not finite, or `trials` is below 1.
+
+    References
+    ----------
+    Bailey and Lopez de Prado (2014), "The Deflated Sharpe Ratio: Correcting for Selection Bias,
+    Backtest Overfitting, and Non-Normality", Journal of Portfolio Management 40(5).
+    """
+    own = as_floats("returns", returns)
+    require_finite("returns", own)
+    matrix = as_matrix("trial_returns", trial_returns, "bar", "trial")
+    for name, value, least in (("returns", len(own), 2), ("trials", trials, 1)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least} in number, but there are {value}")
+    ratios = _sharpes(matrix[:, varies(matrix)])
+    variance = float(ratios.var(ddof=1)) if len(ratios) > 1 else 0.0
+    threshold = expected_max_sharpe(variance, trials)
+    if not varies(own):
+        return DeflatedSharpe(float("nan"), float("nan"), threshold, trials, len(own))
+    sharpe = float(_sharpes(own))
+    shape = float(skew(own)), float(kurtosis(own, fisher=False))
+    probability = probabilistic_sharpe(sharpe, len(own), *shape, threshold)
+    return DeflatedSharpe(probability, sharpe, threshold, trials, len(own))
+
+
+def _sharpes(returns: Floats) -> Floats:
+    return np.asarray(returns.mean(axis=0) / returns.std(axis=0, ddof=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Trials put together by what they earned.
+
+    Attributes
+    ----------
+    count : int, clusters: effectively independent trials
+    labels : array, (trial,), the cluster of each, from 1; 0 where the returns do not vary
+    silhouette : float, of the clusters; NaN where none but all in one or each alone were possible
+    """
+
+    count: int
+    labels: Ints
+    silhouette: float
+
+
+def effective_trials(returns: Any) -> Clusters:
+    """Count the trials that were independent, by clustering the correlation of their returns.
+
+    Trials are put together by average linkage of the distance ``sqrt((1 - correlation) / 2)``, and
+    the tree is cut where the mean silhouette is highest, over 2 to ``trials - 1`` clusters (50
+    numbers of them at most). Where that stays below 0.25 there are no clusters: trials whose mean
+    correlation is above 0.5 count as one, others each for itself.
+
+    Parameters
+    ----------
+    returns : array, (bar, trial)
+        What the positions of each trial earned. Trials whose returns do not vary are not counted.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 bars, or a value is not finite.
+
+    References
+    ----------
+    Lopez de Prado and Lewis (2019), "Detection of false investment strategies using unsupervised
+    learning methods", Quantitative Finance 19(9): the distance, and the silhouette as the judge.
+    Theirs is k-means with many restarts, which needs a seed.
+    Kaufman and Rousseeuw (1990), "Finding Groups in Data", chapter 2: what a silhouette says.
+    """
+    matrix = as_matrix("returns", returns, "bar", "trial")
+    if len(matrix) < 2:
+        raise ValueError("returns must hold at least 2 bars, but hold 1")
+    moving = varies(matrix)
+    labels = np.zeros(matrix.shape[1], dtype=np.int64)
+    trials = int(moving.sum())
+    if trials < 2:
+        labels[moving] = 1
+        return Clusters(trials, labels, float("nan"))
+    found, silhouette = _cluster(np.asarray(np.corrcoef(matrix[:, moving], rowvar=False)))
+    labels[moving] = found
+    return Clusters(len(np.unique(found)), labels, silhouette)
+
+
+def _cluster(correlation: Floats) -> tuple[Ints, float]:
+    """Give the cluster of each trial and the silhouette, from correlations (trial, trial)."""
+    trials = len(correlation)
+    # Copies of a trial correlate at 1 but for rounding, of which no clusters are to be made.
+    distance = np.sqrt(np.clip((1 - correlation.round(9)) / 2, 0.0, 1.0))
+    distance = np.maximum(distance, distance.T)
+    np.fill_diagonal(distance, 0.0)
+    pairs = squareform(distance, checks=False)
+    tree = linkage(pairs, "average")
+    best, silhouette = np.arange(1, trials + 1), float("nan")
+    if trials > 2:
+        best, silhouette = _best_cut(tree, distance)
+    if silhouette >= _STRUCTURE:
+        return best, silhouette
+    alike = correlation[~np.eye(trials, dtype=bool)].mean() > _ALIKE
+    each = np.ones(trials, dtype=np.int64) if alike else np.arange(1, trials + 1)
+    return each, silhouette
+
+
+def _best_cut(tree: Floats, distance: Floats) -> tuple[Ints, float]:
+    trials = len(distance)
+    counts = np.unique(np.geomspace(2, trials - 1, min(_CUTS, trials - 2)).round().astype(int))
+    best, highest = np.ones(trials, dtype=np.int64), float("nan")
+    for count in counts:
+        labels = np.asarray(fcluster(tree, count, "maxclust"), dtype=np.int64)
+        # Trials that tie are never parted, so the tree may give fewer than asked for.
+        if 1 < len(np.unique(labels)) < trials:
+            score = float(silhouette_score(distance, labels, metric="precomputed"))
+            if not score <= highest:
+                best, highest = labels, score
+    return best, highest
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The smallest candidate that is not clearly worse than the best.
+
+    Attributes
+    ----------
+    chosen, best : int, positions
+    bound : float, the highest mean loss that is not clearly worse
+    standard_error : float, of the best's mean over seeds
+    """
+
+    chosen: int
+    best: int
+    bound: float
+    standard_error: float
+
+
+def one_standard_error(losses: Any, sizes: Any) -> Choice:
+    """Choose the smallest network within one standard error of the best.
+
+    Parameters
+    ----------
+    losses : array, (candidate, seed), in units of the loss
+        Of each candidate, trained anew with each seed.
+    sizes : array, (candidate,)
+        Parameters of each. Among equals the lower mean loss is chosen, then the first.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 seeds, a value is not finite, or the lengths differ.
+
+    References
+    ----------
+    Breiman, Friedman, Olshen and Stone (1984), "Classification and Regression Trees", section
+    3.4.3.
+    """
+    matrix = as_matrix("losses", losses, "candidate", "seed")
+    weights = as_floats("sizes", sizes)
+    candidates, seeds = matrix.shape
+    if len(weights) != candidates:
+        raise ValueError(
+            f"sizes must have one value for each of the {candidates} candidates, "
+            f"but there are {len(weights)}"
+        )
+    require_finite("sizes", weights)
+    if seeds < 2:
+        raise ValueError("losses must hold at least 2 seeds, but hold 1: one seed has no spread")
+    means = matrix.mean(axis=1)
+    best = int(means.argmin())
+    error = float(matrix[best].std(ddof=1) / seeds**0.5)
+    bound = float(means[best]) + error
+    within = np.flatnonzero(means <= bound)
+    chosen = min(within, key=lambda i: (weights[i], means[i], i))
+    return Choice(int(chosen), best, bound, error)
+
+
+def ranks_over_seeds(losses: Any, candidate: int) -> Ints:
+    """Give the rank of a candidate among all, seed by seed: 1 is the lowest loss.
+
+    Parameters
+    ----------
+    losses : array, (candidate, seed), in units of the loss
+    candidate : int
+
+    Returns
+    -------
+    array, (seed,)
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or there is no such candidate.
+    """
+    matrix = as_matrix("losses", losses, "candidate", "seed")
+    if not 0 <= candidate < len(matrix):
+        raise ValueError(f"candidate must be from 0 to {len(matrix) - 1}, but is {candidate}")
+    return np.asarray(1 + (matrix < matrix[candidate]).sum(axis=0), dtype=np.int64)
+
+
+def incumbents(losses: Any) -> Ints:
+    """Give the positions of the trials that were the best so far when they ended.
+
+    Parameters
+    ----------
+    losses : array, list or pandas Series, (trial,), in units of the loss
+        On the search folds, in order of time; NaN for a trial without one. The first of equals
+        stays.
+    """
+    values = as_floats("losses", losses)
+    lowest = np.minimum.accumulate(np.where(np.isnan(values), np.inf, values))
+    return np.flatnonzero(lowest < np.append(np.inf, lowest[:-1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Overtuning:
+    """How the holdout judges the incumbents of a search, in their order.
+
+    Attributes
+    ----------
+    trials : array, (incumbent,), positions of the trials
+    search, holdout : array, (incumbent,), in units of the loss
+    excess : array, (incumbent,), holdout loss above the lowest of an incumbent so far: what
+        searching on has cost
+    relative : array, (incumbent,), that as a share of what the search had won on the holdout; NaN
+        where it has won nothing yet; above 1 the search has ended worse than it began
+    """
+
+    trials: Ints
+    search: Floats
+    holdout: Floats
+    excess: Floats
+    relative: Floats
+
+
+def overtuning(search_losses: Any, holdout_losses: Any) -> Overtuning:
+    """Set the incumbents' losses on the search folds against those on the holdout.
+
+    Parameters
+    ----------
+    search_losses : array, list or pandas Series, (trial,), in units of the loss
+        In order of time; NaN for a trial without one.
+    holdout_losses : array, list or pandas Series, (trial,), in units of the loss
+        Only those of incumbents are read; the others may be NaN.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, there is no incumbent, or one has no finite holdout loss.
+
+    References
+    ----------
+    Schneider, Bischl and Feurer (2025), "Overtuning in Hyperparameter Optimization", AutoML 2025,
+    the definition of relative overtuning.
+    """
+    search, holdout = (
+        as_floats("search_losses", search_losses),
+        as_floats("holdout_losses", holdout_losses),
+    )
+    if len(search) != len(holdout):
+        raise ValueError(
+            "search_losses and holdout_losses must have one length, but have "
+            f"{len(search)} and {len(holdout)}"
+        )
+    trials = incumbents(search)
+    if not len(trials):
+        raise ValueError(f"search_losses must hold a number, but all {len(search)} are NaN")
+    judged = holdout[trials]
+    require_finite("holdout_losses of the incumbents", judged)
+    lowest = np.minimum.accumulate(judged)
+    won = judged[0] - lowest
+    relative = np.full(len(trials), np.nan)
+    np.divide(judged - lowest, won, out=relative, where=won > 0)
+    return Overtuning(trials, search[trials], judged, judged - lowest, relative)

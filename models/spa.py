@@ -1,0 +1,222 @@
+"""Whether the best of many models beats a benchmark, the search for it counted in.
+
+Bars are drawn anew in blocks, and the best model of each draw is looked at: a search through many
+models finds a good one in most draws, skill or no skill.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.arrays import Floats, as_floats, as_matrix, require_finite, varies
+
+# Too short a series says nothing of its own dependence.
+MIN_BARS = 16
+
+
+@dataclass(frozen=True)
+class SpaResult:
+    """Tests of the null that no model is better than the benchmark.
+
+    Attributes
+    ----------
+    consistent : float, p of Hansen's test, which leaves models out that are far too bad to matter
+    lower, upper : float, p that bounds it: with every worse model left out, and with none
+    reality_check : float, p of White's test: as `upper`, but models are not put on one scale
+    statistic : float, the best model's mean gain in standard errors, at least 0
+    best : int, position of that model; -1 where no model's gains vary
+    block_length : float, mean length of the blocks, in bars
+    reps : int, draws
+    """
+
+    consistent: float
+    lower: float
+    upper: float
+    reality_check: float
+    statistic: float
+    best: int
+    block_length: float
+    reps: int
+
+
+def spa(
+    benchmark_losses: Any,
+    model_losses: Any,
+    horizon: int = 1,
+    *,
+    seed: int = 0,
+    reps: int = 2000,
+    block_length: float | None = None,
+) -> SpaResult:
+    """Test for superior predictive ability over all models that were tried.
+
+    Models whose gains do not vary, such as copies of the benchmark, are left out. The p-values
+    count the series itself as one draw, so none is 0.
+
+    Parameters
+    ----------
+    benchmark_losses : array, list or pandas Series, (n,), in units of the loss
+        In order of time.
+    model_losses : array, (n, model), in units of the loss
+    horizon : int
+        Bars ahead; blocks are at least so long.
+    seed : int
+    reps : int
+        Draws.
+    block_length : float, optional
+        Mean length of a block; the median over the models of `optimal_block_length` when not given.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, there are fewer than 16 bars, a value is not finite, `horizon` or
+        `reps` is below 1, or `block_length` is not between 1 and n.
+
+    Notes
+    -----
+    Simulated on 10 equal models, `consistent` is below 0.05 in 9 % of series of 120 bars and 4 % of
+    600 at a horizon of 1; at a horizon of 3 in 17 % of series of 250 bars and 9 % of 600, whatever
+    the length of the blocks. So few bars whose labels overlap want a stricter level.
+
+    References
+    ----------
+    Hansen (2005), "A Test for Superior Predictive Ability", Journal of Business & Economic
+    Statistics 23(4), sections 2 and 3.
+    White (2000), "A Reality Check for Data Snooping", Econometrica 68(5).
+    Politis and Romano (1994), "The Stationary Bootstrap", Journal of the American Statistical
+    Association 89(428).
+    """
+    gains = _checked(benchmark_losses, model_losses, horizon, reps)
+    count = len(gains)
+    kept = np.flatnonzero(varies(gains))
+    gains = gains[:, kept]
+    if block_length is None:
+        block_length = _block_length(gains, horizon)
+    if not 1 <= block_length <= count:
+        raise ValueError(f"block_length must be between 1 and {count} bars, but is {block_length}")
+    if not len(kept):
+        nan = float("nan")
+        return SpaResult(nan, nan, nan, nan, nan, -1, block_length, reps)
+    rng = np.random.default_rng(seed)
+    drawn = _drawn_means(gains, stationary_bootstrap(count, reps, block_length, rng))
+    scale = np.sqrt(_bootstrap_variance(gains, block_length) / count)
+    scores = gains.mean(axis=0) / scale
+    consistent, lower, upper, reality_check = _p_values(gains, drawn, scale)
+    return SpaResult(
+        consistent=consistent,
+        lower=lower,
+        upper=upper,
+        reality_check=reality_check,
+        statistic=max(float(scores.max()), 0.0),
+        best=int(kept[scores.argmax()]),
+        block_length=float(block_length),
+        reps=reps,
+    )
+
+
+def _p_values(gains: Floats, drawn: Floats, scale: Floats) -> tuple[float, float, float, float]:
+    """Give consistent, lower, upper and White's p, from mean gains drawn (rep, model)."""
+    mean = gains.mean(axis=0)
+    statistic = max(float((mean / scale).max()), 0.0)
+    # A model so far below the benchmark that it cannot be the best of any draw is not centred.
+    near = mean / scale >= -np.sqrt(2 * np.log(np.log(len(gains))))
+    consistent, lower, upper = (
+        _share(np.maximum(((drawn - centre) / scale).max(axis=1), 0.0), statistic)
+        for centre in (np.where(near, mean, 0.0), np.maximum(mean, 0.0), mean)
+    )
+    return consistent, lower, upper, _share((drawn - mean).max(axis=1), float(mean.max()))
+
+
+def _checked(benchmark: Any, models: Any, horizon: int, reps: int) -> Floats:
+    """Give the gains, (n, model)."""
+    own = as_floats("benchmark_losses", benchmark)
+    require_finite("benchmark_losses", own)
+    losses = as_matrix("model_losses", models, "bar", "model")
+    if len(own) != len(losses):
+        raise ValueError(
+            "benchmark_losses and model_losses must have one length, but have "
+            f"{len(own)} and {len(losses)}"
+        )
+    rules = (("bars", len(own), MIN_BARS), ("horizon", horizon, 1), ("reps", reps, 1))
+    for name, value, least in rules:
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, but is {value}")
+    return own[:, None] - losses
+
+
+def _share(draws: Floats, statistic: float) -> float:
+    """Give the share of draws (rep,) as large as the statistic, which is one draw itself."""
+    return float((1 + np.sum(draws >= statistic)) / (1 + len(draws)))
+
+
+def _block_length(gains: Floats, horizon: int) -> float:
+    lengths = [optimal_block_length(column) for column in gains.T]
+    return max(float(np.median(lengths)) if lengths else 1.0, float(horizon), 1.0)
+
+
+def optimal_block_length(values: Floats) -> float:
+    """Give the mean block length that suits the dependence in values (n,), in bars.
+
+    At least 1, and at most ``min(3 sqrt(n), n / 3)``. The bandwidth is twice the first lag from
+    which on five autocorrelations are small.
+
+    References
+    ----------
+    Politis and White (2004), "Automatic Block-Length Selection for the Dependent Bootstrap",
+    Econometric Reviews 23(1), section 3.2; corrected by Patton, Politis and White (2009), the same
+    28(4).
+    """
+    count = len(values)
+    centred = values - values.mean()
+    run = max(5, int(np.log10(count)))
+    last = min(int(np.ceil(np.sqrt(count))) + run, count - 1)
+    covariance = np.array([centred[k:] @ centred[: count - k] for k in range(last + 1)]) / count
+    small = np.abs(covariance) < 2 * np.sqrt(np.log10(count) / count) * covariance[0]
+    quiet = [k for k in range(1, last - run + 1) if small[k : k + run].all()]
+    bandwidth = min(2 * quiet[0], last) if quiet else last
+    lags = np.arange(1, bandwidth + 1)
+    weighted = np.minimum(1.0, 2 * (1 - lags / bandwidth)) * covariance[1 : bandwidth + 1]
+    spectrum = covariance[0] + 2 * weighted.sum()
+    ratio = (2 * lags @ weighted / spectrum) ** 2 if spectrum else np.inf
+    longest = np.ceil(min(3 * np.sqrt(count), count / 3))
+    return float(np.clip((ratio * count) ** (1 / 3), 1.0, longest))
+
+
+def stationary_bootstrap(
+    count: int, reps: int, block_length: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw bars (reps, count) in blocks of geometric length, the first bar following the last."""
+    begins = rng.random((reps, count)) < 1 / block_length
+    begins[:, 0] = True
+    place = np.arange(count)
+    begun = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+    first = np.take_along_axis(rng.integers(count, size=(reps, count)), begun, axis=1)
+    return (first + place - begun) % count
+
+
+def _drawn_means(gains: Floats, draws: NDArray[np.int64]) -> Floats:
+    """Give the mean gain of each model in each draw, (rep, model)."""
+    count = len(gains)
+    # How often each bar was drawn says it all, and the draws themselves would fill the memory.
+    weights = np.stack([np.bincount(draw, minlength=count) for draw in draws])
+    return np.asarray(weights @ gains / count)
+
+
+def _bootstrap_variance(gains: Floats, block_length: float) -> Floats:
+    """Give the variance of sqrt(n) times the mean gain over all draws there are, (model,).
+
+    References
+    ----------
+    Politis and Romano (1994), lemma 1; Hansen (2005), section 3, the kernel.
+    """
+    count = len(gains)
+    centred = gains - gains.mean(axis=0)
+    stays = 1 - 1 / block_length
+    variance = (centred**2).sum(axis=0) / count
+    for lag in range(1, count):
+        share = lag / count
+        kernel = (1 - share) * stays**lag + share * stays ** (count - lag)
+        variance += 2 * kernel * (centred[lag:] * centred[:-lag]).sum(axis=0) / count
+    return np.asarray(variance)

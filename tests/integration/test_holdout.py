@@ -1,0 +1,255 @@
+"""The seal opens once the winner is fixed, each opening is noted, and nothing learns from it."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from safetensors.torch import load_file
+
+from models.config import Config
+from models.rnn import build_network
+from models.training import forecast
+from studies import export, report, tickets, verdict
+from studies.copy import copy
+from studies.holdout import open_seal
+from studies.prices import Prices
+from studies.report import Report
+from studies.spec import Spec, parse_spec
+from studies.storage import open_storage
+from studies.study import Handle, StudyError, delete, load, study_names, submit
+from studies.workload import Workload
+from tuner.cli import main
+from tuner.interrupt import Interrupt
+from tuner.rota import Duty, work
+
+
+@pytest.fixture
+def url(new_url: Callable[[str], str]) -> str:
+    return new_url("sqlite")
+
+
+@pytest.fixture
+def searched(storage: RDBStorage, url: str, make_study: Callable[..., Handle]) -> Handle:
+    """A search that is done."""
+    handle = make_study(search={"pruner": "none"})
+    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    return load(storage, handle.name)
+
+
+@pytest.fixture
+def judged(searched: Handle, url: str) -> Report:
+    """Its holdout, judged with two seeds of the best three."""
+    holdout = open_seal(searched, top=3, seeds=2)
+    work(url, Interrupt(), Duty(holdout.name, device="cpu"))
+    return report.build(searched, load(searched.storage, holdout.name))
+
+
+def test_the_seal_stays_closed_until_every_trial_is_done(
+    storage: RDBStorage, url: str, make_study: Callable[..., Handle]
+) -> None:
+    handle = make_study()
+    work(url, Interrupt(), Duty("tiny", device="cpu", max_trials=7))
+    with pytest.raises(StudyError, match="has done 7 of 8 trials: the winner is not fixed"):
+        open_seal(handle)
+    assert study_names(storage) == ["tiny"]
+
+
+def test_the_best_are_trained_with_every_seed_and_the_incumbents_with_one(
+    judged: Report, searched: Handle
+) -> None:
+    complete = [t for t in searched.trials() if t.state == TrialState.COMPLETE]
+    ranked = [t.number for t in sorted(complete, key=lambda t: t.value)]
+    assert judged.winner == ranked[0]
+    lowest, so_far = math.inf, []
+    for trial in sorted(complete, key=lambda t: t.datetime_complete):
+        if trial.value < lowest:
+            lowest = trial.value
+            so_far.append(trial.number)
+    expected = {(n, seed) for n in ranked[:3] for seed in (0, 1)} | {(n, 0) for n in so_far}
+    done = list(zip(judged.refits.trial, judged.refits.seed, strict=True))
+    assert set(done) == expected
+    assert len(done) == len(expected)
+    assert list(judged.overtuning.trials) == so_far
+    assert len(judged.ranks) == 2
+
+
+def test_the_winner_that_is_judged_is_the_one_that_is_exported(
+    judged: Report, searched: Handle, tmp_path: Path
+) -> None:
+    folder = export.export(searched, tmp_path / "best")
+    opened = searched.opened
+    config = Config.from_dict(judged.config)
+    network = build_network(config, opened.series.features.shape[1])
+    network.load_state_dict(load_file(folder / export.WEIGHTS_FILE))
+    (fold,) = opened.tensors(config.lookback, torch.device("cpu"))
+    loss = float(((forecast(network, fold.valid_windows) - fold.valid_targets) ** 2).mean())
+    assert loss == pytest.approx(judged.loss, rel=1e-6)
+    persistence = opened.persistence_losses[0]
+    assert judged.skill == pytest.approx(1 - loss / persistence, rel=1e-6)
+
+
+def test_what_is_judged_is_the_end_of_the_series_and_no_trial_was_scored_on_it(
+    judged: Report, searched: Handle, prices: Prices
+) -> None:
+    last = prices.frame.index[-20:]
+    assert judged.bars == 20
+    assert (judged.first, judged.last) == (f"{last[0]:%Y-%m-%d}", f"{last[-1]:%Y-%m-%d}")
+    assert searched.workload.dates[-1] < last[0]
+
+
+def test_no_price_of_the_holdout_changes_what_a_refit_is_trained_on(
+    tiny: Spec, prices: Prices
+) -> None:
+    spec = parse_spec(tiny.to_json() | {"data": tiny.to_json()["data"] | {"horizon": 3}}, "tiny")
+    search, holdout = prices.frame.iloc[:-22], prices.frame.iloc[-22:]
+    other = holdout * np.linspace(1.5, 4.0, len(holdout))[:, None]
+    ours, theirs = (Workload.opened(spec, search, end) for end in (holdout, other))
+    for a, b in zip(ours.scalers, theirs.scalers, strict=True):
+        assert (a.target_mean, a.target_std) == (b.target_mean, b.target_std)
+        assert np.array_equal(a.feature_mean, b.feature_mean)
+        assert np.array_equal(a.feature_std, b.feature_std)
+    (one,), (two,) = (w.tensors(5, torch.device("cpu")) for w in (ours, theirs))
+    assert torch.equal(one.train_windows, two.train_windows)
+    assert torch.equal(one.train_targets, two.train_targets)
+    assert not torch.equal(one.valid_targets, two.valid_targets)
+    # The first two bars of the holdout are purged: their labels begin in the search part.
+    (fold,) = ours.folds
+    assert (fold.train.stop, fold.valid.start, fold.valid.stop) == (
+        len(search),
+        len(search) + 2,
+        len(prices.frame),
+    )
+
+
+def test_an_opening_is_noted_with_its_time_and_winner_and_orders_nothing_twice(
+    judged: Report, searched: Handle
+) -> None:
+    again = open_seal(searched, top=3, seeds=2)
+    assert tickets.finished(again.trials()) == len(again.attrs["refits"]) == len(judged.refits)
+    first, second = again.attrs["openings"]
+    assert first["trial"] == second["trial"] == judged.winner
+    assert first["config"] == judged.config
+    assert pd.Timestamp(first["time"]).tz is not None
+    more = open_seal(searched, top=3, seeds=3)
+    ordered = more.attrs["refits"][len(judged.refits) :]
+    assert [r["seed"] for r in ordered] == [2, 2, 2]
+    assert tickets.total(searched.storage, more.name) == len(judged.refits) + 3
+    with pytest.raises(StudyError, match=r"refits of study 'tiny\.holdout' are done"):
+        report.build(searched, more)
+
+
+def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> None:
+    values = json.loads(json.dumps(verdict.to_json(judged), allow_nan=False))
+    assert values["verdict"]["beats_baseline"] is judged.beats_baseline
+    assert values["holdout"]["openings"] == 1
+    assert values["holdout"]["loss"] == judged.loss
+    assert values["holdout"]["skill"] == judged.skill
+    assert 0 <= values["luck"]["pbo"] <= 1
+    deflated = values["luck"]["deflated_sharpe"]
+    held = judged.deflated_sharpe
+    assert held is not None
+    assert deflated is None if math.isnan(held.probability) else 0 <= deflated <= 1
+    assert values["backtest"]["buy_and_hold"]["total_return"] is not None
+    assert values["verdict"]["sentences"] == verdict.sentences(judged)
+    losses = [b["search_loss"] for b in values["baselines"]]
+    assert losses == sorted(losses)
+    assert "the seal has been opened once" in values["verdict"]["sentences"][2]
+
+
+@pytest.mark.parametrize(
+    ("loss", "p", "outcome", "words"),
+    [
+        (0.5, 0.01, "wins", "The winner beats every baseline on 20 bars"),
+        (0.5, 0.04, "wins", "(p = 0.040)"),
+        (0.5, 0.05, "undecided", "Undecided: the winner is 50.0 % below rival"),
+        (0.5, math.nan, "undecided", "Undecided"),
+        (0.95, 0.01, "loses", "The winner loses to other on 20 bars"),
+        (1.5, 0.99, "loses", "its loss is 66.7 % higher"),
+    ],
+)
+def test_only_what_is_below_every_baseline_and_clearly_below_the_best_on_search_data_wins(
+    judged: Report, loss: float, p: float, outcome: str, words: str
+) -> None:
+    better = replace(judged.rival.better, p_better=p)
+    rival = replace(
+        judged.rival,
+        label="rival",
+        holdout_loss=1.0,
+        skill=1 - loss,
+        better=better,
+        search_loss=1.0,
+    )
+    other = replace(rival, label="other", holdout_loss=0.9, skill=1 - loss / 0.9, search_loss=1.1)
+    found = replace(judged, loss=loss, rivals=[rival, other])
+    assert found.outcome == outcome
+    assert found.beats_baseline is (outcome == "wins")
+    assert words in verdict.sentences(found)[0]
+
+
+def test_a_range_is_judged_without_a_backtest_that_nobody_could_trade(
+    url: str, storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    values = tiny.to_json()
+    values["data"] |= {"target": "range", "features": ["range"]}
+    values["search"] |= {"pruner": "none", "trials": 3}
+    handle = submit(storage, parse_spec(values, "tiny"), prices)
+    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    holdout = open_seal(handle, top=1, seeds=2)
+    work(url, Interrupt(), Duty(holdout.name, device="cpu"))
+    found = report.build(handle, load(storage, holdout.name))
+    assert (found.backtest, found.deflated_sharpe) == (None, None)
+    assert verdict.to_json(found)["luck"]["deflated_sharpe"] is None
+    assert "there is no backtest" in verdict.sentences(found)[1]
+
+
+def test_a_copy_has_the_holdout_with_its_openings_and_says_the_same(
+    judged: Report, searched: Handle, tmp_path: Path
+) -> None:
+    target = open_storage(f"sqlite:///{tmp_path / 'other.db'}", create=True)
+    copied = copy(searched, target)
+    assert copied.trials == len(searched.trials()) + len(judged.refits)
+    again = report.build(load(target, "tiny"), load(target, "tiny.holdout"))
+    assert verdict.to_json(again) == verdict.to_json(judged)
+
+
+def test_a_holdout_is_no_search_goes_with_its_study_and_keeps_its_name_for_itself(
+    searched: Handle, url: str, tiny: Spec, prices: Prices
+) -> None:
+    holdout = open_seal(searched, top=1, seeds=1)
+    for command in (["best"], ["compare"], ["report"], ["extend", "--trials", "1"]):
+        result = CliRunner().invoke(main, [*command, holdout.name, "--storage", url])
+        assert result.exit_code == 1
+        assert "judges the holdout of study 'tiny'" in result.output
+    taken = parse_spec(tiny.to_json() | {"name": "x.holdout"}, "x")
+    with pytest.raises(StudyError, match="kept for holdouts"):
+        submit(searched.storage, taken, prices)
+    delete(searched.storage, "tiny")
+    assert study_names(open_storage(url)) == []
+
+
+def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
+    searched: Handle, url: str
+) -> None:
+    said = [
+        CliRunner().invoke(main, ["report", "tiny", "--workers", "2", *form, "--storage", url])
+        for form in ([], ["--json"])
+    ]
+    assert [s.exit_code for s in said] == [0, 0], said[0].output
+    words, values = said[0].stdout, json.loads(said[1].stdout)
+    assert "the seal has been opened once." in words
+    assert values["verdict"]["sentences"][0] in words
+    assert values["holdout"]["openings"] == 2
+    assert all(f" {b['label']} " in words for b in values["baselines"])
+    holdout = load(searched.storage, "tiny.holdout")
+    hosts = {t.user_attrs[tickets.WORKER] for t in holdout.trials()}
+    assert len(hosts) >= 1
+    assert tickets.finished(holdout.trials()) == len(values["refits"])

@@ -1,0 +1,346 @@
+"""Luck of the search: overfitting, deflated Sharpe ratio, clusters, seeds and incumbents."""
+
+import math
+import re
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import linregress, norm, rankdata
+
+from models.selection import (
+    Choice,
+    deflated_sharpe,
+    effective_trials,
+    expected_max_sharpe,
+    incumbents,
+    one_standard_error,
+    overfitting,
+    overtuning,
+    probabilistic_sharpe,
+    ranks_over_seeds,
+)
+
+Floats = NDArray[np.float64]
+NAN = math.nan
+
+
+# Probability of backtest overfitting
+
+
+def cscv(losses: Floats, blocks: int) -> tuple[list[float], list[tuple[float, float]]]:
+    """Go through every split, one after the other: logits, and losses of the best on both sides."""
+    parts = np.array_split(np.arange(len(losses)), blocks)
+    logits, pairs = [], []
+    for chosen in combinations(range(blocks), blocks // 2):
+        own = np.concatenate([parts[i] for i in chosen])
+        other = np.concatenate([parts[i] for i in range(blocks) if i not in chosen])
+        searched, after = losses[own].mean(axis=0), losses[other].mean(axis=0)
+        best = int(np.argmin(searched))
+        share = rankdata(-after)[best] / (losses.shape[1] + 1)
+        logits.append(math.log(share / (1 - share)))
+        pairs.append((searched[best], after[best]))
+    return logits, pairs
+
+
+@pytest.mark.parametrize(
+    ("bars", "trials", "blocks"), [(40, 5, 4), (61, 8, 6), (90, 3, 8), (33, 2, 2), (53, 7, 10)]
+)
+def test_overfitting_is_what_going_through_every_split_gives(
+    bars: int, trials: int, blocks: int
+) -> None:
+    losses = np.random.default_rng(bars).chisquare(1, (bars, trials))
+    logits, pairs = cscv(losses, blocks)
+    found = overfitting(losses, blocks)
+    assert found.logits == pytest.approx(logits, abs=1e-12)
+    assert found.probability == np.mean(np.array(logits) <= 0)
+    assert found.slope == pytest.approx(linregress(*zip(*pairs, strict=True)).slope)
+    assert (found.blocks, len(found.logits)) == (blocks, math.comb(blocks, blocks // 2))
+
+
+def test_a_trial_that_is_better_everywhere_is_no_overfitting() -> None:
+    losses = np.random.default_rng(0).chisquare(1, (320, 30))
+    losses[:, 7] -= 1.0
+    found = overfitting(losses)
+    assert found.probability == 0.0
+    assert np.all(found.logits == pytest.approx(math.log(30 / 1)))
+
+
+def test_trials_whose_luck_turns_are_overfitting_for_sure() -> None:
+    # What a trial wins in some bars it loses in the others: its whole loss is that of all.
+    noise = np.random.default_rng(1).standard_normal((160, 20))
+    losses = noise - noise.mean(axis=0)
+    found = overfitting(losses)
+    assert found.probability == 1.0
+    assert np.all(found.logits == pytest.approx(math.log(1 / 20)))
+    assert found.slope == pytest.approx(-1.0)
+
+
+def test_the_best_of_trials_of_equal_worth_is_below_the_median_half_of_the_time() -> None:
+    rng = np.random.default_rng(2)
+    found = [overfitting(rng.standard_normal((120, 20)), 8).probability for _ in range(200)]
+    assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / math.sqrt(200))
+    # Losses that differ by luck alone fall to the mean: what was won is lost again.
+    slopes = [overfitting(rng.standard_normal((120, 20)), 8).slope for _ in range(20)]
+    assert np.mean(slopes) < 0
+
+
+@pytest.mark.parametrize(
+    ("bars", "blocks"), [(600, 16), (160, 16), (159, 14), (100, 10), (59, 4), (39, 2), (20, 2)]
+)
+def test_blocks_are_sixteen_or_as_many_as_leave_ten_bars_to_each(bars: int, blocks: int) -> None:
+    assert overfitting(np.random.default_rng(0).random((bars, 2))).blocks == blocks
+
+
+def test_a_trial_among_copies_of_itself_is_the_median_and_has_no_slope() -> None:
+    found = overfitting(np.ones((40, 3)))
+    assert np.all(found.logits == 0.0)
+    assert found.probability == 1.0
+    assert math.isnan(found.slope)
+
+
+# Sharpe ratios
+
+# Bailey and Lopez de Prado (2012), table 1 and below: monthly ratio 0.458 over two years.
+HEDGE_FUND = {"skewness": -2.448, "kurtosis": 10.164}
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "expected"),
+    [({}, 24, 0.982), (HEDGE_FUND, 24, 0.913), (HEDGE_FUND, 36, 0.953)],
+)
+def test_the_probabilistic_sharpe_ratio_of_the_papers_hedge_fund(
+    shape: dict[str, float], count: int, expected: float
+) -> None:
+    assert probabilistic_sharpe(0.458, count, **shape) == pytest.approx(expected, abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("trials", "skewness", "kurtosis", "threshold", "expected"),
+    [
+        (100, -3.0, 10.0, 0.1132, 0.9004),
+        (46, -3.0, 10.0, None, 0.9505),
+        (88, 0.0, 3.0, None, 0.9505),
+    ],
+)
+def test_the_deflated_sharpe_ratio_of_the_papers_example(
+    trials: int, skewness: float, kurtosis: float, threshold: float | None, expected: float
+) -> None:
+    """Bailey and Lopez de Prado (2014), "A numerical example": annual 2.5 over 1250 days of 250."""
+    benchmark = expected_max_sharpe(0.5 / 250, trials)
+    if threshold is not None:
+        assert benchmark == pytest.approx(threshold, abs=5e-5)
+    found = probabilistic_sharpe(2.5 / math.sqrt(250), 1250, skewness, kurtosis, benchmark)
+    assert found == pytest.approx(expected, abs=5e-5)
+
+
+@pytest.mark.parametrize("trials", [5, 50, 500])
+def test_the_expected_maximum_is_that_of_normal_draws(trials: int) -> None:
+    drawn = np.random.default_rng(0).standard_normal((4000, trials)) * 0.3
+    assert expected_max_sharpe(0.09, trials) == pytest.approx(drawn.max(axis=1).mean(), rel=0.03)
+
+
+def test_one_trial_is_expected_to_have_no_luck() -> None:
+    assert expected_max_sharpe(1.0, 1) == 0.0
+    assert expected_max_sharpe(1.0, 2) > 0.0
+    assert expected_max_sharpe(0.0, 10) == 0.0
+
+
+def test_a_deflated_ratio_from_returns_worked_out_by_other_means() -> None:
+    rng = np.random.default_rng(1)
+    trials = rng.standard_t(5, (300, 12)) * 0.01 + 0.0005
+    own = trials[:, 4]
+    found = deflated_sharpe(own, trials, 6)
+    centred = own - own.mean()
+    second, third, fourth = (np.mean(centred**k) for k in (2, 3, 4))
+    sharpe = own.mean() / (math.sqrt(second * 300 / 299))
+    ratios = trials.mean(axis=0) / trials.std(axis=0, ddof=1)
+    threshold = expected_max_sharpe(float(np.var(ratios, ddof=1)), 6)
+    spread = 1 - third / second**1.5 * sharpe + (fourth / second**2 - 1) / 4 * sharpe**2
+    expected = norm.cdf((sharpe - threshold) * math.sqrt(299) / math.sqrt(spread))
+    assert found.probability == pytest.approx(expected, rel=1e-9)
+    assert found.sharpe == pytest.approx(sharpe)
+    assert (found.threshold, found.trials, found.count) == (pytest.approx(threshold), 6, 300)
+
+
+def test_the_best_of_trials_without_skill_is_rarely_called_skilled() -> None:
+    rng = np.random.default_rng(2)
+    called = plain = 0
+    for _ in range(300):
+        trials = rng.standard_normal((250, 20)) * 0.01
+        best = trials[:, np.argmax(trials.mean(axis=0) / trials.std(axis=0))]
+        found = deflated_sharpe(best, trials, 20)
+        called += found.probability > 0.95
+        plain += probabilistic_sharpe(found.sharpe, 250) > 0.95
+    assert called <= 15
+    # Without counting the search, two thirds of them would be: 1 - 0.95 ** 20 = 64 %.
+    assert plain == pytest.approx(0.64 * 300, abs=4 * math.sqrt(300 * 0.64 * 0.36))
+
+
+def test_returns_that_do_not_vary_have_no_ratio() -> None:
+    trials = np.random.default_rng(0).standard_normal((50, 3))
+    still = deflated_sharpe(np.zeros(50), trials, 3)
+    assert math.isnan(still.probability)
+    assert math.isnan(still.sharpe)
+    # Nor do they count in the variance of the trials' ratios.
+    added = np.column_stack([trials, np.zeros(50)])
+    assert deflated_sharpe(trials[:, 0], added, 3) == deflated_sharpe(trials[:, 0], trials, 3)
+    assert deflated_sharpe(trials[:, 0], trials[:, :1], 1).threshold == 0.0
+    # Two values only, the ratio 1 and skewness 2: the variance is (1 - 1)² = 0.
+    assert math.isnan(probabilistic_sharpe(1.0, 10, skewness=2.0, kurtosis=5.0))
+
+
+# Independent trials
+
+
+def test_groups_of_trials_that_do_the_same_are_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    factors = np.repeat(rng.standard_normal((500, 4)), [3, 8, 5, 10], axis=1)
+    found = effective_trials(factors + 0.5 * rng.standard_normal((500, 26)))
+    assert found.count == 4
+    groups = [set(found.labels[a:b]) for a, b in ((0, 3), (3, 11), (11, 16), (16, 26))]
+    assert all(len(group) == 1 for group in groups)
+    assert len(set.union(*groups)) == 4
+    assert found.silhouette > 0.5
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(0.3, 1), (1e-9, 1), (30.0, 40)])
+def test_trials_without_groups_count_as_one_or_each_for_itself(noise: float, expected: int) -> None:
+    rng = np.random.default_rng(1)
+    common = rng.standard_normal((500, 1))
+    found = effective_trials(common + noise * rng.standard_normal((500, 40)))
+    assert found.count == expected
+    assert len(set(found.labels)) == expected
+
+
+def test_copies_count_once_and_trials_that_never_traded_not_at_all() -> None:
+    rng = np.random.default_rng(2)
+    three = rng.standard_normal((300, 3))
+    returns = np.column_stack([three, three, three, np.zeros(300)])
+    found = effective_trials(returns)
+    assert found.count == 3
+    assert found.labels[:3].tolist() == found.labels[3:6].tolist()
+    assert found.labels[9] == 0
+
+
+@pytest.mark.parametrize(("trials", "expected"), [(0, 0), (1, 1), (2, 2)])
+def test_fewer_than_three_trials_need_no_clusters(trials: int, expected: int) -> None:
+    returns = np.zeros((100, 3))
+    returns[:, :trials] = np.random.default_rng(3).standard_normal((100, trials))
+    assert effective_trials(returns).count == expected
+    assert math.isnan(effective_trials(returns).silhouette)
+
+
+def test_two_trials_that_do_the_same_are_one() -> None:
+    walk = np.random.default_rng(3).standard_normal(100)
+    assert effective_trials(np.column_stack([walk, 2 * walk])).count == 1
+
+
+# Seeds and sizes
+
+
+def test_the_smallest_network_within_one_standard_error_is_chosen() -> None:
+    # Means 2.0, 2.5, 2.0, 1.9; the best is the last, with values 1.7, 1.9, 2.1: error 0.2 / sqrt 3.
+    losses = [[1.9, 2.0, 2.1], [2.4, 2.5, 2.6], [1.0, 2.0, 3.0], [1.7, 1.9, 2.1]]
+    found = one_standard_error(losses, [300, 10, 200, 900])
+    assert (found.chosen, found.best) == (2, 3)
+    assert found.standard_error == pytest.approx(0.2 / math.sqrt(3))
+    assert found.bound == pytest.approx(1.9 + 0.2 / math.sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("losses", "sizes", "chosen"),
+    [
+        ([[1.0, 1.0], [1.0, 1.0]], [5, 4], 1),  # equal losses: the smaller
+        ([[1.0, 1.0], [1.0, 1.0]], [4, 4], 0),  # and equal sizes: the first
+        ([[1.0, 3.0], [1.1, 2.8]], [4, 4], 1),  # of equal size: the better
+        ([[1.0, 1.0], [1.1, 1.1]], [5, 1], 0),  # no spread: only the best is good enough
+    ],
+)
+def test_ties_go_to_the_smaller_the_better_and_the_first(
+    losses: list[list[float]], sizes: list[int], chosen: int
+) -> None:
+    found = one_standard_error(losses, sizes)
+    assert isinstance(found, Choice)
+    assert found.chosen == chosen
+
+
+def test_the_rank_of_a_candidate_is_told_for_each_seed() -> None:
+    losses = [[1.0, 5.0, 2.0], [2.0, 4.0, 2.0], [3.0, 3.0, 9.0]]
+    assert ranks_over_seeds(losses, 0).tolist() == [1, 3, 1]
+    assert ranks_over_seeds(losses, 2).tolist() == [3, 1, 3]
+
+
+# Incumbents
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([3.0, 4.0, 2.0, 2.0, 1.0], [0, 2, 4]),
+        ([NAN, NAN, 5.0, NAN, 4.0, 6.0], [2, 4]),
+        ([math.inf, 1.0], [1]),
+        ([NAN, math.inf], []),
+        ([], []),
+    ],
+)
+def test_incumbents_are_the_trials_that_were_best_when_they_ended(
+    losses: list[float], expected: list[int]
+) -> None:
+    assert incumbents(losses).tolist() == expected
+
+
+def test_the_overtuning_curve_of_four_incumbents() -> None:
+    search = [5.0, 6.0, 4.0, NAN, 3.0, 2.0]
+    holdout = [10.0, NAN, 8.0, NAN, 9.0, 11.0]
+    found = overtuning(search, holdout)
+    assert found.trials.tolist() == [0, 2, 4, 5]
+    assert found.search.tolist() == [5.0, 4.0, 3.0, 2.0]
+    assert found.holdout.tolist() == [10.0, 8.0, 9.0, 11.0]
+    assert found.excess.tolist() == [0.0, 0.0, 1.0, 3.0]
+    # Won 2 at most: half of it lost again, then one and a half times as much.
+    assert found.relative[1:].tolist() == [0.0, 0.5, 1.5]
+    assert math.isnan(found.relative[0])
+
+
+def test_a_search_that_never_won_anything_on_the_holdout_has_no_share_to_lose() -> None:
+    found = overtuning([3.0, 2.0], [1.0, 2.0])
+    assert found.excess.tolist() == [0.0, 1.0]
+    assert np.isnan(found.relative).all()
+
+
+NOISE = np.random.default_rng(0).random((40, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: overfitting(NOISE[:, :1]), "at least 2 trials, but hold 1"),
+        (lambda: overfitting(NOISE[:19]), "at least 20 bars, but hold 19"),
+        (
+            lambda: overfitting(NOISE, 5),
+            "an even number from 2 to the number of bars, 40, but is 5",
+        ),
+        (lambda: overfitting(NOISE, 0), "but is 0"),
+        (lambda: overfitting(NOISE, 42), "but is 42"),
+        (lambda: overfitting(NOISE * NAN), "losses must be finite, but 120 of 120"),
+        (lambda: overfitting(NOISE[0]), "losses must be (bar, trial), but has shape (3,)"),
+        (lambda: deflated_sharpe([1.0], NOISE, 1), "returns must be at least 2 in number"),
+        (lambda: deflated_sharpe([1.0, 2.0], NOISE, 0), "trials must be at least 1 in number"),
+        (lambda: deflated_sharpe([1.0, NAN], NOISE, 1), "returns must be finite"),
+        (lambda: effective_trials(NOISE[:1]), "at least 2 bars, but hold 1"),
+        (lambda: effective_trials(NOISE[:, :0]), "but has shape (40, 0)"),
+        (lambda: one_standard_error(NOISE[:, :1], np.ones(40)), "at least 2 seeds, but hold 1"),
+        (lambda: one_standard_error(NOISE, [1.0]), "each of the 40 candidates, but there are 1"),
+        (lambda: one_standard_error(NOISE[:1], [NAN]), "sizes must be finite"),
+        (lambda: ranks_over_seeds(NOISE, 40), "candidate must be from 0 to 39, but is 40"),
+        (lambda: overtuning([1.0], [1.0, 2.0]), "one length, but have 1 and 2"),
+        (lambda: overtuning([NAN], [1.0]), "must hold a number, but all 1 are NaN"),
+        (lambda: overtuning([1.0], [NAN]), "holdout_losses of the incumbents must be finite"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_in_words(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        call()
