@@ -26,7 +26,7 @@ def _outcome(report: Report) -> str:
     least = (
         ""
         if math.isnan(report.detectable)
-        else f"; so few bars could have shown a skill of {_percent(report.detectable)} or more"
+        else f"; so few bars cannot show a skill below {_percent(report.detectable)}"
     )
     if report.outcome == "loses":
         return (

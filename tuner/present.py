@@ -295,6 +295,7 @@ def next_steps(name: str, storage: str, folder: Path | None) -> str:
     # A password is not shown, and a command without it does not work: the environment has it.
     option = "" if storage == "sqlite:///tuner.db" or shown != storage else f" --storage {storage}"
     steps = {
+        f"{_own_name()} report {name}{option}": "is it any good? opens the sealed holdout",
         f"{_own_name()} compare {name}{option}": "best LSTM beside best GRU",
         f"{_own_name()} best {name}{option}": "the configuration as TOML",
         f"{_own_name()} dashboard{option}": "every trial in a browser",

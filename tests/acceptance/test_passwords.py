@@ -185,6 +185,7 @@ def test_the_next_steps_can_be_typed_and_show_no_password(
     assert study == f"study   demo in {where}"
     assert export == "export  none"
     assert [step[8:].partition("   ")[0] for step in steps] == [
+        f"tuner report demo{option}",
         f"tuner compare demo{option}",
         f"tuner best demo{option}",
         f"tuner dashboard{option}",
