@@ -39,7 +39,6 @@ from studies.stamp import own_versions
 from studies.storage import GRACE_SECONDS, open_storage
 from studies.study import Handle, load, submit
 from studies.workers import Registration
-from studies.workload import Workload
 from tests.postgres import Postgres, running_postgres
 from tuner.interrupt import Interrupt
 from tuner.presence import Presence
@@ -82,9 +81,9 @@ def loss(config: dict[str, Any]) -> float:
     return float((config["lookback"] - 12) ** 2 + config["dropout"])
 
 
-def idle(trial: optuna.Trial, workload: Workload, *_args: object) -> float:
+def idle(trial: optuna.Trial, handle: Handle, *_args: object) -> float:
     """Take the place of `tuner.objective.run_trial`, and train nothing."""
-    value = loss(suggest(trial, workload.spec.parsed_space).to_dict())
+    value = loss(suggest(trial, handle.spec.parsed_space).to_dict())
     for epoch in range(1, EPOCHS + 1):
         trial.report(value + 1 / epoch, epoch)
         if trial.should_prune():

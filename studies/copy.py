@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies import tickets
 from studies.storage import artifacts, checkpoints
-from studies.study import HOLDOUT_SUFFIX, Handle, StudyError, load, make
+from studies.study import RERUNS, Handle, StudyError, load, make
 
 # What a trial that was running in one database hands on to the one that goes on in the other.
 _KEPT = (tickets.TICKET, tickets.RETRIES, tickets.NOTES)
@@ -28,7 +28,7 @@ class Copied:
 
 
 def copy(source: Handle, target: RDBStorage) -> Copied:
-    """Copy a study with trials, tickets, snapshot, artifacts and checkpoints, and its holdout's.
+    """Copy a study with trials, tickets, snapshot, artifacts and checkpoints, and its reruns.
 
     Trials keep their numbers. One that is in training waits in the copy, at its checkpoint if it
     has one. The copy exists whole or not at all, and is not paused.
@@ -58,10 +58,10 @@ def copy(source: Handle, target: RDBStorage) -> Copied:
     if make(target, source.name, fill) is None:
         msg = f"a study {source.name!r} is in that database already; `tuner delete` it there first"
         raise StudyError(msg)
-    holdout = source.name + HOLDOUT_SUFFIX
-    if source.search is None and holdout in tickets.budgets(source.storage):
-        also = copy(load(source.storage, holdout), target)
-        copied = Copied(*map(add, astuple(copied), astuple(also)))
+    for name in (source.name + suffix for suffix in RERUNS if source.search is None):
+        if name in tickets.budgets(source.storage):
+            also = copy(load(source.storage, name), target)
+            copied = Copied(*map(add, astuple(copied), astuple(also)))
     return copied
 
 

@@ -1,6 +1,7 @@
 """Whether the best of a search is any good: judged on bars that no choice has seen.
 
-Every figure comes from the forecasts that trials and refits left behind; nothing is trained here.
+Every figure comes from the forecasts that trials and reruns left behind; nothing is trained here
+but the baselines.
 """
 
 import io
@@ -14,30 +15,26 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import FrozenTrial, TrialState
 
 from models.backtest import Backtest, backtest
-from models.baselines import BASELINES
-from models.comparison import (
-    LEVEL,
-    DirectionTest,
-    MeanTest,
-    clark_west,
-    detectable_skill,
-    diebold_mariano,
-    pesaran_timmermann,
-)
+from models.comparison import DirectionTest, pesaran_timmermann
 from models.metrics import Direction, skill
 from models.selection import (
+    MIN_BLOCK,
     DeflatedSharpe,
     Overfitting,
     Overtuning,
     deflated_sharpe,
     effective_trials,
+    incumbents,
     overfitting,
     overtuning,
-    ranks_over_seeds,
 )
-from models.spa import SpaResult, spa
-from studies.holdout import in_order_of_end
-from studies.study import Handle, StudyError
+from models.spa import MIN_BARS, SpaResult, spa
+from studies import tickets
+from studies.reruns import RERUN_OF, SEED, in_order_of_end, require_done
+from studies.rivals import Judgement, judge
+from studies.spread import Spread, read_spread
+from studies.storage import FAILURE
+from studies.study import HOLDOUT_SUFFIX, Handle, StudyError, load
 from studies.validation import when
 from studies.workload import Workload
 
@@ -45,28 +42,6 @@ Floats = NDArray[np.float64]
 
 # What a trade costs in the backtest, in basis points: commission, and a worse price.
 COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Rival:
-    """A baseline on the search folds and on the holdout.
-
-    Attributes
-    ----------
-    name, label : its key, and what was chosen for it
-    search_loss, holdout_loss : mean losses
-    skill : of the winner against it on the holdout
-    better : whether the winner forecasts better, by Diebold and Mariano
-    nested : the same by Clark and West, for a baseline that a network could be
-    """
-
-    name: str
-    label: str
-    search_loss: float
-    holdout_loss: float
-    skill: float
-    better: MeanTest
-    nested: MeanTest
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,18 +54,19 @@ class Report:
     winner : number of the trial, fixed before the seal was opened
     config, epochs : of the winner
     openings : each opening of the seal: time, trial, configuration
-    first, last : days of the holdout's targets
-    loss, search_loss : of the winner on the holdout and on the search folds
+    dates : array, (holdout bars,), of its targets
+    forecasts, actual : array, (holdout bars,), in the target's unit
+    search_loss : of the winner on the search folds
     skill : of the winner against persistence on the holdout
-    rivals : baselines, the one that was best on the search data first
-    detectable : smallest skill against that one which this holdout could have shown
+    judgement : of the winner beside the baselines
     direction, direction_test : of the winner on the holdout
-    refits : table of all refits: trial, seed, loss
-    spa : of all trials against the first rival, on the search folds
-    overfitting : of the search, None where fewer than two trials left forecasts
+    refits : table of all refits that came to an end: trial, seed, loss
+    spread : of the best over seeds, on the search folds
+    tried : trials whose forecasts the figures of luck count, pruned ones too
+    spa : of these against the first rival, on the search folds; None where the bars are too few
+    overfitting : of the search; None where the bars are too few, or the trials fewer than two
     deflated_sharpe : of the winner's positions on the search folds; None for a range
     overtuning : of the incumbents
-    ranks : of the winner among the best, seed by seed
     backtest : of the winner on the holdout; None for a range
     """
 
@@ -99,188 +75,164 @@ class Report:
     config: dict[str, Any]
     epochs: int
     openings: list[dict[str, Any]]
-    first: str
-    last: str
-    bars: int
-    loss: float
+    dates: pd.DatetimeIndex
+    forecasts: Floats
+    actual: Floats
     search_loss: float
     skill: float
-    rivals: list[Rival]
-    detectable: float
+    judgement: Judgement
     direction: Direction
     direction_test: DirectionTest
     refits: pd.DataFrame
-    spa: SpaResult
+    spread: Spread
+    tried: int
+    spa: SpaResult | None
     overfitting: Overfitting | None
     deflated_sharpe: DeflatedSharpe | None
     overtuning: Overtuning
-    ranks: NDArray[np.int64]
     backtest: Backtest | None
 
     @property
-    def rival(self) -> Rival:
-        """The baseline that was best on the search data."""
-        return self.rivals[0]
+    def loss(self) -> float:
+        """Of the winner on the holdout."""
+        return self.judgement.loss
 
     @property
-    def lowest(self) -> Rival:
-        """The baseline that was best on the holdout."""
-        return min(self.rivals, key=lambda rival: rival.holdout_loss)
+    def first(self) -> str:
+        """Day of the holdout's first target."""
+        return when(self.dates[0])
 
     @property
-    def beats_baseline(self) -> bool:
-        """Whether the winner is below every baseline, and clearly below the first."""
-        below_all = self.loss < self.lowest.holdout_loss
-        return below_all and self.rival.better.p_better < LEVEL
+    def last(self) -> str:
+        """Day of the holdout's last target."""
+        return when(self.dates[-1])
 
     @property
-    def outcome(self) -> str:
-        """``wins``, ``undecided`` or ``loses``."""
-        if self.beats_baseline:
-            return "wins"
-        return "undecided" if self.loss < self.lowest.holdout_loss else "loses"
+    def opened_before(self) -> bool:
+        """Whether the seal was opened for another winner before this one was fixed."""
+        return any(opening["trial"] != self.winner for opening in self.openings)
 
 
-def build(search: Handle, holdout: Handle) -> Report:
-    """Judge the winner of a search by its holdout study.
+def find_holdout(search: Handle) -> Handle | None:
+    """Give the holdout study of a search, if its seal was opened."""
+    name = search.name + HOLDOUT_SUFFIX
+    there = tickets.total(search.storage, name) is not None
+    return load(search.storage, name) if there else None
+
+
+def build(search: Handle) -> Report:
+    """Judge the winner of a search by its studies of reruns.
 
     Raises
     ------
     StudyError
-        If a refit is not done.
+        If the seal is closed or was opened for other winners only, or a rerun is not done.
     """
+    best, holdout = search.best(), find_holdout(search)
+    if holdout is None or all(r["trial"] != best.number for r in holdout.attrs["reruns"]):
+        msg = (
+            f"the holdout of study {search.name!r} has not been opened for its best, trial "
+            f"{best.number}; `tuner report {search.name}` opens it"
+        )
+        raise StudyError(msg)
+    require_done(holdout)
+    spread = read_spread(search)
     refits = _refits(holdout)
-    folds, opened, best = search.workload, search.opened, search.best()
-    own = refits[(refits.trial == best.number) & (refits.seed == search.spec.search.seed)].iloc[0]
-    forecasts = _forecasts(holdout, holdout.trials()[int(own.row)])
-    runs = _run_baselines(folds, opened, best.user_attrs["config"]["lookback"])
-    rivals = [_rival(run, folds, opened, forecasts[0]) for run in runs]
-    order = np.argsort([rival.search_loss for rival in rivals])
-    first = runs[order[0]]
-    trials = _trials_with_forecasts(search)
-    matrix = np.column_stack([folds.point_losses(f) for _, f in trials])
+    folds, opened = search.workload, search.opened
+    own = _own_refit(holdout, best.number, search.spec.search.seed)
+    (forecasts,) = read_forecasts(holdout, own)
+    judgement = judge(folds, opened, best.user_attrs["config"]["lookback"], forecasts)
     horizon = opened.series.horizon
-    actual, last = (_scored(opened, v) for v in (opened.series.target, opened.series.persistence))
+    (actual,), (last,) = (
+        opened.scored(v) for v in (opened.series.target, opened.series.persistence)
+    )
+    trials = trials_with_forecasts(search)
+    matrix = np.column_stack([folds.point_losses(f) for _, f in trials])
     (fold,) = opened.folds
-    dates = opened.dates[fold.valid.start : fold.valid.stop]
-    rival_points = opened.point_losses([first.holdout])
     return Report(
         study=search.name,
         winner=best.number,
         config=best.user_attrs["config"],
         epochs=best.user_attrs["best_epoch"],
         openings=holdout.attrs["openings"],
-        first=when(dates[0]),
-        last=when(dates[-1]),
-        bars=len(dates),
-        loss=float(own.loss),
+        dates=opened.dates[fold.valid.start : fold.valid.stop],
+        forecasts=forecasts,
+        actual=actual,
         search_loss=float(best.value or np.nan),
-        skill=skill(float(own.loss), opened.persistence_losses[0]),
-        rivals=[rivals[i] for i in order],
-        detectable=detectable_skill(
-            rival_points - opened.point_losses(forecasts), rival_points, horizon
-        ),
-        direction=opened.direction(forecasts),
-        direction_test=pesaran_timmermann(forecasts[0], actual, last, horizon),
+        skill=skill(judgement.loss, opened.persistence_losses[0]),
+        judgement=judgement,
+        direction=opened.direction([forecasts]),
+        direction_test=pesaran_timmermann(forecasts, actual, last, horizon),
         refits=refits,
-        spa=spa(folds.point_losses(first.search), matrix, horizon),
-        overfitting=overfitting(matrix) if matrix.shape[1] > 1 else None,
+        spread=spread,
+        tried=len(trials),
+        spa=_spa(judgement.rival.search_points, matrix, horizon),
+        overfitting=_overfitting(matrix),
         deflated_sharpe=_deflated(folds, trials, best),
         overtuning=_overtuning(search, refits),
-        ranks=_ranks(refits, best.number),
-        backtest=_backtest(search, opened, forecasts[0]),
+        backtest=_backtest(search, opened, forecasts),
     )
-
-
-def _scored(opened: Workload, values: Floats) -> Floats:
-    """Cut values (bars,) to those of the holdout's targets."""
-    (only,) = opened.scored(values)
-    return only
 
 
 def _refits(holdout: Handle) -> pd.DataFrame:
-    """Table the refits that are done: trial, seed, loss, and where in the holdout study."""
+    """Table the refits that came to an end: trial, seed, loss."""
     rows = [
-        {
-            "trial": t.user_attrs["refit_of"],
-            "seed": t.user_attrs["seed"],
-            "loss": t.value,
-            "row": t.number,
-        }
+        {"trial": t.user_attrs[RERUN_OF], "seed": t.user_attrs[SEED], "loss": t.value}
         for t in holdout.trials()
         if t.state == TrialState.COMPLETE
     ]
-    wanted = len(holdout.attrs["refits"])
-    if len(rows) < wanted:
-        msg = (
-            f"{len(rows)} of {wanted} refits of study {holdout.name!r} are done; `tuner worker` "
-            "does the others"
-        )
+    return pd.DataFrame(rows, columns=["trial", "seed", "loss"])
+
+
+def _own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
+    """Give the winner's refit with the study's own seed.
+
+    Raises
+    ------
+    StudyError
+        If it failed.
+    """
+    reruns = holdout.attrs["reruns"]
+    ticket = next(i for i, r in enumerate(reruns) if (r["trial"], r["seed"]) == (winner, seed))
+    mine = [t for t in holdout.trials() if t.user_attrs.get(tickets.TICKET) == ticket]
+    ended = next(t for t in mine if tickets.is_finished(t))
+    if ended.state != TrialState.COMPLETE:
+        reason = ended.user_attrs.get(FAILURE, "it was pruned")
+        msg = f"the refit of trial {winner}, the best of study {holdout.search!r}, failed: {reason}"
         raise StudyError(msg)
-    return pd.DataFrame(rows)
+    return ended
 
 
-def _forecasts(handle: Handle, trial: FrozenTrial) -> list[Floats]:
+def read_forecasts(handle: Handle, trial: FrozenTrial) -> list[Floats]:
     """Read what a trial forecast, fold by fold, in the target's unit."""
-    (meta,) = get_all_artifact_meta(trial, storage=handle.storage)
-    with handle.store.open_reader(meta.artifact_id) as reader:
-        frame = pd.read_csv(io.BytesIO(reader.read()))
+    frame = pd.read_csv(io.BytesIO(read_artifact(handle, trial)))
     return [part["forecast"].to_numpy(np.float64) for _, part in frame.groupby("fold")]
 
 
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """Forecasts of a baseline: fold by fold on the search data, and on the holdout."""
-
-    name: str
-    label: str
-    search: list[Floats]
-    holdout: Floats
+def read_artifact(handle: Handle, trial: FrozenTrial) -> bytes:
+    """Read the table of forecasts that a trial left, as it stands in the database."""
+    (meta,) = get_all_artifact_meta(trial, storage=handle.storage)
+    with handle.store.open_reader(meta.artifact_id) as reader:
+        return bytes(reader.read())
 
 
-def _run_baselines(folds: Workload, opened: Workload, lookback: int) -> list[_Run]:
-    runs: list[_Run] = []
-    for name, forecast in BASELINES.items():
-        try:
-            search = [
-                forecast(folds.series, lookback, fold.train, fold.valid).forecasts
-                for fold in folds.folds
-            ]
-            (fold,) = opened.folds
-            holdout = forecast(opened.series, lookback, fold.train, fold.valid)
-        except ValueError:
-            continue  # too few targets for an autoregression
-        # For returns drift is the training mean: one of them is enough.
-        if not any(np.allclose(holdout.forecasts, run.holdout, rtol=1e-9, atol=0) for run in runs):
-            runs.append(_Run(name, holdout.label, search, holdout.forecasts))
-    return runs
-
-
-def _rival(run: _Run, folds: Workload, opened: Workload, forecast: Floats) -> Rival:
-    """Set the winner's forecast of the holdout against a baseline."""
-    horizon = opened.series.horizon
-    points = opened.point_losses([run.holdout])
-    own = opened.point_losses([forecast])
-    actual = _scored(opened, opened.series.target)
-    return Rival(
-        name=run.name,
-        label=run.label,
-        search_loss=float(np.mean(folds.losses(run.search))),
-        holdout_loss=float(points.mean()),
-        skill=skill(float(own.mean()), float(points.mean())),
-        better=diebold_mariano(points - own, horizon),
-        nested=clark_west(forecast, run.holdout, actual, horizon),
-    )
-
-
-def _trials_with_forecasts(search: Handle) -> list[tuple[FrozenTrial, list[Floats]]]:
-    """Give every trial that came to a best epoch, pruned or not, with its forecasts."""
+def trials_with_forecasts(search: Handle) -> list[tuple[FrozenTrial, list[Floats]]]:
+    """Give every trial that came to a best epoch, pruned or not, with its forecasts there."""
     return [
-        (trial, _forecasts(search, trial))
+        (trial, read_forecasts(search, trial))
         for trial in search.trials()
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         and "best_epoch" in trial.user_attrs
     ]
+
+
+def _spa(benchmark: Floats, matrix: Floats, horizon: int) -> SpaResult | None:
+    return spa(benchmark, matrix, horizon) if len(matrix) >= MIN_BARS else None
+
+
+def _overfitting(matrix: Floats) -> Overfitting | None:
+    bars, trials = matrix.shape
+    return overfitting(matrix) if trials > 1 and bars >= 2 * MIN_BLOCK else None
 
 
 def _deflated(
@@ -292,7 +244,7 @@ def _deflated(
         return None
     matrix = np.column_stack([r for r in returns if r is not None])
     own = next(i for i, (trial, _) in enumerate(trials) if trial.number == best.number)
-    return deflated_sharpe(matrix[:, own], matrix, effective_trials(matrix).count)
+    return deflated_sharpe(matrix[:, own], matrix, max(effective_trials(matrix).count, 1))
 
 
 def _earned(folds: Workload, forecasts: list[Floats]) -> Floats | None:
@@ -314,17 +266,14 @@ def _earned(folds: Workload, forecasts: list[Floats]) -> Floats | None:
 def _overtuning(search: Handle, refits: pd.DataFrame) -> Overtuning:
     """Set the incumbents' losses on the holdout against those on the search folds."""
     complete = in_order_of_end(t for t in search.trials() if t.state == TrialState.COMPLETE)
-    seed = search.spec.search.seed
-    judged = refits[refits.seed == seed].set_index("trial").loss
-    numbers = [t.number for t in complete]
-    found = overtuning([t.value for t in complete], judged.reindex(numbers).to_numpy(np.float64))
+    own = refits[refits.seed == search.spec.search.seed]
+    judged = own.drop_duplicates("trial", keep="last").set_index("trial").loss
+    best_so_far = (complete[i] for i in incumbents([t.value for t in complete]))
+    # One whose refit diverged is judged by nothing; the curve goes on without it.
+    kept = [t for t in best_so_far if t.number in judged.index]
+    numbers = [t.number for t in kept]
+    found = overtuning([t.value for t in kept], judged.loc[numbers].to_numpy(np.float64))
     return replace(found, trials=np.array(numbers)[found.trials])
-
-
-def _ranks(refits: pd.DataFrame, winner: int) -> NDArray[np.int64]:
-    """Rank the winner among the configurations that were trained with every seed."""
-    table = refits.pivot_table(index="trial", columns="seed", values="loss").dropna()
-    return ranks_over_seeds(table.to_numpy(np.float64), [*table.index].index(winner))
 
 
 def _backtest(search: Handle, opened: Workload, forecast: Floats) -> Backtest | None:

@@ -1,7 +1,11 @@
 """What a study was made with, so that no worker of another kind adds to it unnoticed."""
 
+import platform
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
+
+import torch
 
 from models.errors import PuffinError
 
@@ -47,6 +51,30 @@ def compare(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
         )
         raise StampError(msg)
     return [f"it was made with {p} {a}, this is {b}" for p, (a, b) in differing.items()]
+
+
+def machine_type(device: torch.device) -> dict[str, str]:
+    """Say of what kind a device is: the same numbers come to the same bits on one kind.
+
+    The processor counts too, since libraries choose their code by it.
+    """
+    if device.type == "cuda":
+        return {"gpu": torch.cuda.get_device_name(device), "torch": torch.__version__}
+    return {
+        "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    """Give the model of the processor, or the kind where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _release(text: str) -> tuple[str, ...]:

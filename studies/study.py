@@ -26,8 +26,9 @@ from studies.validation import when
 from studies.workload import Workload, cut_holdout
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
-# Of the name of the study that judges another one's best on its holdout.
-HOLDOUT_SUFFIX = ".holdout"
+# Of the names of the studies that train another one's best again, as `studies.reruns` says.
+SEEDS_SUFFIX, HOLDOUT_SUFFIX = ".seeds", ".holdout"
+RERUNS = (SEEDS_SUFFIX, HOLDOUT_SUFFIX)
 # Another process that makes the same study at the same time is given this long to finish it.
 _MAKING_SECONDS = 10.0
 
@@ -122,14 +123,20 @@ class Handle:
         return workload
 
     def _workload(self) -> Workload:
-        if self.search is not None:
-            return load(self.storage, self.search).opened
-        return Workload.build(self.spec, self.load_search_prices())
+        if self.search is None:
+            return Workload.build(self.spec, self.load_search_prices())
+        search = load(self.storage, self.search)
+        return search.opened if self.judges_holdout else search._workload()  # noqa: SLF001  # its own
 
     @property
     def search(self) -> str | None:
-        """Name of the study whose holdout this one judges; None for a search."""
+        """Name of the study whose best this one trains again; None for a search."""
         return self.attrs.get("search")
+
+    @property
+    def judges_holdout(self) -> bool:
+        """Whether its trials are scored on the holdout of a search."""
+        return self.search is not None and self.name == self.search + HOLDOUT_SUFFIX
 
     @cached_property
     def opened(self) -> Workload:
@@ -188,8 +195,11 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     PuffinError
         If the prices do not suffice for the spec.
     """
-    if spec.name.endswith(HOLDOUT_SUFFIX):
-        msg = f"{spec.name!r}: names that end in {HOLDOUT_SUFFIX} are kept for holdouts"
+    if spec.name.endswith(RERUNS):
+        msg = (
+            f"{spec.name!r}: names that end in {' or '.join(RERUNS)} are kept for what `tuner "
+            "report` trains again; use another name (--set name=...)"
+        )
         raise StudyError(msg)
     if (existing := _find(storage, spec.name)) is not None:
         return require_same(existing, spec)
@@ -352,11 +362,14 @@ def load_search(storage: RDBStorage, name: str) -> Handle:
     Raises
     ------
     StudyError
-        If there is none, or it is the holdout of another one.
+        If there is none, or it trains the best of another one again.
     """
     handle = load(storage, name)
     if handle.search is not None:
-        msg = f"{name!r} judges the holdout of study {handle.search!r} and searches for nothing"
+        msg = (
+            f"{name!r} trains the best of study {handle.search!r} again and searches for nothing: "
+            f"name {handle.search!r}"
+        )
         raise StudyError(msg)
     return handle
 
@@ -450,7 +463,7 @@ def require(storage: RDBStorage, name: str) -> str:
 
 
 def delete(storage: RDBStorage, name: str) -> None:
-    """Delete a study, whole or half-made, with its tickets and artifacts, and with its holdout's.
+    """Delete a study, whole or half-made, with its tickets, artifacts and reruns.
 
     Raises
     ------
@@ -458,7 +471,7 @@ def delete(storage: RDBStorage, name: str) -> None:
         If there is none.
     """
     require(storage, name)
-    for each in (name + HOLDOUT_SUFFIX, name):
+    for each in (*(name + suffix for suffix in RERUNS), name):
         if token := tickets.token_of(storage, each):
             tickets.close_budget(storage, each)
             _clear(storage, each, token)

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.comparison import LEVEL
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report
+from studies.rivals import Rival
 
 
 def sentences(report: Report) -> list[str]:
@@ -16,62 +17,75 @@ def sentences(report: Report) -> list[str]:
 
 
 def _outcome(report: Report) -> str:
-    rival, lowest = report.rival, report.lowest
-    where = f"on {report.bars} bars that no choice has seen ({report.first} to {report.last})"
-    if report.outcome == "wins":
+    found = report.judgement
+    rival, lowest = found.rival, found.lowest
+    where = f"on {len(report.dates)} bars that no choice has seen ({report.first} to {report.last})"
+    if found.outcome == "wins":
         return (
-            f"The winner beats every baseline {where}: {_percent(rival.skill)} less loss than "
-            f"{rival.label}, the best of them on the search data (p = {rival.better.p_better:.3f})."
+            f"The winner beats every baseline {where}: {percent(rival.skill)} less loss than "
+            f"{rival.label}, the best of them on the search data "
+            f"(p = {rival.diebold_mariano.p_better:.3f})."
         )
     least = (
         ""
-        if math.isnan(report.detectable)
-        else f"; so few bars cannot show a skill below {_percent(report.detectable)}"
+        if math.isnan(found.detectable)
+        else f"; so few bars cannot show a skill below {percent(found.detectable)}"
     )
-    if report.outcome == "loses":
+    if found.outcome == "loses":
         return (
-            f"The winner loses to {lowest.label} {where}: its loss is {_percent(-lowest.skill)} "
+            f"The winner loses to {lowest.label} {where}: its loss is {percent(-lowest.skill)} "
             f"higher{least}."
         )
     return (
-        f"Undecided: the winner is {_percent(rival.skill)} below {rival.label} {where}, which luck "
-        f"alone would show as well (p = {rival.better.p_better:.2f}, not below {LEVEL}){least}."
+        f"Undecided: the winner is {percent(rival.skill)} below {rival.label} {where}, which luck "
+        f"alone would show as well (p = {rival.diebold_mariano.p_better:.2f}, not below {LEVEL})"
+        f"{least}."
     )
 
 
 def _money(report: Report) -> str:
     earned = report.backtest
     if earned is None:
-        return "Nobody can hold this target, so there is no backtest of it."
+        return "There is no backtest: nobody can hold this target from one bar to the next."
     hold = earned["buy_and_hold"]
     return (
         f"Long where it forecast a rise and flat otherwise, at {COST_BPS + SLIPPAGE_BPS:.0f} basis "
-        f"points a trade, it would have made {_signed(earned['total_return'])} in "
-        f"{len(earned['trades'])} trades, and buy-and-hold {_signed(hold['total_return'])}."
+        f"points a trade, it would have made {signed(earned['total_return'])} in "
+        f"{len(earned['trades'])} trades, and buy-and-hold {signed(hold['total_return'])}."
     )
 
 
 def _luck(report: Report) -> str:
     found = report.overfitting
     odds = (
-        "too few trials to say"
+        "too few trials or bars to say"
         if found is None
         else f"the best trial on one half of the search bars was no better than the median on the "
-        f"other half in {_percent(found.probability, 0)} of the splits (50 % is luck)"
+        f"other half in {percent(found.probability, 0)} of the splits (50 % is luck)"
     )
+    return f"Luck of the search: {odds}; {openings(report)}."
+
+
+def openings(report: Report) -> str:
+    """Say how often the seal was opened, and whether it was before the winner was fixed."""
     times = len(report.openings)
-    opened = "once" if times == 1 else f"{times} times"
-    return f"Luck of the search: {odds}; the seal has been opened {opened}."
+    said = f"the seal has been opened {'once' if times == 1 else f'{times} times'}"
+    if report.opened_before:
+        others = {o["trial"] for o in report.openings} - {report.winner}
+        named = ", ".join(f"trial {number}" for number in sorted(others))
+        return f"{said}, first for another winner ({named}): this one has seen that answer"
+    return said
 
 
 def to_json(report: Report) -> dict[str, Any]:
     """Give all figures as plain values, NaN as null."""
-    luck = report.overfitting
+    found, spread = report.judgement, report.spread
+    luck, sharpe = report.overfitting, report.deflated_sharpe
     values = {
         "study": report.study,
         "verdict": {
-            "outcome": report.outcome,
-            "beats_baseline": report.beats_baseline,
+            "outcome": found.outcome,
+            "beats_baseline": found.beats_baseline,
             "sentences": sentences(report),
         },
         "winner": {
@@ -83,33 +97,53 @@ def to_json(report: Report) -> dict[str, Any]:
         "holdout": {
             "first": report.first,
             "last": report.last,
-            "bars": report.bars,
+            "bars": len(report.dates),
             "loss": report.loss,
             "skill": report.skill,
-            "smallest_detectable_skill": report.detectable,
+            "smallest_detectable_skill": found.detectable,
             "openings": len(report.openings),
             "opened": report.openings,
+            "opened_before_the_winner_was_fixed": report.opened_before,
         },
-        "baselines": [asdict(rival) for rival in report.rivals],
-        "direction": asdict(report.direction) | {"test": asdict(report.direction_test)},
-        "spa": asdict(report.spa),
+        "baselines": [_rival(rival) for rival in found.rivals],
+        "direction": asdict(report.direction)
+        | {"pesaran_timmermann": asdict(report.direction_test)},
+        "spa": None if report.spa is None else asdict(report.spa),
         "luck": {
+            "trials": report.tried,
             "pbo": None if luck is None else luck.probability,
             "pbo_blocks": None if luck is None else luck.blocks,
-            "deflated_sharpe": None
-            if report.deflated_sharpe is None
-            else report.deflated_sharpe.probability,
-            "deflated_sharpe_of": None
-            if report.deflated_sharpe is None
-            else asdict(report.deflated_sharpe),
-            "ranks_over_seeds": report.ranks,
+            "pbo_slope": None if luck is None else luck.slope,
+            "deflated_sharpe": None if sharpe is None else sharpe.probability,
+            "deflated_sharpe_of": None if sharpe is None else asdict(sharpe),
             "overtuning": asdict(report.overtuning),
         },
-        "refits": report.refits.drop(columns="row").to_dict("records"),
+        "seeds": {
+            "trials": spread.trials,
+            "seeds": spread.seeds,
+            "losses": spread.losses,
+            "parameters": spread.parameters,
+            "ranks_of_winner": spread.ranks,
+            "one_standard_error_choice": spread.smallest,
+            "one_standard_error_bound": spread.bound,
+        },
+        "refits": report.refits.to_dict("records"),
         "backtest": report.backtest,
     }
     plain: dict[str, Any] = _plain(values)
     return plain
+
+
+def _rival(rival: Rival) -> dict[str, Any]:
+    return {
+        "name": rival.name,
+        "label": rival.label,
+        "search_loss": rival.search_loss,
+        "holdout_loss": rival.holdout_loss,
+        "skill_of_winner": rival.skill,
+        "diebold_mariano": asdict(rival.diebold_mariano),
+        "clark_west": asdict(rival.clark_west),
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -123,9 +157,11 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _percent(value: float, digits: int = 1) -> str:
-    return f"{value:.{digits}%}".replace("%", " %")
+def percent(value: float, digits: int = 1) -> str:
+    """Write a share as ``12.3 %``."""
+    return "-" if math.isnan(value) else f"{value:.{digits}%}".replace("%", " %")
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.1%}".replace("%", " %")
+def signed(value: float) -> str:
+    """Write a share as ``+12.3 %``."""
+    return "-" if math.isnan(value) else f"{value:+.1%}".replace("%", " %")

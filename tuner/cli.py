@@ -306,19 +306,42 @@ def compare(name: str, by: str, storage: str) -> None:
 @click.argument("name")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
 @_device_option
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Best configurations to train again.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=3),
+    default=5,
+    show_default=True,
+    help="Seeds for each, the study's own with them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_storage_option
-def report(name: str, workers: int | None, *, device: str, as_json: bool, storage: str) -> None:
+def report(
+    name: str,
+    workers: int | None,
+    device: str,
+    top: int,
+    seeds: int,
+    *,
+    as_json: bool,
+    storage: str,
+) -> None:
     """Open the sealed holdout of study NAME and say whether its best is any good.
 
     The winner is fixed before, and every opening is noted. The best configurations are trained
-    anew on all search data, with several seeds, and held against simple baselines on bars that no
-    choice has seen.
+    anew with several seeds: on the search folds, and on all search data to be held against simple
+    baselines on bars that no choice has seen.
     """
     from tuner.devices import assign
     from tuner.report import report as report_
 
-    report_(name, storage, assign(device, workers, 2), as_json=as_json)
+    report_(name, storage, assign(device, workers, 2), top=top, seeds=seeds, as_json=as_json)
 
 
 @main.command(epilog=_example("tuner export demo best/"))

@@ -1,6 +1,7 @@
 """One trial: sample, train all folds in step, report the curve, prune, and write down the result.
 
-A trial whose ticket was in training before goes on from its checkpoint.
+A trial whose ticket was in training before goes on from its checkpoint. A rerun is a trial whose
+configuration and seed are given, and which is not pruned.
 
 The only place that calls ``trial.report`` and ``trial.should_prune``.
 """
@@ -20,10 +21,13 @@ from models.errors import PuffinError
 from models.metrics import skill
 from models.training import Epoch, FoldTraining, build_networks
 from studies import tickets
-from studies.artifacts import SqlArtifactStore, attach
+from studies.artifacts import attach
 from studies.checkpoints import Checkpoint
+from studies.reruns import Rerun
 from studies.space import suggest
+from studies.stamp import machine_type
 from studies.storage import RUNG
+from studies.study import Handle
 from studies.workers import own_name
 from studies.workload import Workload
 from tuner.interrupt import Interrupt
@@ -37,29 +41,26 @@ class TargetsError(PuffinError):
 
 def run_trial(
     trial: optuna.Trial,
-    workload: Workload,
-    store: SqlArtifactStore,
+    handle: Handle,
     device: torch.device,
     interrupt: Interrupt,
-    scored_targets: str,
     checkpoint: Checkpoint,
+    rerun: Rerun | None = None,
 ) -> float:
-    """Train and score the configuration that `trial` samples.
+    """Train and score the configuration that `trial` samples, or a given one.
 
     Parameters
     ----------
     trial : optuna.Trial
-    workload : Workload
-        The search part of the study.
-    store : SqlArtifactStore
-        Takes the out-of-sample forecasts.
+    handle : Handle
+        Of its study.
     device : torch.device
     interrupt : Interrupt
         Ends the training, at a checkpoint if it can, when the process is asked to stop.
-    scored_targets : str
-        The study's fingerprint of what is scored.
     checkpoint : Checkpoint
         Where this ticket's training stands, if it was begun.
+    rerun : Rerun, optional
+        What to train instead of a sampled point.
 
     Returns
     -------
@@ -74,10 +75,14 @@ def run_trial(
         If the targets are not the study's.
     """
     started = time.perf_counter()
-    config = suggest(trial, workload.spec.parsed_space)
+    workload, scored_targets = handle.workload, handle.attrs["targets_sha256"]
     trial.set_user_attr(tickets.WORKER, own_name())
-    trial.set_user_attr(tickets.CONFIG, config.to_dict())
-    seed = workload.spec.search.seed
+    if rerun is None:
+        config, seed = suggest(trial, workload.spec.parsed_space), workload.spec.search.seed
+        trial.set_user_attr(tickets.CONFIG, config.to_dict())
+    else:
+        config, seed = Config.from_dict(rerun.config), rerun.seed
+        note(trial, rerun)
     folds = workload.tensors(config.lookback, device)
     _check_targets(workload.scored_targets(folds), scored_targets)
     inputs = workload.series.features.shape[1]
@@ -92,7 +97,7 @@ def run_trial(
             reason = f"diverged: the loss is {epoch.valid_loss} at epoch {epoch.number}"
             break
         trial.report(epoch.valid_loss, epoch.number)
-        if trial.should_prune():
+        if rerun is None and trial.should_prune():
             reason = f"pruned at epoch {epoch.number}"
             break
         if checkpoint.due or interrupt.requested:
@@ -100,13 +105,12 @@ def run_trial(
     best = training.best
     if best is not None:
         record(trial, workload, best)
-        attach(store, trial, FORECASTS_FILE, forecasts_csv(workload, best))
+        attach(handle.store, trial, FORECASTS_FILE, forecasts_csv(workload, best))
     run = {
         "epochs": len(training.curve),
         "resumed_after": resumed,
         "seconds": round(time.perf_counter() - started, 3),
-        "device": str(device),
-        "host": socket.gethostname(),
+        **where(device),
         "targets_sha256": scored_targets,
     }
     trial.set_user_attr("run", run)
@@ -115,6 +119,17 @@ def run_trial(
     if reason is not None or best is None:
         raise optuna.TrialPruned(reason)
     return best.valid_loss
+
+
+def note(trial: optuna.Trial, rerun: Rerun) -> None:
+    """Write down what a trial of a study of reruns trains."""
+    for key, value in rerun.attrs.items():
+        trial.set_user_attr(key, value)
+
+
+def where(device: torch.device) -> dict[str, Any]:
+    """Say where a trial is trained."""
+    return {"device": str(device), "host": socket.gethostname(), "machine": machine_type(device)}
 
 
 def _resume(

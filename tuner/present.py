@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from models.metrics import skill
-from studies.report import Report
 from studies.result import Group, Status
+from studies.rivals import Judgement
 from studies.space import grid_points
 from studies.spec import Spec
 from studies.stamp import PACKAGES
@@ -212,12 +212,12 @@ def _config(summary: Group, key: str) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def rival_table(report: Report) -> Table:
+def rival_table(found: Judgement, search_loss: float) -> Table:
     """Set the winner beside the baselines, on the search folds and on the holdout."""
     table = _table("", "search loss", "holdout loss", "skill of winner", "p of DM", "p of CW")
-    table.add_row("winner", *_losses(report.search_loss, report.loss), "", "", "")
-    for rival in report.rivals:
-        tests = (f"{test.p_better:.3f}" for test in (rival.better, rival.nested))
+    table.add_row("winner", *_losses(search_loss, found.loss), "", "", "")
+    for rival in found.rivals:
+        tests = (f"{test.p_better:.3f}" for test in (rival.diebold_mariano, rival.clark_west))
         losses = _losses(rival.search_loss, rival.holdout_loss)
         table.add_row(rival.label, *losses, signed_percent(rival.skill), *tests)
     return table

@@ -1,26 +1,31 @@
 """One refit: a configuration of a search, trained on all its data and judged on the holdout."""
 
-import socket
+import math
 import time
 
 import optuna
 import torch
 
 from models.config import Config
+from models.errors import PuffinError
 from models.training import LOSSES, Epoch, forecast, refit
 from studies import tickets
 from studies.artifacts import attach
-from studies.holdout import Refit
+from studies.reruns import Rerun
 from studies.study import Handle
 from studies.workers import own_name
 from tuner.interrupt import Interrupt
-from tuner.objective import FORECASTS_FILE, forecasts_csv, record
+from tuner.objective import FORECASTS_FILE, forecasts_csv, note, record, where
+
+
+class DivergedError(PuffinError):
+    """A training whose loss is no number."""
 
 
 def run_refit(
-    trial: optuna.Trial, handle: Handle, device: torch.device, interrupt: Interrupt
+    trial: optuna.Trial, rerun: Rerun, handle: Handle, device: torch.device, interrupt: Interrupt
 ) -> float:
-    """Train what a ticket of a holdout study names, and score it.
+    """Train a configuration of the search and score it on the holdout.
 
     It is trained as an export is, and one that is stopped begins anew: it takes no longer than a
     fold of a trial.
@@ -28,6 +33,8 @@ def run_refit(
     Parameters
     ----------
     trial : optuna.Trial
+    rerun : Rerun
+        What to train.
     handle : Handle
         Of the holdout study.
     device : torch.device
@@ -38,37 +45,35 @@ def run_refit(
     -------
     float
         Loss on the holdout, of the target standardised by the search data.
+
+    Raises
+    ------
+    DivergedError
+        If that is not finite.
     """
     started = time.perf_counter()
-    workload, training = handle.workload, handle.spec.training
-    ordered = Refit(**handle.attrs["refits"][trial.user_attrs[tickets.TICKET]])
-    config = Config.from_dict(ordered.config)
+    workload, loss = handle.workload, handle.spec.training.loss
+    config = Config.from_dict(rerun.config)
     trial.set_user_attr(tickets.WORKER, own_name())
-    trial.set_user_attr("refit_of", ordered.trial)
-    trial.set_user_attr("seed", ordered.seed)
-    trial.set_user_attr(tickets.CONFIG, ordered.config)
+    note(trial, rerun)
     (fold,) = workload.tensors(config.lookback, device)
-    network, steps = refit(
-        fold.train_windows,
-        fold.train_targets,
-        config,
-        training.loss,
-        ordered.epochs,
-        ordered.seed,
-    )
+    windows, targets = fold.train_windows, fold.train_targets
+    network, steps = refit(windows, targets, config, loss, rerun.epochs, rerun.seed)
     for _ in interrupt.guard(steps):
         pass
     out = forecast(network, fold.valid_windows)
-    loss = float(LOSSES[training.loss](out, fold.valid_targets))
-    judged = Epoch(ordered.epochs, loss, (loss,), float("nan"), out.T, improved=True)
+    value = float(LOSSES[loss](out, fold.valid_targets))
+    if not math.isfinite(value):
+        msg = f"diverged: the loss on the holdout is {value} after {rerun.epochs} epochs"
+        raise DivergedError(msg)
+    judged = Epoch(rerun.epochs, value, (value,), float("nan"), out.T, improved=True)
     record(trial, workload, judged)
     attach(handle.store, trial, FORECASTS_FILE, forecasts_csv(workload, judged))
     run = {
-        "epochs": ordered.epochs,
+        "epochs": rerun.epochs,
         "seconds": round(time.perf_counter() - started, 3),
-        "device": str(device),
-        "host": socket.gethostname(),
+        **where(device),
         "targets_sha256": workload.targets_sha256,
     }
     trial.set_user_attr("run", run)
-    return loss
+    return value

@@ -1,4 +1,4 @@
-"""`tuner report`: open the seal, have the refits done, say what they show."""
+"""`tuner report`: train the best again, open the seal, say what it shows."""
 
 import json
 from collections.abc import Sequence
@@ -7,16 +7,24 @@ import click
 import optuna
 
 from studies import report as reports
-from studies.holdout import open_seal
+from studies.reruns import open_seal, rerun_seeds
 from studies.storage import open_storage
-from studies.study import load, load_search
+from studies.study import load_search
 from studies.tickets import retry_stale
 from studies.verdict import sentences, to_json
 from tuner import present
 from tuner.run import search
 
 
-def report(name: str, storage_url: str, devices: Sequence[str], *, as_json: bool) -> None:
+def report(
+    name: str,
+    storage_url: str,
+    devices: Sequence[str],
+    *,
+    top: int,
+    seeds: int,
+    as_json: bool,
+) -> None:
     """Judge the best of a study on its holdout.
 
     Raises
@@ -26,17 +34,20 @@ def report(name: str, storage_url: str, devices: Sequence[str], *, as_json: bool
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     handle = load_search(open_storage(storage_url, on_stale_trial=retry_stale), name)
-    holdout = open_seal(handle)
+    again = rerun_seeds(handle, top, seeds)
+    click.echo(f"{len(again.attrs['reruns'])} trainings of the best with other seeds", err=True)
+    search(again, storage_url, devices)
+    holdout = open_seal(handle, top, seeds)
     click.echo(
-        f"the seal of study {name} is open; {len(holdout.attrs['refits'])} refits are judged",
+        f"the seal of study {name} is open; {len(holdout.attrs['reruns'])} refits are judged",
         err=True,
     )
     search(holdout, storage_url, devices)
-    found = reports.build(handle, load(handle.storage, holdout.name))
+    found = reports.build(handle)
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2))
-        return
-    out = present.stdout()
-    for sentence in sentences(found):
-        out.print(sentence)
-    out.print(present.rival_table(found))
+    else:
+        out = present.stdout()
+        for sentence in sentences(found):
+            out.print(sentence)
+        out.print(present.rival_table(found.judgement, found.search_loss))

@@ -14,10 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from studies import checkpoints, tickets
 from studies.checkpoints import Checkpoint
+from studies.reruns import ordered
 from studies.storage import FAILURE
 from studies.study import Handle
 from studies.workers import own_name
-from studies.workload import Workload
 from tuner.devices import is_out_of_memory, release
 from tuner.interrupt import Interrupt, Interrupted
 from tuner.objective import run_trial
@@ -55,12 +55,12 @@ class Worker:
         StudyError
             If this worker cannot read what the study was made with; no ticket is spent on it.
         """
-        workload = handle.workload
+        _ = handle.workload  # what cannot be read is found before a ticket is spent
         if self.presence.is_steady:
             tickets.fail_stale(handle.study)
         claimed = tickets.claim(self.storage, handle.study) or self._issue_and_claim(handle)
         if claimed is not None:
-            self._run(handle, workload, claimed)
+            self._run(handle, claimed)
             return True
         if tickets.finished(handle.trials()) < (tickets.total(self.storage, handle.name) or 0):
             return False
@@ -78,19 +78,19 @@ class Worker:
             tickets.issue_lost(handle.study, lost, handle.ticket_params(lost))
         return tickets.claim(self.storage, handle.study)
 
-    def _run(self, handle: Handle, workload: Workload, claimed: FrozenTrial) -> None:
+    def _run(self, handle: Handle, claimed: FrozenTrial) -> None:
         ticket, trial_id = claimed.user_attrs[tickets.TICKET], claimed._trial_id  # noqa: SLF001  # no public name
         self.presence.begins(handle.name, ticket, trial_id)
         try:
             handle.prepare_sampler(ticket)
             trial = optuna.Trial(handle.study, trial_id)
-            self._train(handle, workload, trial)
+            self._train(handle, trial)
         except UpdateFinishedTrialError:
             log.warning("trial %s was taken from this worker, which goes on", claimed.number)
         finally:
             self.presence.ends()
 
-    def _train(self, handle: Handle, workload: Workload, trial: optuna.Trial) -> None:
+    def _train(self, handle: Handle, trial: optuna.Trial) -> None:
         study, number = handle.study, trial.user_attrs[tickets.TICKET]
         checkpoint = Checkpoint(
             self.storage,
@@ -99,15 +99,13 @@ class Worker:
             trial._trial_id,  # noqa: SLF001  # no public name
             self.checkpoint_seconds,
         )
-        scored = handle.attrs["targets_sha256"]
         starved = False
         try:
-            if handle.search is not None:
-                value = run_refit(trial, handle, self.device, self.interrupt)
+            rerun = None if handle.search is None else ordered(handle, number)
+            if rerun is not None and handle.judges_holdout:
+                value = run_refit(trial, rerun, handle, self.device, self.interrupt)
             else:
-                value = run_trial(
-                    trial, workload, handle.store, self.device, self.interrupt, scored, checkpoint
-                )
+                value = run_trial(trial, handle, self.device, self.interrupt, checkpoint, rerun)
         except TrialPruned:
             self._end(trial, checkpoint, TrialState.PRUNED)
         except Interrupted:

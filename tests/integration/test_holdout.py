@@ -20,9 +20,9 @@ from models.rnn import build_network
 from models.training import forecast
 from studies import export, report, tickets, verdict
 from studies.copy import copy
-from studies.holdout import open_seal
 from studies.prices import Prices
 from studies.report import Report
+from studies.reruns import open_seal, rerun_seeds
 from studies.spec import Spec, parse_spec
 from studies.storage import open_storage
 from studies.study import Handle, StudyError, delete, load, study_names, submit
@@ -47,10 +47,14 @@ def searched(storage: RDBStorage, url: str, make_study: Callable[..., Handle]) -
 
 @pytest.fixture
 def judged(searched: Handle, url: str) -> Report:
-    """Its holdout, judged with two seeds of the best three."""
-    holdout = open_seal(searched, top=3, seeds=2)
-    work(url, Interrupt(), Duty(holdout.name, device="cpu"))
-    return report.build(searched, load(searched.storage, holdout.name))
+    """Its holdout, judged with three seeds of the best three."""
+    return judge(searched, url, top=3, seeds=3)
+
+
+def judge(searched: Handle, url: str, top: int, seeds: int) -> Report:
+    for again in (rerun_seeds(searched, top, seeds), open_seal(searched, top, seeds)):
+        work(url, Interrupt(), Duty(again.name, device="cpu"))
+    return report.build(searched)
 
 
 def test_the_seal_stays_closed_until_every_trial_is_done(
@@ -74,12 +78,11 @@ def test_the_best_are_trained_with_every_seed_and_the_incumbents_with_one(
         if trial.value < lowest:
             lowest = trial.value
             so_far.append(trial.number)
-    expected = {(n, seed) for n in ranked[:3] for seed in (0, 1)} | {(n, 0) for n in so_far}
+    expected = {(n, seed) for n in ranked[:3] for seed in (0, 1, 2)} | {(n, 0) for n in so_far}
     done = list(zip(judged.refits.trial, judged.refits.seed, strict=True))
     assert set(done) == expected
     assert len(done) == len(expected)
     assert list(judged.overtuning.trials) == so_far
-    assert len(judged.ranks) == 2
 
 
 def test_the_winner_that_is_judged_is_the_one_that_is_exported(
@@ -101,7 +104,7 @@ def test_what_is_judged_is_the_end_of_the_series_and_no_trial_was_scored_on_it(
     judged: Report, searched: Handle, prices: Prices
 ) -> None:
     last = prices.frame.index[-20:]
-    assert judged.bars == 20
+    assert len(judged.dates) == 20
     assert (judged.first, judged.last) == (f"{last[0]:%Y-%m-%d}", f"{last[-1]:%Y-%m-%d}")
     assert searched.workload.dates[-1] < last[0]
 
@@ -133,23 +136,23 @@ def test_no_price_of_the_holdout_changes_what_a_refit_is_trained_on(
 def test_an_opening_is_noted_with_its_time_and_winner_and_orders_nothing_twice(
     judged: Report, searched: Handle
 ) -> None:
-    again = open_seal(searched, top=3, seeds=2)
-    assert tickets.finished(again.trials()) == len(again.attrs["refits"]) == len(judged.refits)
+    again = open_seal(searched, top=3, seeds=3)
+    assert tickets.finished(again.trials()) == len(again.attrs["reruns"]) == len(judged.refits)
     first, second = again.attrs["openings"]
     assert first["trial"] == second["trial"] == judged.winner
     assert first["config"] == judged.config
     assert pd.Timestamp(first["time"]).tz is not None
-    more = open_seal(searched, top=3, seeds=3)
-    ordered = more.attrs["refits"][len(judged.refits) :]
-    assert [r["seed"] for r in ordered] == [2, 2, 2]
+    more = open_seal(searched, top=3, seeds=4)
+    ordered = more.attrs["reruns"][len(judged.refits) :]
+    assert [r["seed"] for r in ordered] == [3, 3, 3]
     assert tickets.total(searched.storage, more.name) == len(judged.refits) + 3
-    with pytest.raises(StudyError, match=r"refits of study 'tiny\.holdout' are done"):
-        report.build(searched, more)
+    with pytest.raises(StudyError, match=r"trainings of study 'tiny\.holdout' are done"):
+        report.build(searched)
 
 
 def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> None:
     values = json.loads(json.dumps(verdict.to_json(judged), allow_nan=False))
-    assert values["verdict"]["beats_baseline"] is judged.beats_baseline
+    assert values["verdict"]["beats_baseline"] is judged.judgement.beats_baseline
     assert values["holdout"]["openings"] == 1
     assert values["holdout"]["loss"] == judged.loss
     assert values["holdout"]["skill"] == judged.skill
@@ -179,19 +182,18 @@ def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> 
 def test_only_what_is_below_every_baseline_and_clearly_below_the_best_on_search_data_wins(
     judged: Report, loss: float, p: float, outcome: str, words: str
 ) -> None:
-    better = replace(judged.rival.better, p_better=p)
+    first = judged.judgement.rival
     rival = replace(
-        judged.rival,
+        first,
         label="rival",
-        holdout_loss=1.0,
+        holdout_points=np.ones(20),
         skill=1 - loss,
-        better=better,
-        search_loss=1.0,
+        diebold_mariano=replace(first.diebold_mariano, p_better=p),
     )
-    other = replace(rival, label="other", holdout_loss=0.9, skill=1 - loss / 0.9, search_loss=1.1)
-    found = replace(judged, loss=loss, rivals=[rival, other])
-    assert found.outcome == outcome
-    assert found.beats_baseline is (outcome == "wins")
+    other = replace(rival, label="other", holdout_points=np.full(20, 0.9), skill=1 - loss / 0.9)
+    found = replace(judged, judgement=replace(judged.judgement, loss=loss, rivals=[rival, other]))
+    assert found.judgement.outcome == outcome
+    assert found.judgement.beats_baseline is (outcome == "wins")
     assert words in verdict.sentences(found)[0]
 
 
@@ -203,12 +205,10 @@ def test_a_range_is_judged_without_a_backtest_that_nobody_could_trade(
     values["search"] |= {"pruner": "none", "trials": 3}
     handle = submit(storage, parse_spec(values, "tiny"), prices)
     work(url, Interrupt(), Duty("tiny", device="cpu"))
-    holdout = open_seal(handle, top=1, seeds=2)
-    work(url, Interrupt(), Duty(holdout.name, device="cpu"))
-    found = report.build(handle, load(storage, holdout.name))
+    found = judge(handle, url, top=1, seeds=3)
     assert (found.backtest, found.deflated_sharpe) == (None, None)
     assert verdict.to_json(found)["luck"]["deflated_sharpe"] is None
-    assert "there is no backtest" in verdict.sentences(found)[1]
+    assert "There is no backtest" in verdict.sentences(found)[1]
 
 
 def test_a_copy_has_the_holdout_with_its_openings_and_says_the_same(
@@ -216,22 +216,22 @@ def test_a_copy_has_the_holdout_with_its_openings_and_says_the_same(
 ) -> None:
     target = open_storage(f"sqlite:///{tmp_path / 'other.db'}", create=True)
     copied = copy(searched, target)
-    assert copied.trials == len(searched.trials()) + len(judged.refits)
-    again = report.build(load(target, "tiny"), load(target, "tiny.holdout"))
+    assert copied.trials == len(searched.trials()) + len(judged.refits) + judged.spread.losses.size
+    again = report.build(load(target, "tiny"))
     assert verdict.to_json(again) == verdict.to_json(judged)
 
 
-def test_a_holdout_is_no_search_goes_with_its_study_and_keeps_its_name_for_itself(
+def test_reruns_are_no_search_go_with_their_study_and_keep_their_names_for_themselves(
     searched: Handle, url: str, tiny: Spec, prices: Prices
 ) -> None:
-    holdout = open_seal(searched, top=1, seeds=1)
-    for command in (["best"], ["compare"], ["report"], ["extend", "--trials", "1"]):
-        result = CliRunner().invoke(main, [*command, holdout.name, "--storage", url])
-        assert result.exit_code == 1
-        assert "judges the holdout of study 'tiny'" in result.output
-    taken = parse_spec(tiny.to_json() | {"name": "x.holdout"}, "x")
-    with pytest.raises(StudyError, match="kept for holdouts"):
-        submit(searched.storage, taken, prices)
+    for again in (rerun_seeds(searched, top=1, seeds=3), open_seal(searched, top=1, seeds=1)):
+        for command in (["best"], ["compare"], ["report"], ["extend", "--trials", "1"]):
+            result = CliRunner().invoke(main, [*command, again.name, "--storage", url])
+            assert result.exit_code == 1
+            assert "trains the best of study 'tiny' again and searches for" in result.output
+        taken = parse_spec(tiny.to_json() | {"name": again.name.replace("tiny", "x")}, "x")
+        with pytest.raises(StudyError, match=r"names that end in \.seeds or \.holdout are kept"):
+            submit(searched.storage, taken, prices)
     delete(searched.storage, "tiny")
     assert study_names(open_storage(url)) == []
 
@@ -240,7 +240,22 @@ def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
     searched: Handle, url: str
 ) -> None:
     said = [
-        CliRunner().invoke(main, ["report", "tiny", "--workers", "2", *form, "--storage", url])
+        CliRunner().invoke(
+            main,
+            [
+                "report",
+                "tiny",
+                "--workers",
+                "2",
+                "--top",
+                "2",
+                "--seeds",
+                "3",
+                *form,
+                "--storage",
+                url,
+            ],
+        )
         for form in ([], ["--json"])
     ]
     assert [s.exit_code for s in said] == [0, 0], said[0].output

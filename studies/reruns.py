@@ -1,0 +1,194 @@
+"""The best of a search trained again: over more seeds, and for the sealed end of the prices.
+
+Both are studies of their own beside the search, ``NAME.seeds`` and ``NAME.holdout``, whose tickets
+the same workers do: no sampler learns from them, and they survive what the search survives.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from models.selection import incumbents
+from studies import stamp, tickets
+from studies.spec import SPEC_VERSION
+from studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, StudyError, load, make
+
+TOP, SEEDS = 5, 5
+RERUN_OF, SEED = "rerun_of", "seed"
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A configuration of the search, to be trained again.
+
+    Attributes
+    ----------
+    trial : number of the trial that found it
+    config : as `models.config.Config.to_dict` gives it
+    epochs : of that trial's best epoch
+    seed : of weights, batches and dropout
+    """
+
+    trial: int
+    config: dict[str, Any]
+    epochs: int
+    seed: int
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What its trial is known by."""
+        return {RERUN_OF: self.trial, SEED: self.seed, tickets.CONFIG: self.config}
+
+
+def ordered(handle: Handle, ticket: int) -> Rerun:
+    """Give what a ticket of a study of reruns stands for."""
+    return Rerun(**handle.attrs["reruns"][ticket])
+
+
+def rerun_seeds(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
+    """Put the best of a search on the queue once more, on its own folds, with other seeds.
+
+    The study's own seed chose the best, and says no more of them: there are `seeds` with it.
+
+    Raises
+    ------
+    StudyError
+        If the search has no complete trial, or is not done.
+    """
+    _require_done(handle)
+    first = handle.spec.search.seed
+    wanted = [
+        _rerun(trial, seed)
+        for trial in _ranked(handle)[:top]
+        for seed in range(first + 1, first + seeds)
+    ]
+    attrs = {"targets_sha256": handle.attrs["targets_sha256"]}
+    return _order(handle, handle.name + SEEDS_SUFFIX, wanted, attrs)
+
+
+def open_seal(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
+    """Fix the winner and put what is to be judged on the queue; give the holdout study.
+
+    Judged are the `top` configurations of lowest search loss, each trained with `seeds` seeds, and
+    every trial that was the best so far when it ended, with the study's own seed. Given again, the
+    holdout study gets only those refits that it does not have.
+
+    Raises
+    ------
+    StudyError
+        If the search has no complete trial or is not done, or the holdout is too short.
+    """
+    _require_done(handle)
+    bars, horizon = handle.spec.walk_forward.holdout_bars, handle.spec.data.horizon
+    if bars < horizon + 2:
+        msg = (
+            f"a holdout needs horizon + 2 = {horizon + 2} bars or more to tell forecasts apart, "
+            f"but that of study {handle.name!r} has {bars}; its seal stays closed"
+        )
+        raise StudyError(msg)
+    best = handle.best()
+    opening = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "trial": best.number,
+        "config": best.user_attrs["config"],
+    }
+    attrs = {"targets_sha256": handle.opened.targets_sha256, "openings": [opening]}
+    name, wanted = handle.name + HOLDOUT_SUFFIX, list(_for_holdout(handle, top, seeds))
+    return _order(handle, name, wanted, attrs)
+
+
+def _order(handle: Handle, name: str, wanted: list[Rerun], attrs: dict[str, Any]) -> Handle:
+    """Make a study of reruns, or add to it what it does not have."""
+
+    def fill(study: optuna.Study) -> int:
+        own = {
+            "spec": handle.spec.to_json(),
+            "spec_version": SPEC_VERSION,
+            "made_with": stamp.own_versions(),
+            "search": handle.name,
+            "data": handle.attrs["data"],
+            "reruns": [asdict(rerun) for rerun in wanted],
+        }
+        for key, value in (own | attrs).items():
+            study.set_user_attr(key, value)
+        return len(wanted)
+
+    made = make(handle.storage, name, fill)
+    if made is not None:
+        return made
+    known = load(handle.storage, name)
+    if openings := attrs.get("openings"):
+        known.study.set_user_attr("openings", [*known.attrs["openings"], *openings])
+    there = known.attrs["reruns"]
+    if more := [asdict(rerun) for rerun in wanted if asdict(rerun) not in there]:
+        known.study.set_user_attr("reruns", [*there, *more])
+        tickets.set_total(handle.storage, name, len(there) + len(more))
+    return load(handle.storage, name)
+
+
+def _require_done(handle: Handle) -> None:
+    budget = tickets.budgets(handle.storage)[handle.name]
+    done = tickets.finished(handle.trials())
+    if done < budget.tickets:
+        msg = (
+            f"study {handle.name!r} has done {done} of {budget.tickets} trials: the winner is not "
+            "fixed before all are; `tuner run` or `tuner worker` goes on with it"
+        )
+        raise StudyError(msg)
+    handle.best()  # says what is missing where there is none
+
+
+def require_done(handle: Handle) -> None:
+    """Hold a study of reruns to having done them all.
+
+    Raises
+    ------
+    StudyError
+        If it has not.
+    """
+    done, total = tickets.finished(handle.trials()), len(handle.attrs["reruns"])
+    if done < total:
+        msg = (
+            f"{done} of {total} trainings of study {handle.name!r} are done; `tuner report "
+            f"{handle.search}` or `tuner worker` does the others"
+        )
+        raise StudyError(msg)
+
+
+def _complete(handle: Handle) -> list[FrozenTrial]:
+    return [t for t in handle.trials() if t.state == TrialState.COMPLETE]
+
+
+def _ranked(handle: Handle) -> list[FrozenTrial]:
+    """Give the complete trials, each configuration once, the best first."""
+    distinct: dict[str, FrozenTrial] = {}
+    for trial in sorted(_complete(handle), key=lambda t: (t.value, t.number)):
+        distinct.setdefault(repr(trial.user_attrs["config"]), trial)
+    return list(distinct.values())
+
+
+def _for_holdout(handle: Handle, top: int, seeds: int) -> Iterator[Rerun]:
+    """Give the refits, the winner's with the study's own seed first."""
+    first = handle.spec.search.seed
+    ranked = _ranked(handle)[:top]
+    for trial in ranked:
+        for seed in range(first, first + seeds):
+            yield _rerun(trial, seed)
+    in_order = in_order_of_end(_complete(handle))
+    for position in incumbents([t.value for t in in_order]):
+        if in_order[position] not in ranked:
+            yield _rerun(in_order[position], first)
+
+
+def in_order_of_end(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Sort trials by when they ended."""
+    return sorted(trials, key=lambda t: (str(t.datetime_complete), t.number))
+
+
+def _rerun(trial: FrozenTrial, seed: int) -> Rerun:
+    attrs = trial.user_attrs
+    return Rerun(trial.number, attrs["config"], attrs["best_epoch"], seed)

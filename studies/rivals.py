@@ -1,0 +1,154 @@
+"""The winner beside simple forecasts of the same bars: who forecasts the holdout better."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.baselines import BASELINES
+from models.comparison import LEVEL, MeanTest, clark_west, detectable_skill, diebold_mariano
+from models.metrics import skill
+from studies.workload import Workload
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A baseline on the search folds and on the holdout.
+
+    Attributes
+    ----------
+    name, label : its key, and what was chosen for it
+    search_points, holdout_points : array, (scored bars,), losses, all folds one after the other
+    forecasts : array, (holdout bars,), in the target's unit
+    skill : of the winner against it on the holdout
+    diebold_mariano : whether the winner forecasts better
+    clark_west : the same for a baseline that is a special case of the winner's kind
+    """
+
+    name: str
+    label: str
+    search_points: Floats
+    holdout_points: Floats
+    forecasts: Floats
+    skill: float
+    diebold_mariano: MeanTest
+    clark_west: MeanTest
+
+    @property
+    def search_loss(self) -> float:
+        """Mean loss on the search folds."""
+        return float(self.search_points.mean())
+
+    @property
+    def holdout_loss(self) -> float:
+        """Mean loss on the holdout."""
+        return float(self.holdout_points.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What the holdout says of a forecast.
+
+    Attributes
+    ----------
+    loss : of the forecast
+    rivals : the one that was best on the search data first
+    detectable : smallest skill against that one which this holdout could have shown
+    """
+
+    loss: float
+    rivals: list[Rival]
+    detectable: float
+
+    @property
+    def rival(self) -> Rival:
+        """The baseline that was best on the search data."""
+        return self.rivals[0]
+
+    @property
+    def lowest(self) -> Rival:
+        """The baseline that was best on the holdout."""
+        return min(self.rivals, key=lambda rival: rival.holdout_loss)
+
+    @property
+    def beats_baseline(self) -> bool:
+        """Whether the winner is below every baseline, and clearly below the first."""
+        below_all = self.loss < self.lowest.holdout_loss
+        return below_all and self.rival.diebold_mariano.p_better < LEVEL
+
+    @property
+    def outcome(self) -> str:
+        """``wins``, ``undecided`` or ``loses``."""
+        if self.beats_baseline:
+            return "wins"
+        return "undecided" if self.loss < self.lowest.holdout_loss else "loses"
+
+
+def judge(folds: Workload, opened: Workload, lookback: int, forecast: Floats) -> Judgement:
+    """Set a forecast of the holdout against every baseline.
+
+    Parameters
+    ----------
+    folds : Workload
+        The search part; which baseline is the one to beat is decided there.
+    opened : Workload
+        The holdout.
+    lookback : int
+        Bars that the forecast's network sees: ridge regression sees as many.
+    forecast : array, (holdout bars,), in the target's unit
+    """
+    own = opened.point_losses([forecast])
+    rivals = [_rival(run, folds, opened, forecast) for run in _run_all(folds, opened, lookback)]
+    rivals.sort(key=lambda rival: rival.search_loss)
+    first = rivals[0].holdout_points
+    return Judgement(
+        loss=float(own.mean()),
+        rivals=rivals,
+        detectable=detectable_skill(first - own, first, opened.series.horizon),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Forecasts of a baseline: fold by fold on the search data, and on the holdout."""
+
+    name: str
+    label: str
+    search: list[Floats]
+    holdout: Floats
+
+
+def _run_all(folds: Workload, opened: Workload, lookback: int) -> list[_Run]:
+    runs: list[_Run] = []
+    (fold,) = opened.folds
+    for name, forecast in BASELINES.items():
+        try:
+            search = [
+                forecast(folds.series, lookback, part.train, part.valid).forecasts
+                for part in folds.folds
+            ]
+            holdout = forecast(opened.series, lookback, fold.train, fold.valid)
+        except ValueError:
+            continue  # too few targets for an autoregression
+        # For returns drift is the training mean: one of them is enough.
+        if not any(np.allclose(holdout.forecasts, run.holdout, rtol=1e-9, atol=0) for run in runs):
+            runs.append(_Run(name, holdout.label, search, holdout.forecasts))
+    return runs
+
+
+def _rival(run: _Run, folds: Workload, opened: Workload, forecast: Floats) -> Rival:
+    horizon = opened.series.horizon
+    points, own = opened.point_losses([run.holdout]), opened.point_losses([forecast])
+    (actual,) = opened.scored(opened.series.target)
+    return Rival(
+        name=run.name,
+        label=run.label,
+        search_points=folds.point_losses(run.search),
+        holdout_points=points,
+        forecasts=run.holdout,
+        skill=skill(float(own.mean()), float(points.mean())),
+        diebold_mariano=diebold_mariano(points - own, horizon),
+        clark_west=clark_west(forecast, run.holdout, actual, horizon),
+    )

@@ -1,0 +1,105 @@
+"""What the seed is worth: the best of a search, trained again on its folds with other seeds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from models.config import Config
+from models.rnn import build_network
+from models.selection import one_standard_error, ranks_over_seeds
+from studies import tickets
+from studies.reruns import RERUN_OF, SEED, require_done
+from studies.study import SEEDS_SUFFIX, Handle, StudyError, load
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """The best of a search over seeds that had no part in choosing them.
+
+    Attributes
+    ----------
+    trials : numbers of the trials that found them, the best of the search first
+    seeds : seeds that they were trained with once more
+    losses : array, (trial, seed), on the search folds; infinite where the training diverged
+    parameters : of each one's network
+    ranks : of the winner among them, seed by seed; 1 is the lowest loss
+    smallest : number of the trial whose network is the smallest within one standard error of the
+        best, by its mean loss over these seeds; None where no training came to its end with each
+    bound : the highest mean loss that is within; NaN without `smallest`
+    """
+
+    trials: list[int]
+    seeds: list[int]
+    losses: Floats
+    parameters: list[int]
+    ranks: NDArray[np.int64]
+    smallest: int | None
+    bound: float
+
+
+def read_spread(search: Handle) -> Spread:
+    """Read what the seeds study of a search has found.
+
+    Raises
+    ------
+    StudyError
+        If there is none, or it is not done.
+    """
+    best, known = search.best().number, {t.number: t for t in search.trials()}
+    seeds = _done(search, best)
+    of = {r["trial"]: set[int]() for r in seeds.attrs["reruns"]}
+    for rerun in seeds.attrs["reruns"]:
+        of[rerun["trial"]].add(rerun["seed"])
+    tried = sorted(of[best])
+    # Ordered at several times, some may have other seeds than the best.
+    numbers = [n for n in of if of[best] <= of[n]]
+    numbers.sort(key=lambda n: (known[n].value, n))
+    losses = np.full((len(numbers), len(tried)), np.inf)
+    for trial in seeds.trials():
+        number, seed = trial.user_attrs.get(RERUN_OF), trial.user_attrs.get(SEED)
+        if trial.state == TrialState.COMPLETE and number in numbers and seed in tried:
+            losses[numbers.index(number), tried.index(seed)] = trial.value
+    return _spread(numbers, tried, losses, [_parameters(search, known[n]) for n in numbers])
+
+
+def _done(search: Handle, best: int) -> Handle:
+    """Give the seeds study of a search.
+
+    Raises
+    ------
+    StudyError
+        If there is none, it is not done, or does not know the best of the search.
+    """
+    name = search.name + SEEDS_SUFFIX
+    total = tickets.total(search.storage, name)
+    seeds = None if total is None else load(search.storage, name)
+    if seeds is None or all(r["trial"] != best for r in seeds.attrs["reruns"]):
+        msg = (
+            f"the best of study {search.name!r}, trial {best}, has not been trained with other "
+            f"seeds yet: `tuner report {search.name}` does it"
+        )
+        raise StudyError(msg)
+    require_done(seeds)
+    return seeds
+
+
+def _parameters(search: Handle, trial: FrozenTrial) -> int:
+    network = build_network(
+        Config.from_dict(trial.user_attrs["config"]), len(search.spec.data.features)
+    )
+    return sum(p.numel() for p in network.parameters())
+
+
+def _spread(trials: list[int], seeds: list[int], losses: Floats, parameters: list[int]) -> Spread:
+    came = np.isfinite(losses).all(axis=1)
+    smallest, bound = None, float("nan")
+    if came.any():
+        choice = one_standard_error(losses[came], np.array(parameters)[came])
+        smallest, bound = np.array(trials)[came][choice.chosen].item(), choice.bound
+    # One that diverged is behind all that did not.
+    ranks = ranks_over_seeds(np.nan_to_num(losses, posinf=np.finfo(np.float64).max), 0)
+    return Spread(trials, seeds, losses, parameters, ranks, smallest, bound)
