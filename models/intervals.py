@@ -92,7 +92,8 @@ def draw_residuals(
     size = min(block, len(residuals))
     starts = generator.integers(len(residuals) - size + 1, size=(paths, -(-steps // size)))
     places = starts[:, :, None] + np.arange(size)
-    return residuals[places.reshape(paths, -1)[:, :steps]]
+    drawn: Floats = residuals[places.reshape(paths, -1)[:, :steps]]
+    return drawn
 
 
 def recurse(

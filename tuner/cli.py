@@ -92,6 +92,9 @@ class _Range(click.FloatRange):
 # A day, longer than which nothing need be silent, and 30 years, to which a clock still counts.
 _DAY, _FOR_EVER = 86_400, 1e9
 
+# Four years of days: a forecast that is fed back for longer says nothing.
+_MOST_STEPS = 1000
+
 _device_option = click.option(
     "--device",
     envvar="TUNER_DEVICE",
@@ -358,6 +361,51 @@ def export(name: str, folder: Path, storage: str) -> None:
 
     written = export_(load_search(_open(storage), name), folder)
     click.echo(f"wrote {written}/", err=True)
+
+
+@main.command(
+    epilog=_example("tuner predict best/", "tuner predict best/ --csv AAPL.csv --level 0.8 --json")
+)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--csv",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Prices to forecast from.  [default: the export's own]",
+)
+@click.option("--symbol", metavar="SYMBOL", help="The same, from the source of the study.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1, _MOST_STEPS),
+    help="Bars to forecast.  [default: the horizon]",
+)
+@click.option(
+    "--level",
+    type=_Range(0, 1, min_open=True, max_open=True),
+    default=0.9,
+    show_default=True,
+    help="Probability that an interval is to hold what comes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def predict(
+    folder: Path,
+    csv: Path | None,
+    symbol: str | None,
+    steps: int | None,
+    level: float,
+    *,
+    as_json: bool,
+) -> None:
+    """Forecast with the model that was exported to DIR, each bar with an interval.
+
+    An interval is made of the model's errors on bars that it was not trained on. Beyond the horizon
+    only a model whose one feature is its target can go.
+    """
+    if csv is not None and symbol is not None:
+        raise click.UsageError("--csv and --symbol both say where the prices are; give one of them")
+    from tuner.predict import predict as predict_
+
+    predict_(folder, csv, symbol, steps, level, as_json=as_json)
 
 
 def _never_typed(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.metrics import skill
+from studies.forecasting import Prediction
 from studies.result import Group, Status
 from studies.rivals import Judgement
 from studies.space import grid_points
@@ -220,6 +221,19 @@ def rival_table(found: Judgement, search_loss: float) -> Table:
         tests = (f"{test.p_better:.3f}" for test in (rival.diebold_mariano, rival.clark_west))
         losses = _losses(rival.search_loss, rival.holdout_loss)
         table.add_row(rival.label, *losses, signed_percent(rival.skill), *tests)
+    return table
+
+
+def prediction_table(found: Prediction) -> Table:
+    """List the bars that are forecast, each with its interval."""
+    columns = ["bars ahead", found.unit, "low", "high"]
+    if found.plain_unit is not None:
+        columns += [found.plain_unit, "low", "high"]
+    table = _table(*columns)
+    for step in found.steps:
+        shown = [step.value] if step.plain is None else [step.value, step.plain]
+        ends = (end for b in shown for end in (b.forecast, b.low, b.high))
+        table.add_row(str(step.ahead), *(f"{end:.5g}" for end in ends))
     return table
 
 

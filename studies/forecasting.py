@@ -1,0 +1,307 @@
+"""What an exported model forecasts from given prices, how sure it is of it, and of what age."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from models.errors import PuffinError
+from models.intervals import draw_residuals, path_interval, recurse, residual_interval
+from models.training import forecast
+from models.windows import TARGETS, Series, build_series, make_windows, to_tensor
+from studies.exported import FORECAST_FILES, Exported
+from studies.spec import DataSection
+from studies.validation import when
+
+Floats = NDArray[np.float64]
+
+# Closes of the same bars differ by less, but for a split or a dividend.
+_SAME = 0.01
+
+
+class ForecastError(PuffinError):
+    """A forecast that this model cannot make of these prices."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A forecast, and what its actual lies between with the probability that was asked for."""
+
+    forecast: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One bar that is forecast.
+
+    Attributes
+    ----------
+    ahead : int, bars after the last known one
+    value : Bounds, in the target's unit
+    plain : Bounds, the same as people say it, in `Prediction.plain_unit`; None if there is none
+    """
+
+    ahead: int
+    value: Bounds
+    plain: Bounds | None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Of how many sealed `bars` which `share` fell into the interval of the search's residuals."""
+
+    share: float
+    bars: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of the bars after the last known one.
+
+    Attributes
+    ----------
+    study : str
+    steps : tuple of Step
+    unit, plain_unit : of the steps
+    horizon : int, bars up to which a step is forecast from known bars alone
+    level : float, of the intervals
+    residuals : int, out-of-sample forecasts that the intervals are made of
+    coverage : Coverage, None while the holdout is sealed
+    last : Timestamp, of the last known bar
+    age_days : int, from that bar to today
+    warnings : tuple of str
+    """
+
+    study: str
+    steps: tuple[Step, ...]
+    unit: str
+    plain_unit: str | None
+    horizon: int
+    level: float
+    residuals: int
+    coverage: Coverage | None
+    last: pd.Timestamp
+    age_days: int
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values; a number that is none is None."""
+        values: dict[str, Any] = _plain_values(asdict(self) | {"last": when(self.last)})
+        return values
+
+
+def _plain_values(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain_values(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_values(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def predict(
+    exported: Exported, frame: pd.DataFrame, steps: int, level: float, today: date
+) -> Prediction:
+    """Forecast the bars after the last one of `frame`.
+
+    The forecast of bar T + k uses nothing after bar T + k - horizon. Beyond the horizon a network
+    whose one feature is its target goes on from its own forecasts.
+
+    Parameters
+    ----------
+    exported : Exported
+    frame : DataFrame, (bar, column), checked prices
+    steps : int
+        Bars to forecast, at least 1.
+    level : float
+        Probability that an interval is to have, in (0, 1).
+    today : date
+
+    Raises
+    ------
+    ForecastError
+        If there are too few bars, or the model cannot go so far.
+    IntervalError
+        If there are too few residuals for `level`.
+    PuffinError
+        If a column is missing.
+    """
+    data = exported.spec.data
+    _check_steps(data, steps)
+    columns = {str(name): frame[name].to_numpy(np.float64) for name in frame}
+    series = build_series(columns, data.features, data.target, data.horizon)
+    _check_bars(series, exported.config.lookback)
+    residuals = out_of_sample(exported)
+    values, sums = _outlook(exported, series, residuals, steps, level)
+    plain = _PLAIN.get(data.target)
+    said = None if plain is None else plain.convert(values, sums, columns["close"], data.horizon)
+    return Prediction(
+        study=exported.record["study"],
+        steps=_steps(values, said),
+        unit=TARGETS[data.target].unit,
+        plain_unit=None if plain is None else plain.unit,
+        horizon=data.horizon,
+        level=level,
+        residuals=len(residuals),
+        coverage=_coverage(exported, level),
+        last=frame.index[-1],
+        age_days=(today - frame.index[-1].date()).days,
+        warnings=_doubts(exported, frame),
+    )
+
+
+def out_of_sample(exported: Exported) -> Floats:
+    """Give actual - forecast, (n,), of every bar that no forecasting network was trained on."""
+    names = [name for name in FORECAST_FILES if name in exported.files]
+    return np.concatenate([exported.residuals(name) for name in names])
+
+
+def _goes_on(data: DataSection) -> bool:
+    """Say whether a forecast can take the place of the one feature of a bar to come."""
+    return data.features == (data.target,) and (data.target != "return" or data.horizon == 1)
+
+
+def _check_steps(data: DataSection, steps: int) -> None:
+    if steps <= data.horizon or _goes_on(data):
+        return
+    why = (
+        f"it reads the return of one bar and forecasts that of {data.horizon}"
+        if data.features == (data.target,)
+        else f"it reads {', '.join(data.features)} of each bar, and forecasts only the "
+        f"{data.target}"
+    )
+    raise ForecastError(
+        f"steps must be at most the horizon = {data.horizon}, but is {steps}: this model cannot go "
+        f"on from its own forecasts, because {why}; give 1 to {data.horizon}"
+    )
+
+
+def _check_bars(series: Series, lookback: int) -> None:
+    count, horizon = len(series.features), series.horizon
+    least = series.warmup + lookback + horizon - 1
+    if count < least:
+        raise ForecastError(
+            f"the prices must have at least {least} bars, but have {count}: {series.warmup} before "
+            f"the features have a value + lookback = {lookback} + horizon - 1 = {horizon - 1}; "
+            "give more of the past"
+        )
+
+
+def _outlook(
+    exported: Exported, series: Series, residuals: Floats, steps: int, level: float
+) -> tuple[Floats, Floats]:
+    """Give forecast, low and high of each step, and of the sum of the steps so far; (steps, 3)."""
+    network, scaler, horizon = exported.network, exported.scaler, series.horizon
+    # Oldest first: the window that ends at T + k - horizon is the k-th.
+    known = series.features[len(series.features) - exported.config.lookback - horizon + 1 :]
+    rows = to_tensor((known - scaler.feature_mean) / scaler.feature_std, torch.device("cpu"))
+    scaled = forecast(network, make_windows(rows, exported.config.lookback))[:, 0]
+    points = scaler.unscale_target(scaled.double().numpy())
+    low, high = residual_interval(residuals, level)
+    direct = np.column_stack([points, points + low, points + high])
+    if steps <= horizon:
+        return direct[:steps], direct[:steps]
+    noise = draw_residuals(residuals, level, steps, block=horizon)
+    point = recurse(network, scaler, known[:, 0], horizon, np.zeros((1, steps)))
+    paths = recurse(network, scaler, known[:, 0], horizon, noise)
+    values = _ends(point, paths, level)
+    sums = _ends(point.cumsum(axis=1), paths.cumsum(axis=1), level)
+    # One step needs no paths: the ranks of the residuals say exactly what the paths say roughly.
+    values[:horizon] = direct
+    sums[0] = direct[0]
+    return values, sums
+
+
+def _ends(point: Floats, paths: Floats, level: float) -> Floats:
+    return np.column_stack([point[0], *path_interval(paths, level)])
+
+
+def _price_of_return(_values: Floats, sums: Floats, closes: Floats, horizon: int) -> Floats:
+    """Put returns on the closes that they start from.
+
+    Those of a horizon each start `horizon` bars earlier; those fed back all start at the last bar.
+    """
+    start = closes[-horizon:] if len(sums) <= horizon else closes[-1:]
+    return start[: len(sums), None] * np.exp(sums)
+
+
+def _range_in_percent(values: Floats, _sums: Floats, _closes: Floats, _horizon: int) -> Floats:
+    return 100 * np.exp(values)
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """How people say a target: the unit, and its numbers out of those of `_outlook`."""
+
+    unit: str
+    convert: Callable[[Floats, Floats, Floats, int], Floats]
+
+
+# A price is plain as it is.
+_PLAIN = {
+    "return": _Plain("price", _price_of_return),
+    "range": _Plain("log(high / low), %", _range_in_percent),
+}
+
+
+def _steps(values: Floats, plain: Floats | None) -> tuple[Step, ...]:
+    said = [None] * len(values) if plain is None else [Bounds(*row) for row in plain.tolist()]
+    rows = zip(values.tolist(), said, strict=True)
+    return tuple(Step(ahead, Bounds(*row), other) for ahead, (row, other) in enumerate(rows, 1))
+
+
+def _coverage(exported: Exported, level: float) -> Coverage | None:
+    """Try the interval of the search's residuals on the holdout, which chose nothing."""
+    walk_forward, sealed = FORECAST_FILES
+    if sealed not in exported.files:
+        return None
+    low, high = residual_interval(exported.residuals(walk_forward), level)
+    errors = exported.residuals(sealed)
+    return Coverage(float(np.mean((low <= errors) & (errors <= high))), len(errors))
+
+
+def _doubts(exported: Exported, frame: pd.DataFrame) -> tuple[str, ...]:
+    """Say why forecasts from these bars may be none."""
+    trained = exported.search.index[-1]
+    found = []
+    if frame.index[-1] < trained:
+        found.append(
+            f"the prices end at {when(frame.index[-1])}, before the last bar that the model was "
+            f"trained on, {when(trained)}: it has seen what it forecasts here"
+        )
+    if stranger := _stranger(exported, frame):
+        found.append(stranger)
+    return tuple(found)
+
+
+def _stranger(exported: Exported, frame: pd.DataFrame) -> str | None:
+    """Say where the prices are not those that the model knows, or do not touch them."""
+    own = exported.prices["close"]
+    origin = exported.record["data"]["origin"]
+    shared = frame.index.intersection(own.index)
+    if shared.empty:
+        return (
+            f"the prices share no bar with {origin}, {when(own.index[0])} to "
+            f"{when(own.index[-1])}, so nothing shows that they are of the same kind"
+        )
+    ratio = frame["close"].loc[shared] / own.loc[shared]
+    low, high = float(ratio.min()), float(ratio.max())
+    if high / low > 1 + _SAME:
+        return (
+            f"the closes are not those of {origin}: over {len(shared)} shared bars they are "
+            f"{low:.4g} to {high:.4g} times as high; the intervals are made for {origin}"
+        )
+    data = exported.spec.data
+    if "price" in {*data.features, data.target} and max(high, 1 / low) > 1 + _SAME:
+        return (
+            f"the closes are {high:.4g} times those of {origin} (a split?), and the model reads "
+            "the price itself: bring them to the same level"
+        )
+    return None

@@ -1,0 +1,76 @@
+"""`tuner predict`: what an exported model says of the bars to come, and what that rests on."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from studies import forecasting
+from studies.exported import Exported, load_exported
+from studies.forecasting import Prediction
+from studies.prices import Prices, load_prices
+from studies.validation import when
+from tuner import present
+
+
+def predict(
+    folder: Path,
+    csv: Path | None,
+    symbol: str | None,
+    steps: int | None,
+    level: float,
+    *,
+    as_json: bool,
+) -> None:
+    """Forecast with the model of an export.
+
+    Raises
+    ------
+    PuffinError
+        If the folder is no export, or its model cannot forecast so far from these prices.
+    """
+    exported = load_exported(folder)
+    prices = _prices(exported, csv, symbol)
+    today = datetime.now().astimezone().date()
+    wanted = exported.spec.data.horizon if steps is None else steps
+    found = forecasting.predict(exported, prices.frame, wanted, level, today)
+    for line in (*prices.warnings, *found.warnings):
+        click.echo(f"warning: {line}", err=True)
+    for line in _basis(found, prices.origin):
+        click.echo(line, err=True)
+    if as_json:
+        values = found.to_json() | {"origin": prices.origin}
+        click.echo(json.dumps(values, indent=2, allow_nan=False))
+    else:
+        present.stdout().print(present.prediction_table(found))
+
+
+def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
+    """Load the prices to forecast from: a file, a symbol of the study's source, or its own."""
+    if csv is not None:
+        return load_prices("csv", path=csv)
+    if symbol is not None:
+        source = exported.spec.data.source
+        return load_prices("sample" if source == "csv" else source, symbol)
+    origin = f"the export's own {exported.record['data']['origin']}"
+    return Prices(exported.prices, (), origin)
+
+
+def _basis(found: Prediction, origin: str) -> list[str]:
+    """Say what a forecast rests on: bars of what age, intervals of what worth."""
+    days = abs(found.age_days)
+    side = "after" if found.age_days < 0 else "before"
+    age = "today" if not days else f"{days} day{'s' * (days > 1)} {side} today"
+    lines = [f"the last bar of {origin} is {when(found.last)}, {age}", _intervals(found)]
+    if found.coverage is not None:
+        share, bars = present.percent(found.coverage.share), found.coverage.bars
+        lines.append(f"made without the holdout's own, they held {share} of its {bars} bars")
+    return lines
+
+
+def _intervals(found: Prediction) -> str:
+    made = f"{present.percent(found.level)} intervals from {found.residuals} out-of-sample errors"
+    if len(found.steps) <= found.horizon:
+        return made
+    return f"{made}; beyond {found.horizon} ahead the forecasts are fed back, with drawn errors"
