@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.metrics import skill
+from studies.reproduce import Check
 from studies.result import Group, Status
 from studies.rivals import Judgement
 from studies.space import grid_points
@@ -220,6 +221,17 @@ def rival_table(found: Judgement, search_loss: float) -> Table:
         tests = (f"{test.p_better:.3f}" for test in (rival.diebold_mariano, rival.clark_west))
         losses = _losses(rival.search_loss, rival.holdout_loss)
         table.add_row(rival.label, *losses, signed_percent(rival.skill), *tests)
+    return table
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    """Set the figures of an export beside those that came of deriving it again."""
+    table = _table("", "exported", "again", "apart", "may be", "")
+    for check in checks:
+        numbers = (f"{value:.6g}" for value in (check.exported, check.found))
+        apart = "same bits" if check.difference == 0 else f"{check.difference:.1e}"
+        bound = "0" if check.bound == 0 else f"{check.bound:.1e}"
+        table.add_row(check.name, *numbers, apart, bound, "" if check.holds else "OFF")
     return table
 
 
