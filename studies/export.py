@@ -1,4 +1,4 @@
-"""The winner as files: configuration, weights refitted on all search data, and a card."""
+"""The winner as files: configuration, weights, prices, forecasts, report, and a card."""
 
 import shutil
 import tempfile
@@ -11,47 +11,55 @@ import torch
 from safetensors.torch import save
 
 from models.config import Config
-from models.errors import PuffinError
-from models.rnn import CELLS
 from models.training import train_epochs
 from models.walk_forward import Fold
-from models.windows import TARGETS, Scaler, fold_tensors
+from models.windows import Scaler, fold_tensors
+from studies.card import card
+from studies.exported import (
+    CARD_FILE,
+    CONFIG_FILE,
+    FORECAST_FILES,
+    SUMS_FILE,
+    WEIGHTS_FILE,
+    ExportError,
+    listed_sums,
+    sums,
+)
+from studies.prices import to_csv
+from studies.report import Report, build, find_holdout, own_refit, read_artifact
 from studies.result import best_record
-from studies.study import Handle
+from studies.stamp import machine_type
+from studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, StudyError
 from studies.validation import when
+from studies.verdict import sentences
 from studies.workload import Workload
 
-CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.toml", "model.safetensors", "README.md"
-FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
+# The bars that the exported weights are trained on.
+REFITS = ("search", "all")
 
 
-class ExportError(PuffinError):
-    """A folder that an export must not touch."""
+def export(handle: Handle, folder: Path, refit: str = "search") -> Path:
+    """Write the best configuration of a study, refitted for its best epoch count.
 
+    Once the seal is open, what it showed is a part of the export. Every file is whole before the
+    first takes its place; an earlier export of the same study is replaced.
 
-def export(handle: Handle, folder: Path) -> Path:
-    """Write the best configuration of a study, refitted on all search data for its best epoch.
-
-    Every file is whole before the first takes its place; an earlier export of the same study is
-    replaced.
+    Parameters
+    ----------
+    refit : str
+        ``search`` trains on the search data, and the scores are those of these very weights;
+        ``all`` on the holdout too, and the scores are those of the older fit.
 
     Raises
     ------
     ExportError
         If the folder holds anything but an export of this study, or cannot be written.
     StudyError
-        If no trial is complete.
+        If no trial is complete, or all bars are asked for and the seal has not been opened.
     """
     _check_folder(folder, handle.name)
-    record = best_record(handle)
-    workload = handle.workload
-    network, scaler, targets = _refit(workload, Config.from_dict(record["config"]), record)
-    record |= _provenance(handle, workload, scaler, targets)
-    files = {
-        CONFIG_FILE: tomli_w.dumps(record).encode(),
-        WEIGHTS_FILE: save(network.state_dict()),
-        CARD_FILE: _card(record).encode(),
-    }
+    files = _files(handle, refit)
+    files[SUMS_FILE] = sums(files)
     try:
         _write(folder, files)
     except OSError as error:
@@ -60,17 +68,104 @@ def export(handle: Handle, folder: Path) -> Path:
     return folder
 
 
+def _files(handle: Handle, refit: str) -> dict[str, bytes]:
+    best, holdout = handle.best(), find_holdout(handle)
+    report = _report(handle, must=refit == "all")
+    record = best_record(handle)
+    workload = handle.workload if refit == "search" else _whole(handle)
+    network, scaler, targets = refit_winner(workload, Config.from_dict(record["config"]), record)
+    record |= _provenance(handle, scaler)
+    record["refit"] = {
+        "data": refit,
+        "targets": targets,
+        "last": when(workload.dates[-1]),
+        "seed": handle.spec.search.seed,
+        "loss": handle.spec.training.loss,
+    }
+    files = {SEARCH_FILE: to_csv(handle.load_search_prices())}
+    files[FORECAST_FILES[0]] = read_artifact(handle, best)
+    if holdout is not None:
+        files[HOLDOUT_FILE] = to_csv(handle.load_holdout_prices())
+        record["seal"] = {"openings": [_plain_opening(o) for o in holdout.attrs["openings"]]}
+    if report is not None and holdout is not None:
+        own = own_refit(holdout, best.number, handle.spec.search.seed)
+        files[FORECAST_FILES[1]] = read_artifact(holdout, own)
+        record["machine"]["holdout"] = own.user_attrs["run"].get("machine", {})
+        record["holdout"] = _holdout(report)
+    return files | {
+        CONFIG_FILE: tomli_w.dumps(record).encode(),
+        WEIGHTS_FILE: save(network.state_dict()),
+        CARD_FILE: card(record).encode(),
+    }
+
+
+def _report(handle: Handle, *, must: bool) -> Report | None:
+    """Give what the holdout showed of the best; None where it was not opened for it."""
+    try:
+        return build(handle)
+    except StudyError:
+        if must:
+            raise
+        return None
+
+
+def _whole(handle: Handle) -> Workload:
+    """Prepare all bars to train on, those of the holdout too."""
+    return Workload.build(handle.spec, handle.load_all_prices())
+
+
+def _plain_opening(opening: dict[str, Any]) -> dict[str, Any]:
+    return {key: opening[key] for key in ("time", "trial")}
+
+
+def _holdout(report: Report) -> dict[str, Any]:
+    """Give what can be derived again of a report."""
+    found = report.judgement
+    return {
+        "first": report.first,
+        "last": report.last,
+        "bars": len(report.dates),
+        "loss": found.loss,
+        "skill": report.skill,
+        "direction_accuracy": report.direction.accuracy,
+        "outcome": found.outcome,
+        "sentences": sentences(report),
+        "baselines": [
+            {
+                "name": rival.name,
+                "label": rival.label,
+                "search_loss": rival.search_loss,
+                "holdout_loss": rival.holdout_loss,
+            }
+            for rival in found.rivals
+        ],
+    }
+
+
 def _write(folder: Path, files: dict[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         for name, body in files.items():
+            (scratch / name).parent.mkdir(exist_ok=True)
             (scratch / name).write_bytes(body)
         folder.mkdir(exist_ok=True)
+        stale = set(_own_files(folder)) - set(files)
         for name in files:
+            (folder / name).parent.mkdir(exist_ok=True)
             (scratch / name).replace(folder / name)
+        for name in stale:
+            (folder / name).unlink()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _own_files(folder: Path) -> set[str]:
+    """Name the files of an earlier export."""
+    try:
+        return {*listed_sums((folder / SUMS_FILE).read_bytes()), SUMS_FILE}
+    except (FileNotFoundError, ValueError):
+        return set()
 
 
 def _check_folder(folder: Path, study: str) -> None:
@@ -89,27 +184,30 @@ def _in_the_way(folder: Path, study: str) -> str | None:
         return None
     if not folder.is_dir():
         return "is a file, but an export is a folder"
-    found = sorted(p.name for p in folder.iterdir())
-    strangers = [name for name in found if name not in FILES]
-    if strangers:
-        return f"holds {strangers[0]}, which is no part of an export"
-    if found and CONFIG_FILE not in found:
-        return f"holds {found[0]}, but no {CONFIG_FILE} of an export"
+    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
     if not found:
         return None
+    strangers = [name for name in found if name not in _own_files(folder)]
+    if strangers:
+        return f"holds {strangers[0]}, which is no part of an export"
     try:
         owner = tomllib.loads((folder / CONFIG_FILE).read_text("utf-8")).get("study")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         owner = None
     return None if owner == study else f"holds the export of {owner or 'something else'}"
 
 
-def _refit(
+def refit_winner(
     workload: Workload, config: Config, record: dict[str, Any]
 ) -> tuple[torch.nn.Module, Scaler, int]:
-    """Train the winner on every target of the search part, on the CPU, with one thread.
+    """Train the winner on every target of a workload, on the CPU, with one thread.
 
     The number of threads decides the order of sums, and so the last bits of the weights.
+
+    Returns
+    -------
+    Module, Scaler, int
+        The network, what it is standardised by, and the number of targets.
     """
     span = workload.refit_span()
     scaler = Scaler.fit(workload.series, span, workload.spec.parsed_space.max_lookback)
@@ -131,10 +229,10 @@ def _refit(
     return network, scaler, len(span)
 
 
-def _provenance(handle: Handle, workload: Workload, scaler: Scaler, targets: int) -> dict[str, Any]:
+def _provenance(handle: Handle, scaler: Scaler) -> dict[str, Any]:
     """Give everything that the scores and the weights depend on."""
-    spec = handle.spec
-    dates = workload.dates
+    spec, dates = handle.spec, handle.workload.dates
+    trained = handle.best().user_attrs["run"].get("machine", {})
     return {
         "input": {
             "features": list(spec.data.features),
@@ -149,6 +247,9 @@ def _provenance(handle: Handle, workload: Workload, scaler: Scaler, targets: int
             key: handle.attrs["data"][key]
             for key in ("origin", "bars", "first", "last", "search_last", "sha256")
         },
+        "targets_sha256": handle.attrs["targets_sha256"],
+        "made_with": handle.attrs["made_with"],
+        "machine": {"trial": trained, "refit": machine_type(torch.device("cpu"))},
         "folds": [
             {
                 "train_first": when(dates[fold.train.start]),
@@ -156,9 +257,8 @@ def _provenance(handle: Handle, workload: Workload, scaler: Scaler, targets: int
                 "valid_first": when(dates[fold.valid.start]),
                 "valid_last": when(dates[fold.valid.stop - 1]),
             }
-            for fold in workload.folds
+            for fold in handle.workload.folds
         ],
-        "refit": {"targets": targets, "seed": spec.search.seed, "loss": spec.training.loss},
         "spec": _without_none(spec.to_json()),
     }
 
@@ -170,54 +270,3 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
         for k, v in values.items()
         if v is not None
     }
-
-
-def _card(record: dict[str, Any]) -> str:
-    """Describe an export in words and figures."""
-    config, scores, data, given = (record[k] for k in ("config", "scores", "data", "input"))
-    refit, unit = record["refit"], TARGETS[given["target"]].unit
-    folds = "\n".join(
-        f"| {i + 1} | {f['train_first']} to {f['train_last']} "
-        f"| {f['valid_first']} to {f['valid_last']} | {loss:.4f} |"
-        for i, (f, loss) in enumerate(zip(record["folds"], scores["fold_losses"], strict=True))
-    )
-    hashes = "\n".join(f"* `{name}`: `{value}`" for name, value in data["sha256"].items())
-    widths = ", ".join(map(str, config["hidden_dims"]))
-    low, high = scores["direction_interval"]
-    return f"""# {record["study"]}: {config["cell"].upper()} [{widths}]
-
-The best of the complete trials of study `{record["study"]}` (trial {record["trial"]}), refitted on
-the {refit["targets"]} targets of the search data for {record["epochs"]} epochs with seed
-{refit["seed"]}. It forecasts the {unit}, {given["horizon"]} bar(s) ahead,
-from {config["lookback"]} bars of {", ".join(given["features"])}.
-
-## Scores
-
-Walk-forward validation, {refit["loss"]} on the target standardised by each training part.
-These scores chose the configuration, so they flatter it; the holdout has not been opened for them.
-
-| fold | trained on | validated on | loss |
-|---|---|---|---|
-{folds}
-
-| | |
-|---|---|
-| mean loss | {scores["loss"]:.4f} |
-| loss of persistence | {scores["persistence_loss"]:.4f} |
-| loss of the training mean | {scores["mean_loss"]:.4f} |
-| skill against persistence | {scores["skill"]:+.4f} |
-| direction accuracy | {scores["direction_accuracy"]:.1%} ({low:.1%} to {high:.1%}) |
-| direction accuracy of the training mean | {scores["mean_direction_accuracy"]:.1%} |
-
-## Data
-
-{data["origin"]}: {data["bars"]} bars from {data["first"]} to {data["last"]};
-the search saw those up to {data["search_last"]}. sha256 of the study's own copy:
-
-{hashes}
-
-## Files
-
-* `config.toml`: configuration, scores, folds, seeds, scalers and the whole study file
-* `model.safetensors`: weights of `models.rnn.{CELLS[config["cell"]].__name__}`
-"""

@@ -269,7 +269,7 @@ def _coverage(exported: Exported, level: float) -> Coverage | None:
 
 def _doubts(exported: Exported, frame: pd.DataFrame) -> tuple[str, ...]:
     """Say why forecasts from these bars may be none."""
-    trained = exported.search.index[-1]
+    trained = pd.Timestamp(exported.record["refit"]["last"])
     found = []
     if frame.index[-1] < trained:
         found.append(

@@ -139,7 +139,7 @@ def build(search: Handle) -> Report:
     spread = read_spread(search)
     refits = _refits(holdout)
     folds, opened = search.workload, search.opened
-    own = _own_refit(holdout, best.number, search.spec.search.seed)
+    own = own_refit(holdout, best.number, search.spec.search.seed)
     (forecasts,) = read_forecasts(holdout, own)
     judgement = judge(folds, opened, best.user_attrs["config"]["lookback"], forecasts)
     horizon = opened.series.horizon
@@ -184,7 +184,7 @@ def _refits(holdout: Handle) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["trial", "seed", "loss"])
 
 
-def _own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
+def own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
     """Give the winner's refit with the study's own seed.
 
     Raises
@@ -205,7 +205,7 @@ def _own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
 
 def read_forecasts(handle: Handle, trial: FrozenTrial) -> list[Floats]:
     """Read what a trial forecast, fold by fold, in the target's unit."""
-    frame = pd.read_csv(io.BytesIO(read_artifact(handle, trial)))
+    frame = pd.read_csv(io.BytesIO(read_artifact(handle, trial)), float_precision="round_trip")
     return [part["forecast"].to_numpy(np.float64) for _, part in frame.groupby("fold")]
 
 

@@ -233,15 +233,15 @@ def mishaps(handle: Handle) -> Counter[str]:
     return reasons
 
 
-def best_record(handle: Handle) -> dict[str, Any]:
-    """Give the best configuration and its scores as plain values.
+def best_record(handle: Handle, best: FrozenTrial | None = None) -> dict[str, Any]:
+    """Give a configuration and its scores as plain values; the best one when none is given.
 
     Raises
     ------
     StudyError
         If no trial is complete.
     """
-    best = handle.best()
+    best = best or handle.best()
     attrs = best.user_attrs
     return {
         "study": handle.name,

@@ -1,5 +1,6 @@
 """What the seed is worth: the best of a search, trained again on its folds with other seeds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,28 @@ def read_spread(search: Handle) -> Spread:
         if trial.state == TrialState.COMPLETE and number in numbers and seed in tried:
             losses[numbers.index(number), tried.index(seed)] = trial.value
     return _spread(numbers, tried, losses, [_parameters(search, known[n]) for n in numbers])
+
+
+def smallest_within_error(search: Handle) -> FrozenTrial:
+    """Give the trial of the smallest network that is not clearly worse than the best.
+
+    Raises
+    ------
+    StudyError
+        If the best were not trained with other seeds, or none of them came to an end with each.
+    """
+    number = read_spread(search).smallest
+    if number is None:
+        msg = f"no configuration of study {search.name!r} was trained to its end with every seed"
+        raise StudyError(msg)
+    return search.trials()[number]
+
+
+# How the best of a search is chosen.
+RULES: dict[str, Callable[[Handle], FrozenTrial]] = {
+    "loss": Handle.best,
+    "1se": smallest_within_error,
+}
 
 
 def _done(search: Handle, best: int) -> Handle:

@@ -147,9 +147,7 @@ class Handle:
         StudyError
             If the snapshot is not what was stored.
         """
-        return Workload.opened(
-            self.spec, self._load_prices(SEARCH_FILE), self._load_prices(HOLDOUT_FILE)
-        )
+        return Workload.opened(self.spec, self.load_search_prices(), self.load_holdout_prices())
 
     def load_search_prices(self) -> pd.DataFrame:
         """Read the search part of the snapshot and check that it is what was stored.
@@ -160,6 +158,26 @@ class Handle:
             If the bytes are not those that the study was made with.
         """
         return self._load_prices(SEARCH_FILE)
+
+    def load_holdout_prices(self) -> pd.DataFrame:
+        """Read the holdout: breaks the seal.
+
+        Raises
+        ------
+        StudyError
+            If the bytes are not those that the study was made with.
+        """
+        return self._load_prices(HOLDOUT_FILE)
+
+    def load_all_prices(self) -> pd.DataFrame:
+        """Read the search part and the holdout behind it: breaks the seal.
+
+        Raises
+        ------
+        StudyError
+            If the bytes are not those that the study was made with.
+        """
+        return pd.concat([self.load_search_prices(), self.load_holdout_prices()])
 
     def _load_prices(self, filename: str) -> pd.DataFrame:
         metas = get_all_artifact_meta(self.study)

@@ -142,6 +142,11 @@ class Workload:
             self.series.horizon,
         )
 
+    def unscaled(self, forecasts: torch.Tensor) -> list[Floats]:
+        """Give standardised forecasts (fold, bars) in the target's unit, fold by fold."""
+        rows = forecasts.double().cpu().numpy()
+        return [s.unscale_target(row) for s, row in zip(self.scalers, rows, strict=True)]
+
     def point_losses(self, forecasts: list[Floats]) -> Floats:
         """Loss of each forecast, all folds one after the other, in units of `losses`."""
         errors = [

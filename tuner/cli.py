@@ -271,14 +271,26 @@ def _all_states(database: Any) -> list[Any]:
     default="toml",
     show_default=True,
 )
+@click.option(
+    "--rule",
+    type=click.Choice(["loss", "1se"]),
+    default="loss",
+    show_default=True,
+    help="The lowest loss, or the smallest network within one standard error of it over seeds.",
+)
 @_storage_option
-def best(name: str, form: str, storage: str) -> None:
-    """Print the best configuration of study NAME."""
+def best(name: str, form: str, rule: str, storage: str) -> None:
+    """Print the best configuration of study NAME.
+
+    The rule 1se rests on trainings with other seeds, which `tuner report` orders.
+    """
     from studies.formats import FORMATS
     from studies.result import best_record
+    from studies.spread import RULES
     from studies.study import load_search
 
-    click.echo(FORMATS[form](best_record(load_search(_open(storage), name))))
+    handle = load_search(_open(storage), name)
+    click.echo(FORMATS[form](best_record(handle, RULES[rule](handle))))
 
 
 @main.command(epilog=_example("tuner compare demo", "tuner compare demo --by layers"))
@@ -350,16 +362,24 @@ def report(
 @main.command(epilog=_example("tuner export demo best/"))
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--refit",
+    type=click.Choice(["search", "all"]),
+    default="search",
+    show_default=True,
+    help="What the weights are trained on: the search data, or the opened holdout too.",
+)
 @_storage_option
-def export(name: str, folder: Path, storage: str) -> None:
-    """Write the best of study NAME to DIR: config.toml, model.safetensors, README.md.
+def export(name: str, folder: Path, refit: str, storage: str) -> None:
+    """Write the best of study NAME to DIR: configuration, weights, prices, forecasts and a card.
 
-    The weights are refitted on all search data for the best number of epochs.
+    The weights are refitted for the best number of epochs. Once `tuner report` has opened the
+    seal, its report is a part of the export.
     """
     from studies.export import export as export_
     from studies.study import load_search
 
-    written = export_(load_search(_open(storage), name), folder)
+    written = export_(load_search(_open(storage), name), folder, refit)
     click.echo(f"wrote {written}/", err=True)
 
 
@@ -406,6 +426,19 @@ def predict(
     from tuner.predict import predict as predict_
 
     predict_(folder, csv, symbol, steps, level, as_json=as_json)
+
+
+@main.command(epilog=_example("tuner reproduce best/"))
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+def reproduce(folder: Path) -> None:
+    """Train the export in DIR again from its own files and compare every score.
+
+    To the last bit on a machine of the same kind, within stated bounds elsewhere. Files that are
+    not as they were exported are found first.
+    """
+    from tuner.reproduce import reproduce as reproduce_
+
+    reproduce_(folder)
 
 
 def _never_typed(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

@@ -162,16 +162,10 @@ def _check_targets(own: str, expected: str) -> None:
         raise TargetsError(msg)
 
 
-def _forecasts(workload: Workload, epoch: Epoch) -> list[np.ndarray]:
-    """Give the forecasts of each fold in the target's unit."""
-    scaled = epoch.forecasts.double().cpu().numpy()
-    return [s.unscale_target(row) for s, row in zip(workload.scalers, scaled, strict=True)]
-
-
 def record(trial: optuna.Trial, workload: Workload, best: Epoch) -> None:
     """Keep what the best epoch is worth beside its loss."""
     persistence_loss = float(np.mean(workload.persistence_losses))
-    moves = workload.direction(_forecasts(workload, best))
+    moves = workload.direction(workload.unscaled(best.forecasts))
     trial.set_user_attr("best_epoch", best.number)
     trial.set_user_attr("best_loss", best.valid_loss)
     trial.set_user_attr("fold_losses", list(best.fold_losses))
@@ -181,7 +175,7 @@ def record(trial: optuna.Trial, workload: Workload, best: Epoch) -> None:
 
 
 def forecasts_csv(workload: Workload, epoch: Epoch) -> bytes:
-    """Table of out-of-sample forecasts: date, fold, forecast, actual and persistence."""
+    """Table of out-of-sample forecasts: date, fold, forecast, actual and persistence; exact."""
     parts = [
         pd.DataFrame(
             {
@@ -195,11 +189,11 @@ def forecasts_csv(workload: Workload, epoch: Epoch) -> bytes:
         for number, (fold, forecast, actual, last) in enumerate(
             zip(
                 workload.folds,
-                _forecasts(workload, epoch),
+                workload.unscaled(epoch.forecasts),
                 workload.scored(workload.series.target),
                 workload.scored(workload.series.persistence),
                 strict=True,
             )
         )
     ]
-    return pd.concat(parts).to_csv(index=False, float_format="%.9g").encode()
+    return pd.concat(parts).to_csv(index=False).encode()

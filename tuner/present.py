@@ -18,6 +18,7 @@ from rich.text import Text
 
 from models.metrics import skill
 from studies.forecasting import Prediction
+from studies.reproduce import Check
 from studies.result import Group, Status
 from studies.rivals import Judgement
 from studies.space import grid_points
@@ -234,6 +235,17 @@ def prediction_table(found: Prediction) -> Table:
         shown = [step.value] if step.plain is None else [step.value, step.plain]
         ends = (end for b in shown for end in (b.forecast, b.low, b.high))
         table.add_row(str(step.ahead), *(f"{end:.5g}" for end in ends))
+    return table
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    """Set the figures of an export beside those that came of deriving it again."""
+    table = _table("", "exported", "again", "apart", "may be", "")
+    for check in checks:
+        numbers = (f"{value:.6g}" for value in (check.exported, check.found))
+        apart = "same bits" if check.difference == 0 else f"{check.difference:.1e}"
+        bound = "0" if check.bound == 0 else f"{check.bound:.1e}"
+        table.add_row(check.name, *numbers, apart, bound, "" if check.holds else "OFF")
     return table
 
 

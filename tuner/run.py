@@ -12,7 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import PuffinError
 from studies import result, stamp, tickets
-from studies.export import ExportError, export
+from studies.export import export
+from studies.exported import ExportError
 from studies.prices import Prices, load_prices
 from studies.spec import Spec, load_spec
 from studies.storage import NoStudiesError, cause_of, masked, open_storage

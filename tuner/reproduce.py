@@ -1,0 +1,51 @@
+"""`tuner reproduce`: train an export again from its own files and compare every figure."""
+
+from pathlib import Path
+
+import click
+
+from models.errors import PuffinError
+from studies.exported import load_exported
+from studies.reproduce import Check
+from studies.reproduce import reproduce as derive
+from tuner import present
+from tuner.devices import prepare
+
+
+class NotReproducedError(PuffinError):
+    """Figures of an export that do not come out again."""
+
+
+def reproduce(folder: Path) -> None:
+    """Derive an export again and print each figure beside the new one.
+
+    Raises
+    ------
+    ExportError
+        If the folder is no export, or not as it was exported.
+    NotReproducedError
+        If a figure is further off than it may be.
+    """
+    prepare("cpu", 1.0)
+    exported = load_exported(folder)
+    click.echo(f"{folder}: every file is as it was exported; training again ...", err=True)
+    checks = list(derive(exported))
+    present.stdout().print(present.check_table(checks))
+    off = [check.name for check in checks if not check.holds]
+    if off:
+        msg = (
+            f"{len(off)} of {len(checks)} figures of {folder} do not come out again: "
+            f"{', '.join(off)}; the export was altered, or this installation differs from its own"
+        )
+        raise NotReproducedError(msg)
+    click.echo(_summary(checks), err=True)
+
+
+def _summary(checks: list[Check]) -> str:
+    same = sum(check.difference == 0 for check in checks)
+    if same == len(checks):
+        return f"all {same} figures come out again, to the last bit"
+    return (
+        f"{same} of {len(checks)} figures come out again to the last bit, the others within what "
+        "another machine may round"
+    )
