@@ -137,8 +137,12 @@ def recurse(
     return values[:, len(known) :]
 
 
-def path_interval(paths: Floats, level: float) -> tuple[Floats, Floats]:
-    """Give the ends (steps,) between which a share `level` of paths (paths, steps) lies."""
-    tail = (1 - level) / 2
+def path_interval(paths: Floats, residuals: int, level: float) -> tuple[Floats, Floats]:
+    """Give the ends (steps,) of paths (paths, steps) whose noise was drawn from `residuals`.
+
+    The tails hold as many of the residuals as those of `residual_interval`, so that many paths of
+    one step end where it ends.
+    """
+    tail = (_tail_rank(residuals, level) - 0.5) / residuals
     low, high = np.quantile(paths, [tail, 1 - tail], axis=0)
     return low, high

@@ -211,16 +211,16 @@ def _outlook(
     noise = draw_residuals(residuals, level, steps, block=horizon)
     point = recurse(network, scaler, known[:, 0], horizon, np.zeros((1, steps)))
     paths = recurse(network, scaler, known[:, 0], horizon, noise)
-    values = _ends(point, paths, level)
-    sums = _ends(point.cumsum(axis=1), paths.cumsum(axis=1), level)
+    values = _ends(point, paths, len(residuals), level)
+    sums = _ends(point.cumsum(axis=1), paths.cumsum(axis=1), len(residuals), level)
     # One step needs no paths: the ranks of the residuals say exactly what the paths say roughly.
     values[:horizon] = direct
     sums[0] = direct[0]
     return values, sums
 
 
-def _ends(point: Floats, paths: Floats, level: float) -> Floats:
-    return np.column_stack([point[0], *path_interval(paths, level)])
+def _ends(point: Floats, paths: Floats, residuals: int, level: float) -> Floats:
+    return np.column_stack([point[0], *path_interval(paths, residuals, level)])
 
 
 def _price_of_return(_values: Floats, sums: Floats, closes: Floats, horizon: int) -> Floats:

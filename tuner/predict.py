@@ -37,7 +37,7 @@ def predict(
     found = forecasting.predict(exported, prices.frame, wanted, level, today)
     for line in (*prices.warnings, *found.warnings):
         click.echo(f"warning: {line}", err=True)
-    for line in _basis(found, prices.origin):
+    for line in _basis(found, prices.origin, own=csv is None and symbol is None):
         click.echo(line, err=True)
     if as_json:
         values = found.to_json() | {"origin": prices.origin}
@@ -53,16 +53,17 @@ def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
     if symbol is not None:
         source = exported.spec.data.source
         return load_prices("sample" if source == "csv" else source, symbol)
-    origin = f"the export's own {exported.record['data']['origin']}"
+    origin = f"the export's own copy of {exported.record['data']['origin']}"
     return Prices(exported.prices, (), origin)
 
 
-def _basis(found: Prediction, origin: str) -> list[str]:
+def _basis(found: Prediction, origin: str, *, own: bool) -> list[str]:
     """Say what a forecast rests on: bars of what age, intervals of what worth."""
     days = abs(found.age_days)
     side = "after" if found.age_days < 0 else "before"
     age = "today" if not days else f"{days} day{'s' * (days > 1)} {side} today"
-    lines = [f"the last bar of {origin} is {when(found.last)}, {age}", _intervals(found)]
+    newer = "; --csv FILE or --symbol S takes newer ones" if own else ""
+    lines = [f"the last bar of {origin} is {when(found.last)}, {age}{newer}", _intervals(found)]
     if found.coverage is not None:
         share, bars = present.percent(found.coverage.share), found.coverage.bars
         lines.append(f"made without the holdout's own, they held {share} of its {bars} bars")

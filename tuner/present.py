@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.metrics import skill
-from studies.forecasting import Prediction
+from studies.forecasting import Bounds, Prediction
 from studies.reproduce import Check
 from studies.result import Group, Status
 from studies.rivals import Judgement
@@ -228,14 +228,23 @@ def rival_table(found: Judgement, search_loss: float) -> Table:
 def prediction_table(found: Prediction) -> Table:
     """List the bars that are forecast, each with its interval."""
     columns = ["bars ahead", found.unit, "low", "high"]
+    rows = _alike([step.value for step in found.steps])
     if found.plain_unit is not None:
         columns += [found.plain_unit, "low", "high"]
+        plain = _alike([step.plain for step in found.steps if step.plain])
+        rows = [own + other for own, other in zip(rows, plain, strict=True)]
     table = _table(*columns)
-    for step in found.steps:
-        shown = [step.value] if step.plain is None else [step.value, step.plain]
-        ends = (end for b in shown for end in (b.forecast, b.low, b.high))
-        table.add_row(str(step.ahead), *(f"{end:.5g}" for end in ends))
+    for step, row in zip(found.steps, rows, strict=True):
+        table.add_row(str(step.ahead), *row)
     return table
+
+
+def _alike(steps: Sequence[Bounds]) -> list[list[str]]:
+    """Write numbers with as many decimals each as show five digits of the largest."""
+    numbers = np.array([[b.forecast, b.low, b.high] for b in steps])
+    largest = float(np.abs(numbers).max())
+    decimals = max(4 - math.floor(math.log10(largest)), 0) if 0 < largest < math.inf else 4
+    return [[f"{number:.{decimals}f}" for number in row] for row in numbers]
 
 
 def check_table(checks: Sequence[Check]) -> Table:
