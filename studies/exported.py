@@ -93,7 +93,7 @@ class Exported:
 
     def residuals(self, name: str) -> Floats:
         """Give actual less forecast, (bars,), of one of `FORECAST_FILES`."""
-        frame = pd.read_csv(io.BytesIO(self.files[name]), float_precision="round_trip")
+        frame = pd.read_csv(io.BytesIO(self.files[name]))
         return (frame["actual"] - frame["forecast"]).to_numpy(np.float64)
 
 

@@ -205,7 +205,7 @@ def own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
 
 def read_forecasts(handle: Handle, trial: FrozenTrial) -> list[Floats]:
     """Read what a trial forecast, fold by fold, in the target's unit."""
-    frame = pd.read_csv(io.BytesIO(read_artifact(handle, trial)), float_precision="round_trip")
+    frame = pd.read_csv(io.BytesIO(read_artifact(handle, trial)))
     return [part["forecast"].to_numpy(np.float64) for _, part in frame.groupby("fold")]
 
 

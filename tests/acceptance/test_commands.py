@@ -30,7 +30,14 @@ from studies.prices import load_prices
 from studies.spec import load_spec
 from studies.storage import open_storage
 
-FILES = {"config.toml", "model.safetensors", "README.md"}
+FILES = {
+    "config.toml",
+    "model.safetensors",
+    "README.md",
+    "prices-search.csv",
+    "forecasts.csv",
+    "SHA256SUMS",
+}
 
 
 def words(text: str) -> str:
@@ -149,7 +156,7 @@ def test_notes_of_a_user_are_no_export(
     (tmp_path / "README.md").write_text("my notes")
     code, _, err = command("export", "tiny-study", str(tmp_path), "--storage", finished.url)
     assert code == 1
-    assert "holds README.md, but no config.toml" in err
+    assert "holds README.md, which is no part of an export" in err
     assert (tmp_path / "README.md").read_text() == "my notes"
 
 
@@ -450,7 +457,9 @@ def test_check_prints_the_folds_and_writes_no_database(
 # export
 
 
-def test_export_writes_three_files_and_nothing_beside_them(exported: Path) -> None:
+def test_an_export_holds_these_files_and_no_other_while_sealed(
+    exported: Path,
+) -> None:
     assert {p.name for p in exported.iterdir()} == FILES
     assert [p.name for p in exported.parent.iterdir()] == ["best"]
 

@@ -1,0 +1,300 @@
+"""What is exported can be checked, derived again and used, by this program and without it."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import tomli_w
+import torch
+
+from studies.exported import load_exported
+
+
+@pytest.fixture(scope="module")
+def reported(
+    finished: Any, tuner: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """The finished study, its seal opened, and its best exported to `sealed` before, `best` after.
+
+    `all` is trained on the holdout too.
+    """
+    copy = finished.copy(tmp_path_factory.mktemp("reported"))
+    for args in (
+        ("export", "tiny-study", "sealed"),
+        ("report", "tiny-study", "--workers", "2", "--top", "2", "--seeds", "3"),
+        ("export", "tiny-study", "best"),
+        ("export", "tiny-study", "all", "--refit", "all"),
+    ):
+        done = tuner(*args, cwd=copy.folder)
+        assert done.code == 0, done.err
+    return copy
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "config.toml").read_text("utf-8"))
+
+
+def seal_again(folder: Path) -> None:
+    """Write new sums, as one would who wants an altered export to pass."""
+    lines = [
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in sorted(
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != "SHA256SUMS"
+        )
+    ]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+@pytest.mark.parametrize("name", ["sealed", "best", "all"])
+def test_an_export_comes_out_again_to_the_last_bit_from_its_own_files_alone(
+    name: str, reported: Any, tuner: Callable[..., Any], tmp_path: Path
+) -> None:
+    shutil.copytree(reported.folder / name, tmp_path / name)
+    code, out, err = tuner("reproduce", name, cwd=tmp_path)
+    assert code == 0, err
+    assert "figures come out again, to the last bit" in err
+    figures = {line.split()[0]: line for line in out.splitlines() if "same bits" in line}
+    expected = {"scores.loss", "scores.fold_losses[1]", "scores.skill", "epochs", "weights"}
+    if name != "sealed":
+        expected |= {"holdout.loss", "holdout.skill", "holdout.baselines.ridge.holdout_loss"}
+    assert expected <= set(figures)
+    # The exported column is what config.toml says.
+    loss = config_of(tmp_path / name)["scores"]["loss"]
+    assert f" {loss:.6g} " in figures["scores.loss"]
+
+
+def test_the_sums_are_those_of_sha256sum(reported: Any) -> None:
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"],  # noqa: S607  # coreutils
+        cwd=reported.folder / "best",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    listed = {line.split(":")[0] for line in done.stdout.splitlines()}
+    there = {
+        path.relative_to(reported.folder / "best").as_posix()
+        for path in (reported.folder / "best").rglob("*")
+        if path.is_file()
+    }
+    assert listed == there - {"SHA256SUMS"}
+
+
+def flip_a_digit(path: Path) -> None:
+    body = bytearray(path.read_bytes())
+    body[-2] = ord("1") if body[-2] != ord("1") else ord("2")
+    path.write_bytes(bytes(body))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: flip_a_digit(f / "forecasts.csv"), "changed: forecasts.csv"),
+        (lambda f: flip_a_digit(f / "prices-holdout.csv"), "changed: prices-holdout.csv"),
+        (lambda f: flip_a_digit(f / "model.safetensors"), "changed: model.safetensors"),
+        (lambda f: (f / "forecasts.csv").unlink(), "missing: forecasts.csv"),
+        (lambda f: (f / "note.txt").write_text("x"), "added: note.txt"),
+        (lambda f: (f / "SHA256SUMS").unlink(), "it has no SHA256SUMS"),
+        (lambda f: (f / "SHA256SUMS").write_bytes(b"\xff\n"), "SHA256SUMS is not readable"),
+        (shutil.rmtree, "is no folder"),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_exported_is_found_before_anything_is_trained(
+    change: Callable[[Path], Any],
+    said: str,
+    reported: Any,
+    command: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "best"
+    shutil.copytree(reported.folder / "best", folder)
+    change(folder)
+    code, out, err = command("reproduce", str(folder))
+    assert (code, out) == (1, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def flatter(section: str) -> Callable[[dict[str, Any]], None]:
+    def change(record: dict[str, Any]) -> None:
+        record[section]["loss"] *= 0.999
+
+    return change
+
+
+def other_machine(record: dict[str, Any]) -> None:
+    for machine in record["machine"].values():
+        machine["processor"] = "another one"
+    record["scores"]["loss"] *= 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "off"),
+    [
+        (flatter("scores"), "scores.loss"),
+        (flatter("holdout"), "holdout.loss"),
+        (lambda r: r["config"].update(lr=r["config"]["lr"] * 1.01), "weights"),
+        (other_machine, "scores.loss"),
+    ],
+)
+def test_scores_that_were_altered_with_their_sums_do_not_come_out_again(
+    change: Callable[[dict[str, Any]], None],
+    off: str,
+    reported: Any,
+    command: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "best"
+    shutil.copytree(reported.folder / "best", folder)
+    record = config_of(folder)
+    change(record)
+    (folder / "config.toml").write_text(tomli_w.dumps(record))
+    seal_again(folder)
+    code, out, err = command("reproduce", str(folder))
+    assert code == 1
+    assert off in err.splitlines()[-1]
+    assert "do not come out again" in err
+    (row,) = [line for line in out.splitlines() if line.split()[:1] == [off]]
+    assert row.rstrip().endswith("OFF")
+
+
+def test_an_altered_price_is_found_even_with_new_sums(
+    reported: Any, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "best"
+    shutil.copytree(reported.folder / "best", folder)
+    flip_a_digit(folder / "prices-search.csv")
+    seal_again(folder)
+    code, _, err = command("reproduce", str(folder))
+    assert code == 1
+    assert "prices-search.csv has sha256" in err
+    assert "it was tampered with" in err
+
+
+def test_on_a_machine_of_another_kind_figures_may_differ_within_stated_bounds(
+    reported: Any, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "best"
+    shutil.copytree(reported.folder / "best", folder)
+    record = config_of(folder)
+    for machine in record["machine"].values():
+        machine["processor"] = "another one"
+    record["scores"]["loss"] *= 1.001
+    (folder / "config.toml").write_text(tomli_w.dumps(record))
+    seal_again(folder)
+    code, out, err = command("reproduce", str(folder))
+    assert code == 0, err
+    assert "the others within what another machine may round" in err
+    (row,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["scores.loss"]]
+    assert row[-1] != "OFF"
+
+
+def test_the_card_loads_the_network_in_plain_torch(reported: Any) -> None:
+    folder = reported.folder / "best"
+    (block,) = re.findall(r"```python\n(.*?)\n```", (folder / "README.md").read_text(), re.DOTALL)
+    assert len([line for line in block.splitlines() if line and "import" not in line]) <= 10
+    program = block.replace("torch.zeros(", "torch.ones(") + (
+        "\nimport sys\nown = {'models', 'studies', 'tuner', 'puffin'} & set(sys.modules)\n"
+        "assert not own, own"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error::SyntaxWarning", "-c", program],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (value,) = re.findall(r"-?\d+\.\d+(?:e-?\d+)?", done.stdout)
+    exported = load_exported(folder)
+    shape = (1, exported.config.lookback, len(exported.record["input"]["features"]))
+    with torch.no_grad():
+        own = float(exported.network(torch.ones(shape)))
+    assert float(value) == pytest.approx(own, abs=1e-4)
+
+
+def test_an_export_of_a_sealed_study_holds_no_bar_of_the_holdout(reported: Any) -> None:
+    sealed = load_exported(reported.folder / "sealed")
+    assert sealed.holdout is None
+    assert "holdout" not in sealed.record
+    assert "The holdout is sealed." in sealed.files["README.md"].decode()
+    opened = load_exported(reported.folder / "best")
+    assert opened.holdout is not None
+    first = opened.holdout.index[0]
+    assert sealed.search.index[-1] < first
+    for name, body in sealed.files.items():
+        assert f"{first:%Y-%m-%d}".encode() not in body, name
+
+
+def test_weights_of_all_bars_are_others_and_their_scores_are_marked_as_the_older_fits(
+    reported: Any,
+) -> None:
+    best, everything = (load_exported(reported.folder / name) for name in ("best", "all"))
+    assert best.record["holdout"] == everything.record["holdout"]
+    assert best.record["scores"] == everything.record["scores"]
+    assert best.record["refit"]["last"] == best.record["data"]["search_last"]
+    assert everything.record["refit"]["last"] == everything.record["data"]["last"]
+    more = everything.record["refit"]["targets"] - best.record["refit"]["targets"]
+    assert more == best.spec.walk_forward.holdout_bars
+    assert not torch.equal(best.weights["fc.weight"], everything.weights["fc.weight"])
+    cards = [e.files["README.md"].decode() for e in (best, everything)]
+    assert ["the scores of the older fit" in " ".join(card.split()) for card in cards] == [
+        False,
+        True,
+    ]
+
+
+def test_all_bars_are_not_trained_on_while_the_seal_is_closed(
+    finished: Any, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    code, _, err = command(
+        "export", "tiny-study", str(tmp_path / "x"), "--refit", "all", "--storage", finished.url
+    )
+    assert code == 1
+    assert "the holdout of study 'tiny-study' has not been opened for its best" in err
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_export_over_one_that_held_more_leaves_nothing_of_it(
+    reported: Any, finished: Any, tuner: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "best"
+    shutil.copytree(reported.folder / "best", folder)
+    done = tuner("export", "tiny-study", str(folder), "--storage", finished.url)
+    assert done.code == 0, done.err
+    assert load_exported(folder).holdout is None
+
+
+def test_the_card_and_the_record_say_what_the_report_said(reported: Any) -> None:
+    exported = load_exported(reported.folder / "best")
+    card = " ".join(exported.files["README.md"].decode().split())
+    for sentence in exported.record["holdout"]["sentences"]:
+        assert sentence in card
+    rows = pd.read_csv(reported.folder / "best/forecasts-holdout.csv")
+    assert len(rows) == exported.record["holdout"]["bars"] == 20
+    assert exported.record["seal"]["openings"][0]["trial"] == exported.record["trial"]
+
+
+def test_the_smallest_network_within_an_error_is_offered_once_seeds_were_tried(
+    reported: Any, finished: Any, command: Callable[..., Any]
+) -> None:
+    args = ("best", "tiny-study", "--rule", "1se", "--storage")
+    before = command(*args, finished.url)
+    assert before.code == 1
+    assert "has not been trained with other seeds yet: `tuner report tiny-study` does it" in (
+        before.err
+    )
+    after = command(*args, reported.url)
+    assert after.code == 0, after.err
+    assert tomllib.loads(after.out)["study"] == "tiny-study"
