@@ -1,0 +1,60 @@
+"""What is forecast from an export is what its holdout was judged by."""
+
+import io
+import math
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from optuna.storages import RDBStorage
+
+from studies.export import export
+from studies.exported import FORECAST_FILES, Exported, load_exported
+from studies.forecasting import predict
+from studies.reruns import open_seal, rerun_seeds
+from studies.study import Handle, load
+from tuner.interrupt import Interrupt
+from tuner.rota import Duty, work
+
+TODAY = date(2020, 1, 1)
+
+
+@pytest.fixture
+def url(new_url: Callable[[str], str]) -> str:
+    return new_url("sqlite")
+
+
+@pytest.fixture
+def opened(
+    storage: RDBStorage, url: str, make_study: Callable[..., Handle], tmp_path: Path
+) -> Exported:
+    """The export of a search whose holdout was judged."""
+    data = {"features": ["range"], "target": "range", "horizon": 2}
+    make_study(data=data, search={"pruner": "none", "trials": 2})
+    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    searched = load(storage, "tiny")
+    for again in (rerun_seeds(searched, 1, 3), open_seal(searched, 1, 3)):
+        work(url, Interrupt(), Duty(again.name, device="cpu"))
+    return load_exported(export(searched, tmp_path / "best"))
+
+
+def test_the_bars_of_the_holdout_are_forecast_as_they_were_when_it_was_judged(
+    opened: Exported,
+) -> None:
+    table = pd.read_csv(io.BytesIO(opened.files[FORECAST_FILES[1]]), parse_dates=["date"])
+    prices = opened.prices
+    assert len(table) == 20
+    for row in (0, 7, 18):
+        place = prices.index.get_loc(table["date"][row])
+        # Two steps from the bar before: both were forecast when the holdout was judged.
+        steps = predict(opened, prices.iloc[:place], 2, 0.9, TODAY).steps
+        found = [step.value.forecast for step in steps]
+        assert found == pytest.approx(table["forecast"][row : row + 2].tolist(), rel=1e-5)
+        assert len({round(value, 6) for value in found}) == 2
+        actual = math.log(math.log(prices["high"].iloc[place] / prices["low"].iloc[place]))
+        assert table["actual"][row] == pytest.approx(actual, rel=1e-6)
+    coverage = predict(opened, prices, 1, 0.9, TODAY).coverage
+    assert coverage is not None
+    assert coverage.bars == 20
