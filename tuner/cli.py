@@ -92,8 +92,8 @@ class _Range(click.FloatRange):
 # A day, longer than which nothing need be silent, and 30 years, to which a clock still counts.
 _DAY, _FOR_EVER = 86_400, 1e9
 
-# Four years of days: a forecast that is fed back for longer says nothing.
-_MOST_STEPS = 1000
+# A year of days: a forecast that is fed back for longer says nothing, and takes minutes.
+_MOST_STEPS = 250
 
 _device_option = click.option(
     "--device",

@@ -35,12 +35,13 @@ def predict(
     today = datetime.now().astimezone().date()
     wanted = exported.spec.data.horizon if steps is None else steps
     found = forecasting.predict(exported, prices.frame, wanted, level, today)
-    for line in (*prices.warnings, *found.warnings):
+    warnings = [*prices.warnings, *found.warnings]
+    for line in warnings:
         click.echo(f"warning: {line}", err=True)
     for line in _basis(found, prices.origin, own=csv is None and symbol is None):
         click.echo(line, err=True)
     if as_json:
-        values = found.to_json() | {"origin": prices.origin}
+        values = found.to_json() | {"origin": prices.origin, "warnings": warnings}
         click.echo(json.dumps(values, indent=2, allow_nan=False))
     else:
         present.stdout().print(present.prediction_table(found))

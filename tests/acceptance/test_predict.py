@@ -1,0 +1,147 @@
+"""`tuner predict` on the export of a finished search, as a user types it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies.prices import load_prices, to_csv
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def best(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what `tuner run` exported, under a name of its own."""
+    folder = tmp_path_factory.mktemp("predict") / "best"
+    shutil.copytree(finished.folder / "exports" / "tiny-study", folder)
+    return folder
+
+
+@pytest.fixture
+def newer(best: Path) -> Path:
+    """Prices of a user's own, up to the last bar that the sample has."""
+    file = best.parent / "newer.csv"
+    file.write_bytes(to_csv(load_prices("sample", "AAPL").frame.iloc[-100:]))
+    return file
+
+
+def test_the_table_is_on_stdout_and_what_it_rests_on_on_stderr(best: Path, tuner: Command) -> None:
+    code, out, err = tuner("predict", "best", cwd=best.parent)
+    assert code == 0
+    head, _, row = [line.strip() for line in out.strip().splitlines()]
+    assert head.startswith("bars ahead   log of the high-low log range")
+    forecast, low, high, *percent = map(float, row.split()[1:])
+    assert low < forecast < high < 0 < min(percent)
+    assert "the last bar of the export's own copy of sample AAPL is 2013-01-" in err
+    assert "days before today; --csv FILE or --symbol S takes newer ones" in err
+    assert "90.0 % intervals from 40 out-of-sample errors" in err
+    assert "warning" not in err
+
+
+def test_json_says_the_same_to_a_machine(best: Path, command: Command) -> None:
+    code, out, _ = command("predict", str(best), "--json")
+    assert code == 0
+    found = json.loads(out)
+    (step,) = found["steps"]
+    assert step["ahead"] == 1
+    assert step["value"]["low"] < step["value"]["forecast"] < step["value"]["high"]
+    assert (found["level"], found["residuals"], found["horizon"]) == (0.9, 40, 1)
+    assert found["study"] == "tiny-study"
+    assert found["coverage"] is None
+    _, table, _ = command("predict", str(best))
+    assert f"{step['value']['forecast']:.4f}" in table
+
+
+def test_a_narrower_level_gives_a_narrower_interval(best: Path, command: Command) -> None:
+    ends = []
+    for level in ("0.5", "0.9"):
+        code, out, _ = command("predict", str(best), "--json", "--level", level)
+        assert code == 0
+        ends.append(json.loads(out)["steps"][0]["value"])
+    assert ends[1]["low"] < ends[0]["low"] < ends[0]["high"] < ends[1]["high"]
+    assert ends[0]["forecast"] == ends[1]["forecast"]
+
+
+def test_newer_prices_of_a_file_and_of_a_symbol_give_the_same_newer_forecast(
+    best: Path, newer: Path, command: Command
+) -> None:
+    found = []
+    for source in (["--csv", str(newer)], ["--symbol", "AAPL"]):
+        code, out, err = command("predict", str(best), "--json", *source)
+        assert (code, "takes newer ones" in err) == (0, False)
+        found.append(json.loads(out))
+    assert [f["last"] for f in found] == ["2013-03-01"] * 2
+    assert [f["origin"] for f in found] == ["csv newer.csv", "sample AAPL"]
+    assert found[0]["warnings"] == []
+    assert ["split not adjusted" in said for said in found[1]["warnings"]] == [True]
+    assert found[0]["steps"] == found[1]["steps"]
+    _, own, _ = command("predict", str(best), "--json")
+    assert json.loads(own)["steps"] != found[0]["steps"]
+
+
+def test_prices_from_before_the_training_ended_are_warned_of(
+    best: Path, newer: Path, command: Command
+) -> None:
+    older = newer.with_name("older.csv")
+    older.write_bytes(to_csv(load_prices("sample", "AAPL").frame.iloc[-400:-200]))
+    code, _, err = command("predict", str(best), "--csv", str(older))
+    assert code == 0
+    assert "warning: the prices end at 2012-05-" in err
+    assert "it has seen what it forecasts here" in err
+
+
+def test_another_symbol_is_warned_of(best: Path, command: Command) -> None:
+    code, _, err = command("predict", str(best), "--symbol", "MSFT")
+    assert code == 0
+    assert "warning: the closes are not those of sample AAPL" in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "words"),
+    [
+        ("best --csv newer.csv --symbol AAPL", 2, ["--csv and --symbol", "give one of them"]),
+        ("best --level 1", 2, ["--level", "0<x<1"]),
+        ("best --level nan", 2, ["--level", "'nan' is not a valid float"]),
+        ("best --steps 0", 2, ["--steps", "1<=x<=250"]),
+        ("best --steps 2", 1, ["horizon = 1, but is 2", "return, range, volume", "give 1 to 1"]),
+        ("best --level 0.96", 1, ["needs at least 49", "there are 40", "at most 0.951"]),
+        ("best --csv few.csv", 1, ["bars, but have 3", "lookback = ", "give more of the past"]),
+        ("best --csv closes.csv", 1, ["needs high and low", "only close"]),
+        ("best --csv none.csv", 1, ["none.csv must be a CSV file, but is not there"]),
+        ("best --symbol NOPE", 1, ["AAPL, IBM, MSFT", "'NOPE'"]),
+        ("empty", 1, ["empty is no export"]),
+        ("other", 1, ["other is no export"]),
+        ("nosuch", 1, ["nosuch is no folder"]),
+        ("newer.csv", 1, ["newer.csv is no folder"]),
+        ("changed", 1, ["changed", "forecasts.csv", "export the study again"]),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_words(
+    typed: str,
+    code: int,
+    words: list[str],
+    best: Path,
+    newer: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = best.parent
+    (folder / "empty").mkdir(exist_ok=True)
+    (folder / "other").mkdir(exist_ok=True)
+    (folder / "other" / "config.toml").write_text("study = 'tiny-study'\n")
+    shutil.copytree(best, folder / "changed", dirs_exist_ok=True)
+    with (folder / "changed" / "forecasts.csv").open("a") as file:
+        file.write("2013-01-01,1,0.0,0.0,0.0\n")
+    rows = newer.read_text().splitlines()
+    (folder / "few.csv").write_text("\n".join(rows[:4]) + "\n")
+    closes = [",".join(row.split(",")[i] for i in (0, 4)) for row in rows]
+    (folder / "closes.csv").write_text("\n".join(closes) + "\n")
+    monkeypatch.chdir(folder)
+    found = command("predict", *typed.split())
+    assert (found.code, found.out) == (code, "")
+    assert [word for word in words if word not in found.err] == []
+    assert "Traceback" not in found.err
