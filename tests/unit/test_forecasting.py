@@ -14,11 +14,12 @@ from safetensors.torch import save
 
 from models.config import Config
 from models.errors import PuffinError
-from models.intervals import IntervalError, residual_interval
+from models.intervals import IntervalError, draw_residuals, residual_interval
 from models.rnn import build_network
 from models.training import forecast
 from models.walk_forward import Fold, Span
 from models.windows import build_series, fold_tensors
+from studies import forecasting
 from studies.exported import FORECAST_FILES, WEIGHTS_FILE, Exported
 from studies.forecasting import ForecastError, predict
 from studies.prices import to_csv
@@ -178,6 +179,30 @@ def test_steps_beyond_the_horizon_spread_and_those_within_are_exact() -> None:
     assert widths == sorted(widths)
     assert widths[7] == pytest.approx(widths[0] * math.sqrt(8), rel=0.25)
     assert predict(exported, bars(), 8, 0.9, TODAY).steps == long
+
+
+@pytest.mark.parametrize(("target", "horizon"), [("return", 1), ("range", 3)])
+def test_up_to_the_horizon_no_path_is_asked_however_many_residuals_there_are(
+    target: str, horizon: int
+) -> None:
+    # So many that paths drawn from them end a little beside their exact ranks.
+    many = np.random.default_rng(7).normal(0, 0.02, 3001)
+    exported = made((target,), target, horizon, residuals=many)
+    short, long = (predict(exported, bars(), k, 0.9, TODAY).steps for k in (horizon, horizon + 1))
+    assert long[:horizon] == short
+
+
+def test_errors_that_overlap_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = []
+
+    def spy(*args: Any, block: int, **kwargs: Any) -> np.ndarray:
+        blocks.append(block)
+        return draw_residuals(*args, block=block, **kwargs)
+
+    monkeypatch.setattr(forecasting, "draw_residuals", spy)
+    for horizon in (1, 3):
+        predict(made(horizon=horizon), bars(), horizon + 1, 0.9, TODAY)
+    assert blocks == [1, 3]
 
 
 def test_a_return_is_put_on_the_close_that_it_starts_from() -> None:
