@@ -12,7 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from models.errors import PuffinError
-from models.intervals import draw_residuals, path_interval, recurse, residual_interval
+from models.intervals import (
+    IntervalError,
+    draw_residuals,
+    path_interval,
+    recurse,
+    residual_interval,
+)
 from models.training import forecast
 from models.windows import TARGETS, Series, build_series, make_windows, to_tensor
 from studies.exported import FORECAST_FILES, Exported
@@ -74,7 +80,7 @@ class Prediction:
     horizon : int, bars up to which a step is forecast from known bars alone
     level : float, of the intervals
     residuals : int, out-of-sample forecasts that the intervals are made of
-    coverage : Coverage, None while the holdout is sealed
+    coverage : Coverage, None while the holdout is sealed, or where the search has too few residuals
     last : Timestamp, of the last known bar
     age_days : int, from that bar to today
     warnings : tuple of str
@@ -199,18 +205,21 @@ def _outlook(
 ) -> tuple[Floats, Floats]:
     """Give forecast, low and high of each step, and of the sum of the steps so far; (steps, 3)."""
     network, scaler, horizon = exported.network, exported.scaler, series.horizon
+    lookback = exported.config.lookback
     # Oldest first: the window that ends at T + k - horizon is the k-th.
-    known = series.features[len(series.features) - exported.config.lookback - horizon + 1 :]
+    known = series.features[len(series.features) - lookback - horizon + 1 :]
     rows = to_tensor((known - scaler.feature_mean) / scaler.feature_std, torch.device("cpu"))
-    scaled = forecast(network, make_windows(rows, exported.config.lookback))[:, 0]
-    points = scaler.unscale_target(scaled.double().numpy())
+    scaled = forecast(network, make_windows(rows, lookback))[:, 0].double().numpy()
+    points = scaler.unscale_target(scaled)
     low, high = residual_interval(residuals, level)
     direct = np.column_stack([points, points + low, points + high])
     if steps <= horizon:
         return direct[:steps], direct[:steps]
     noise = draw_residuals(residuals, level, steps, block=horizon)
-    point = recurse(network, scaler, known[:, 0], horizon, np.zeros((1, steps)))
-    paths = recurse(network, scaler, known[:, 0], horizon, noise)
+    point, paths = (
+        recurse(network, scaler, known[:, 0], horizon, shocks)
+        for shocks in (np.zeros((1, steps)), noise)
+    )
     values = _ends(point, paths, len(residuals), level)
     sums = _ends(point.cumsum(axis=1), paths.cumsum(axis=1), len(residuals), level)
     # One step needs no paths: the ranks of the residuals say exactly what the paths say roughly.
@@ -262,7 +271,10 @@ def _coverage(exported: Exported, level: float) -> Coverage | None:
     walk_forward, sealed = FORECAST_FILES
     if sealed not in exported.files:
         return None
-    low, high = residual_interval(exported.residuals(walk_forward), level)
+    try:
+        low, high = residual_interval(exported.residuals(walk_forward), level)
+    except IntervalError:
+        return None  # with the holdout's own there may be enough for the level all the same
     errors = exported.residuals(sealed)
     return Coverage(float(np.mean((low <= errors) & (errors <= high))), len(errors))
 

@@ -263,6 +263,11 @@ def test_the_holdout_tries_the_interval_that_was_made_without_it() -> None:
     assert found.coverage.share != sum(own[0] <= e <= own[1] for e in SEALED) / 20
 
 
+def test_a_level_for_which_the_holdout_is_needed_cannot_be_tried_on_it() -> None:
+    found = predict(made(opened=True), bars(), 1, 0.97, TODAY)
+    assert (found.coverage, found.residuals) == (None, 80)
+
+
 def test_a_sealed_holdout_tries_nothing() -> None:
     found = predict(made(), bars(), 1, 0.8, TODAY)
     assert (found.coverage, found.residuals) == (None, 60)
