@@ -64,6 +64,20 @@ class Exported:
         return from_csv(self.files[HOLDOUT_FILE]) if HOLDOUT_FILE in self.files else None
 
     @property
+    def opened(self) -> pd.DataFrame:
+        """Bars of the holdout, once its seal is open.
+
+        Raises
+        ------
+        ExportError
+            While it is closed.
+        """
+        if self.holdout is None:
+            msg = f"{self.folder} holds no {HOLDOUT_FILE}, but judges it; export the study again"
+            raise ExportError(msg)
+        return self.holdout
+
+    @property
     def prices(self) -> pd.DataFrame:
         """All bars that the export holds."""
         return self.search if self.holdout is None else pd.concat([self.search, self.holdout])

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from models.errors import PuffinError
-from studies.exported import load_exported
+from studies.exported import CONFIG_FILE, ExportError, load_exported
 from studies.reproduce import Check
 from studies.reproduce import reproduce as derive
 from tuner import present
@@ -29,7 +29,11 @@ def reproduce(folder: Path) -> None:
     prepare("cpu", 1.0)
     exported = load_exported(folder)
     click.echo(f"{folder}: every file is as it was exported; training again ...", err=True)
-    checks = list(derive(exported))
+    try:
+        checks = list(derive(exported))
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{folder}/{CONFIG_FILE} does not say what an export says: {error!r} is amiss"
+        raise ExportError(msg) from None
     present.stdout().print(present.check_table(checks))
     off = [check.name for check in checks if not check.holds]
     if off:

@@ -2,11 +2,16 @@
 
 import json
 import math
+import os
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 import torch
@@ -15,17 +20,21 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from safetensors.torch import load_file
 
+import tuner.refit
+import tuner.worker
 from models.config import Config
 from models.rnn import build_network
 from models.training import forecast
 from studies import export, report, tickets, verdict
+from studies.artifacts import attach
 from studies.copy import copy
 from studies.prices import Prices
 from studies.report import Report
-from studies.reruns import open_seal, rerun_seeds
+from studies.reruns import RERUN_OF, Rerun, open_seal, rerun_seeds
 from studies.spec import Spec, parse_spec
+from studies.spread import smallest_within_error
 from studies.storage import open_storage
-from studies.study import Handle, StudyError, delete, load, study_names, submit
+from studies.study import Handle, StudyError, delete, extend, load, study_names, submit
 from studies.workload import Workload
 from tuner.cli import main
 from tuner.interrupt import Interrupt
@@ -234,6 +243,168 @@ def test_reruns_are_no_search_go_with_their_study_and_keep_their_names_for_thems
             submit(searched.storage, taken, prices)
     delete(searched.storage, "tiny")
     assert study_names(open_storage(url)) == []
+
+
+VICTIM = """
+import sys, time
+import tuner.objective
+import tuner.refit
+from tuner.interrupt import Interrupt
+from tuner.rota import Duty, work
+
+train, refit = tuner.objective.FoldTraining.__iter__, tuner.refit.refit
+
+def slowly(items):
+    for item in items:
+        yield item
+        time.sleep(60)
+
+def slow_refit(*args):
+    network, steps = refit(*args)
+    return network, slowly(steps)
+
+tuner.objective.FoldTraining.__iter__ = lambda self: slowly(train(self))
+tuner.refit.refit = slow_refit
+work(sys.argv[1], Interrupt(), Duty(sys.argv[2], device="cpu", grace_seconds=1))
+"""
+
+
+def test_what_a_killed_worker_was_training_again_is_trained_by_another_to_the_same_figures(
+    searched: Handle, url: str, tmp_path: Path, start: Callable[..., Any]
+) -> None:
+    other = f"sqlite:///{tmp_path / 'undisturbed.db'}"
+    copy(searched, open_storage(other, create=True))
+    expected = judge(load(open_storage(other), "tiny"), other, top=1, seeds=3)
+    script = tmp_path / "victim.py"
+    script.write_text(VICTIM)
+    for again in (rerun_seeds(searched, top=1, seeds=3), open_seal(searched, top=1, seeds=3)):
+        victim = start(url, sys.executable, script, url, again.name)
+        victim.until(lambda: any(RERUN_OF in t.user_attrs for t in again.trials()), "it trains")  # noqa: B023
+        os.kill(victim.process.pid, signal.SIGKILL)
+        assert victim.end(10) == -signal.SIGKILL
+        work(url, Interrupt(), Duty(again.name, device="cpu", grace_seconds=1))
+        ended = [t.user_attrs[tickets.TICKET] for t in again.trials() if tickets.is_finished(t)]
+        assert sorted(ended) == list(range(len(again.attrs["reruns"])))
+        assert len(again.trials()) == len(ended) + 1, "the lost one"
+    assert figures(report.build(searched)) == figures(expected)
+
+
+def figures(found: Report) -> dict[str, Any]:
+    """What a report says but for when the seal was opened, and which of its trials ended first."""
+    values = verdict.to_json(found)
+    del values["holdout"]["opened"]
+    values["refits"].sort(key=lambda r: (r["trial"], r["seed"]))
+    return values
+
+
+def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
+    searched: Handle, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second best diverges on the holdout; then the winner does."""
+    whole = judge(searched, url, top=2, seeds=3)
+    winner, second = whole.spread.trials
+    holdout = load(searched.storage, "tiny.holdout")
+    real = tuner.refit.run_refit
+
+    def diverging(number: int) -> Callable[..., float]:
+        def run(trial: optuna.Trial, rerun: Rerun, *args: Any) -> float:
+            value = real(trial, rerun, *args)
+            if rerun.trial == number:
+                raise tuner.refit.DivergedError("diverged: the loss on the holdout is nan")
+            return value
+
+        return run
+
+    for number in (second, winner):
+        delete_holdout(searched)
+        monkeypatch.setattr(tuner.worker, "run_refit", diverging(number))
+        holdout = open_seal(searched, top=2, seeds=3)
+        work(url, Interrupt(), Duty(holdout.name, device="cpu"))
+        if number == second:
+            found = report.build(searched)
+            assert set(found.refits.trial) == set(whole.refits.trial) - {second}
+            assert found.loss == whole.loss
+            assert second not in found.overtuning.trials
+        else:
+            with pytest.raises(StudyError, match=r"the best of study 'tiny', failed: DivergedErr"):
+                report.build(searched)
+
+
+def delete_holdout(searched: Handle) -> None:
+    """Forget that the seal was opened, which no command does."""
+    delete(searched.storage, searched.name + ".holdout")
+
+
+def test_an_opening_for_another_winner_is_held_against_the_later_one(
+    judged: Report, searched: Handle, url: str
+) -> None:
+    storage = searched.storage
+    extend(storage, "tiny", 1)
+    with pytest.raises(StudyError, match="has done 8 of 9 trials"):
+        open_seal(searched)
+    worker = searched.study
+    worker.enqueue_trial({}, user_attrs={tickets.TICKET: 8})
+    (waiting,) = worker.get_trials(states=(TrialState.WAITING,))
+    better = searched.best()
+    trial = optuna.Trial(worker, waiting._trial_id)
+    storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
+    for key, value in better.user_attrs.items():
+        if key not in (tickets.TICKET, "best_loss"):
+            trial.set_user_attr(key, value)
+    trial.set_user_attr(tickets.CONFIG, better.user_attrs["config"] | {"lr": 0.002})
+    body = report.read_artifact(searched, better)
+    attach(searched.store, trial, "forecasts.csv", body)
+    worker.tell(trial, (better.value or 0.0) - 0.01)
+    after = load(storage, "tiny")
+    with pytest.raises(StudyError, match="has not been opened for its best, trial 8"):
+        report.build(after)
+    found = judge(after, url, top=3, seeds=3)
+    assert found.winner == 8
+    assert found.opened_before
+    assert len(found.openings) == 2
+    said = verdict.sentences(found)[2]
+    assert f"first for another winner (trial {judged.winner}): this one has seen" in said
+    assert verdict.to_json(found)["holdout"]["opened_before_the_winner_was_fixed"] is True
+    assert not judged.opened_before
+
+
+def test_a_holdout_too_short_to_tell_forecasts_apart_stays_sealed(
+    url: str, storage: RDBStorage, make_study: Callable[..., Handle]
+) -> None:
+    make_study(walk_forward={"holdout_bars": 2}, search={"trials": 1, "pruner": "none"})
+    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    with pytest.raises(StudyError, match=r"horizon \+ 2 = 3 bars or more .* has 2; its seal stays"):
+        open_seal(load(storage, "tiny"))
+    assert study_names(storage) == ["tiny"]
+
+
+def test_seeds_have_their_own_ranks_and_the_choice_of_the_smallest_is_theirs(
+    judged: Report, searched: Handle
+) -> None:
+    seeds = load(searched.storage, "tiny.seeds")
+    spread = judged.spread
+    assert spread.seeds == [1, 2]
+    assert spread.trials[0] == judged.winner
+    by_hand = {
+        (t.user_attrs[RERUN_OF], t.user_attrs["seed"]): t.value
+        for t in seeds.trials()
+        if t.state == TrialState.COMPLETE
+    }
+    expected = [[by_hand[number, seed] for seed in (1, 2)] for number in spread.trials]
+    assert spread.losses.tolist() == expected
+    columns = list(zip(*expected, strict=True))
+    assert spread.ranks.tolist() == [1 + sum(v < c[0] for v in c) for c in columns]
+    means = {n: float(np.mean(row)) for n, row in zip(spread.trials, expected, strict=True)}
+    lowest = min(means, key=lambda n: means[n])
+    row = expected[spread.trials.index(lowest)]
+    bound = means[lowest] + abs(row[0] - row[1]) / 2  # the standard error of two
+    assert spread.bound == pytest.approx(bound)
+    sizes = dict(zip(spread.trials, spread.parameters, strict=True))
+    within = [n for n in spread.trials if means[n] <= bound]
+    assert spread.smallest == min(within, key=lambda n: (sizes[n], means[n]))
+    assert smallest_within_error(searched).number == spread.smallest
+    # The search's own seed is none of them: with it the loss is the trial's to the last bit.
+    assert judged.search_loss not in expected[0]
 
 
 def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
