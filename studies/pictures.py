@@ -151,7 +151,13 @@ def _losses(search: Handle, report: Report) -> Figure:
     medians = {cell: _median(complete, cell) for cell in cells}
     for i, value in enumerate(medians.values()):
         left.hlines(value, i - 0.35, i + 0.35, color=ORANGE, linewidth=2.2)
-    figure.suptitle(f"Median of the complete trials: {_listed(medians)}", fontsize=12, color=INK)
+    figure.suptitle(
+        f"Median of the complete trials: {_listed(medians)}",
+        x=0.01,
+        ha="left",
+        fontsize=12,
+        color=INK,
+    )
     dress(left, "", "cell type (bar: median)", f"lowest loss ({search.spec.training.loss})")
     dress(right, "", "lookback, bars", "")
     explain(right)
@@ -241,7 +247,12 @@ def _overtuning(_search: Handle, report: Report) -> Figure | None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     searched, judged = (losses[-1] / losses[0] - 1 for losses in (found.search, found.holdout))
     title = f"The loss went {signed(searched)} on the search folds, {signed(judged)} on the holdout"
-    dress(axes, title, "trial that was the best so far", "loss against the first of them")
+    dress(
+        axes,
+        title,
+        "trials that were the best so far, in the order that they ended",
+        "loss against the first of them",
+    )
     explain(axes)
     return figure
 
@@ -261,7 +272,10 @@ def _seeds(search: Handle, report: Report) -> Figure:
         at = np.full(int(here.sum()), place)
         axes.plot(at, losses[here], "o", color=BLUE, alpha=0.65, markersize=8, label=label)
         if here.all():
-            axes.hlines(losses.mean(), place - 0.22, place + 0.22, color=BLUE, linewidth=2.5)
+            mean = "mean of these" if not place else ""
+            axes.hlines(
+                losses.mean(), place - 0.22, place + 0.22, color=BLUE, linewidth=2.5, label=mean
+            )
         else:
             axes.text(place, high, f"{(~here).sum()} diverged", ha="center", va="top", fontsize=10)
     axes.plot(places, found, "D", mfc="none", color=INK, label="in the search")
