@@ -45,7 +45,7 @@ def importance(search: Handle) -> Importance | str:
     complete = [t for t in search.trials() if t.state == TrialState.COMPLETE]
     count = len(complete)
     if count < TRIALS:
-        return f"it needs {TRIALS} complete trials or more, but there are {count}"
+        return f"it needs {TRIALS} complete trials or more, and the search has {count}"
     share = max(_SHARE, BEST / count)
     with warnings.catch_warnings():
         # Of `normalize` being new, and of values that fewer than two trials had.

@@ -19,7 +19,8 @@ def plain(text: object) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Make a table whose first column is text, and whose others are figures."""
     marks = ["---", *["---:"] * (len(header) - 1)]
-    lines = [header, marks, *([plain(cell) for cell in row] for row in rows)]
+    first, *others = [[plain(cell) for cell in row] for row in (header, *rows)]
+    lines = [first, marks, *others]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -43,3 +44,8 @@ def p_value(value: float) -> str:
     if math.isnan(value):
         return "undefined"
     return f"{value:.3f}" if value >= LEAST_P else f"below {LEAST_P}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Write a number of things."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -13,7 +13,7 @@ from models.comparison import LEVEL
 from studies.captions import show
 from studies.importance import Importance, importance
 from studies.luck import luck
-from studies.markdown import join, loss, p_value, plain, table
+from studies.markdown import counted, join, loss, p_value, plain, table
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report
 from studies.study import Handle
 from studies.verdict import openings, percent, sentences, signed
@@ -47,10 +47,10 @@ def _winner(search: Handle, report: Report, pictures: Collection[str]) -> list[s
     return [
         "## The winner",
         (
-            f"Trial {report.winner}, the lowest of {complete} complete trials; {pruned} were "
-            f"pruned and {failed} failed. Its loss on the search folds is "
-            f"{loss(report.search_loss)} after {report.epochs} epochs. It was chosen by that "
-            "loss, which flatters it."
+            f"Trial {report.winner}, the lowest of {counted(complete, 'complete trial')}. "
+            f"Pruned: {pruned}. Failed: {failed}. Its loss on the search folds is "
+            f"{loss(report.search_loss)} after {counted(report.epochs, 'epoch')}. It was chosen "
+            "by that loss, which flatters it."
         ),
         _pruned_below(search, report),
         table(("hyperparameter", "value"), [*rows, ("epochs", report.epochs)]),
@@ -116,8 +116,8 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
         "## The holdout",
         (
             f"{len(report.dates)} bars, {report.first} to {report.last}. The winner was trained "
-            f"anew on all search data, for {report.epochs} epochs with the study's own seed. Its "
-            f"skill against persistence is {signed(report.skill)}."
+            f"anew on all search data, for {counted(report.epochs, 'epoch')} with the study's "
+            f"own seed. Its skill against persistence is {signed(report.skill)}."
         ),
         table(header, rows),
         (

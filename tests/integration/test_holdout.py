@@ -236,8 +236,19 @@ def test_reruns_are_no_search_go_with_their_study_and_keep_their_names_for_thems
     assert study_names(open_storage(url)) == []
 
 
+def test_a_folder_that_cannot_be_written_is_found_while_the_seal_is_closed(
+    searched: Handle, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "pages")
+    said = CliRunner().invoke(main, ["report", "tiny", "--out", out, "--storage", url])
+    assert said.exit_code == 1
+    assert f"but {out} cannot be written: Not a directory; give another one" in said.output
+    assert study_names(searched.storage) == ["tiny"]
+
+
 def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
-    searched: Handle, url: str
+    searched: Handle, url: str, tmp_path: Path
 ) -> None:
     said = [
         CliRunner().invoke(
@@ -252,6 +263,8 @@ def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
                 "--seeds",
                 "3",
                 *form,
+                "--out",
+                str(tmp_path / "pages"),
                 "--storage",
                 url,
             ],
@@ -264,6 +277,12 @@ def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
     assert values["verdict"]["sentences"][0] in words
     assert values["holdout"]["openings"] == 2
     assert all(f" {b['label']} " in words for b in values["baselines"])
+    pictures = list((tmp_path / "pages" / "pictures").iterdir())
+    done = (
+        f"wrote {tmp_path}/pages/report.html, report.md, report.json and {len(pictures)} pictures"
+    )
+    assert all(s.stderr.splitlines()[-1] == done for s in said)
+    assert json.loads((tmp_path / "pages" / "report.json").read_text("utf-8")) == values
     holdout = load(searched.storage, "tiny.holdout")
     hosts = {t.user_attrs[tickets.WORKER] for t in holdout.trials()}
     assert len(hosts) >= 1
