@@ -40,6 +40,14 @@ def dress(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
+def explain_below(figure: Figure) -> None:
+    """Add the legend below the picture, where it covers nothing."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower left", ncols=2, fontsize=_TEXT - 1, frameon=False
+    )
+
+
 def explain(axes: Axes) -> None:
     """Add the legend of what is drawn."""
     axes.legend(loc="best", fontsize=_TEXT - 1, frameon=True, framealpha=0.85, edgecolor="none")

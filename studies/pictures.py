@@ -20,12 +20,14 @@ from studies.canvas import (
     PALE,
     dress,
     explain,
+    explain_below,
     limits,
     new_figure,
     png,
     spaced,
 )
 from studies.importance import Importance, importance
+from studies.markdown import counted
 from studies.over_time import draw_equity, draw_forecasts
 from studies.report import Report
 from studies.study import Handle
@@ -60,7 +62,7 @@ def _loss(trial: FrozenTrial) -> float:
 def _curves(search: Handle, report: Report) -> Figure:
     """Draw the validation loss of every trial, epoch by epoch."""
     complete, pruned = (_in_state(search, s) for s in (TrialState.COMPLETE, TrialState.PRUNED))
-    figure = new_figure(5.0)
+    figure = new_figure(5.4)
     axes = figure.add_subplot()
     for trials, width, colour, label in (
         (pruned, 0.8, PALE, f"pruned ({len(pruned)})"),
@@ -77,9 +79,9 @@ def _curves(search: Handle, report: Report) -> Figure:
     )
     axes.set_ylim(*_with_baselines(axes, search, *limits(shown)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    title = f"The winner's lowest loss is {best:.4f}, after {report.epochs} epochs"
+    title = f"The winner's lowest loss is {best:.4f}, after {counted(report.epochs, 'epoch')}"
     dress(axes, title, "epoch", f"validation loss, mean over folds ({search.spec.training.loss})")
-    explain(axes)
+    explain_below(figure)
     return figure
 
 
@@ -159,6 +161,7 @@ def _losses(search: Handle, report: Report) -> Figure:
         color=INK,
     )
     dress(left, "", "cell type (bar: median)", f"lowest loss ({search.spec.training.loss})")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     dress(right, "", "lookback, bars", "")
     explain(right)
     return figure
@@ -189,7 +192,8 @@ def _scatter(
     winner: int,
 ) -> None:
     lowest = _lowest(pruned)
-    axes.plot([place(t) for t in pruned], lowest, "x", color=PALE, markersize=5, label="pruned")
+    if pruned:
+        axes.plot([place(t) for t in pruned], lowest, "x", color=PALE, markersize=5, label="pruned")
     values = [_loss(t) for t in complete]
     axes.plot([place(t) for t in complete], values, "o", color=BLUE, alpha=0.7, label="complete")
     (best,) = (t for t in complete if t.number == winner)

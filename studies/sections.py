@@ -18,6 +18,9 @@ from studies.report import COST_BPS, SLIPPAGE_BPS, Report
 from studies.study import Handle
 from studies.verdict import openings, percent, sentences, signed
 
+# Complete trials below which the importance of hyperparameters is mostly noise.
+_FEW = 50
+
 
 def write(search: Handle, report: Report, pictures: Collection[str]) -> str:
     """Write the page; `pictures` are the names of those that were drawn."""
@@ -88,6 +91,7 @@ def _importance(search: Handle) -> str:
     return (
         f"The importance of the hyperparameters is Optuna's PED-ANOVA of {found.trials} complete "
         f"trials, the best {found.best} of them against all. Pruned trials are not in it."
+        f"{' From so few it is a hint at most.' if found.trials < _FEW else ''}"
     )
 
 
@@ -271,6 +275,12 @@ def _reading(search: Handle, report: Report) -> list[str]:
             -1,
             "A range comes back to its mean, so most of its directions are easy: hold the "
             "accuracy against the loss of the baselines, not against 50 %.",
+        )
+    if report.deflated_sharpe is not None:
+        hints.insert(
+            -1,
+            "The deflated Sharpe ratio is held against trials without skill, not against "
+            "holding: a winner that is always long has what the market gave.",
         )
     if report.backtest is not None:
         hints.insert(

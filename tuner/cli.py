@@ -109,8 +109,10 @@ def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
     level = logging.DEBUG if debug else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     _hide_passwords()
-    for chatty in ("alembic", "sqlalchemy", "urllib3", "matplotlib", "optuna"):
+    for chatty in ("alembic", "sqlalchemy", "urllib3", "optuna"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It warns where there is no home to keep its list of fonts in, as in a container.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def _hide_passwords() -> None:
