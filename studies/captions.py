@@ -34,7 +34,10 @@ CAPTIONS = {
     ),
     "losses.png": (
         "Lowest loss of each trial by cell type and by lookback",
-        "Every trial by cell type and by lookback; a pruned one at the lowest loss it came to.",
+        (
+            "Every trial by cell type and by lookback; a pruned one at the lowest loss it came to. "
+            "The worst tenth may lie above the picture."
+        ),
     ),
     "overfitting.png": (
         "Histogram of how the best trial on one half of the search bars ranked on the other half",

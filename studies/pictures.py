@@ -36,6 +36,8 @@ from studies.verdict import percent, signed
 # A baseline is drawn if it is no farther away than the curves are apart.
 _FAR = 1.0
 _BINS = 12
+# Lookbacks that have room for their numbers below the axis.
+_MOST_TICKS = 12
 
 
 def draw(search: Handle, report: Report) -> dict[str, bytes]:
@@ -161,7 +163,9 @@ def _losses(search: Handle, report: Report) -> Figure:
         color=INK,
     )
     dress(left, "", "cell type (bar: median)", f"lowest loss ({search.spec.training.loss})")
-    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    lookbacks = sorted({t.user_attrs["config"]["lookback"] for t in complete + pruned})
+    if len(lookbacks) <= _MOST_TICKS:
+        right.set_xticks(lookbacks)
     dress(right, "", "lookback, bars", "")
     explain(right)
     return figure
