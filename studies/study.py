@@ -487,8 +487,17 @@ def delete(storage: RDBStorage, name: str) -> None:
     ------
     NoStudyError
         If there is none.
+    StudyError
+        If it trains the best of a study again: with it would go the note that a seal was opened.
     """
     require(storage, name)
+    search = next((name.removesuffix(s) for s in RERUNS if name.endswith(s)), name)
+    if search != name and tickets.token_of(storage, search) is not None:
+        msg = (
+            f"{name!r} belongs to study {search!r} and notes when its seal was opened: it goes "
+            f"with it, `tuner delete {search}`"
+        )
+        raise StudyError(msg)
     for each in (*(name + suffix for suffix in RERUNS), name):
         if token := tickets.token_of(storage, each):
             tickets.close_budget(storage, each)

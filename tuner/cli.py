@@ -112,8 +112,10 @@ def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
     level = logging.DEBUG if debug else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     _hide_passwords()
-    for chatty in ("alembic", "sqlalchemy", "urllib3", "matplotlib", "optuna"):
+    for chatty in ("alembic", "sqlalchemy", "urllib3", "optuna"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It warns where there is no home to keep its list of fonts in, as in a container.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def _hide_passwords() -> None:
@@ -335,17 +337,16 @@ def compare(name: str, by: str, storage: str) -> None:
     show_default=True,
     help="Seeds for each, the study's own with them.",
 )
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of report.html, report.md, report.json and pictures.  [default: reports/NAME]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_storage_option
 def report(
-    name: str,
-    workers: int | None,
-    device: str,
-    top: int,
-    seeds: int,
-    *,
-    as_json: bool,
-    storage: str,
+    name: str, storage: str, workers: int | None, device: str, *, out: Path | None, **options: Any
 ) -> None:
     """Open the sealed holdout of study NAME and say whether its best is any good.
 
@@ -356,7 +357,8 @@ def report(
     from tuner.devices import assign
     from tuner.report import report as report_
 
-    report_(name, storage, assign(device, workers, 2), top=top, seeds=seeds, as_json=as_json)
+    folder = Path("reports") / name if out is None else out
+    report_(name, storage, assign(device, workers, 2), out=folder, **options)
 
 
 @main.command(epilog=_example("tuner export demo best/"))

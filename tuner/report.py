@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 import optuna
 
 from studies import report as reports
+from studies.pages import check_folder, write_pages
 from studies.reruns import open_seal, rerun_seeds
 from studies.storage import open_storage
 from studies.study import load_search
@@ -24,16 +26,20 @@ def report(
     top: int,
     seeds: int,
     as_json: bool,
+    out: Path,
 ) -> None:
-    """Judge the best of a study on its holdout.
+    """Judge the best of a study on its holdout: print the verdict, then write the pages.
 
     Raises
     ------
     StudyError
         If the search is not done, or has found nothing.
+    PagesError
+        If the pages cannot be written; where that can be known the seal stays closed.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     handle = load_search(open_storage(storage_url, on_stale_trial=retry_stale), name)
+    check_folder(out, name)
     again = rerun_seeds(handle, top, seeds)
     click.echo(f"{len(again.attrs['reruns'])} trainings of the best with other seeds", err=True)
     search(again, storage_url, devices)
@@ -44,10 +50,16 @@ def report(
     )
     search(holdout, storage_url, devices)
     found = reports.build(handle)
+    _print(found, as_json=as_json)
+    pictures = write_pages(out, handle, found)
+    click.echo(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures", err=True)
+
+
+def _print(found: reports.Report, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2))
-    else:
-        out = present.stdout()
-        for sentence in sentences(found):
-            out.print(sentence)
-        out.print(present.rival_table(found.judgement, found.search_loss))
+        return
+    console = present.stdout()
+    for sentence in sentences(found):
+        console.print(sentence)
+    console.print(present.rival_table(found.judgement, found.search_loss))

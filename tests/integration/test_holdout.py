@@ -34,7 +34,7 @@ from studies.reruns import RERUN_OF, Rerun, open_seal, rerun_seeds
 from studies.spec import Spec, parse_spec
 from studies.spread import smallest_within_error
 from studies.storage import open_storage
-from studies.study import Handle, StudyError, delete, extend, load, study_names, submit
+from studies.study import Handle, StudyError, _clear, delete, extend, load, study_names, submit
 from studies.workload import Workload
 from tuner.cli import main
 from tuner.interrupt import Interrupt
@@ -332,7 +332,10 @@ def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
 
 def delete_holdout(searched: Handle) -> None:
     """Forget that the seal was opened, which no command does."""
-    delete(searched.storage, searched.name + ".holdout")
+    storage, name = searched.storage, searched.name + ".holdout"
+    with pytest.raises(StudyError, match=r"belongs to study 'tiny' and notes when its seal was"):
+        delete(storage, name)
+    _clear(storage, name, tickets.token_of(storage, name) or "")
 
 
 def test_an_opening_for_another_winner_is_held_against_the_later_one(
@@ -407,8 +410,19 @@ def test_seeds_have_their_own_ranks_and_the_choice_of_the_smallest_is_theirs(
     assert judged.search_loss not in expected[0]
 
 
+def test_a_folder_that_cannot_be_written_is_found_while_the_seal_is_closed(
+    searched: Handle, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "pages")
+    said = CliRunner().invoke(main, ["report", "tiny", "--out", out, "--storage", url])
+    assert said.exit_code == 1
+    assert f"but {out} cannot be written: Not a directory; give another one" in said.output
+    assert study_names(searched.storage) == ["tiny"]
+
+
 def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
-    searched: Handle, url: str
+    searched: Handle, url: str, tmp_path: Path
 ) -> None:
     said = [
         CliRunner().invoke(
@@ -423,6 +437,8 @@ def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
                 "--seeds",
                 "3",
                 *form,
+                "--out",
+                str(tmp_path / "pages"),
                 "--storage",
                 url,
             ],
@@ -435,6 +451,12 @@ def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
     assert values["verdict"]["sentences"][0] in words
     assert values["holdout"]["openings"] == 2
     assert all(f" {b['label']} " in words for b in values["baselines"])
+    pictures = list((tmp_path / "pages" / "pictures").iterdir())
+    done = (
+        f"wrote {tmp_path}/pages/report.html, report.md, report.json and {len(pictures)} pictures"
+    )
+    assert all(s.stderr.splitlines()[-1] == done for s in said)
+    assert json.loads((tmp_path / "pages" / "report.json").read_text("utf-8")) == values
     holdout = load(searched.storage, "tiny.holdout")
     hosts = {t.user_attrs[tickets.WORKER] for t in holdout.trials()}
     assert len(hosts) >= 1

@@ -1,0 +1,130 @@
+"""The section of a report on luck: tests over all trials, overfitting, overtuning."""
+
+import math
+from collections.abc import Collection
+
+from models.selection import MIN_BLOCK
+from models.spa import MIN_BARS
+from studies.captions import show
+from studies.markdown import loss, p_value, plain, table
+from studies.report import Report
+from studies.study import Handle
+from studies.verdict import percent
+
+
+def luck(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
+    """Give the section on what the search owes to luck."""
+    return [
+        "## Luck of the search",
+        (
+            f"A search through many trials finds a good one by luck. {report.tried} trials are "
+            "counted: every trial at its best epoch so far, pruned ones too."
+        ),
+        *_spa(report),
+        *_overfitting(report),
+        show("overfitting.png", pictures),
+        *_deflated(search, report),
+        *_overtuning(report),
+        show("overtuning.png", pictures),
+    ]
+
+
+def _spa(report: Report) -> list[str]:
+    found = report.spa
+    title = "### Is any trial better than the baseline?"
+    if found is None:
+        return [
+            title,
+            f"Hansen's test needs {MIN_BARS} search bars or more, and there are fewer.",
+        ]
+    return [
+        title,
+        (
+            f"All trials against {plain(report.judgement.rival.label)} on the search folds, the "
+            "search through them counted in: how often luck alone gives as much."
+        ),
+        table(
+            ("test", "p"),
+            [
+                ("Hansen's SPA, consistent", p_value(found.consistent)),
+                ("Hansen's SPA, lower", p_value(found.lower)),
+                ("Hansen's SPA, upper", p_value(found.upper)),
+                ("White's reality check", p_value(found.reality_check)),
+            ],
+        ),
+    ]
+
+
+def _overfitting(report: Report) -> list[str]:
+    found = report.overfitting
+    title = "### Does the best stay the best?"
+    if found is None:
+        return [
+            title,
+            (
+                f"The probability of overfitting needs two trials and {2 * MIN_BLOCK} search "
+                "bars, and there are fewer."
+            ),
+        ]
+    slope = (
+        ""
+        if math.isnan(found.slope)
+        else f" The slope of its loss on the other half against its loss on its own is "
+        f"{found.slope:+.2f}; below 0, the better it looked the worse it was."
+    )
+    return [
+        title,
+        (
+            f"The probability of overfitting (PBO) is {percent(found.probability, 0)}: in so "
+            f"many of {len(found.logits):,} splits of {found.blocks} blocks of bars into halves, "
+            "the best trial on one half was no better than the median on the other. Trials of "
+            f"equal worth get 50 %.{slope}"
+        ),
+    ]
+
+
+def _deflated(search: Handle, report: Report) -> list[str]:
+    found, title = report.deflated_sharpe, "### Is the Sharpe ratio more than the luckiest trial's?"
+    if found is None:
+        return [title, f"There is none: nobody can hold a {plain(search.spec.data.target)}."]
+    if math.isnan(found.probability):
+        return [title, "Undefined: what the winner's positions earned varied too little."]
+    return [
+        title,
+        (
+            f"The deflated Sharpe ratio is {percent(found.probability)}: the probability that "
+            f"the winner's true ratio on the search folds is above {found.threshold:.3f} a bar, "
+            f"what the best of {found.trials} trials without skill gets. Its own is "
+            f"{found.sharpe:.3f} over {found.count} bars. The position rule: long where a rise "
+            f"is forecast, flat otherwise, no costs. The {report.tried} trials are worth "
+            f"{found.trials} independent ones."
+        ),
+    ]
+
+
+def _overtuning(report: Report) -> list[str]:
+    found, title = report.overtuning, "### Did it pay to search on?"
+    rows = [
+        (
+            f"trial {number}",
+            loss(searched),
+            loss(judged),
+            f"{excess:.4f}",
+            "-" if math.isnan(relative) else f"{relative:.2f}",
+        )
+        for number, searched, judged, excess, relative in zip(
+            found.trials, found.search, found.holdout, found.excess, found.relative, strict=True
+        )
+    ]
+    alone = "The first of them stayed the best, so there is no picture." if len(rows) == 1 else ""
+    return [
+        title,
+        (
+            "Each trial that was the best so far when it ended. The excess is its holdout loss "
+            "above the lowest before; the last column is that as a share of what the search had "
+            "won on the holdout. Above 1 the search ended worse than it began; a dash, it had "
+            "won nothing."
+        ),
+        table(("", "search loss", "holdout loss", "excess", "share of the gain"), rows),
+        alone,
+    ]

@@ -1,0 +1,289 @@
+"""The page of a report in words, section by section, as Markdown.
+
+Every figure is one of `studies.verdict.to_json`, and what is missing is said, with the reason.
+"""
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+from optuna.trial import TrialState
+
+from models.comparison import LEVEL
+from studies.captions import show
+from studies.importance import Importance, importance
+from studies.luck import luck
+from studies.markdown import counted, join, loss, p_value, plain, table
+from studies.report import COST_BPS, SLIPPAGE_BPS, Report
+from studies.study import Handle
+from studies.verdict import openings, percent, sentences, signed
+
+# Complete trials below which the importance of hyperparameters is mostly noise.
+_FEW = 50
+
+
+def write(search: Handle, report: Report, pictures: Collection[str]) -> str:
+    """Write the page; `pictures` are the names of those that were drawn."""
+    parts = [
+        f"# Is the best of {plain(report.study)} any good?",
+        *(plain(sentence) for sentence in sentences(report)),
+        *_winner(search, report, pictures),
+        *_holdout(search, report, pictures),
+        *_direction(search, report),
+        *_seeds(search, report, pictures),
+        *luck(search, report, pictures),
+        *_backtest(search, report, pictures),
+        *_reading(search, report),
+    ]
+    return join(parts) + "\n"
+
+
+def _winner(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
+    states = [t.state for t in search.trials()]
+    complete, pruned, failed = (
+        states.count(s) for s in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    )
+    rows = [
+        (key, ", ".join(map(str, value)) if isinstance(value, list) else _setting(value))
+        for key, value in report.config.items()
+    ]
+    return [
+        "## The winner",
+        (
+            f"Trial {report.winner}, the lowest of {counted(complete, 'complete trial')}. "
+            f"Pruned: {pruned}. Failed: {failed}. Its loss on the search folds is "
+            f"{loss(report.search_loss)} after {counted(report.epochs, 'epoch')}. It was chosen "
+            "by that loss, which flatters it."
+        ),
+        _pruned_below(search, report),
+        table(("hyperparameter", "value"), [*rows, ("epochs", report.epochs)]),
+        show("curves.png", pictures),
+        show("losses.png", pictures),
+        _importance(search),
+        show("importance.png", pictures),
+    ]
+
+
+def _setting(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _pruned_below(search: Handle, report: Report) -> str:
+    """Say where the pruner gave up what had come lower than the winner ever did."""
+    below = [
+        t.user_attrs["best_loss"]
+        for t in search.trials()
+        if t.state == TrialState.PRUNED
+        and t.user_attrs.get("best_loss", math.inf) < report.search_loss
+    ]
+    if not below:
+        return ""
+    return (
+        f"Pruned trials that had come lower than that: {len(below)}, the lowest to "
+        f"{loss(min(below))}. Only a complete trial can win."
+    )
+
+
+def _importance(search: Handle) -> str:
+    found = importance(search)
+    if not isinstance(found, Importance):
+        return f"No importance of the hyperparameters is shown: {found}."
+    return (
+        f"The importance of the hyperparameters is Optuna's PED-ANOVA of {found.trials} complete "
+        f"trials, the best {found.best} of them against all. Pruned trials are not in it."
+        f"{' From so few it is a hint at most.' if found.trials < _FEW else ''}"
+    )
+
+
+def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
+    found = report.judgement
+    rows = [("winner", loss(report.search_loss), loss(report.loss), "", "", "")]
+    rows += [
+        (
+            rival.label,
+            loss(rival.search_loss),
+            loss(rival.holdout_loss),
+            signed(rival.skill),
+            p_value(rival.diebold_mariano.p_better),
+            p_value(rival.clark_west.p_better),
+        )
+        for rival in found.rivals
+    ]
+    header = ("", "search loss", "holdout loss", "skill of the winner", "p of DM", "p of CW")
+    least = (
+        "How small a skill these bars could show cannot be said: all gains are alike."
+        if math.isnan(found.detectable)
+        else f"The smallest skill that these bars would show four times out of five is "
+        f"{percent(found.detectable)}."
+    )
+    return [
+        "## The holdout",
+        (
+            f"{len(report.dates)} bars, {report.first} to {report.last}. The winner was trained "
+            f"anew on all search data, for {counted(report.epochs, 'epoch')} with the study's "
+            f"own seed. Its skill against persistence is {signed(report.skill)}."
+        ),
+        table(header, rows),
+        (
+            f"Losses are {search.spec.training.loss} in units of the standardised target. The "
+            "first baseline was the best on the search data and is the one to beat, which is "
+            f"clear where p is below {LEVEL}. DM is Diebold-Mariano, with the correction of "
+            "Harvey, Leybourne and Newbold. CW is Clark-West, for a baseline that is a special "
+            "case of a network. Both are one-sided: how often luck alone gives as much."
+        ),
+        least,
+        f"{_sentence(openings(report))} Each opening:",
+        table(("time", "trial"), [(o["time"], o["trial"]) for o in report.openings]),
+        show("forecasts.png", pictures),
+    ]
+
+
+def _sentence(text: str) -> str:
+    return plain(text[:1].upper() + text[1:] + ".")
+
+
+def _direction(search: Handle, report: Report) -> list[str]:
+    found, test = report.direction, report.direction_test
+    target = search.spec.data.target
+    rose = "moves" if target == "return" else f"moves of the {target}"
+    if not test.moves:
+        return ["## Direction", "No bar of the holdout moved: there is no direction to forecast."]
+    return [
+        "## Direction",
+        (
+            f"{percent(found.accuracy)} of {test.moves} {rose} were forecast in the right "
+            f"direction; the 95 % interval is {percent(found.low)} to {percent(found.high)}. "
+            f"{percent(test.up_share)} of them went up, which is what always saying up gets. The "
+            f"winner said up for {percent(test.forecast_up_share)}, and as many ups and downs at "
+            f"random get {percent(test.by_chance)}."
+        ),
+        f"Pesaran-Timmermann p: {_direction_p(report)}.",
+    ]
+
+
+def _direction_p(report: Report) -> str:
+    test = report.direction_test
+    if test.defined:
+        return f"{p_value(test.p_better)}, one-sided"
+    if test.forecast_up_share in (0.0, 1.0):
+        return "undefined: all forecasts have one sign"
+    if test.up_share in (0.0, 1.0):
+        return "undefined: all moves went one way"
+    return "undefined: too few moves"
+
+
+def _seeds(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
+    spread = report.spread
+    known = {t.number: t.value for t in search.trials() if t.value is not None}
+    rows: list[tuple[object, ...]] = [
+        (
+            f"trial {number}",
+            f"{weights:,}",
+            loss(known[number]),
+            *(loss(value) for value in losses),
+            loss(losses.mean()),
+        )
+        for number, weights, losses in zip(
+            spread.trials, spread.parameters, spread.losses, strict=True
+        )
+    ]
+    rows.append(("rank of the winner", "", "", *spread.ranks, ""))
+    seeds = [f"seed {seed}" for seed in spread.seeds]
+    choice = (
+        "None of them came to its end with each seed, so none is chosen by the standard error."
+        if spread.smallest is None
+        else f"The smallest network within one standard error of the best mean is trial "
+        f"{spread.smallest}; the bound is {loss(spread.bound)}."
+    )
+    return [
+        "## Seeds",
+        (
+            "The best configurations trained again on the search folds, with seeds that had no "
+            "part in choosing them."
+        ),
+        table(("", "weights", "in the search", *seeds, "mean"), rows),
+        choice,
+        _refits(report),
+        show("seeds.png", pictures),
+    ]
+
+
+def _refits(report: Report) -> str:
+    losses = report.refits[report.refits.trial == report.winner].loss.to_numpy(np.float64)
+    return (
+        f"On the holdout the winner's loss is {loss(losses.min())} to {loss(losses.max())} over "
+        f"{len(losses)} seeds, the study's own with them."
+    )
+
+
+def _backtest(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
+    earned, data = report.backtest, search.spec.data
+    if earned is None:
+        why = (
+            f"it trades one bar ahead, and this study forecasts {data.horizon} bars ahead"
+            if data.target in ("return", "price")
+            else f"nobody can hold a {data.target}"
+        )
+        return ["## Backtest", f"There is no backtest: {plain(why)}."]
+    hold = earned["buy_and_hold"]
+    rows = [
+        ("total return", signed(earned["total_return"]), signed(hold["total_return"])),
+        ("Sharpe ratio, a year", _ratio(earned["sharpe"]), _ratio(hold["sharpe"])),
+        ("largest fall", percent(earned["max_drawdown"]), percent(hold["max_drawdown"])),
+        ("trades", len(earned["trades"]), 1),
+        ("bars held", percent(earned["exposure"]), percent(1.0)),
+    ]
+    return [
+        "## Backtest",
+        (
+            "On the holdout: long where the winner forecasts a rise, flat otherwise. A trade "
+            f"costs {COST_BPS:g} basis point of commission and a price that is worse by "
+            f"{SLIPPAGE_BPS:g}; buy-and-hold pays that once. Cash earns nothing."
+        ),
+        table(("", "strategy", "buy-and-hold"), rows),
+        show("equity.png", pictures),
+    ]
+
+
+def _ratio(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _reading(search: Handle, report: Report) -> list[str]:
+    hints = [
+        "A loss says nothing alone: compare it with those of the baselines on the same bars.",
+        "The search loss chose the winner, and the holdout loss did not. Believe the second.",
+        (
+            "Each trial's best epoch was chosen on the same bars that SPA, PBO and the deflated "
+            "Sharpe ratio use. That flatters the trials against the baselines, and is not "
+            "corrected."
+        ),
+        (
+            "Pruned trials are counted where they stopped; with more epochs they might have "
+            "been better."
+        ),
+        (
+            "The trials of a search are not independent: later ones learn from earlier ones. "
+            "PBO and SPA count all trials as they are."
+        ),
+        "The p-values are not corrected for there being several baselines and several tests.",
+        "One holdout is one stretch of one market. A seal that was opened before is worth less.",
+        "No forecast, and no figure on this page, is advice to trade.",
+    ]
+    if search.spec.data.target == "range":
+        hints.insert(
+            -1,
+            "A range comes back to its mean, so most of its directions are easy: hold the "
+            "accuracy against the loss of the baselines, not against 50 %.",
+        )
+    if report.deflated_sharpe is not None:
+        hints.insert(
+            -1,
+            "The deflated Sharpe ratio is held against trials without skill, not against "
+            "holding: a winner that is always long has what the market gave.",
+        )
+    if report.backtest is not None:
+        hints.insert(
+            -1, "The backtest fills every trade at the close that the forecast was made at."
+        )
+    return ["## How to read this", "\n".join(f"* {plain(hint)}" for hint in hints)]

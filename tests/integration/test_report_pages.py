@@ -1,0 +1,279 @@
+"""The pages of a report hold what was found, in one file for a browser, with pictures to see."""
+
+import io
+import json
+import re
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
+
+import numpy as np
+import optuna
+import pytest
+from matplotlib.image import imread
+
+from studies import report, verdict
+from studies.pages import PAGES, report_files
+from studies.pictures import PICTURES
+from studies.prices import load_prices
+from studies.report import Report
+from studies.reruns import open_seal, rerun_seeds
+from studies.spec import load_spec
+from studies.storage import open_storage
+from studies.study import Handle, load, submit
+from studies.verdict import percent, signed
+from tuner.interrupt import Interrupt
+from tuner.rota import Duty, work
+
+SMALL = [
+    "data.start=2011-06-01",
+    'data.features=["return", "range"]',
+    "walk_forward.folds=2",
+    "walk_forward.valid_bars=20",
+    "walk_forward.holdout_bars=20",
+    "training.max_epochs=3",
+    "space.hidden_dim=[4, 8]",
+    "space.lookback={low=3, high=5}",
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A search with its report and the files that were made of it."""
+
+    search: Handle
+    report: Report
+    files: dict[str, bytes]
+
+    @property
+    def page(self) -> str:
+        return self.files["report.md"].decode()
+
+    @property
+    def values(self) -> dict:
+        return json.loads(self.files["report.json"])
+
+
+def make(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Case:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = f"sqlite:///{tmp_path_factory.mktemp('pages') / 'test.db'}"
+    spec = load_spec("demo", ["name=a_b-c", *SMALL, *overrides])
+    storage = open_storage(url, create=True)
+    prices = load_prices("sample", "AAPL", None, spec.data.start)
+    search = submit(storage, spec, prices)
+    work(url, Interrupt(), Duty(search.name, device="cpu"))
+    search = load(storage, search.name)
+    for again in (rerun_seeds(search, 2, 3), open_seal(search, 2, 3)):
+        work(url, Interrupt(), Duty(again.name, device="cpu"))
+    found = report.build(search)
+    return Case(search, found, report_files(search, found))
+
+
+@pytest.fixture(scope="module")
+def returns(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Every trial is complete, and enough of them are."""
+    return make(tmp_path_factory, "data.target=return", "search.trials=12", "search.pruner=none")
+
+
+@pytest.fixture(scope="module")
+def ranges(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Trials are pruned, and few are left."""
+    return make(tmp_path_factory, "data.target=range", "search.trials=8", "search.pruner=asha")
+
+
+@pytest.fixture(params=["returns", "ranges"])
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.getfixturevalue(request.param)
+
+
+def drawn(case: Case) -> set[str]:
+    return {n.removeprefix("pictures/") for n in case.files if n not in PAGES}
+
+
+def test_every_file_is_there_and_every_picture_that_can_be_drawn(
+    returns: Case, ranges: Case
+) -> None:
+    assert set(PAGES) <= set(returns.files)
+    single = {"overtuning.png"} if len(returns.report.overtuning.trials) == 1 else set()
+    assert drawn(returns) == set(PICTURES) - single
+    single = {"overtuning.png"} if len(ranges.report.overtuning.trials) == 1 else set()
+    assert drawn(ranges) == set(PICTURES) - {"equity.png", "importance.png"} - single
+
+
+def test_each_picture_can_be_seen(case: Case) -> None:
+    for name in drawn(case):
+        pixels = imread(io.BytesIO(case.files[f"pictures/{name}"]))[:, :, :3]
+        height, width, _ = pixels.shape
+        assert width == 902, name
+        assert 150 < height < 1200, name
+        grey = pixels.mean(axis=2)
+        assert 0.001 < (grey < 0.75).mean() < 0.6, name
+        assert len(np.unique((pixels * 15).astype(int) @ (1, 16, 256))) > 5, name
+
+
+def test_a_report_is_drawn_and_written_alike_each_time(case: Case) -> None:
+    assert report_files(case.search, case.report) == case.files
+
+
+class Page(HTMLParser):
+    """Every tag of a page with its attributes; open ones are counted to the end."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.open: list[str] = []
+        self.feed(body.decode())
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_for_a_browser_is_whole_in_itself(case: Case) -> None:
+    body = case.files["report.html"]
+    page = Page(body)
+    assert page.open == []
+    assert ("html", {"lang": "en"}) in page.tags
+    assert b"<title>Report on a_b-c</title>" in body
+    kinds = {tag for tag, _ in page.tags}
+    assert not kinds & {"script", "link", "iframe", "object", "base", "form", "a"}
+    for _, attrs in page.tags:
+        assert not {"href", "srcset", "background"} & set(attrs)
+        assert not [name for name in attrs if name.startswith("on")]
+        assert attrs.get("src", "data:").startswith("data:")
+    images = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert len(images) == len(drawn(case))
+    assert all(len(image["alt"]) > 20 for image in images)
+    assert not re.search(rb"https?:|url\(|@import|file:|pictures/", body)
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """Give the cells of each row of each table by its first cell, without escapes."""
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    cells = [[c.strip().replace("\\", "") for c in line.strip("|").split(" |")] for line in lines]
+    return {first: rest for first, *rest in cells}
+
+
+def test_the_page_begins_with_the_verdict(case: Case) -> None:
+    text = case.page.replace("\\", "")
+    title, *said = text.split("\n\n")[:4]
+    assert title == "# Is the best of a_b-c any good?"
+    assert said == verdict.sentences(case.report)
+
+
+def p(value: float | None) -> str:
+    if value is None:
+        return "undefined"
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
+    found, table = case.values, rows(case.page)
+    for key, value in found["winner"]["config"].items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        assert table[key] == [f"{shown:.3g}" if isinstance(shown, float) else str(shown)]
+    own = [found["winner"]["search_loss"], found["holdout"]["loss"]]
+    assert table["winner"] == [*(f"{v:.4f}" for v in own), "", "", ""]
+    for rival in found["baselines"]:
+        losses = [f"{rival[key]:.4f}" for key in ("search_loss", "holdout_loss")]
+        tests = [p(rival[key]["p_better"]) for key in ("diebold_mariano", "clark_west")]
+        assert table[rival["label"]] == [*losses, signed(rival["skill_of_winner"]), *tests]
+    for opening in found["holdout"]["opened"]:
+        assert table[opening["time"]] == [str(opening["trial"])]
+    spa = ("consistent", "lower", "upper")
+    assert [table[f"Hansen's SPA, {key}"] for key in spa] == [[p(found["spa"][k])] for k in spa]
+    assert table["White's reality check"] == [p(found["spa"]["reality_check"])]
+    assert table["rank of the winner"][2:-1] == [str(r) for r in found["seeds"]["ranks_of_winner"]]
+
+
+def test_seeds_and_overtuning_are_tabled_trial_by_trial(case: Case) -> None:
+    found = case.values
+    before, after = case.page.split("### Did it pay to search on?")
+    seeds, tuned = rows(before), rows(after)
+    for i, trial in enumerate(found["seeds"]["trials"]):
+        losses = found["seeds"]["losses"][i]
+        shown = [f"{v:.4f}" for v in (*losses, float(np.mean(losses)))]
+        assert seeds[f"trial {trial}"][0] == f"{found['seeds']['parameters'][i]:,}"
+        assert seeds[f"trial {trial}"][2:] == shown
+    over = found["luck"]["overtuning"]
+    for i, trial in enumerate(over["trials"]):
+        losses = [f"{over[key][i]:.4f}" for key in ("search", "holdout", "excess")]
+        relative = "-" if over["relative"][i] is None else f"{over['relative'][i]:.2f}"
+        assert tuned[f"trial {trial}"] == [*losses, relative]
+
+
+def test_the_backtest_is_set_beside_holding(returns: Case) -> None:
+    found, table = returns.values["backtest"], rows(returns.page)
+    hold = found["buy_and_hold"]
+    assert table["total return"] == [signed(v["total_return"]) for v in (found, hold)]
+    assert table["largest fall"] == [percent(v["max_drawdown"]) for v in (found, hold)]
+    assert table["trades"] == [str(len(found["trades"])), "1"]
+    assert table["bars held"] == [percent(found["exposure"]), "100.0 %"]
+
+
+def test_the_luck_is_said_with_what_it_was_counted_from(case: Case) -> None:
+    luck = case.values["luck"]
+    assert f"{luck['trials']} trials are counted: every trial at its best epoch" in case.page
+    odds = percent(luck["pbo"], 0)
+    assert f"The probability of overfitting (PBO) is {odds}: in so many of" in case.page
+    assert f"splits of {luck['pbo_blocks']} blocks of bars" in case.page
+
+
+def test_what_is_missing_is_said_with_the_reason(ranges: Case) -> None:
+    complete = ranges.search.trials()
+    assert any(t.state.name == "PRUNED" for t in complete)
+    for words in (
+        "There is no backtest: nobody can hold a range.",
+        "There is none: nobody can hold a range.",
+        "No importance of the hyperparameters is shown: it needs 10 complete trials or more",
+    ):
+        assert words in ranges.page
+    assert "PED-ANOVA" not in ranges.page
+
+
+def test_importance_says_what_it_was_computed_from(returns: Case) -> None:
+    assert "Optuna's PED-ANOVA of 12 complete trials, the best 5 of them" in returns.page
+
+
+def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
+    bare = replace(
+        returns.report,
+        spa=None,
+        overfitting=None,
+        backtest=None,
+        direction_test=replace(
+            returns.report.direction_test,
+            statistic=float("nan"),
+            p_better=float("nan"),
+            forecast_up_share=1.0,
+        ),
+        spread=replace(returns.report.spread, smallest=None, bound=float("nan")),
+    )
+    files = report_files(returns.search, bare)
+    page = files["report.md"].decode()
+    for words in (
+        "Hansen's test needs 16 search bars or more, and there are fewer.",
+        "needs two trials and 20 search bars, and there are fewer.",
+        "Pesaran-Timmermann p: undefined: all forecasts have one sign.",
+        "None of them came to its end with each seed",
+    ):
+        assert words in page
+    assert not {"pictures/overfitting.png", "pictures/equity.png"} & set(files)
+    assert "equity.png" not in page
+
+
+def test_a_training_that_diverged_is_drawn_and_named(returns: Case) -> None:
+    losses = returns.report.spread.losses.copy()
+    losses[-1, 0] = np.inf
+    spread = replace(returns.report.spread, losses=losses)
+    files = report_files(returns.search, replace(returns.report, spread=spread))
+    row = rows(files["report.md"].decode().split("## Luck")[0])[f"trial {spread.trials[-1]}"]
+    assert (row[2], row[-1]) == ("diverged", "diverged")
+    assert files["pictures/seeds.png"] != returns.files["pictures/seeds.png"]

@@ -1,0 +1,167 @@
+"""A page is text that is taken as it stands, in files that are whole, in a folder of its own."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from models.errors import PuffinError
+from studies import pages
+from studies.markdown import counted, join, loss, p_value, picture, plain, table
+from studies.pages import PagesError, check_folder, to_html, write_pages
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Seen(HTMLParser):
+    """What a browser would make of a page: its text, and its tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text, self.tags = "", []
+        self.feed(page.partition("<body>")[2])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a <script>alert(1)</script> tag",
+        "a &lt; b &amp; c",
+        "two *stars* and two _lines_ and __more__",
+        "lookback_bars and hidden_dim_2",
+        "a [link](http://example.com) and ![picture](x.png)",
+        "a `code` and a back\\slash \\*",
+        "<http://example.com> and 1 < 2 > 0",
+        "AR(1) +3.8 % -0.5 % # ~ ! {x}",
+    ],
+)
+def test_text_is_shown_as_it_stands(text: str) -> None:
+    seen = Seen(to_html(plain(text), "t", {}))
+    assert seen.text.strip() == text
+    assert {tag for tag, _ in seen.tags} == {"main", "p"}
+
+
+def test_a_cell_with_a_bar_stays_one_cell() -> None:
+    seen = Seen(to_html(table(("", "a | b"), [("x | y", 1), ("z", "")]), "t", {}))
+    assert [tag for tag, _ in seen.tags if tag in ("td", "th")] == ["th"] * 2 + ["td"] * 4
+    assert {"x | y", "a | b"} <= set(seen.text.splitlines())
+
+
+def test_a_title_is_escaped() -> None:
+    page = to_html("x", "</title><script>", {})
+    assert "<title>&lt;/title&gt;&lt;script&gt;</title>" in page
+
+
+def test_a_picture_is_in_the_page_with_its_words() -> None:
+    page = to_html(picture("a.png", "what it shows", "a line"), "t", {"a.png": PNG})
+    ((_, image),) = [tag for tag in Seen(page).tags if tag[0] == "img"]
+    assert image == {"src": "data:image/png;base64,iVBORw0KGgo=", "alt": "what it shows"}
+    assert "a line" in Seen(page).text
+
+
+def test_figures_are_written_with_what_has_none_in_words() -> None:
+    assert [loss(v) for v in (0.5, 12.34567, float("inf"))] == ["0.5000", "12.3457", "diverged"]
+    written = [p_value(v) for v in (0.04, 0.001, 0.00049, float("nan"))]
+    assert written == ["0.040", "0.001", "below 0.001", "undefined"]
+    assert (counted(1, "epoch"), counted(2, "epoch")) == ("1 epoch", "2 epochs")
+    assert join(["a", "", "b"]) == "a\n\nb"
+
+
+def test_a_folder_that_could_be_made_is_not_made_by_looking(tmp_path: Path) -> None:
+    check_folder(tmp_path / "a" / "b", "mine")
+    (tmp_path / "there").mkdir()
+    check_folder(tmp_path / "there", "mine")
+    assert [p.name for p in tmp_path.rglob("*")] == ["there"]
+
+
+@pytest.mark.parametrize("folder", ["file", "file/in/it", "full"])
+def test_a_folder_that_cannot_be_written_is_refused_in_words(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "pictures").touch()
+    with pytest.raises(PagesError, match=r"files in a folder, but .* cannot be written: Not a dir"):
+        check_folder(tmp_path / folder, "mine")
+    assert issubclass(PagesError, PuffinError)
+
+
+@pytest.mark.parametrize(
+    ("files", "owner"),
+    [
+        ({"report.json": json.dumps({"study": "yours"})}, "yours"),
+        ({"report.md": "my notes"}, "something else"),
+        ({"report.md": "my notes", "report.json": "[]"}, "something else"),
+        ({"report.html": "my page", "report.json": "{"}, "something else"),
+    ],
+)
+def test_what_is_not_this_report_is_not_written_over(
+    tmp_path: Path, files: dict[str, str], owner: str
+) -> None:
+    for name, body in files.items():
+        (tmp_path / name).write_text(body)
+    with pytest.raises(PagesError, match=f"holds the report of {owner}, .*give another one"):
+        check_folder(tmp_path, "mine")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == files
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A report of a few bytes, in place of one that is drawn."""
+    found = SimpleNamespace(study="mine", files={})
+    monkeypatch.setattr(pages, "report_files", lambda _search, report: report.files)
+    found.files = {
+        "pictures/curves.png": PNG,
+        "pictures/equity.png": PNG,
+        "report.md": b"page",
+        "report.json": b'{"study": "mine"}',
+        "report.html": b"html",
+    }
+    return found
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if not p.is_dir()}
+
+
+def test_a_later_report_takes_the_place_of_an_earlier_one_and_of_nothing_else(
+    tmp_path: Path, written: SimpleNamespace
+) -> None:
+    assert write_pages(tmp_path / "r", None, written) == 2
+    assert files_in(tmp_path / "r") == written.files
+    others = {"pictures/own.png": b"mine", "notes.txt": b"mine"}
+    for name, body in others.items():
+        (tmp_path / "r" / name).write_bytes(body)
+    del written.files["pictures/equity.png"]
+    written.files["report.md"] = b"page two"
+    assert write_pages(tmp_path / "r", None, written) == 1
+    assert files_in(tmp_path / "r") == written.files | others
+    assert (tmp_path / "r" / "report.md").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before_it_whole(
+    tmp_path: Path, written: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pages(tmp_path, None, written)
+    before = files_in(tmp_path)
+    written.files = dict.fromkeys(written.files, b"half")
+    replace = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if target.name == "report.md":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(PagesError, match="cannot be written: No space left on device; give"):
+        write_pages(tmp_path, None, written)
+    after = files_in(tmp_path)
+    assert set(after) == set(before)
+    assert after["report.md"] == b"page"
+    assert after["report.html"] == b"html"
