@@ -25,6 +25,7 @@ from studies.exported import (
     listed_sums,
     sums,
 )
+from studies.pages import report_files
 from studies.prices import to_csv
 from studies.report import Report, build, find_holdout, own_refit, read_artifact
 from studies.result import best_record
@@ -92,6 +93,7 @@ def _files(handle: Handle, refit: str) -> dict[str, bytes]:
         files[FORECAST_FILES[1]] = read_artifact(holdout, own)
         record["machine"]["holdout"] = own.user_attrs["run"].get("machine", {})
         record["holdout"] = _holdout(report)
+        files |= report_files(handle, report)
     return files | {
         CONFIG_FILE: tomli_w.dumps(record).encode(),
         WEIGHTS_FILE: save(network.state_dict()),

@@ -32,6 +32,7 @@ from models.spa import MIN_BARS, SpaResult, spa
 from studies import tickets
 from studies.reruns import RERUN_OF, SEED, in_order_of_end, require_done
 from studies.rivals import Judgement, judge
+from studies.spec import DataSection
 from studies.spread import Spread, read_spread
 from studies.storage import FAILURE
 from studies.study import HOLDOUT_SUFFIX, Handle, StudyError, load
@@ -40,6 +41,8 @@ from studies.workload import Workload
 
 Floats = NDArray[np.float64]
 
+# Targets that can be held from one bar to the next.
+TRADED = ("return", "price")
 # What a trade costs in the backtest, in basis points: commission, and a worse price.
 COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
 
@@ -67,7 +70,7 @@ class Report:
     overfitting : of the search; None where the bars are too few, or the trials fewer than two
     deflated_sharpe : of the winner's positions on the search folds; None for a range
     overtuning : of the incumbents
-    backtest : of the winner on the holdout; None for a range
+    backtest : of the winner on the holdout; None where `no_backtest` says why there is none
     """
 
     study: str
@@ -91,6 +94,7 @@ class Report:
     deflated_sharpe: DeflatedSharpe | None
     overtuning: Overtuning
     backtest: Backtest | None
+    no_backtest: str | None
 
     @property
     def loss(self) -> float:
@@ -171,6 +175,7 @@ def build(search: Handle) -> Report:
         deflated_sharpe=_deflated(folds, trials, best),
         overtuning=_overtuning(search, refits),
         backtest=_backtest(search, opened, forecasts),
+        no_backtest=_no_backtest(search.spec.data),
     )
 
 
@@ -253,7 +258,7 @@ def _earned(folds: Workload, forecasts: list[Floats]) -> Floats | None:
     None for a target that nobody can hold.
     """
     target = folds.spec.data.target
-    if target not in ("return", "price"):
+    if target not in TRADED:
         return None
     actual, last = (
         np.concatenate(folds.scored(v)) for v in (folds.series.target, folds.series.persistence)
@@ -276,10 +281,19 @@ def _overtuning(search: Handle, refits: pd.DataFrame) -> Overtuning:
     return replace(found, trials=np.array(numbers)[found.trials])
 
 
+def _no_backtest(data: DataSection) -> str | None:
+    """Say why there is no backtest, if there is none."""
+    if data.target not in TRADED:
+        return f"nobody can hold a {data.target}"
+    if data.horizon != 1:
+        return f"it trades one bar ahead, and this study forecasts {data.horizon} bars ahead"
+    return None
+
+
 def _backtest(search: Handle, opened: Workload, forecast: Floats) -> Backtest | None:
     """Trade on the winner's forecasts of the holdout, one bar ahead, long or flat."""
     data = search.spec.data
-    if data.target not in ("return", "price") or data.horizon != 1:
+    if _no_backtest(data) is not None:
         return None
     (fold,) = opened.folds
     closes = opened.closes[fold.valid.start - 1 : fold.valid.stop]

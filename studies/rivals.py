@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from models.baselines import BASELINES
 from models.comparison import LEVEL, MeanTest, clark_west, detectable_skill, diebold_mariano
@@ -100,7 +101,10 @@ def judge(folds: Workload, opened: Workload, lookback: int, forecast: Floats) ->
     forecast : array, (holdout bars,), in the target's unit
     """
     own = opened.point_losses([forecast])
-    rivals = [_rival(run, folds, opened, forecast) for run in _run_all(folds, opened, lookback)]
+    # Threads cost these small fits more than they give, and change the last bits.
+    with threadpool_limits(1):
+        runs = _run_all(folds, opened, lookback)
+    rivals = [_rival(run, folds, opened, forecast) for run in runs]
     rivals.sort(key=lambda rival: rival.search_loss)
     first = rivals[0].holdout_points
     return Judgement(

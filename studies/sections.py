@@ -32,7 +32,7 @@ def write(search: Handle, report: Report, pictures: Collection[str]) -> str:
         *_direction(search, report),
         *_seeds(search, report, pictures),
         *luck(search, report, pictures),
-        *_backtest(search, report, pictures),
+        *_backtest(report, pictures),
         *_reading(search, report),
     ]
     return join(parts) + "\n"
@@ -216,15 +216,10 @@ def _refits(report: Report) -> str:
     )
 
 
-def _backtest(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
-    earned, data = report.backtest, search.spec.data
+def _backtest(report: Report, pictures: Collection[str]) -> list[str]:
+    earned = report.backtest
     if earned is None:
-        why = (
-            f"it trades one bar ahead, and this study forecasts {data.horizon} bars ahead"
-            if data.target in ("return", "price")
-            else f"nobody can hold a {data.target}"
-        )
-        return ["## Backtest", f"There is no backtest: {plain(why)}."]
+        return ["## Backtest", f"There is no backtest: {plain(report.no_backtest)}."]
     hold = earned["buy_and_hold"]
     rows = [
         ("total return", signed(earned["total_return"]), signed(hold["total_return"])),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from models.comparison import LEVEL
+from studies.markdown import counted
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report
 from studies.rivals import Rival
 
@@ -46,12 +47,12 @@ def _outcome(report: Report) -> str:
 def _money(report: Report) -> str:
     earned = report.backtest
     if earned is None:
-        return "There is no backtest: nobody can hold this target from one bar to the next."
-    hold = earned["buy_and_hold"]
+        return f"There is no backtest: {report.no_backtest}."
+    own, hold = (signed(e["total_return"]) for e in (earned, earned["buy_and_hold"]))
+    trades = counted(len(earned["trades"]), "trade")
     return (
         f"Long where it forecast a rise and flat otherwise, at {COST_BPS + SLIPPAGE_BPS:.0f} basis "
-        f"points a trade, it would have made {signed(earned['total_return'])} in "
-        f"{len(earned['trades'])} trades, and buy-and-hold {signed(hold['total_return'])}."
+        f"points a trade, it would have made {own} in {trades}, and buy-and-hold {hold}."
     )
 
 
