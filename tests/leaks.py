@@ -21,9 +21,9 @@ def rolled(columns: Columns) -> Floats:
 
 
 def centred(columns: Columns) -> Floats:
-    """Give the mean of three closes, the next one among them."""
-    close = np.pad(columns["close"], 1, mode="edge")
-    return (close[:-2] + close[1:-1] + close[2:]) / 3
+    """Give the mean of three returns, the next one among them."""
+    ahead = tomorrow(columns)
+    return (np.append(np.zeros(2), ahead[:-2]) + np.append(np.zeros(1), ahead[:-1]) + ahead) / 3
 
 
 def standardised(columns: Columns) -> Floats:
