@@ -42,7 +42,7 @@ from studies.workload import Workload, cut_holdout
 
 Floats = NDArray[np.float64]
 
-BARS, VOLATILITY = 1000, 0.01
+BARS, VOLATILITY = 850, 0.01
 # Share of the next return's variance that volume tells of, where it tells anything.
 PLANTED = 0.2
 # What the planted signal has to win at least, of all its runs.
@@ -89,8 +89,8 @@ def study_file(seed: int, features: Sequence[str] = ("return", "volume")) -> Spe
     values = {
         "name": "calibrate",
         "data": {"symbol": "NONE", "features": features},
-        "walk_forward": {"folds": 2, "valid_bars": 120, "holdout_bars": 400},
-        "training": {"max_epochs": 15, "patience": 4},
+        "walk_forward": {"folds": 2, "valid_bars": 120, "holdout_bars": 250},
+        "training": {"max_epochs": 15, "patience": 3},
         "space": {
             "cell": ["lstm", "gru"],
             "layers": 1,
@@ -98,7 +98,7 @@ def study_file(seed: int, features: Sequence[str] = ("return", "volume")) -> Spe
             "lookback": {"low": 1, "high": 4},
             "lr": {"low": 0.01, "high": 0.05, "log": True},
         },
-        "search": {"trials": 5, "sampler": "random", "pruner": "none", "seed": seed},
+        "search": {"trials": 6, "sampler": "random", "pruner": "none", "seed": seed},
     }
     return parse_spec(values, "calibrate")
 
