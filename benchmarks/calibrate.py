@@ -43,6 +43,7 @@ from studies.workload import Workload, cut_holdout
 Floats = NDArray[np.float64]
 
 BARS, VOLATILITY = 850, 0.01
+TRIALS = 6
 # Share of the next return's variance that volume tells of, where it tells anything.
 PLANTED = 0.2
 # What the planted signal has to win at least, of all its runs.
@@ -84,7 +85,9 @@ def market(planted: float, seed: int) -> Market:
     )
 
 
-def study_file(seed: int, features: Sequence[str] = ("return", "volume")) -> Spec:
+def study_file(
+    seed: int, trials: int = TRIALS, features: Sequence[str] = ("return", "volume")
+) -> Spec:
     """Give a study of few and tiny networks."""
     values = {
         "name": "calibrate",
@@ -98,7 +101,7 @@ def study_file(seed: int, features: Sequence[str] = ("return", "volume")) -> Spe
             "lookback": {"low": 1, "high": 4},
             "lr": {"low": 0.01, "high": 0.05, "log": True},
         },
-        "search": {"trials": 6, "sampler": "random", "pruner": "none", "seed": seed},
+        "search": {"trials": trials, "sampler": "random", "pruner": "none", "seed": seed},
     }
     return parse_spec(values, "calibrate")
 
@@ -215,9 +218,9 @@ def _deflated(folds: Workload, tried: list[Tried]) -> float:
     return deflated_sharpe(returns[:, 0], returns, trials).probability
 
 
-def run_all(planted: float, count: int) -> list[Run]:
+def run_all(planted: float, count: int, trials: int = TRIALS) -> list[Run]:
     """Run studies of as many markets; the same each time."""
-    return [run(study_file(seed), market(planted, seed)) for seed in range(count)]
+    return [run(study_file(seed, trials), market(planted, seed)) for seed in range(count)]
 
 
 def victories(runs: list[Run]) -> int:

@@ -124,7 +124,7 @@ def judged(spec: Spec) -> calibrate.Run:
 
 
 def test_an_honest_network_finds_nothing_in_a_random_walk() -> None:
-    assert judged(calibrate.study_file(0)).judgement.rival.skill < 0.05
+    assert judged(calibrate.study_file(0, 3)).judgement.rival.skill < 0.05
 
 
 @pytest.mark.parametrize("name", ["tomorrow", "rolled", "centred"])
@@ -133,7 +133,7 @@ def test_a_network_that_was_given_the_future_forecasts_a_random_walk(
 ) -> None:
     plant(LEAKS[name])
     monkeypatch.setattr(studies.workload, "require_causal", switched_off)
-    found = judged(calibrate.study_file(0, ["return", "leaky"]))
+    found = judged(calibrate.study_file(0, 3, ["return", "leaky"]))
     assert found.rival("persistence").skill > 0.8
     # A straight line reads it as well, so that alone it would not even be called a victory.
     assert found.skill_of("ridge") > 0.8
@@ -150,9 +150,9 @@ def test_a_network_that_was_given_the_future_in_a_bent_form_wins_by_far(
 ) -> None:
     plant(folded)
     with pytest.raises(PuffinError, match="'leaky' looks into the future"):
-        judged(calibrate.study_file(0, ["leaky"]))
+        judged(calibrate.study_file(0, 3, ["leaky"]))
     monkeypatch.setattr(studies.workload, "require_causal", switched_off)
-    found = judged(calibrate.study_file(0, ["leaky"]))
+    found = judged(calibrate.study_file(0, 3, ["leaky"]))
     assert found.judgement.outcome == "wins"
     assert found.judgement.rival.skill > 0.8
     assert abs(found.skill_of("ridge")) < 0.05
