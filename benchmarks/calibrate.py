@@ -11,6 +11,13 @@ Ends with status 1 if there are more false victories than a 5 % test may have, o
 than four out of five.
 
     python benchmarks/calibrate.py
+
+Of 200 random walks 1 was called won. Diebold-Mariano stays far below its 5 %, because a network
+pays for what it fits to noise; Clark-West, Pesaran-Timmermann and SPA are not above it beyond
+chance. Two figures of the search folds want care. The deflated Sharpe ratio is above 0.95 in one
+walk of ten rather than of twenty: trials that earn alike count as one, and were all six counted, it
+would be about one of twenty. The mean probability of overfitting is 0.6 and not 0.5: each trial is
+shown at its best epoch on these very bars, and were all shown at their fourth, it would be 0.37.
 """
 
 import argparse
