@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu bench soak clean
+.PHONY: run test check gpu bench calibrate soak clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -36,6 +36,10 @@ bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bookkeeping.py daily
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecasters.py
 	$(BIN)/python benchmarks/workers.py
+
+# Six minutes: how often the report cries victory over random walks, and over a planted signal.
+calibrate: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py
 
 # Half an hour: workers killed, suspended and cut off; then what the databases bear.
 soak: .venv/installed-dev

@@ -244,7 +244,7 @@ def _deflated(
     folds: Workload, trials: list[tuple[FrozenTrial, list[Floats]]], best: FrozenTrial
 ) -> DeflatedSharpe | None:
     """Judge what the best earned on the search folds by being long where it forecast a rise."""
-    returns = [_earned(folds, forecasts) for _, forecasts in trials]
+    returns = [earned(folds, forecasts) for _, forecasts in trials]
     if returns[0] is None:
         return None
     matrix = np.column_stack([r for r in returns if r is not None])
@@ -252,7 +252,7 @@ def _deflated(
     return deflated_sharpe(matrix[:, own], matrix, max(effective_trials(matrix).count, 1))
 
 
-def _earned(folds: Workload, forecasts: list[Floats]) -> Floats | None:
+def earned(folds: Workload, forecasts: list[Floats]) -> Floats | None:
     """Give the log returns of being long where a rise was forecast, one in `horizon` bars.
 
     None for a target that nobody can hold.

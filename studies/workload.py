@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from models.causality import require_causal
 from models.metrics import Direction, direction, point_losses
 from models.training import LOSSES
 from models.walk_forward import Fold, Span, first_target, split
@@ -56,16 +57,15 @@ class Workload:
         Raises
         ------
         PuffinError
-            If a column is missing or the series is too short.
+            If a column is missing, the series is too short, or a feature or the target looks into
+            the future.
         """
-        columns = {str(name): frame[name].to_numpy(np.float64) for name in frame}
-        data = spec.data
-        series = build_series(columns, data.features, data.target, data.horizon)
+        series = _series(spec, frame)
         longest = spec.parsed_space.max_lookback
-        first = first_target(longest, series.warmup, data.horizon)
+        first = first_target(longest, series.warmup, series.horizon)
         folds = split(len(frame), first, spec.layout)
         scalers = [Scaler.fit(series, fold.train, longest) for fold in folds]
-        return cls(spec, pd.DatetimeIndex(frame.index), series, folds, scalers, columns["close"])
+        return cls(spec, pd.DatetimeIndex(frame.index), series, folds, scalers, _closes(frame))
 
     @classmethod
     def opened(cls, spec: Spec, search: pd.DataFrame, holdout: pd.DataFrame) -> "Workload":
@@ -74,17 +74,15 @@ class Workload:
         Raises
         ------
         PuffinError
-            If a column is missing.
+            If a column is missing, or a feature or the target looks into the future.
         """
         train = cls.build(spec, search).refit_span()
         frame = pd.concat([search, holdout])
-        columns = {str(name): frame[name].to_numpy(np.float64) for name in frame}
-        data = spec.data
-        series = build_series(columns, data.features, data.target, data.horizon)
+        series = _series(spec, frame)
         fold = Fold(train, Span(len(search) + spec.purge, len(frame)))
         scaler = Scaler.fit(series, train, spec.parsed_space.max_lookback)
         index = pd.DatetimeIndex(frame.index)
-        return cls(spec, index, series, [fold], [scaler], columns["close"])
+        return cls(spec, index, series, [fold], [scaler], _closes(frame))
 
     def tensors(self, lookback: int, device: torch.device) -> list[FoldTensors]:
         """Put every fold on a device, cut into windows of `lookback` bars."""
@@ -176,3 +174,16 @@ class Workload:
             )
             for forecast, actual, scaler in zip(forecasts, actuals, self.scalers, strict=True)
         ]
+
+
+def _series(spec: Spec, frame: pd.DataFrame) -> Series:
+    """Compute what forecasts read, and hold it to what is known at each bar."""
+    columns = {str(name): frame[name].to_numpy(np.float64) for name in frame}
+    data = spec.data
+    series = build_series(columns, data.features, data.target, data.horizon)
+    require_causal(columns, data.features, data.target, data.horizon)
+    return series
+
+
+def _closes(frame: pd.DataFrame) -> Floats:
+    return frame["close"].to_numpy(np.float64)

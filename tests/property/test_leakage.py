@@ -1,13 +1,13 @@
 """Nothing after a bar reaches what is known at it: feature, target, window, scaler or forecast."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -26,8 +26,10 @@ from models.windows import (
     build_series,
     fold_tensors,
 )
+from studies.rivals import judge
 from studies.spec import Spec
 from studies.workload import Workload, cut_holdout
+from tests.leaks import LEAKS, tomorrow
 
 CPU = torch.device("cpu")
 NAMES = ("close", "high", "low", "volume")
@@ -178,15 +180,21 @@ def bars_after(t: int, bars: int) -> st.SearchStrategy[slice]:
     return st.one_of(st.just(slice(t + 1, None)), st.just(slice(t + 1, t + 2)), one)
 
 
-@settings(max_examples=300, deadline=None)
-@given(cases(), columns_changed, seeds, st.data())
-def test_no_bar_changes_anything_that_was_known_before_it(
+def known_bars_stay_known(
     case: Case, names: tuple[str, ...], seed: int, data: st.DataObject
 ) -> None:
     t = data.draw(st.integers(0, case.bars - 2))
     before = prices(case.bars, seed)
     after = changed(before, data.draw(bars_after(t, case.bars)), seed, names)
     assert leaks(case, before, after, t) == set()
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases(), columns_changed, seeds, st.data())
+def test_no_bar_changes_anything_that_was_known_before_it(
+    case: Case, names: tuple[str, ...], seed: int, data: st.DataObject
+) -> None:
+    known_bars_stay_known(case, names, seed, data)
 
 
 @settings(max_examples=400, deadline=None)
@@ -250,24 +258,25 @@ def test_an_honest_case_has_no_leak() -> None:
     assert check() == set()
 
 
-def tomorrow(columns: Columns) -> Floats:
-    """Give the return of the next bar, and none at the last."""
-    return np.append(np.diff(np.log(columns["close"])), 0.0)
-
-
-def standardised(columns: Columns) -> Floats:
-    """Give the closes in standard deviations of the whole series."""
-    close = columns["close"]
-    return (close - close.mean()) / close.std()
-
-
-@pytest.mark.parametrize("compute", [tomorrow, standardised])
+@pytest.mark.parametrize("name", ["tomorrow", "standardised"])
 def test_a_feature_that_knows_the_future_is_caught(
-    compute: object, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 0, compute))
+    monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 0, LEAKS[name]))
     found = check(replace(PLAIN, features=("leaky",)))
     assert {"features", "train windows", "scaler", "valid windows"} >= found >= {"features"}
+
+
+@pytest.mark.parametrize("compute", LEAKS.values(), ids=LEAKS)
+def test_the_property_over_all_features_fails_as_soon_as_one_of_them_knows_the_future(
+    compute: Callable[[Columns], Floats], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 1, compute))
+    # Neither made small nor kept: that it fails is all that is asked.
+    once = settings(max_examples=300, deadline=None, phases=[Phase.generate], database=None)
+    property_ = once(given(cases(), columns_changed, seeds, st.data())(known_bars_stay_known))
+    with pytest.raises(AssertionError, match="features"):
+        property_()
 
 
 def test_forecasts_from_a_feature_that_knows_the_future_are_caught(
@@ -405,6 +414,67 @@ def test_the_search_takes_nothing_from_the_sealed_holdout(
     assert facts(spec, changed(before, slice(searched, None), seed)) == known
     # The last bar before the purged ones is searched, and does count.
     assert facts(spec, changed(before, slice(searched - 1, searched), seed)) != known
+
+
+def opened_by(spec: Spec, columns: Columns) -> tuple[Workload, Workload]:
+    search, sealed = cut_holdout(frame_of(columns), spec)
+    return Workload.build(spec, search), Workload.opened(spec, search, sealed)
+
+
+def holdout_leaks(spec: Spec, before: Columns, after: Columns, bar: int) -> set[str]:
+    """Name what of the opened holdout is known before `bar` and yet changes with it or later ones.
+
+    Of the holdout's forecasts those are known whose target stands less than a horizon behind `bar`.
+    """
+    (folds, one), (_, other) = (opened_by(spec, columns) for columns in (before, after))
+    (fold,) = one.folds
+    seen = max(0, bar + spec.data.horizon - fold.valid.start)
+    pairs: dict[str, tuple[object, object]] = {}
+    for field in ("feature_mean", "feature_std", "target_mean", "target_std"):
+        pairs[f"scaler {field}"] = tuple(getattr(w.scalers[0], field) for w in (one, other))
+    (a,), (b,) = one.tensors(5, CPU), other.tensors(5, CPU)
+    pairs["train windows"] = a.train_windows, b.train_windows
+    pairs["train targets"] = a.train_targets, b.train_targets
+    pairs["valid windows"] = a.valid_windows[:seen], b.valid_windows[:seen]
+    still = np.zeros(len(fold.valid))
+    rivals = [{r.name: r for r in judge(folds, w, 5, still).rivals} for w in (one, other)]
+    for name in set(rivals[0]) & set(rivals[1]):
+        mine, theirs = rivals[0][name], rivals[1][name]
+        pairs[f"search loss of {name}"] = mine.search_points, theirs.search_points
+        pairs[f"forecasts of {name}"] = mine.forecasts[:seen], theirs.forecasts[:seen]
+    return {
+        name
+        for name, (mine, theirs) in pairs.items()
+        if not np.array_equal(np.asarray(mine), np.asarray(theirs))
+    }
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    horizon=st.integers(1, 4),
+    spare=st.none() | st.integers(0, 3),
+    target=st.sampled_from(sorted(TARGETS)),
+    ahead=st.integers(0, 24),
+    seed=seeds,
+)
+def test_no_bar_of_the_holdout_changes_the_refit_the_rival_or_a_forecast_made_before_it(
+    horizon: int, spare: int | None, target: str, ahead: int, seed: int
+) -> None:
+    purge = None if spare is None else horizon - 1 + spare
+    spec = study(horizon, 25, purge, target=target)
+    before = prices(140, seed)
+    bar = 140 - spec.purge - 25 + ahead
+    after = changed(before, slice(bar, None), seed)
+    assert holdout_leaks(spec, before, after, bar) == set()
+
+
+def test_a_refit_that_is_scaled_by_the_holdout_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, before = study(2, 25, None), prices(140, seed=0)
+    after = changed(before, slice(114, None), seed=0)
+    assert holdout_leaks(spec, before, after, 114) == set()
+    honest = Scaler.fit
+    monkeypatch.setattr(Scaler, "fit", lambda s, t, m: honest(s, Span(t.start, len(s.target)), m))
+    assert {"scaler feature_mean", "train windows"} <= holdout_leaks(spec, before, after, 114)
 
 
 @settings(max_examples=100, deadline=None)

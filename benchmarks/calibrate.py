@@ -1,0 +1,307 @@
+"""How often `tuner report` cries victory: where there is nothing to find, and where there is.
+
+Each run goes the whole way of a study in memory, through the functions that studies go through:
+prices, folds, random configurations trained with early stopping, the best of them refitted, and
+judged on the sealed holdout beside the baselines. Only the prices are made up. In one arm they are
+random walks: a victory there is a false one. In the other a fifth of the variance of the next
+return follows from the size of the last volume change, up or down alike: no straight line finds
+that, so no baseline does, and a network has to.
+
+Ends with status 1 if there are more false victories than a 5 % test may have, or fewer true ones
+than four out of five.
+
+    python benchmarks/calibrate.py
+
+Of 200 random walks 1 was called won. Diebold-Mariano stays far below its 5 %, because a network
+pays for what it fits to noise; Clark-West, Pesaran-Timmermann and SPA are not above it beyond
+chance. Two figures of the search folds want care. The deflated Sharpe ratio is above 0.95 in one
+walk of ten rather than of twenty: trials that earn alike count as one, and were all six counted, it
+would be about one of twenty. The mean probability of overfitting is 0.6 and not 0.5: each trial is
+shown at its best epoch on these very bars, and were all shown at their fourth, it would be 0.37.
+"""
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binom, binomtest
+
+from models.comparison import LEVEL, pesaran_timmermann
+from models.config import Config
+from models.metrics import skill
+from models.selection import deflated_sharpe, effective_trials, overfitting
+from models.spa import spa
+from models.training import Epoch, FoldTraining, build_networks, forecast, train_epochs
+from studies.algorithms import SAMPLERS
+from studies.report import earned
+from studies.rivals import Judgement, Rival, judge
+from studies.space import suggest
+from studies.spec import Spec, parse_spec
+from studies.workload import Workload, cut_holdout
+
+Floats = NDArray[np.float64]
+
+BARS, VOLATILITY = 850, 0.01
+TRIALS = 6
+# Share of the next return's variance that volume tells of, where it tells anything.
+PLANTED = 0.2
+# What the planted signal has to win at least, of all its runs.
+LEAST_POWER = 0.8
+CPU = torch.device("cpu")
+# Of a return, drift is the training mean, and `judge` keeps one of them.
+MEAN = "drift"
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """Made-up prices.
+
+    Attributes
+    ----------
+    frame : DataFrame, (bars,), close and volume
+    signal : array, (bars,), log return: the part of each that the bar before tells
+    """
+
+    frame: pd.DataFrame
+    signal: Floats
+
+
+def market(planted: float, seed: int) -> Market:
+    """Make prices whose returns are noise but for a share `planted` of their variance."""
+    rng = np.random.default_rng([seed, round(planted * 100)])
+    changes, noise = rng.standard_normal((2, BARS))
+    # Of mean 0 and variance 1, and even, so that it correlates with no volume change.
+    size = (np.abs(changes) - math.sqrt(2 / math.pi)) / math.sqrt(1 - 2 / math.pi)
+    signal = VOLATILITY * math.sqrt(planted) * np.append(0.0, size[:-1])
+    returns = signal + VOLATILITY * math.sqrt(1 - planted) * noise
+    columns = {
+        "close": 100 * np.exp(np.cumsum(returns)),
+        "volume": 1e9 * np.exp(0.1 * np.cumsum(changes)),
+    }
+    return Market(
+        pd.DataFrame(columns, index=pd.bdate_range("2000-01-03", periods=BARS)),
+        signal,
+    )
+
+
+def study_file(
+    seed: int, trials: int = TRIALS, features: Sequence[str] = ("return", "volume")
+) -> Spec:
+    """Give a study of few and tiny networks."""
+    values = {
+        "name": "calibrate",
+        "data": {"symbol": "NONE", "features": features},
+        "walk_forward": {"folds": 2, "valid_bars": 120, "holdout_bars": 250},
+        "training": {"max_epochs": 15, "patience": 3},
+        "space": {
+            "cell": ["lstm", "gru"],
+            "layers": 1,
+            "hidden_dim": {"low": 4, "high": 12},
+            "lookback": {"low": 1, "high": 4},
+            "lr": {"low": 0.01, "high": 0.05, "log": True},
+        },
+        "search": {"trials": trials, "sampler": "random", "pruner": "none", "seed": seed},
+    }
+    return parse_spec(values, "calibrate")
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """A configuration at its best epoch, with its forecasts of each fold in the target's unit."""
+
+    config: Config
+    best: Epoch
+    forecasts: list[Floats]
+
+
+def search(folds: Workload) -> list[Tried]:
+    """Train random configurations, the best first."""
+    spec = folds.spec
+    study = optuna.create_study(sampler=SAMPLERS[spec.search.sampler](spec.search.seed))
+    tried = [_train(folds, suggest(study.ask(), spec.parsed_space)) for _ in range(spec.tickets)]
+    return sorted(tried, key=lambda t: t.best.valid_loss)
+
+
+def _train(folds: Workload, config: Config) -> Tried:
+    spec, tensors = folds.spec, folds.tensors(config.lookback, CPU)
+    inputs, seed = folds.series.features.shape[1], spec.search.seed
+    networks = build_networks(config, inputs, len(tensors), CPU, seed)
+    training = FoldTraining(networks, tensors, config, spec.training_config, seed)
+    for _ in training:
+        pass
+    if training.best is None:
+        raise RuntimeError(f"{config} diverged in its first epoch: choose a lower learning rate")
+    return Tried(config, training.best, folds.unscaled(training.best.forecasts))
+
+
+def forecast_holdout(opened: Workload, winner: Tried) -> Floats:
+    """Refit the winner on all search data; give its forecasts, (holdout bars,)."""
+    spec, config = opened.spec, winner.config
+    (fold,) = opened.tensors(config.lookback, CPU)
+    network = train_epochs(
+        fold.train_windows,
+        fold.train_targets,
+        config,
+        spec.training.loss,
+        winner.best.number,
+        spec.search.seed,
+    )
+    (forecasts,) = opened.unscaled(forecast(network, fold.valid_windows).T)
+    return forecasts
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one study has found.
+
+    Attributes
+    ----------
+    judgement : of the winner on the holdout
+    truth : skill of the planted signal itself against the training mean, on the holdout
+    pesaran_timmermann : p of the winner's directions on the holdout; NaN if all are alike
+    spa : p that the best of all that was tried is as good as the first rival, on the search folds
+    deflated_sharpe : probability that the winner's Sharpe ratio is no luck, on the search folds
+    pbo : probability of overfitting
+    """
+
+    judgement: Judgement
+    truth: float
+    pesaran_timmermann: float
+    spa: float
+    deflated_sharpe: float
+    pbo: float
+
+    def rival(self, name: str) -> Rival:
+        """Give a baseline by its name."""
+        return next(rival for rival in self.judgement.rivals if rival.name == name)
+
+    def skill_of(self, name: str) -> float:
+        """Skill of a baseline against the training mean on the holdout."""
+        return skill(self.rival(name).holdout_loss, self.rival(MEAN).holdout_loss)
+
+
+def run(spec: Spec, made: Market) -> Run:
+    """Search, fix the winner, open the seal, judge."""
+    part, sealed = cut_holdout(made.frame, spec)
+    folds, opened = Workload.build(spec, part), Workload.opened(spec, part, sealed)
+    tried = search(folds)
+    forecasts = forecast_holdout(opened, tried[0])
+    judgement = judge(folds, opened, tried[0].config.lookback, forecasts)
+    (actual,), (last,), (signal,) = (
+        opened.scored(v) for v in (opened.series.target, opened.series.persistence, made.signal)
+    )
+    mean = next(rival for rival in judgement.rivals if rival.name == MEAN)
+    losses = np.column_stack([folds.point_losses(t.forecasts) for t in tried])
+    return Run(
+        judgement=judgement,
+        truth=skill(float(opened.point_losses([signal]).mean()), mean.holdout_loss),
+        pesaran_timmermann=pesaran_timmermann(forecasts, actual, last).p_better,
+        spa=spa(judgement.rival.search_points, losses).consistent,
+        deflated_sharpe=_deflated(folds, tried),
+        pbo=overfitting(losses).probability,
+    )
+
+
+def _deflated(folds: Workload, tried: list[Tried]) -> float:
+    each = [earned(folds, t.forecasts) for t in tried]
+    returns = np.column_stack([r for r in each if r is not None])
+    trials = max(effective_trials(returns).count, 1)
+    return deflated_sharpe(returns[:, 0], returns, trials).probability
+
+
+def run_all(planted: float, count: int, trials: int = TRIALS) -> list[Run]:
+    """Run studies of as many markets; the same each time."""
+    return [run(study_file(seed, trials), market(planted, seed)) for seed in range(count)]
+
+
+def victories(runs: list[Run]) -> int:
+    """Count the runs that `tuner report` would call won."""
+    return sum(run.judgement.outcome == "wins" for run in runs)
+
+
+def most_by_luck(runs: int, quantile: float = 0.975) -> int:
+    """Give the most victories that a test of 5 % may have where there is nothing to find."""
+    return int(binom.ppf(quantile, runs, LEVEL))
+
+
+OUTCOMES = ("wins", "undecided", "loses")
+MEANS: dict[str, Callable[[Run], float]] = {
+    "winner, against the rival": lambda run: run.judgement.rival.skill,
+    "winner, against the mean": lambda run: run.rival(MEAN).skill,
+    "the true signal itself": lambda run: run.truth,
+    "autoregression": lambda run: run.skill_of("ar"),
+    "ridge regression": lambda run: run.skill_of("ridge"),
+}
+POSITIVES: dict[str, Callable[[Run], bool]] = {
+    "Diebold-Mariano, rival": lambda run: run.judgement.rival.diebold_mariano.p_better < LEVEL,
+    "Clark-West, mean": lambda run: run.rival(MEAN).clark_west.p_better < LEVEL,
+    "Pesaran-Timmermann": lambda run: run.pesaran_timmermann < LEVEL,
+    "SPA, search folds": lambda run: run.spa < LEVEL,
+    "deflated Sharpe > 0.95": lambda run: run.deflated_sharpe > 1 - LEVEL,
+}
+
+
+def rate(count: int, of: int) -> str:
+    """Write a share with its exact binomial interval of 95 %."""
+    low, high = binomtest(count, of).proportion_ci(0.95)
+    return f"{count:4}  {count / of:6.1%} ({low:5.1%} to {high:5.1%})"
+
+
+def table(runs: list[Run]) -> None:
+    """Print what the studies of one arm have found."""
+    for outcome in OUTCOMES:
+        found = sum(run.judgement.outcome == outcome for run in runs)
+        print(f"  {outcome:28}{rate(found, len(runs))}")
+    print("  mean skill on the holdout, and its standard error")
+    for label, of in MEANS.items():
+        values = np.array([of(run) for run in runs])
+        error = values.std(ddof=1) / len(values) ** 0.5
+        print(f"    {label:26}{values.mean():+10.4f}  {error:.4f}")
+    print("  significant at 5 %")
+    for label, positive in POSITIVES.items():
+        print(f"    {label:26}{rate(sum(map(positive, runs)), len(runs))}")
+    mute = sum(math.isnan(run.pesaran_timmermann) for run in runs)
+    print(f"    {mute} without a Pesaran-Timmermann test: the winner forecast one direction only")
+    print(f"  mean probability of overfitting {np.mean([run.pbo for run in runs]):.3f}")
+
+
+def arm(label: str, planted: float, count: int) -> list[Run]:
+    """Run one arm and print its table."""
+    started = time.perf_counter()
+    runs = run_all(planted, count)
+    print(f"{label}: {count} studies, {time.perf_counter() - started:.0f} s")
+    table(runs)
+    sys.stdout.flush()
+    return runs
+
+
+def main() -> None:
+    """Print both tables, and whether the bounds hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--walks", type=int, default=200)
+    parser.add_argument("--planted", type=int, default=100)
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    false = victories(arm("random walks", 0.0, options.walks))
+    true = victories(arm(f"planted signal, R2 {PLANTED}", PLANTED, options.planted))
+    most, least = most_by_luck(options.walks), math.ceil(LEAST_POWER * options.planted)
+    bounds = {
+        f"{false} false victories of at most {most}": false <= most,
+        f"{true} true victories of at least {least}": true >= least,
+    }
+    for said, holds in bounds.items():
+        print(f"{'holds ' if holds else 'BROKEN'}  {said}")
+    sys.exit(not all(bounds.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""A network that is given the future would win; no study is made that gives it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from optuna.storages import RDBStorage
+
+import studies.workload
+from benchmarks import calibrate
+from models.errors import PuffinError
+from models.windows import FEATURES, Columns, Feature
+from studies.prices import Prices
+from studies.spec import Spec, load_spec
+from studies.storage import open_storage
+from studies.study import study_names, submit
+from studies.workload import Workload, cut_holdout
+from tests.leaks import LEAKS, tomorrow
+from tuner.cli import main
+
+Floats = NDArray[np.float64]
+leaks = pytest.mark.parametrize("compute", LEAKS.values(), ids=LEAKS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def storage(new_url: Callable[[str], str]) -> RDBStorage:
+    return open_storage(new_url("sqlite"), create=True)
+
+
+Plant = Callable[[Callable[[Columns], Floats]], None]
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
+    """Put a feature by the name of "leaky" among ours."""
+
+    def put(compute: Callable[[Columns], Floats]) -> None:
+        monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 1, compute))
+
+    return put
+
+
+@pytest.fixture
+def leaky_file(tiny_file: Path) -> Path:
+    path, text = tiny_file.with_name("leaky.toml"), tiny_file.read_text()
+    path.write_text(text.replace('features = ["return"]', 'features = ["return", "leaky"]'))
+    return path
+
+
+@leaks
+def test_no_study_is_made_with_a_feature_that_knows_the_future(
+    compute: Callable[[Columns], Floats],
+    plant: Plant,
+    leaky_file: Path,
+    prices: Prices,
+    storage: RDBStorage,
+) -> None:
+    plant(compute)
+    spec = load_spec(str(leaky_file))
+    with pytest.raises(PuffinError, match=r"^data\.features 'leaky' looks into the future"):
+        submit(storage, spec, prices)
+    assert study_names(storage) == []
+
+
+@leaks
+def test_tuner_check_tells_of_a_feature_that_knows_the_future(
+    compute: Callable[[Columns], Floats], plant: Plant, leaky_file: Path
+) -> None:
+    plant(compute)
+    result = CliRunner().invoke(main, ["check", str(leaky_file)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "data.features 'leaky' looks into the future: at bar " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_study_with_honest_features_of_its_own_is_made(
+    plant: Plant, leaky_file: Path, prices: Prices, storage: RDBStorage
+) -> None:
+    plant(FEATURES["return"].compute)
+    submit(storage, load_spec(str(leaky_file)), prices)
+    assert study_names(storage) == ["tiny"]
+
+
+def test_a_leak_that_begins_with_the_holdout_is_caught_when_the_seal_is_opened(
+    plant: Plant, leaky_file: Path, prices: Prices
+) -> None:
+    sealed = 20
+
+    def late(columns: Columns) -> Floats:
+        own = FEATURES["return"].compute(columns)
+        own[len(prices.frame) - sealed :] = tomorrow(columns)[len(prices.frame) - sealed :]
+        return own
+
+    plant(late)
+    spec = load_spec(str(leaky_file))
+    assert spec.walk_forward.holdout_bars == sealed
+    search, holdout = cut_holdout(prices.frame, spec)
+    Workload.build(spec, search)
+    with pytest.raises(PuffinError, match=r"^data\.features 'leaky' looks into the future"):
+        Workload.opened(spec, search, holdout)
+
+
+# The same leaks with nobody to catch them
+
+
+def switched_off(*_: object) -> None:
+    """Let every feature pass."""
+
+
+def judged(spec: Spec) -> calibrate.Run:
+    return calibrate.run(spec, calibrate.market(0.0, seed=0))
+
+
+def test_an_honest_network_finds_nothing_in_a_random_walk() -> None:
+    assert judged(calibrate.study_file(0, 3)).judgement.rival.skill < 0.05
+
+
+@pytest.mark.parametrize("name", ["tomorrow", "rolled", "centred"])
+def test_a_network_that_was_given_the_future_forecasts_a_random_walk(
+    name: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(LEAKS[name])
+    monkeypatch.setattr(studies.workload, "require_causal", switched_off)
+    found = judged(calibrate.study_file(0, 3, ["return", "leaky"]))
+    assert found.rival("persistence").skill > 0.8
+    # A straight line reads it as well, so that alone it would not even be called a victory.
+    assert found.skill_of("ridge") > 0.8
+
+
+def folded(columns: Columns) -> Floats:
+    """Give the root of the next return above the lowest, up and down in turn: no straight line."""
+    ahead = tomorrow(columns)
+    return np.sqrt(ahead - ahead.min()) * np.where(np.arange(len(ahead)) % 2, 1.0, -1.0)
+
+
+def test_a_network_that_was_given_the_future_in_a_bent_form_wins_by_far(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(folded)
+    with pytest.raises(PuffinError, match="'leaky' looks into the future"):
+        judged(calibrate.study_file(0, 3, ["leaky"]))
+    monkeypatch.setattr(studies.workload, "require_causal", switched_off)
+    found = judged(calibrate.study_file(0, 3, ["leaky"]))
+    assert found.judgement.outcome == "wins"
+    assert found.judgement.rival.skill > 0.8
+    assert abs(found.skill_of("ridge")) < 0.05
