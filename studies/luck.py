@@ -7,7 +7,7 @@ from models.selection import MIN_BLOCK
 from models.spa import MIN_BARS
 from studies.captions import show
 from studies.markdown import loss, p_value, plain, table
-from studies.report import Report
+from studies.report import TRADED, Report
 from studies.study import Handle
 from studies.verdict import percent
 
@@ -35,7 +35,10 @@ def _spa(report: Report) -> list[str]:
     if found is None:
         return [
             title,
-            f"Hansen's test needs {MIN_BARS} search bars or more, and there are fewer.",
+            (
+                f"Hansen's test needs {MIN_BARS} search bars or more, and as many as the horizon: "
+                "there are too few."
+            ),
         ]
     return [
         title,
@@ -86,7 +89,9 @@ def _overfitting(report: Report) -> list[str]:
 def _deflated(search: Handle, report: Report) -> list[str]:
     found, title = report.deflated_sharpe, "### Is the Sharpe ratio more than the luckiest trial's?"
     if found is None:
-        return [title, f"There is none: nobody can hold a {plain(search.spec.data.target)}."]
+        target = search.spec.data.target
+        why = "too few bars" if target in TRADED else f"nobody can hold a {target}"
+        return [title, f"There is none: {plain(why)}."]
     if math.isnan(found.probability):
         return [title, "Undefined: what the winner's positions earned varied too little."]
     return [

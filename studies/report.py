@@ -41,6 +41,8 @@ from studies.workload import Workload
 
 Floats = NDArray[np.float64]
 
+# A spread needs so many, and a skewness one more.
+_FEWEST_RETURNS = 3
 # Targets that can be held from one bar to the next.
 TRADED = ("return", "price")
 # What a trade costs in the backtest, in basis points: commission, and a worse price.
@@ -68,7 +70,8 @@ class Report:
     tried : trials whose forecasts the figures of luck count, pruned ones too
     spa : of these against the first rival, on the search folds; None where the bars are too few
     overfitting : of the search; None where the bars are too few, or the trials fewer than two
-    deflated_sharpe : of the winner's positions on the search folds; None for a range
+    deflated_sharpe : of the winner's positions on the search folds; None for a range, and where
+        the returns are too few
     overtuning : of the incumbents
     backtest : of the winner on the holdout; None where `no_backtest` says why there is none
     """
@@ -232,7 +235,7 @@ def trials_with_forecasts(search: Handle) -> list[tuple[FrozenTrial, list[Floats
 
 
 def _spa(benchmark: Floats, matrix: Floats, horizon: int) -> SpaResult | None:
-    return spa(benchmark, matrix, horizon) if len(matrix) >= MIN_BARS else None
+    return spa(benchmark, matrix, horizon) if len(matrix) >= max(MIN_BARS, horizon) else None
 
 
 def _overfitting(matrix: Floats) -> Overfitting | None:
@@ -248,6 +251,8 @@ def _deflated(
     if returns[0] is None:
         return None
     matrix = np.column_stack([r for r in returns if r is not None])
+    if len(matrix) < _FEWEST_RETURNS:
+        return None
     own = next(i for i, (trial, _) in enumerate(trials) if trial.number == best.number)
     return deflated_sharpe(matrix[:, own], matrix, max(effective_trials(matrix).count, 1))
 

@@ -126,7 +126,8 @@ def _order(handle: Handle, name: str, wanted: list[Rerun], attrs: dict[str, Any]
     there = known.attrs["reruns"]
     if more := [asdict(rerun) for rerun in wanted if asdict(rerun) not in there]:
         known.study.set_user_attr("reruns", [*there, *more])
-        tickets.set_total(handle.storage, name, len(there) + len(more))
+    # Also where nothing is new: who died between the two lines has left the old number.
+    tickets.set_total(handle.storage, name, len(there) + len(more))
     return load(handle.storage, name)
 
 

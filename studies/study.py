@@ -80,7 +80,7 @@ class Handle:
 
     def ticket_params(self, ticket: int) -> dict[str, Any]:
         """Give the parameters that a ticket fixes: the point of a grid, otherwise none."""
-        if self.spec.search.sampler != "grid":
+        if self.search is not None or self.spec.search.sampler != "grid":
             return {}
         return grid_points(self.spec.parsed_space).points[ticket]
 

@@ -28,6 +28,7 @@ from models.training import forecast
 from studies import export, report, tickets, verdict
 from studies.artifacts import attach
 from studies.copy import copy
+from studies.pages import report_files
 from studies.prices import Prices
 from studies.report import Report
 from studies.reruns import RERUN_OF, Rerun, open_seal, rerun_seeds
@@ -369,6 +370,52 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
     assert f"first for another winner (trial {judged.winner}): this one has seen" in said
     assert verdict.to_json(found)["holdout"]["opened_before_the_winner_was_fixed"] is True
     assert not judged.opened_before
+
+
+def test_the_points_of_a_grid_are_trained_again_as_they_were(
+    url: str, storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    values = tiny.to_json()
+    values["search"] = {"sampler": "grid", "pruner": "none", "seed": 0}
+    values["space"] = {"cell": "lstm", "layers": 1, "hidden_dim": 4, "lr": [0.001, 0.01]}
+    searched = submit(storage, parse_spec(values, "tiny"), prices)
+    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    found = judge(searched, url, top=2, seeds=5)
+    assert len(found.refits) == 10
+    assert {t.user_attrs["config"]["lr"] for t in load(storage, "tiny.holdout").trials()} == {
+        0.001,
+        0.01,
+    }
+
+
+def test_who_dies_between_naming_more_reruns_and_ordering_them_is_made_good_by_the_next(
+    judged: Report, searched: Handle, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tickets, "set_total", die)
+        for order in (rerun_seeds, open_seal):
+            with pytest.raises(KeyboardInterrupt):
+                order(searched, 3, 4)
+    assert len(judge(searched, url, top=3, seeds=4).refits) == len(judged.refits) + 3
+
+
+def test_forecasts_further_ahead_than_the_search_has_bars_are_judged_all_the_same(
+    url: str, make_study: Callable[..., Handle]
+) -> None:
+    searched = make_study(
+        data={"horizon": 45},
+        walk_forward={"holdout_bars": 60},
+        search={"pruner": "none", "trials": 2},
+    )
+    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    found = judge(searched, url, top=1, seeds=3)
+    assert (found.spa, found.deflated_sharpe, found.backtest) == (None, None, None)
+    assert "this study forecasts 45 bars ahead" in verdict.sentences(found)[1]
+    page = report_files(searched, found)["report.md"].decode()
+    assert "too few" in page
 
 
 def test_a_holdout_too_short_to_tell_forecasts_apart_stays_sealed(
