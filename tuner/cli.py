@@ -116,6 +116,8 @@ def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # It warns where there is no home to keep its list of fonts in, as in a container.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    # A browser asks for many things at once, and each one that waits its turn would be told.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 def _hide_passwords() -> None:

@@ -774,7 +774,11 @@ CASES = [
         "export over that of another study",
         "export tiny best",
         ("best holds the export of other", "another folder"),
-        {"best/": "", "best/config.toml": 'study = "other"'},
+        {
+            "best/": "",
+            "best/config.toml": 'study = "other"',
+            "best/SHA256SUMS": "0  config.toml\n",
+        },
         submitted=True,
     ),
     Case(

@@ -465,6 +465,9 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
         "config.toml",
         "model.safetensors",
         "README.md",
+        "prices-search.csv",
+        "forecasts.csv",
+        "SHA256SUMS",
     }
     assert [p.name for p in (tmp_path / "exports").iterdir()] == ["run"], "scratch folders remain"
 
