@@ -53,15 +53,16 @@ def copy(source: Handle, target: RDBStorage) -> Copied:
         tickets.adopt(target, budget)
         running = sum(t.state == TrialState.RUNNING for t in trials)
         copied = Copied(len(trials), bodies, running)
+        # Before the search is whole: without them a seal that was opened would seem closed.
+        for name in (source.name + suffix for suffix in RERUNS if source.search is None):
+            if name in tickets.budgets(source.storage):
+                also = copy(load(source.storage, name), target)
+                copied = Copied(*map(add, astuple(copied), astuple(also)))
         return budget.tickets
 
     if make(target, source.name, fill) is None:
         msg = f"a study {source.name!r} is in that database already; `tuner delete` it there first"
         raise StudyError(msg)
-    for name in (source.name + suffix for suffix in RERUNS if source.search is None):
-        if name in tickets.budgets(source.storage):
-            also = copy(load(source.storage, name), target)
-            copied = Copied(*map(add, astuple(copied), astuple(also)))
     return copied
 
 

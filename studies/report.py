@@ -165,7 +165,7 @@ def build(search: Handle) -> Report:
         dates=opened.dates[fold.valid.start : fold.valid.stop],
         forecasts=forecasts,
         actual=actual,
-        search_loss=float(best.value or np.nan),
+        search_loss=np.nan if best.value is None else best.value,
         skill=skill(judgement.loss, opened.persistence_losses[0]),
         judgement=judgement,
         direction=opened.direction([forecasts]),
@@ -200,10 +200,17 @@ def own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
     StudyError
         If it failed.
     """
-    reruns = holdout.attrs["reruns"]
-    ticket = next(i for i, r in enumerate(reruns) if (r["trial"], r["seed"]) == (winner, seed))
-    mine = [t for t in holdout.trials() if t.user_attrs.get(tickets.TICKET) == ticket]
-    ended = next(t for t in mine if tickets.is_finished(t))
+    # By what a trial says that it trained: the order of tickets proves nothing of it.
+    mine = [
+        t
+        for t in holdout.trials()
+        if tickets.is_finished(t)
+        and (t.user_attrs.get(RERUN_OF), t.user_attrs.get(SEED)) == (winner, seed)
+    ]
+    if not mine:
+        msg = f"study {holdout.name!r} holds no refit of trial {winner} with seed {seed}"
+        raise StudyError(msg)
+    ended = mine[0]
     if ended.state != TrialState.COMPLETE:
         reason = ended.user_attrs.get(FAILURE, "it was pruned")
         msg = f"the refit of trial {winner}, the best of study {holdout.search!r}, failed: {reason}"

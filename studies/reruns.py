@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from models.selection import incumbents
 from studies import stamp, tickets
 from studies.spec import SPEC_VERSION
-from studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, StudyError, load, make
+from studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, StudyError, alone, load, make
 
 TOP, SEEDS = 5, 5
 RERUN_OF, SEED = "rerun_of", "seed"
@@ -57,9 +57,9 @@ def rerun_seeds(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
     Raises
     ------
     StudyError
-        If the search has no complete trial, or is not done.
+        If the search has no complete trial or is not done, or the holdout is too short.
     """
-    _require_done(handle)
+    _require_ready(handle)
     first = handle.spec.search.seed
     wanted = [
         _rerun(trial, seed)
@@ -82,14 +82,7 @@ def open_seal(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
     StudyError
         If the search has no complete trial or is not done, or the holdout is too short.
     """
-    _require_done(handle)
-    bars, horizon = handle.spec.walk_forward.holdout_bars, handle.spec.data.horizon
-    if bars < horizon + 2:
-        msg = (
-            f"a holdout needs horizon + 2 = {horizon + 2} bars or more to tell forecasts apart, "
-            f"but that of study {handle.name!r} has {bars}; its seal stays closed"
-        )
-        raise StudyError(msg)
+    _require_ready(handle)
     best = handle.best()
     opening = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -117,21 +110,24 @@ def _order(handle: Handle, name: str, wanted: list[Rerun], attrs: dict[str, Any]
             study.set_user_attr(key, value)
         return len(wanted)
 
-    made = make(handle.storage, name, fill)
-    if made is not None:
-        return made
-    known = load(handle.storage, name)
+    with alone(handle.storage, name):
+        return make(handle.storage, name, fill) or _add(load(handle.storage, name), wanted, attrs)
+
+
+def _add(known: Handle, wanted: list[Rerun], attrs: dict[str, Any]) -> Handle:
+    """Note an opening, and add what is wanted and not there; by one process at a time."""
     if openings := attrs.get("openings"):
         known.study.set_user_attr("openings", [*known.attrs["openings"], *openings])
     there = known.attrs["reruns"]
     if more := [asdict(rerun) for rerun in wanted if asdict(rerun) not in there]:
         known.study.set_user_attr("reruns", [*there, *more])
     # Also where nothing is new: who died between the two lines has left the old number.
-    tickets.set_total(handle.storage, name, len(there) + len(more))
-    return load(handle.storage, name)
+    tickets.set_total(known.storage, known.name, len(there) + len(more))
+    return load(known.storage, known.name)
 
 
-def _require_done(handle: Handle) -> None:
+def _require_ready(handle: Handle) -> None:
+    """Hold a search to being done, and to having a holdout that can judge it."""
     budget = tickets.budgets(handle.storage)[handle.name]
     done = tickets.finished(handle.trials())
     if done < budget.tickets:
@@ -141,6 +137,13 @@ def _require_done(handle: Handle) -> None:
         )
         raise StudyError(msg)
     handle.best()  # says what is missing where there is none
+    bars, horizon = handle.spec.walk_forward.holdout_bars, handle.spec.data.horizon
+    if bars < horizon + 2:
+        msg = (
+            f"a holdout needs horizon + 2 = {horizon + 2} bars or more to tell forecasts apart, "
+            f"but that of study {handle.name!r} has {bars}; its seal stays closed"
+        )
+        raise StudyError(msg)
 
 
 def require_done(handle: Handle) -> None:

@@ -52,10 +52,13 @@ OnStaleTrial = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
 metadata = sa.MetaData()
 
 # A row is written before anything else of a study, and deleted after everything else.
+# A name of a study file, with what the studies beside it add.
+_NAME = 80
+
 studies = sa.Table(
     "puffin_studies",
     metadata,
-    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(_NAME), primary_key=True),
     # Tells a study from a later one of its name.
     sa.Column("token", sa.String(32), nullable=False),
     # None until spec, snapshot and attributes are all there.
@@ -71,7 +74,7 @@ studies = sa.Table(
 checkpoints = sa.Table(
     "puffin_checkpoints",
     metadata,
-    sa.Column("study", sa.String(64), primary_key=True),
+    sa.Column("study", sa.String(_NAME), primary_key=True),
     sa.Column("ticket", sa.Integer, primary_key=True),
     # The trial that wrote it.
     sa.Column("trial_id", sa.Integer, nullable=False),
@@ -94,7 +97,7 @@ workers = sa.Table(
     # By the clock of the database, the only one that all share.
     sa.Column("since", sa.DateTime(timezone=True), nullable=False),
     sa.Column("seen", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("study", sa.String(64), nullable=True),
+    sa.Column("study", sa.String(_NAME), nullable=True),
     sa.Column("ticket", sa.Integer, nullable=True),
 )
 

@@ -2,7 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -256,6 +257,19 @@ def make(storage: RDBStorage, name: str, fill: Callable[[optuna.Study], int]) ->
     return None
 
 
+@contextmanager
+def alone(storage: RDBStorage, name: str) -> Iterator[None]:
+    """Let one process at a time change a study; one that died has 10 s to come back."""
+    lock = name + ".lock"
+    token = None
+    while token is None:
+        token = tickets.begin(storage, lock) or _take_over_if_dead(storage, lock)
+    try:
+        yield
+    finally:
+        tickets.release(storage, lock, token)
+
+
 def _make(
     storage: RDBStorage, name: str, token: str, fill: Callable[[optuna.Study], int]
 ) -> Handle:
@@ -498,10 +512,9 @@ def delete(storage: RDBStorage, name: str) -> None:
             f"with it, `tuner delete {search}`"
         )
         raise StudyError(msg)
-    for each in (*(name + suffix for suffix in RERUNS), name):
-        if token := tickets.token_of(storage, each):
-            tickets.close_budget(storage, each)
-            _clear(storage, each, token)
+    for each in (name, *(name + suffix for suffix in RERUNS)):
+        tickets.close_budget(storage, each)
+    _clear(storage, name, tickets.token_of(storage, name) or "")
 
 
 def _clear(storage: RDBStorage, name: str, token: str) -> None:
@@ -511,6 +524,9 @@ def _clear(storage: RDBStorage, name: str, token: str) -> None:
 
 
 def _clear_rows(storage: RDBStorage, name: str) -> None:
+    for each in (name + suffix for suffix in RERUNS):
+        if token := tickets.token_of(storage, each):
+            _clear(storage, each, token)
     drop_all(storage, name)
     try:
         study = optuna.load_study(study_name=name, storage=storage)

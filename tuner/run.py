@@ -151,6 +151,8 @@ def _announce(handle: Handle, state: result.Status, devices: Sequence[str]) -> N
 
 def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
     """Keep workers at it until the budget is spent, and show how it goes."""
+    if result.status(handle).done:
+        return
     previous = {n: signal.signal(n, signal.default_int_handler) for n in STOP_SIGNALS}
     try:
         with (
