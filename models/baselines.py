@@ -24,6 +24,10 @@ _TARGETS_PER_LAG = 10
 _RIDGE_FOLDS = 5
 
 
+class TooShortError(ValueError):
+    """Too few targets to fit a baseline on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Baseline:
     """Forecasts of a simple model.
@@ -103,8 +107,9 @@ def autoregression(
     Raises
     ------
     ValueError
-        If a training label is not known yet when the first forecast is made, or fewer than ten
-        training targets have a lag that is known.
+        If a training label is not known yet when the first forecast is made.
+    TooShortError
+        If fewer than ten training targets have a lag that is known.
 
     References
     ----------
@@ -117,7 +122,7 @@ def autoregression(
     usable = min(train.stop - 2 * series.horizon, len(train))
     most = min(max_order, usable // _TARGETS_PER_LAG)
     if most < 1:
-        raise ValueError(
+        raise TooShortError(
             f"an autoregression needs {_TARGETS_PER_LAG} training targets with a known lag, "
             f"but there are {max(usable, 0)}"
         )

@@ -36,17 +36,20 @@ class Overfitting:
     Attributes
     ----------
     probability : float, share of the splits in which it is no better than the median of all
-        trials; 0.5 is what trials of equal worth get
+        trials
     logits : array, (splits,), log odds of its rank on the other half; above 0 is above the median
     slope : float, of its loss on the other half against its loss on its own; below 0, the better
         it looked the worse it was; NaN where its loss is always the same
     blocks : int, parts that the bars were cut into
+    by_luck : float, what trials of equal worth get: 0.5, and more where an odd number of them has
+        one at the median itself
     """
 
     probability: float
     logits: Floats
     slope: float
     blocks: int
+    by_luck: float
 
 
 def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
@@ -86,7 +89,9 @@ def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
     searched, after, ranks = (np.concatenate(column) for column in zip(*found, strict=True))
     share = ranks / (trials + 1)
     logits = np.log(share / (1 - share))
-    return Overfitting(float((logits <= 0).mean()), logits, _slope(searched, after), blocks)
+    by_luck = (trials + 1) // 2 / trials
+    slope = _slope(searched, after)
+    return Overfitting(float((logits <= 0).mean()), logits, slope, blocks, by_luck)
 
 
 def _blocks(bars: int, blocks: int | None) -> int:

@@ -4,6 +4,7 @@ from typing import Any
 
 from models.rnn import CELLS
 from models.windows import TARGETS
+from studies.markdown import counted
 
 _PLAIN_TORCH = """\
 import tomllib, torch
@@ -15,8 +16,7 @@ layers = [torch.nn.{layer}(a, b, batch_first=True) for a, b in zip(widths, width
 parts = {{"{cell}_layers": torch.nn.ModuleList(layers), "fc": torch.nn.Linear(widths[-1], 1)}}
 torch.nn.ModuleDict(parts).load_state_dict(load_file("model.safetensors"))
 x = torch.zeros(1, record["config"]["lookback"], widths[0])  # bars, standardised as "input" says
-for layer in layers:
-    x = layer(x)[0]
+for layer in layers: x = layer(x)[0]
 print(parts["fc"](x[:, -1]))  # the target, standardised"""
 
 
@@ -33,9 +33,10 @@ def _head(record: dict[str, Any]) -> str:
     return f"""# {record["study"]}: {config["cell"].upper()} [{widths}]
 
 The best of the complete trials of study `{record["study"]}` (trial {record["trial"]}), refitted on
-{bars}: {refit["targets"]} targets up to {refit["last"]}, for {record["epochs"]} epochs with seed
-{refit["seed"]}. It forecasts the {TARGETS[given["target"]].unit}, {given["horizon"]} bar(s) ahead,
-from {config["lookback"]} bars of {", ".join(given["features"])}.
+{bars}: {refit["targets"]} targets up to {refit["last"]}, for {counted(record["epochs"], "epoch")}
+with seed {refit["seed"]}. It forecasts the {TARGETS[given["target"]].unit},
+{counted(given["horizon"], "bar")} ahead, from {counted(config["lookback"], "bar")} of
+{", ".join(given["features"])}.
 """
 
 
@@ -70,14 +71,10 @@ These scores chose the configuration, so they flatter it.
 def _holdout(record: dict[str, Any]) -> str:
     found = record.get("holdout")
     if found is None:
-        opened = (
-            "The holdout was opened, but not for this configuration."
-            if "seal" in record
-            else "The holdout is sealed."
-        )
+        sealed = "" if "seal" in record else "The holdout is sealed: "
         return f"""## Holdout
 
-{opened} `tuner report {record["study"]}` judges this configuration on it.
+{sealed}{record["unjudged"]}.
 """
     rows = "\n".join(
         f"| {b['label']} | {b['search_loss']:.4f} | {b['holdout_loss']:.4f} |"
@@ -125,8 +122,10 @@ def _use(record: dict[str, Any]) -> str:
     block = _PLAIN_TORCH.format(layer=cell.upper(), cell=cell)
     return f"""## Use
 
-* `tuner predict DIR` forecasts with it, `tuner reproduce DIR` trains it again from these files
-  alone and compares every score, `sha256sum --check SHA256SUMS` tells whether a file was changed.
+* `tuner predict DIR` forecasts with it, `sha256sum --check SHA256SUMS` tells whether a file was
+  changed, and `tuner reproduce DIR` trains it again from these files alone and compares scores,
+  forecasts, scalers, weights, this card and the verdict. What it cannot derive again are the files
+  of the report and the third sentence of the verdict: they rest on every trial of the search.
 * `config.toml`: configuration, scores, folds, seeds, scalers, machines and the whole study file
 * `model.safetensors`: weights of `models.rnn.{CELLS[cell].__name__}`
 * `prices-search.csv` and, once the seal is open, `prices-holdout.csv`: the study's own copy

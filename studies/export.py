@@ -22,10 +22,9 @@ from studies.exported import (
     SUMS_FILE,
     WEIGHTS_FILE,
     ExportError,
-    listed_sums,
     sums,
 )
-from studies.pages import report_files
+from studies.pages import FILES, report_files
 from studies.prices import to_csv
 from studies.report import Report, build, find_holdout, own_refit, read_artifact
 from studies.result import best_record
@@ -35,8 +34,17 @@ from studies.validation import when
 from studies.verdict import sentences
 from studies.workload import Workload
 
-# The bars that the exported weights are trained on.
-REFITS = ("search", "all")
+# Every file that an export may hold.
+KNOWN = {
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    CARD_FILE,
+    SUMS_FILE,
+    SEARCH_FILE,
+    HOLDOUT_FILE,
+    *FORECAST_FILES,
+    *FILES,
+}
 
 
 def export(handle: Handle, folder: Path, refit: str = "search") -> Path:
@@ -71,7 +79,9 @@ def export(handle: Handle, folder: Path, refit: str = "search") -> Path:
 
 def _files(handle: Handle, refit: str) -> dict[str, bytes]:
     best, holdout = handle.best(), find_holdout(handle)
-    report = _report(handle, must=refit == "all")
+    report = _report(handle)
+    if refit == "all" and isinstance(report, StudyError):
+        raise report
     record = best_record(handle)
     workload = handle.workload if refit == "search" else _whole(handle)
     network, scaler, targets = refit_winner(workload, Config.from_dict(record["config"]), record)
@@ -88,7 +98,9 @@ def _files(handle: Handle, refit: str) -> dict[str, bytes]:
     if holdout is not None:
         files[HOLDOUT_FILE] = to_csv(handle.load_holdout_prices())
         record["seal"] = {"openings": [_plain_opening(o) for o in holdout.attrs["openings"]]}
-    if report is not None and holdout is not None:
+    if isinstance(report, StudyError):
+        record["unjudged"] = str(report)
+    elif holdout is not None:
         own = own_refit(holdout, best.number, handle.spec.search.seed)
         files[FORECAST_FILES[1]] = read_artifact(holdout, own)
         record["machine"]["holdout"] = own.user_attrs["run"].get("machine", {})
@@ -101,14 +113,12 @@ def _files(handle: Handle, refit: str) -> dict[str, bytes]:
     }
 
 
-def _report(handle: Handle, *, must: bool) -> Report | None:
-    """Give what the holdout showed of the best; None where it was not opened for it."""
+def _report(handle: Handle) -> Report | StudyError:
+    """Give what the holdout showed of the best, or why it has shown nothing yet."""
     try:
         return build(handle)
-    except StudyError:
-        if must:
-            raise
-        return None
+    except StudyError as error:
+        return error
 
 
 def _whole(handle: Handle) -> Workload:
@@ -152,22 +162,14 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
             (scratch / name).parent.mkdir(exist_ok=True)
             (scratch / name).write_bytes(body)
         folder.mkdir(exist_ok=True)
-        stale = set(_own_files(folder)) - set(files)
-        for name in files:
+        # First the file that says whose folder it is, or who is killed here could not go on.
+        for name in sorted(files, key=lambda name: name != CONFIG_FILE):
             (folder / name).parent.mkdir(exist_ok=True)
             (scratch / name).replace(folder / name)
-        for name in stale:
-            (folder / name).unlink()
+        for name in KNOWN - set(files):
+            (folder / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _own_files(folder: Path) -> set[str]:
-    """Name the files of an earlier export."""
-    try:
-        return {*listed_sums((folder / SUMS_FILE).read_bytes()), SUMS_FILE}
-    except (FileNotFoundError, ValueError):
-        return set()
 
 
 def _check_folder(folder: Path, study: str) -> None:
@@ -189,12 +191,14 @@ def _in_the_way(folder: Path, study: str) -> str | None:
     found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
     if not found:
         return None
-    strangers = [name for name in found if name not in _own_files(folder)]
+    strangers = [name for name in found if name not in KNOWN]
     if strangers:
         return f"holds {strangers[0]}, which is no part of an export"
+    if CONFIG_FILE not in found:
+        return f"holds {found[0]}, but no {CONFIG_FILE} of an export"
     try:
         owner = tomllib.loads((folder / CONFIG_FILE).read_text("utf-8")).get("study")
-    except (FileNotFoundError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         owner = None
     return None if owner == study else f"holds the export of {owner or 'something else'}"
 

@@ -81,7 +81,7 @@ def _overfitting(report: Report) -> list[str]:
             f"The probability of overfitting (PBO) is {percent(found.probability, 0)}: in so "
             f"many of {len(found.logits):,} splits of {found.blocks} blocks of bars into halves, "
             "the best trial on one half was no better than the median on the other. Trials of "
-            f"equal worth get 50 %.{slope}"
+            f"equal worth get {percent(found.by_luck, 0)}.{slope}"
         ),
     ]
 

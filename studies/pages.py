@@ -20,6 +20,8 @@ from studies.verdict import to_json
 
 PAGES = ("report.md", "report.json", "report.html")
 _FOLDER = "pictures"
+# Every file that a report may be.
+FILES = {*PAGES, *(f"{_FOLDER}/{name}" for name in PICTURES)}
 _HTML = """<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -230,7 +230,8 @@ def _overfitting(_search: Handle, report: Report) -> Figure | None:
         label=f"better: {percent(1 - found.probability, 0)}",
     )
     axes.axvline(0, color=INK, linewidth=2.0)
-    title = f"Probability of overfitting: {percent(found.probability, 0)} (50 % is luck)"
+    luck = percent(found.by_luck, 0)
+    title = f"Probability of overfitting: {percent(found.probability, 0)} ({luck} is luck)"
     dress(axes, title, "log odds of its rank (0 is the median of all trials)", "splits")
     explain(axes)
     return figure

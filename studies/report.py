@@ -43,6 +43,7 @@ Floats = NDArray[np.float64]
 
 # A spread needs so many, and a skewness one more.
 _FEWEST_RETURNS = 3
+_YEAR = pd.Timedelta(days=365.25)
 # Targets that can be held from one bar to the next.
 TRADED = ("return", "price")
 # What a trade costs in the backtest, in basis points: commission, and a worse price.
@@ -177,8 +178,8 @@ def build(search: Handle) -> Report:
         overfitting=_overfitting(matrix),
         deflated_sharpe=_deflated(folds, trials, best),
         overtuning=_overtuning(search, refits),
-        backtest=_backtest(search, opened, forecasts),
-        no_backtest=_no_backtest(search.spec.data),
+        backtest=trade(opened, forecasts),
+        no_backtest=why_no_backtest(search.spec.data),
     )
 
 
@@ -293,7 +294,7 @@ def _overtuning(search: Handle, refits: pd.DataFrame) -> Overtuning:
     return replace(found, trials=np.array(numbers)[found.trials])
 
 
-def _no_backtest(data: DataSection) -> str | None:
+def why_no_backtest(data: DataSection) -> str | None:
     """Say why there is no backtest, if there is none."""
     if data.target not in TRADED:
         return f"nobody can hold a {data.target}"
@@ -302,10 +303,10 @@ def _no_backtest(data: DataSection) -> str | None:
     return None
 
 
-def _backtest(search: Handle, opened: Workload, forecast: Floats) -> Backtest | None:
-    """Trade on the winner's forecasts of the holdout, one bar ahead, long or flat."""
-    data = search.spec.data
-    if _no_backtest(data) is not None:
+def trade(opened: Workload, forecast: Floats) -> Backtest | None:
+    """Trade on forecasts of the holdout (bars,), one bar ahead, long or flat."""
+    data = opened.spec.data
+    if why_no_backtest(data) is not None:
         return None
     (fold,) = opened.folds
     closes = opened.closes[fold.valid.start - 1 : fold.valid.stop]
@@ -316,4 +317,10 @@ def _backtest(search: Handle, opened: Workload, forecast: Floats) -> Backtest | 
         threshold=0.0,
         cost_bps=COST_BPS,
         slippage_bps=SLIPPAGE_BPS,
+        bars_per_year=_bars_per_year(opened.dates),
     )
+
+
+def _bars_per_year(dates: pd.DatetimeIndex) -> float:
+    """Give the bars of a year: about 252 of days, many more of hours."""
+    return float((len(dates) - 1) / ((dates[-1] - dates[0]) / _YEAR))

@@ -1,20 +1,26 @@
 """An export derived again from its own files: trained anew, and every score held against it."""
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from models.metrics import skill
 from models.training import FoldTraining, build_networks, forecast, train_epochs
+from models.windows import Scaler
+from studies.card import card
 from studies.export import refit_winner
-from studies.exported import Exported
+from studies.exported import CARD_FILE, FORECAST_FILES, Exported
+from studies.report import trade, why_no_backtest
 from studies.rivals import judge
 from studies.stamp import machine_type
+from studies.verdict import money_sentence, outcome_sentence
 from studies.workload import Workload
 
 Floats = NDArray[np.float64]
@@ -36,7 +42,8 @@ class Check:
     Attributes
     ----------
     name : where it stands in config.toml
-    exported, found : float; for all weights together 0 and the largest difference
+    exported, found : float; for weights, forecasts and scalers 0 and the largest difference, for
+        words 0 and whether they differ
     bound : how far `found` may be from `exported`; 0 asks for the same bits
     """
 
@@ -61,8 +68,9 @@ class Check:
 def reproduce(exported: Exported) -> Iterator[Check]:
     """Train an export again and compare each of its figures, one part after the other.
 
-    The same bits are asked for where the processor or GPU and torch are of the kind that the
-    figures come from, otherwise a difference within the bounds of this module.
+    Not derived again are the files of the report and the verdict's third sentence, which rest on
+    every trial of the search. The same bits are asked for where the processor or GPU and torch are
+    of the kind that the figures come from, otherwise a difference within the bounds of this module.
     """
     record = exported.record
     folds = Workload.build(exported.spec, exported.search)
@@ -71,6 +79,7 @@ def reproduce(exported: Exported) -> Iterator[Check]:
     yield from _weights(exported, folds)
     if "holdout" in record:
         yield from _holdout(exported, folds)
+    yield Check(CARD_FILE, 0.0, float(exported.files[CARD_FILE] != card(record).encode()), 0.0)
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,20 @@ class _Trained:
 
     def weight(self, name: str, apart: float, largest: float) -> Check:
         return self._check(name, 0.0, apart, WEIGHT_BOUND * largest)
+
+    def forecast(self, name: str, apart: float, unit: float) -> Check:
+        """Compare forecasts by their largest difference, of targets that deviate by `unit`."""
+        share = math.inf if self._other_draws else WEIGHT_BOUND
+        return self._check(name, 0.0, apart, share * unit)
+
+    def text(self, name: str, exported: str, found: str) -> Check:
+        """Compare words: 0 where they are the same, and 1 where they are not."""
+        return self._check(name, 0.0, float(exported != found), math.inf)
+
+    def outcome(self, name: str, exported: str, found: str) -> Check:
+        """Compare outcomes, which only another seed may turn."""
+        bound = math.inf if self._other_draws else 0.0
+        return self._check(name, 0.0, float(exported != found), bound)
 
     def epochs(self, name: str, exported: int, found: int) -> Check:
         """Compare best epochs: elsewhere early stopping may end at another one."""
@@ -139,14 +162,44 @@ def _search(exported: Exported, folds: Workload) -> Iterator[Check]:
         yield Check("scores.loss", scores["loss"], float("nan"), 0.0)
         return
     yield trained.loss("scores.loss", scores["loss"], best.valid_loss, scores["loss"])
-    for i, (own, found) in enumerate(zip(scores["fold_losses"], best.fold_losses, strict=True)):
-        yield trained.loss(f"scores.fold_losses[{i}]", own, found, own)
+    for i, (own, loss) in enumerate(zip(scores["fold_losses"], best.fold_losses, strict=True)):
+        yield trained.loss(f"scores.fold_losses[{i}]", own, loss, own)
     persistence = float(np.mean(folds.persistence_losses))
-    found = skill(best.valid_loss, persistence)
-    yield trained.loss("scores.skill", scores["skill"], found, _in_skill(scores, persistence))
-    accuracy = folds.direction(folds.unscaled(best.forecasts)).accuracy
-    yield trained.accuracy("scores.direction_accuracy", scores["direction_accuracy"], accuracy)
+    gained, unit = skill(best.valid_loss, persistence), _in_skill(scores, persistence)
+    yield trained.loss("scores.skill", scores["skill"], gained, unit)
+    forecasts = folds.unscaled(best.forecasts)
+    found = folds.direction(forecasts)
+    low, high = scores["direction_interval"]
+    for name, own, again in (
+        ("direction_accuracy", scores["direction_accuracy"], found.accuracy),
+        ("direction_interval[0]", low, found.low),
+        ("direction_interval[1]", high, found.high),
+    ):
+        yield trained.accuracy(f"scores.{name}", own, again)
     yield trained.epochs("epochs", record["epochs"], best.number)
+    yield from _table(FORECAST_FILES[0], exported, folds, forecasts, trained)
+
+
+def _table(
+    name: str, exported: Exported, workload: Workload, forecasts: list[Floats], trained: _Trained
+) -> Iterator[Check]:
+    """Compare a file of forecasts: what was forecast, and what it was held against."""
+    own, again = (
+        pd.read_csv(io.BytesIO(body))
+        for body in (exported.files[name], workload.forecasts_csv(forecasts))
+    )
+    if list(own) != list(again) or not own[["date", "fold"]].equals(again[["date", "fold"]]):
+        yield Check(f"{name} dates", 0.0, float("nan"), 0.0)
+        return
+    unit = max(scaler.target_std for scaler in workload.scalers)
+    for column in ("actual", "persistence"):
+        yield _plain(f"{name} {column}", 0.0, _largest(own[column] - again[column]))
+    yield trained.forecast(f"{name} forecast", _largest(own["forecast"] - again["forecast"]), unit)
+
+
+def _largest(differences: "pd.Series[float]") -> float:
+    """Give the largest difference; NaN where one is no number."""
+    return float(np.max(np.abs(differences.to_numpy(np.float64))))
 
 
 def _in_skill(scores: dict[str, Any], persistence: float) -> float:
@@ -158,11 +211,22 @@ def _weights(exported: Exported, folds: Workload) -> Iterator[Check]:
     record = exported.record
     everything = record["refit"]["data"] == "all"
     workload = Workload.build(exported.spec, exported.prices) if everything else folds
-    network, _, _ = refit_winner(workload, exported.config, record)
+    network, scaler, targets = refit_winner(workload, exported.config, record)
+    yield from _inputs(record, scaler, targets)
     again, own = network.state_dict(), exported.weights
     apart = max(float((again[name] - values).abs().max()) for name, values in own.items())
     largest = max(float(values.abs().max()) for values in own.values())
     yield _Trained(record["machine"]["refit"]).weight("weights", apart, largest)
+
+
+def _inputs(record: dict[str, Any], scaler: Scaler, targets: int) -> Iterator[Check]:
+    """Compare what the network is fed with and what it was trained on."""
+    told = record["input"]
+    for name in ("feature_mean", "feature_std", "target_mean", "target_std"):
+        own, again = np.array(told[name]), np.array(getattr(scaler, name))
+        apart = float("nan") if own.shape != again.shape else float(np.max(np.abs(own - again)))
+        yield _plain(f"input.{name}", 0.0, apart)
+    yield _plain("refit.targets", record["refit"]["targets"], targets)
 
 
 def _holdout(exported: Exported, folds: Workload) -> Iterator[Check]:
@@ -182,6 +246,15 @@ def _holdout(exported: Exported, folds: Workload) -> Iterator[Check]:
     yield trained.loss("holdout.skill", own_skill, skill(found.loss, persistence), unit)
     accuracy = opened.direction([forecasts]).accuracy
     yield trained.accuracy("holdout.direction_accuracy", told["direction_accuracy"], accuracy)
+    yield trained.outcome("holdout.outcome", told["outcome"], found.outcome)
+    (dates,) = (opened.dates[part.valid.start : part.valid.stop] for part in opened.folds)
+    words = [
+        outcome_sentence(found, dates),
+        money_sentence(trade(opened, forecasts), why_no_backtest(spec.data)),
+    ]
+    said = "\n".join(told["sentences"][: len(words)])
+    yield trained.text("holdout.sentences", said, "\n".join(words))
+    yield from _table(FORECAST_FILES[1], exported, opened, [forecasts], trained)
     again = {rival.name: rival for rival in found.rivals}
     for baseline in told["baselines"]:
         name, rival = f"holdout.baselines.{baseline['name']}", again[baseline["name"]]

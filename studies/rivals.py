@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from models.baselines import BASELINES
+from models.baselines import BASELINES, TooShortError
 from models.comparison import LEVEL, MeanTest, clark_west, detectable_skill, diebold_mariano
 from models.metrics import skill
 from studies.workload import Workload
@@ -134,8 +134,8 @@ def _run_all(folds: Workload, opened: Workload, lookback: int) -> list[_Run]:
                 for part in folds.folds
             ]
             holdout = forecast(opened.series, lookback, fold.train, fold.valid)
-        except ValueError:
-            continue  # too few targets for an autoregression
+        except TooShortError:
+            continue
         # For returns drift is the training mean: one of them is enough.
         if not any(np.allclose(holdout.forecasts, run.holdout, rtol=1e-9, atol=0) for run in runs):
             runs.append(_Run(name, holdout.label, search, holdout.forecasts))

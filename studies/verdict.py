@@ -5,33 +5,41 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from models.backtest import Backtest
 from models.comparison import LEVEL
 from studies.markdown import counted
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report
-from studies.rivals import Rival
+from studies.rivals import Judgement, Rival
+from studies.validation import when
 
 
 def sentences(report: Report) -> list[str]:
     """Say in three sentences what was found, what it would have earned, and what luck may be."""
-    return [_outcome(report), _money(report), _luck(report)]
+    dates = report.dates
+    return [
+        outcome_sentence(report.judgement, dates),
+        money_sentence(report.backtest, report.no_backtest),
+        _luck(report),
+    ]
 
 
-def _outcome(report: Report) -> str:
-    found = report.judgement
+def outcome_sentence(found: Judgement, dates: pd.DatetimeIndex) -> str:
+    """Say who forecasts the holdout better; `dates` are those of its targets."""
     rival, lowest = found.rival, found.lowest
-    where = f"on {len(report.dates)} bars that no choice has seen ({report.first} to {report.last})"
+    where = f"on {len(dates)} bars that no choice has seen ({when(dates[0])} to {when(dates[-1])})"
     if found.outcome == "wins":
         return (
             f"The winner beats every baseline {where}: {percent(rival.skill)} less loss than "
             f"{rival.label}, the best of them on the search data "
             f"(p = {rival.diebold_mariano.p_better:.3f})."
         )
-    least = (
-        ""
-        if math.isnan(found.detectable)
-        else f"; so few bars cannot show a skill below {percent(found.detectable)}"
-    )
+    least = ""
+    if found.detectable >= 1:
+        least = "; so few bars could not show any skill"
+    elif not math.isnan(found.detectable):
+        least = f"; so few bars cannot show a skill below {percent(found.detectable)}"
     if found.outcome == "loses":
         return (
             f"The winner loses to {lowest.label} {where}: its loss is {percent(-lowest.skill)} "
@@ -44,10 +52,10 @@ def _outcome(report: Report) -> str:
     )
 
 
-def _money(report: Report) -> str:
-    earned = report.backtest
+def money_sentence(earned: Backtest | None, why_not: str | None) -> str:
+    """Say what trading on the forecasts of the holdout would have earned."""
     if earned is None:
-        return f"There is no backtest: {report.no_backtest}."
+        return f"There is no backtest: {why_not}."
     own, hold = (signed(e["total_return"]) for e in (earned, earned["buy_and_hold"]))
     trades = counted(len(earned["trades"]), "trade")
     return (
@@ -62,7 +70,8 @@ def _luck(report: Report) -> str:
         "too few trials or bars to say"
         if found is None
         else f"the best trial on one half of the search bars was no better than the median on the "
-        f"other half in {percent(found.probability, 0)} of the splits (50 % is luck)"
+        f"other half in {percent(found.probability, 0)} of the splits "
+        f"({percent(found.by_luck, 0)} is luck)"
     )
     return f"Luck of the search: {odds}; {openings(report)}."
 
@@ -113,6 +122,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "luck": {
             "trials": report.tried,
             "pbo": None if luck is None else luck.probability,
+            "pbo_by_luck": None if luck is None else luck.by_luck,
             "pbo_blocks": None if luck is None else luck.blocks,
             "pbo_slope": None if luck is None else luck.slope,
             "deflated_sharpe": None if sharpe is None else sharpe.probability,

@@ -145,6 +145,28 @@ class Workload:
         rows = forecasts.double().cpu().numpy()
         return [s.unscale_target(row) for s, row in zip(self.scalers, rows, strict=True)]
 
+    def forecasts_csv(self, forecasts: list[Floats]) -> bytes:
+        """Table forecasts of all folds, in the target's unit: exact, read back bit for bit.
+
+        Columns are date, fold, forecast, actual and persistence.
+        """
+        actuals, lasts = (self.scored(v) for v in (self.series.target, self.series.persistence))
+        parts = [
+            pd.DataFrame(
+                {
+                    "date": self.dates[fold.valid.start : fold.valid.stop],
+                    "fold": number,
+                    "forecast": forecast,
+                    "actual": actual,
+                    "persistence": last,
+                }
+            )
+            for number, (fold, forecast, actual, last) in enumerate(
+                zip(self.folds, forecasts, actuals, lasts, strict=True)
+            )
+        ]
+        return pd.concat(parts).to_csv(index=False).encode()
+
     def point_losses(self, forecasts: list[Floats]) -> Floats:
         """Loss of each forecast, all folds one after the other, in units of `losses`."""
         errors = [

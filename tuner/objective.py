@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-import pandas as pd
 import torch
 
 from models.config import Config
@@ -105,7 +104,12 @@ def run_trial(
     best = training.best
     if best is not None:
         record(trial, workload, best)
-        attach(handle.store, trial, FORECASTS_FILE, forecasts_csv(workload, best))
+        attach(
+            handle.store,
+            trial,
+            FORECASTS_FILE,
+            workload.forecasts_csv(workload.unscaled(best.forecasts)),
+        )
     run = {
         "epochs": len(training.curve),
         "resumed_after": resumed,
@@ -172,28 +176,3 @@ def record(trial: optuna.Trial, workload: Workload, best: Epoch) -> None:
     trial.set_user_attr("skill", skill(best.valid_loss, persistence_loss))
     trial.set_user_attr("direction_accuracy", moves.accuracy)
     trial.set_user_attr("direction_interval", [moves.low, moves.high])
-
-
-def forecasts_csv(workload: Workload, epoch: Epoch) -> bytes:
-    """Table of out-of-sample forecasts: date, fold, forecast, actual and persistence; exact."""
-    parts = [
-        pd.DataFrame(
-            {
-                "date": workload.dates[fold.valid.start : fold.valid.stop],
-                "fold": number,
-                "forecast": forecast,
-                "actual": actual,
-                "persistence": last,
-            }
-        )
-        for number, (fold, forecast, actual, last) in enumerate(
-            zip(
-                workload.folds,
-                workload.unscaled(epoch.forecasts),
-                workload.scored(workload.series.target),
-                workload.scored(workload.series.persistence),
-                strict=True,
-            )
-        )
-    ]
-    return pd.concat(parts).to_csv(index=False).encode()

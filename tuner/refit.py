@@ -15,7 +15,7 @@ from studies.reruns import Rerun
 from studies.study import Handle
 from studies.workers import own_name
 from tuner.interrupt import Interrupt
-from tuner.objective import FORECASTS_FILE, forecasts_csv, note, record, where
+from tuner.objective import FORECASTS_FILE, note, record, where
 
 
 class DivergedError(PuffinError):
@@ -68,7 +68,12 @@ def run_refit(
         raise DivergedError(msg)
     judged = Epoch(rerun.epochs, value, (value,), float("nan"), out.T, improved=True)
     record(trial, workload, judged)
-    attach(handle.store, trial, FORECASTS_FILE, forecasts_csv(workload, judged))
+    attach(
+        handle.store,
+        trial,
+        FORECASTS_FILE,
+        workload.forecasts_csv(workload.unscaled(judged.forecasts)),
+    )
     run = {
         "epochs": rerun.epochs,
         "seconds": round(time.perf_counter() - started, 3),
