@@ -397,7 +397,11 @@ def export(name: str, folder: Path, refit: str, storage: str) -> None:
     metavar="FILE",
     help="Prices to forecast from.  [default: the export's own]",
 )
-@click.option("--symbol", metavar="SYMBOL", help="The same, from the source of the study.")
+@click.option(
+    "--symbol",
+    metavar="SYMBOL",
+    help="The same, from the source of the study, or the sample where that was a file.",
+)
 @click.option(
     "--steps",
     type=click.IntRange(1, _MOST_STEPS),

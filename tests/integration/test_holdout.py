@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from safetensors.torch import load_file
 
+import studies.copy
 import tuner.refit
 import tuner.worker
 from models.config import Config
@@ -370,6 +372,47 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
     assert f"first for another winner (trial {judged.winner}): this one has seen" in said
     assert verdict.to_json(found)["holdout"]["opened_before_the_winner_was_fixed"] is True
     assert not judged.opened_before
+
+
+def test_reports_at_once_lose_no_opening_and_order_each_refit_once(
+    searched: Handle, url: str
+) -> None:
+    open_seal(searched, top=1, seeds=3)
+    wishes = [(1, 3), (2, 3), (3, 3), (1, 4), (2, 4), (3, 5)]
+    with ThreadPoolExecutor(len(wishes)) as pool:
+        asked = [
+            pool.submit(lambda w: open_seal(load(open_storage(url), "tiny"), *w), wish)
+            for wish in wishes
+        ]
+        for one in asked:
+            one.result(timeout=120)
+    holdout = load(searched.storage, "tiny.holdout")
+    assert len(holdout.attrs["openings"]) == 1 + len(wishes)
+    ordered = [(r["trial"], r["seed"]) for r in holdout.attrs["reruns"]]
+    assert len(set(ordered)) == len(ordered) == tickets.total(searched.storage, holdout.name)
+    assert {(searched.best().number, seed) for seed in range(5)} <= set(ordered)
+    work(url, Interrupt(), Duty(holdout.name, device="cpu"))
+    for trial in holdout.trials():
+        attrs = trial.user_attrs
+        assert ordered[attrs[tickets.TICKET]] == (attrs[RERUN_OF], attrs["seed"])
+
+
+def test_a_copy_that_was_killed_before_its_reruns_were_whole_is_made_anew_with_them(
+    judged: Report, searched: Handle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = open_storage(f"sqlite:///{tmp_path / 'other.db'}", create=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(studies.copy, "load", lambda *_args: os._exit(9))
+        pid = os.fork()
+        if not pid:
+            copy(searched, target)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert study_names(target) == []
+    copy(searched, target)
+    assert len(study_names(target)) == 3
+    again = report.build(load(target, "tiny"))
+    assert verdict.to_json(again) == verdict.to_json(judged)
 
 
 def test_the_points_of_a_grid_are_trained_again_as_they_were(

@@ -1,0 +1,134 @@
+"""The rules of the verdict, on made-up forecasts whose every figure can be told by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import studies.rivals
+from models.baselines import Baseline, TooShortError
+from models.comparison import diebold_mariano
+from models.walk_forward import Span
+from models.windows import Series
+from studies.report import trade
+from studies.rivals import judge
+from studies.spec import Spec, parse_spec
+from studies.workload import Workload, cut_holdout
+
+BARS, HOLDOUT = 160, 30
+
+
+def spec_of(**data: Any) -> Spec:
+    values = {
+        "name": "made-up",
+        "data": {"symbol": "NONE", "features": ["return"], "target": "return"} | data,
+        "walk_forward": {"folds": 2, "valid_bars": 20, "holdout_bars": HOLDOUT},
+        "space": {"hidden_dim": 4, "lookback": [3, 4]},
+    }
+    return parse_spec(values, "made-up")
+
+
+def market(spec: Spec, dates: pd.DatetimeIndex | None = None) -> tuple[Workload, Workload]:
+    rng = np.random.default_rng(7)
+    closes = 100 * np.exp(np.cumsum(0.01 * rng.standard_normal(BARS)))
+    index = pd.bdate_range("2020-01-01", periods=BARS) if dates is None else dates
+    frame = pd.DataFrame({"close": closes}, index=index)
+    search, holdout = cut_holdout(frame, spec)
+    return Workload.build(spec, search), Workload.opened(spec, search, holdout)
+
+
+def off_by(searched: float, judged: float) -> Callable[..., Baseline]:
+    """A baseline whose forecasts are off by so much on the search folds, and on the holdout."""
+
+    def forecast(series: Series, _lookback: int, _train: Span, score: Span) -> Baseline:
+        error = judged if len(score) == HOLDOUT else searched
+        return Baseline(f"off by {error}", series.target[score.start : score.stop] + error)
+
+    return forecast
+
+
+@pytest.fixture
+def rivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The better one on the search data is the worse one on the holdout."""
+    made = {"steady": off_by(0.01, 0.03), "lucky": off_by(0.02, 0.02)}
+    monkeypatch.setattr(studies.rivals, "BASELINES", made)
+
+
+@pytest.mark.usefixtures("rivals")
+def test_the_rival_to_beat_is_chosen_by_the_search_data_and_not_by_the_holdout() -> None:
+    folds, opened = market(spec_of())
+    (actual,) = opened.scored(opened.series.target)
+    found = judge(folds, opened, 3, actual + np.resize([0.024, 0.026], HOLDOUT))
+    assert [rival.name for rival in found.rivals] == ["steady", "lucky"]
+    assert found.rival.name == "steady"
+    assert found.lowest.name == "lucky"
+    # Clearly below the rival, but above the one that came out lowest: no victory.
+    assert found.rival.diebold_mariano.p_better < 0.05
+    assert found.outcome == "loses"
+    better = judge(folds, opened, 3, actual + np.resize([0.014, 0.016], HOLDOUT))
+    assert better.outcome == "wins"
+
+
+@pytest.mark.usefixtures("rivals")
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_losses_that_overlap_are_tested_as_such(horizon: int) -> None:
+    folds, opened = market(spec_of(horizon=horizon))
+    (actual,) = opened.scored(opened.series.target)
+    errors = 0.02 + 0.01 * np.sin(np.arange(HOLDOUT))
+    found = judge(folds, opened, 3, actual + errors)
+    (scaler,) = opened.scalers
+    gains = (0.03**2 - errors**2) / scaler.target_std**2
+    expected = diebold_mariano(gains, horizon)
+    assert found.rival.diebold_mariano.lags == horizon - 1
+    assert found.rival.diebold_mariano.p_better == pytest.approx(expected.p_better, rel=1e-6)
+    assert found.loss == pytest.approx((errors**2).mean() / scaler.target_std**2)
+    assert found.rival.skill == pytest.approx(1 - (errors**2).mean() / 0.03**2)
+
+
+def test_a_baseline_that_has_too_few_targets_is_left_out_and_any_other_error_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folds, opened = market(spec_of())
+    (actual,) = opened.scored(opened.series.target)
+
+    def raising(error: Exception) -> Callable[..., Baseline]:
+        def forecast(*_args: Any) -> Baseline:
+            raise error
+
+        return forecast
+
+    made = {"steady": off_by(0.01, 0.01), "short": raising(TooShortError("few"))}
+    monkeypatch.setattr(studies.rivals, "BASELINES", made)
+    assert [r.name for r in judge(folds, opened, 3, actual).rivals] == ["steady"]
+    made["wrong"] = raising(ValueError("labels of the future"))
+    with pytest.raises(ValueError, match="labels of the future"):
+        judge(folds, opened, 3, actual)
+
+
+def test_the_backtest_earns_the_moves_of_the_bars_that_were_forecast() -> None:
+    _, opened = market(spec_of())
+    closes = opened.closes
+    moves = np.log(closes[-HOLDOUT:] / closes[-HOLDOUT - 1 : -1])
+    earned = trade(opened, moves)
+    assert earned is not None
+    rises = moves > 0
+    # Each change of sides costs a basis point, and fills a basis point off.
+    changes = int(np.abs(np.diff(np.append(False, rises).astype(int))).sum())
+    expected = np.exp(moves[rises].sum()) - 1
+    assert earned["total_return"] == pytest.approx(expected, abs=2.1e-4 * changes * (1 + expected))
+    assert len(earned["trades"]) == changes
+    hold = closes[-1] / closes[-HOLDOUT - 1] - 1
+    assert earned["buy_and_hold"]["total_return"] == pytest.approx(hold, abs=3e-4)
+
+
+def test_a_year_of_hours_has_more_bars_than_one_of_days() -> None:
+    spec = spec_of()
+    daily = trade(market(spec)[1], np.ones(HOLDOUT))
+    hours = pd.date_range("2020-01-01", periods=BARS, freq="h")
+    hourly = trade(market(spec, hours)[1], np.ones(HOLDOUT))
+    assert daily is not None
+    assert hourly is not None
+    # 8,766 hours, and 5 of 7 days.
+    assert hourly["sharpe"] / daily["sharpe"] == pytest.approx((8766 / 260.9) ** 0.5, rel=0.01)
