@@ -162,6 +162,8 @@ def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
 
     Raises
     ------
+    TooShortError
+        If no target is left to train on before the first of the five parts.
     ValueError
         If a training label is not known yet when the first forecast is made, or the first window
         reaches before the first feature.
@@ -172,6 +174,13 @@ def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
     Technometrics 12(1).
     """
     _check(series, lookback, train, score)
+    part = len(train) // (_RIDGE_FOLDS + 1)
+    least = len(train) - _RIDGE_FOLDS * part - (series.horizon - 1)
+    if part < 1 or least < 1:
+        raise TooShortError(
+            f"walking forward {_RIDGE_FOLDS} times, horizon - 1 = {series.horizon - 1} targets "
+            f"apart, takes more than {len(train)} training targets"
+        )
     scaler = Scaler.fit(series, train, lookback)
     splitter = TimeSeriesSplit(_RIDGE_FOLDS, gap=series.horizon - 1)
     model = RidgeCV(ALPHAS, cv=splitter, scoring="neg_mean_squared_error")

@@ -439,10 +439,11 @@ def predict(
 @main.command(epilog=_example("tuner reproduce best/"))
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def reproduce(folder: Path) -> None:
-    """Train the export in DIR again from its own files and compare every score.
+    """Train the export in DIR again from its own files and compare every score with it.
 
-    To the last bit on a machine of the same kind, within stated bounds elsewhere. Files that are
-    not as they were exported are found first.
+    Forecasts, scalers, weights, card and verdict too, but not the files of the report. To the last
+    bit on a machine of the same kind, within stated bounds elsewhere. Files that are not as they
+    were exported are found first.
     """
     from tuner.reproduce import reproduce as reproduce_
 

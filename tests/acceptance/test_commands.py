@@ -156,7 +156,7 @@ def test_notes_of_a_user_are_no_export(
     (tmp_path / "README.md").write_text("my notes")
     code, _, err = command("export", "tiny-study", str(tmp_path), "--storage", finished.url)
     assert code == 1
-    assert "holds README.md, which is no part of an export" in err
+    assert "holds README.md, but no config.toml of an export" in err
     assert (tmp_path / "README.md").read_text() == "my notes"
 
 

@@ -12,6 +12,7 @@ from sklearn.model_selection import TimeSeriesSplit
 from models.baselines import (
     ALPHAS,
     BASELINES,
+    TooShortError,
     autoregression,
     drift,
     flat_windows,
@@ -228,6 +229,18 @@ def test_ridge_is_its_closed_form_with_the_penalty_that_walking_forward_chooses(
         for penalty in ALPHAS
     }
     assert min(errors, key=lambda penalty: errors[penalty]) == alpha
+
+
+def test_a_training_part_too_short_to_walk_through_has_no_ridge() -> None:
+    series, score = series_from(np.random.default_rng(0).normal(size=600), 45), Span(500, 550)
+    walks = TimeSeriesSplit(5, gap=44)
+    fits, short = Span(100, 345), Span(100, 344)
+    assert len(list(walks.split(np.zeros(len(fits))))) == 5
+    assert len(ridge(series, 10, fits, score).forecasts) == 50
+    with pytest.raises(ValueError, match="Too many splits"):
+        list(walks.split(np.zeros(len(short))))
+    with pytest.raises(TooShortError, match="takes more than 244 training targets"):
+        ridge(series, 10, short, score)
 
 
 def astuple(span: Span) -> tuple[int, int]:
