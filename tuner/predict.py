@@ -1,14 +1,18 @@
 """`tuner predict`: what an exported model says of the bars to come, and what that rests on."""
 
 import json
+import math
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import click
+import numpy as np
+from rich.table import Table
 
 from studies import forecasting
 from studies.exported import Exported, load_exported
-from studies.forecasting import Prediction
+from studies.forecasting import Bounds, Prediction
 from studies.prices import Prices, load_prices
 from studies.validation import when
 from tuner import present
@@ -44,7 +48,7 @@ def predict(
         values = found.to_json() | {"origin": prices.origin, "warnings": warnings}
         click.echo(json.dumps(values, indent=2, allow_nan=False))
     else:
-        present.stdout().print(present.prediction_table(found))
+        present.stdout().print(_prediction_table(found))
 
 
 def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
@@ -76,3 +80,25 @@ def _intervals(found: Prediction) -> str:
     if len(found.steps) <= found.horizon:
         return made
     return f"{made}; beyond {found.horizon} ahead the forecasts are fed back, with drawn errors"
+
+
+def _prediction_table(found: Prediction) -> Table:
+    """List the bars that are forecast, each with its interval."""
+    columns = ["bars ahead", found.unit, "low", "high"]
+    rows = _alike([step.value for step in found.steps])
+    if found.plain_unit is not None:
+        columns += [found.plain_unit, "low", "high"]
+        plain = _alike([step.plain for step in found.steps if step.plain])
+        rows = [own + other for own, other in zip(rows, plain, strict=True)]
+    table = present.new_table(*columns)
+    for step, row in zip(found.steps, rows, strict=True):
+        table.add_row(str(step.ahead), *row)
+    return table
+
+
+def _alike(steps: Sequence[Bounds]) -> list[list[str]]:
+    """Write numbers with as many decimals each as show five digits of the largest."""
+    numbers = np.array([[b.forecast, b.low, b.high] for b in steps])
+    largest = float(np.abs(numbers).max())
+    decimals = max(4 - math.floor(math.log10(largest)), 0) if 0 < largest < math.inf else 4
+    return [[f"{number:.{decimals}f}" for number in row] for row in numbers]

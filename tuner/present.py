@@ -17,10 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.metrics import skill
-from studies.forecasting import Bounds, Prediction
-from studies.reproduce import Check
 from studies.result import Group, Status
-from studies.rivals import Judgement
 from studies.space import grid_points
 from studies.spec import Spec
 from studies.stamp import PACKAGES
@@ -116,7 +113,8 @@ class Progress:
         return " · ".join(parts)
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """Make an empty table, its first column to the left."""
     table = Table(box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left")
@@ -137,7 +135,7 @@ def print_result(handle: Handle, record: dict[str, Any], cells: Sequence[Group])
 
 
 def _config_table(record: dict[str, Any]) -> Table:
-    table = _table("hyperparameter", "value")
+    table = new_table("hyperparameter", "value")
     for key, value in record["config"].items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         table.add_row(key, f"{shown:.3g}" if isinstance(shown, float) else str(shown))
@@ -148,13 +146,13 @@ def _config_table(record: dict[str, Any]) -> Table:
 def _fold_table(handle: Handle, record: dict[str, Any]) -> Table:
     scores = record["scores"]
     loss = f"walk-forward {handle.spec.training.loss}"
-    table = _table("fold", loss, "persistence", "training mean", "skill")
+    table = new_table("fold", loss, "persistence", "training mean", "skill")
     persistence, means = handle.attrs["persistence_losses"], handle.attrs["mean_losses"]
     rows = zip(scores["fold_losses"], persistence, means, strict=True)
     for number, (own, last, mean) in enumerate(rows, start=1):
-        table.add_row(str(number), *_losses(own, last, mean), signed_percent(skill(own, last)))
+        table.add_row(str(number), *loss_cells(own, last, mean), signed_percent(skill(own, last)))
     table.add_section()
-    averages = _losses(scores["loss"], float(np.mean(persistence)), float(np.mean(means)))
+    averages = loss_cells(scores["loss"], float(np.mean(persistence)), float(np.mean(means)))
     table.add_row("mean", *averages, signed_percent(scores["skill"]))
     return table
 
@@ -168,13 +166,14 @@ def _direction(scores: dict[str, Any]) -> str:
     )
 
 
-def _losses(*values: float) -> list[str]:
+def loss_cells(*values: float) -> list[str]:
+    """Write losses for a row."""
     return [f"{value:.4f}" for value in values]
 
 
 def group_table(groups: Sequence[Group]) -> Table:
     """Set groups of trials side by side."""
-    table = _table("", *(group.label for group in groups))
+    table = new_table("", *(group.label for group in groups))
     rows: dict[str, list[str]] = {
         "trials": [str(g.trials) for g in groups],
         "complete / pruned / failed": [f"{g.complete} / {g.pruned} / {g.failed}" for g in groups],
@@ -214,53 +213,9 @@ def _config(summary: Group, key: str) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def rival_table(found: Judgement, search_loss: float) -> Table:
-    """Set the winner beside the baselines, on the search folds and on the holdout."""
-    table = _table("", "search loss", "holdout loss", "skill of winner", "p of DM", "p of CW")
-    table.add_row("winner", *_losses(search_loss, found.loss), "", "", "")
-    for rival in found.rivals:
-        tests = (f"{test.p_better:.3f}" for test in (rival.diebold_mariano, rival.clark_west))
-        losses = _losses(rival.search_loss, rival.holdout_loss)
-        table.add_row(rival.label, *losses, signed_percent(rival.skill), *tests)
-    return table
-
-
-def prediction_table(found: Prediction) -> Table:
-    """List the bars that are forecast, each with its interval."""
-    columns = ["bars ahead", found.unit, "low", "high"]
-    rows = _alike([step.value for step in found.steps])
-    if found.plain_unit is not None:
-        columns += [found.plain_unit, "low", "high"]
-        plain = _alike([step.plain for step in found.steps if step.plain])
-        rows = [own + other for own, other in zip(rows, plain, strict=True)]
-    table = _table(*columns)
-    for step, row in zip(found.steps, rows, strict=True):
-        table.add_row(str(step.ahead), *row)
-    return table
-
-
-def _alike(steps: Sequence[Bounds]) -> list[list[str]]:
-    """Write numbers with as many decimals each as show five digits of the largest."""
-    numbers = np.array([[b.forecast, b.low, b.high] for b in steps])
-    largest = float(np.abs(numbers).max())
-    decimals = max(4 - math.floor(math.log10(largest)), 0) if 0 < largest < math.inf else 4
-    return [[f"{number:.{decimals}f}" for number in row] for row in numbers]
-
-
-def check_table(checks: Sequence[Check]) -> Table:
-    """Set the figures of an export beside those that came of deriving it again."""
-    table = _table("", "exported", "again", "apart", "may be", "")
-    for check in checks:
-        numbers = (f"{value:.6g}" for value in (check.exported, check.found))
-        apart = "same bits" if check.difference == 0 else f"{check.difference:.1e}"
-        bound = "0" if check.bound == 0 else f"{check.bound:.1e}"
-        table.add_row(check.name, *numbers, apart, bound, "" if check.holds else "OFF")
-    return table
-
-
 def status_table(statuses: Sequence[Status]) -> Table:
     """List studies with their tickets by state."""
-    table = _table(
+    table = new_table(
         "study",
         "state",
         "priority",
@@ -285,7 +240,7 @@ def status_table(statuses: Sequence[Status]) -> Table:
 
 def worker_table(workers: Sequence[WorkerRow]) -> Table:
     """List the workers that live, and what they are at."""
-    table = _table("worker", "device", "since", "study", "ticket", " / ".join(PACKAGES))
+    table = new_table("worker", "device", "since", "study", "ticket", " / ".join(PACKAGES))
     for w in workers:
         since = f"{w.since:%Y-%m-%d %H:%M:%S} UTC"
         ticket = "-" if w.ticket is None else str(w.ticket)
@@ -296,7 +251,9 @@ def worker_table(workers: Sequence[WorkerRow]) -> Table:
 
 def fold_dates_table(workload: Workload) -> Table:
     """Show what a study file leads to: its folds with their dates and baselines."""
-    table = _table("fold", "trained on", "targets", "validated on", "persistence", "training mean")
+    table = new_table(
+        "fold", "trained on", "targets", "validated on", "persistence", "training mean"
+    )
     dates = workload.dates
     for i, fold in enumerate(workload.folds):
         table.add_row(

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 import optuna
+from rich.table import Table
 
 from studies import report as reports
 from studies.pages import check_folder, write_pages
 from studies.reruns import open_seal, rerun_seeds
+from studies.rivals import Judgement
 from studies.storage import open_storage
 from studies.study import load_search
 from studies.tickets import retry_stale
@@ -62,4 +64,17 @@ def _print(found: reports.Report, *, as_json: bool) -> None:
     console = present.stdout()
     for sentence in sentences(found):
         console.print(sentence)
-    console.print(present.rival_table(found.judgement, found.search_loss))
+    console.print(_rival_table(found.judgement, found.search_loss))
+
+
+def _rival_table(found: Judgement, search_loss: float) -> Table:
+    """Set the winner beside the baselines, on the search folds and on the holdout."""
+    table = present.new_table(
+        "", "search loss", "holdout loss", "skill of winner", "p of DM", "p of CW"
+    )
+    table.add_row("winner", *present.loss_cells(search_loss, found.loss), "", "", "")
+    for rival in found.rivals:
+        tests = (f"{test.p_better:.3f}" for test in (rival.diebold_mariano, rival.clark_west))
+        losses = present.loss_cells(rival.search_loss, rival.holdout_loss)
+        table.add_row(rival.label, *losses, present.signed_percent(rival.skill), *tests)
+    return table

@@ -1,8 +1,10 @@
 """`tuner reproduce`: train an export again from its own files and compare every figure."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from rich.table import Table
 
 from models.errors import PuffinError
 from studies.exported import CONFIG_FILE, ExportError, load_exported
@@ -34,7 +36,7 @@ def reproduce(folder: Path) -> None:
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{folder}/{CONFIG_FILE} does not say what an export says: {error!r} is amiss"
         raise ExportError(msg) from None
-    present.stdout().print(present.check_table(checks))
+    present.stdout().print(_check_table(checks))
     off = [check.name for check in checks if not check.holds]
     if off:
         msg = (
@@ -53,3 +55,14 @@ def _summary(checks: list[Check]) -> str:
         f"{same} of {len(checks)} figures come out again to the last bit, the others within what "
         "another machine may round"
     )
+
+
+def _check_table(checks: Sequence[Check]) -> Table:
+    """Set the figures of an export beside those that came of deriving it again."""
+    table = present.new_table("", "exported", "again", "apart", "may be", "")
+    for check in checks:
+        numbers = (f"{value:.6g}" for value in (check.exported, check.found))
+        apart = "same bits" if check.difference == 0 else f"{check.difference:.1e}"
+        bound = "0" if check.bound == 0 else f"{check.bound:.1e}"
+        table.add_row(check.name, *numbers, apart, bound, "" if check.holds else "OFF")
+    return table

@@ -4,9 +4,11 @@ import json
 import math
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,18 +51,43 @@ def url(new_url: Callable[[str], str]) -> str:
     return new_url("sqlite")
 
 
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of databases that were worked on once; each test has its own copy of one."""
+    return tmp_path_factory.mktemp("done")
+
+
 @pytest.fixture
-def searched(storage: RDBStorage, url: str, make_study: Callable[..., Handle]) -> Handle:
+def searched(
+    storage: RDBStorage, url: str, make_study: Callable[..., Handle], done: Path
+) -> Handle:
     """A search that is done."""
-    handle = make_study(search={"pruner": "none"})
-    work(url, Interrupt(), Duty("tiny", device="cpu"))
-    return load(storage, handle.name)
+
+    def search() -> None:
+        make_study(search={"pruner": "none"})
+        work(url, Interrupt(), Duty("tiny", device="cpu"))
+
+    once(done / "searched.db", url, search)
+    return load(storage, "tiny")
 
 
 @pytest.fixture
-def judged(searched: Handle, url: str) -> Report:
+def judged(searched: Handle, url: str, done: Path) -> Report:
     """Its holdout, judged with three seeds of the best three."""
-    return judge(searched, url, top=3, seeds=3)
+    once(done / "judged.db", url, lambda: judge(searched, url, top=3, seeds=3))
+    return report.build(searched)
+
+
+def once(done: Path, url: str, work_on: Callable[[], object]) -> None:
+    """Have a database as it was worked on before, or work on it and keep a copy."""
+    path = url.removeprefix("sqlite:///")
+    if done.exists():
+        source, target = str(done), path
+    else:
+        work_on()
+        source, target = path, str(done)
+    with closing(sqlite3.connect(source)) as ours, closing(sqlite3.connect(target)) as theirs:
+        ours.backup(theirs)
 
 
 def judge(searched: Handle, url: str, top: int, seeds: int) -> Report:
