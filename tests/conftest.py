@@ -1,11 +1,16 @@
 """For every tier of tests: closed databases, a real PostgreSQL, and an option for the soak."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Connection, Engine, event
 
 from tests.postgres import Postgres, running_postgres
+
+# As every worker has it, before torch is imported: tests run beside each other, and sums keep
+# their order.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

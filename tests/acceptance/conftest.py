@@ -64,7 +64,7 @@ class Finished(NamedTuple):
 def environment(**extra: str) -> dict[str, str]:
     """Give an environment that no setting of the user's leaks into."""
     own = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")}
-    return own | {"OMP_NUM_THREADS": "1"} | extra
+    return own | extra
 
 
 def run_script(*args: str, cwd: Path | None = None, **env: str) -> Result:

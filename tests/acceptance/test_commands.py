@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -61,15 +61,6 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder, with no setting of the user's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TUNER_STORAGE", raising=False)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sum in the order in which a worker sums."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +152,7 @@ def test_notes_of_a_user_are_no_export(
 
 
 def test_a_study_goes_on_when_its_prices_have_become_too_few_or_are_gone(
-    tuner: Callable[..., Any], tmp_path: Path
+    tuner: Callable[..., Any], command: Callable[..., Any], tmp_path: Path
 ) -> None:
     frame = load_prices("sample", "AAPL").frame.iloc[-300:]
     spec = """
@@ -184,9 +175,9 @@ trials = 1
 """
     (tmp_path / "own.toml").write_text(spec)
     frame.to_csv(tmp_path / "p.csv")
-    assert tuner("submit", "own.toml", cwd=tmp_path).code == 0
+    assert command("submit", "own.toml").code == 0
     frame.iloc[:79].to_csv(tmp_path / "p.csv")
-    shorter = tuner("submit", "own.toml", cwd=tmp_path)
+    shorter = command("submit", "own.toml")
     assert shorter.code == 0, shorter.err
     assert "p.csv has changed since study own was made" in shorter.err
     (tmp_path / "p.csv").unlink()
@@ -203,15 +194,14 @@ def test_a_grid_says_which_points_it_does_not_run(command: Callable[..., Any]) -
 
 
 def test_tables_in_a_file_are_whole_however_long_a_name_is(
-    finished: Any, tuner: Callable[..., Any], tmp_path: Path
+    finished: Any, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     name = "n" * 64
-    made = tuner("submit", "x.toml", "--set", f"name={name}", cwd=finished.copy(tmp_path).folder)
-    assert made.code == 0
+    finished.copy(tmp_path)
+    assert command("submit", "x.toml", "--set", f"name={name}").code == 0
     for args in (("status",), ("check", "x.toml")):
-        out = tuner(*args, cwd=tmp_path).out
-        assert "…" not in out
-    assert name in tuner("status", cwd=tmp_path).out
+        assert "…" not in command(*args).out
+    assert name in command("status").out
 
 
 def test_an_export_is_refitted_with_one_thread_whatever_the_machine_has(
@@ -464,7 +454,6 @@ def test_an_export_holds_these_files_and_no_other_while_sealed(
     assert [p.name for p in exported.parent.iterdir()] == ["best"]
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_export_can_be_repeated_with_the_very_same_bytes(
     finished: Any, exported: Path, command: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -486,7 +475,6 @@ def test_the_exported_weights_fit_the_exported_configuration(
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_exported_weights_are_those_of_an_independent_refit(
     finished: Any, exported: Path, config: dict[str, Any]
 ) -> None:
@@ -647,7 +635,7 @@ def test_delete_asks_and_without_an_answer_deletes_nothing(
 
 
 def test_delete_with_yes_leaves_not_a_row(
-    finished: Any, tuner: Callable[..., Any], tmp_path: Path
+    finished: Any, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     finished.copy(tmp_path)
     database = tmp_path / "tuner.db"
@@ -658,7 +646,7 @@ def test_delete_with_yes_leaves_not_a_row(
     filled = {name for name in names if query(database, f"SELECT * FROM {name}")} - kept  # noqa: S608
     assert {"studies", "trials", "puffin_studies", "puffin_artifacts"} <= filled
 
-    done = tuner("delete", "tiny-study", "--yes", cwd=tmp_path)
+    done = command("delete", "tiny-study", "--yes")
 
     assert done == (0, "", "deleted study tiny-study\n")
     for name in set(names) - kept:

@@ -21,20 +21,20 @@ from studies.exported import load_exported
 
 @pytest.fixture(scope="module")
 def reported(
-    finished: Any, tuner: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+    finished: Any, command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
     """The finished study, its seal opened, and its best exported to `sealed` before, `best` after.
 
     `all` is trained on the holdout too.
     """
     copy = finished.copy(tmp_path_factory.mktemp("reported"))
-    for args in (
-        ("export", "tiny-study", "sealed"),
-        ("report", "tiny-study", "--workers", "2", "--top", "2", "--seeds", "3"),
-        ("export", "tiny-study", "best"),
-        ("export", "tiny-study", "all", "--refit", "all"),
+    for name, *args in (
+        ("export", copy.folder / "sealed"),
+        ("report", "--workers", "1", "--top", "2", "--seeds", "3", "--out", copy.folder / "pages"),
+        ("export", copy.folder / "best"),
+        ("export", copy.folder / "all", "--refit", "all"),
     ):
-        done = tuner(*args, cwd=copy.folder)
+        done = command(name, "tiny-study", *map(str, args), "--storage", copy.url)
         assert done.code == 0, done.err
     return copy
 
@@ -269,11 +269,11 @@ def test_all_bars_are_not_trained_on_while_the_seal_is_closed(
 
 
 def test_an_export_over_one_that_held_more_leaves_nothing_of_it(
-    reported: Any, finished: Any, tuner: Callable[..., Any], tmp_path: Path
+    reported: Any, finished: Any, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "best"
     shutil.copytree(reported.folder / "best", folder)
-    done = tuner("export", "tiny-study", str(folder), "--storage", finished.url)
+    done = command("export", "tiny-study", str(folder), "--storage", finished.url)
     assert done.code == 0, done.err
     assert load_exported(folder).holdout is None
 

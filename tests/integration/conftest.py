@@ -145,7 +145,6 @@ def crowd(tmp_path: Path, url: str) -> Crowd:
         )
         process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(script), url],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -210,7 +209,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., St
     def run(url: str, *command: str | Path, cwd: Path | None = None) -> Started:
         folder = tmp_path_factory.mktemp("output")
         env = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")}
-        env |= {"TUNER_STORAGE": url, "OMP_NUM_THREADS": "1", "TUNER_DEVICE": "cpu"}
+        env |= {"TUNER_STORAGE": url, "TUNER_DEVICE": "cpu"}
         out, err = folder / "out", folder / "err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(

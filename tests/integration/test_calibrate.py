@@ -1,20 +1,9 @@
 """The report cries victory seldom where there is nothing to find, and mostly where there is."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import torch
 
 from benchmarks import calibrate
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_random_walks_are_beaten_no_more_often_than_luck_has_it() -> None:

@@ -1,6 +1,5 @@
 """A copy is the study itself in another database: equal in all, whole or not there."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -286,7 +285,6 @@ def test_a_copy_that_is_killed_midway_is_nowhere_and_a_second_one_succeeds(
     target = other.engine.url.render_as_string(hide_password=False)
     done = subprocess.run(
         [sys.executable, "-c", KILLED, url, target],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         timeout=120,
         check=False,

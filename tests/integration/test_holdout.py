@@ -548,7 +548,7 @@ def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
                 "report",
                 "tiny",
                 "--workers",
-                "2",
+                "1",
                 "--top",
                 "2",
                 "--seeds",

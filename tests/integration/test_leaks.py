@@ -1,11 +1,10 @@
 """A network that is given the future would win; no study is made that gives it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from optuna.storages import RDBStorage
@@ -24,14 +23,6 @@ from tuner.cli import main
 
 Floats = NDArray[np.float64]
 leaks = pytest.mark.parametrize("compute", LEAKS.values(), ids=LEAKS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

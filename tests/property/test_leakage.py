@@ -1,6 +1,6 @@
 """Nothing after a bar reaches what is known at it: feature, target, window, scaler or forecast."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,14 +34,6 @@ from tests.leaks import LEAKS, tomorrow
 CPU = torch.device("cpu")
 NAMES = ("close", "high", "low", "volume")
 Floats = NDArray[np.float64]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

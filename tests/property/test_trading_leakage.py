@@ -1,12 +1,10 @@
 """No forecast sees its own bar or a later one, and no trained weight a validation value."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -19,14 +17,6 @@ MULTIVARIATE = [MultivariateLSTM, MultivariateGRU]
 # Large enough to be no price of the series, small enough for single precision.
 VALUES = st.floats(-1e6, 1e6)
 ROWS = np.random.default_rng(0).normal(size=(BARS, 3)).cumsum(axis=0) + 50
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def table(rows: np.ndarray) -> pd.DataFrame:

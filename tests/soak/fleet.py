@@ -81,7 +81,7 @@ class Programs:
         folder = self._folder / f"program-{len(self._started)}"
         folder.mkdir()
         env = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")}
-        env |= {"TUNER_STORAGE": url, "OMP_NUM_THREADS": "1", "TUNER_DEVICE": "cpu"}
+        env |= {"TUNER_STORAGE": url, "TUNER_DEVICE": "cpu"}
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
             process = subprocess.Popen(
                 [TUNER, *args],

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.base import BaseEstimator
 
 from models.metrics import score
@@ -42,10 +41,7 @@ class Drift(BaseEstimator):
 
 @pytest.fixture(autouse=True)
 def _clean() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
-    torch.set_num_threads(threads)
     for log in (Drift.trained_on, Drift.settings, Drift.shown, Drift.knew):
         log.clear()
 

@@ -1,7 +1,5 @@
 """Training that is put down after any epoch and taken up again ends as if it had gone on."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -14,14 +12,6 @@ from models.windows import FoldTensors
 
 CPU = torch.device("cpu")
 TRAINING = Training(max_epochs=9, patience=2)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def folds() -> list[FoldTensors]:

@@ -5,7 +5,7 @@ import inspect
 import math
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -40,14 +40,6 @@ UNIVARIATE = [TradingLSTM, TradingGRU]
 MULTIVARIATE = [MultivariateLSTM, MultivariateGRU]
 EVERY = list(NETWORKS)
 SEED, OTHER = 0, 1
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def walk(bars: int = 40) -> Floats:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -28,14 +28,6 @@ from models.windows import FoldTensors
 CPU = torch.device("cpu")
 NAN, INF = math.nan, math.inf
 TINY = Config(hidden_dims=(4, 3), dropout=0.0, lookback=3, lr=0.02, batch_size=8)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # Early stopping
