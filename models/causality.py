@@ -63,7 +63,7 @@ def require_causal(columns: Columns, features: Sequence[str], target: str, horiz
 
 @dataclass(frozen=True)
 class _Formula:
-    """What is computed from columns at every bar, (bars,).
+    """What is computed from columns at every bar, (bars,) or (bars, series).
 
     Attributes
     ----------
@@ -89,14 +89,19 @@ def _check(formula: _Formula, columns: Columns) -> None:
         alike = np.isclose(
             own[start:], whole[start : known + ahead], rtol=0.0, atol=near, equal_nan=True
         )
-        if not alike.all():
-            bar = start + int(alike.argmin())
+        each = alike.reshape(len(alike), -1).all(axis=1)  # over the series of `extra`
+        if not each.all():
+            bar = start + int(each.argmin())
             raise PuffinError(
                 f"{formula.label} looks into the future: at bar {bar} it may use the bars up to "
-                f"{bar - ahead}, but is {whole[bar]:.6g} with all {bars} bars and {own[bar]:.6g} "
-                f"with those up to {known - 1}; mend its formula in models.windows."
-                f"{formula.registry}, or choose another"
+                f"{bar - ahead}, but is {_said(whole[bar])} with all {bars} bars and "
+                f"{_said(own[bar])} with those up to {known - 1}; mend its formula in "
+                f"models.windows.{formula.registry}, or choose another"
             )
+
+
+def _said(value: Floats) -> str:
+    return " and ".join(f"{number:.6g}" for number in np.atleast_1d(value))
 
 
 def _spread(values: Floats) -> float:

@@ -20,13 +20,18 @@ Columns = Mapping[str, Floats]
 
 # One basis point: a bar whose high is its low has no logarithm.
 _SMALLEST_RANGE = 1e-4
+# A month of trading days, and Wilder's number.
+_MONTH, _RSI_BARS = 20, 14
 # The mean of equal numbers is a few bits off them: a spread below this share of a level is none.
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One input series: the columns it reads, the bars before its first value, and the formula."""
+    """One input series: the columns it reads, the bars before its first value, and the formula.
+
+    ``compute(columns)`` gives an array, (bars,), or (bars, series) where it reads ``extra``.
+    """
 
     columns: tuple[str, ...]
     warmup: int
@@ -48,8 +53,8 @@ class Target:
 
 
 def _lagged(values: Floats, lag: int) -> Floats:
-    """Shift values (bars,) `lag` bars later, NaN in front."""
-    out = np.full(len(values), np.nan)
+    """Shift values (bars, ...) `lag` bars later, NaN in front."""
+    out = np.full(values.shape, np.nan)
     out[lag:] = values[: max(len(values) - lag, 0)]
     return out
 
@@ -83,11 +88,75 @@ def _volume_change(columns: Columns) -> Floats:
     return log_volume - _lagged(log_volume, 1)
 
 
+def _trailing_mean(values: Floats, bars: int) -> Floats:
+    """Mean of the last `bars` of values (bars,), NaN where there are fewer or one is NaN."""
+    out = np.full(len(values), np.nan)
+    if len(values) >= bars:
+        out[bars - 1 :] = np.lib.stride_tricks.sliding_window_view(values, bars).mean(axis=1)
+    return out
+
+
+def _ma_distance(columns: Columns) -> Floats:
+    """Log of the close over its mean of the last `_MONTH` bars, (bars,)."""
+    return np.log(columns["close"] / _trailing_mean(columns["close"], _MONTH))
+
+
+def _realised_volatility(columns: Columns) -> Floats:
+    """Log of the root mean square of the last `_MONTH` log returns, (bars,).
+
+    References
+    ----------
+    Andersen, Bollerslev, Diebold and Ebens (2001), "The distribution of realized stock return
+    volatility", Journal of Financial Economics 61(1): its logarithm is near-Gaussian.
+    """
+    mean_square = _trailing_mean(_log_return(columns) ** 2, _MONTH)
+    return np.log(np.maximum(np.sqrt(mean_square), _SMALLEST_RANGE))
+
+
+def _relative_strength(columns: Columns) -> Floats:
+    """Relative strength index of `_RSI_BARS` moves, 0 to 100, and 50 where nothing moved, (bars,).
+
+    References
+    ----------
+    Wilder (1978), "New Concepts in Technical Trading Systems", section VI, with his smoothing:
+    the first averages are plain means, and each later one moves 1/14 of the way to the new move.
+    """
+    moves = np.diff(columns["close"])
+    out = np.full(len(columns["close"]), np.nan)
+    if len(moves) < _RSI_BARS:
+        return out
+    gains, losses = np.maximum(moves, 0.0).tolist(), np.maximum(-moves, 0.0).tolist()
+    gain, loss = (sum(side[:_RSI_BARS]) / _RSI_BARS for side in (gains, losses))
+    for bar in range(_RSI_BARS, len(out)):
+        if bar > _RSI_BARS:
+            gain += (gains[bar - 1] - gain) / _RSI_BARS
+            loss += (losses[bar - 1] - loss) / _RSI_BARS
+        out[bar] = 100 * gain / (gain + loss) if gain + loss > 0 else 50.0
+    return out
+
+
+def _weekday_angle(columns: Columns) -> Floats:
+    return 2 * np.pi * columns["weekday"] / 7
+
+
+def _extra_return(columns: Columns) -> Floats:
+    log_close = np.log(columns["extra"])
+    return log_close - _lagged(log_close, 1)
+
+
+# docs/study-file.md has the formula of each.
 FEATURES: dict[str, Feature] = {
     "return": Feature(("close",), 1, _log_return),
     "range": Feature(("high", "low"), 0, _log_range),
     "volume": Feature(("volume",), 1, _volume_change),
     "price": Feature(("close",), 0, lambda c: c["close"]),
+    "ma_distance": Feature(("close",), _MONTH - 1, _ma_distance),
+    "realised_volatility": Feature(("close",), _MONTH, _realised_volatility),
+    "rsi": Feature(("close",), _RSI_BARS, _relative_strength),
+    "weekday_sin": Feature(("weekday",), 0, lambda c: np.sin(_weekday_angle(c))),
+    "weekday_cos": Feature(("weekday",), 0, lambda c: np.cos(_weekday_angle(c))),
+    "extra": Feature(("extra",), 1, _extra_return),
+    "extra_level": Feature(("extra",), 0, lambda c: np.log(c["extra"])),
 }
 
 TARGETS: dict[str, Target] = {
@@ -139,7 +208,8 @@ def build_series(
     Parameters
     ----------
     columns : mapping of array, (bars,)
-        ``close``, and ``high``, ``low``, ``volume`` where a feature or the target reads them.
+        ``close``, and where a feature or the target reads them ``high``, ``low``, ``volume``,
+        ``weekday`` (Monday is 0) and ``extra``, closes of other series, (bars, series).
     features : sequence of str
         Keys of ``FEATURES``, in the order of the network's inputs.
     target : str
@@ -172,8 +242,9 @@ def _require_columns(columns: Columns, features: Sequence[str], target: str) -> 
         if not set(wanted) <= set(columns)
     ]
     if problems:
+        own = [name for name in columns if name != "weekday"]
         msg = (
-            f"{'; '.join(problems)}, but the prices have only {', '.join(columns)}: "
+            f"{'; '.join(problems)}, but the prices have only {', '.join(own)}: "
             "add the columns, or leave these features and this target out"
         )
         raise PuffinError(msg)

@@ -52,8 +52,20 @@ def decode(data: bytes, path: Path) -> str:
     raise DataError(f"{path} must be CSV text with a header and rows, but {why}")
 
 
-def parse_csv(text: str, where: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Read bars and notes out of CSV text; `where` names its origin in errors.
+def parse_csv(
+    text: str, where: str, extra: Sequence[str] = (), column: str | None = None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Read bars and notes out of CSV text.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        Names its origin in errors.
+    extra : sequence of str
+        Columns that are used elsewhere.
+    column : str or None
+        Read this one as close, and no other; rows where it is empty are left out.
 
     Raises
     ------
@@ -64,6 +76,8 @@ def parse_csv(text: str, where: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
     # warnings, and gives no line numbers.
     header, body, lines = _rows(text, where)
     places = _places(header, where)
+    if column is not None:
+        places = {"date": places["date"], "close": _place(header, column, where)}
     cells = list(zip(*body, strict=True))
     problems = []
     values: dict[str, list[float | None]] = {}
@@ -77,10 +91,14 @@ def parse_csv(text: str, where: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
             problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
-    ignored = [name or "(no name)" for at, name in enumerate(header) if at not in places.values()]
+    frame = pd.DataFrame(values, index=dates)
+    if column is not None:
+        return frame.dropna(), ()
+    used = {*places.values(), *(_place(header, name, where) for name in extra)}
+    ignored = [name or "(no name)" for at, name in enumerate(header) if at not in used]
     if ignored:
         notes += (f"columns that are not used: {', '.join(ignored)}",)
-    return pd.DataFrame(values, index=dates), notes
+    return frame, notes
 
 
 def _rows(text: str, where: str) -> tuple[list[str], list[list[str]], list[int]]:
@@ -125,6 +143,16 @@ def _places(header: list[str], where: str) -> dict[str, int]:
                 "rename the right one"
             )
     return {name: names.index(name) for name in ("date", *KNOWN) if name in names}
+
+
+def _place(header: list[str], column: str, where: str) -> int:
+    names = [name.lower() for name in header]
+    if names.count(column.lower()) != 1:
+        raise DataError(
+            f"{where} must have one column {column}, for data.extra, but has {', '.join(header)}: "
+            "rename the right one"
+        )
+    return names.index(column.lower())
 
 
 def _dates(

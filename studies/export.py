@@ -25,9 +25,9 @@ from studies.exported import (
     sums,
 )
 from studies.pages import FILES, report_files
-from studies.prices import to_csv
 from studies.report import Report, build, find_holdout, own_refit, read_artifact
 from studies.result import best_record
+from studies.snapshot import to_csv
 from studies.stamp import machine_type
 from studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, StudyError
 from studies.validation import when

@@ -18,7 +18,7 @@ from models.config import Config
 from models.errors import PuffinError
 from models.rnn import build_network
 from models.windows import Scaler
-from studies.prices import from_csv, sha256
+from studies.snapshot import from_csv, sha256
 from studies.spec import Spec, SpecError, parse_spec
 from studies.study import HOLDOUT_FILE, SEARCH_FILE
 

@@ -24,6 +24,7 @@ from models.windows import TARGETS, Series, build_series, make_windows, to_tenso
 from studies.exported import FORECAST_FILES, Exported
 from studies.spec import DataSection
 from studies.validation import when
+from studies.workload import columns_of
 
 Floats = NDArray[np.float64]
 
@@ -141,7 +142,7 @@ def predict(
     """
     data = exported.spec.data
     _check_steps(data, steps)
-    columns = {str(name): frame[name].to_numpy(np.float64) for name in frame}
+    columns = columns_of(frame)
     series = build_series(columns, data.features, data.target, data.horizon)
     _check_bars(series, exported.config.lookback)
     residuals = out_of_sample(exported)

@@ -5,9 +5,8 @@
 3270
 """
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -16,9 +15,13 @@ import numpy as np
 import pandas as pd
 
 from studies.csv_file import decode, parse_csv, read_bytes
-from studies.validation import DataError, validate, when
+from studies.market import Market
+from studies.snapshot import sha256
+from studies.validation import MAX_GAP, DataError, validate, when
 
 _SAMPLE = Path(__file__).with_name("sample")
+# No dividend steps so far: a share of the price.
+_SPLIT = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,38 +31,82 @@ class Prices:
     Attributes
     ----------
     frame : DataFrame, (bar, column), adjusted prices and traded volume
-        float64; columns are some of open, high, low, close, volume in this order, close always;
-        the index "date" has no time zone, ascends and holds no time twice.
+        float64; columns are some of open, high, low, close, volume in this order, close always,
+        and then the closes of other series, named with `EXTRA`; the index "date" has no time
+        zone, ascends and holds no time twice.
     warnings : tuple of str
         What was mended, and what is legitimate but odd.
     origin : str
         Where the bars are from, for people: "sample AAPL", "csv prices.csv".
+    splits : Series, (splits,), new shares for an old one, at the first bar after; adjusted for
     """
 
     frame: pd.DataFrame
     warnings: tuple[str, ...]
     origin: str
+    splits: pd.Series = field(default_factory=lambda: pd.Series(dtype="float64"))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a source: the keys of ``[data]`` that tell which bars.
+
+    Attributes
+    ----------
+    symbol : str or None, for sources that have symbols
+    path : Path or None, for files
+    start, end : date or None, first and last day, both included
+    period : str or None, in the place of start and end, where a source has periods
+    interval : str, the length of a bar
+    refresh : bool, not to make do with what was kept from an earlier time
+    extra : tuple of str, other series that are asked for beside this one
+    column : str or None, what a file has in the place of a close
+    """
+
+    symbol: str | None = None
+    path: Path | None = None
+    start: date | None = None
+    end: date | None = None
+    period: str | None = None
+    interval: str = "1d"
+    refresh: bool = False
+    extra: tuple[str, ...] = ()
+    column: str | None = None
 
 
 class Raw(NamedTuple):
-    """What a source gives: bars as found (an "adj_close" is welcome), their origin, and notes."""
+    """What a source gives: bars as found, their origin, and notes.
+
+    Columns "adj_close" and "splits" are welcome. `market` tells when bars are known; without one
+    they are known at the time they stand at.
+    """
 
     frame: pd.DataFrame
     origin: str
     notes: tuple[str, ...] = ()
+    market: Market | None = None
 
 
-Source: TypeAlias = Callable[[str | None, Path | None], Raw]
+Source: TypeAlias = Callable[[Request], Raw]
 
 
-def load_prices(
+def load_prices(  # noqa: PLR0913, PLR0917  # each is a key of [data]
     source: str,
     symbol: str | None = None,
     path: Path | None = None,
     start: date | None = None,
     end: date | None = None,
+    period: str | None = None,
+    interval: str = "1d",
+    extra: Sequence[str] = (),
+    *,
+    refresh: bool = False,
 ) -> Prices:
     """Read, cut to start..end (both inclusive), check and adjust; only the cut part is checked.
+
+    Each of `extra`, a symbol of the same source or another column of the same file, becomes a
+    column ``EXTRA + name``: its close, as it was known when the bar closed. Bars before the first
+    of an extra series are left out.
 
     Raises
     ------
@@ -68,9 +115,74 @@ def load_prices(
     """
     if source not in SOURCES:
         raise DataError(f"source must be one of {', '.join(SOURCES)}, but got {source!r}")
-    raw = SOURCES[source](symbol, path)
-    frame, warnings = validate(_between(raw, start, end), raw.origin)
-    return Prices(frame, raw.notes + warnings, raw.origin)
+    request = Request(symbol, path, start, end, period, interval, refresh, tuple(extra))
+    bars = _load(source, request)
+    # The first bar sees the last close before it.
+    early = None if start is None else start - MAX_GAP.to_pytimedelta()
+    others = {
+        name: _load(source, replace(request, symbol=name, column=name, start=early, extra=()))
+        for name in extra
+    }
+    return _join(bars, others)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bars:
+    """Bars that are checked, where they are from, and when they are known."""
+
+    frame: pd.DataFrame
+    warnings: tuple[str, ...]
+    origin: str
+    market: Market | None
+    splits: pd.Series
+
+    def known(self, unknown: str) -> pd.DatetimeIndex:
+        index = pd.DatetimeIndex(self.frame.index)
+        return index if self.market is None else self.market.closes(index, unknown=unknown)
+
+
+def _load(source: str, request: Request) -> _Bars:
+    raw = SOURCES[source](request)
+    found = _between(raw, request.start, request.end)
+    frame, warnings = validate(found.drop(columns="splits", errors="ignore"), raw.origin)
+    return _Bars(frame, raw.notes + warnings, raw.origin, raw.market, _splits(found))
+
+
+def _splits(found: pd.DataFrame) -> pd.Series:
+    """Give the splits that a source tells, or those that show where prices become adjusted."""
+    if "splits" in found:
+        told = found["splits"]
+        return told[told > 0]
+    if "adj_close" not in found:
+        return pd.Series(dtype="float64")
+    factor = found["adj_close"] / found["close"]
+    steps = (factor / factor.shift()).dropna()
+    return steps[(steps - 1).abs() > _SPLIT].round(2)
+
+
+def _join(bars: _Bars, others: dict[str, _Bars]) -> Prices:
+    """Put the last close of each other series that was known at each bar beside it."""
+    frame, warnings, origin = bars.frame, bars.warnings, bars.origin
+    # Where the end of a session is not told: nothing that may have come later is used.
+    at = bars.known(unknown="00:00")
+    for name, other in others.items():
+        closes = pd.Series(other.frame["close"].to_numpy(), index=other.known(unknown="24:00"))
+        frame = frame.assign(**{EXTRA + name: closes.reindex(at, method="ffill").to_numpy()})
+        warnings += tuple(f"{name}: {line}" for line in other.warnings)
+        age = at.max() - closes.index.max()
+        if age > MAX_GAP:
+            warnings += (f"{name}: its last bar is {age.days} days older than that of the prices",)
+    missing = frame.isna().any(axis=1)
+    if missing.all():
+        raise DataError(
+            f"{origin}: no bar has a value of each of {', '.join(others)} before it; "
+            "choose extra series that overlap with it"
+        )
+    if missing.any():
+        warnings += (f"bars before the first of {', '.join(others)}: {missing.sum()}, left out",)
+    if others:
+        origin += f" with {', '.join(others)}"
+    return Prices(frame[~missing], warnings, origin, bars.splits)
 
 
 def _between(raw: Raw, start: date | None, end: date | None) -> pd.DataFrame:
@@ -92,13 +204,14 @@ def _between(raw: Raw, start: date | None, end: date | None) -> pd.DataFrame:
     return raw.frame[keep]
 
 
-def _sample(symbol: str | None, _path: Path | None) -> Raw:
+def _sample(request: Request) -> Raw:
+    _require_daily(request, "sample")
     lines = (_SAMPLE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     sums = {name.removesuffix(".csv.gz"): digest for digest, name in map(str.split, lines)}
-    known = (symbol or "").upper()
+    known = (request.symbol or "").upper()
     if known not in sums:
         raise DataError(
-            f"symbol of the sample must be one of {', '.join(sums)}, but got {symbol!r}"
+            f"symbol of the sample must be one of {', '.join(sums)}, but got {request.symbol!r}"
         )
     file = _SAMPLE / f"{known}.csv.gz"
     data = read_bytes(file)
@@ -110,64 +223,41 @@ def _sample(symbol: str | None, _path: Path | None) -> Raw:
     return Raw(parse_csv(decode(data, file), str(file))[0], f"sample {known}")
 
 
-def _csv(_symbol: str | None, path: Path | None) -> Raw:
-    if path is None:
+def _csv(request: Request) -> Raw:
+    _require_daily(request, "csv")
+    if request.path is None:
         raise DataError(
             'source "csv" needs a path: give path = "prices.csv" or choose source "sample"'
         )
-    frame, notes = parse_csv(decode(read_bytes(path), path), str(path))
-    return Raw(frame, f"csv {path.name}", notes)
+    path = request.path
+    text = decode(read_bytes(path), path)
+    frame, notes = parse_csv(text, str(path), request.extra, request.column)
+    return Raw(frame, " ".join(["csv", path.name, *filter(None, [request.column])]), notes)
 
 
-SOURCES: dict[str, Source] = {"sample": _sample, "csv": _csv}
-
-
-def to_csv(frame: pd.DataFrame) -> bytes:
-    """Write the snapshot: CSV in UTF-8, every float in the shortest form that reads back exactly.
-
-    Times are dates if all are midnight, else ISO to the second or microsecond.
-    """
-    times = pd.DatetimeIndex(frame.index).as_unit("us").to_numpy()
-    unit = next(u for u in ("D", "s", "us") if (times.astype(f"M8[{u}]") == times).all())
-    columns = [np.datetime_as_string(times.astype(f"M8[{unit}]")).tolist()]
-    columns += [map(repr, frame[name].tolist()) for name in frame.columns]
-    rows = [
-        ",".join(["date", *map(str, frame.columns)]),
-        *map(",".join, zip(*columns, strict=True)),
-    ]
-    return ("\n".join(rows) + "\n").encode()
-
-
-def from_csv(data: bytes) -> pd.DataFrame:
-    """Read what `to_csv` wrote, bit for bit.
-
-    Raises
-    ------
-    DataError
-        If the bytes are no such snapshot.
-    """
-    try:
-        return _snapshot(data)
-    except ValueError as error:
+def _require_daily(request: Request, source: str) -> None:
+    if request.period is not None or request.interval != "1d":
         raise DataError(
-            f"the snapshot of the prices must be CSV as written by to_csv, but is not ({error})"
-        ) from None
+            f'period and interval go with source "yfinance", but source is "{source}": '
+            "its bars are as they are, cut by start and end"
+        )
 
 
-def _snapshot(data: bytes) -> pd.DataFrame:
-    head, *rows = data.decode().splitlines()
-    label, *names = head.split(",")
-    if label != "date":
-        raise ValueError(f"it begins with {label[:40]!r}")
-    cells = list(zip(*(row.split(",") for row in rows), strict=True)) or [()] * (len(names) + 1)
-    values = {
-        name: np.array([float(cell) for cell in column], dtype="float64")
-        for name, column in zip(names, cells[1:], strict=True)
-    }
-    times = np.array(cells[0], dtype="M8[us]")
-    return pd.DataFrame(values, index=pd.DatetimeIndex(times, name="date"))
+def _yfinance(request: Request) -> Raw:
+    # Late, since its libraries take a while to import, and most commands need none of them.
+    from studies import yahoo
+    from studies.price_cache import Wanted
+
+    if request.symbol is None:
+        raise DataError('source "yfinance" needs a symbol: give symbol = "AAPL"')
+    start, end = (None if d is None else d.isoformat() for d in (request.start, request.end))
+    wanted = Wanted(request.symbol.upper(), request.interval, start, end, request.period)
+    fetched, notes = yahoo.load(wanted, refresh=request.refresh)
+    bars = fetched.frame.drop(columns="dividends", errors="ignore")
+    origin = f"yfinance {wanted.symbol}, {yahoo.describe(fetched)}"
+    return Raw(bars, origin, notes, fetched.market)
 
 
-def sha256(data: bytes) -> str:
-    """Return the SHA-256 of the bytes, in hex."""
-    return hashlib.sha256(data).hexdigest()
+SOURCES: dict[str, Source] = {"sample": _sample, "csv": _csv, "yfinance": _yfinance}
+# Columns of series other than the one that is forecast.
+EXTRA = "extra:"

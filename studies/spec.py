@@ -16,6 +16,7 @@ from models.training import LOSSES, Training
 from models.walk_forward import MIN_TRAIN_TARGETS, WalkForward
 from models.windows import FEATURES, TARGETS
 from studies.algorithms import PRUNERS, SAMPLERS
+from studies.market import INTERVALS
 from studies.prices import SOURCES
 from studies.space import Space, grid_points, parse_space
 
@@ -23,6 +24,9 @@ from studies.space import Space, grid_points, parse_space
 SPEC_VERSION = 1
 # Far beyond any use, and within what a database can count.
 MOST_TRIALS = 1_000_000
+
+# What Yahoo calls a period.
+_PERIOD = re.compile(r"[1-9][0-9]{0,3}(d|wk|mo|y)|ytd|max")
 
 Count = Annotated[int, Field(ge=1, le=MOST_TRIALS, strict=True)]
 
@@ -43,6 +47,13 @@ def _known(kind: str, value: str, registry: Mapping[str, Any]) -> str:
     return value
 
 
+def _once(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        msg = f"names a {kind} twice; give each once"
+        raise ValueError(msg)
+    return names
+
+
 class DataSection(_Section):
     """Where the prices come from and what is forecast from which features."""
 
@@ -51,6 +62,9 @@ class DataSection(_Section):
     path: str | None = None
     start: date | None = None
     end: date | None = None
+    period: str | None = None
+    interval: str = "1d"
+    extra: tuple[str, ...] = ()
     features: tuple[str, ...] = Field(default=("return", "range", "volume"), min_length=1)
     target: str = "return"
     horizon: Count = 1
@@ -76,15 +90,30 @@ class DataSection(_Section):
     def _target_is_known(cls, value: str) -> str:
         return _known("target", value, TARGETS)
 
+    @field_validator("period")
+    @classmethod
+    def _period_is_one(cls, value: str | None) -> str | None:
+        if value is not None and not _PERIOD.fullmatch(value):
+            msg = "should be a period like 2y, 6mo, 30d, ytd or max"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("interval")
+    @classmethod
+    def _interval_is_known(cls, value: str) -> str:
+        return _known("interval", value, INTERVALS)
+
     @field_validator("features")
     @classmethod
     def _features_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             _known(f"feature {name!r}", name, FEATURES)
-        if len(set(value)) < len(value):
-            msg = "names a feature twice; give each once"
-            raise ValueError(msg)
-        return value
+        return _once("feature", value)
+
+    @field_validator("extra")
+    @classmethod
+    def _extra_series_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _once("series", value)
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:
@@ -99,6 +128,27 @@ class DataSection(_Section):
             raise ValueError(msg)
         if self.start and self.end and self.start >= self.end:
             msg = f"start must be before end = {self.end}, but is {self.start}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _live_keys_go_with_a_live_source(self) -> Self:
+        if self.source != "yfinance" and (self.period or self.interval != "1d"):
+            msg = f'period and interval go with source "yfinance", not with "{self.source}"'
+            raise ValueError(msg)
+        if self.period and (self.start or self.end):
+            msg = "period stands in the place of start and end; drop it, or both of them"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _extra_series_are_read(self) -> Self:
+        reads = [name for name in self.features if "extra" in FEATURES[name].columns]
+        if reads and not self.extra:
+            msg = f'feature {reads[0]!r} reads other series; name them: extra = ["^VIX"]'
+            raise ValueError(msg)
+        if self.extra and not reads:
+            msg = 'no feature reads extra; add "extra" or "extra_level" to features'
             raise ValueError(msg)
         return self
 

@@ -111,9 +111,8 @@ def _done(search: Handle, best: int) -> Handle:
 
 
 def _parameters(search: Handle, trial: FrozenTrial) -> int:
-    network = build_network(
-        Config.from_dict(trial.user_attrs["config"]), len(search.spec.data.features)
-    )
+    inputs = search.workload.series.features.shape[1]
+    network = build_network(Config.from_dict(trial.user_attrs["config"]), inputs)
     return sum(p.numel() for p in network.parameters())
 
 

@@ -20,7 +20,8 @@ from studies import stamp, tickets
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.artifacts import SqlArtifactStore, attach, remove_all
 from studies.checkpoints import drop_all
-from studies.prices import Prices, from_csv, sha256, to_csv
+from studies.prices import Prices
+from studies.snapshot import from_csv, sha256, to_csv
 from studies.space import grid_points
 from studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
 from studies.validation import when

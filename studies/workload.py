@@ -14,7 +14,8 @@ from models.metrics import Direction, direction, point_losses
 from models.training import LOSSES
 from models.walk_forward import Fold, Span, first_target, split
 from models.windows import FoldTensors, Scaler, Series, build_series, fold_tensors
-from studies.prices import sha256
+from studies.prices import EXTRA
+from studies.snapshot import sha256
 from studies.spec import Spec
 
 Floats = NDArray[np.float64]
@@ -198,10 +199,19 @@ class Workload:
         ]
 
 
+def columns_of(frame: pd.DataFrame) -> dict[str, Floats]:
+    """Give what features and targets read of bars: their columns, weekday, and extra series."""
+    own = [str(name) for name in frame if not str(name).startswith(EXTRA)]
+    columns: dict[str, Floats] = {name: frame[name].to_numpy(np.float64) for name in own}
+    columns["weekday"] = pd.DatetimeIndex(frame.index).day_of_week.to_numpy(np.float64)
+    if len(own) < len(frame.columns):
+        columns["extra"] = frame.drop(columns=own).to_numpy(np.float64)
+    return columns
+
+
 def _series(spec: Spec, frame: pd.DataFrame) -> Series:
     """Compute what forecasts read, and hold it to what is known at each bar."""
-    columns = {str(name): frame[name].to_numpy(np.float64) for name in frame}
-    data = spec.data
+    columns, data = columns_of(frame), spec.data
     series = build_series(columns, data.features, data.target, data.horizon)
     require_causal(columns, data.features, data.target, data.horizon)
     return series

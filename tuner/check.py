@@ -11,7 +11,7 @@ from tuner import present
 from tuner.run import read_prices
 
 
-def check(path_or_preset: str, overrides: Sequence[str]) -> None:
+def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> None:
     """Check a study file and its prices, and print the folds.
 
     Raises
@@ -20,7 +20,7 @@ def check(path_or_preset: str, overrides: Sequence[str]) -> None:
         With everything that is wrong.
     """
     spec = load_spec(path_or_preset, overrides)
-    prices = read_prices(spec)
+    prices = read_prices(spec, refresh=refresh)
     search, holdout = cut_holdout(prices.frame, spec)
     workload = Workload.build(spec, search)
     out = present.stdout()

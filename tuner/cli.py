@@ -95,6 +95,12 @@ _DAY, _FOR_EVER = 86_400, 1e9
 # A year of days: a forecast that is fed back for longer says nothing, and takes minutes.
 _MOST_STEPS = 250
 
+_refresh_option = click.option(
+    "--refresh",
+    is_flag=True,
+    help="Ask Yahoo for its prices, though a copy of them is in the cache.",
+)
+
 _device_option = click.option(
     "--device",
     envvar="TUNER_DEVICE",
@@ -142,6 +148,7 @@ def _hide_passwords() -> None:
 )
 @_device_option
 @_set_option
+@_refresh_option
 @_storage_option
 def run(
     spec: str,
@@ -149,6 +156,8 @@ def run(
     workers_per_gpu: int,
     device: str,
     overrides: tuple[str, ...],
+    *,
+    refresh: bool,
     storage: str,
 ) -> None:
     """Search: submit SPEC, work on it here, show the result, export the best.
@@ -157,19 +166,20 @@ def run(
     """
     from tuner.run import run as run_
 
-    run_(spec, overrides, storage, workers, device, workers_per_gpu)
+    run_(spec, overrides, storage, workers, device, workers_per_gpu, refresh=refresh)
 
 
 @main.command(epilog=_example("tuner submit daily --set data.symbol=IBM --set name=ibm-daily"))
 @click.argument("spec")
 @_set_option
+@_refresh_option
 @_storage_option
-def submit(spec: str, overrides: tuple[str, ...], storage: str) -> None:
+def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str) -> None:
     """Write the study of SPEC into the database and return; workers do the rest."""
     from studies import result
     from tuner.run import open_study
 
-    handle = open_study(spec, overrides, storage)
+    handle = open_study(spec, overrides, storage, refresh=refresh)
     state = result.status(handle)
     click.echo(
         f"study {handle.name}: {state.tickets - state.finished} of {state.tickets} trials to do; "
@@ -518,11 +528,30 @@ def dashboard(
 @main.command(epilog=_example("tuner check my.toml"))
 @click.argument("spec")
 @_set_option
-def check(spec: str, overrides: tuple[str, ...]) -> None:
+@_refresh_option
+def check(spec: str, overrides: tuple[str, ...], *, refresh: bool) -> None:
     """Find everything that is wrong with SPEC and its prices, without training."""
     from tuner.check import check as check_
 
-    check_(spec, overrides)
+    check_(spec, overrides, refresh=refresh)
+
+
+@main.command(epilog=_example("tuner prices MSFT --period 5y", "tuner prices AAPL --source sample"))
+@click.argument("symbol")
+@click.option("--source", type=click.Choice(["yfinance", "sample"]), default="yfinance")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="First day.")
+@click.option("--end", type=click.DateTime(["%Y-%m-%d"]), help="Last day.")
+@click.option("--period", metavar="P", help="In the place of both: 2y, 6mo, ytd, max.")
+@click.option("--interval", default="1d", show_default=True, help="Length of a bar: 1h, 1wk, ...")
+@_refresh_option
+def prices(symbol: str, **options: Any) -> None:
+    """Show what a source has of SYMBOL: span, bars, gaps, splits, warnings, and a chart.
+
+    What was fetched is kept, so that a study submitted next asks no more.
+    """
+    from tuner.prices import prices as prices_
+
+    prices_(symbol, **options)
 
 
 @main.command(epilog=_example("tuner init", "tuner init --wait 60"))

@@ -53,11 +53,12 @@ def predict(
 
 def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
     """Load the prices to forecast from: a file, a symbol of the study's source, or its own."""
+    data = exported.spec.data
     if csv is not None:
-        return load_prices("csv", path=csv)
+        return load_prices("csv", path=csv, extra=data.extra)
     if symbol is not None:
-        source = exported.spec.data.source
-        return load_prices("sample" if source == "csv" else source, symbol)
+        source = "sample" if data.source == "csv" else data.source
+        return load_prices(source, symbol, interval=data.interval, extra=data.extra)
     origin = f"the export's own copy of {exported.record['data']['origin']}"
     return Prices(exported.prices, (), origin)
 

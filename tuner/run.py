@@ -48,22 +48,36 @@ def init(storage_url: str, wait: float) -> None:
             return
 
 
-def read_prices(spec: Spec) -> Prices:
+def read_prices(spec: Spec, *, refresh: bool = False) -> Prices:
     """Load the prices that a spec names."""
     data = spec.data
-    path = Path(data.path) if data.path else None
-    return load_prices(data.source, data.symbol, path, data.start, data.end)
+    return load_prices(
+        data.source,
+        data.symbol,
+        Path(data.path) if data.path else None,
+        data.start,
+        data.end,
+        data.period,
+        data.interval,
+        data.extra,
+        refresh=refresh,
+    )
 
 
-def open_study(path_or_preset: str, overrides: Sequence[str], storage_url: str) -> Handle:
+def open_study(
+    path_or_preset: str, overrides: Sequence[str], storage_url: str, *, refresh: bool = False
+) -> Handle:
     """Check a study file and its prices, and make the study or find it.
 
-    A study that is there goes on with its own copy of the prices, whatever became of theirs.
+    A study that is there goes on with its own copy of the prices, whatever became of theirs;
+    a service on the network is not even asked.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = load_spec(path_or_preset, overrides)
+    if spec.data.source == "yfinance" and (handle := _find(spec, storage_url)):
+        return handle
     try:
-        prices = read_prices(spec)
+        prices = read_prices(spec, refresh=refresh)
     except DataError as error:
         handle = _find(spec, storage_url)
         if handle is None:
@@ -97,6 +111,8 @@ def run(
     workers: int | None,
     device: str,
     workers_per_gpu: int,
+    *,
+    refresh: bool,
 ) -> None:
     """Do the whole of `tuner run`.
 
@@ -108,7 +124,7 @@ def run(
         After a clean stop on SIGINT or SIGTERM.
     """
     devices = assign(device, workers, workers_per_gpu)
-    handle = open_study(path_or_preset, overrides, storage_url)
+    handle = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
     state = result.status(handle)
     for warning in handle.attrs["data"]["warnings"]:
         click.echo(f"prices: {warning}", err=True)

@@ -247,8 +247,8 @@ CASES = [
     Case(
         "unknown feature",
         RUN,
-        ("data.features", "'rsi'", "return, range, volume, price"),
-        study('"volume"', '"rsi"'),
+        ("data.features", "'rso'", "return, range, volume, price"),
+        study('"volume"', '"rso"'),
     ),
     Case(
         "unknown target",

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from studies.prices import load_prices, to_csv
+from studies.prices import load_prices
+from studies.snapshot import to_csv
 
 Command = Callable[..., Any]
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 HERE = Path(__file__).parent
-STUB = HERE / "yahoo_stub.py"
+STUB = HERE.parent / "yahoo_stub.py"
 SCRIPTS = sorted((HERE / "tutorial").glob("*.py"))
 PUBLISHED = {"puffin.deep.rnn", "puffin.deep.training"}
 TOOLS = {"itertools", "numpy", "pandas", "sklearn.metrics", "sklearn.model_selection"}

@@ -32,7 +32,7 @@ from studies.workload import Workload, cut_holdout
 from tests.leaks import LEAKS, tomorrow
 
 CPU = torch.device("cpu")
-NAMES = ("close", "high", "low", "volume")
+NAMES = ("close", "high", "low", "volume", "weekday", "extra")
 Floats = NDArray[np.float64]
 
 
@@ -82,6 +82,8 @@ def prices(bars: int, seed: int) -> dict[str, Floats]:
         "high": close * np.exp(moved * rng.exponential(0.01, bars)),
         "low": close * np.exp(-moved * rng.exponential(0.01, bars)),
         "volume": np.floor(rng.exponential(1e6, bars)) * (rng.random(bars) > 0.05),
+        "weekday": np.arange(bars) % 7.0,
+        "extra": 20 * np.exp(np.cumsum(rng.normal(0, 0.05, (bars, 1)), axis=0)),
     }
 
 
@@ -93,7 +95,7 @@ def changed(
     out = {name: values.copy() for name, values in columns.items()}
     for name in names:
         values = out[name][bars]
-        out[name][bars] = (values + 1) * np.exp(rng.normal(0.1, 0.3, len(values)))
+        out[name][bars] = (values + 1) * np.exp(rng.normal(0.1, 0.3, values.shape))
     return out
 
 
@@ -140,7 +142,8 @@ def forecast_leaks(case: Case, before: Columns, after: Columns, t: int, cell: st
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    features = draw(st.lists(st.sampled_from(sorted(FEATURES)), min_size=1, unique=True))
+    some = st.lists(st.sampled_from(sorted(FEATURES)), min_size=1, unique=True)
+    features = draw(st.just(sorted(FEATURES)) | some)
     horizon = draw(st.integers(1, 4))
     max_lookback = draw(st.integers(1, 8))
     layout = WalkForward(
@@ -150,7 +153,8 @@ def cases(draw: st.DrawFn) -> Case:
         train_bars=draw(st.none() | st.integers(15, 40)),
     )
     judged = layout.purge + layout.folds * layout.valid_bars
-    least = max_lookback + horizon + (layout.train_bars or 50) + judged
+    warmup = max(FEATURES[name].warmup for name in features)
+    least = warmup + max_lookback + horizon + (layout.train_bars or 50) + judged
     return Case(
         features=tuple(features),
         target=draw(st.sampled_from(sorted(TARGETS))),
@@ -162,7 +166,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-columns_changed = st.sampled_from([NAMES, *((name,) for name in NAMES)])
+columns_changed = st.just(NAMES) | st.sampled_from([(name,) for name in NAMES])
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -236,7 +240,7 @@ def test_no_bar_changes_a_forecast_that_was_made_before_it(
 
 # The checkers themselves
 
-PLAIN = Case(("return", "range"), "price", 2, 3, 5, WalkForward(2, 10, purge=1), bars=90)
+PLAIN = Case(("return", "range"), "price", 2, 3, 5, WalkForward(2, 10, purge=1), bars=110)
 
 
 def check(case: Case = PLAIN) -> set[str]:
@@ -343,7 +347,13 @@ def study(horizon: int, holdout_bars: int, purge: int | None, **data: object) ->
     return Spec.model_validate(
         {
             "name": "t",
-            "data": {"symbol": "X", "horizon": horizon} | data,
+            "data": {
+                "symbol": "X",
+                "horizon": horizon,
+                "features": sorted(FEATURES),
+                "extra": ["OTHER"],
+            }
+            | data,
             "walk_forward": {
                 "folds": 2,
                 "valid_bars": 10,
@@ -356,8 +366,10 @@ def study(horizon: int, holdout_bars: int, purge: int | None, **data: object) ->
 
 
 def frame_of(columns: Columns) -> pd.DataFrame:
-    bars = len(columns["close"])
-    return pd.DataFrame(dict(columns), index=pd.bdate_range("2020-01-01", periods=bars))
+    own = {name: values for name, values in columns.items() if name not in {"weekday", "extra"}}
+    if "extra" in columns:
+        own["extra:OTHER"] = columns["extra"][:, 0]
+    return pd.DataFrame(own, index=pd.bdate_range("2020-01-01", periods=len(own["close"])))
 
 
 def losses(workload: Workload) -> list[tuple[float, ...]]:
@@ -400,7 +412,7 @@ def test_the_search_takes_nothing_from_the_sealed_holdout(
 ) -> None:
     purge = None if spare is None else horizon - 1 + spare
     spec = study(horizon, holdout_bars, purge, target=target)
-    before = prices(110 + holdout_bars, seed)
+    before = prices(130 + holdout_bars, seed)
     searched = len(before["close"]) - holdout_bars - spec.purge
     known = facts(spec, before)
     assert facts(spec, changed(before, slice(searched, None), seed)) == known

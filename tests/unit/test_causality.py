@@ -22,8 +22,14 @@ def prices(bars: int = BARS) -> dict[str, Floats]:
     rng = np.random.default_rng(0)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, bars)))
     reach = np.exp(rng.exponential(0.01, (2, bars)))
-    volume = np.floor(rng.exponential(1e6, bars))
-    return {"close": close, "high": close * reach[0], "low": close / reach[1], "volume": volume}
+    return {
+        "close": close,
+        "high": close * reach[0],
+        "low": close / reach[1],
+        "volume": np.floor(rng.exponential(1e6, bars)),
+        "weekday": np.arange(bars) % 7.0,
+        "extra": np.exp(rng.normal(0, 0.1, (bars, 2))),
+    }
 
 
 def check(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from models.config import Config
+from models.windows import FEATURES
 from studies.space import parse_space
 from studies.spec import parse_spec
 
@@ -55,6 +56,14 @@ def test_the_page_says_what_a_hyperparameter_left_out_is() -> None:
     own |= {"layers": space.layers.ends[0], "hidden_dim": space.hidden_dim.ends[0]}
     own["lr"] = Config().lr
     assert said == own
+
+
+def test_every_feature_and_its_first_value_is_on_the_page_and_no_other() -> None:
+    page = (ROOT / "docs/study-file.md").read_text()
+    table = page.partition("## Features")[2].partition("## ")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| `")]
+    said = {name: int(first) for names, _, first in rows for name in re.findall("`(.*?)`", names)}
+    assert said == {name: feature.warmup for name, feature in FEATURES.items()}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from models.windows import build_series, fold_tensors
 from studies import forecasting
 from studies.exported import FORECAST_FILES, WEIGHTS_FILE, Exported
 from studies.forecasting import ForecastError, predict
-from studies.prices import to_csv
+from studies.snapshot import to_csv
 from studies.spec import parse_spec
 from studies.study import HOLDOUT_FILE, SEARCH_FILE
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -29,6 +30,16 @@ COLUMNS = {
     "high": LOW * np.exp(SPREAD),
     "low": LOW,
     "volume": np.array([0.0, 9.0, 99.0, 99.0, 0.0, 999.0]),
+}
+# Longer than every warm-up; Monday is bar 0.
+LONG_CLOSE = 100 * np.exp(np.random.default_rng(0).normal(0, 0.02, 60).cumsum())
+LONG = {
+    "close": LONG_CLOSE,
+    "high": LONG_CLOSE * 1.01,
+    "low": LONG_CLOSE * 0.98,
+    "volume": np.arange(60.0),
+    "weekday": np.arange(60) % 7.0,
+    "extra": LONG_CLOSE[:, None] * [1.0, 3.0],
 }
 BASIS_POINT = math.log(1e-4)
 RANGE = [math.log(0.02), math.log(0.04), BASIS_POINT, BASIS_POINT, math.log(0.1), math.log(0.2)]
@@ -62,9 +73,56 @@ def test_a_feature_is_what_is_worked_out_by_hand(
 def test_every_feature_has_no_value_in_its_warm_up_and_a_finite_one_at_every_later_bar(
     feature: str,
 ) -> None:
-    series = build_series(COLUMNS, [feature], "return")
+    series = build_series(LONG, [feature], "return")
     assert np.isnan(series.features[: series.warmup]).all()
     assert np.isfinite(series.features[series.warmup :]).all()
+    assert series.warmup < 60
+
+
+def test_the_distance_from_the_average_and_the_volatility_are_those_of_pandas() -> None:
+    close = pd.Series(LONG_CLOSE)
+    series = build_series(LONG, ["ma_distance", "realised_volatility"], "return")
+    assert series.features[19:, 0] == pytest.approx(np.log(close / close.rolling(20).mean())[19:])
+    squares = np.log(close).diff().pow(2)
+    assert series.features[20:, 1] == pytest.approx(np.log(squares.rolling(20).mean() ** 0.5)[20:])
+
+
+def test_the_relative_strength_index_is_that_of_a_published_example() -> None:
+    # StockCharts' ChartSchool, "Relative Strength Index (RSI)": its table of 33 closes.
+    closes = """44.3389 44.0902 44.1497 43.6124 44.3278 44.8264 45.0955 45.4245 45.8433 46.0826
+        45.8931 46.0328 45.6140 46.2820 46.2820 46.0028 46.0328 46.4116 46.2222 45.6439 46.2122
+        46.2521 45.7137 46.4515 45.7835 45.3548 44.0288 44.1783 44.2181 44.5672 43.4205 42.6628
+        43.1314"""
+    expected = """70.53 66.32 66.55 69.41 66.36 57.97 62.93 63.26 56.06 62.38 54.71 50.42 39.99
+        41.46 41.87 45.46 37.30 33.08 37.77"""
+    found = FEATURES["rsi"].compute({"close": np.array(closes.split(), dtype=float)})
+    assert np.isnan(found[:14]).all()
+    assert found[14:] == pytest.approx(np.array(expected.split(), dtype=float), abs=0.006)
+
+
+def test_an_index_of_what_never_moves_is_in_the_middle_and_one_of_rises_is_at_the_top() -> None:
+    rsi = FEATURES["rsi"].compute
+    assert rsi({"close": np.full(20, 7.0)})[14:].tolist() == [50.0] * 6
+    assert rsi({"close": np.arange(1.0, 21.0)})[14:].tolist() == [100.0] * 6
+    assert rsi({"close": np.arange(21.0, 1.0, -1)})[14:].tolist() == [0.0] * 6
+    assert np.isnan(rsi({"close": np.arange(1.0, 14.0)})).all()
+
+
+def test_days_of_the_week_lie_on_a_circle() -> None:
+    series = build_series(LONG, ["weekday_sin", "weekday_cos"], "return")
+    assert series.features[0].tolist() == [0.0, 1.0]
+    assert series.features[7] == pytest.approx(series.features[0])
+    steps = np.linalg.norm(np.diff(series.features, axis=0), axis=1)
+    assert steps == pytest.approx(np.full(59, 2 * math.sin(math.pi / 7)))
+
+
+def test_each_extra_series_is_an_input_of_its_own() -> None:
+    series = build_series(LONG, ["return", "extra", "extra_level"], "return")
+    assert series.features.shape == (60, 5)
+    assert series.features[1:, 1] == pytest.approx(series.features[1:, 0])
+    assert series.features[1:, 2] == pytest.approx(series.features[1:, 0])
+    assert series.features[:, 3] == pytest.approx(np.log(LONG_CLOSE))
+    assert series.features[:, 4] == pytest.approx(np.log(LONG_CLOSE) + math.log(3))
 
 
 def test_features_stand_in_the_order_asked_for_and_wait_for_the_longest_warm_up() -> None:
@@ -121,7 +179,8 @@ def test_every_persistence_is_right_where_nothing_moves(target: str) -> None:
 
 def test_bars_without_range_or_volume_give_finite_features() -> None:
     still = {name: np.full(6, 50.0) for name in ("close", "high", "low")}
-    series = build_series(still | {"volume": np.zeros(6)}, list(FEATURES), "range")
+    chosen = ["return", "range", "volume", "price"]
+    series = build_series(still | {"volume": np.zeros(6)}, chosen, "range")
     assert series.features[1].tolist() == close_to([0.0, BASIS_POINT, 0.0, 50.0])
     assert np.isfinite(series.features[1:]).all()
     assert np.isfinite(series.target[1:]).all()

@@ -2,8 +2,9 @@
 
 ``python yahoo_stub.py COMMAND...`` runs a command with the environment that sends all its HTTP and
 HTTPS here, and ends with its exit code. Whatever host is asked, the answer is made here: the stub
-opens no connection. It knows one symbol, AAPL, by the bars of the embedded sample and on their own
-dates: "now" is the last of them. It needs the program ``openssl`` for its certificate.
+opens no connection. It knows the symbols of the embedded sample, by their bars as they were traded
+and on their own dates: "now" is the last of them. It needs the program ``openssl`` for its
+certificate. Tests in the same process give it other bars, and have it fail.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,54 +24,80 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pandas as pd
 
-from studies.prices import load_prices
+from studies.prices import SOURCES, Request
 
 CHART = "/v8/finance/chart/"
 QUERY_HOSTS = ("query1.finance.yahoo.com", "query2.finance.yahoo.com")
 CERTIFIED = "DNS:*.yahoo.com,DNS:*.finance.yahoo.com"
 ZONE = "America/New_York"
+SILENCE = 60.0  # seconds
 RANGES = {"1d": 0, "1mo": 1, "3mo": 3, "6mo": 6, "1y": 12, "2y": 24, "5y": 60, "10y": 120}  # months
 
 
-def chart(frame: pd.DataFrame, query: dict[str, str]) -> dict[str, Any]:
+def sample(symbol: str) -> pd.DataFrame:
+    """Give the bars of the embedded sample as they were traded, with adj_close."""
+    return SOURCES["sample"](Request(symbol)).frame
+
+
+def chart(symbol: str, frame: pd.DataFrame, zone: str, query: dict[str, str]) -> dict[str, Any]:
     """Write bars (index: dates) as Yahoo does, cut as the query asks: range, or period1, period2.
+
+    A column "splits" becomes events, and NaN null.
 
     Raises
     ------
     KeyError
         For a range that Yahoo does not have.
     """
-    opening = (frame.index + pd.Timedelta(hours=9.5)).tz_localize(ZONE)
+    opening = (frame.index + pd.Timedelta(hours=9.5)).tz_localize(zone)
     seconds = opening.as_unit("s").astype("int64")
     if "range" in query:
         keep = frame.index >= frame.index[-1] - pd.DateOffset(months=RANGES[query["range"]])
     else:
         keep = (seconds >= int(query["period1"])) & (seconds < int(query["period2"]))
     bars = frame[keep]
-    quote = {name: bars[name].tolist() for name in ("open", "high", "low", "close")}
-    quote["volume"] = bars["volume"].astype("int64").tolist()
+    cells = bars.astype(object).where(bars.notna(), None)
+    names = ("open", "high", "low", "close", "volume")
+    closing = int((frame.index[-1] + pd.Timedelta(hours=16)).tz_localize(zone).timestamp())
     meta = {
         "currency": "USD",
-        "symbol": "AAPL",
+        "symbol": symbol,
         "exchangeName": "NMS",
         "instrumentType": "EQUITY",
         "firstTradeDate": int(seconds[0]),
         "regularMarketTime": int(seconds[-1]),
-        "gmtoffset": -18000,
-        "timezone": "EST",
-        "exchangeTimezoneName": ZONE,
+        "gmtoffset": int(opening[-1].utcoffset().total_seconds()),
+        "timezone": opening[-1].tzname(),
+        "exchangeTimezoneName": zone,
         "priceHint": 2,
+        "currentTradingPeriod": {
+            part: {"timezone": opening[-1].tzname(), "start": start, "end": end, "gmtoffset": 0}
+            for part, start, end in (
+                ("pre", int(seconds[-1]) - 7200, int(seconds[-1])),
+                ("regular", int(seconds[-1]), closing),
+                ("post", closing, closing + 7200),
+            )
+        },
         "dataGranularity": "1d",
         "range": query.get("range", ""),
         "validRanges": [*RANGES, "max"],
     }
-    # The bars are adjusted already.
-    adjusted = [{"adjclose": quote["close"]}]
-    result = {
+    result: dict[str, Any] = {
         "meta": meta,
         "timestamp": seconds[keep].tolist(),
-        "indicators": {"quote": [quote], "adjclose": adjusted},
+        "indicators": {
+            "quote": [{name: cells[name].tolist() for name in names}],
+            "adjclose": [{"adjclose": cells["adj_close"].tolist()}],
+        },
     }
+    if "splits" in bars:
+        result["events"] = {
+            "splits": {
+                str(second): {"date": second, "numerator": ratio, "denominator": 1}
+                for second, ratio in zip(seconds[keep].tolist(), bars["splits"], strict=True)
+                if ratio > 0
+            }
+        }
     return {"chart": {"result": [result], "error": None}}
 
 
@@ -88,9 +116,21 @@ class Stub(ThreadingHTTPServer):
         self.certificate = make_certificate(folder)
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(self.certificate)
-        self.frame = load_prices("sample", "AAPL").frame
+        self.frames = {symbol: sample(symbol) for symbol in ("AAPL", "IBM", "MSFT")}
+        self.zones = dict.fromkeys(self.frames, ZONE)
+        # What the next requests of prices come to, in this order, and all after the last one.
+        self.faults: list[str] = []
+        self.charts = 0
         self.log = log
         self.lock = threading.Lock()
+
+    def next_fault(self) -> str | None:
+        """Count a request of prices, and say what is to go wrong with it."""
+        with self.lock:
+            self.charts += 1
+            fault = self.faults[0] if self.faults else None
+            del self.faults[: 1 if len(self.faults) > 1 else 0]
+            return None if fault == "ok" else fault
 
     def record(self, host: str, path: str, query: dict[str, str]) -> None:
         """Add a line of JSON to the log: what was asked."""
@@ -131,13 +171,29 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(HTTPStatus.NOT_FOUND, f"{host} is not here", "text/plain")
 
     def answer_chart(self, symbol: str, query: dict[str, str]) -> None:
-        """Send the bars of AAPL, or say that there are none."""
-        if symbol != "AAPL":
-            body = no_chart("No data found, symbol may be delisted")
+        """Send the bars of a symbol, or say that there are none; or what is to go wrong."""
+        fault = self.server.next_fault()
+        if fault == "silent":
+            time.sleep(SILENCE)
+            self.close_connection = True
+        elif fault is not None and fault.isdigit():
+            self.answer(HTTPStatus(int(fault)), "no", "text/plain")
+        elif fault == "html":
+            self.answer(HTTPStatus.OK, "<html><body>Please wait</body></html>", "text/html")
+        elif symbol not in self.server.frames:
+            self.answer_json(no_chart("No data found, symbol may be delisted"))
         elif query.get("range", "1d") not in RANGES:
-            body = no_chart(f"no range {query['range']}")
+            self.answer_json(no_chart(f"no range {query['range']}"))
         else:
-            body = chart(self.server.frame, query)
+            frame = self.server.frames[symbol]
+            told = "ELSE" if fault == "other" else symbol
+            body = chart(told, frame, self.server.zones[symbol], query)
+            if fault == "empty":
+                body["chart"]["result"][0] |= {"timestamp": [], "indicators": {"quote": [{}]}}
+            self.answer_json(body)
+
+    def answer_json(self, body: dict[str, Any]) -> None:
+        """Send a chart, or its error."""
         found = body["chart"]["error"] is None
         status = HTTPStatus.OK if found else HTTPStatus.NOT_FOUND
         self.answer(status, json.dumps(body), "application/json")
@@ -153,6 +209,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Set-Cookie", f"A3=stub; Domain=.yahoo.com; Path=/; Max-Age={year}")
         self.end_headers()
         self.wfile.write(data)
+
+    def finish(self) -> None:
+        """Close the tunnel, which took the place of the connection that the server closes."""
+        super().finish()
+        self.connection.close()
 
     def log_message(self, *_: object) -> None:
         """Keep the command's stderr its own."""

@@ -1,0 +1,410 @@
+"""The real yfinance, whose every request a stub on loopback answers: what a user sees, and when."""
+
+import hashlib
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yfinance
+from click.testing import CliRunner, Result
+from optuna.trial import TrialState
+
+from studies import price_cache, yahoo
+from studies.prices import Prices, load_prices
+from studies.storage import open_storage
+from studies.study import SEARCH_FILE, load
+from studies.validation import DataError
+from tests.yahoo_stub import Stub, environment, sample
+from tuner.cli import main
+
+TUNER = Path(sys.executable).with_name("tuner")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub]:
+    with Stub(tmp_path_factory.mktemp("stub"), None) as stub:
+        threading.Thread(target=stub.serve_forever, daemon=True).start()
+        yield stub
+        stub.shutdown()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The user's folder: yfinance keeps to the first that it sees."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def stub(served: Stub, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
+    """Yahoo as it is when all is well; no prices are kept, and nothing waits for long."""
+    served.frames = {symbol: sample(symbol) for symbol in ("AAPL", "IBM")}
+    served.zones = dict.fromkeys(served.frames, "America/New_York")
+    served.faults, served.charts = [], 0
+    for name, value in environment(served, home).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(yahoo, "_PAUSE", lambda _: 0.05)
+    monkeypatch.setattr(yahoo, "_LONG_PAUSE", lambda _: 0.2)
+    yfinance.data.YfData.cache_get.cache_clear()
+    for symbol in served.frames:
+        yfinance.cache.get_tz_cache().store(symbol, None)
+    return served
+
+
+def ask(symbol: str = "AAPL", **options: object) -> Prices:
+    return load_prices("yfinance", symbol, **options)  # type: ignore[arg-type]
+
+
+# What comes
+
+
+def test_the_bars_that_come_are_those_that_the_service_has() -> None:
+    ours, theirs = ask(), load_prices("sample", "AAPL")
+    pd.testing.assert_frame_equal(ours.frame, theirs.frame, rtol=1e-12)
+    assert ours.frame.index.tz is None
+    assert re.fullmatch(r"yfinance AAPL, fetched 20\S+ \S+ UTC", ours.origin)
+    assert ours.warnings == theirs.warnings
+
+
+def test_days_are_both_included_and_those_of_the_exchange(stub: Stub) -> None:
+    stub.zones["AAPL"] = "Asia/Tokyo"
+    frame = ask(start=date(2012, 1, 4), end=date(2012, 2, 1)).frame
+    assert (str(frame.index[0].date()), str(frame.index[-1].date())) == ("2012-01-04", "2012-02-01")
+    assert frame.index.equals(load_prices("sample", "AAPL").frame[frame.index[0] :].index[:20])
+
+
+def test_a_period_is_the_services_own() -> None:
+    frame = ask(period="2y").frame
+    assert (str(frame.index[0].date()), str(frame.index[-1].date())) == ("2011-03-01", "2013-03-01")
+
+
+def test_a_split_is_told_and_makes_no_jump(stub: Stub) -> None:
+    raw = stub.frames["AAPL"]
+    # Yahoo's prices are adjusted for splits; its adj_close for dividends too.
+    factor = np.where(raw.index < "2005-02-28", 0.5, 1.0) * np.where(
+        raw.index < "2000-06-21", 0.5, 1.0
+    )
+    told = raw.assign(**{name: raw[name] * factor for name in ("open", "high", "low", "close")})
+    splits = pd.Series(0.0, raw.index)
+    splits[["2000-06-21", "2005-02-28"]] = 2.0
+    stub.frames["AAPL"] = told.assign(splits=splits)
+    found = ask()
+    assert found.splits.to_dict() == {
+        pd.Timestamp("2000-06-21"): 2.0,
+        pd.Timestamp("2005-02-28"): 2.0,
+    }
+    expected = load_prices("sample", "AAPL")
+    assert found.frame["close"].to_numpy() == pytest.approx(expected.frame["close"].to_numpy())
+    assert found.splits.to_dict() == expected.splits.to_dict()
+
+
+def test_a_last_bar_without_prices_is_left_out_and_that_is_said(stub: Stub) -> None:
+    stub.frames["AAPL"].iloc[-1] = np.nan
+    found = ask()
+    assert len(found.frame) == 3269
+    assert "bars with empty cells were dropped: 1 bar, first 2013-03-01" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("now", "last"),
+    # The session of 2013-03-01 ends at 21:00 UTC, and prices come up to 20 minutes late.
+    [("2013-03-01T21:10", "2013-02-28"), ("2013-03-01T21:30", "2013-03-01")],
+)
+def test_a_bar_that_can_still_change_is_left_out(
+    now: str, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yahoo, "_now", pd.Timestamp(now, tz="UTC").to_pydatetime)
+    assert str(ask().frame.index[-1].date()) == last
+
+
+# What does not come
+
+FAILURES = [
+    (["429", "ok"], None, 2.0),
+    (["500", "ok"], None, 2.0),
+    (["html", "ok"], None, 2.0),
+    (["empty", "ok"], None, 2.0),
+    (["429"], "had too many requests from this address (429); wait a while (3 tries in ", 2.0),
+    (["500"], "Yahoo is out of order (500) (3 tries in ", 2.0),
+    (["html"], "Yahoo's answer cannot be read (JSONDecodeError: ", 2.0),
+    (["empty"], "Yahoo has no such bars: ", 2.0),
+    (["404"], "Yahoo says: not found (404)", 1.0),
+    (["other"], "Yahoo gave ELSE for it: ask for that", 1.0),
+    (["silent"], "Yahoo does not answer", 4.0),
+]
+
+
+@pytest.mark.parametrize(("faults", "said", "seconds"), FAILURES, ids=lambda v: str(v)[:20])
+def test_what_goes_wrong_is_tried_again_where_that_helps_and_said_where_it_does_not(
+    faults: list[str],
+    said: str | None,
+    seconds: float,
+    stub: Stub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(yahoo, "DEADLINE", 3.0)
+    stub.faults = list(faults)
+    begin = time.monotonic()
+    if said is None:
+        assert len(ask().frame) == 3270
+    else:
+        with pytest.raises(DataError) as caught:
+            ask()
+        assert said in str(caught.value)
+        assert str(caught.value).startswith("yfinance AAPL: Yahoo")
+        final = "(404)" in said or "ELSE" in said
+        assert ('source = "sample"' in str(caught.value)) is not final
+    assert time.monotonic() - begin < seconds
+    assert not list(price_cache.folder().glob(".new-*"))
+
+
+def test_a_failure_is_asked_again_and_not_remembered(stub: Stub) -> None:
+    stub.faults = ["500", "ok"]
+    ask()
+    # One that failed, one for the time zone, one for the bars.
+    assert stub.charts == 3
+
+
+def test_a_symbol_that_is_not_there_is_asked_for_once(stub: Stub) -> None:
+    with pytest.raises(DataError, match=r"Yahoo says: No data found, symbol may be delisted"):
+        ask("NOSUCH")
+    assert stub.charts == 1
+
+
+def test_a_connection_that_is_refused_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(DataError, match=r"the connection is refused \(3 tries"):
+        ask()
+
+
+def test_a_service_that_asks_for_patience_has_it_within_the_deadline(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+    monkeypatch.setattr(yahoo, "DEADLINE", 5.0)
+    monkeypatch.setattr(yahoo, "_LONG_PAUSE", lambda _: waits.append(1) or 60.0)
+    stub.faults = ["429"]
+    begin = time.monotonic()
+    with pytest.raises(DataError, match="too many requests"):
+        ask()
+    assert waits
+    assert time.monotonic() - begin < 2.0, "it does not wait for what comes too late"
+
+
+# The cache
+
+
+def test_what_was_fetched_is_used_where_the_service_fails_and_its_age_is_said(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ask()
+    later = yahoo._now() + timedelta(days=3, hours=2)
+    monkeypatch.setattr(yahoo, "_now", lambda: later)
+    stub.faults = ["500"]
+    again = ask()
+    pd.testing.assert_frame_equal(again.frame, first.frame, check_exact=True)
+    assert again.warnings[0] == (
+        "Yahoo is out of order (500) (3 tries in 0 s): these are from the cache, fetched 3 days ago"
+    )
+    assert again.origin == first.origin, "it says when the bars were fetched"
+    with pytest.raises(DataError, match=r"out of order .* the copy of 3 days ago is used"):
+        ask(refresh=True)
+
+
+def test_days_that_are_over_are_not_asked_for_again(stub: Stub) -> None:
+    options = {"start": date(2012, 1, 4), "end": date(2012, 12, 28)}
+    first = ask(**options)
+    asked = stub.charts
+    again = ask(**options)
+    assert stub.charts == asked
+    assert "from the cache, fetched less than a minute ago; --refresh asks again" in again.warnings
+    pd.testing.assert_frame_equal(again.frame, first.frame, check_exact=True)
+    ask(**options, refresh=True)
+    assert stub.charts > asked
+    ask(start=date(2012, 1, 4), end=date(2012, 12, 31))
+    assert stub.charts > asked + 1, "other days are another request"
+
+
+@pytest.mark.parametrize(
+    ("hours", "asked"),
+    # Fetched on Monday 2013-02-25 at 22:00 UTC, an hour after the close; the next one is at 21:00.
+    [(1, 0), (23, 0), (23.5, 1), (30, 1)],
+)
+def test_a_copy_is_good_until_the_next_bar_may_be_finished(
+    hours: float, asked: int, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub.frames["AAPL"] = stub.frames["AAPL"][:"2013-02-25"]
+    now = pd.Timestamp("2013-02-25T22:00", tz="UTC")
+    monkeypatch.setattr(yahoo, "_now", now.to_pydatetime)
+    ask()
+    before = stub.charts
+    monkeypatch.setattr(yahoo, "_now", (now + timedelta(hours=hours)).to_pydatetime)
+    ask()
+    assert stub.charts - before == asked
+
+
+@pytest.mark.parametrize("how", ["cut", "bit", "head", "empty"])
+def test_a_damaged_copy_is_never_used_and_is_replaced(how: str, stub: Stub) -> None:
+    options = {"start": date(2012, 1, 4), "end": date(2012, 12, 28)}
+    first = ask(**options)
+    (file,) = price_cache.folder().iterdir()
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    file.write_bytes(
+        {
+            "cut": whole[:middle],
+            "bit": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+            "head": b"[" + whole,
+            "empty": b"",
+        }[how]
+    )
+    stub.faults = ["500"]
+    with pytest.raises(DataError, match="and no copy is in the cache; prices that need no network"):
+        ask(**options)
+    stub.faults = []
+    again = ask(**options)
+    assert "the copy in the cache is damaged, and is not used" in again.warnings
+    pd.testing.assert_frame_equal(again.frame, first.frame, check_exact=True)
+    asked = stub.charts
+    ask(**options)
+    assert stub.charts == asked
+
+
+def test_prices_come_though_the_cache_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder is to be")
+    found = ask()
+    assert len(found.frame) == 3270
+    assert "not kept for later: " in found.warnings[0]
+
+
+# Other series
+
+
+def test_another_series_is_joined_as_it_was_known(stub: Stub) -> None:
+    stub.frames["IBM"] = stub.frames["IBM"].drop(pd.Timestamp("2012-06-05"))
+    found = ask(start=date(2012, 6, 1), end=date(2012, 6, 29), extra=("IBM",)).frame
+    ibm = load_prices("sample", "IBM").frame["close"]
+    assert found["extra:IBM"]["2012-06-04"] == pytest.approx(ibm["2012-06-04"])
+    assert found["extra:IBM"]["2012-06-05"] == pytest.approx(ibm["2012-06-04"])
+    assert found["extra:IBM"]["2012-06-06"] == pytest.approx(ibm["2012-06-06"])
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "lag"),
+    [
+        ("America/New_York", "America/New_York", 0),
+        ("America/New_York", "Asia/Tokyo", 0),  # closes before New York opens
+        ("Asia/Tokyo", "America/New_York", 1),  # closes when Tokyo sleeps, on the next day there
+        ("America/New_York", "America/Chicago", 1),  # an hour later, so its close is not known yet
+        ("America/Chicago", "America/New_York", 0),
+    ],
+)
+def test_a_series_of_another_place_is_known_when_its_own_session_has_ended(
+    own: str, other: str, lag: int, stub: Stub
+) -> None:
+    stub.zones = {"AAPL": own, "IBM": other}
+    found = ask(start=date(2012, 6, 4), end=date(2012, 6, 29), extra=("IBM",)).frame
+    ibm = load_prices("sample", "IBM").frame["close"].shift(lag)
+    assert found["extra:IBM"].to_numpy() == pytest.approx(ibm[found.index].to_numpy())
+
+
+# What a user sees
+
+
+def tuner(*args: str) -> Result:
+    return CliRunner().invoke(main, args)
+
+
+def test_the_command_shows_what_the_loader_got(stub: Stub) -> None:
+    splits = pd.Series(0.0, stub.frames["AAPL"].index)
+    splits["2005-02-28"] = 2.0
+    stub.frames["AAPL"]["splits"] = splits
+    done = tuner("prices", "AAPL", "--start", "2004-01-02", "--end", "2006-12-29")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("yfinance AAPL, fetched 20")
+    assert "  bars             755, from 2004-01-02 to 2006-12-29" in lines
+    assert "  splits           2 for 1 on 2005-02-28" in lines
+    assert any("longest gaps" in line and " days before " in line for line in lines)
+    assert sum("█" in line for line in lines) >= 5
+    again = tuner("prices", "AAPL", "--start", "2004-01-02", "--end", "2006-12-29")
+    assert (
+        again.stderr
+        == "prices: from the cache, fetched less than a minute ago; --refresh asks again\n"
+    )
+
+
+def test_a_wrong_symbol_is_said_in_one_line() -> None:
+    done = tuner("prices", "NOSUCH")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: yfinance NOSUCH: Yahoo says: No data found, symbol may be delisted (404)\n"
+    )
+
+
+STUDY = """
+name = "live"
+[data]
+source = "yfinance"
+symbol = "AAPL"
+start = 2011-06-01
+extra = ["IBM"]
+features = ["return", "extra", "rsi", "weekday_sin", "weekday_cos"]
+[walk_forward]
+folds = 2
+valid_bars = 20
+holdout_bars = 20
+[training]
+max_epochs = 2
+[space]
+cell = ["lstm", "gru"]
+hidden_dim = 4
+lookback = 3
+[search]
+trials = 4
+"""
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Path:
+    path = tmp_path / "live.toml"
+    path.write_text(STUDY)
+    return path
+
+
+def test_a_study_that_is_there_asks_nobody(stub: Stub, live: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'live.db'}"
+    assert tuner("submit", str(live), "--storage", url).exit_code == 0
+    asked, stub.faults = stub.charts, ["500"]
+    again = tuner("submit", str(live), "--storage", url)
+    assert (again.exit_code, stub.charts) == (0, asked), again.output
+    assert "study live: 4 of 4 trials to do" in again.stderr
+
+
+def test_two_workers_do_a_study_while_the_service_is_down(
+    stub: Stub, live: Path, tmp_path: Path, start: Callable[..., Any]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'live.db'}"
+    assert tuner("submit", str(live), "--storage", url).exit_code == 0
+    asked, stub.faults = stub.charts, ["500"]
+    workers = [start(url, TUNER, "worker") for _ in range(2)]
+    assert [worker.end(60) for worker in workers] == [0, 0], [w.said for w in workers]
+    handle = load(open_storage(url), "live")
+    trials = [t for t in handle.trials() if t.state in {TrialState.COMPLETE, TrialState.PRUNED}]
+    assert len(trials) == 4
+    assert stub.charts == asked, "a worker reads the study's own copy"
+    folder = tmp_path / "best"
+    assert tuner("export", "live", str(folder), "--storage", url).exit_code == 0
+    snapshot = (folder / "prices-search.csv").read_bytes()
+    assert hashlib.sha256(snapshot).hexdigest() == handle.attrs["data"]["sha256"][SEARCH_FILE]
+    assert snapshot.partition(b"\n")[0] == b"date,open,high,low,close,volume,extra:IBM"
+    assert stub.charts == asked
