@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -22,6 +22,7 @@ from studies.space import Space, grid_points, parse_space
 
 # What a study of one version means to another: a new number for every change that is no addition.
 SPEC_VERSION = 1
+_Model = TypeVar("_Model", bound=BaseModel)
 # Far beyond any use, and within what a database can count.
 MOST_TRIALS = 1_000_000
 
@@ -309,8 +310,17 @@ def load_spec(path_or_preset: str, overrides: Sequence[str] = ()) -> Spec:
 
 def parse_spec(values: Mapping[str, Any], label: str) -> Spec:
     """Check plain values; `label` names their origin in errors."""
+    return _parse(Spec, values, label)
+
+
+def parse_data(values: Mapping[str, Any], label: str) -> DataSection:
+    """Check plain values of ``[data]`` alone; `label` names their origin in errors."""
+    return _parse(DataSection, values, label)
+
+
+def _parse(model: type[_Model], values: Mapping[str, Any], label: str) -> _Model:
     try:
-        return Spec.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         problems = [_describe(e) for e in error.errors(include_url=False)]
         raise SpecError("\n".join([f"{label}:", *(f"  - {p}" for p in problems)])) from None

@@ -54,6 +54,7 @@ _COLUMNS = {
     "Dividends": "dividends",
     "Stock Splits": "splits",
 }
+_NO_BARS = "Yahoo has no prices of these days, or says so"
 _ELSEWHERE = (
     'prices that need no network: source = "sample" (AAPL, IBM, MSFT), or source = "csv" with a '
     "file of yours"
@@ -252,7 +253,12 @@ def _ask(wanted: Wanted, session: _Session) -> Fetched:
     """
     import yfinance
     from yfinance.data import YfData
-    from yfinance.exceptions import YFException, YFRateLimitError
+    from yfinance.exceptions import (
+        YFInvalidPeriodError,
+        YFPricesMissingError,
+        YFRateLimitError,
+        YFTzMissingError,
+    )
 
     # It keeps answers whatever their status: a retry would see the failure again and ask nothing.
     YfData.cache_get.cache_clear()
@@ -274,8 +280,12 @@ def _ask(wanted: Wanted, session: _Session) -> Fetched:
         raise
     except YFRateLimitError:
         raise RateLimitedError("Yahoo has had too many requests from here (429)") from None
-    except YFException as error:
-        raise YahooError(f"Yahoo has no such bars: {error}") from None
+    except YFPricesMissingError:
+        raise YahooError(_NO_BARS) from None
+    except YFTzMissingError:
+        raise YahooError("Yahoo does not tell its time zone") from None
+    except YFInvalidPeriodError as error:
+        raise YahooError(f"Yahoo has no such period: {error}", again=False) from None
     except HTTPError as error:
         raise YahooError(f"Yahoo's answer is {error}") from None
     except RequestException as error:
@@ -286,7 +296,7 @@ def _ask(wanted: Wanted, session: _Session) -> Fetched:
             f"Yahoo's answer cannot be read ({type(error).__name__}: {str(error)[:80]})"
         ) from error
     if frame.empty:
-        raise YahooError("Yahoo has no bars of these days")
+        raise YahooError(_NO_BARS)
     return _fetched(frame, meta, wanted)
 
 

@@ -40,7 +40,9 @@ def sample(symbol: str) -> pd.DataFrame:
 
 
 def chart(symbol: str, frame: pd.DataFrame, zone: str, query: dict[str, str]) -> dict[str, Any]:
-    """Write bars (index: dates) as Yahoo does, cut as the query asks: range, or period1, period2.
+    """Write bars as Yahoo does, cut as the query asks: range, or period1, period2.
+
+    Their index has dates, or, where bars are shorter than a day, when each begins.
 
     A column "splits" becomes events, and NaN null.
 
@@ -49,7 +51,9 @@ def chart(symbol: str, frame: pd.DataFrame, zone: str, query: dict[str, str]) ->
     KeyError
         For a range that Yahoo does not have.
     """
-    opening = (frame.index + pd.Timedelta(hours=9.5)).tz_localize(zone)
+    days = frame.index.normalize()
+    daily = days.equals(frame.index)
+    opening = (frame.index + pd.Timedelta(hours=9.5 if daily else 0)).tz_localize(zone)
     seconds = opening.as_unit("s").astype("int64")
     if "range" in query:
         keep = frame.index >= frame.index[-1] - pd.DateOffset(months=RANGES[query["range"]])
@@ -58,7 +62,16 @@ def chart(symbol: str, frame: pd.DataFrame, zone: str, query: dict[str, str]) ->
     bars = frame[keep]
     cells = bars.astype(object).where(bars.notna(), None)
     names = ("open", "high", "low", "close", "volume")
-    closing = int((frame.index[-1] + pd.Timedelta(hours=16)).tz_localize(zone).timestamp())
+    sessions = [
+        {
+            "timezone": "local",
+            "start": int((day + pd.Timedelta(hours=9.5)).tz_localize(zone).timestamp()),
+            "end": int((day + pd.Timedelta(hours=16)).tz_localize(zone).timestamp()),
+            "gmtoffset": 0,
+        }
+        for day in days.unique()
+    ]
+    last = sessions[-1]
     meta = {
         "currency": "USD",
         "symbol": symbol,
@@ -71,17 +84,16 @@ def chart(symbol: str, frame: pd.DataFrame, zone: str, query: dict[str, str]) ->
         "exchangeTimezoneName": zone,
         "priceHint": 2,
         "currentTradingPeriod": {
-            part: {"timezone": opening[-1].tzname(), "start": start, "end": end, "gmtoffset": 0}
-            for part, start, end in (
-                ("pre", int(seconds[-1]) - 7200, int(seconds[-1])),
-                ("regular", int(seconds[-1]), closing),
-                ("post", closing, closing + 7200),
-            )
+            "pre": last | {"start": last["start"] - 7200, "end": last["start"]},
+            "regular": last,
+            "post": last | {"start": last["end"], "end": last["end"] + 7200},
         },
-        "dataGranularity": "1d",
+        "dataGranularity": query.get("interval", "1d"),
         "range": query.get("range", ""),
         "validRanges": [*RANGES, "max"],
     }
+    if not daily:
+        meta["tradingPeriods"] = [[session] for session in sessions]
     result: dict[str, Any] = {
         "meta": meta,
         "timestamp": seconds[keep].tolist(),
@@ -188,6 +200,8 @@ class Handler(BaseHTTPRequestHandler):
             frame = self.server.frames[symbol]
             told = "ELSE" if fault == "other" else symbol
             body = chart(told, frame, self.server.zones[symbol], query)
+            if fault == "zone":
+                body["chart"]["result"][0]["meta"]["exchangeTimezoneName"] = "Mars/Phobos"
             if fault == "empty":
                 body["chart"]["result"][0] |= {"timestamp": [], "indicators": {"quote": [{}]}}
             self.answer_json(body)
@@ -250,9 +264,13 @@ def main() -> int:
     """Run the command beside the stub."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log", type=Path, help="write what is asked here, as lines of JSON")
+    parser.add_argument(
+        "--fault", action="append", default=[], help="what a request of prices comes to; repeatable"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, Stub(Path(name), given.log) as stub:
+        stub.faults = given.fault
         threading.Thread(target=stub.serve_forever, daemon=True).start()
         home = Path(name) / "home"
         home.mkdir()

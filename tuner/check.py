@@ -20,7 +20,7 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
         With everything that is wrong.
     """
     spec = load_spec(path_or_preset, overrides)
-    prices = read_prices(spec, refresh=refresh)
+    prices = read_prices(spec.data, refresh=refresh)
     search, holdout = cut_holdout(prices.frame, spec)
     workload = Workload.build(spec, search)
     out = present.stdout()

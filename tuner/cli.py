@@ -538,20 +538,22 @@ def check(spec: str, overrides: tuple[str, ...], *, refresh: bool) -> None:
 
 @main.command(epilog=_example("tuner prices MSFT --period 5y", "tuner prices AAPL --source sample"))
 @click.argument("symbol")
-@click.option("--source", type=click.Choice(["yfinance", "sample"]), default="yfinance")
-@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="First day.")
-@click.option("--end", type=click.DateTime(["%Y-%m-%d"]), help="Last day.")
-@click.option("--period", metavar="P", help="In the place of both: 2y, 6mo, ytd, max.")
-@click.option("--interval", default="1d", show_default=True, help="Length of a bar: 1h, 1wk, ...")
+@click.option(
+    "--source", type=click.Choice(["yfinance", "sample"]), default="yfinance", show_default=True
+)
+@click.option("--start", metavar="DAY", help="First day, like 2005-01-31.")
+@click.option("--end", metavar="DAY", help="Last day.")
+@click.option("--period", metavar="PERIOD", help="In the place of both: 2y, 6mo, ytd, max.")
+@click.option("--interval", metavar="LENGTH", help="Length of a bar: 1h, 1d, 1wk, ...")
 @_refresh_option
-def prices(symbol: str, **options: Any) -> None:
+def prices(*, refresh: bool, **wanted: str | None) -> None:
     """Show what a source has of SYMBOL: span, bars, gaps, splits, warnings, and a chart.
 
-    What was fetched is kept, so that a study submitted next asks no more.
+    What Yahoo gave is kept, so that a study submitted next asks no more.
     """
     from tuner.prices import prices as prices_
 
-    prices_(symbol, **options)
+    prices_(wanted, refresh=refresh)
 
 
 @main.command(epilog=_example("tuner init", "tuner init --wait 60"))

@@ -1,37 +1,36 @@
 """`tuner prices`: what a source has of a symbol, before a study is made of it."""
 
-from datetime import datetime
+from collections.abc import Mapping
 
 import click
 import numpy as np
 import pandas as pd
 
-from studies.prices import Prices, load_prices
+from studies.prices import Prices
+from studies.spec import parse_data
 from studies.validation import when
+from tuner.run import read_prices
 
 _WIDTH, _HEIGHT, _GAPS = 72, 8, 3
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
-def prices(
-    symbol: str,
-    source: str,
-    start: datetime | None,
-    end: datetime | None,
-    period: str | None,
-    interval: str,
-    *,
-    refresh: bool,
-) -> None:
+def prices(wanted: Mapping[str, str | None], *, refresh: bool) -> None:
     """Load prices as a study would, and print what they are.
+
+    Parameters
+    ----------
+    wanted : mapping
+        Keys of ``[data]`` that tell which bars; None where one is left out.
+    refresh : bool
 
     Raises
     ------
-    DataError
-        If they cannot be had, or not be used.
+    PuffinError
+        If the keys break a rule, or the prices cannot be had or not be used.
     """
-    first, last = (None if day is None else day.date() for day in (start, end))
-    found = load_prices(source, symbol, None, first, last, period, interval, refresh=refresh)
+    given = {key: value for key, value in wanted.items() if value is not None}
+    found = read_prices(parse_data(given, "tuner prices"), refresh=refresh)
     click.echo(found.origin)
     for name, value in _facts(found):
         click.echo(f"  {name:<16} {value}")

@@ -14,7 +14,7 @@ from models.errors import PuffinError
 from studies import result, stamp, tickets
 from studies.exported import ExportError
 from studies.prices import Prices, load_prices
-from studies.spec import Spec, load_spec
+from studies.spec import DataSection, Spec, load_spec
 from studies.storage import NoStudiesError, cause_of, masked, open_storage
 from studies.study import Handle, StudyError, load, require_same, submit
 from studies.validation import DataError
@@ -48,9 +48,8 @@ def init(storage_url: str, wait: float) -> None:
             return
 
 
-def read_prices(spec: Spec, *, refresh: bool = False) -> Prices:
-    """Load the prices that a spec names."""
-    data = spec.data
+def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
+    """Load the prices that a study file names."""
     return load_prices(
         data.source,
         data.symbol,
@@ -77,7 +76,7 @@ def open_study(
     if spec.data.source == "yfinance" and (handle := _find(spec, storage_url)):
         return handle
     try:
-        prices = read_prices(spec, refresh=refresh)
+        prices = read_prices(spec.data, refresh=refresh)
     except DataError as error:
         handle = _find(spec, storage_url)
         if handle is None:

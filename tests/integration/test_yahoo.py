@@ -125,19 +125,36 @@ def test_a_bar_that_can_still_change_is_left_out(
     assert str(ask().frame.index[-1].date()) == last
 
 
+def test_bars_of_an_hour_keep_the_clock_of_the_exchange(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Over the weekend on which New York's clocks went forward, and the day at hand.
+    days = [pd.Timestamp(day) for day in ("2013-03-08", "2013-03-11", "2013-03-12")]
+    index = pd.DatetimeIndex([d + pd.Timedelta(hours=9.5 + i) for d in days for i in range(7)])
+    rises = 100.0 + np.arange(21.0)
+    bars = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close", "adj_close"), rises), index)
+    stub.frames["AAPL"] = bars.assign(volume=1000.0)
+    # 11:35 in New York: the bar of 10:30 has ended, but may still change.
+    monkeypatch.setattr(yahoo, "_now", pd.Timestamp("2013-03-12T15:35", tz="UTC").to_pydatetime)
+    found = ask(start=date(2013, 3, 1), end=date(2013, 3, 12), interval="1h")
+    assert found.frame.index.equals(index[:15])
+    assert found.frame["close"].tolist() == rises[:15].tolist()
+
+
 # What does not come
 
 FAILURES = [
     (["429", "ok"], None, 2.0),
     (["500", "ok"], None, 2.0),
     (["html", "ok"], None, 2.0),
-    (["empty", "ok"], None, 2.0),
+    (["empty", "empty", "ok"], None, 2.0),
     (["429"], "had too many requests from this address (429); wait a while (3 tries in ", 2.0),
     (["500"], "Yahoo is out of order (500) (3 tries in ", 2.0),
     (["html"], "Yahoo's answer cannot be read (JSONDecodeError: ", 2.0),
-    (["empty"], "Yahoo has no such bars: ", 2.0),
+    (["empty"], "Yahoo has no prices of these days, or says so (3 tries", 2.0),
     (["404"], "Yahoo says: not found (404)", 1.0),
     (["other"], "Yahoo gave ELSE for it: ask for that", 1.0),
+    (["zone"], "Yahoo does not tell its time zone (3 tries", 2.0),
     (["silent"], "Yahoo does not answer", 4.0),
 ]
 

@@ -1,0 +1,134 @@
+"""Other series as inputs, from the file to the forecast of an exported model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.numpy import load_file
+
+from studies.prices import load_prices
+from studies.validation import DataError
+from tuner.cli import main
+from tuner.interrupt import Interrupt
+from tuner.rota import Duty, work
+
+STUDY = """
+name = "two"
+[data]
+symbol = "AAPL"
+start = 2011-06-01
+extra = ["IBM", "MSFT"]
+features = ["return", "extra", "rsi"]
+[walk_forward]
+folds = 2
+valid_bars = 20
+holdout_bars = 20
+[training]
+max_epochs = 2
+[space]
+cell = ["lstm", "gru"]
+hidden_dim = 4
+layers = 1
+lookback = 3
+[search]
+trials = 3
+pruner = "none"
+"""
+
+
+@pytest.fixture
+def url(new_url: Callable[[str], str]) -> str:
+    return new_url("sqlite")
+
+
+def tuner(*args: str) -> Result:
+    return CliRunner().invoke(main, args)
+
+
+def test_a_search_reads_them_and_its_export_forecasts_and_comes_out_again(
+    url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "two.toml").write_text(STUDY)
+    done = tuner("submit", str(tmp_path / "two.toml"), "--storage", url)
+    assert done.exit_code == 0, done.output
+    work(url, Interrupt(), Duty("two", device="cpu"))
+    folder = tmp_path / "best"
+    done = tuner("export", "two", str(folder), "--storage", url)
+    assert done.exit_code == 0, done.output
+    weights = load_file(folder / "model.safetensors")
+    (inputs,) = {w.shape[1] for name, w in weights.items() if "weight_ih" in name}
+    assert inputs == 4, "the return, those of two other series, and the index"
+    again = tuner("reproduce", str(folder))
+    assert again.exit_code == 0, again.output
+    assert "figures come out again, to the last bit" in again.stderr
+    own, other = (tuner("predict", str(folder), *more) for more in ([], ["--symbol", "AAPL"]))
+    assert (own.exit_code, other.exit_code) == (0, 0), other.output
+    assert "sample AAPL with IBM, MSFT" in own.stderr
+    steps = tuner("predict", str(folder), "--steps", "2")
+    assert steps.exit_code == 1
+    assert "it reads return, extra, rsi of each bar" in steps.stderr
+
+
+def write(path: Path, rows: str) -> Path:
+    path.write_text(rows)
+    return path
+
+
+ROWS = """date,Close,Vix,note
+2024-01-02,100,13.5,1
+2024-01-03,101,,1
+2024-01-04,103,14.5,1
+2024-01-05,102,13.0,1
+"""
+
+
+def test_a_column_of_the_file_is_one_and_its_empty_cells_take_the_value_before(
+    tmp_path: Path,
+) -> None:
+    found = load_prices("csv", path=write(tmp_path / "p.csv", ROWS), extra=["vix"])
+    assert found.frame.columns.tolist() == ["close", "extra:vix"]
+    assert found.frame["extra:vix"].tolist() == [13.5, 13.5, 14.5, 13.0]
+    assert found.warnings == ("columns that are not used: note",)
+
+
+def test_bars_before_the_first_of_them_are_left_out_and_that_is_said(tmp_path: Path) -> None:
+    rows = ROWS.replace("13.5", "")
+    found = load_prices("csv", path=write(tmp_path / "p.csv", rows), extra=["Vix"])
+    assert found.frame["extra:Vix"].tolist() == [14.5, 13.0]
+    assert "bars before the first of Vix: 2, left out" in found.warnings
+
+
+def test_a_series_that_has_ended_is_told(tmp_path: Path) -> None:
+    days = pd.bdate_range("2024-01-01", periods=40)
+    frame = pd.DataFrame({"date": days, "close": np.arange(1.0, 41), "vix": np.arange(2.0, 42)})
+    frame.loc[10:, "vix"] = np.nan
+    frame.to_csv(tmp_path / "p.csv", index=False)
+    found = load_prices("csv", path=tmp_path / "p.csv", extra=["vix"])
+    assert "vix: its last bar is 42 days older than that of the prices" in found.warnings
+
+
+@pytest.mark.parametrize(
+    ("rows", "extra", "said"),
+    [
+        (ROWS, "vxx", "must have one column vxx, for data.extra, but has date, Close, Vix, note"),
+        (ROWS.replace("14.5", "x"), "vix", "line 4: Vix must be a number, but got 'x'"),
+        (ROWS.replace("14.5", "-1"), "vix", "p.csv vix: close must be positive"),
+    ],
+)
+def test_a_series_that_cannot_be_used_is_refused_by_its_name(
+    rows: str, extra: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError) as caught:
+        load_prices("csv", path=write(tmp_path / "p.csv", rows), extra=[extra])
+    assert said in str(caught.value)
+
+
+def test_the_sample_has_others_of_its_own() -> None:
+    found = load_prices("sample", "AAPL", extra=["IBM"])
+    expected = load_prices("sample", "IBM").frame["close"]
+    assert found.frame["extra:IBM"].tolist() == expected.tolist()
+    with pytest.raises(DataError, match="symbol of the sample must be one of"):
+        load_prices("sample", "AAPL", extra=["^VIX"])
