@@ -241,7 +241,7 @@ def _provenance(handle: Handle, scaler: Scaler) -> dict[str, Any]:
     trained = handle.best().user_attrs["run"].get("machine", {})
     return {
         "input": {
-            "features": list(spec.data.features),
+            "features": list(spec.data.inputs),
             "target": spec.data.target,
             "horizon": spec.data.horizon,
             "feature_mean": scaler.feature_mean.tolist(),

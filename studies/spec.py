@@ -70,6 +70,15 @@ class DataSection(_Section):
     target: str = "return"
     horizon: Count = 1
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Name what a network reads of each bar; a feature of other series is one for each."""
+        return tuple(
+            name if not series else f"{name} of {series}"
+            for name in self.features
+            for series in (self.extra if "extra" in FEATURES[name].columns else ("",))
+        )
+
     @field_validator("start", "end", mode="before")
     @classmethod
     def _date_is_a_day(cls, value: Any) -> Any:

@@ -111,8 +111,9 @@ def _done(search: Handle, best: int) -> Handle:
 
 
 def _parameters(search: Handle, trial: FrozenTrial) -> int:
-    inputs = search.workload.series.features.shape[1]
-    network = build_network(Config.from_dict(trial.user_attrs["config"]), inputs)
+    network = build_network(
+        Config.from_dict(trial.user_attrs["config"]), len(search.spec.data.inputs)
+    )
     return sum(p.numel() for p in network.parameters())
 
 

@@ -9,7 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
+from studies import report
 from studies.prices import load_prices
+from studies.reruns import open_seal, rerun_seeds
+from studies.storage import open_storage
+from studies.study import load
 from studies.validation import DataError
 from tuner.cli import main
 from tuner.interrupt import Interrupt
@@ -55,12 +59,18 @@ def test_a_search_reads_them_and_its_export_forecasts_and_comes_out_again(
     done = tuner("submit", str(tmp_path / "two.toml"), "--storage", url)
     assert done.exit_code == 0, done.output
     work(url, Interrupt(), Duty("two", device="cpu"))
+    search = load(open_storage(url), "two")
+    for again in (rerun_seeds(search, 2, 3), open_seal(search, 2, 3)):
+        work(url, Interrupt(), Duty(again.name, device="cpu"))
+    assert len(report.build(search).dates) == 20
     folder = tmp_path / "best"
     done = tuner("export", "two", str(folder), "--storage", url)
     assert done.exit_code == 0, done.output
     weights = load_file(folder / "model.safetensors")
     (inputs,) = {w.shape[1] for name, w in weights.items() if "weight_ih" in name}
     assert inputs == 4, "the return, those of two other series, and the index"
+    card = (folder / "README.md").read_text()
+    assert "return, extra of IBM, extra of MSFT, rsi" in " ".join(card.split())
     again = tuner("reproduce", str(folder))
     assert again.exit_code == 0, again.output
     assert "figures come out again, to the last bit" in again.stderr
