@@ -39,12 +39,15 @@ class Prices:
     origin : str
         Where the bars are from, for people: "sample AAPL", "csv prices.csv".
     splits : Series, (splits,), new shares for an old one, at the first bar after; adjusted for
+    said : tuple of str
+        How they came this time, which is no matter of the bars: "from the cache, ...".
     """
 
     frame: pd.DataFrame
     warnings: tuple[str, ...]
     origin: str
     splits: pd.Series = field(default_factory=lambda: pd.Series(dtype="float64"))
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Request:
 
 
 class Raw(NamedTuple):
-    """What a source gives: bars as found, their origin, and notes.
+    """What a source gives: bars as found, their origin, notes on them, and on how they came.
 
     Columns "adj_close" and "splits" are welcome. `market` tells when bars are known; without one
     they are known at the time they stand at.
@@ -85,6 +88,7 @@ class Raw(NamedTuple):
     origin: str
     notes: tuple[str, ...] = ()
     market: Market | None = None
+    said: tuple[str, ...] = ()
 
 
 Source: TypeAlias = Callable[[Request], Raw]
@@ -135,6 +139,7 @@ class _Bars:
     origin: str
     market: Market | None
     splits: pd.Series
+    said: tuple[str, ...]
 
     def known(self, unknown: str) -> pd.DatetimeIndex:
         index = pd.DatetimeIndex(self.frame.index)
@@ -145,7 +150,7 @@ def _load(source: str, request: Request) -> _Bars:
     raw = SOURCES[source](request)
     found = _between(raw, request.start, request.end)
     frame, warnings = validate(found.drop(columns="splits", errors="ignore"), raw.origin)
-    return _Bars(frame, raw.notes + warnings, raw.origin, raw.market, _splits(found))
+    return _Bars(frame, raw.notes + warnings, raw.origin, raw.market, _splits(found), raw.said)
 
 
 def _splits(found: pd.DataFrame) -> pd.Series:
@@ -162,13 +167,14 @@ def _splits(found: pd.DataFrame) -> pd.Series:
 
 def _join(bars: _Bars, others: dict[str, _Bars]) -> Prices:
     """Put the last close of each other series that was known at each bar beside it."""
-    frame, warnings, origin = bars.frame, bars.warnings, bars.origin
+    frame, warnings, origin, said = bars.frame, bars.warnings, bars.origin, bars.said
     # Where the end of a session is not told: nothing that may have come later is used.
     at = bars.known(unknown="00:00")
     for name, other in others.items():
         closes = pd.Series(other.frame["close"].to_numpy(), index=other.known(unknown="24:00"))
         frame = frame.assign(**{EXTRA + name: closes.reindex(at, method="ffill").to_numpy()})
         warnings += tuple(f"{name}: {line}" for line in other.warnings)
+        said += tuple(f"{name}: {line}" for line in other.said)
         age = at.max() - closes.index.max()
         if age > MAX_GAP:
             warnings += (f"{name}: its last bar is {age.days} days older than that of the prices",)
@@ -182,7 +188,7 @@ def _join(bars: _Bars, others: dict[str, _Bars]) -> Prices:
         warnings += (f"bars before the first of {', '.join(others)}: {missing.sum()}, left out",)
     if others:
         origin += f" with {', '.join(others)}"
-    return Prices(frame[~missing], warnings, origin, bars.splits)
+    return Prices(frame[~missing], warnings, origin, bars.splits, said)
 
 
 def _between(raw: Raw, start: date | None, end: date | None) -> pd.DataFrame:
@@ -252,10 +258,10 @@ def _yfinance(request: Request) -> Raw:
         raise DataError('source "yfinance" needs a symbol: give symbol = "AAPL"')
     start, end = (None if d is None else d.isoformat() for d in (request.start, request.end))
     wanted = Wanted(request.symbol.upper(), request.interval, start, end, request.period)
-    fetched, notes = yahoo.load(wanted, refresh=request.refresh)
+    fetched, said = yahoo.load(wanted, refresh=request.refresh)
     bars = fetched.frame.drop(columns="dividends", errors="ignore")
     origin = f"yfinance {wanted.symbol}, {yahoo.describe(fetched)}"
-    return Raw(bars, origin, notes, fetched.market)
+    return Raw(bars, origin, market=fetched.market, said=said)
 
 
 SOURCES: dict[str, Source] = {"sample": _sample, "csv": _csv, "yfinance": _yfinance}

@@ -39,6 +39,8 @@ def predict(
     today = datetime.now().astimezone().date()
     wanted = exported.spec.data.horizon if steps is None else steps
     found = forecasting.predict(exported, prices.frame, wanted, level, today)
+    for line in prices.said:
+        click.echo(f"prices: {line}", err=True)
     warnings = [*prices.warnings, *found.warnings]
     for line in warnings:
         click.echo(f"warning: {line}", err=True)

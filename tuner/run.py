@@ -49,8 +49,8 @@ def init(storage_url: str, wait: float) -> None:
 
 
 def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
-    """Load the prices that a study file names."""
-    return load_prices(
+    """Load the prices that a study file names, and say how they came."""
+    prices = load_prices(
         data.source,
         data.symbol,
         Path(data.path) if data.path else None,
@@ -61,6 +61,9 @@ def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
         data.extra,
         refresh=refresh,
     )
+    for line in prices.said:
+        click.echo(f"prices: {line}", err=True)
+    return prices
 
 
 def open_study(
@@ -74,6 +77,8 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = load_spec(path_or_preset, overrides)
     if spec.data.source == "yfinance" and (handle := _find(spec, storage_url)):
+        if refresh:
+            click.echo(f"prices: study {spec.name} goes on with its own copy", err=True)
         return handle
     try:
         prices = read_prices(spec.data, refresh=refresh)
