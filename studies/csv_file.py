@@ -146,7 +146,8 @@ def _places(header: list[str], where: str) -> dict[str, int]:
 
 
 def _place(header: list[str], column: str, where: str) -> int:
-    names = [name.lower() for name in header]
+    # As it is called in a snapshot too: what an export holds can be read again.
+    names = [name.lower().removeprefix("extra:") for name in header]
     if names.count(column.lower()) != 1:
         raise DataError(
             f"{where} must have one column {column}, for data.extra, but has {', '.join(header)}: "

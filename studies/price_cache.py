@@ -1,6 +1,6 @@
 """Prices that were fetched, kept on disk: one file each, whole or not there, and known to be so.
 
-A file is a line of JSON, what was fetched when and the sha256 of the rest, and CSV as `to_csv`
+A file is the sha256 of the rest, a line of JSON with what was fetched when, and CSV as `to_csv`
 writes it. The folder is the platform's own for caches, such as ``~/.cache/puffin-tuner/prices``;
 whatever is in it may be deleted.
 """
@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -48,11 +48,13 @@ class Fetched:
         each bar by the exchange's clock, without a zone.
     market : Market
     at : datetime, when they were fetched, in UTC
+    notes : tuple of str, what was left out
     """
 
     frame: pd.DataFrame
     market: Market
     at: datetime
+    notes: tuple[str, ...] = ()
 
 
 def folder() -> Path:
@@ -75,12 +77,14 @@ def read(wanted: Wanted) -> Fetched | None:
         If it is not what was written.
     """
     try:
-        head, _, body = file_of(wanted).read_bytes().partition(b"\n")
-        said = json.loads(head)
-        if sha256(body) != said["sha256"] or said["wanted"] != asdict(wanted):
+        digest, _, rest = file_of(wanted).read_bytes().partition(b"\n")
+        if sha256(rest) != digest.decode():
             raise DamagedError
-        market = Market(**{field.name: said["market"][field.name] for field in fields(Market)})
-        return Fetched(from_csv(body), market, datetime.fromisoformat(said["at"]))
+        head, _, body = rest.partition(b"\n")
+        said = json.loads(head)
+        market = Market(**said["market"])
+        at = datetime.fromisoformat(said["at"])
+        return Fetched(from_csv(body), market, at, tuple(said["notes"]))
     except OSError:
         return None
     except (DataError, ValueError, KeyError, TypeError) as error:
@@ -100,14 +104,15 @@ def write(wanted: Wanted, fetched: Fetched) -> None:
         "wanted": asdict(wanted),
         "market": asdict(fetched.market),
         "at": fetched.at.isoformat(),
-        "sha256": sha256(body),
+        "notes": fetched.notes,
     }
+    rest = json.dumps(said).encode() + b"\n" + body
     path = file_of(wanted)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
         new = Path(file.name)
         try:
-            file.write(json.dumps(said).encode() + b"\n" + body)
+            file.write(sha256(rest).encode() + b"\n" + rest)
             file.flush()
             os.fsync(file.fileno())
             new.replace(path)

@@ -5,6 +5,7 @@
 3270
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -20,6 +21,8 @@ from studies.snapshot import sha256
 from studies.validation import MAX_GAP, DataError, validate, when
 
 _SAMPLE = Path(__file__).with_name("sample")
+# Days; of shorter bars Yahoo has too few to ask for more.
+_BEFORE = {"1d": 15, "1wk": 30, "1mo": 75}
 # No dividend steps so far: a share of the price.
 _SPLIT = 0.2
 
@@ -64,6 +67,7 @@ class Request:
     refresh : bool, not to make do with what was kept from an earlier time
     extra : tuple of str, other series that are asked for beside this one
     column : str or None, what a file has in the place of a close
+    begun : float, when the prices were asked for, by `time.monotonic`: all series share the wait
     """
 
     symbol: str | None = None
@@ -75,6 +79,7 @@ class Request:
     refresh: bool = False
     extra: tuple[str, ...] = ()
     column: str | None = None
+    begun: float = field(default_factory=time.monotonic)
 
 
 class Raw(NamedTuple):
@@ -120,14 +125,18 @@ def load_prices(  # noqa: PLR0913, PLR0917  # each is a key of [data]
     if source not in SOURCES:
         raise DataError(f"source must be one of {', '.join(SOURCES)}, but got {source!r}")
     request = Request(symbol, path, start, end, period, interval, refresh, tuple(extra))
-    bars = _load(source, request)
-    # The first bar sees the last close before it.
-    early = None if start is None else start - MAX_GAP.to_pytimedelta()
+    bars = _load(source, request, whole=True)
+    early = replace(request, start=_before(start, interval), extra=())
     others = {
-        name: _load(source, replace(request, symbol=name, column=name, start=early, extra=()))
-        for name in extra
+        name: _load(source, replace(early, symbol=name, column=name), whole=False) for name in extra
     }
     return _join(bars, others)
+
+
+def _before(start: date | None, interval: str) -> date | None:
+    """Go back so far that the first bar sees the last close of another series before it."""
+    days = _BEFORE.get(interval, 0)
+    return None if start is None else date.fromordinal(max(start.toordinal() - days, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,10 +155,12 @@ class _Bars:
         return index if self.market is None else self.market.closes(index, unknown=unknown)
 
 
-def _load(source: str, request: Request) -> _Bars:
+def _load(source: str, request: Request, *, whole: bool) -> _Bars:
     raw = SOURCES[source](request)
     found = _between(raw, request.start, request.end)
-    frame, warnings = validate(found.drop(columns="splits", errors="ignore"), raw.origin)
+    # Of another series only the close is read; all of the one that is forecast.
+    columns = [name for name in found if name != "splits" and (whole or "close" in str(name))]
+    frame, warnings = validate(found[columns], raw.origin)
     return _Bars(frame, raw.notes + warnings, raw.origin, raw.market, _splits(found), raw.said)
 
 
@@ -257,8 +268,9 @@ def _yfinance(request: Request) -> Raw:
     if request.symbol is None:
         raise DataError('source "yfinance" needs a symbol: give symbol = "AAPL"')
     start, end = (None if d is None else d.isoformat() for d in (request.start, request.end))
-    wanted = Wanted(request.symbol.upper(), request.interval, start, end, request.period)
-    fetched, said = yahoo.load(wanted, refresh=request.refresh)
+    period = request.period or (None if start or end else "max")
+    wanted = Wanted(request.symbol.upper(), request.interval, start, end, period)
+    fetched, said = yahoo.load(wanted, request.begun + yahoo.DEADLINE, refresh=request.refresh)
     bars = fetched.frame.drop(columns="dividends", errors="ignore")
     origin = f"yfinance {wanted.symbol}, {yahoo.describe(fetched)}"
     return Raw(bars, origin, market=fetched.market, said=said)

@@ -123,6 +123,10 @@ class DataSection(_Section):
     @field_validator("extra")
     @classmethod
     def _extra_series_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[^,\s]([^,\r\n]*[^,\s])?", name):
+                msg = f"names a series {name!r}, but a name has no comma and no space at its ends"
+                raise ValueError(msg)
         return _once("series", value)
 
     @model_validator(mode="after")

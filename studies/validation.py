@@ -18,6 +18,7 @@ MAX_EMPTY = 0.01  # share of rows that may be dropped for an empty cell
 MAX_MOVE = 0.5  # a larger move from bar to bar may be a split that was not adjusted
 MAX_FLAT = 20  # bars; as many equal closes in a row may be a halted or a filled series
 MAX_GAP = pd.Timedelta(days=15)
+_WEEK = pd.Timedelta(days=7)
 MAX_ZERO = 0.1  # share of returns
 _ROUNDING = 1e-6  # relative; an adjusted low and close need not be rounded alike
 
@@ -183,7 +184,9 @@ def _oddities(bars: pd.DataFrame) -> list[str]:
     runs = close.ne(close.shift()).cumsum()
     flat = runs.map(runs.value_counts())
     gaps = bars.index.to_series().diff()
-    weekend = pd.DatetimeIndex(bars.index).day_of_week.isin([5, 6])
+    usual = pd.Timedelta(gaps.median())
+    longest = max(3 * usual, MAX_GAP)  # months stand a month apart
+    weekend = pd.DatetimeIndex(bars.index).day_of_week.isin([5, 6]) & (usual < _WEEK)
     zero = float((moves.iloc[1:] == 0).mean())
     found = []
     if big.any():
@@ -193,9 +196,9 @@ def _oddities(bars: pd.DataFrame) -> list[str]:
         )
     if flat.max() >= MAX_FLAT:
         found.append(f"close stays the same for {flat.max()} bars from {when(flat.idxmax())}")
-    if (gaps > MAX_GAP).any():
+    if (gaps > longest).any():
         found.append(
-            f"gaps of more than {MAX_GAP.days} days: {(gaps > MAX_GAP).sum()}, the longest of "
+            f"gaps of more than {longest.days} days: {(gaps > longest).sum()}, the longest of "
             f"{gaps.max().days} days before {when(gaps.idxmax())}"
         )
     if weekend.any():

@@ -10,10 +10,12 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pandas as pd
 from curl_cffi.const import CurlECode
 from curl_cffi.requests import Response, Session
@@ -37,12 +39,15 @@ from studies.validation import DataError, when
 DEADLINE = 30.0
 _TRIES = 3
 # Seconds for one request of prices, and for one of what yfinance asks beside them: cookie, crumb.
-_PATIENCE, _ASIDE = 10.0, 3.0
+_PATIENCE, _ASIDE, _LEAST = 10.0, 3.0, 0.05
+# What yfinance asks for to know when sessions end.
+_SESSIONS = "5d"
 # Seconds before the next try: doubled each time, and longer where Yahoo says "too many requests".
 _PAUSE = wait_exponential_jitter(multiplier=0.5, max=8.0)
 _LONG_PAUSE = wait_exponential_jitter(multiplier=4.0, max=20.0)
 # Yahoo's prices come late by as much at most; a bar is finished when it cannot change any more.
 _DELAY = timedelta(minutes=20)
+_LATE = timedelta(hours=6)
 _CHART = "/v8/finance/chart/"
 _COLUMNS = {
     "Open": "open",
@@ -81,7 +86,7 @@ class RateLimitedError(YahooError):
     """Yahoo has had too many requests from here."""
 
 
-def load(wanted: Wanted, *, refresh: bool = False) -> tuple[Fetched, tuple[str, ...]]:
+def load(wanted: Wanted, until: float, *, refresh: bool = False) -> tuple[Fetched, tuple[str, ...]]:
     """Give the bars that are wanted, from Yahoo or from the cache, and say which.
 
     A copy is used without asking where no bar can have come since it was fetched, and, with its
@@ -90,6 +95,8 @@ def load(wanted: Wanted, *, refresh: bool = False) -> tuple[Fetched, tuple[str, 
     Parameters
     ----------
     wanted : Wanted
+    until : float
+        When to give up, by `time.monotonic`.
     refresh : bool
         Ask, whatever is kept, and do not make do with it.
 
@@ -105,18 +112,20 @@ def load(wanted: Wanted, *, refresh: bool = False) -> tuple[Fetched, tuple[str, 
         kept = None
         notes.append("the copy in the cache is damaged, and is not used")
     if kept is not None and not refresh and _is_current(kept, wanted):
-        return kept, (f"from the cache, fetched {_age(kept)} ago; --refresh asks again",)
+        ago = f"from the cache, fetched {_age(kept)} ago; --refresh asks again"
+        return kept, (ago, *kept.notes)
     try:
-        fetched = fetch(wanted)
+        fetched = fetch(wanted, until)
     except YahooError as error:
         if kept is None or refresh:
             raise DataError(_hopeless(wanted, error, kept)) from None
-        return kept, (f"{error}: these are from the cache, fetched {_age(kept)} ago",)
+        ago = f"{error}: these are from the cache, fetched {_age(kept)} ago"
+        return kept, (ago, *kept.notes)
     try:
         price_cache.write(wanted, fetched)
     except OSError as error:
         notes.append(f"not kept for later: {price_cache.folder()} cannot be written ({error})")
-    return fetched, tuple(notes)
+    return fetched, (*notes, *fetched.notes)
 
 
 def _hopeless(wanted: Wanted, error: YahooError, kept: Fetched | None) -> str:
@@ -127,14 +136,19 @@ def _hopeless(wanted: Wanted, error: YahooError, kept: Fetched | None) -> str:
 
 
 def _is_current(kept: Fetched, wanted: Wanted) -> bool:
-    """Tell whether no bar that is wanted can have come since."""
-    now, at = (pd.Timestamp(time).tz_localize(None) for time in (_now(), kept.at))
+    """Tell whether no bar that is wanted can have come since.
+
+    A bar may come as soon as it is finished, and some come hours later.
+    """
+    now, at = (pd.Timestamp(time).tz_convert(None) for time in (_now(), kept.at))
+    if at > now:
+        return False
     local = pd.Timestamp(_now()).tz_convert(kept.market.zone).tz_localize(None)
-    begins = pd.date_range(kept.frame.index[-1], local, freq=INTERVALS[wanted.interval])[1:]
+    later = pd.date_range(kept.frame.index[-1], local, freq=INTERVALS[wanted.interval])[1:]
     if wanted.end is not None:
-        begins = begins[begins < pd.Timestamp(wanted.end) + timedelta(days=1)]
-    finished = kept.market.closes(begins, unknown="00:00") + _DELAY
-    return not ((finished > at) & (finished <= now)).any()
+        later = later[later.normalize() <= pd.Timestamp(wanted.end)]
+    finished = kept.market.closes(later, unknown="00:00") + _DELAY
+    return not ((finished + _LATE > at) & (finished <= now)).any()
 
 
 def _now() -> datetime:
@@ -150,8 +164,8 @@ def _age(kept: Fetched) -> str:
     return "less than a minute"
 
 
-def fetch(wanted: Wanted) -> Fetched:
-    """Ask Yahoo, within `DEADLINE` seconds, and again where that may help.
+def fetch(wanted: Wanted, until: float) -> Fetched:
+    """Ask Yahoo, and again where that may help, but no longer than `until`.
 
     Raises
     ------
@@ -160,18 +174,26 @@ def fetch(wanted: Wanted) -> Fetched:
     """
     begin = time.monotonic()
     retrying = Retrying(
-        stop=stop_any(stop_after_attempt(_TRIES), stop_before_delay(DEADLINE)),
+        stop=stop_any(stop_after_attempt(_TRIES), stop_before_delay(until - begin)),
         wait=_pause,
         retry=retry_if_exception(lambda error: isinstance(error, YahooError) and error.again),
         reraise=True,
     )
+    session = _session()
+    session.begin(until)
     try:
-        return retrying(_ask, wanted, _Session(begin + DEADLINE))
+        return retrying(_ask, wanted, session)
     except YahooError as error:
         tries = int(retrying.statistics["attempt_number"])
         if tries > 1:
             error.args = (f"{error} ({tries} tries in {time.monotonic() - begin:.0f} s)",)
         raise
+
+
+@cache
+def _session() -> "_Session":
+    """Give the one session of this process: yfinance keeps the cookie and crumb of its first."""
+    return _Session()
 
 
 def _pause(state: RetryCallState) -> float:
@@ -184,15 +206,20 @@ def _pause(state: RetryCallState) -> float:
 class _Session(Session[Response]):
     """Requests that keep a deadline, and failures that say what they are.
 
-    Parameters
+    Attributes
     ----------
-    deadline : float, in seconds of `time.monotonic`
+    status : int, of the last answer about prices; 0 before the first
     """
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self) -> None:
         super().__init__(impersonate="chrome")
-        self._deadline = deadline
+        self.begin(0.0)
+
+    def begin(self, until: float) -> None:
+        """Forget what was silent, and set when to give up, by `time.monotonic`."""
+        self._until = until
         self._silent: set[str] = set()
+        self.status = 0
 
     def request(self, method: Any, url: str, *args: Any, **options: Any) -> Response:
         """Ask for no longer than is left; cookie and crumb, which prices can do without, shorter.
@@ -206,10 +233,12 @@ class _Session(Session[Response]):
         """
         host = urlsplit(url).hostname or ""
         is_chart = _CHART in url
-        left = self._deadline - time.monotonic()
-        if left <= 0 or (host in self._silent and not is_chart):
+        left = self._until - time.monotonic()
+        # Less than a millisecond would mean for ever.
+        if left < _LEAST or (host in self._silent and not is_chart):
             raise Timeout(f"no time is left for {host}", CurlECode.OPERATION_TIMEDOUT)
-        options["timeout"] = min(left, _PATIENCE if is_chart else _ASIDE)
+        aside = not is_chart or (options.get("params") or {}).get("range") == _SESSIONS
+        options["timeout"] = min(left, _ASIDE if aside else _PATIENCE)
         try:
             response: Response = super().request(method, url, *args, **options)
         except RequestException:
@@ -217,6 +246,7 @@ class _Session(Session[Response]):
                 self._silent.add(host)
             raise
         if is_chart:
+            self.status = response.status_code
             _require_answer(response)
         return response
 
@@ -262,26 +292,15 @@ def _ask(wanted: Wanted, session: _Session) -> Fetched:
 
     # It keeps answers whatever their status: a retry would see the failure again and ask nothing.
     YfData.cache_get.cache_clear()
-    days = {"start": wanted.start, "end": _day_after(wanted.end)}
-    span = {"period": wanted.period or "max"} if not any(days.values()) else days
     try:
         with _quiet(yfinance):
-            ticker = yfinance.Ticker(wanted.symbol, session=session)
-            frame = ticker.history(
-                **span,
-                interval=wanted.interval,
-                auto_adjust=False,
-                actions=True,
-                keepna=True,
-                timeout=_PATIENCE,
-            )
-            meta = ticker.get_history_metadata()
+            return _history(yfinance.Ticker(wanted.symbol, session=session), wanted)
     except YahooError:
         raise
     except YFRateLimitError:
         raise RateLimitedError("Yahoo has had too many requests from here (429)") from None
     except YFPricesMissingError:
-        raise YahooError(_NO_BARS) from None
+        raise YahooError(_refused(session) or _NO_BARS) from None
     except YFTzMissingError:
         raise YahooError("Yahoo does not tell its time zone") from None
     except YFInvalidPeriodError as error:
@@ -292,12 +311,28 @@ def _ask(wanted: Wanted, session: _Session) -> Fetched:
         raise YahooError(_unreachable(error)) from None
     except Exception as error:
         # A page of HTML, or JSON of another form, comes as whatever its reading stumbles over.
-        raise YahooError(
-            f"Yahoo's answer cannot be read ({type(error).__name__}: {str(error)[:80]})"
-        ) from error
+        unread = f"Yahoo's answer cannot be read ({type(error).__name__}: {str(error)[:80]})"
+        raise YahooError(_refused(session) or unread) from error
+
+
+def _history(ticker: Any, wanted: Wanted) -> Fetched:
+    frame = ticker.history(
+        **_span(wanted),
+        interval=wanted.interval,
+        auto_adjust=False,
+        actions=True,
+        keepna=True,
+        timeout=_PATIENCE,
+    )
     if frame.empty:
         raise YahooError(_NO_BARS)
-    return _fetched(frame, meta, wanted)
+    return _fetched(frame, ticker.get_history_metadata(), wanted)
+
+
+def _refused(session: _Session) -> str | None:
+    if session.status in {0, 200}:
+        return None
+    return f"Yahoo gives nothing to this address ({session.status})"
 
 
 @contextmanager
@@ -327,9 +362,15 @@ def _unreachable(error: RequestException) -> str:
     return words.get(error.code, f"Yahoo cannot be reached ({str(error).partition('. See')[0]})")
 
 
-def _day_after(day: str | None) -> str | None:
-    """Give the end that yfinance wants, which is the first day without bars."""
-    return None if day is None else str((pd.Timestamp(day) + timedelta(days=1)).date())
+def _span(wanted: Wanted) -> dict[str, str | None]:
+    """Put the days into the words of yfinance, whose end is the first day without bars."""
+    end = None
+    if wanted.end is not None and date.fromisoformat(wanted.end) <= _now().date():
+        end = str(date.fromisoformat(wanted.end) + timedelta(days=1))
+    if wanted.start is not None:
+        return {"start": wanted.start, "end": end}
+    # With an end alone it would begin a month before.
+    return {"period": wanted.period or "max", "end": end}
 
 
 def _fetched(frame: pd.DataFrame, meta: Mapping[str, Any], wanted: Wanted) -> Fetched:
@@ -345,20 +386,34 @@ def _fetched(frame: pd.DataFrame, meta: Mapping[str, Any], wanted: Wanted) -> Fe
     bars.index = index.tz_localize(None).as_unit("us").rename("date")
     now = _now()
     known = market.closes(pd.DatetimeIndex(bars.index), unknown="24:00") + _DELAY
-    finished = known <= pd.Timestamp(now).tz_localize(None)
-    if not finished.any():
+    finished = known <= pd.Timestamp(now).tz_convert(None)
+    traded = bars["close"].notna().to_numpy()
+    coming = np.arange(len(bars)) > np.flatnonzero(traded).max(initial=-1)
+    # yfinance makes bars of 30 minutes out of shorter ones, and empty ones for the night.
+    gap = ~traded & (wanted.interval == "30m")
+    notes = [
+        f"the bar of {when(bars.index[mask][0])} {why} yet, and is left out"
+        for mask, why in ((~finished, "is not finished"), (coming & finished, "has no prices"))
+        if mask.any()
+    ]
+    bars = bars[finished & ~coming & ~gap]
+    if bars.empty:
         raise YahooError("Yahoo has no finished bar of these days", again=False)
-    return Fetched(bars[finished], market, now)
+    return Fetched(bars, market, now, tuple(notes))
 
 
 def _session_end(meta: Mapping[str, Any], zone: str) -> str | None:
-    """Read when the regular session ends, by the exchange's clock."""
+    """Read when regular sessions end, by the exchange's clock: the last of five, for half days."""
     try:
-        end = pd.Timestamp(meta["currentTradingPeriod"]["regular"]["end"])
+        ends = pd.DatetimeIndex(meta["tradingPeriods"]["end"])
     except (KeyError, TypeError, ValueError):
-        return None
-    local = end.tz_convert(zone) if end.tzinfo else end.tz_localize("UTC").tz_convert(zone)
-    return f"{local:%H:%M}"
+        try:
+            ends = pd.DatetimeIndex([meta["currentTradingPeriod"]["regular"]["end"]])
+        except (KeyError, TypeError, ValueError):
+            return None
+    clocks = [f"{end.tz_convert(zone):%H:%M}" for end in ends if not pd.isna(end)]
+    # A session that goes on to midnight ends with its day.
+    return max(("24:00" if clock == "00:00" else clock for clock in clocks), default=None)
 
 
 def describe(fetched: Fetched) -> str:

@@ -31,7 +31,17 @@ QUERY_HOSTS = ("query1.finance.yahoo.com", "query2.finance.yahoo.com")
 CERTIFIED = "DNS:*.yahoo.com,DNS:*.finance.yahoo.com"
 ZONE = "America/New_York"
 SILENCE = 60.0  # seconds
-RANGES = {"1d": 0, "1mo": 1, "3mo": 3, "6mo": 6, "1y": 12, "2y": 24, "5y": 60, "10y": 120}  # months
+RANGES = {
+    "1d": 0,
+    "5d": 0,
+    "1mo": 1,
+    "3mo": 3,
+    "6mo": 6,
+    "1y": 12,
+    "2y": 24,
+    "5y": 60,
+    "10y": 120,
+}  # months
 
 
 def sample(symbol: str) -> pd.DataFrame:
@@ -39,7 +49,23 @@ def sample(symbol: str) -> pd.DataFrame:
     return SOURCES["sample"](Request(symbol)).frame
 
 
-def chart(symbol: str, frame: pd.DataFrame, zone: str, query: dict[str, str]) -> dict[str, Any]:
+def sessions_of(days: pd.DatetimeIndex, zone: str, last: float) -> list[dict[str, Any]]:
+    """Write when each day is traded: from 9:30 to 16:00, and on the last day to `last` o'clock."""
+    hours = [16.0] * (len(days) - 1) + [last]
+    return [
+        {
+            "timezone": "local",
+            "start": int((day + pd.Timedelta(hours=9.5)).tz_localize(zone).timestamp()),
+            "end": int((day + pd.Timedelta(hours=end)).tz_localize(zone).timestamp()),
+            "gmtoffset": 0,
+        }
+        for day, end in zip(days, hours, strict=True)
+    ]
+
+
+def chart(
+    symbol: str, frame: pd.DataFrame, zone: str, query: dict[str, str], *, half_day: bool = False
+) -> dict[str, Any]:
     """Write bars as Yahoo does, cut as the query asks: range, or period1, period2.
 
     Their index has dates, or, where bars are shorter than a day, when each begins.
@@ -62,15 +88,7 @@ def chart(symbol: str, frame: pd.DataFrame, zone: str, query: dict[str, str]) ->
     bars = frame[keep]
     cells = bars.astype(object).where(bars.notna(), None)
     names = ("open", "high", "low", "close", "volume")
-    sessions = [
-        {
-            "timezone": "local",
-            "start": int((day + pd.Timedelta(hours=9.5)).tz_localize(zone).timestamp()),
-            "end": int((day + pd.Timedelta(hours=16)).tz_localize(zone).timestamp()),
-            "gmtoffset": 0,
-        }
-        for day in days.unique()
-    ]
+    sessions = sessions_of(days.unique()[-60:], zone, 13.0 if half_day else 16.0)
     last = sessions[-1]
     meta = {
         "currency": "USD",
@@ -92,7 +110,10 @@ def chart(symbol: str, frame: pd.DataFrame, zone: str, query: dict[str, str]) ->
         "range": query.get("range", ""),
         "validRanges": [*RANGES, "max"],
     }
-    if not daily:
+    if query.get("range") == "5d":  # with the hours before and after
+        parts = ("pre", "regular", "post")
+        meta["tradingPeriods"] = {part: [[session] for session in sessions[-5:]] for part in parts}
+    elif not daily:
         meta["tradingPeriods"] = [[session] for session in sessions]
     result: dict[str, Any] = {
         "meta": meta,
@@ -130,6 +151,8 @@ class Stub(ThreadingHTTPServer):
         self.tls.load_cert_chain(self.certificate)
         self.frames = {symbol: sample(symbol) for symbol in ("AAPL", "IBM", "MSFT")}
         self.zones = dict.fromkeys(self.frames, ZONE)
+        self.half_days: set[str] = set()
+        self.retry_after: int | None = None
         # What the next requests of prices come to, in this order, and all after the last one.
         self.faults: list[str] = []
         self.charts = 0
@@ -199,7 +222,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             frame = self.server.frames[symbol]
             told = "ELSE" if fault == "other" else symbol
-            body = chart(told, frame, self.server.zones[symbol], query)
+            half = symbol in self.server.half_days
+            body = chart(told, frame, self.server.zones[symbol], query, half_day=half)
             if fault == "zone":
                 body["chart"]["result"][0]["meta"]["exchangeTimezoneName"] = "Mars/Phobos"
             if fault == "empty":
@@ -218,6 +242,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
+        if status == HTTPStatus.TOO_MANY_REQUESTS and self.server.retry_after is not None:
+            self.send_header("Retry-After", str(self.server.retry_after))
         if cookie:
             year = 365 * 24 * 60 * 60
             self.send_header("Set-Cookie", f"A3=stub; Domain=.yahoo.com; Path=/; Max-Age={year}")

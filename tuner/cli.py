@@ -549,7 +549,7 @@ def check(spec: str, overrides: tuple[str, ...], *, refresh: bool) -> None:
 def prices(*, refresh: bool, **wanted: str | None) -> None:
     """Show what a source has of SYMBOL: span, bars, gaps, splits, warnings, and a chart.
 
-    What Yahoo gave is kept, so that a study submitted next asks no more.
+    What Yahoo gave is kept: a study of the same days asks no more until another bar can be there.
     """
     from tuner.prices import prices as prices_
 

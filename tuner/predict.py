@@ -14,7 +14,7 @@ from studies import forecasting
 from studies.exported import Exported, load_exported
 from studies.forecasting import Bounds, Prediction
 from studies.prices import Prices, load_prices
-from studies.validation import when
+from studies.validation import DataError, when
 from tuner import present
 
 
@@ -59,6 +59,12 @@ def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
     if csv is not None:
         return load_prices("csv", path=csv, extra=data.extra)
     if symbol is not None:
+        if data.source == "csv" and data.extra:
+            msg = (
+                f"the model reads {', '.join(data.extra)} of its file beside the prices; give "
+                "--csv FILE with these columns"
+            )
+            raise DataError(msg)
         source = "sample" if data.source == "csv" else data.source
         return load_prices(source, symbol, interval=data.interval, extra=data.extra)
     origin = f"the export's own copy of {exported.record['data']['origin']}"

@@ -60,7 +60,9 @@ def _facts(found: Prices) -> list[tuple[str, str]]:
 
 
 def _length(gap: pd.Timedelta) -> str:
-    return f"{gap.days} days" if gap >= pd.Timedelta(days=1) else str(gap).removeprefix("0 days ")
+    if gap < pd.Timedelta(days=1):
+        return str(gap).removeprefix("0 days ")
+    return f"{gap.days} day{'s' * (gap.days > 1)}"
 
 
 def _closes(close: pd.Series) -> str:
@@ -70,13 +72,14 @@ def _closes(close: pd.Series) -> str:
 def chart(values: np.ndarray) -> list[str]:
     """Draw values, (bars,), as lines of text, the highest on top.
 
-    Each column stands for equally many bars and shows the last of them.
+    Each column stands for equally many bars and shows the last of them; lowest and highest are
+    those of all.
     """
     columns = min(len(values), _WIDTH)
     shown = values[
         np.linspace(len(values) / columns - 1, len(values) - 1, columns).round().astype(int)
     ]
-    low, high = shown.min(), shown.max()
+    low, high = values.min(), values.max()
     # From an eighth of a line to all of them, so that the lowest can be seen.
     spread = high - low or 1.0
     eighths = 1 + np.round((shown - low) / spread * (8 * _HEIGHT - 1)).astype(int)

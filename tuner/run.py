@@ -14,7 +14,7 @@ from models.errors import PuffinError
 from studies import result, stamp, tickets
 from studies.exported import ExportError
 from studies.prices import Prices, load_prices
-from studies.spec import DataSection, Spec, load_spec
+from studies.spec import DataSection, load_spec
 from studies.storage import NoStudiesError, cause_of, masked, open_storage
 from studies.study import Handle, StudyError, load, require_same, submit
 from studies.validation import DataError
@@ -76,16 +76,17 @@ def open_study(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = load_spec(path_or_preset, overrides)
-    if spec.data.source == "yfinance" and (handle := _find(spec, storage_url)):
+    if spec.data.source == "yfinance" and (there := _find(spec.name, storage_url)):
         if refresh:
             click.echo(f"prices: study {spec.name} goes on with its own copy", err=True)
-        return handle
+        return require_same(there, spec)
     try:
         prices = read_prices(spec.data, refresh=refresh)
     except DataError as error:
-        handle = _find(spec, storage_url)
-        if handle is None:
+        there = _find(spec.name, storage_url)
+        if there is None:
             raise
+        handle = require_same(there, spec)
         click.echo(f"prices: {error}; the study goes on with its own copy", err=True)
         return handle
     storage = open_storage(storage_url, create=True, on_stale_trial=tickets.retry_stale)
@@ -99,11 +100,10 @@ def open_study(
     return handle
 
 
-def _find(spec: Spec, storage_url: str) -> Handle | None:
-    """Give the study that was made from this spec, if there is one."""
+def _find(name: str, storage_url: str) -> Handle | None:
+    """Give the study of a name, if there is one that is whole."""
     try:
-        storage = open_storage(storage_url, on_stale_trial=tickets.retry_stale)
-        return require_same(load(storage, spec.name), spec)
+        return load(open_storage(storage_url, on_stale_trial=tickets.retry_stale), name)
     except PuffinError:
         return None
 

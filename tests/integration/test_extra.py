@@ -1,6 +1,7 @@
 """Other series as inputs, from the file to the forecast of an exported model."""
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file
 from studies import report
 from studies.prices import load_prices
 from studies.reruns import open_seal, rerun_seeds
+from studies.snapshot import to_csv
 from studies.storage import open_storage
 from studies.study import load
 from studies.validation import DataError
@@ -142,3 +144,15 @@ def test_the_sample_has_others_of_its_own() -> None:
     assert found.frame["extra:IBM"].tolist() == expected.tolist()
     with pytest.raises(DataError, match="symbol of the sample must be one of"):
         load_prices("sample", "AAPL", extra=["^VIX"])
+
+
+def test_days_before_all_calendars_are_no_harm() -> None:
+    found = load_prices("sample", "AAPL", start=date(1, 1, 1), extra=["IBM"])
+    assert len(found.frame) == 3270
+
+
+def test_a_file_that_was_exported_can_be_read_again(tmp_path: Path) -> None:
+    found = load_prices("sample", "AAPL", extra=["IBM"])
+    (tmp_path / "own.csv").write_bytes(to_csv(found.frame))
+    again = load_prices("csv", path=tmp_path / "own.csv", extra=["IBM"])
+    pd.testing.assert_frame_equal(again.frame, found.frame, check_exact=True)

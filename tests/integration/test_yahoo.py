@@ -48,6 +48,7 @@ def stub(served: Stub, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     served.frames = {symbol: sample(symbol) for symbol in ("AAPL", "IBM")}
     served.zones = dict.fromkeys(served.frames, "America/New_York")
     served.faults, served.charts = [], 0
+    served.half_days, served.retry_after = set(), None
     for name, value in environment(served, home).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -86,6 +87,39 @@ def test_a_period_is_the_services_own() -> None:
     assert (str(frame.index[0].date()), str(frame.index[-1].date())) == ("2011-03-01", "2013-03-01")
 
 
+def test_with_an_end_alone_all_before_it_comes(stub: Stub) -> None:
+    frame = ask(end=date(2012, 6, 1)).frame
+    assert (str(frame.index[0].date()), str(frame.index[-1].date())) == ("2000-03-01", "2012-06-01")
+    assert len(ask(end=date(9999, 12, 31)).frame) == len(stub.frames["AAPL"])
+
+
+@pytest.mark.parametrize(
+    ("interval", "freq", "last"), [("1wk", "W-MON", "2013-02-18"), ("1mo", "MS", "2013-01-01")]
+)
+def test_weeks_and_months_have_no_gaps_between_them_and_the_running_one_is_left_out(
+    interval: str, freq: str, last: str, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = stub.frames["AAPL"].resample(freq, label="left", closed="left").last()
+    stub.frames["AAPL"] = stub.frames["IBM"] = frame
+    monkeypatch.setattr(yahoo, "_now", pd.Timestamp("2013-02-27", tz="UTC").to_pydatetime)
+    found = ask(interval=interval, extra=("IBM",))
+    assert str(found.frame.index[-1].date()) == last
+    assert not [line for line in found.warnings if "gaps" in line or "weekend" in line]
+
+
+def test_bars_of_half_an_hour_have_no_empty_nights(stub: Stub) -> None:
+    days = pd.bdate_range("2013-02-18", "2013-03-01")
+    index = pd.DatetimeIndex(
+        [d + pd.Timedelta(hours=9.5, minutes=15 * i) for d in days for i in range(26)]
+    )
+    rises = 100.0 + np.arange(len(index))
+    names = ("open", "high", "low", "close", "adj_close")
+    stub.frames["AAPL"] = pd.DataFrame(dict.fromkeys(names, rises), index).assign(volume=1.0)
+    found = ask(start=date(2013, 2, 18), end=date(2013, 3, 1), interval="30m").frame
+    assert len(found) == len(days) * 13
+    assert found["close"].tolist() == rises[1::2].tolist()
+
+
 def test_a_split_is_told_and_makes_no_jump(stub: Stub) -> None:
     raw = stub.frames["AAPL"]
     # Yahoo's prices are adjusted for splits; its adj_close for dividends too.
@@ -110,7 +144,7 @@ def test_a_last_bar_without_prices_is_left_out_and_that_is_said(stub: Stub) -> N
     stub.frames["AAPL"].iloc[-1] = np.nan
     found = ask()
     assert len(found.frame) == 3269
-    assert "bars with empty cells were dropped: 1 bar, first 2013-03-01" in found.warnings[0]
+    assert found.said == ("the bar of 2013-03-01 has no prices yet, and is left out",)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +156,10 @@ def test_a_bar_that_can_still_change_is_left_out(
     now: str, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(yahoo, "_now", pd.Timestamp(now, tz="UTC").to_pydatetime)
-    assert str(ask().frame.index[-1].date()) == last
+    found = ask()
+    assert str(found.frame.index[-1].date()) == last
+    note = "the bar of 2013-03-01 is not finished yet, and is left out"
+    assert found.said == (() if last == "2013-03-01" else (note,))
 
 
 def test_bars_of_an_hour_keep_the_clock_of_the_exchange(
@@ -155,6 +192,8 @@ FAILURES = [
     (["404"], "Yahoo says: not found (404)", 1.0),
     (["other"], "Yahoo gave ELSE for it: ask for that", 1.0),
     (["zone"], "time zone", 2.0),
+    (["401"], "Yahoo gives nothing to this address (401) (3 tries", 2.0),
+    (["403"], "Yahoo gives nothing to this address (403) (3 tries", 2.0),
     (["silent"], "Yahoo does not answer", 4.0),
 ]
 
@@ -186,8 +225,8 @@ def test_what_goes_wrong_is_tried_again_where_that_helps_and_said_where_it_does_
 def test_a_failure_is_asked_again_and_not_remembered(stub: Stub) -> None:
     stub.faults = ["500", "ok"]
     ask()
-    # One that failed, one for the time zone, one for the bars.
-    assert stub.charts == 3
+    # One that failed, and one each for the bars and the ends of sessions; perhaps the time zone.
+    assert stub.charts in {3, 4}
 
 
 def test_a_symbol_that_is_not_there_is_asked_for_once(stub: Stub) -> None:
@@ -203,18 +242,34 @@ def test_a_connection_that_is_refused_is_said(monkeypatch: pytest.MonkeyPatch) -
         ask()
 
 
+@pytest.mark.parametrize(("seconds", "comes"), [(1, True), (60, False)])
 def test_a_service_that_asks_for_patience_has_it_within_the_deadline(
+    seconds: int, comes: object, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yahoo, "DEADLINE", 5.0)
+    stub.faults, stub.retry_after = ["429", "ok"], seconds
+    begin = time.monotonic()
+    if comes:
+        assert len(ask().frame) == 3270
+        assert time.monotonic() - begin > 1.0
+    else:
+        with pytest.raises(DataError, match="too many requests"):
+            ask()
+        assert time.monotonic() - begin < 1.0, "it does not wait for what comes too late"
+
+
+def test_all_series_of_a_study_share_one_deadline(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits = []
-    monkeypatch.setattr(yahoo, "DEADLINE", 5.0)
-    monkeypatch.setattr(yahoo, "_LONG_PAUSE", lambda _: waits.append(1) or 60.0)
-    stub.faults = ["429"]
+    ask(extra=("IBM",))
+    later = yahoo._now() + timedelta(days=3)
+    monkeypatch.setattr(yahoo, "_now", lambda: later)
+    monkeypatch.setattr(yahoo, "DEADLINE", 2.0)
+    stub.faults = ["silent"]
     begin = time.monotonic()
-    with pytest.raises(DataError, match="too many requests"):
-        ask()
-    assert waits
-    assert time.monotonic() - begin < 2.0, "it does not wait for what comes too late"
+    found = ask(extra=("IBM",))
+    assert time.monotonic() - begin < 3.0
+    assert len(found.said) == 2, "both are from the cache"
 
 
 # The cache
@@ -253,12 +308,12 @@ def test_days_that_are_over_are_not_asked_for_again(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "asked"),
+    ("hours", "asks"),
     # Fetched on Monday 2013-02-25 at 22:00 UTC, an hour after the close; the next one is at 21:00.
-    [(1, 0), (23, 0), (23.5, 1), (30, 1)],
+    [(7, False), (23, False), (23.5, True), (30, True)],
 )
 def test_a_copy_is_good_until_the_next_bar_may_be_finished(
-    hours: float, asked: int, stub: Stub, monkeypatch: pytest.MonkeyPatch
+    hours: float, asks: object, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub.frames["AAPL"] = stub.frames["AAPL"][:"2013-02-25"]
     now = pd.Timestamp("2013-02-25T22:00", tz="UTC")
@@ -267,10 +322,23 @@ def test_a_copy_is_good_until_the_next_bar_may_be_finished(
     before = stub.charts
     monkeypatch.setattr(yahoo, "_now", (now + timedelta(hours=hours)).to_pydatetime)
     ask()
-    assert stub.charts - before == asked
+    assert (stub.charts > before) is asks
 
 
-@pytest.mark.parametrize("how", ["cut", "bit", "head", "empty"])
+def test_a_bar_that_came_late_is_asked_for_though_its_day_was_over(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = stub.frames["AAPL"]
+    stub.frames["AAPL"] = whole[:"2013-02-28"]
+    now = pd.Timestamp("2013-03-01T21:30", tz="UTC")
+    monkeypatch.setattr(yahoo, "_now", now.to_pydatetime)
+    assert len(ask(end=date(2013, 3, 1)).frame) == 3269
+    stub.frames["AAPL"] = whole
+    monkeypatch.setattr(yahoo, "_now", (now + timedelta(days=700)).to_pydatetime)
+    assert len(ask(end=date(2013, 3, 1)).frame) == 3270
+
+
+@pytest.mark.parametrize("how", ["cut", "bit", "head", "zone", "empty"])
 def test_a_damaged_copy_is_never_used_and_is_replaced(how: str, stub: Stub) -> None:
     options = {"start": date(2012, 1, 4), "end": date(2012, 12, 28)}
     first = ask(**options)
@@ -282,6 +350,7 @@ def test_a_damaged_copy_is_never_used_and_is_replaced(how: str, stub: Stub) -> N
             "cut": whole[:middle],
             "bit": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
             "head": b"[" + whole,
+            "zone": whole.replace(b"New_York", b"New_Yorc"),
             "empty": b"",
         }[how]
     )
@@ -316,6 +385,8 @@ def test_another_series_is_joined_as_it_was_known(stub: Stub) -> None:
     assert found["extra:IBM"]["2012-06-06"] == pytest.approx(ibm["2012-06-06"])
 
 
+# On the last day the session may end early: that is no matter of the days before.
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(
     ("own", "other", "lag"),
     [
@@ -327,12 +398,33 @@ def test_another_series_is_joined_as_it_was_known(stub: Stub) -> None:
     ],
 )
 def test_a_series_of_another_place_is_known_when_its_own_session_has_ended(
-    own: str, other: str, lag: int, stub: Stub
+    own: str, other: str, lag: int, half: object, stub: Stub
 ) -> None:
     stub.zones = {"AAPL": own, "IBM": other}
+    stub.half_days = {"AAPL"} if half else set()
     found = ask(start=date(2012, 6, 4), end=date(2012, 6, 29), extra=("IBM",)).frame
     ibm = load_prices("sample", "IBM").frame["close"].shift(lag)
     assert found["extra:IBM"].to_numpy() == pytest.approx(ibm[found.index].to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("told", "end"),
+    [
+        ({"tradingPeriods": {"end": ["2013-02-28T21:00Z", "2013-03-01T18:00Z"]}}, "16:00"),
+        (
+            {"currentTradingPeriod": {"regular": {"end": pd.Timestamp("2013-03-01T21:00Z")}}},
+            "16:00",
+        ),
+        ({"currentTradingPeriod": {"regular": {"end": "2013-03-02T05:00Z"}}}, "24:00"),
+        ({"currentTradingPeriod": {"regular": {"end": None}}}, None),
+        ({"currentTradingPeriod": None}, None),
+        ({}, None),
+    ],
+)
+def test_the_end_of_a_session_is_its_regular_one_and_midnight_ends_the_day(
+    told: dict[str, Any], end: str | None
+) -> None:
+    assert yahoo._session_end(told, "America/New_York") == end
 
 
 # What a user sees

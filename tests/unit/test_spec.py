@@ -149,6 +149,7 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("data.features", "return", ["data.features = 'return'", "should be a list"]),
     ("data.features", ["extra"], ["data: ", "'extra' reads other series", 'extra = ["^VIX"]']),
     ("data.extra", ["IBM"], ["data: ", "no feature reads extra", 'add "extra" or']),
+    ("data.extra", ["S&P, 500"], ["data.extra", "a series 'S&P, 500'", "has no comma"]),
     ("data.extra", ["IBM", "IBM"], ["data.extra", "a series twice", "give each once"]),
     ("data.period", "2y", ["data: ", 'period and interval go with source "yfinance"']),
     ("data.period", "two years", ["data.period = 'two years'", "2y, 6mo, 30d, ytd or max"]),
