@@ -1,0 +1,134 @@
+"""Price of one training step: ours against neuralforecast's LSTM and GRU, at equal shapes.
+
+Equal are the windows of a step, the bars of a window, the series that it sees, and width and number
+of layers; neuralforecast has one width for all layers, and a head of one linear layer is asked for.
+Its step is the difference of a long and a short fit, so that setting up is left out. One thread;
+both run in turn, and the ratio of each round counts. Needs the extra `peers`.
+
+    pip install --editable '.[peers]' && python benchmarks/peers.py
+"""
+
+import argparse
+import logging
+import statistics
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from models.config import Config
+from models.rnn import build_network
+from models.training import LOSSES, Learner
+from models.windows import make_windows
+
+BARS = 2000
+# batch, lookback, widths
+SHAPES = [
+    (32, 20, (16,)),
+    (64, 20, (32,)),
+    (64, 20, (64, 64)),
+    (64, 30, (128, 128, 128)),
+    (128, 20, (128, 128)),
+    (128, 60, (64, 64)),
+]
+
+
+def table() -> pd.DataFrame:
+    """Make a series and two more that are known up to the present."""
+    values = np.random.default_rng(0).normal(size=(BARS, 3)).astype("float32")
+    days = pd.date_range("2000-01-01", periods=BARS)
+    frame = pd.DataFrame(values, columns=["y", "a", "b"])
+    return frame.assign(unique_id="one", ds=days)
+
+
+def their_seconds(config: Config, frame: pd.DataFrame, steps: int) -> float:
+    """Time a fit of so many steps."""
+    from neuralforecast import NeuralForecast
+    from neuralforecast.losses.pytorch import MSE
+    from neuralforecast.models import GRU, LSTM
+
+    kind: Any = LSTM if config.cell == "lstm" else GRU
+    model = kind(
+        h=1,
+        input_size=config.lookback,
+        hist_exog_list=["a", "b"],
+        encoder_n_layers=len(config.hidden_dims),
+        encoder_hidden_size=config.hidden_dims[0],
+        decoder_layers=1,
+        loss=MSE(),
+        max_steps=steps,
+        windows_batch_size=config.batch_size,
+        scaler_type=None,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    forecaster = NeuralForecast([model], freq="D")
+    started = time.perf_counter()
+    forecaster.fit(frame)
+    return time.perf_counter() - started
+
+
+def their_step(config: Config, frame: pd.DataFrame, steps: int) -> float:
+    """Give the seconds of a step."""
+    short = steps // 5
+    return (their_seconds(config, frame, steps) - their_seconds(config, frame, short)) / (
+        steps - short
+    )
+
+
+def our_step(config: Config, steps: int) -> float:
+    """Give the seconds of a step, of as many epochs as make so many."""
+    windows = make_windows(torch.randn(BARS, 3), config.lookback)
+    targets = torch.randn(len(windows), 1)
+    network = build_network(config, 3)
+    learner = Learner(network, windows, targets, config, LOSSES["mse"], seed=0)
+    learner.run_epoch()
+    each = -(-len(windows) // config.batch_size)
+    epochs = max(round(steps / each), 1)
+    started = time.perf_counter()
+    for _ in range(epochs):
+        learner.run_epoch()
+    return (time.perf_counter() - started) / (epochs * each)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=150)
+    given = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    frame, medians = table(), []
+    print("cell  batch lookback widths            ours ms  theirs ms  ratio (min, max)")
+    for cell in ("lstm", "gru"):
+        for batch, lookback, widths in SHAPES:
+            config = Config(
+                cell=cell, hidden_dims=widths, lookback=lookback, batch_size=batch, dropout=0.0
+            )
+            rounds = [
+                (our_step(config, given.steps), their_step(config, frame, given.steps))
+                for _ in range(given.rounds)
+            ]
+            own, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
+            ratios = sorted(b / a for a, b in rounds)
+            medians.append(statistics.median(ratios))
+            print(
+                f"{cell:5} {batch:5} {lookback:8} {widths!s:16} {own * 1e3:8.2f} "
+                f"{theirs * 1e3:10.2f}  {medians[-1]:.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})",
+                flush=True,
+            )
+    print(f"median of all shapes: {statistics.median(medians):.2f}")
+
+
+if __name__ == "__main__":
+    main()
