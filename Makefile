@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu bench calibrate soak clean
+.PHONY: run test check gpu bench quality peers calibrate soak clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -36,6 +36,16 @@ bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bookkeeping.py daily
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecasters.py
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/study.py
+
+# An hour and more: five searches of a plain script and five of ours, all scored again.
+quality: .venv/installed-dev
+	$(BIN)/python benchmarks/quality.py
+
+# A quarter of an hour, and half a gigabyte to install.
+peers: .venv/installed-dev
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[peers]'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
 
 # Six minutes: how often the report cries victory over random walks, and over a planted signal.
 calibrate: .venv/installed-dev
