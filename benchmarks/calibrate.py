@@ -37,7 +37,8 @@ from scipy.stats import binom, binomtest
 from models.comparison import LEVEL, pesaran_timmermann
 from models.config import Config
 from models.metrics import skill
-from models.selection import deflated_sharpe, effective_trials, overfitting
+from models.selection import overfitting
+from models.sharpe import deflated_sharpe, effective_trials
 from models.spa import spa
 from models.training import Epoch, FoldTraining, build_networks, forecast, train_epochs
 from studies.algorithms import SAMPLERS

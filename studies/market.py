@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+# Prices come late by as much at most; a bar is finished when it cannot change any more.
+DELAY = pd.Timedelta(minutes=20)
 # Lengths of bars. Those of a day end with its session, longer ones with their last day.
 INTERVALS: dict[str, pd.Timedelta | pd.DateOffset] = {
     "1m": pd.Timedelta(minutes=1),

@@ -17,9 +17,12 @@ from urllib.parse import quote
 import pandas as pd
 import platformdirs
 
-from studies.market import Market
+from studies.market import DELAY, INTERVALS, Market
 from studies.snapshot import from_csv, sha256, to_csv
 from studies.validation import DataError
+
+# Some bars, such as those of funds, come as long after their session.
+_LATE = pd.Timedelta(hours=6)
 
 
 class DamagedError(ValueError):
@@ -82,6 +85,8 @@ def read(wanted: Wanted) -> Fetched | None:
             raise DamagedError
         head, _, body = rest.partition(b"\n")
         said = json.loads(head)
+        if said["wanted"] != asdict(wanted):
+            raise DamagedError
         market = Market(**said["market"])
         at = datetime.fromisoformat(said["at"])
         return Fetched(from_csv(body), market, at, tuple(said["notes"]))
@@ -119,3 +124,29 @@ def write(wanted: Wanted, fetched: Fetched) -> None:
         except BaseException:
             new.unlink()
             raise
+
+
+def is_current(kept: Fetched, wanted: Wanted, now: datetime) -> bool:
+    """Tell whether no bar that is wanted can have come since `kept` was fetched.
+
+    A bar may come as soon as it is finished, and some come hours later.
+    """
+    at, by = (pd.Timestamp(moment).tz_convert(None) for moment in (kept.at, now))
+    if at > by:
+        return False
+    local = pd.Timestamp(now).tz_convert(kept.market.zone).tz_localize(None)
+    later = pd.date_range(kept.frame.index[-1], local, freq=INTERVALS[kept.market.interval])[1:]
+    if wanted.end is not None:
+        later = later[later.normalize() <= pd.Timestamp(wanted.end)]
+    finished = kept.market.closes(later, unknown="00:00") + DELAY
+    return not ((finished + _LATE > at) & (finished <= by)).any()
+
+
+def age(kept: Fetched, now: datetime) -> str:
+    """Say how long ago bars were fetched: "3 days"."""
+    minutes = max(int((now - kept.at).total_seconds() // 60), 0)
+    for size, name in ((24 * 60, "day"), (60, "hour"), (1, "minute")):
+        if minutes >= size:
+            count = minutes // size
+            return f"{count} {name}{'s' * (count > 1)}"
+    return "less than a minute"

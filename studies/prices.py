@@ -171,7 +171,8 @@ def _splits(found: pd.DataFrame) -> pd.Series:
         return told[told > 0]
     if "adj_close" not in found:
         return pd.Series(dtype="float64")
-    factor = found["adj_close"] / found["close"]
+    bars = found.sort_index()
+    factor = bars["adj_close"] / bars["close"]
     steps = (factor / factor.shift()).dropna()
     return steps[(steps - 1).abs() > _SPLIT].round(2)
 

@@ -19,15 +19,13 @@ from models.comparison import DirectionTest, pesaran_timmermann
 from models.metrics import Direction, skill
 from models.selection import (
     MIN_BLOCK,
-    DeflatedSharpe,
     Overfitting,
     Overtuning,
-    deflated_sharpe,
-    effective_trials,
     incumbents,
     overfitting,
     overtuning,
 )
+from models.sharpe import DeflatedSharpe, deflated_sharpe, effective_trials
 from models.spa import MIN_BARS, SpaResult, spa
 from studies import tickets
 from studies.reruns import RERUN_OF, SEED, in_order_of_end, require_done

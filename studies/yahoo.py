@@ -31,7 +31,7 @@ from tenacity import (
 )
 
 from studies import price_cache
-from studies.market import INTERVALS, Market
+from studies.market import DELAY, Market
 from studies.price_cache import DamagedError, Fetched, Wanted
 from studies.validation import DataError, when
 
@@ -45,9 +45,6 @@ _SESSIONS = "5d"
 # Seconds before the next try: doubled each time, and longer where Yahoo says "too many requests".
 _PAUSE = wait_exponential_jitter(multiplier=0.5, max=8.0)
 _LONG_PAUSE = wait_exponential_jitter(multiplier=4.0, max=20.0)
-# Yahoo's prices come late by as much at most; a bar is finished when it cannot change any more.
-_DELAY = timedelta(minutes=20)
-_LATE = timedelta(hours=6)
 _CHART = "/v8/finance/chart/"
 _COLUMNS = {
     "Open": "open",
@@ -111,15 +108,15 @@ def load(wanted: Wanted, until: float, *, refresh: bool = False) -> tuple[Fetche
     except DamagedError:
         kept = None
         notes.append("the copy in the cache is damaged, and is not used")
-    if kept is not None and not refresh and _is_current(kept, wanted):
-        ago = f"from the cache, fetched {_age(kept)} ago; --refresh asks again"
+    if kept is not None and not refresh and price_cache.is_current(kept, wanted, _now()):
+        ago = f"from the cache, fetched {price_cache.age(kept, _now())} ago; --refresh asks again"
         return kept, (ago, *kept.notes)
     try:
         fetched = fetch(wanted, until)
     except YahooError as error:
         if kept is None or refresh:
             raise DataError(_hopeless(wanted, error, kept)) from None
-        ago = f"{error}: these are from the cache, fetched {_age(kept)} ago"
+        ago = f"{error}: these are from the cache, fetched {price_cache.age(kept, _now())} ago"
         return kept, (ago, *kept.notes)
     try:
         price_cache.write(wanted, fetched)
@@ -131,37 +128,12 @@ def load(wanted: Wanted, until: float, *, refresh: bool = False) -> tuple[Fetche
 def _hopeless(wanted: Wanted, error: YahooError, kept: Fetched | None) -> str:
     said = f"yfinance {wanted.symbol}: {error}"
     if kept is not None:
-        return f"{said}; without --refresh the copy of {_age(kept)} ago is used"
+        return f"{said}; without --refresh the copy of {price_cache.age(kept, _now())} ago is used"
     return f"{said}, and no copy is in the cache; {_ELSEWHERE}" if error.again else said
-
-
-def _is_current(kept: Fetched, wanted: Wanted) -> bool:
-    """Tell whether no bar that is wanted can have come since.
-
-    A bar may come as soon as it is finished, and some come hours later.
-    """
-    now, at = (pd.Timestamp(time).tz_convert(None) for time in (_now(), kept.at))
-    if at > now:
-        return False
-    local = pd.Timestamp(_now()).tz_convert(kept.market.zone).tz_localize(None)
-    later = pd.date_range(kept.frame.index[-1], local, freq=INTERVALS[wanted.interval])[1:]
-    if wanted.end is not None:
-        later = later[later.normalize() <= pd.Timestamp(wanted.end)]
-    finished = kept.market.closes(later, unknown="00:00") + _DELAY
-    return not ((finished + _LATE > at) & (finished <= now)).any()
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _age(kept: Fetched) -> str:
-    minutes = max(int((_now() - kept.at).total_seconds() // 60), 0)
-    for size, name in ((24 * 60, "day"), (60, "hour"), (1, "minute")):
-        if minutes >= size:
-            count = minutes // size
-            return f"{count} {name}{'s' * (count > 1)}"
-    return "less than a minute"
 
 
 def fetch(wanted: Wanted, until: float) -> Fetched:
@@ -385,7 +357,7 @@ def _fetched(frame: pd.DataFrame, meta: Mapping[str, Any], wanted: Wanted) -> Fe
     bars = bars[[name for name in _COLUMNS.values() if name in bars]].astype("float64")
     bars.index = index.tz_localize(None).as_unit("us").rename("date")
     now = _now()
-    known = market.closes(pd.DatetimeIndex(bars.index), unknown="24:00") + _DELAY
+    known = market.closes(pd.DatetimeIndex(bars.index), unknown="24:00") + DELAY
     finished = known <= pd.Timestamp(now).tz_convert(None)
     traded = bars["close"].notna().to_numpy()
     coming = np.arange(len(bars)) > np.flatnonzero(traded).max(initial=-1)

@@ -50,10 +50,7 @@ def _facts(found: Prices) -> list[tuple[str, str]]:
     return [
         ("bars", f"{len(frame)}, from {when(index[0])} to {when(index[-1])}"),
         ("columns", ", ".join(map(str, frame.columns))),
-        (
-            "longest gaps",
-            ", ".join(gaps),
-        ),
+        ("longest gaps", ", ".join(gaps)),
         ("splits", ", ".join(splits) or "none"),
         ("close, adjusted", _closes(frame["close"])),
     ]
@@ -72,13 +69,11 @@ def _closes(close: pd.Series) -> str:
 def chart(values: np.ndarray) -> list[str]:
     """Draw values, (bars,), as lines of text, the highest on top.
 
-    Each column stands for equally many bars and shows the last of them; lowest and highest are
-    those of all.
+    Each column stands for about equally many bars and shows the last of them; the lowest and the
+    highest that are told are those of all.
     """
     columns = min(len(values), _WIDTH)
-    shown = values[
-        np.linspace(len(values) / columns - 1, len(values) - 1, columns).round().astype(int)
-    ]
+    shown = values[np.arange(1, columns + 1) * len(values) // columns - 1]
     low, high = values.min(), values.max()
     # From an eighth of a line to all of them, so that the lowest can be seen.
     spread = high - low or 1.0

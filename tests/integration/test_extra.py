@@ -21,29 +21,6 @@ from tuner.cli import main
 from tuner.interrupt import Interrupt
 from tuner.rota import Duty, work
 
-STUDY = """
-name = "two"
-[data]
-symbol = "AAPL"
-start = 2011-06-01
-extra = ["IBM", "MSFT"]
-features = ["return", "extra", "rsi"]
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = 2
-[space]
-cell = ["lstm", "gru"]
-hidden_dim = 4
-layers = 1
-lookback = 3
-[search]
-trials = 3
-pruner = "none"
-"""
-
 
 @pytest.fixture
 def url(new_url: Callable[[str], str]) -> str:
@@ -55,18 +32,19 @@ def tuner(*args: str) -> Result:
 
 
 def test_a_search_reads_them_and_its_export_forecasts_and_comes_out_again(
-    url: str, tmp_path: Path
+    url: str, tiny_file: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "two.toml").write_text(STUDY)
-    done = tuner("submit", str(tmp_path / "two.toml"), "--storage", url)
+    text = tiny_file.read_text().replace('["return"]', '["return", "extra", "rsi"]')
+    tiny_file.write_text(text.replace("[data]", '[data]\nextra = ["IBM", "MSFT"]'))
+    done = tuner("submit", str(tiny_file), "--set", "search.pruner=none", "--storage", url)
     assert done.exit_code == 0, done.output
-    work(url, Interrupt(), Duty("two", device="cpu"))
-    search = load(open_storage(url), "two")
+    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    search = load(open_storage(url), "tiny")
     for again in (rerun_seeds(search, 2, 3), open_seal(search, 2, 3)):
         work(url, Interrupt(), Duty(again.name, device="cpu"))
     assert len(report.build(search).dates) == 20
     folder = tmp_path / "best"
-    done = tuner("export", "two", str(folder), "--storage", url)
+    done = tuner("export", "tiny", str(folder), "--storage", url)
     assert done.exit_code == 0, done.output
     weights = load_file(folder / "model.safetensors")
     (inputs,) = {w.shape[1] for name, w in weights.items() if "weight_ih" in name}

@@ -24,6 +24,7 @@ from studies.study import SEARCH_FILE, load
 from studies.validation import DataError
 from tests.yahoo_stub import Stub, environment, sample
 from tuner.cli import main
+from tuner.prices import chart
 
 TUNER = Path(sys.executable).with_name("tuner")
 
@@ -366,6 +367,19 @@ def test_a_damaged_copy_is_never_used_and_is_replaced(how: str, stub: Stub) -> N
     assert stub.charts == asked
 
 
+def test_a_copy_under_the_name_of_another_series_is_not_taken_for_it(stub: Stub) -> None:
+    options = {"start": date(2012, 1, 4), "end": date(2012, 12, 28)}
+    ask("IBM", **options)
+    (file,) = price_cache.folder().iterdir()
+    expected = ask("AAPL", **options)
+    (own,) = set(price_cache.folder().iterdir()) - {file}
+    file.replace(own)
+    asked = stub.charts
+    again = ask("AAPL", **options)
+    assert stub.charts > asked
+    pd.testing.assert_frame_equal(again.frame, expected.frame, check_exact=True)
+
+
 def test_prices_come_though_the_cache_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder is to be")
     found = ask()
@@ -453,6 +467,24 @@ def test_the_command_shows_what_the_loader_got(stub: Stub) -> None:
     )
 
 
+@pytest.mark.parametrize("bars", [1, 2, 71, 72, 73, 144, 3270])
+def test_the_chart_rises_with_the_prices_to_its_last_column(bars: int) -> None:
+    lines = chart(np.arange(1.0, bars + 1))
+    assert len(lines) == 8
+    assert lines[0].split()[0] == f"{bars}"
+    assert lines[-1].split()[0] == "1"
+    width = max(map(len, lines)) - len(f"{bars}") - 1
+    assert width == min(bars, 72)
+    bottom = lines[-1][len(f"{bars}") + 1 :]
+    assert len(bottom) == width, "every column is there"
+    heights = [
+        sum(line[len(f"{bars}") + 1 :].ljust(width)[at] != " " for line in lines)
+        for at in range(width)
+    ]
+    assert heights == sorted(heights)
+    assert heights[-1] == (8 if bars > 1 else 1)
+
+
 def test_a_wrong_symbol_is_said_in_one_line() -> None:
     done = tuner("prices", "NOSUCH")
     assert (done.exit_code, done.stdout) == (1, "")
@@ -461,34 +493,13 @@ def test_a_wrong_symbol_is_said_in_one_line() -> None:
     )
 
 
-STUDY = """
-name = "live"
-[data]
-source = "yfinance"
-symbol = "AAPL"
-start = 2011-06-01
-extra = ["IBM"]
-features = ["return", "extra", "rsi", "weekday_sin", "weekday_cos"]
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = 2
-[space]
-cell = ["lstm", "gru"]
-hidden_dim = 4
-lookback = 3
-[search]
-trials = 4
-"""
-
-
 @pytest.fixture
-def live(tmp_path: Path) -> Path:
-    path = tmp_path / "live.toml"
-    path.write_text(STUDY)
-    return path
+def live(tiny_file: Path) -> Path:
+    """The tiny study, on prices of the service."""
+    text = tiny_file.read_text().replace('"tiny"', '"live"').replace("trials = 8", "trials = 4")
+    text = text.replace('["return"]', '["return", "extra", "weekday_sin", "weekday_cos"]')
+    tiny_file.write_text(text.replace("[data]", '[data]\nsource = "yfinance"\nextra = ["IBM"]'))
+    return tiny_file
 
 
 def test_a_study_that_is_there_asks_nobody(stub: Stub, live: Path, tmp_path: Path) -> None:

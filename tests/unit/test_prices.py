@@ -637,3 +637,25 @@ def test_the_sample_survives_the_snapshot_with_the_same_sha256() -> None:
 def test_bytes_that_are_no_snapshot_are_refused(data: bytes) -> None:
     with pytest.raises(DataError, match="the snapshot of the prices must be CSV as written"):
         from_csv(data)
+
+
+def test_splits_show_where_prices_become_adjusted_whichever_way_a_file_runs(tmp_path: Path) -> None:
+    rows = [
+        "2024-01-02,200,99",
+        "2024-01-03,210,104",
+        "2024-01-04,106,105",
+        "2024-01-05,108,107",
+    ]
+    for order in (rows, rows[::-1]):
+        path = csv_file(tmp_path, "\n".join(["date,close,adj_close", *order]))
+        found = load_prices("csv", path=path).splits
+        assert found.to_dict() == {pd.Timestamp("2024-01-04"): 2.0}
+
+
+@pytest.mark.parametrize("source", ["sample", "csv"])
+@pytest.mark.parametrize("asked", [{"period": "2y"}, {"interval": "1h"}])
+def test_a_source_without_periods_does_not_pass_over_one_that_is_asked_for(
+    source: str, asked: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match='period and interval go with source "yfinance"'):
+        load_prices(source, "AAPL", csv_file(tmp_path, GOOD), **asked)
