@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.adam import Adam
 from models.config import Config
 from models.rnn import build_network
 from models.windows import FoldTensors
@@ -158,9 +159,7 @@ class Learner:
         self.targets = targets
         self.config = config
         self.loss = loss
-        self.optimizer = torch.optim.Adam(
-            network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimizer = Adam(network.parameters(), config.lr, config.weight_decay)
         self.generator = torch.Generator(device=windows.device).manual_seed(seed)
 
     def run_epoch(self) -> Tensor:
@@ -292,8 +291,8 @@ class FoldTraining:
         tensors |= {f"best.{k}": v for k, v in (self._stopping.best_weights or {}).items()}
         for i, learner in enumerate(self._learners):
             tensors[f"generator.{i}"] = learner.generator.get_state()
-            for p, values in learner.optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{i}.{p}.{name}": value for name, value in values.items()}
+            state = learner.optimizer.state()
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
         tensors["dropout"] = _get_rng_state(self._device)
         best = self.best
         if best is not None:
@@ -315,12 +314,7 @@ class FoldTraining:
         self._networks.load_state_dict(_below(tensors, "network"))
         for i, learner in enumerate(self._learners):
             learner.generator.set_state(tensors[f"generator.{i}"])
-            states: dict[int, dict[str, Tensor]] = {}
-            for key, value in _below(tensors, f"optimizer.{i}").items():
-                p, _, name = key.partition(".")
-                states.setdefault(int(p), {})[name] = value
-            groups = learner.optimizer.state_dict()["param_groups"]
-            learner.optimizer.load_state_dict({"state": states, "param_groups": groups})
+            learner.optimizer.load_state(_below(tensors, f"optimizer.{i}"))
         _set_rng_state(self._device, tensors["dropout"])
         self.curve = scalars["curve"]
         self._stopping.counter = scalars["counter"]

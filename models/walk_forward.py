@@ -1,7 +1,7 @@
 """Walking forward: which bars train a network and which bars judge it.
 
 Folds are laid over targets before any window is cut, so every lookback is judged on the same
-targets. scikit-learn's ``TimeSeriesSplit`` does the arithmetic. `evaluate` walks one forecaster
+targets. They are those of scikit-learn's ``TimeSeriesSplit``. `evaluate` walks one forecaster
 forward bar by bar.
 """
 
@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import TimeSeriesSplit
 
 from models.arrays import Floats, as_floats
 from models.errors import PuffinError
@@ -87,20 +85,16 @@ def split(bars: int, first: int, layout: WalkForward) -> list[Fold]:
             "or a shorter lookback"
         )
         raise PuffinError(msg)
-    splitter = TimeSeriesSplit(
-        n_splits=layout.folds,
-        test_size=layout.valid_bars,
-        gap=layout.purge,
-        max_train_size=layout.train_bars,
-    )
+    starts = range(bars - layout.folds * layout.valid_bars, bars, layout.valid_bars)
     return [
-        Fold(_span(train, first), _span(valid, first))
-        for train, valid in splitter.split(np.empty(bars - first))
+        Fold(_past(start - layout.purge, first, layout), Span(start, start + layout.valid_bars))
+        for start in starts
     ]
 
 
-def _span(positions: np.ndarray, first: int) -> Span:
-    return Span(first + int(positions[0]), first + int(positions[-1]) + 1)
+def _past(stop: int, first: int, layout: WalkForward) -> Span:
+    """Give the training part that ends at `stop`."""
+    return Span(max(first, stop - (layout.train_bars or stop)), stop)
 
 
 class Forecaster(Protocol):
@@ -165,6 +159,9 @@ def evaluate(
         If `first` is not within the series, or `retrain_every` is below 1; and what the model
         raises.
     """
+    # Here, since no search needs scikit-learn, which takes a second to import.
+    from sklearn.base import clone
+
     values = as_floats("series", series)
     bars = len(values)
     if not 1 <= first < bars:

@@ -8,8 +8,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import rankdata
 
 from models.config import BOUNDED
 from models.rnn import CELLS
@@ -169,7 +169,7 @@ def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> list[tuple[str, l
     distinct, group = np.unique(values, return_inverse=True)
     if len(distinct) > _MOST_GROUPS:
         # By rank, so that thirds are thirds, and equal values stay together.
-        group = np.floor(3 * (rankdata(values) - 0.5) / len(values)).astype(int)
+        group = np.floor(3 * (pd.Series(values).rank().to_numpy() - 0.5) / len(values)).astype(int)
     return [
         (
             _label(values[group == i]),

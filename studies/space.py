@@ -9,7 +9,6 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, Protocol
 
 from optuna.trial import FixedTrial
-from sklearn.model_selection import ParameterGrid
 
 from models.config import Config
 from models.rnn import CELLS
@@ -295,6 +294,9 @@ def grid_points(space: Space) -> Grid:
     ValueError
         If a dimension has no end of values.
     """
+    # Here, since no other search needs scikit-learn, which takes a second to import.
+    from sklearn.model_selection import ParameterGrid
+
     points: dict[Config, dict[str, Any]] = {}
     total = 0
     for layers in _listed(space.layers, _LAYERS):

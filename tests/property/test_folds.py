@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import TimeSeriesSplit
 
 from models.errors import PuffinError
 from models.walk_forward import Fold, Span, WalkForward, first_target, split
@@ -65,6 +66,26 @@ def test_the_validation_parts_are_as_many_and_as_long_as_asked_for_and_end_with_
     assert {len(fold.valid) for fold in cut.folds} == {layout.valid_bars}
     # One after the other without gap or overlap, up to the last bar.
     assert judged == list(range(cut.bars - layout.folds * layout.valid_bars, cut.bars))
+
+
+@many
+@given(either)
+def test_the_folds_are_those_of_scikit_learn(cut: Cut) -> None:
+    layout = cut.layout
+    splitter = TimeSeriesSplit(
+        n_splits=layout.folds,
+        test_size=layout.valid_bars,
+        gap=layout.purge,
+        max_train_size=layout.train_bars,
+    )
+    expected = [
+        [list(cut.first + positions) for positions in parts]
+        for parts in splitter.split([0] * (cut.bars - cut.first))
+    ]
+    assert expected == [
+        [list(range(span.start, span.stop)) for span in (fold.train, fold.valid)]
+        for fold in cut.folds
+    ]
 
 
 @many
