@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu bench quality peers calibrate soak clean
+.PHONY: run test check gpu gpu-study bench quality peers calibrate soak clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,11 @@ check: .venv/installed-dev
 gpu:
 	$(PYTHON) -m pytest tests/gpu --override-ini addopts= -p no:cacheprovider
 	PYTHONPATH=. $(PYTHON) benchmarks/step.py --device cuda
+	PYTHONPATH=. $(PYTHON) benchmarks/fold_step.py --device cuda
+
+# Trials of a GPU that 1, 2, 4 and 8 workers share, beside a plain script on it.
+gpu-study: .venv/installed-dev
+	for n in 1 2 4 8; do $(BIN)/python benchmarks/study.py --device cuda --workers $$n --rounds 1 || exit 1; done
 
 bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py --device cpu
@@ -37,15 +42,18 @@ bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecasters.py
 	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/study.py
+	$(BIN)/python benchmarks/scale.py
 
-# Two hours and more, at half an hour a seed: a plain script and ours, and both scored again.
+# A plain script and ours, and both scored again, on the two targets.
 quality: .venv/installed-dev
-	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/quality.py --target range
+	$(BIN)/python benchmarks/quality.py --target return
 
-# Seven minutes, and 450 MB more to install.
+# 450 MB more to install.
 peers: .venv/installed-dev
 	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[peers]'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/auto.py
 
 # A quarter of an hour on a busy machine: how often the report cries victory over random walks, and over a planted signal.
 calibrate: .venv/installed-dev

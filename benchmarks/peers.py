@@ -2,8 +2,9 @@
 
 Equal are the windows of a step, the bars of a window, the series that it sees, and width and number
 of layers; neuralforecast has one width for all layers, and a head of one linear layer is asked for.
-Its step is the difference of a long and a short fit, so that setting up is left out. One thread;
-both run in turn, and the ratio of each round counts. Needs the extra `peers`.
+Its step is the difference of a long and a short fit, so that setting up is left out. One thread and
+a process for each, ours as a worker sets itself up, theirs as a script finds it; both run in turn,
+and the ratio of each round counts. Needs the extra `peers`.
 
     pip install --editable '.[peers]' && python benchmarks/peers.py
 """
@@ -13,6 +14,8 @@ import logging
 import statistics
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ from models.config import Config
 from models.rnn import build_network
 from models.training import LOSSES, Learner
 from models.windows import make_windows
+from tuner.devices import prepare
 
 BARS = 2000
 # batch, lookback, widths
@@ -84,6 +88,7 @@ def their_step(config: Config, frame: pd.DataFrame, steps: int) -> float:
 
 def our_step(config: Config, steps: int) -> float:
     """Give the seconds of a step, of as many epochs as make so many."""
+    torch.manual_seed(0)
     windows = make_windows(torch.randn(BARS, 3), config.lookback)
     targets = torch.randn(len(windows), 1)
     network = build_network(config, 3)
@@ -97,18 +102,24 @@ def our_step(config: Config, steps: int) -> float:
     return (time.perf_counter() - started) / (epochs * each)
 
 
+def be_theirs() -> None:
+    """Set a process up for theirs."""
+    warnings.filterwarnings("ignore")
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=150)
     given = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    frame, medians = table(), []
+    frame, medians, spawn = table(), [], get_context("spawn")
+    own_process = ProcessPoolExecutor(1, spawn, prepare, ("cpu", 1.0))
+    their_process = ProcessPoolExecutor(1, spawn, be_theirs)
     print("cell  batch lookback widths            ours ms  theirs ms  ratio (min, max)")
     for cell in ("lstm", "gru"):
         for batch, lookback, widths in SHAPES:
@@ -116,7 +127,10 @@ def main() -> None:
                 cell=cell, hidden_dims=widths, lookback=lookback, batch_size=batch, dropout=0.0
             )
             rounds = [
-                (our_step(config, given.steps), their_step(config, frame, given.steps))
+                (
+                    own_process.submit(our_step, config, given.steps).result(),
+                    their_process.submit(their_step, config, frame, given.steps).result(),
+                )
                 for _ in range(given.rounds)
             ]
             own, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))

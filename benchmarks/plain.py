@@ -1,11 +1,11 @@
 """The script that a competent person writes: Optuna, torch, a loop over folds, and nothing else.
 
-It forecasts the log range of the next day from return, range and volume of AAPL's bars, as the
-preset `volatility` does, over the same folds and the same search space: TPE, a median pruner that
-hears of each fold as it ends, a DataLoader, early stopping per fold, torch's default threads. It
-shares no code with the product but the reading of the embedded bars.
+It forecasts the log range of the next day, or its return, from return, range and volume of AAPL's
+bars, as the presets `volatility` and `daily` do, over the same folds and the same search space:
+TPE, a median pruner that hears of each fold as it ends, a DataLoader, early stopping per fold,
+torch's default threads. It shares no code with the product but the reading of the embedded bars.
 
-    python benchmarks/plain.py --trials 40 --seed 0 --out plain.json
+    python benchmarks/plain.py --trials 40 --seed 0 --target range --out plain.json
     python benchmarks/plain.py --configs configs.json --epochs 3 --out plain.json
 """
 
@@ -14,6 +14,7 @@ import copy
 import itertools
 import json
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,18 @@ from studies.prices import load_prices
 FOLDS, VALID, HOLDOUT, LONGEST = 5, 120, 250, 60
 EPOCHS, PATIENCE = 50, 8
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
+Parts = tuple[TensorDataset, TensorDataset]
 
 
-def series() -> Arrays:
+def series(target: str = "range", since: date | None = None) -> Arrays:
     """Give features, (bars, 3), and the target that stands in the next row, (bars,)."""
-    bars = load_prices("sample", "AAPL").frame.iloc[:-HOLDOUT]
+    bars = load_prices("sample", "AAPL", None, since).frame.iloc[:-HOLDOUT]
     close, high, low, volume = (bars[c].to_numpy() for c in ("close", "high", "low", "volume"))
     log_range = np.log(np.maximum(np.log(high / low), 1e-4))[1:]
-    columns = [np.diff(np.log(close)), log_range, np.diff(np.log1p(volume))]
-    return np.column_stack(columns).astype("float32"), log_range.astype("float32")
+    log_return = np.diff(np.log(close))
+    columns = np.column_stack([log_return, log_range, np.diff(np.log1p(volume))])
+    y = log_range if target == "range" else log_return
+    return columns.astype("float32"), y.astype("float32")
 
 
 def fold(number: int, lookback: int, arrays: Arrays) -> tuple[TensorDataset, TensorDataset]:
@@ -79,12 +83,12 @@ class Network(nn.Module):
 
 
 def train_fold(
-    config: dict[str, Any], parts: tuple[TensorDataset, TensorDataset], epochs: int, patience: int
+    config: dict[str, Any], parts: Parts, epochs: int, patience: int, device: str = "cpu"
 ) -> list[float]:
     """Train a network on one fold; give its validation loss after each epoch."""
     train, valid = parts
     loader = DataLoader(train, batch_size=config["batch_size"], shuffle=True)
-    network, measure = Network(config), nn.MSELoss()
+    network, measure = Network(config).to(device), nn.MSELoss()
     optimizer = torch.optim.Adam(
         network.parameters(), lr=config["lr"], weight_decay=config["weight_decay"]
     )
@@ -93,13 +97,13 @@ def train_fold(
         network.train()
         for x, y in loader:
             optimizer.zero_grad()
-            loss = measure(network(x), y)
+            loss = measure(network(x.to(device)), y.to(device))
             loss.backward()
             optimizer.step()
         network.eval()
         with torch.no_grad():
             x, y = valid.tensors
-            now = measure(network(x), y).item()
+            now = measure(network(x.to(device)), y.to(device)).item()
         curve.append(now)
         if now < best:
             best, bad, weights = now, 0, copy.deepcopy(network.state_dict())
@@ -124,9 +128,9 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
     }
 
 
-def search(trials: int, seed: int) -> list[dict[str, Any]]:
+def search(arrays: Arrays, trials: int, seed: int) -> list[dict[str, Any]]:
     """Search as the script's author would; give each trial with the time at which it ended."""
-    arrays, begin, log = series(), time.perf_counter(), []
+    begin, log = time.perf_counter(), []
 
     def objective(trial: optuna.Trial) -> float:
         config, losses = suggest(trial), []
@@ -149,12 +153,14 @@ def search(trials: int, seed: int) -> list[dict[str, Any]]:
     return log
 
 
-def work(configs: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
+def work(
+    arrays: Arrays, configs: list[dict[str, Any]], epochs: int, device: str = "cpu"
+) -> list[dict[str, Any]]:
     """Train configurations on every fold for so many epochs."""
-    arrays, begin, log = series(), time.perf_counter(), []
+    begin, log = time.perf_counter(), []
     for config in configs:
         curves = [
-            train_fold(config, fold(n, config["lookback"], arrays), epochs, epochs)
+            train_fold(config, fold(n, config["lookback"], arrays), epochs, epochs, device)
             for n in range(FOLDS)
         ]
         # By the product's rule, so that the two can be compared: one best epoch for all folds.
@@ -168,15 +174,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", choices=["range", "return"], default="range")
+    parser.add_argument("--since", type=date.fromisoformat)
     parser.add_argument("--configs", type=Path)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="of --configs")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    arrays = series(given.target, given.since)
     if given.configs is None:
-        log = search(given.trials, given.seed)
+        log = search(arrays, given.trials, given.seed)
     else:
-        log = work(json.loads(given.configs.read_text()), given.epochs)
+        log = work(arrays, json.loads(given.configs.read_text()), given.epochs, given.device)
     given.out.write_text(json.dumps(log, indent=1))
 
 

@@ -1,22 +1,25 @@
 """Time to quality: how long ours takes to hold a configuration as good as a plain script's best.
 
 The plain script (benchmarks/plain.py: TPE, a median pruner, folds one after the other) has its
-whole budget of trials. Ours searches the same space with the preset `volatility`, one worker a
-core. The two find their losses by different rules, so what they held is scored again by one: the
-lowest value of the common curve of the folds, as a mean over seeds that neither has used, and the
-loss on the sealed holdout beside it. Times count from the start of each command.
+whole budget of trials. Ours searches the same space with the preset `volatility` or `daily`, one
+worker a core. The two find their losses by different rules, so what they held is scored again by
+one: the lowest value of the common curve of the folds, as a mean over seeds that neither has used,
+and the loss on the sealed holdout beside it. What ours held is scored in the order in which it
+came, until it is as good, and what it ends with. Times count from the start of each command.
 
-    python benchmarks/quality.py --seeds 0 1 2 3 4 --trials 40
+    python benchmarks/quality.py --seeds 0 1 2 3 4 --trials 30 --target range --since 2005-01-01
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,12 +37,40 @@ from studies.spec import load_spec
 from studies.storage import open_storage
 from studies.study import load
 from studies.workload import Workload, cut_holdout
+from tuner.devices import prepare
 
 HERE = Path(__file__).parent
 TUNER = Path(sys.executable).with_name("tuner")
-PRESET, CPU = "volatility", torch.device("cpu")
+CPU = torch.device("cpu")
+PRESETS = {"range": "volatility", "return": "daily"}
 # Seeds of the re-scoring, apart from those of the searches.
 JUDGES = (101, 102, 103)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What both search for.
+
+    Attributes
+    ----------
+    target : a key of `PRESETS`
+    since : first day, as ISO 8601
+    trials : budget of each
+    """
+
+    target: str
+    since: str
+    trials: int
+
+    @property
+    def preset(self) -> str:
+        """Name of ours."""
+        return PRESETS[self.target]
+
+    @property
+    def settings(self) -> list[str]:
+        """What of the preset is changed."""
+        return [f"data.start={self.since}"]
 
 
 @dataclass(frozen=True)
@@ -65,12 +96,13 @@ def own_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
 
 
-def plain(folder: Path, trials: int, seed: int) -> tuple[float, list[Held]]:
+def plain(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
     """Run the plain script; give its whole time and what it held."""
     out = folder / "plain.json"
     started = time.perf_counter()
     command: list[str | Path] = [sys.executable, HERE / "plain.py", "--out", out]
-    command += [f"--trials={trials}", f"--seed={seed}"]
+    command += [f"--trials={task.trials}", f"--seed={seed}"]
+    command += [f"--target={task.target}", f"--since={task.since}"]
     subprocess.run(command, env=own_environment(), check=True, capture_output=True)  # noqa: S603
     took = time.perf_counter() - started
     *log, end = json.loads(out.read_text())
@@ -79,19 +111,19 @@ def plain(folder: Path, trials: int, seed: int) -> tuple[float, list[Held]]:
     return took, incumbents([Held(t["seconds"] + late, t["loss"], t["config"]) for t in log])
 
 
-def ours(folder: Path, trials: int, seed: int) -> tuple[float, list[Held]]:
+def ours(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
     """Run our search; give its whole time and what it held."""
     begin, started = datetime.now(), time.perf_counter()  # noqa: DTZ005  # as Optuna notes it
-    changes = [f"--set=search.trials={trials}", f"--set=search.seed={seed}"]
+    changes = [*task.settings, f"search.trials={task.trials}", f"search.seed={seed}"]
     subprocess.run(  # noqa: S603
-        [TUNER, "run", PRESET, *changes],
+        [TUNER, "run", task.preset, *(f"--set={change}" for change in changes)],
         cwd=folder,
         env=own_environment(),
         check=True,
         capture_output=True,
     )
     took = time.perf_counter() - started
-    handle = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), PRESET)
+    handle = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), task.preset)
     return took, incumbents(
         [
             Held(
@@ -112,11 +144,11 @@ def incumbents(found: list[Held]) -> list[Held]:
     return kept
 
 
-def judge(config: dict[str, Any], seed: int) -> tuple[float, float]:
+def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
     """Train a configuration; give its loss on the search folds and on the holdout."""
-    torch.set_num_threads(1)
-    spec = load_spec(PRESET)
-    frame = load_prices("sample", spec.data.symbol).frame
+    prepare("cpu", 1.0)
+    spec = load_spec(task.preset, task.settings)
+    frame = load_prices("sample", spec.data.symbol, None, spec.data.start).frame
     search, sealed = cut_holdout(frame, spec)
     chosen = Config(**{key: config[key] for key in Config().to_dict() if key in config})
     best = train(Workload.build(spec, search), chosen, spec.training_config, seed).best
@@ -138,32 +170,54 @@ def train(workload: Workload, config: Config, training: Training, seed: int) -> 
     return made
 
 
-def score(pool: ProcessPoolExecutor, config: dict[str, Any]) -> Score:
+def score(pool: ProcessPoolExecutor, config: dict[str, Any], task: Task) -> Score:
     """Score a configuration by the common rule."""
-    losses = list(pool.map(judge, [config] * len(JUDGES), JUDGES))
+    count = len(JUDGES)
+    losses = list(pool.map(judge, [config] * count, [task] * count, JUDGES))
     searched, sealed = (list(column) for column in zip(*losses, strict=True))
     error = statistics.stdev(searched) / len(searched) ** 0.5
     return Score(statistics.mean(searched), error, statistics.mean(sealed))
 
 
-def compare(trials: int, seed: int) -> dict[str, Any]:
+def first_as_good(
+    held: list[Held], bar: Score, judged: Callable[[Held], Score]
+) -> tuple[Held | None, list[Score]]:
+    """Give the first that is as good as `bar`, and the scores of those up to it."""
+    scores = []
+    for one in held:
+        scores.append(judged(one))
+        if scores[-1].search <= bar.search:
+            return one, scores
+    return None, scores
+
+
+def compare(task: Task, seed: int) -> dict[str, Any]:
     """Search by both and score what they held."""
     with (
         tempfile.TemporaryDirectory() as name,
         ProcessPoolExecutor(2, get_context("spawn")) as pool,
     ):
-        theirs_took, theirs = plain(Path(name), trials, seed)
-        ours_took, held = ours(Path(name), trials, seed)
-        bar = score(pool, theirs[-1].config)
-        scores = [score(pool, one.config) for one in held]
-    reached = [one.seconds for one, s in zip(held, scores, strict=True) if s.search <= bar.search]
+        theirs_took, theirs = plain(Path(name), task, seed)
+        ours_took, held = ours(Path(name), task, seed)
+        bar = score(pool, theirs[-1].config, task)
+        reached, scores = first_as_good(held, bar, lambda one: score(pool, one.config, task))
+        # The script too may have held one as good before its last.
+        own, _ = first_as_good(theirs[:-1], bar, lambda one: score(pool, one.config, task))
+        end = scores[-1] if len(scores) == len(held) else score(pool, held[-1].config, task)
     return {
+        "task": task.__dict__,
         "seed": seed,
-        "plain": {"seconds": theirs_took, "best_at": theirs[-1].seconds, "loss": theirs[-1].loss},
+        "plain": {
+            "seconds": theirs_took,
+            "best_at": theirs[-1].seconds,
+            "loss": theirs[-1].loss,
+            "reached": theirs[-1].seconds if own is None else own.seconds,
+        },
         "plain_score": bar.__dict__,
-        "ours": {"seconds": ours_took, "held": [h.seconds for h in held]},
+        "ours": {"seconds": ours_took, "held": [h.seconds for h in held], "loss": held[-1].loss},
         "our_scores": [s.__dict__ for s in scores],
-        "reached": min(reached, default=None),
+        "our_end": end.__dict__,
+        "reached": None if reached is None else reached.seconds,
     }
 
 
@@ -171,29 +225,36 @@ def main() -> None:
     """Print a line for each seed, and write all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--target", choices=PRESETS, default="range")
+    parser.add_argument("--since", default="2005-01-01")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    rows = []
+    task = Task(given.target, given.since, given.trials)
+    rows: list[dict[str, Any]] = []
     for seed in given.seeds:
-        row = compare(given.trials, seed)
+        row = compare(task, seed)
         rows.append(row)
-        mine = min(row["our_scores"], key=lambda s: s["search"])
+        mine = row["our_end"]
         at = "never" if row["reached"] is None else f"at {row['reached']:.0f} s"
         plain_, bar = row["plain"], row["plain_score"]
         print(
-            f"seed {seed}: plain {plain_['seconds']:.0f} s, best at {plain_['best_at']:.0f} s, says"
-            f" {plain_['loss']:.4f}, is {bar['search']:.4f} (holdout {bar['holdout']:.4f}); ours "
-            f"{row['ours']['seconds']:.0f} s, as good {at}, best {mine['search']:.4f} (holdout "
+            f"seed {seed}: plain {plain_['seconds']:.0f} s, best at {plain_['best_at']:.0f} s, as "
+            f"good at {plain_['reached']:.0f} s, says {plain_['loss']:.4f}, is {bar['search']:.4f} "
+            f"(holdout {bar['holdout']:.4f}); ours {row['ours']['seconds']:.0f} s, as good {at}, "
+            f"says {row['ours']['loss']:.4f}, is {mine['search']:.4f} (holdout "
             f"{mine['holdout']:.4f})",
             flush=True,
         )
         if given.out is not None:
             given.out.write_text(json.dumps(rows, indent=1))
-    shares = [r["reached"] / r["plain"]["seconds"] for r in rows if r["reached"] is not None]
-    if shares:
-        share = statistics.median(shares)
-        print(f"as good in {len(shares)} of {len(rows)}, at a median {share:.3f} of the plain time")
+    for name in ("seconds", "reached"):
+        # What never gets there takes for ever.
+        shares = [(r["reached"] or math.inf) / r["plain"][name] for r in rows]
+        print(
+            f"as good at {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f}) "
+            f"of the plain script's {'whole time' if name == 'seconds' else 'time to as good'}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Price of the training loop: our step against the bare torch step, at equal shapes.
 
-The bare step is forward, loss, backward and Adam on one batch that lies ready; ours also
-shuffles, gathers windows and sums losses. Both run in turn, epoch by epoch, and the
-ratio of each pair counts.
+The bare step is forward, loss, backward and torch's Adam, with torch's layers, on one batch that
+lies ready; ours also shuffles, gathers windows and sums losses. Both run in turn, epoch by epoch,
+and the ratio of each pair counts. `--as-is` leaves the C library as a script finds it, which keeps
+less memory between steps.
 
     python benchmarks/step.py --device cpu
 """
@@ -15,9 +16,11 @@ from collections.abc import Callable
 import torch
 
 from models.config import Config
+from models.gru import GRU
 from models.rnn import build_network
 from models.training import LOSSES, Learner
 from models.windows import make_windows
+from tuner.devices import prepare
 
 FEATURES, BARS = 3, 2000
 # batch, lookback, widths
@@ -57,6 +60,14 @@ def bare_epoch(
     return epoch
 
 
+def stock(network: torch.nn.Module) -> torch.nn.Module:
+    """Have a network run on torch's GRU instead of ours."""
+    for layer in network.modules():
+        if isinstance(layer, GRU):
+            layer.__class__ = torch.nn.GRU  # type: ignore[assignment]
+    return network
+
+
 def measure(config: Config, pairs: int, device: torch.device) -> tuple[float, float, list[float]]:
     """Give median milliseconds of both steps and the ratio of each pair."""
     windows = make_windows(torch.randn(BARS, FEATURES, device=device), config.lookback)
@@ -66,7 +77,7 @@ def measure(config: Config, pairs: int, device: torch.device) -> tuple[float, fl
     network = build_network(config, FEATURES).to(device)
     ours = Learner(network, windows, targets, config, LOSSES["mse"], seed=0).run_epoch
     batch = windows[: config.batch_size].contiguous(), targets[: config.batch_size]
-    bare = bare_epoch(build_network(config, FEATURES).to(device), *batch, steps)
+    bare = bare_epoch(stock(build_network(config, FEATURES)).to(device), *batch, steps)
     for epoch in (ours, bare):
         epoch()
     times = [
@@ -82,8 +93,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--as-is", action="store_true")
     options = parser.parse_args()
-    device = torch.device(options.device)
+    device = torch.device(options.device) if options.as_is else prepare(options.device, 1.0)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     print("cell  batch lookback widths          ours ms  bare ms  ratio (min, max)")

@@ -1,10 +1,12 @@
 """A whole study of equal work: the same configurations, folds and epochs in a plain script.
 
 Nothing is pruned and nothing stops early. Ours draws the configurations at random and trains them
-with one worker a core; the plain script (benchmarks/plain.py) is given the same ones. Both times
-are of whole commands, from start to exit. Rounds alternate.
+with one worker a core, or so many as are asked for; the plain script (benchmarks/plain.py) is given
+the same ones. Both times are of whole commands, from start to exit. Rounds alternate. On a GPU the
+share of the time that it is busy stands beside them, by nvidia-smi.
 
     python benchmarks/study.py --trials 40 --epochs 3 --rounds 3
+    python benchmarks/study.py --device cuda --workers 8
 """
 
 import argparse
@@ -14,9 +16,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from studies import tickets
 from studies.storage import open_storage
@@ -26,28 +30,88 @@ HERE = Path(__file__).parent
 TUNER = Path(sys.executable).with_name("tuner")
 
 
-def seconds(command: list[str | Path], folder: Path) -> float:
+class Busy:
+    """How busy a GPU is while a command runs."""
+
+    def __init__(self, device: str) -> None:
+        self.shares: list[float] = []
+        self._watched = device != "cpu"
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._watched:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._watched:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+        while not self._over.wait(1.0):
+            out = subprocess.run(query, check=True, capture_output=True, text=True).stdout  # noqa: S603
+            self.shares.append(float(out.splitlines()[0]))
+
+    def __str__(self) -> str:
+        """Write the mean."""
+        return f", busy {statistics.mean(self.shares):.0f} %" if self.shares else ""
+
+
+def seconds(command: list[str | Path], folder: Path, busy: Busy) -> float:
     """Time a command from start to exit, with torch's own choice of threads."""
     own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     started = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=own, check=True, capture_output=True)  # noqa: S603
+    with busy:
+        subprocess.run(command, cwd=folder, env=own, check=True, capture_output=True)  # noqa: S603
     return time.perf_counter() - started
 
 
-def ours(folder: Path, trials: int, epochs: int, seed: int) -> tuple[float, list[dict[str, Any]]]:
+@dataclass(frozen=True)
+class Work:
+    """What both are to do, and where.
+
+    Attributes
+    ----------
+    workers : processes of ours; one a core when not given
+    space : changes to the search space of ours
+    """
+
+    trials: int
+    epochs: int
+    device: str = "cpu"
+    workers: int | None = None
+    space: tuple[str, ...] = ()
+
+
+def ours(folder: Path, work: Work, seed: int, busy: Busy) -> tuple[float, list[dict[str, Any]]]:
     """Run the search; give its time and its configurations with their losses."""
     changes = {
         "search.sampler": "random",
         "search.pruner": "none",
-        "search.trials": trials,
+        "search.trials": work.trials,
         "search.seed": seed,
-        "training.max_epochs": epochs,
-        "training.patience": epochs,
+        "training.max_epochs": work.epochs,
+        "training.patience": work.epochs,
     }
     settings = [f"--set={key}={value}" for key, value in changes.items()]
-    took = seconds([TUNER, "run", "volatility", *settings], folder)
+    settings += [f"--set=space.{change}" for change in work.space]
+    if work.workers is not None:
+        settings.append(f"--workers={work.workers}")
+    took = seconds([TUNER, "run", "volatility", f"--device={work.device}", *settings], folder, busy)
     done = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), "volatility").trials()
     return took, [t.user_attrs[tickets.CONFIG] | {"loss": t.value} for t in done]
+
+
+def plain(folder: Path, work: Work, configs: list[dict[str, Any]], busy: Busy) -> tuple[float, Any]:
+    """Have the plain script train the same; give its time and its losses."""
+    (folder / "configs.json").write_text(json.dumps(configs))
+    command: list[str | Path] = [sys.executable, HERE / "plain.py", "--configs=configs.json"]
+    command += [f"--epochs={work.epochs}", f"--device={work.device}", "--out=plain.json"]
+    took = seconds(command, folder, busy)
+    return took, [trial["loss"] for trial in json.loads((folder / "plain.json").read_text())]
 
 
 def main() -> None:
@@ -56,33 +120,21 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int)
     given = parser.parse_args()
-    ratios = []
+    work, ratios = Work(given.trials, given.epochs, given.device, given.workers), []
     for number in range(given.rounds):
+        busy, their_busy = Busy(work.device), Busy(work.device)
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            own, found = ours(folder, given.trials, given.epochs, number)
-            (folder / "configs.json").write_text(json.dumps(found))
-            plain = seconds(
-                [
-                    sys.executable,
-                    HERE / "plain.py",
-                    "--configs",
-                    "configs.json",
-                    "--epochs",
-                    str(given.epochs),
-                    "--out",
-                    "plain.json",
-                ],
-                folder,
-            )
-            theirs = [trial["loss"] for trial in json.loads((folder / "plain.json").read_text())]
-        ratios.append(plain / own)
-        mine = [trial["loss"] for trial in found]
+            own, found = ours(Path(name), work, number, busy)
+            other, losses = plain(Path(name), work, found, their_busy)
+        ratios.append(other / own)
+        medians = statistics.median(t["loss"] for t in found), statistics.median(losses)
         print(
-            f"{given.trials} configurations, {given.epochs} epochs: ours {own:.0f} s, plain script "
-            f"{plain:.0f} s, ratio {ratios[-1]:.2f}; median loss {statistics.median(mine):.4f} and "
-            f"{statistics.median(theirs):.4f}",
+            f"{work.trials} configurations, {work.epochs} epochs: ours {own:.0f} s{busy}, plain "
+            f"script {other:.0f} s{their_busy}, ratio {ratios[-1]:.2f}; median loss "
+            f"{medians[0]:.4f} and {medians[1]:.4f}",
             flush=True,
         )
     print(f"median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})")

@@ -35,7 +35,9 @@ class Adam:
         self._means = [torch.zeros_like(p, requires_grad=False) for p in self._parameters]
         self._squares = [torch.zeros_like(p, requires_grad=False) for p in self._parameters]
         # A tensor for each, on its device, as the kernel asks for.
-        self._steps = [torch.zeros((), device=p.device) for p in self._parameters]
+        self._steps = [
+            torch.zeros((), dtype=torch.float32, device=p.device) for p in self._parameters
+        ]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

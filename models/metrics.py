@@ -139,7 +139,7 @@ def score(forecast: Any, actual: Any, persistence: Any, horizon: int = 1) -> Sco
     ValueError
         If the lengths differ, are 0, a value is not finite, or `horizon` is below 1.
     """
-    # Here, since no search needs scikit-learn, which takes a second to import.
+    # Here, since no training needs scikit-learn, which takes a second to import.
     from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
     if horizon < 1:

@@ -1,14 +1,15 @@
-"""Recurrent networks that read a window of bars and forecast one number, over stock torch layers.
+"""Recurrent networks that read a window of bars and forecast one number.
 
 In torch's ``nn.GRU`` the update gate ``z`` keeps the old state (``h = (1 - z) n + z h``), as in Cho
 et al. (2014); in other writings it takes the new one. The reset gate acts after the matrix product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from models.config import Config
+from models.gru import GRU
 
 
 def _windows(x: Tensor) -> Tensor:
@@ -87,8 +88,12 @@ class GRUNet(nn.Module):
         return self.fc(out[:, -1, :])  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
 
 
+def _lstm(input_size: int, hidden_size: int) -> nn.LSTM:
+    return nn.LSTM(input_size, hidden_size, batch_first=True)
+
+
 def _stack(
-    layer: type[nn.LSTM] | type[nn.GRU], input_dim: int, hidden_dims: Sequence[int]
+    layer: Callable[[int, int], nn.Module], input_dim: int, hidden_dims: Sequence[int]
 ) -> nn.ModuleList:
     """Build one single-layer recurrent module per width.
 
@@ -102,8 +107,7 @@ def _stack(
         raise ValueError(msg)
     inputs = [input_dim, *hidden_dims[:-1]]
     return nn.ModuleList(
-        layer(width_in, width, batch_first=True)
-        for width_in, width in zip(inputs, hidden_dims, strict=True)
+        layer(width_in, width) for width_in, width in zip(inputs, hidden_dims, strict=True)
     )
 
 
@@ -145,7 +149,7 @@ class StackedLSTM(nn.Module):
         super().__init__()
         self.hidden_dims = [64, 32] if hidden_dims is None else hidden_dims
         self.num_layers = len(self.hidden_dims)
-        self.lstm_layers = _stack(nn.LSTM, input_dim, self.hidden_dims)
+        self.lstm_layers = _stack(_lstm, input_dim, self.hidden_dims)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
 
@@ -167,7 +171,7 @@ class StackedGRU(nn.Module):
         super().__init__()
         self.hidden_dims = [64, 32] if hidden_dims is None else hidden_dims
         self.num_layers = len(self.hidden_dims)
-        self.gru_layers = _stack(nn.GRU, input_dim, self.hidden_dims)
+        self.gru_layers = _stack(GRU, input_dim, self.hidden_dims)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
 

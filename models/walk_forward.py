@@ -159,7 +159,7 @@ def evaluate(
         If `first` is not within the series, or `retrain_every` is below 1; and what the model
         raises.
     """
-    # Here, since no search needs scikit-learn, which takes a second to import.
+    # Here, since no training needs scikit-learn, which takes a second to import.
     from sklearn.base import clone
 
     values = as_floats("series", series)

@@ -32,9 +32,12 @@ SAMPLERS: dict[str, MakeSampler] = {
     "grid": lambda seed: RandomSampler(seed=seed),
 }
 
+# Those that a good first point helps; `random` is random, and `grid` has its own points.
+LEARNING = ("tpe", "gp")
+
 # Resources are epochs, counted from 1, and given as numbers: "auto" would differ per process.
 PRUNERS: dict[str, MakePruner] = {
-    "asha": lambda max_epochs: SuccessiveHalvingPruner(min_resource=2, reduction_factor=3),
+    "asha": lambda max_epochs: SuccessiveHalvingPruner(min_resource=2, reduction_factor=4),
     "hyperband": lambda max_epochs: HyperbandPruner(
         min_resource=2, max_resource=max(max_epochs, 2), reduction_factor=3
     ),

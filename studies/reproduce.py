@@ -69,8 +69,9 @@ def reproduce(exported: Exported) -> Iterator[Check]:
     """Train an export again and compare each of its figures, one part after the other.
 
     Not derived again are the files of the report and the verdict's third sentence, which rest on
-    every trial of the search. The same bits are asked for where the processor or GPU and torch are
-    of the kind that the figures come from, otherwise a difference within the bounds of this module.
+    every trial of the search. The same bits are asked for where the processor or GPU, torch and
+    this package are those that the figures come from, otherwise a difference within the bounds of
+    this module.
     """
     record = exported.record
     folds = Workload.build(exported.spec, exported.search)

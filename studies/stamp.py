@@ -56,14 +56,15 @@ def compare(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
 def machine_type(device: torch.device) -> dict[str, str]:
     """Say of what kind a device is: the same numbers come to the same bits on one kind.
 
-    The processor counts too, since libraries choose their code by it.
+    The processor counts too, since libraries choose their code by it, and so do we and torch.
     """
+    code = {"torch": torch.__version__, "puffin-tuner": version("puffin-tuner")}
     if device.type == "cuda":
-        return {"gpu": torch.cuda.get_device_name(device), "torch": torch.__version__}
+        return {"gpu": torch.cuda.get_device_name(device), **code}
     return {
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
+        **code,
     }
 
 

@@ -17,12 +17,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.errors import PuffinError
 from studies import stamp, tickets
-from studies.algorithms import PRUNERS, SAMPLERS
+from studies.algorithms import LEARNING, PRUNERS, SAMPLERS
 from studies.artifacts import SqlArtifactStore, attach, remove_all
 from studies.checkpoints import drop_all
 from studies.prices import Prices
 from studies.snapshot import from_csv, sha256, to_csv
-from studies.space import grid_points
+from studies.space import grid_points, usual_point
 from studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
 from studies.validation import when
 from studies.workload import Workload, cut_holdout
@@ -81,10 +81,17 @@ class Handle:
         self.study.sampler = SAMPLERS[self.spec.search.sampler](seed)
 
     def ticket_params(self, ticket: int) -> dict[str, Any]:
-        """Give the parameters that a ticket fixes: the point of a grid, otherwise none."""
-        if self.search is not None or self.spec.search.sampler != "grid":
+        """Give the parameters that a ticket fixes.
+
+        Each point of a grid, and otherwise the first of a sampler that learns: it then begins with
+        a network that mostly does well, where its own first points would be random.
+        """
+        sampler = self.spec.search.sampler
+        if self.search is not None:
             return {}
-        return grid_points(self.spec.parsed_space).points[ticket]
+        if sampler == "grid":
+            return grid_points(self.spec.parsed_space).points[ticket]
+        return usual_point(self.spec.parsed_space) if ticket == 0 and sampler in LEARNING else {}
 
     def best(self) -> FrozenTrial:
         """Give the complete trial with the lowest loss.

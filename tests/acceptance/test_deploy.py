@@ -796,7 +796,7 @@ def test_the_services_search_as_plain_processes(stage: Stage, database: dict[str
     # Stopped in the middle of training, as `docker compose stop` does.
     code, said = stage.run("submit", "tiny.toml", *(f"--set={change}" for change in ENDLESS))
     assert code == 0, said
-    until(lambda: trials("endless", "RUNNING") == 1, f"a trial that never ends: {stage.said}")
+    until(lambda: trials("endless", "RUNNING") >= 1, f"a trial that never ends: {stage.said}")
     assert [worker.poll() for worker in workers] == [None, None], stage.said
     for worker in workers:
         worker.terminate()

@@ -1,11 +1,15 @@
 """The comparisons are fair and run: the plain script has our folds, targets and windows."""
 
+from datetime import date
+
 import numpy as np
 import optuna
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from benchmarks import plain, quality
+from models.windows import FoldTensors
 from studies.prices import load_prices
 from studies.spec import load_spec
 from studies.workload import Workload, cut_holdout
@@ -21,19 +25,24 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module")
-def workload() -> Workload:
-    spec = load_spec("volatility")
-    search, _ = cut_holdout(load_prices("sample", "AAPL").frame, spec)
+SINCE = date(2005, 1, 1)
+
+
+def workload(target: str) -> Workload:
+    task = quality.Task(target, SINCE.isoformat(), trials=2)
+    spec = load_spec(task.preset, task.settings)
+    search, _ = cut_holdout(load_prices("sample", "AAPL", None, SINCE).frame, spec)
     return Workload.build(spec, search)
 
 
-@pytest.mark.parametrize("number", range(plain.FOLDS))
-def test_the_plain_script_trains_and_is_judged_on_what_ours_is(
-    number: int, workload: Workload
-) -> None:
-    ours = workload.tensors(20, torch.device("cpu"))[number]
-    train, valid = plain.fold(number, 20, plain.series())
+@pytest.mark.parametrize("target", quality.PRESETS)
+def test_the_plain_script_trains_and_is_judged_on_what_ours_is(target: str) -> None:
+    arrays = plain.series(target, SINCE)
+    for number, ours in enumerate(workload(target).tensors(20, torch.device("cpu"))):
+        same(ours, *plain.fold(number, 20, arrays))
+
+
+def same(ours: FoldTensors, train: TensorDataset, valid: TensorDataset) -> None:
     sides = [
         (ours.train_windows, train.tensors[0]),
         (ours.train_targets, train.tensors[1]),
@@ -49,7 +58,7 @@ def test_the_plain_script_trains_and_is_judged_on_what_ours_is(
 
 def test_a_loss_of_the_plain_script_is_that_of_its_best_epoch_for_all_folds() -> None:
     torch.manual_seed(0)
-    (trial,) = plain.work([SMALL], epochs=2)
+    (trial,) = plain.work(plain.series(), [SMALL], epochs=2)
     torch.manual_seed(0)
     curves = [
         plain.train_fold(SMALL, plain.fold(n, 10, plain.series()), 2, 2) for n in range(plain.FOLDS)
@@ -65,7 +74,7 @@ def test_a_search_of_the_plain_script_tells_when_each_trial_came(
     monkeypatch.setattr(plain, "EPOCHS", 1)
     monkeypatch.setattr(plain, "suggest", lambda _: SMALL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    *trials, end = plain.search(2, seed=0)
+    *trials, end = plain.search(plain.series(), 2, seed=0)
     assert [t["config"] for t in trials] == [SMALL, SMALL]
     assert trials[0]["seconds"] < trials[1]["seconds"] <= end["seconds"]
 
@@ -75,12 +84,28 @@ def test_only_what_was_the_best_when_it_came_was_held() -> None:
     assert [held.seconds for held in quality.incumbents(found)] == [1, 3]
 
 
+def test_what_came_after_one_that_is_as_good_is_not_judged() -> None:
+    held = [quality.Held(t, 0.0, {}) for t in (1, 2, 3, 4)]
+    worth = {1: 0.9, 2: 0.7, 3: 0.6, 4: 0.1}
+
+    def judged(one: quality.Held) -> quality.Score:
+        return quality.Score(worth[int(one.seconds)], 0.0, 0.0)
+
+    def until(bar: float) -> tuple[float | None, int]:
+        found, scores = quality.first_as_good(held, quality.Score(bar, 0, 0), judged)
+        return None if found is None else found.seconds, len(scores)
+
+    assert until(0.7) == (2, 2)
+    assert until(0.05) == (None, 4)
+
+
 def test_the_rule_that_judges_is_the_curve_of_our_own_training(
-    workload: Workload, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    spec = load_spec("volatility", ["training.max_epochs=2"])
-    monkeypatch.setattr(quality, "load_spec", lambda _: spec)
-    searched, sealed = quality.judge(SMALL, seed=1)
-    made = quality.train(workload, quality.Config(**SMALL), spec.training_config, seed=1)
+    task = quality.Task("range", SINCE.isoformat(), trials=2)
+    spec = load_spec(task.preset, [*task.settings, "training.max_epochs=2"])
+    monkeypatch.setattr(quality, "load_spec", lambda *_: spec)
+    searched, sealed = quality.judge(SMALL, task, seed=1)
+    made = quality.train(workload("range"), quality.Config(**SMALL), spec.training_config, seed=1)
     assert searched == min(made.curve)
     assert 0.3 < sealed < 1.5

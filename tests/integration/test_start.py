@@ -1,4 +1,4 @@
-"""What a worker loads before its first trial, and what its training asks of the system."""
+"""What a worker loads for its training, and what that asks of the system."""
 
 import platform
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# Two epochs of a network whose gates are 4 MB a layer, and the pages that the second took.
+# Networks whose gates are 4 MB a layer, and the pages that the last epoch took.
 TRAIN = """
 import resource
 import sys
@@ -18,11 +18,12 @@ from models.training import LOSSES, Learner
 from models.windows import make_windows
 
 devices.prepare("cpu", 1.0)
-config = Config(cell="lstm", hidden_dims=(128, 64, 32), lookback=30, batch_size=64)
-windows = make_windows(torch.randn(670, 3), config.lookback)
+windows = make_windows(torch.randn(670, 3), 30)
 targets = torch.randn(len(windows), 1)
-learner = Learner(build_network(config, 3), windows, targets, config, LOSSES["mse"], seed=0)
-learner.run_epoch()
+for cell in ("gru", "lstm"):
+    config = Config(cell=cell, hidden_dims=(128, 64, 32), lookback=30, batch_size=64)
+    learner = Learner(build_network(config, 3), windows, targets, config, LOSSES["mse"], seed=0)
+    learner.run_epoch()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 learner.run_epoch()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

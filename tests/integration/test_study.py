@@ -18,6 +18,7 @@ from studies import study as module
 from studies import tickets
 from studies.artifacts import attach
 from studies.prices import Prices
+from studies.space import usual_point
 from studies.spec import Spec, SpecError, parse_spec
 from studies.storage import metadata, open_storage
 from studies.study import HOLDOUT_FILE, SEARCH_FILE, StudyError, delete, load, study_names, submit
@@ -102,6 +103,23 @@ def test_other_settings_under_the_same_name_are_refused_with_what_differs(
     ]
     assert rows(storage) == before
     assert load(storage, "tiny").spec == tiny
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_sampler_that_learns_starts_from_the_usual_point(
+    storage: RDBStorage, tiny: Spec, prices: Prices, sampler: str
+) -> None:
+    changed = other(tiny, search={"sampler": sampler, "pruner": "none"})
+    handle = submit(storage, changed, prices)
+    assert handle.ticket_params(0) == usual_point(changed.parsed_space) != {}
+    assert handle.ticket_params(1) == {}
+
+
+def test_a_random_search_is_random_from_its_first_trial(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    handle = submit(storage, other(tiny, search={"sampler": "random"}), prices)
+    assert handle.ticket_params(0) == {}
 
 
 def test_studies_are_listed_oldest_first_and_named_when_one_is_not_there(

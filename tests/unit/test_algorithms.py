@@ -123,7 +123,7 @@ def test_no_pruner_stops_nothing() -> None:
     assert [last_epoch(study, lambda epoch, i=i: 1.0 + i, 20) for i in range(8)] == [20] * 8
 
 
-def test_asha_decides_after_epochs_2_6_and_18_only() -> None:
+def test_asha_decides_after_epochs_2_8_and_32_only() -> None:
     study = study_of(SAMPLERS["random"](0), PRUNERS["asha"](50))
 
     def turns_bad(at: int) -> Callable[[int], float]:
@@ -133,18 +133,18 @@ def test_asha_decides_after_epochs_2_6_and_18_only() -> None:
 
     for _ in range(3):
         assert last_epoch(study, turns_bad(99), 50) == 50
-    bad_from = [1, 2, 3, 6, 7, 18, 19, 50]
+    bad_from = [1, 2, 3, 8, 9, 32, 33, 50]
     ends = [last_epoch(study, turns_bad(at), 50) for at in bad_from]
-    assert ends == [2, 2, 6, 6, 18, 18, 50, 50]
+    assert ends == [2, 2, 8, 8, 32, 32, 50, 50]
 
 
-def test_asha_keeps_the_best_third_of_those_that_reach_a_rung() -> None:
+def test_asha_keeps_the_best_quarter_of_those_that_reach_a_rung() -> None:
     study = study_of(SAMPLERS["random"](0), PRUNERS["asha"](50))
-    better_and_better = [last_epoch(study, lambda epoch, i=i: -1.0 * i, 4) for i in range(9)]
-    assert better_and_better == [4] * 9
-    # of ten values at epoch 2 the best three go on: -8 is the best, so -7.5 is second, -3 is not
-    assert last_epoch(study, lambda epoch: -7.5, 4) == 4
-    assert last_epoch(study, lambda epoch: -3.0, 4) == 2
+    better_and_better = [last_epoch(study, lambda epoch, i=i: -1.0 * i, 4) for i in range(11)]
+    assert better_and_better == [4] * 11
+    # of twelve values at epoch 2 the best three go on: behind -10 and -9 -8.5 is third, -8 is not
+    assert last_epoch(study, lambda epoch: -8.5, 4) == 4
+    assert last_epoch(study, lambda epoch: -8.0, 4) == 2
 
 
 # A divergence is no success

@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.config import Config
+from models.gru import GRU
 from models.rnn import CELLS, GRUNet, LSTMNet, StackedGRU, StackedLSTM, build_network
 
 # Rows of a recurrent weight matrix per unit: an LSTM has four gates, a GRU three.
 GATES = {"lstm": 4, "gru": 3}
 PLAIN = {"lstm": nn.LSTM, "gru": nn.GRU}
+# Of a stack; tests/unit/test_gru.py holds ours to torch's.
+LAYERS = {"lstm": partial(nn.LSTM, batch_first=True), "gru": GRU}
 NETS = {"lstm": LSTMNet, "gru": GRUNet}
 
 
@@ -124,7 +128,7 @@ def test_a_stack_equals_plain_layers_with_dropout_between_but_not_after_them(
     cell: str,
     training: bool,  # noqa: FBT001  # a parameter of the table
 ) -> None:
-    layers = [PLAIN[cell](a, b, batch_first=True) for a, b in [(3, 6), (6, 4), (4, 2)]]
+    layers = [LAYERS[cell](a, b) for a, b in [(3, 6), (6, 4), (4, 2)]]
     head = nn.Linear(2, 1)
     network = CELLS[cell](3, [6, 4, 2], dropout=0.4).train(training)
     state = {"fc.weight": head.weight, "fc.bias": head.bias}
@@ -295,4 +299,6 @@ def test_weights_saved_from_plain_torch_modules_load_and_forecast_the_same(
     x = windows(7, 9, 3)
     assert not torch.equal(network.eval()(x), plain(x))
     network.load_state_dict(torch.load(file, weights_only=True))
-    assert torch.equal(network(x), plain(x))
+    # A stack of GRUs sums in another order than torch.
+    rounding = 1e-6 if isinstance(network, StackedGRU) else 0.0
+    torch.testing.assert_close(network(x), plain(x), rtol=0, atol=rounding)

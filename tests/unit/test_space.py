@@ -15,7 +15,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
 from models.config import Config
-from studies.space import Choice, Range, Space, grid_points, parse_space, suggest
+from studies.space import Choice, Range, Space, grid_points, parse_space, suggest, usual_point
 
 FREE = {"lr": {"low": 1e-4, "high": 1e-2}}  # a space must leave something open
 
@@ -333,6 +333,56 @@ def test_a_point_of_a_grid_suggests_its_own_configuration() -> None:
     assert [study.trials[i].params for i in range(len(points))] == points
 
 
+# The usual point
+
+
+def test_the_usual_point_is_a_small_network_where_the_space_has_it() -> None:
+    point = usual_point(
+        parse_space(
+            {
+                "cell": ["lstm", "gru"],
+                "layers": {"low": 1, "high": 3},
+                "hidden_dim": {"low": 16, "high": 128, "log": True},
+                "dropout": {"low": 0.0, "high": 0.5},
+                "lookback": {"low": 10, "high": 60, "step": 5},
+                "lr": {"low": 1e-4, "high": 1e-2, "log": True},
+                "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
+                "batch_size": [32, 64, 128],
+            }
+        )
+    )
+    assert point == {
+        "cell": "gru",
+        "layers": 1,
+        "hidden_dim_0": 32,
+        "lookback": 20,
+        "lr": 0.001,
+        "weight_decay": 1e-5,
+        "batch_size": 64,
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"hidden_dim": {"low": 64, "high": 128}, "layers": 1}, {"hidden_dim_0": 64}),
+        ({"hidden_dim": {"low": 4, "high": 16}, "layers": 1}, {"hidden_dim_0": 16}),
+        ({"hidden_dim": {"choices": [8, 24, 128], "tied": True}}, {"hidden_dim": 24}),
+        ({"lookback": {"low": 3, "high": 60, "step": 6}}, {"lookback": 21}),
+        ({"batch_size": [8, 48, 256]}, {"batch_size": 48}),
+        ({"dropout": {"low": 0.0, "high": 0.9, "step": 0.3}}, {"dropout": 0.0}),
+        ({"dropout": {"low": 0.05, "high": 0.5, "step": 0.15}}, {"dropout": 0.05}),
+        ({"weight_decay": [0.0, 0.1]}, {"weight_decay": 0.0}),
+        ({"cell": "lstm"}, {}),
+        ({"layers": [2, 3]}, {"layers": 2}),
+    ],
+)
+def test_the_usual_point_is_the_nearest_that_the_space_has(
+    values: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert usual_point(space(**values)) == {"lr": 0.001} | expected
+
+
 # Properties
 
 
@@ -423,6 +473,18 @@ def test_any_sampled_configuration_lies_in_its_space_and_comes_back_from_json(
     expected = values.get("dropout", Config.dropout) if rest else 0.0
     assert holds(expected, config.dropout)
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@settings(max_examples=150, deadline=None)
+@given(SPACES)
+def test_the_usual_point_of_any_space_is_one_that_a_trial_can_have(values: dict[str, Any]) -> None:
+    parsed = parse_space(values | {"batch_size": [16, 32]})
+    point = usual_point(parsed)
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    study.enqueue_trial(point)
+    # Warnings are errors here: Optuna warns of a fixed value that the space does not hold.
+    suggest(study.ask(), parsed)
+    assert study.trials[0].params == point
 
 
 def test_a_cell_that_is_a_list_in_a_list_is_refused_in_words() -> None:
