@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import plain
-from benchmarks.study import Busy, Work, ours, seconds
+from benchmarks.study import Work, ours, seconds
 
 HERE = Path(__file__)
 
@@ -41,7 +41,7 @@ def theirs(configs: list[dict[str, Any]], epochs: int) -> list[float]:
     from neuralforecast.losses.pytorch import MSE
 
     features, target = plain.series()
-    # Its hist_exog of a row is known with that row: the row before is what ours sees last.
+    # Of all three it sees, as ours does, the rows before the target.
     frame = pd.DataFrame(
         {"y": target, "return_": features[:, 0], "volume": features[:, 2], "unique_id": "one"}
     )
@@ -79,7 +79,7 @@ def theirs(configs: list[dict[str, Any]], epochs: int) -> list[float]:
 
 
 def train_theirs(path: Path, epochs: int) -> None:
-    """Be the process of theirs: read configurations, and print losses."""
+    """Be the process of theirs: read configurations, and write losses."""
     warnings.filterwarnings("ignore")
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -103,11 +103,11 @@ def main() -> None:
     for number in range(given.rounds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            own, found = ours(folder, work, number, Busy("cpu"))
+            own, found = ours(folder, work, number)
             (folder / "configs.json").write_text(json.dumps(found))
             command: list[str | Path] = [sys.executable, HERE.resolve()]
             command += ["--theirs", folder / "configs.json", f"--epochs={given.epochs}"]
-            other = seconds(command, folder, Busy("cpu"))
+            other = seconds(command, folder)
             losses = json.loads((folder / "theirs.json").read_text())
         ratios.append(other / own)
         medians = statistics.median(t["loss"] for t in found), statistics.median(losses)

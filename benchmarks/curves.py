@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.quality import PRESETS
 from models.config import Config
 from models.training import FoldTraining, build_networks
 from studies.prices import load_prices
@@ -35,7 +36,6 @@ from studies.spec import load_spec
 from studies.workload import Workload, cut_holdout
 from tuner.devices import prepare
 
-PRESETS = {"range": "volatility", "return": "daily"}
 SINCE, SEED = "2005-01-01", 0
 # Of a slow network the table has no more, and says that it is cut.
 MOST_SECONDS = 150.0

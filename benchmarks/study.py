@@ -60,12 +60,11 @@ class Busy:
         return f", busy {statistics.mean(self.shares):.0f} %" if self.shares else ""
 
 
-def seconds(command: list[str | Path], folder: Path, busy: Busy) -> float:
+def seconds(command: list[str | Path], folder: Path) -> float:
     """Time a command from start to exit, with torch's own choice of threads."""
     own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     started = time.perf_counter()
-    with busy:
-        subprocess.run(command, cwd=folder, env=own, check=True, capture_output=True)  # noqa: S603
+    subprocess.run(command, cwd=folder, env=own, check=True, capture_output=True)  # noqa: S603
     return time.perf_counter() - started
 
 
@@ -86,7 +85,7 @@ class Work:
     space: tuple[str, ...] = ()
 
 
-def ours(folder: Path, work: Work, seed: int, busy: Busy) -> tuple[float, list[dict[str, Any]]]:
+def ours(folder: Path, work: Work, seed: int) -> tuple[float, list[dict[str, Any]]]:
     """Run the search; give its time and its configurations with their losses."""
     changes = {
         "search.sampler": "random",
@@ -100,17 +99,17 @@ def ours(folder: Path, work: Work, seed: int, busy: Busy) -> tuple[float, list[d
     settings += [f"--set=space.{change}" for change in work.space]
     if work.workers is not None:
         settings.append(f"--workers={work.workers}")
-    took = seconds([TUNER, "run", "volatility", f"--device={work.device}", *settings], folder, busy)
+    took = seconds([TUNER, "run", "volatility", f"--device={work.device}", *settings], folder)
     done = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), "volatility").trials()
     return took, [t.user_attrs[tickets.CONFIG] | {"loss": t.value} for t in done]
 
 
-def plain(folder: Path, work: Work, configs: list[dict[str, Any]], busy: Busy) -> tuple[float, Any]:
+def plain(folder: Path, work: Work, configs: list[dict[str, Any]]) -> tuple[float, Any]:
     """Have the plain script train the same; give its time and its losses."""
     (folder / "configs.json").write_text(json.dumps(configs))
     command: list[str | Path] = [sys.executable, HERE / "plain.py", "--configs=configs.json"]
     command += [f"--epochs={work.epochs}", f"--device={work.device}", "--out=plain.json"]
-    took = seconds(command, folder, busy)
+    took = seconds(command, folder)
     return took, [trial["loss"] for trial in json.loads((folder / "plain.json").read_text())]
 
 
@@ -125,10 +124,11 @@ def main() -> None:
     given = parser.parse_args()
     work, ratios = Work(given.trials, given.epochs, given.device, given.workers), []
     for number in range(given.rounds):
-        busy, their_busy = Busy(work.device), Busy(work.device)
         with tempfile.TemporaryDirectory() as name:
-            own, found = ours(Path(name), work, number, busy)
-            other, losses = plain(Path(name), work, found, their_busy)
+            with Busy(work.device) as busy:
+                own, found = ours(Path(name), work, number)
+            with Busy(work.device) as their_busy:
+                other, losses = plain(Path(name), work, found)
         ratios.append(other / own)
         medians = statistics.median(t["loss"] for t in found), statistics.median(losses)
         print(

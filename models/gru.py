@@ -33,15 +33,15 @@ class _Sequence(torch.autograd.Function):
         from_state = x.new_empty(3 * units, batch)
         b_n = b_h[two:, None].expand(units, batch).contiguous()
         # Cut up once: an index costs as much as a small product.
-        h, to_n = states.unbind(0), n_h.unbind(0)
+        h, n_by_h = states.unbind(0), n_h.unbind(0)
         r, z, n = (part.unbind(0) for part in gates.chunk(3, 1))
         r_z = gates[:, :two].unbind(0)
         r_z_h, n_from_state = from_state[:two], from_state[two:]
         for t in range(bars):
             torch.mm(w_h, h[t], out=from_state)
             r_z[t].add_(r_z_h).sigmoid_()
-            torch.add(n_from_state, b_n, out=to_n[t])
-            n[t].addcmul_(r[t], to_n[t]).tanh_()
+            torch.add(n_from_state, b_n, out=n_by_h[t])
+            n[t].addcmul_(r[t], n_by_h[t]).tanh_()
             torch.lerp(n[t], h[t], z[t], out=h[t + 1])
         ctx.save_for_backward(x, w_x, w_h, gates, states, n_h)
         return states[1:]
@@ -127,4 +127,5 @@ class GRU(nn.GRU):
             self.bias_ih_l0,
             self.bias_hh_l0,
         )
-        return states.permute(2, 0, 1), states[-1].t()[None]
+        # Laid out in memory as torch's: dropout behind it then draws the same numbers.
+        return states.transpose(1, 2).contiguous().transpose(0, 1), states[-1].t()[None]

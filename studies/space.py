@@ -329,7 +329,7 @@ def _usual(name: str) -> Scalar:
 
 
 def usual_point(space: Space) -> dict[str, Any]:
-    """Give the parameters of the point that is nearest to a network that mostly does well."""
+    """Give the parameters of the point that is nearest to the usual network."""
     trial = _Usual()
     suggest(trial, space)
     return trial.params

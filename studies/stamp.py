@@ -56,7 +56,8 @@ def compare(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
 def machine_type(device: torch.device) -> dict[str, str]:
     """Say of what kind a device is: the same numbers come to the same bits on one kind.
 
-    The processor counts too, since libraries choose their code by it, and so do we and torch.
+    The processor counts too, since libraries choose their code by it, and so do the versions of
+    torch and of this package, which write it.
     """
     code = {"torch": torch.__version__, "puffin-tuner": version("puffin-tuner")}
     if device.type == "cuda":

@@ -84,7 +84,7 @@ class Handle:
         """Give the parameters that a ticket fixes.
 
         Each point of a grid, and otherwise the first of a sampler that learns: it then begins with
-        a network that mostly does well, where its own first points would be random.
+        the usual network, where its own first points would be random.
         """
         sampler = self.spec.search.sampler
         if self.search is not None:

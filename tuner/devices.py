@@ -80,7 +80,7 @@ def _keep_memory() -> None:
     """Have the C library keep what a training step frees, for the next step.
 
     By default it gives large pieces back to the system, which hands them out again page by page:
-    wide LSTMs train 1.2 to 1.5 times faster without. What is not glibc goes on as it is.
+    wide LSTMs train 1.2 to 1.6 times as fast without. What is not glibc goes on as it is.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -4,8 +4,6 @@ import platform
 import subprocess
 import sys
 
-import pytest
-
 # Networks whose gates are 4 MB a layer, and the pages that the last epoch took.
 TRAIN = """
 import resource
@@ -31,12 +29,11 @@ print(*sorted({"torch", "sklearn", "scipy", "matplotlib", "torch._dynamo"} & set
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries go on as they are")
 def test_a_worker_trains_without_what_is_slow_to_load_and_keeps_the_memory_of_a_step() -> None:
     done = subprocess.run(
         [sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True, cwd="/"
     )
     pages, loaded = done.stdout.splitlines()
     assert loaded.split() == ["torch"]
-    # As glibc is by itself, 23,000 to 61,000 in six runs.
-    assert int(pages) < 5_000
+    # As glibc is by itself, 23,000 to 61,000 in six runs; other C libraries do as they like.
+    assert platform.libc_ver()[0] != "glibc" or int(pages) < 5_000
