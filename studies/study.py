@@ -22,7 +22,7 @@ from studies.artifacts import SqlArtifactStore, attach, remove_all
 from studies.checkpoints import drop_all
 from studies.prices import Prices
 from studies.snapshot import from_csv, sha256, to_csv
-from studies.space import grid_points, usual_point
+from studies.space import grid_points, usual_points
 from studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
 from studies.validation import when
 from studies.workload import Workload, cut_holdout
@@ -84,14 +84,15 @@ class Handle:
         """Give the parameters that a ticket fixes.
 
         Each point of a grid, and otherwise the first of a sampler that learns: it then begins with
-        the usual network, where its own first points would be random.
+        the usual networks, where its own first points would be random.
         """
         sampler = self.spec.search.sampler
         if self.search is not None:
             return {}
         if sampler == "grid":
             return grid_points(self.spec.parsed_space).points[ticket]
-        return usual_point(self.spec.parsed_space) if ticket == 0 and sampler in LEARNING else {}
+        points = usual_points(self.spec.parsed_space) if sampler in LEARNING else []
+        return points[ticket] if ticket < len(points) else {}
 
     def best(self) -> FrozenTrial:
         """Give the complete trial with the lowest loss.

@@ -18,7 +18,7 @@ from studies import study as module
 from studies import tickets
 from studies.artifacts import attach
 from studies.prices import Prices
-from studies.space import usual_point
+from studies.space import usual_points
 from studies.spec import Spec, SpecError, parse_spec
 from studies.storage import metadata, open_storage
 from studies.study import HOLDOUT_FILE, SEARCH_FILE, StudyError, delete, load, study_names, submit
@@ -106,13 +106,14 @@ def test_other_settings_under_the_same_name_are_refused_with_what_differs(
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
-def test_a_sampler_that_learns_starts_from_the_usual_point(
+def test_a_sampler_that_learns_starts_from_the_usual_points(
     storage: RDBStorage, tiny: Spec, prices: Prices, sampler: str
 ) -> None:
     changed = other(tiny, search={"sampler": sampler, "pruner": "none"})
     handle = submit(storage, changed, prices)
-    assert handle.ticket_params(0) == usual_point(changed.parsed_space) != {}
-    assert handle.ticket_params(1) == {}
+    points = usual_points(changed.parsed_space)
+    assert [handle.ticket_params(number) for number in range(len(points) + 1)] == [*points, {}]
+    assert points != [{}]
 
 
 def test_a_random_search_is_random_from_its_first_trial(

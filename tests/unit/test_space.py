@@ -15,7 +15,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
 from models.config import Config
-from studies.space import Choice, Range, Space, grid_points, parse_space, suggest, usual_point
+from studies.space import Choice, Range, Space, grid_points, parse_space, suggest, usual_points
 
 FREE = {"lr": {"low": 1e-4, "high": 1e-2}}  # a space must leave something open
 
@@ -336,8 +336,8 @@ def test_a_point_of_a_grid_suggests_its_own_configuration() -> None:
 # The usual point
 
 
-def test_the_usual_point_is_a_small_network_where_the_space_has_it() -> None:
-    point = usual_point(
+def test_the_usual_points_are_a_small_network_of_each_cell_where_the_space_has_it() -> None:
+    points = usual_points(
         parse_space(
             {
                 "cell": ["lstm", "gru"],
@@ -351,7 +351,7 @@ def test_the_usual_point_is_a_small_network_where_the_space_has_it() -> None:
             }
         )
     )
-    assert point == {
+    gru = {
         "cell": "gru",
         "layers": 1,
         "hidden_dim_0": 32,
@@ -360,6 +360,7 @@ def test_the_usual_point_is_a_small_network_where_the_space_has_it() -> None:
         "weight_decay": 1e-5,
         "batch_size": 64,
     }
+    assert points == [gru, gru | {"cell": "lstm"}]
 
 
 @pytest.mark.parametrize(
@@ -380,7 +381,7 @@ def test_the_usual_point_is_a_small_network_where_the_space_has_it() -> None:
 def test_the_usual_point_is_the_nearest_that_the_space_has(
     values: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    assert usual_point(space(**values)) == {"lr": 0.001} | expected
+    assert usual_points(space(**values)) == [{"lr": 0.001} | expected]
 
 
 # Properties
@@ -479,12 +480,15 @@ def test_any_sampled_configuration_lies_in_its_space_and_comes_back_from_json(
 @given(SPACES)
 def test_the_usual_point_of_any_space_is_one_that_a_trial_can_have(values: dict[str, Any]) -> None:
     parsed = parse_space(values | {"batch_size": [16, 32]})
-    point = usual_point(parsed)
+    points = usual_points(parsed)
     study = optuna.create_study(sampler=RandomSampler(seed=0))
-    study.enqueue_trial(point)
-    # Warnings are errors here: Optuna warns of a fixed value that the space does not hold.
-    suggest(study.ask(), parsed)
-    assert study.trials[0].params == point
+    for point in points:
+        study.enqueue_trial(point)
+        # Warnings are errors here: Optuna warns of a fixed value that the space does not hold.
+        suggest(study.ask(), parsed)
+    assert [trial.params for trial in study.trials] == points
+    cells = values.get("cell", "lstm")
+    assert len(points) == (len(cells) if isinstance(cells, list) else 1)
 
 
 def test_a_cell_that_is_a_list_in_a_list_is_refused_in_words() -> None:
