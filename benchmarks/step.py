@@ -16,6 +16,7 @@ from collections.abc import Callable
 import torch
 
 from models.config import Config
+from models.dropout import Dropout
 from models.gru import GRU
 from models.rnn import build_network
 from models.training import LOSSES, Learner
@@ -61,10 +62,12 @@ def bare_epoch(
 
 
 def stock(network: torch.nn.Module) -> torch.nn.Module:
-    """Have a network run on torch's GRU instead of ours."""
+    """Have a network run on torch's GRU and dropout instead of ours."""
     for layer in network.modules():
         if isinstance(layer, GRU):
             layer.__class__ = torch.nn.GRU  # type: ignore[assignment]
+        if isinstance(layer, Dropout):
+            layer.__class__ = torch.nn.Dropout  # type: ignore[assignment]
     return network
 
 

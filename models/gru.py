@@ -127,5 +127,5 @@ class GRU(nn.GRU):
             self.bias_ih_l0,
             self.bias_hh_l0,
         )
-        # Laid out in memory as torch's: dropout behind it then draws the same numbers.
-        return states.transpose(1, 2).contiguous().transpose(0, 1), states[-1].t()[None]
+        # A layer behind it takes them as they lie in memory.
+        return states.permute(2, 0, 1), states[-1].t()[None]

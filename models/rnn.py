@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from models.config import Config
+from models.dropout import Dropout
 from models.gru import GRU
 
 
@@ -150,7 +151,7 @@ class StackedLSTM(nn.Module):
         self.hidden_dims = [64, 32] if hidden_dims is None else hidden_dims
         self.num_layers = len(self.hidden_dims)
         self.lstm_layers = _stack(_lstm, input_dim, self.hidden_dims)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -172,7 +173,7 @@ class StackedGRU(nn.Module):
         self.hidden_dims = [64, 32] if hidden_dims is None else hidden_dims
         self.num_layers = len(self.hidden_dims)
         self.gru_layers = _stack(GRU, input_dim, self.hidden_dims)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
 
     def forward(self, x: Tensor) -> Tensor:

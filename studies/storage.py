@@ -40,6 +40,15 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+# What PostgreSQL refuses with for now only: 57P03 cannot_connect_now, 53300 too_many_connections.
+_AWAY = (
+    "starting up",
+    "accepting connections",  # "not yet", and "not" on a standby
+    "shutting down",
+    "recovery mode",
+    "too many",
+    "connection slots",
+)
 _EXAMPLES = "sqlite:///tuner.db or postgresql://user:password@host/database"
 
 # A failed trial without this attribute has given its ticket back.
@@ -269,9 +278,10 @@ def cause_of(error: Exception) -> str:
 def _is_away(said: str) -> bool:
     """Tell a PostgreSQL that is not up (yet) from one that refuses.
 
-    The latter says FATAL, or asks for a password that was not given.
+    The latter says FATAL, or asks for a password that was not given. So does the former where it
+    answers at all; psycopg has only words for it, no SQLSTATE.
     """
-    if any(word in said for word in ("starting up", "shutting down", "too many", "recovery")):
+    if any(words in said for words in _AWAY):
         return True
     return "FATAL" not in said and "no password supplied" not in said
 

@@ -1,8 +1,12 @@
 """The database: eight processes at once, the settings that make it safe, and errors in words."""
 
+import contextlib
+import socketserver
 import sqlite3
+import struct
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from optuna.trial import TrialState
 from studies import tickets
 from studies.prices import Prices
 from studies.spec import Spec
-from studies.storage import StorageError, open_storage
+from studies.storage import NoStudiesError, StorageError, open_storage
 from studies.study import study_names
 
 Crowd = Callable[..., list[Any]]
@@ -258,6 +262,71 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(
         f"the database sqlite:///{path} cannot be used: file is not a database"
     )
     assert path.read_bytes() == before
+
+
+@contextlib.contextmanager
+def postgres_that_refuses(code: str, said: str) -> Iterator[str]:
+    """Answer every connection on loopback as PostgreSQL refuses one; give the URL."""
+    fields = f"SFATAL\0VFATAL\0C{code}\0M{said}\0\0".encode()
+
+    class Refuse(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while len(head := self.rfile.read(8)) == 8:
+                length, request = struct.unpack("!II", head)
+                if request >> 16 == 3:  # the version of the protocol: no more questions
+                    self.rfile.read(length - 8)
+                    self.wfile.write(b"E" + struct.pack("!I", len(fields) + 4) + fields)
+                    return
+                self.wfile.write(b"N")  # neither TLS nor GSS
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refuse) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"postgresql://puffin@127.0.0.1:{server.server_address[1]}/studies"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("57P03", "the database system is starting up"),
+        ("57P03", "the database system is not yet accepting connections"),
+        ("57P03", "the database system is not accepting connections"),
+        ("57P03", "the database system is shutting down"),
+        ("57P03", "the database system is in recovery mode"),
+        ("53300", "sorry, too many clients already"),
+        ("53300", 'too many connections for database "studies"'),
+        ("53300", "remaining connection slots are reserved for roles with the SUPERUSER attribute"),
+    ],
+)
+@pytest.mark.parametrize("create", [True, False])
+def test_a_postgresql_that_takes_no_connections_for_now_is_one_to_wait_for(
+    code: str, said: str, *, create: bool
+) -> None:
+    with (
+        postgres_that_refuses(code, said) as url,
+        pytest.raises(NoStudiesError, match=f"does not answer: .*{said}"),
+    ):
+        open_storage(url, create=create)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("3D000", 'database "studies" does not exist'),
+        ("28P01", 'password authentication failed for user "puffin"'),
+    ],
+)
+def test_a_postgresql_that_refuses_for_good_is_not_waited_for(code: str, said: str) -> None:
+    with (
+        postgres_that_refuses(code, said) as url,
+        pytest.raises(StorageError, match=f"cannot be used: .*{said}") as caught,
+    ):
+        open_storage(url)
+    assert not isinstance(caught.value, NoStudiesError)
 
 
 def test_a_folder_instead_of_a_file_is_refused(tmp_path: Path) -> None:

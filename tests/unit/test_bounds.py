@@ -1,0 +1,48 @@
+"""How far the figures of an export may be off where they are derived again."""
+
+import math
+
+import pytest
+import torch
+
+from models.config import Config
+from studies.reproduce import (
+    ACCURACY_BOUND,
+    LOSS_BOUND,
+    SEED_ACCURACY_BOUND,
+    SEED_LOSS_BOUND,
+    WEIGHT_BOUND,
+    Trained,
+)
+from studies.stamp import machine_type
+
+OWN = machine_type(torch.device("cpu"))
+ANOTHER = OWN | {"processor": "another one"}
+OF_0_1 = {key: value for key, value in OWN.items() if key != "puffin-tuner"}
+EXACT = (0.0, 0.0, 0.0)
+ROUNDED = (LOSS_BOUND, ACCURACY_BOUND, WEIGHT_BOUND)
+REDRAWN = (SEED_LOSS_BOUND, SEED_ACCURACY_BOUND, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("machine", "dropout", "bounds"),
+    [
+        (OWN, 0.2, EXACT),
+        (ANOTHER, 0.2, ROUNDED),
+        (OF_0_1, 0.0, ROUNDED),
+        (OF_0_1, 0.2, REDRAWN),
+        ({"gpu": "some GPU"} | OF_0_1, 0.0, REDRAWN),
+    ],
+)
+def test_figures_are_held_to_what_their_machine_rounds_and_draws(
+    machine: dict[str, str],
+    dropout: float,
+    bounds: tuple[float, float, float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    trained = Trained(machine, Config("lstm", (8, 4), dropout=dropout))
+    loss = trained.loss("loss", 1.0, 1.0)
+    accuracy = trained.accuracy("accuracy", 1.0, 1.0)
+    weight = trained.weight("weights", 0.0, 1.0)
+    assert (loss.bound, accuracy.bound, weight.bound) == bounds
