@@ -112,12 +112,15 @@ def _stack(
     )
 
 
-def _run_stack(layers: nn.ModuleList, dropout: nn.Dropout, x: Tensor) -> Tensor:
-    """Feed x (batch, lookback, feature) through the layers, dropout between but not after them."""
+def _run_stack(layers: nn.ModuleList, dropout: nn.Dropout, x: Tensor, last: int) -> Tensor:
+    """Feed x (batch, bar, feature) through the layers, dropout between but not after them.
+
+    Gives the states after each of the `last` bars, (batch * last, unit).
+    """
     x = _windows(x)
     for i, layer in enumerate(layers):
         x, _ = layer(dropout(x) if i else x)
-    return x[:, -1, :]
+    return x[:, -last:].flatten(0, 1)
 
 
 class StackedLSTM(nn.Module):
@@ -154,9 +157,13 @@ class StackedLSTM(nn.Module):
         self.dropout = Dropout(dropout)
         self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map windows (batch, lookback, feature) to forecasts (batch, output)."""
-        return self.fc(_run_stack(self.lstm_layers, self.dropout, x))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, last: int = 1) -> Tensor:
+        """Map windows (batch, bar, feature) to forecasts (batch * last, output).
+
+        There is one after each of the `last` bars, from that bar and those before it.
+        """
+        states = _run_stack(self.lstm_layers, self.dropout, x, last)
+        return self.fc(states)  # type: ignore[no-any-return]
 
 
 class StackedGRU(nn.Module):
@@ -176,9 +183,13 @@ class StackedGRU(nn.Module):
         self.dropout = Dropout(dropout)
         self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map windows (batch, lookback, feature) to forecasts (batch, output)."""
-        return self.fc(_run_stack(self.gru_layers, self.dropout, x))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, last: int = 1) -> Tensor:
+        """Map windows (batch, bar, feature) to forecasts (batch * last, output).
+
+        There is one after each of the `last` bars, from that bar and those before it.
+        """
+        states = _run_stack(self.gru_layers, self.dropout, x, last)
+        return self.fc(states)  # type: ignore[no-any-return]
 
 
 CELLS: dict[str, type[StackedLSTM] | type[StackedGRU]] = {"lstm": StackedLSTM, "gru": StackedGRU}

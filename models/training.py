@@ -21,6 +21,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 # Batches gathered at once: enough to hide the cost of a gather, few enough to stay in the cache.
 _BLOCK = 32
+# Targets in a row that one sequence of bars is trained on: see `Learner`.
+RUN = 4
 # Windows forecast at once: a validation part in one go, and a long series within the memory.
 _FORECASTS = 16_384
 
@@ -143,7 +145,26 @@ class Epoch:
 
 
 class Learner:
-    """One network with its optimiser, its shuffling and the windows that it learns from."""
+    """One network with its optimiser, its shuffling and the windows that it learns from.
+
+    With a `run` above 1 the windows of so many targets in a row are one sequence of bars, with a
+    forecast after each of the last ones. A step then goes through fewer bars for as many targets,
+    and all but the first of a run see up to ``run - 1`` bars more than they do in a forecast.
+
+    Parameters
+    ----------
+    network : Module
+        With ``forward(x, last)`` as `models.rnn.StackedLSTM`, where `run` is above 1.
+    windows : Tensor, (targets, lookback, feature), of targets in a row
+    targets : Tensor, (targets, output)
+    config : Config
+    loss : callable
+    seed : int
+        Of the order of the windows and of the noise.
+    run : int
+        Targets in a row at most; fewer where there are fewer, or where it does not divide the batch
+        size.
+    """
 
     def __init__(
         self,
@@ -153,10 +174,14 @@ class Learner:
         config: Config,
         loss: Loss,
         seed: int,
+        run: int = 1,
     ) -> None:
         self.network = network
-        self.windows = windows
-        self.targets = targets
+        self.run = max(
+            k for k in range(1, min(run, len(targets)) + 1) if config.batch_size % k == 0
+        )
+        self.windows = windows if self.run == 1 else _join(windows, self.run)
+        self.targets = targets.unfold(0, self.run, 1).transpose(1, 2)
         self.config = config
         self.loss = loss
         self.optimizer = Adam(network.parameters(), config.lr, config.weight_decay)
@@ -165,14 +190,27 @@ class Learner:
     def run_epoch(self) -> Tensor:
         """Take one step per batch in a new order; give the mean loss as a scalar on the device."""
         self.network.train()
-        count = len(self.targets)
-        order = torch.randperm(count, generator=self.generator, device=self.windows.device)
-        losses = [self._step(x, y) * len(y) for x, y in self._batches(order)]
-        return torch.stack(losses).sum() / count
+        order = self._order()
+        losses = [self._step(x, y) * len(x) for x, y in self._batches(order)]
+        return torch.stack(losses).sum() / len(order)
+
+    def _order(self) -> Tensor:
+        """Cut the targets into runs, elsewhere in each epoch; give the first of each, shuffled.
+
+        The runs at both ends overlap those beside them, so that each target is in one.
+        """
+        generator, device = self.generator, self.windows.device
+        last = len(self.windows) - 1
+        # As many as it takes from any offset, so that a GPU need not be waited for.
+        runs = -(-(last + 2 * self.run - 1) // self.run)
+        starts = self.run * torch.randperm(runs, generator=generator, device=device)
+        if self.run > 1:
+            starts -= torch.randint(self.run, (1,), generator=generator, device=device)
+        return starts.clamp(0, last)
 
     def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Cut the windows into batches; gathered by the block, since each gather has its price."""
-        size = self.config.batch_size
+        size = self.config.batch_size // self.run
         for block in torch.split(order, _BLOCK * size):
             x, y = self.windows[block], self.targets[block]
             if self.config.noise:
@@ -182,10 +220,17 @@ class Learner:
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         self.optimizer.zero_grad()
-        loss = self.loss(self.network(x), y)
+        out = self.network(x) if self.run == 1 else self.network(x, self.run)
+        loss = self.loss(out, y.flatten(0, 1))
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
         self.optimizer.step()
         return loss.detach()
+
+
+def _join(windows: Tensor, run: int) -> Tensor:
+    """Give the bars of each `run` windows in a row, (runs, lookback + run - 1, feature)."""
+    bars = torch.cat([windows[0], windows[1:, -1]])
+    return bars.unfold(0, windows.shape[1] + run - 1, 1).transpose(1, 2)
 
 
 def forecast(network: nn.Module, windows: Tensor) -> Tensor:
@@ -239,7 +284,9 @@ class FoldTraining:
         self._training = training
         self._loss = LOSSES[training.loss]
         self._learners = [
-            Learner(network, fold.train_windows, fold.train_targets, config, self._loss, seed + i)
+            Learner(
+                network, fold.train_windows, fold.train_targets, config, self._loss, seed + i, RUN
+            )
             for i, (network, fold) in enumerate(zip(networks, folds, strict=True))
         ]
         self._stopping = EarlyStopping(training.patience, verbose=False)
@@ -396,7 +443,7 @@ def refit(
     targets : Tensor, (targets, 1), standardised
     """
     (network,) = build_networks(config, windows.shape[2], 1, windows.device, seed)
-    learner = Learner(network, windows, targets, config, LOSSES[loss], seed)
+    learner = Learner(network, windows, targets, config, LOSSES[loss], seed, RUN)
 
     def steps() -> Iterator[int]:
         for number in range(1, epochs + 1):

@@ -15,6 +15,7 @@ from models.config import Config
 from models.rnn import CELLS
 from models.training import (
     LOSSES,
+    RUN,
     EarlyStopping,
     Epoch,
     FoldTraining,
@@ -23,7 +24,7 @@ from models.training import (
     build_networks,
     train_epochs,
 )
-from models.windows import FoldTensors
+from models.windows import FoldTensors, make_windows
 
 CPU = torch.device("cpu")
 NAN, INF = math.nan, math.inf
@@ -193,7 +194,7 @@ def random_folds(count: int = 2, train: int = 20, valid: int = 6) -> list[FoldTe
     draw = torch.Generator().manual_seed(3)
     return [
         FoldTensors(
-            train_windows=torch.randn(train + i, 3, 2, generator=draw),
+            train_windows=make_windows(torch.randn(train + i + 2, 2, generator=draw), 3),
             train_targets=torch.randn(train + i, 1, generator=draw),
             valid_windows=torch.randn(valid, 3, 2, generator=draw),
             valid_targets=torch.randn(valid, 1, generator=draw),
@@ -305,14 +306,19 @@ def plain_curve(folds: list[FoldTensors], epochs: int, seed: int) -> list[list[f
     for i, (network, fold) in enumerate(zip(networks, folds, strict=True)):
         optimizer = torch.optim.Adam(network.parameters(), lr=0.02, weight_decay=0.1)
         draw = torch.Generator().manual_seed(seed + i)
-        losses = []
+        bars = torch.cat([fold.train_windows[0], fold.train_windows[1:, -1]])
+        last, losses = len(fold.train_targets) - 4, []
         for _ in range(epochs):
-            order = torch.randperm(len(fold.train_targets), generator=draw)
-            for start in range(0, len(order), 8):
-                batch = order[start : start + 8]
+            order = 4 * torch.randperm(math.ceil((last + 7) / 4), generator=draw)
+            order -= torch.randint(4, (1,), generator=draw)
+            firsts = [min(max(first, 0), last) for first in order.tolist()]
+            for start in range(0, len(firsts), 2):
+                pair = firsts[start : start + 2]
                 optimizer.zero_grad()
-                out = network(fold.train_windows[batch])
-                functional.mse_loss(out, fold.train_targets[batch]).backward()
+                # A target sees the window of the first of its run, and the bars from there on.
+                seen = [(first, first + i) for first in pair for i in range(4)]
+                out = torch.cat([network(bars[None, first : n + 3]) for first, n in seen])
+                functional.mse_loss(out, fold.train_targets[[n for _, n in seen]]).backward()
                 optimizer.step()
             losses.append(judge(nn.ModuleList([network]), [fold]))
         curves.append(losses)
@@ -402,12 +408,13 @@ def test_one_fold_that_diverges_late_ends_the_training_and_the_best_weights_come
 
 
 def test_the_training_loss_is_the_mean_over_windows_of_unequal_batches() -> None:
-    # 9 and 10 windows in batches of 4, 4 and 1 or 2, with one target far off: the mean of the
-    # batches' means is at least a sixth off. At a learning rate of 0 the order does not matter.
+    # 9 and 10 windows in batches of 7 and 2 or 3, with one target far off: the mean of the batches'
+    # means is at least a sixth off. At a learning rate of 0 the order does not matter, and of 7
+    # targets there are no runs.
     folds = random_folds(count=2, train=9)
     for fold in folds:
         fold.train_targets[0] = 50.0
-    config = Config(hidden_dims=(4,), lr=0.0, batch_size=4)
+    config = Config(hidden_dims=(4,), lr=0.0, batch_size=7)
     networks, epochs = train(folds, config)
     with torch.no_grad():
         full = [
@@ -429,7 +436,8 @@ def test_every_loss_judges_and_teaches(loss: str) -> None:
         ]
         assert list(epoch.fold_losses) == pytest.approx(expected, rel=1e-6)
     assert epochs[-1].train_loss < epochs[0].train_loss
-    still = Config(hidden_dims=(4, 3), dropout=0.0, lr=0.0, batch_size=50)
+    # No run but of one divides the batch size.
+    still = Config(hidden_dims=(4, 3), dropout=0.0, lr=0.0, batch_size=53)
     networks, (epoch,) = train(folds, still, Training(1, loss=loss))
     with torch.no_grad():
         expected = [
@@ -494,6 +502,59 @@ def test_an_epoch_sees_every_window_once_with_its_own_target_in_a_new_order() ->
     assert loss == 0.0
 
 
+class RunRecorder(nn.Module):
+    """A network that keeps its input, and forecasts the last values of it times a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor, last: int = 1) -> Tensor:
+        self.seen.append(x.clone())
+        return x[:, -last:, :1].flatten(0, 1) * self.weight
+
+
+@pytest.mark.parametrize("count", [4, 5, 150, 151])
+def test_runs_have_each_target_once_but_for_some_at_the_ends_and_lie_elsewhere_in_each_epoch(
+    count: int,
+) -> None:
+    # The number of a target is the last bar of its window.
+    bars = torch.arange(-2.0, count)[:, None]
+    network, config = RunRecorder(), Config(lr=0.0, batch_size=8)
+    windows, targets = make_windows(bars, 3), torch.arange(float(count))[:, None]
+    learner = Learner(network, windows, targets, config, LOSSES["mse"], seed=0, run=4)
+    offsets = set()
+    for _ in range(20):
+        network.seen.clear()
+        assert learner.run_epoch().item() == 0.0  # to each forecast its own target
+        assert {len(batch) for batch in network.seen[:-1]} <= {2}
+        sequences = torch.cat(network.seen)[..., 0]
+        assert torch.equal(sequences.diff(), torch.ones(len(sequences), 5))
+        held = sorted(n for run in sequences[:, -4:].tolist() for n in run)
+        assert set(held) == set(range(count))
+        middle = [n for n in held if 4 <= n < count - 4]
+        assert len(middle) == len(set(middle))
+        offsets.add(tuple(held))
+    # Of few targets both runs are at an end.
+    assert len(offsets) == (4 if count > 5 else 1)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "count", "run"),
+    [(32, 100, 4), (6, 100, 3), (10, 100, 2), (7, 100, 1), (1, 100, 1), (32, 3, 2), (32, 1, 1)],
+)
+def test_a_run_is_the_longest_that_divides_the_batch_and_is_there(
+    batch_size: int, count: int, run: int
+) -> None:
+    windows, targets = make_windows(torch.zeros(count + 2, 1), 3), torch.zeros(count, 1)
+    config = Config(batch_size=batch_size)
+    learner = Learner(RunRecorder(), windows, targets, config, LOSSES["mse"], seed=0, run=4)
+    assert learner.run == run
+    learner.run_epoch()
+    assert len(learner.network.seen[0]) == min(batch_size // run, len(learner._order()))
+
+
 @pytest.mark.parametrize("noise", [0.1, 2.0])
 def test_noise_is_gaussian_of_its_size_and_drawn_anew_for_every_value_and_epoch(
     noise: float,
@@ -556,7 +617,7 @@ def test_a_refit_equals_as_many_epochs_of_one_learner_and_is_ready_to_forecast()
     (fold,) = random_folds(count=1)
     x, y = fold.train_windows, fold.train_targets
     (network,) = build_networks(REFIT, 2, 1, CPU, 5)
-    learner = Learner(network, x, y, REFIT, LOSSES["mae"], 5)
+    learner = Learner(network, x, y, REFIT, LOSSES["mae"], 5, RUN)
     for _ in range(3):
         learner.run_epoch()
     refitted = train_epochs(x, y, REFIT, "mae", epochs=3, seed=5)
