@@ -157,7 +157,7 @@ class StackedLSTM(nn.Module):
         self.dropout = Dropout(dropout)
         self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
 
-    def forward(self, x: Tensor, last: int = 1) -> Tensor:
+    def forward(self, x: Tensor, *, last: int = 1) -> Tensor:
         """Map windows (batch, bar, feature) to forecasts (batch * last, output).
 
         There is one after each of the `last` bars, from that bar and those before it.
@@ -183,7 +183,7 @@ class StackedGRU(nn.Module):
         self.dropout = Dropout(dropout)
         self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
 
-    def forward(self, x: Tensor, last: int = 1) -> Tensor:
+    def forward(self, x: Tensor, *, last: int = 1) -> Tensor:
         """Map windows (batch, bar, feature) to forecasts (batch * last, output).
 
         There is one after each of the `last` bars, from that bar and those before it.

@@ -154,7 +154,7 @@ class Learner:
     Parameters
     ----------
     network : Module
-        With ``forward(x, last)`` as `models.rnn.StackedLSTM`, where `run` is above 1.
+        With ``forward(x, last=...)`` as `models.rnn.StackedLSTM`, where `run` is above 1.
     windows : Tensor, (targets, lookback, feature), of targets in a row
     targets : Tensor, (targets, output)
     config : Config
@@ -220,7 +220,7 @@ class Learner:
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         self.optimizer.zero_grad()
-        out = self.network(x) if self.run == 1 else self.network(x, self.run)
+        out = self.network(x) if self.run == 1 else self.network(x, last=self.run)
         loss = self.loss(out, y.flatten(0, 1))
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
         self.optimizer.step()

@@ -149,7 +149,7 @@ def test_a_stack_equals_plain_layers_with_dropout_between_but_not_after_them(
 def test_a_forecast_after_each_of_the_last_bars_is_that_of_the_bars_until_then(cell: str) -> None:
     network, x = CELLS[cell](3, [6, 4]).eval(), windows(5, 9, 3)
     until = torch.stack([network(x[:, :bars]) for bars in (7, 8, 9)], dim=1)
-    torch.testing.assert_close(network(x, 3), until.flatten(0, 1), rtol=0, atol=1e-6)
+    torch.testing.assert_close(network(x, last=3), until.flatten(0, 1), rtol=0, atol=1e-6)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

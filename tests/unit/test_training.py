@@ -510,7 +510,7 @@ class RunRecorder(nn.Module):
         self.weight = nn.Parameter(torch.ones(1))
         self.seen: list[Tensor] = []
 
-    def forward(self, x: Tensor, last: int = 1) -> Tensor:
+    def forward(self, x: Tensor, *, last: int = 1) -> Tensor:
         self.seen.append(x.clone())
         return x[:, -last:, :1].flatten(0, 1) * self.weight
 
