@@ -21,8 +21,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 # Batches gathered at once: enough to hide the cost of a gather, few enough to stay in the cache.
 _BLOCK = 32
-# Targets in a row that share their bars in training, see `Learner`: with four, wide networks take a
-# third of the time and losses are as with one; with eight they rise (benchmarks/RESULTS.md).
+# Targets in a row that share their bars in training, see `Learner`: with four, wide LSTMs take a
+# third of the time and losses are as with one; with eight theirs rise (benchmarks/RESULTS.md).
 RUN = 4
 # Windows forecast at once: a validation part in one go, and a long series within the memory.
 _FORECASTS = 16_384

@@ -19,7 +19,7 @@ from studies.export import refit_winner
 from studies.exported import CARD_FILE, FORECAST_FILES, Exported
 from studies.report import trade, why_no_backtest
 from studies.rivals import judge
-from studies.stamp import machine_type
+from studies.stamp import compare, machine_type, own_versions
 from studies.verdict import money_sentence, outcome_sentence
 from studies.workload import Workload
 
@@ -29,8 +29,7 @@ Floats = NDArray[np.float64]
 # accuracy by this much, a weight by this share of the largest. Without the newer instructions of a
 # processor a loss was off by 5e-8 of itself after 9 epochs, and a weight by 4e-7.
 LOSS_BOUND, ACCURACY_BOUND, WEIGHT_BOUND = 1e-3, 0.01, 0.02
-# A GPU draws other random numbers than a processor, and version 0.1 trained on one window for each
-# target: that is like another seed.
+# A GPU draws other random numbers than a processor, which is like another seed.
 SEED_LOSS_BOUND, SEED_ACCURACY_BOUND = 0.1, 0.1
 # What needs no training is the same everywhere, but for the rounding of sums and logarithms.
 PLAIN_BOUND = 1e-6
@@ -73,8 +72,14 @@ def reproduce(exported: Exported) -> Iterator[Check]:
     every trial of the search. The same bits are asked for where the processor or GPU, torch and
     this package are those that the figures come from, otherwise a difference within the bounds of
     this module.
+
+    Raises
+    ------
+    StampError
+        If another version of this package exported it, which trains otherwise.
     """
     record = exported.record
+    compare({"puffin-tuner": record["made_with"]["puffin-tuner"]}, own_versions())
     folds = Workload.build(exported.spec, exported.search)
     yield from _baselines(record, folds)
     yield from _search(exported, folds)
@@ -85,7 +90,7 @@ def reproduce(exported: Exported) -> Iterator[Check]:
 
 
 @dataclass(frozen=True)
-class Trained:
+class _Trained:
     """Compares figures that a training on a kind of machine gave."""
 
     machine: dict[str, str]
@@ -98,9 +103,7 @@ class Trained:
 
     @property
     def _other_draws(self) -> bool:
-        of_gpu = "gpu" in self.machine and self.device.type == "cpu"
-        of_0_1 = "puffin-tuner" not in self.machine
-        return of_gpu or of_0_1
+        return "gpu" in self.machine and self.device.type == "cpu"
 
     def loss(self, name: str, exported: float, found: float, unit: float = 1.0) -> Check:
         """Compare a loss, or what is a loss over `unit` but for a constant."""
@@ -108,14 +111,11 @@ class Trained:
         return self._check(name, exported, found, share * unit)
 
     def accuracy(self, name: str, exported: float, found: float) -> Check:
-        """Compare shares of moves whose direction was right."""
         bound = SEED_ACCURACY_BOUND if self._other_draws else ACCURACY_BOUND
         return self._check(name, exported, found, bound)
 
     def weight(self, name: str, apart: float, largest: float) -> Check:
-        """Compare weights by their largest difference, of which `largest` is the largest."""
-        share = math.inf if self._other_draws else WEIGHT_BOUND
-        return self._check(name, 0.0, apart, share * largest)
+        return self._check(name, 0.0, apart, WEIGHT_BOUND * largest)
 
     def forecast(self, name: str, apart: float, unit: float) -> Check:
         """Compare forecasts by their largest difference, of targets that deviate by `unit`."""
@@ -158,7 +158,7 @@ def _baselines(record: dict[str, Any], folds: Workload) -> Iterator[Check]:
 def _search(exported: Exported, folds: Workload) -> Iterator[Check]:
     """Train all folds in step again, as the winning trial did."""
     record, spec, config = exported.record, exported.spec, exported.config
-    scores, trained = record["scores"], Trained(record["machine"]["trial"])
+    scores, trained = record["scores"], _Trained(record["machine"]["trial"])
     seed, tensors = spec.search.seed, folds.tensors(config.lookback, trained.device)
     inputs = folds.series.features.shape[1]
     networks = build_networks(config, inputs, len(tensors), trained.device, seed)
@@ -188,7 +188,7 @@ def _search(exported: Exported, folds: Workload) -> Iterator[Check]:
 
 
 def _table(
-    name: str, exported: Exported, workload: Workload, forecasts: list[Floats], trained: Trained
+    name: str, exported: Exported, workload: Workload, forecasts: list[Floats], trained: _Trained
 ) -> Iterator[Check]:
     """Compare a file of forecasts: what was forecast, and what it was held against."""
     own, again = (
@@ -223,7 +223,7 @@ def _weights(exported: Exported, folds: Workload) -> Iterator[Check]:
     again, own = network.state_dict(), exported.weights
     apart = max(float((again[name] - values).abs().max()) for name, values in own.items())
     largest = max(float(values.abs().max()) for values in own.values())
-    yield Trained(record["machine"]["refit"]).weight("weights", apart, largest)
+    yield _Trained(record["machine"]["refit"]).weight("weights", apart, largest)
 
 
 def _inputs(record: dict[str, Any], scaler: Scaler, targets: int) -> Iterator[Check]:
@@ -239,7 +239,7 @@ def _inputs(record: dict[str, Any], scaler: Scaler, targets: int) -> Iterator[Ch
 def _holdout(exported: Exported, folds: Workload) -> Iterator[Check]:
     """Train the fit that was judged again, and judge it beside the baselines."""
     record, spec, config = exported.record, exported.spec, exported.config
-    told, trained = record["holdout"], Trained(record["machine"]["holdout"])
+    told, trained = record["holdout"], _Trained(record["machine"]["holdout"])
     opened = Workload.opened(spec, exported.search, exported.opened)
     (fold,) = opened.tensors(config.lookback, trained.device)
     windows, targets = fold.train_windows, fold.train_targets

@@ -53,7 +53,7 @@ def _summary(checks: list[Check]) -> str:
         return f"all {same} figures come out again, to the last bit"
     return (
         f"{same} of {len(checks)} figures come out again to the last bit, the others within what "
-        "another machine may round or draw"
+        "another machine may round"
     )
 
 

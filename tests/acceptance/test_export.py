@@ -197,9 +197,25 @@ def test_on_a_machine_of_another_kind_figures_may_differ_within_stated_bounds(
     seal_again(folder)
     code, out, err = command("reproduce", str(folder))
     assert code == 0, err
-    assert "the others within what another machine may round or draw" in err
+    assert "the others within what another machine may round" in err
     (row,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["scores.loss"]]
     assert row[-1] != "OFF"
+
+
+def test_what_another_version_exported_is_left_to_that_version(
+    reported: Any, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "best"
+    shutil.copytree(reported.folder / "best", folder)
+    record = config_of(folder)
+    record["made_with"]["puffin-tuner"] = "0.1.0"
+    (folder / "config.toml").write_text(tomli_w.dumps(record))
+    (folder / "README.md").write_text(card(record))
+    seal_again(folder)
+    code, out, err = command("reproduce", str(folder))
+    assert (code, out) == (1, "")
+    assert "it was made with puffin-tuner 0.1.0, but this is puffin-tuner " in err
+    assert "install those versions here" in err
 
 
 def test_the_card_loads_the_network_in_plain_torch(reported: Any) -> None:

@@ -136,7 +136,8 @@ def test_the_winner_that_is_judged_is_the_one_that_is_exported(
     loss = float(((forecast(network, fold.valid_windows) - fold.valid_targets) ** 2).mean())
     assert loss == pytest.approx(judged.loss, rel=1e-6)
     persistence = opened.persistence_losses[0]
-    assert judged.skill == pytest.approx(1 - loss / persistence, abs=1e-6)
+    # Of a skill near zero a rounding of the loss is a larger share: it is held to the loss judged.
+    assert judged.skill == pytest.approx(1 - judged.loss / persistence, rel=1e-12)
 
 
 def test_what_is_judged_is_the_end_of_the_series_and_no_trial_was_scored_on_it(

@@ -536,6 +536,14 @@ def test_runs_have_each_target_once_but_for_some_at_the_ends_and_lie_elsewhere_i
         middle = [n for n in held if 4 <= n < count - 4]
         assert len(middle) == len(set(middle))
         offsets.add(tuple(held))
+        with torch.no_grad():
+            network.weight.fill_(2.0)  # each forecast is off by its own target
+        network.seen.clear()
+        loss = learner.run_epoch().item()
+        twice = torch.cat(network.seen)[:, -4:, 0]
+        assert loss == pytest.approx(float((twice**2).mean()), rel=1e-6)
+        with torch.no_grad():
+            network.weight.fill_(1.0)
     # Of few targets both runs are at an end.
     assert len(offsets) == (4 if count > 5 else 1)
 
