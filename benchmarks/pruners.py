@@ -2,7 +2,7 @@
 
 Reads the table that benchmarks/curves.py wrote. Random search draws from a random half of it, and
 after the last network goes through it in a new order; time goes on as the recorded training did,
-and Optuna's own pruners see each epoch when it ends. Networks whose curve was cut are left out.
+and the pruners see each epoch when it ends. Networks whose curve was cut are left out.
 What counts is the best complete trial after so many seconds, over the best of that half.
 
     python benchmarks/pruners.py random.jsonl
@@ -19,14 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    SuccessiveHalvingPruner,
-)
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState
+
+from studies.algorithms import Brackets, Halving
 
 MARKS = (60, 120, 240, 480)
 WORKERS, BETWEEN_TRIALS = 2, 0.1
@@ -37,12 +33,13 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
         for n, w in ((5, 3), (3, 1))
     },
     **{
-        f"asha from {m} by {f}": lambda m=m, f=f: SuccessiveHalvingPruner(  # type: ignore[misc]
+        f"asha from {m} by {f}": lambda m=m, f=f: Halving(  # type: ignore[misc]
             min_resource=m, reduction_factor=f
         )
-        for m, f in itertools.product((1, 2, 4), (2, 3, 4))
+        for m, f in itertools.product((1, 2, 3, 4), (2, 3, 4))
     },
-    "hyperband from 2 by 3": lambda: HyperbandPruner(2, 50, 3),
+    "the same 2, 4, Optuna's": lambda: SuccessiveHalvingPruner(2, 4),
+    "hyperband from 2 by 3": lambda: Brackets(2, 50, 3),
 }
 
 

@@ -126,16 +126,40 @@ def test_no_pruner_stops_nothing() -> None:
 def test_asha_decides_after_epochs_2_8_and_32_only() -> None:
     study = study_of(SAMPLERS["random"](0), PRUNERS["asha"](50))
 
-    def turns_bad(at: int) -> Callable[[int], float]:
-        """A curve that beats all before until `at`, and is worse than all before from then on."""
-        best = -float(study.trials[-1].number) if study.trials else 0.0
-        return lambda epoch: best - 1.0 if epoch < at else 1000.0 + at
+    def stands_still(after: int) -> Callable[[int], float]:
+        """A curve that is below all before it until `after`, and is level from then on."""
+        ahead = study.trials[-1].number / 100 if study.trials else 0.0
+        return lambda epoch: -min(epoch, after) - ahead
 
     for _ in range(3):
-        assert last_epoch(study, turns_bad(99), 50) == 50
-    bad_from = [1, 2, 3, 8, 9, 32, 33, 50]
-    ends = [last_epoch(study, turns_bad(at), 50) for at in bad_from]
-    assert ends == [2, 2, 8, 8, 32, 32, 50, 50]
+        assert last_epoch(study, stands_still(99), 50) == 50
+    last_steps = [1, 2, 3, 7, 8, 9, 31, 32, 33, 50]
+    ends = [last_epoch(study, stands_still(after), 50) for after in last_steps]
+    assert ends == [2, 8, 8, 8, 32, 32, 32, 50, 50, 50]
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
+def test_a_pruner_judges_the_lowest_loss_until_then(name: str) -> None:
+    study = study_of(SAMPLERS["random"](0), PRUNERS[name](50))
+    for i in range(8):
+        last_epoch(study, lambda epoch, i=i: 10.0 + i - epoch / 100, 50)
+    # Of all trials the best, but only in every third epoch, and so at no rung.
+    rungs = [2, 8, 32, 6, 18, 54]
+    assert all(epoch % 3 != 1 for epoch in rungs)
+    for i in range(8):
+        best = 1.0 - i / 10
+        rough = last_epoch(study, lambda epoch, b=best: b if epoch % 3 == 1 else 99.0, 50)
+        assert rough == 50
+    # What they were worth is what others are held to.
+    ends = [last_epoch(study, lambda epoch: 9.0, 50) for _ in range(8)]
+    assert max(ends) < 50 if name == "asha" else min(ends) < 50
+
+
+def test_a_pruner_leaves_the_reports_of_a_trial_as_they_are() -> None:
+    study = study_of(SAMPLERS["random"](0), PRUNERS["asha"](50))
+    for _ in range(2):
+        last_epoch(study, lambda epoch: 1.0 if epoch == 1 else 2.0 + epoch, 8)
+    assert study.trials[1].intermediate_values == {1: 1.0, **{e: 2.0 + e for e in range(2, 9)}}
 
 
 def test_asha_keeps_the_best_quarter_of_those_that_reach_a_rung() -> None:
