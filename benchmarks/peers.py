@@ -23,8 +23,9 @@ import pandas as pd
 import torch
 
 from models.config import Config
+from models.learner import Learner
 from models.rnn import build_network
-from models.training import LOSSES, Learner
+from models.training import LOSSES
 from models.windows import make_windows
 from tuner.devices import prepare
 

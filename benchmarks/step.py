@@ -18,8 +18,9 @@ import torch
 from models.config import Config
 from models.dropout import Dropout
 from models.gru import GRU
+from models.learner import Learner
 from models.rnn import build_network
-from models.training import LOSSES, Learner
+from models.training import LOSSES
 from models.windows import make_windows
 from tuner.devices import prepare
 

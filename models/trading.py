@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from models.arrays import Floats, as_floats, require_finite
 from models.config import Config, check_number
+from models.learner import Learner
 from models.loops import History, default_device, last_seed, print_epoch
 from models.rnn import CELLS, GRUNet, LSTMNet
-from models.training import LOSSES, EarlyStopping, Learner, forecast
+from models.training import LOSSES, EarlyStopping, forecast
 from models.windows import make_windows, safe_std, to_tensor
 
 # Share of the variance of a target's steps below which its own row is taken to know it.

@@ -12,7 +12,8 @@ import torch
 from tuner import devices, objective, worker
 from models.config import Config
 from models.rnn import build_network
-from models.training import LOSSES, Learner
+from models.learner import Learner
+from models.training import LOSSES
 from models.windows import make_windows
 
 devices.prepare("cpu", 1.0)

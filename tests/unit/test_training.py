@@ -12,6 +12,7 @@ from torch.nn import functional
 
 import models.training as module
 from models.config import Config
+from models.learner import Learner
 from models.rnn import CELLS
 from models.training import (
     LOSSES,
@@ -19,7 +20,6 @@ from models.training import (
     EarlyStopping,
     Epoch,
     FoldTraining,
-    Learner,
     Training,
     build_networks,
     train_epochs,
