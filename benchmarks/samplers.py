@@ -25,7 +25,7 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from benchmarks.quality import JUDGES, PRESETS, Task, judge
+from benchmarks.quality import PRESETS, Score, Task, score
 from models.training import FoldTraining, build_networks
 from studies.algorithms import LEARNING, PRUNERS, SAMPLERS
 from studies.prices import load_prices
@@ -112,7 +112,7 @@ def main() -> None:
     given = parser.parse_args()
     task = Task(given.target, given.since, given.budgets[-1])
     jobs = [(name, seed) for seed in given.seeds for name in given.samplers]
-    scores: dict[str, tuple[float, float]] = {}
+    scores: dict[str, Score] = {}
     rows = []
     print("sampler    seed  trials  seconds  complete  LSTMs   says     is   holdout", flush=True)
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
@@ -121,16 +121,13 @@ def main() -> None:
             for held in job.result():
                 key = json.dumps(held.config, sort_keys=True)
                 if key not in scores:
-                    runs = pool.map(
-                        judge, [held.config] * len(JUDGES), [task] * len(JUDGES), JUDGES
-                    )
-                    searched, sealed = zip(*runs, strict=True)
-                    scores[key] = statistics.mean(searched), statistics.mean(sealed)
-                rows.append((held, *scores[key]))
+                    scores[key] = score(pool, held.config, task)
+                judged = scores[key]
+                rows.append((held, judged.search, judged.holdout))
                 print(
                     f"{held.sampler:10} {held.seed:4} {held.budget:7} {held.seconds:8.0f} "
-                    f"{held.complete:9} {held.lstms:6} {held.says:.4f} {scores[key][0]:.4f} "
-                    f"{scores[key][1]:8.4f}",
+                    f"{held.complete:9} {held.lstms:6} {held.says:.4f} {judged.search:.4f} "
+                    f"{judged.holdout:8.4f}",
                     flush=True,
                 )
     print("means over seeds")

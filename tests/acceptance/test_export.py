@@ -56,6 +56,13 @@ def seal_again(folder: Path) -> None:
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 
+def write_again(folder: Path, record: dict[str, Any]) -> None:
+    """Alter the figures of an export, and all that would give it away."""
+    (folder / "config.toml").write_text(tomli_w.dumps(record))
+    (folder / "README.md").write_text(card(record))
+    seal_again(folder)
+
+
 @pytest.mark.parametrize("name", ["sealed", "best", "all"])
 def test_an_export_comes_out_again_to_the_last_bit_from_its_own_files_alone(
     name: str, reported: Any, tuner: Callable[..., Any], tmp_path: Path
@@ -192,9 +199,7 @@ def test_on_a_machine_of_another_kind_figures_may_differ_within_stated_bounds(
     for machine in record["machine"].values():
         machine["processor"] = "another one"
     record["scores"]["loss"] *= 1.0005
-    (folder / "config.toml").write_text(tomli_w.dumps(record))
-    (folder / "README.md").write_text(card(record))
-    seal_again(folder)
+    write_again(folder, record)
     code, out, err = command("reproduce", str(folder))
     assert code == 0, err
     assert "the others within what another machine may round" in err
@@ -209,9 +214,7 @@ def test_what_another_version_exported_is_left_to_that_version(
     shutil.copytree(reported.folder / "best", folder)
     record = config_of(folder)
     record["made_with"]["puffin-tuner"] = "0.1.0"
-    (folder / "config.toml").write_text(tomli_w.dumps(record))
-    (folder / "README.md").write_text(card(record))
-    seal_again(folder)
+    write_again(folder, record)
     code, out, err = command("reproduce", str(folder))
     assert (code, out) == (1, "")
     assert "it was made with puffin-tuner 0.1.0, but this is puffin-tuner " in err
