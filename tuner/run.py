@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -20,7 +20,7 @@ from studies.study import Handle, StudyError, load, require_same, submit
 from studies.validation import DataError
 from tuner import present
 from tuner.devices import assign
-from tuner.interrupt import STOP_SIGNALS
+from tuner.interrupt import STOP_SIGNALS, Interrupt, Interrupted
 from tuner.launcher import Pool
 
 _REFRESH_SECONDS = 0.5
@@ -172,37 +172,42 @@ def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
     """Keep workers at it until the budget is spent, and show how it goes."""
     if result.status(handle).done:
         return
-    previous = {n: signal.signal(n, signal.default_int_handler) for n in STOP_SIGNALS}
+    previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    interrupt = Interrupt()
+    interrupt.install()
     try:
         with (
             present.Progress() as progress,
             Pool(storage_url, handle.name, devices, progress.say) as pool,
         ):
-            # Done by the database: workers notice by themselves, but only at their next look.
-            while pool.poll() and not (state := _look(handle, progress)).done:
+            for state in interrupt.guard(_watch(handle, pool, progress, interrupt)):
                 progress.show(state)
-                time.sleep(_REFRESH_SECONDS)
-        state = result.status(handle)
-        if not state.done:  # somebody ended the workers, but not this command
-            msg = (
-                f"the workers were stopped with {state.finished} of {state.tickets} trials done; "
-                "the same command goes on"
-            )
-            raise PuffinError(msg)
-    except KeyboardInterrupt:
-        state = result.status(handle)
-        click.echo(
-            f"stopped with {state.finished} of {state.tickets} trials done; "
-            "the same command goes on",
-            err=True,
-        )
-        raise
+    except Interrupted:
+        pass
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    state = result.status(handle)
+    done = f"{state.finished} of {state.tickets} trials done; the same command goes on"
+    if interrupt.requested:
+        click.echo(f"stopped with {done}", err=True)
+        raise KeyboardInterrupt
+    if not state.done:  # somebody ended the workers, but not this command
+        msg = f"the workers were stopped with {done}"
+        raise PuffinError(msg)
 
 
-def _look(handle: Handle, progress: present.Progress) -> result.Status:
+def _watch(
+    handle: Handle, pool: Pool, progress: present.Progress, interrupt: Interrupt
+) -> Iterator[result.Status]:
+    """Give the state of a study again and again, until it or all of its workers are done."""
+    # Done by the database: workers notice by themselves, but only at their next look.
+    while pool.poll() and not (state := _look(handle, progress, interrupt)).done:
+        yield state
+        interrupt.wait(_REFRESH_SECONDS)
+
+
+def _look(handle: Handle, progress: present.Progress, interrupt: Interrupt) -> result.Status:
     """Read the state; a database that does not answer is given as long as the workers give it."""
     for pause in (1, 2, 4, 8, 16, 32, 64):
         try:
@@ -214,7 +219,8 @@ def _look(handle: Handle, progress: present.Progress) -> result.Status:
             raise StudyError(msg) from None
         except (StorageInternalError, SQLAlchemyError) as error:
             progress.say(f"the database failed, trying again: {cause_of(error)}")
-            time.sleep(pause)
+            if not interrupt.pause(pause):
+                raise Interrupted from None
     return result.status(handle)
 
 

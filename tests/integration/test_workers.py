@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 import pytest
@@ -32,8 +32,10 @@ from studies.spec import Spec, parse_spec
 from studies.storage import open_storage
 from studies.study import Handle, StudyError, delete, load, submit
 from studies.workers import Registration
+from tuner import run as run_module
 from tuner import worker as worker_module
 from tuner.interrupt import Interrupt
+from tuner.launcher import Pool
 from tuner.presence import Presence
 from tuner.rota import Duty, Rota, work
 from tuner.worker import Worker
@@ -476,6 +478,33 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
     assert last.said == "study run is complete: 8 trials\n"
     assert last.printed == pair[0].printed
     assert "Best of study run: trial " in last.printed
+
+
+def test_ctrl_c_is_not_heard_within_a_statement_of_sql(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There it has SQLAlchemy write a traceback about a cursor that it cannot close.
+    spec = spec_of("tiny")
+    handle = submit(open_storage(url, create=True), spec, aapl(spec))
+    gone_through = []
+
+    def press(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        gone_through.append(True)
+
+    class PoolThenCtrlC(Pool):
+        def __enter__(self) -> Self:
+            entered = super().__enter__()
+            engine = handle.storage.engine
+            sa.event.listen(engine, "after_cursor_execute", press, once=True)
+            return entered
+
+    monkeypatch.setattr(run_module, "Pool", PoolThenCtrlC)
+    with pytest.raises(KeyboardInterrupt):
+        run_module.search(handle, url, ["cpu"])
+    assert gone_through == [True]
+    assert "stopped with 0 of 3 trials done; the same command goes on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_epoch_that_takes_long_does_not_keep_a_worker_from_its_end(

@@ -19,6 +19,7 @@ from studies import tickets, workers
 from studies.storage import open_storage
 from studies.study import Handle
 from tests.postgres import Postgres
+from tests.soak.audit import Audit
 
 TUNER = Path(sys.executable).with_name("tuner")
 _TICK = 0.2
@@ -142,7 +143,8 @@ class Plan:
     ----------
     size : workers
     seconds : until the study must be done
-    kills, suspensions : numbers of finished tickets at which a worker at work is hit
+    kills, suspensions : numbers of finished tickets at which a worker is hit that has trained
+        epochs since its last checkpoint
     outages : finished tickets, and for how many seconds PostgreSQL is then away
     every : seconds between two kills of any worker, which go on until few tickets are left; then
         some worker is suspended at nearly any time as well
@@ -194,13 +196,7 @@ class Storm:
             self._look_after(now)
             if self._up_at is None:
                 done = tickets.finished(handle.trials())
-                busy = self._busy(handle.storage)
-                if busy and kills and done >= kills[0]:
-                    del kills[0]
-                    self._kill(busy)
-                elif busy and not kills and suspensions and done >= suspensions[0]:
-                    del suspensions[0]
-                    self._suspend(busy, now)
+                self._hit(handle, done, now, kills, suspensions)
                 if outages and done >= outages[0][0]:
                     self._strike(now, outages.pop(0)[1])
             if plan.every is not None and total - done > plan.size:
@@ -213,6 +209,21 @@ class Storm:
             time.sleep(_TICK)
             now = time.monotonic()
         return now - started
+
+    def _hit(
+        self, handle: Handle, done: int, now: float, kills: list[int], suspensions: list[int]
+    ) -> None:
+        """Do what is due to a worker that has epochs to lose, if there is one."""
+        if kills and done >= kills[0]:
+            victims = self._caught(handle)
+            if victims:
+                del kills[0]
+                self._kill(victims)
+        elif not kills and suspensions and done >= suspensions[0]:
+            victims = self._at_work(handle)
+            if victims:
+                del suspensions[0]
+                self._suspend(victims, now)
 
     @property
     def _said(self) -> list[str]:
@@ -237,10 +248,21 @@ class Storm:
     def _awake(self) -> list[Program]:
         return [p for p in self.living if p not in self._suspended]
 
-    def _busy(self, storage: RDBStorage) -> list[Program]:
-        """The workers that are at a ticket, as far as they say so."""
-        pids = {row.pid for row in workers.alive(storage) if row.ticket is not None}
+    def _at_work(self, handle: Handle) -> list[Program]:
+        """The workers that would lose epochs, were they killed."""
+        unsaved = {h.ticket: bool(h.again) for h in Audit(handle).handovers()}
+        rows = workers.alive(handle.storage)
+        pids = {row.pid for row in rows if row.ticket is not None and unsaved.get(row.ticket)}
         return [p for p in self._awake() if p.pid in pids]
+
+    def _caught(self, handle: Handle) -> list[Program]:
+        """A worker at work, stopped so that it can save nothing more, or none."""
+        for program in self._at_work(handle):
+            program.send(signal.SIGSTOP)
+            if program in self._at_work(handle):
+                return [program]
+            program.send(signal.SIGCONT)
+        return []
 
     def _kill(self, candidates: list[Program]) -> None:
         victim = self.rng.choice(candidates)
