@@ -22,8 +22,8 @@ from studies.stamp import own_versions
 from studies.storage import GRACE_SECONDS, open_storage
 from studies.study import Handle
 from studies.workers import Registration
-from tuner.devices import prepare
 from tuner.interrupt import Interrupt
+from tuner.memory import prepare
 from tuner.presence import Presence
 from tuner.run import open_study
 from tuner.worker import Worker

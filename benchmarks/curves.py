@@ -34,7 +34,7 @@ from models.training import FoldTraining, build_networks
 from studies.prices import load_prices
 from studies.spec import load_spec
 from studies.workload import Workload, cut_holdout
-from tuner.devices import prepare
+from tuner.memory import prepare
 
 SINCE, SEED = "2005-01-01", 0
 # Of a slow network the table has no more, and says that it is cut.

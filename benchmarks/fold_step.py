@@ -21,7 +21,7 @@ from torch.nn import functional
 from models.adam import Adam
 from models.config import Config
 from models.training import build_networks
-from tuner.devices import prepare
+from tuner.memory import prepare
 
 FOLDS, FEATURES, RATE = 5, 3, 1e-3
 # batch, lookback, widths

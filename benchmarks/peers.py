@@ -27,7 +27,7 @@ from models.learner import Learner
 from models.rnn import build_network
 from models.training import LOSSES
 from models.windows import make_windows
-from tuner.devices import prepare
+from tuner.memory import prepare
 
 BARS = 2000
 # batch, lookback, widths

@@ -29,15 +29,15 @@ from typing import Any
 
 import torch
 
-from models.config import Config
-from models.training import FoldTraining, Training, build_networks
+from models.config import Config, Training
+from models.training import FoldTraining, build_networks
 from studies import tickets
 from studies.prices import load_prices
 from studies.spec import load_spec
 from studies.storage import open_storage
 from studies.study import load
 from studies.workload import Workload, cut_holdout
-from tuner.devices import prepare
+from tuner.memory import prepare
 
 HERE = Path(__file__).parent
 TUNER = Path(sys.executable).with_name("tuner")

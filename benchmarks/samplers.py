@@ -32,7 +32,7 @@ from studies.prices import load_prices
 from studies.space import suggest, usual_points
 from studies.spec import load_spec
 from studies.workload import Workload, cut_holdout
-from tuner.devices import prepare
+from tuner.memory import prepare
 
 CPU = torch.device("cpu")
 # TPE from points of its own choice, to see what the usual networks are worth.

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.config import Config
-from models.training import FoldTraining, Training, build_networks
+from models.config import Config, Training
+from models.training import FoldTraining, build_networks
 from models.windows import FoldTensors, make_windows
 from studies.study import Handle
 from studies.tickets import WORKER
-from tuner.devices import prepare
+from tuner.memory import prepare
 from tuner.run import open_study
 
 TUNER = Path(sys.executable).with_name("tuner")

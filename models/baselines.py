@@ -12,8 +12,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import TimeSeriesSplit
 
 from models.arrays import Floats
+from models.series import Scaler, Series
 from models.walk_forward import Span
-from models.windows import Scaler, Series
 
 # Longest autoregression that is tried: a month of trading days.
 MAX_ORDER = 20

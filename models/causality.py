@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import PuffinError
-from models.windows import FEATURES, TARGETS, Columns, Floats, safe_std
+from models.series import FEATURES, TARGETS, Columns, Floats, safe_std
 
 # Places to cut at. What looks one bar ahead at one bar in 33 is caught 19 times in 20, and what
 # does so more often nearly always. A study of 3,500 bars waits 0.1 s for it.
@@ -68,7 +68,7 @@ class _Formula:
     Attributes
     ----------
     label : what an error calls it
-    registry : where it stands in `models.windows`
+    registry : where it stands in `models.series`
     warmup : bars before its first value
     ahead : bars that its value stands after the last one that it may use
     """
@@ -96,7 +96,7 @@ def _check(formula: _Formula, columns: Columns) -> None:
                 f"{formula.label} looks into the future: at bar {bar} it may use the bars up to "
                 f"{bar - ahead}, but is {_said(whole[bar])} with all {bars} bars and "
                 f"{_said(own[bar])} with those up to {known - 1}; mend its formula in "
-                f"models.windows.{formula.registry}, or choose another"
+                f"models.series.{formula.registry}, or choose another"
             )
 
 

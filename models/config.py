@@ -1,4 +1,7 @@
-"""One sampled point: everything about a network and its training that a search may vary."""
+"""One sampled point: everything about a network and its training that a search may vary.
+
+And `Training`, what it may not.
+"""
 
 import math
 from dataclasses import dataclass, field, fields
@@ -30,6 +33,11 @@ def check_number(
         raise ValueError(f"{name} must be {rule}, but is {value!r}")
 
 
+# The keys of `models.rnn.CELLS` and `models.training.LOSSES`, for who has no need of torch.
+CELL_NAMES = ("lstm", "gru")
+LOSS_NAMES = ("mse", "mae", "huber")
+
+
 @dataclass(frozen=True)
 class Config:
     """The hyperparameters of one trial.
@@ -37,7 +45,7 @@ class Config:
     Parameters
     ----------
     cell : str
-        A key of ``models.rnn.CELLS``.
+        One of ``CELL_NAMES``.
     hidden_dims : tuple of int
         Width of each recurrent layer, input side first.
     dropout : float
@@ -98,3 +106,22 @@ class Config:
 
 # The hyperparameters that are plain numbers.
 BOUNDED = tuple(f.name for f in fields(Config) if f.metadata)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long a configuration may train, and on which loss.
+
+    Parameters
+    ----------
+    max_epochs : int
+        Passes over the training windows at most.
+    patience : int
+        Epochs without a better mean validation loss that are tolerated.
+    loss : str
+        One of ``LOSS_NAMES``, on the standardised target.
+    """
+
+    max_epochs: int = 50
+    patience: int = 8
+    loss: str = "mse"

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.errors import PuffinError
+from models.series import Scaler
 from models.training import forecast
-from models.windows import Scaler, to_tensor
+from models.windows import to_tensor
 
 Floats = NDArray[np.float64]
 

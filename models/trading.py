@@ -23,8 +23,9 @@ from models.config import Config, check_number
 from models.learner import Learner
 from models.loops import History, default_device, last_seed, print_epoch
 from models.rnn import CELLS, GRUNet, LSTMNet
+from models.series import safe_std
 from models.training import LOSSES, EarlyStopping, forecast
-from models.windows import make_windows, safe_std, to_tensor
+from models.windows import make_windows, to_tensor
 
 # Share of the variance of a target's steps below which its own row is taken to know it.
 _KNOWN = 0.25

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.config import Config
+from models.config import Config, Training
 from models.learner import Learner, Loss
 from models.rnn import build_network
 from models.windows import FoldTensors
@@ -98,25 +98,6 @@ class EarlyStopping:
         if self.verbose:
             print(f"Restoring best weights (val_loss={self.best_loss:.6f})")  # noqa: T201  # verbose
         model.load_state_dict(self.best_weights)
-
-
-@dataclass(frozen=True)
-class Training:
-    """How long a configuration may train, and on which loss.
-
-    Parameters
-    ----------
-    max_epochs : int
-        Passes over the training windows at most.
-    patience : int
-        Epochs without a better mean validation loss that are tolerated.
-    loss : str
-        A key of ``LOSSES``, on the standardised target.
-    """
-
-    max_epochs: int = 50
-    patience: int = 8
-    loss: str = "mse"
 
 
 @dataclass(frozen=True)

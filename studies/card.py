@@ -3,7 +3,7 @@
 from typing import Any
 
 from models.rnn import CELLS
-from models.windows import TARGETS
+from models.series import TARGETS
 from studies.markdown import counted
 
 _PLAIN_TORCH = """\

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save
 
 from models.config import Config
+from models.series import Scaler
 from models.training import train_epochs
 from models.walk_forward import Fold
-from models.windows import Scaler, fold_tensors
+from models.windows import fold_tensors
 from studies.card import card
 from studies.exported import (
     CARD_FILE,

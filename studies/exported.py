@@ -17,7 +17,7 @@ from safetensors.torch import load
 from models.config import Config
 from models.errors import PuffinError
 from models.rnn import build_network
-from models.windows import Scaler
+from models.series import Scaler
 from studies.snapshot import from_csv, sha256
 from studies.spec import Spec, SpecError, parse_spec
 from studies.study import HOLDOUT_FILE, SEARCH_FILE

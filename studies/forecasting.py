@@ -19,8 +19,9 @@ from models.intervals import (
     recurse,
     residual_interval,
 )
+from models.series import TARGETS, Series, build_series
 from models.training import forecast
-from models.windows import TARGETS, Series, build_series, make_windows, to_tensor
+from models.windows import make_windows, to_tensor
 from studies.exported import FORECAST_FILES, Exported
 from studies.spec import DataSection
 from studies.validation import when

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.backtest import Backtest
-from models.windows import TARGETS
+from models.series import TARGETS
 from studies.canvas import BLUE, GREY, INK, ORANGE, dress, explain, new_figure
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
 from studies.study import Handle

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.metrics import skill
+from models.series import Scaler
 from models.training import FoldTraining, build_networks, forecast, train_epochs
-from models.windows import Scaler
 from studies.card import card
 from studies.export import refit_winner
 from studies.exported import CARD_FILE, FORECAST_FILES, Exported

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from models.config import BOUNDED
-from models.rnn import CELLS
+from models.config import BOUNDED, CELL_NAMES
 from studies import tickets, workers
 from studies.storage import FAILURE
 from studies.study import Handle, StudyError, lowest_complete
@@ -164,7 +163,7 @@ def compare(handle: Handle, by: str = "cell") -> list[Group]:
 def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> list[tuple[str, list[FrozenTrial]]]:
     """Put trials together by value, or by thirds of the values, in ascending order."""
     if by == "cell":
-        return [(cell.upper(), [t for value, t in valued if value == cell]) for cell in CELLS]
+        return [(cell.upper(), [t for value, t in valued if value == cell]) for cell in CELL_NAMES]
     values = np.array([value for value, _ in valued])
     distinct, group = np.unique(values, return_inverse=True)
     if len(distinct) > _MOST_GROUPS:

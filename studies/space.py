@@ -10,8 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from optuna.trial import FixedTrial
 
-from models.config import Config
-from models.rnn import CELLS
+from models.config import CELL_NAMES, Config
 
 Scalar = int | float | str
 _Value = TypeVar("_Value")
@@ -232,8 +231,8 @@ def _is_integer(key: str) -> bool:
 def _check(value: Any, key: str) -> Scalar:
     """Check one value of a hyperparameter against its type and the bounds of `Config`."""
     if key == "cell":
-        if not isinstance(value, str) or value not in CELLS:
-            msg = f"unknown cell {value!r}; known are {', '.join(CELLS)}"
+        if not isinstance(value, str) or value not in CELL_NAMES:
+            msg = f"unknown cell {value!r}; known are {', '.join(CELL_NAMES)}"
             raise ValueError(msg)
         return value
     if not _is_number(value) or (_is_integer(key) and not isinstance(value, int)):

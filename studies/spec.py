@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from importlib import resources
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from models.config import LOSS_NAMES, Training
 from models.errors import PuffinError
-from models.training import LOSSES, Training
+from models.series import FEATURES, TARGETS
 from models.walk_forward import MIN_TRAIN_TARGETS, WalkForward
-from models.windows import FEATURES, TARGETS
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.market import INTERVALS
 from studies.prices import SOURCES
@@ -40,7 +40,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _known(kind: str, value: str, registry: Mapping[str, Any]) -> str:
+def _known(kind: str, value: str, registry: Collection[str]) -> str:
     """Refuse a key that a registry does not have, with those it has."""
     if value not in registry:
         msg = f"unknown {kind}; known are {', '.join(registry)}"
@@ -200,7 +200,7 @@ class TrainingSection(_Section):
     @field_validator("loss")
     @classmethod
     def _loss_is_known(cls, value: str) -> str:
-        return _known("loss", value, LOSSES)
+        return _known("loss", value, LOSS_NAMES)
 
 
 class SearchSection(_Section):

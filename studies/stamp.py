@@ -4,10 +4,12 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from models.errors import PuffinError
+
+if TYPE_CHECKING:
+    import torch
 
 # What the losses of a study depend on; a later release of the others changes none.
 PACKAGES = ("puffin-tuner", "optuna", "torch")
@@ -53,12 +55,14 @@ def compare(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
     return [f"it was made with {p} {a}, this is {b}" for p, (a, b) in differing.items()]
 
 
-def machine_type(device: torch.device) -> dict[str, str]:
+def machine_type(device: "torch.device") -> dict[str, str]:
     """Say of what kind a device is: the same numbers come to the same bits on one kind.
 
     The processor counts too, since libraries choose their code by it, and so do the versions of
     torch and of this package, which write it.
     """
+    import torch
+
     code = {"torch": torch.__version__, "puffin-tuner": version("puffin-tuner")}
     if device.type == "cuda":
         return {"gpu": torch.cuda.get_device_name(device), **code}

@@ -3,20 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from models.causality import require_causal
 from models.metrics import Direction, direction, point_losses
-from models.training import LOSSES
+from models.series import Scaler, Series, build_series
 from models.walk_forward import Fold, Span, first_target, split
-from models.windows import FoldTensors, Scaler, Series, build_series, fold_tensors
 from studies.prices import EXTRA
 from studies.snapshot import sha256
 from studies.spec import Spec
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.windows import FoldTensors
 
 Floats = NDArray[np.float64]
 
@@ -85,8 +89,11 @@ class Workload:
         index = pd.DatetimeIndex(frame.index)
         return cls(spec, index, series, [fold], [scaler], _closes(frame))
 
-    def tensors(self, lookback: int, device: torch.device) -> list[FoldTensors]:
+    def tensors(self, lookback: int, device: "torch.device") -> "list[FoldTensors]":
         """Put every fold on a device, cut into windows of `lookback` bars."""
+        # Here, since who only looks after studies need not wait for torch.
+        from models.windows import fold_tensors
+
         return [
             fold_tensors(self.series, fold, scaler, lookback, device)
             for fold, scaler in zip(self.folds, self.scalers, strict=True)
@@ -102,20 +109,22 @@ class Workload:
         """Cut values (bars,) into the validation part of each fold."""
         return [values[fold.valid.start : fold.valid.stop] for fold in self.folds]
 
-    def scored_targets(self, folds: Sequence[FoldTensors]) -> str:
+    def scored_targets(self, folds: "Sequence[FoldTensors]") -> str:
         """Fingerprint the dates of the targets that `folds` score, sha256 in hex.
 
         The same for every trial of a study, whatever its lookback; values are left out, because
         logarithms differ in the last bit between processors.
         """
-        times = np.concatenate([fold.valid_times for fold in folds])
-        return sha256("\n".join(self.dates[times].strftime("%Y-%m-%dT%H:%M:%S")).encode())
+        return self._fingerprint([fold.valid_times for fold in folds])
+
+    def _fingerprint(self, times: Sequence[NDArray[np.int64]]) -> str:
+        dates = self.dates[np.concatenate(times)]
+        return sha256("\n".join(dates.strftime("%Y-%m-%dT%H:%M:%S")).encode())
 
     @cached_property
     def targets_sha256(self) -> str:
-        """Fingerprint of what every trial scores, whatever its lookback."""
-        longest = self.spec.parsed_space.max_lookback
-        return self.scored_targets(self.tensors(longest, torch.device("cpu")))
+        """Fingerprint of what every trial must score, whatever its lookback."""
+        return self._fingerprint([np.arange(f.valid.start, f.valid.stop) for f in self.folds])
 
     @cached_property
     def persistence_losses(self) -> list[float]:
@@ -141,7 +150,7 @@ class Workload:
             self.series.horizon,
         )
 
-    def unscaled(self, forecasts: torch.Tensor) -> list[Floats]:
+    def unscaled(self, forecasts: "torch.Tensor") -> list[Floats]:
         """Give standardised forecasts (fold, bars) in the target's unit, fold by fold."""
         rows = forecasts.double().cpu().numpy()
         return [s.unscale_target(row) for s, row in zip(self.scalers, rows, strict=True)]
@@ -170,12 +179,7 @@ class Workload:
 
     def point_losses(self, forecasts: list[Floats]) -> Floats:
         """Loss of each forecast, all folds one after the other, in units of `losses`."""
-        errors = [
-            scaler.scale_target(forecast) - scaler.scale_target(actual)
-            for forecast, actual, scaler in zip(
-                forecasts, self.scored(self.series.target), self.scalers, strict=True
-            )
-        ]
+        errors = self._errors(forecasts)
         return point_losses(np.concatenate(errors), self.spec.training.loss)
 
     def _mean_forecasts(self) -> list[Floats]:
@@ -186,16 +190,15 @@ class Workload:
 
     def losses(self, forecasts: list[Floats]) -> list[float]:
         """Loss per fold of forecasts in the target's unit, in units of the standardised target."""
-        loss = LOSSES[self.spec.training.loss]
-        actuals = self.scored(self.series.target)
+        errors = self._errors(forecasts)
+        return [float(point_losses(part, self.spec.training.loss).mean()) for part in errors]
+
+    def _errors(self, forecasts: list[Floats]) -> list[Floats]:
         return [
-            float(
-                loss(
-                    torch.as_tensor(scaler.scale_target(forecast)),
-                    torch.as_tensor(scaler.scale_target(actual)),
-                )
+            scaler.scale_target(forecast) - scaler.scale_target(actual)
+            for forecast, actual, scaler in zip(
+                forecasts, self.scored(self.series.target), self.scalers, strict=True
             )
-            for forecast, actual, scaler in zip(forecasts, actuals, self.scalers, strict=True)
         ]
 
 

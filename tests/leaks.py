@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from models.windows import Columns
+from models.series import Columns
 
 Floats = NDArray[np.float64]
 

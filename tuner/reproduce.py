@@ -11,7 +11,7 @@ from studies.exported import CONFIG_FILE, ExportError, load_exported
 from studies.reproduce import Check
 from studies.reproduce import reproduce as derive
 from tuner import present
-from tuner.devices import prepare
+from tuner.memory import prepare
 
 
 class NotReproducedError(PuffinError):

@@ -24,8 +24,8 @@ from studies.storage import (
 from studies.study import Handle, NoStudyError, StudyError, load
 from studies.tickets import Budget
 from studies.workers import Registration
-from tuner.devices import prepare
 from tuner.interrupt import Interrupt
+from tuner.memory import prepare
 from tuner.presence import Presence
 from tuner.worker import CHECKPOINT_SECONDS, Worker
 

@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import PuffinError
 from studies import result, stamp, tickets
-from studies.exported import ExportError
 from studies.prices import Prices, load_prices
 from studies.spec import DataSection, load_spec
 from studies.storage import NoStudiesError, cause_of, masked, open_storage
@@ -239,6 +238,7 @@ def _finish(handle: Handle, storage_url: str) -> None:
     present.print_result(handle, record, result.compare(handle))
     # Here, since `check`, `submit` and the workers of a pool need not wait for its pictures.
     from studies.export import export
+    from studies.exported import ExportError
 
     try:
         folder: Path | None = export(handle, Path("exports") / handle.name)

@@ -18,8 +18,8 @@ from studies.reruns import ordered
 from studies.storage import FAILURE
 from studies.study import Handle
 from studies.workers import own_name
-from tuner.devices import is_out_of_memory, release
 from tuner.interrupt import Interrupt, Interrupted
+from tuner.memory import is_out_of_memory, release
 from tuner.objective import run_trial
 from tuner.presence import Presence
 from tuner.refit import run_refit

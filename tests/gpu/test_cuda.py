@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.config import Config
+from models.config import Config, Training
+from models.series import Scaler, build_series
 from models.trading import TradingLSTM
-from models.training import FoldTraining, Training, build_networks
+from models.training import FoldTraining, build_networks
 from models.walk_forward import Fold, Span
-from models.windows import FoldTensors, Scaler, build_series, fold_tensors
+from models.windows import FoldTensors, fold_tensors
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA machine")
 
@@ -86,7 +87,7 @@ def test_a_forecaster_trains_on_the_gpu_twice_alike_with_its_dropout(
 
 
 def test_out_of_memory_is_told_from_other_errors() -> None:
-    from tuner.devices import is_out_of_memory
+    from tuner.memory import is_out_of_memory
 
     with pytest.raises(torch.OutOfMemoryError) as caught:
         torch.empty(2**50, device="cuda:0")

@@ -22,8 +22,8 @@ from studies.spec import Spec, load_spec, parse_spec
 from studies.storage import open_storage
 from studies.study import Handle, submit
 from studies.workers import Registration
-from tuner.devices import prepare
 from tuner.interrupt import Interrupt
+from tuner.memory import prepare
 from tuner.presence import Presence
 from tuner.worker import Worker
 

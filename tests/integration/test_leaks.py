@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 import studies.workload
 from benchmarks import calibrate
 from models.errors import PuffinError
-from models.windows import FEATURES, Columns, Feature
+from models.series import FEATURES, Columns, Feature
 from studies.prices import Prices
 from studies.spec import Spec, load_spec
 from studies.storage import open_storage

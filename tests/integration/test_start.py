@@ -3,20 +3,21 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 # Networks whose gates are 4 MB a layer, and the pages that the last epoch took.
 TRAIN = """
 import resource
 import sys
 import torch
-from tuner import devices, objective, worker
+from tuner import memory, objective, worker
 from models.config import Config
 from models.rnn import build_network
 from models.learner import Learner
 from models.training import LOSSES
 from models.windows import make_windows
 
-devices.prepare("cpu", 1.0)
+memory.prepare("cpu", 1.0)
 windows = make_windows(torch.randn(670, 3), 30)
 targets = torch.randn(len(windows), 1)
 for cell in ("gru", "lstm"):
@@ -38,3 +39,28 @@ def test_a_worker_trains_without_what_is_slow_to_load_and_keeps_the_memory_of_a_
     assert loaded.split() == ["torch"]
     # As glibc is by itself, 23,000 to 61,000 in six runs; other C libraries do as they like.
     assert platform.libc_ver()[0] != "glibc" or int(pages) < 5_000
+
+
+LOOK_AFTER = """
+import sys
+from tuner.cli import main
+
+for command in (
+    ["check", "demo"],
+    ["submit", "demo"],
+    ["status"],
+    ["pause", "demo"],
+    ["compare", "demo"],
+    ["delete", "demo", "--yes"],
+):
+    main(command, standalone_mode=False)
+print(*sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))
+"""
+
+
+def test_who_looks_after_studies_does_not_wait_for_what_trains_them(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK_AFTER], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert "demo" in done.stdout
+    assert done.stdout.splitlines()[-1] == ""

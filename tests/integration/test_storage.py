@@ -38,11 +38,11 @@ def an_hour_ago(storage: RDBStorage) -> None:
 # Eight processes at once
 
 
-def test_eight_processes_take_160_tickets_and_none_takes_one_of_another(
+def test_eight_processes_take_64_tickets_and_none_takes_one_of_another(
     storage: RDBStorage, crowd: Crowd
 ) -> None:
     study = optuna.create_study(study_name="s", storage=storage)
-    for number in range(160):
+    for number in range(64):
         tickets.issue(study, number, {})
     taken = crowd(
         """
@@ -58,7 +58,7 @@ def test_eight_processes_take_160_tickets_and_none_takes_one_of_another(
             return taken
         """
     )
-    assert sorted(number for part in taken for number in part) == list(range(160))
+    assert sorted(number for part in taken for number in part) == list(range(64))
     assert sum(1 for part in taken if part) > 1, "one process took all: nothing was tested"
     assert {t.state for t in study.trials} == {TrialState.RUNNING}
 

@@ -486,7 +486,7 @@ def test_ctrl_c_is_not_heard_within_a_statement_of_sql(
     # There it has SQLAlchemy write a traceback about a cursor that it cannot close.
     spec = spec_of("tiny")
     handle = submit(open_storage(url, create=True), spec, aapl(spec))
-    gone_through = []
+    gone_through, before = [], signal.getsignal(signal.SIGINT)
 
     def press(*_: Any) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -504,7 +504,7 @@ def test_ctrl_c_is_not_heard_within_a_statement_of_sql(
         run_module.search(handle, url, ["cpu"])
     assert gone_through == [True]
     assert "stopped with 0 of 3 trials done; the same command goes on" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_epoch_that_takes_long_does_not_keep_a_worker_from_its_end(

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 import models.baselines as module
 from models.baselines import BASELINES, Baseline
+from models.series import TARGETS, Columns, Series, build_series
 from models.walk_forward import Span
-from models.windows import TARGETS, Columns, Series, build_series
 
 Floats = NDArray[np.float64]
 FEATURES = ["return", "range", "price"]

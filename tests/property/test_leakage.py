@@ -11,21 +11,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import models.windows as module
-from models.config import Config
-from models.training import FoldTraining, Training, build_networks
+import models.windows as windows_module
+from models.config import Config, Training
+from models.series import FEATURES, TARGETS, Columns, Feature, Scaler, Series, build_series
+from models.training import FoldTraining, build_networks
 from models.walk_forward import Fold, Span, WalkForward, first_target, split
-from models.windows import (
-    FEATURES,
-    TARGETS,
-    Columns,
-    Feature,
-    FoldTensors,
-    Scaler,
-    Series,
-    build_series,
-    fold_tensors,
-)
+from models.windows import FoldTensors, fold_tensors
 from studies.rivals import judge
 from studies.spec import Spec
 from studies.workload import Workload, cut_holdout
@@ -315,12 +306,12 @@ def test_a_scaler_that_measures_the_whole_series_is_caught(
 
 
 def test_a_window_that_ends_a_bar_late_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = module.make_windows
+    honest = windows_module.make_windows
 
     def late(rows: torch.Tensor, lookback: int) -> torch.Tensor:
         return honest(torch.roll(rows, -1, 0), lookback)
 
-    monkeypatch.setattr(module, "make_windows", late)
+    monkeypatch.setattr(windows_module, "make_windows", late)
     assert check() == {"valid windows"}
 
 

@@ -20,8 +20,9 @@ from models.baselines import (
     ridge,
     training_mean,
 )
+from models.series import TARGETS, Scaler, Series, build_series
 from models.walk_forward import Fold, Span
-from models.windows import TARGETS, Scaler, Series, build_series, fold_tensors
+from models.windows import fold_tensors
 
 Floats = NDArray[np.float64]
 FEATURES = ["return", "range"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import models.causality as module
 from models.causality import require_causal
 from models.errors import PuffinError
-from models.windows import FEATURES, TARGETS, Columns, Feature
+from models.series import FEATURES, TARGETS, Columns, Feature
 from tests.leaks import LEAKS, tomorrow
 
 Floats = NDArray[np.float64]
@@ -61,7 +61,7 @@ def test_a_leak_is_told_with_its_bar_both_values_the_rule_and_the_fix(
     said = (
         "data.features 'leaky' looks into the future: at bar 0 it may use the bars up to 0, but is "
         "0.693147 with all 4 bars and 0 with those up to 0; mend its formula in "
-        "models.windows.FEATURES, or choose another"
+        "models.series.FEATURES, or choose another"
     )
     with pytest.raises(PuffinError, match=f"^{re.escape(said)}$"):
         check({"close": closes}, "leaky")

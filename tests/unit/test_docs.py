@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from models.config import Config
-from models.windows import FEATURES
+from models.series import FEATURES
 from studies.space import parse_space
 from studies.spec import parse_spec
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.config import Config
+from models.config import Config, Training
 from models.rnn import CELLS
-from models.training import Epoch, FoldTraining, Training, build_networks
+from models.training import Epoch, FoldTraining, build_networks
 from models.windows import FoldTensors
 
 CPU = torch.device("cpu")

@@ -16,9 +16,10 @@ from models.config import Config
 from models.errors import PuffinError
 from models.intervals import IntervalError, draw_residuals, residual_interval
 from models.rnn import build_network
+from models.series import build_series
 from models.training import forecast
 from models.walk_forward import Fold, Span
-from models.windows import build_series, fold_tensors
+from models.windows import fold_tensors
 from studies import forecasting
 from studies.exported import FORECAST_FILES, WEIGHTS_FILE, Exported
 from studies.forecasting import ForecastError, predict

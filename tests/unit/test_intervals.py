@@ -16,7 +16,7 @@ from models.intervals import (
     residual_interval,
 )
 from models.rnn import StackedGRU
-from models.windows import Scaler
+from models.series import Scaler
 
 PLAIN = Scaler(np.zeros(1), np.ones(1), 0.0, 1.0)
 

@@ -10,8 +10,8 @@ import pytest
 import studies.rivals
 from models.baselines import Baseline, TooShortError
 from models.comparison import diebold_mariano
+from models.series import Series
 from models.walk_forward import Span
-from models.windows import Series
 from studies.report import trade
 from studies.rivals import judge
 from studies.spec import Spec, parse_spec

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import models.training as module
-from models.config import Config
+from models.config import Config, Training
 from models.learner import Learner
 from models.rnn import CELLS
 from models.training import (
@@ -20,7 +20,6 @@ from models.training import (
     EarlyStopping,
     Epoch,
     FoldTraining,
-    Training,
     build_networks,
     train_epochs,
 )

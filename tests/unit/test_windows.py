@@ -8,17 +8,9 @@ import pytest
 import torch
 
 from models.errors import PuffinError
+from models.series import FEATURES, TARGETS, Scaler, Series, build_series
 from models.walk_forward import Fold, Span
-from models.windows import (
-    FEATURES,
-    TARGETS,
-    FoldTensors,
-    Scaler,
-    Series,
-    build_series,
-    fold_tensors,
-    make_windows,
-)
+from models.windows import FoldTensors, fold_tensors, make_windows
 
 CPU = torch.device("cpu")
 NAN = math.nan

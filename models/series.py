@@ -1,0 +1,289 @@
+"""From bars to features, targets and scalers, none of which can see the future.
+
+Times are bar numbers. The target at time ``t`` is known when bar ``t`` has closed; the window that
+forecasts it ends at bar ``t - horizon`` (`models.windows`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import PuffinError
+from models.walk_forward import Span
+
+Floats = NDArray[np.float64]
+Columns = Mapping[str, Floats]
+
+# One basis point: a bar whose high is its low has no logarithm.
+_SMALLEST_RANGE = 1e-4
+# A month of trading days, and Wilder's number.
+_MONTH, _RSI_BARS = 20, 14
+# The mean of equal numbers is a few bits off them: a spread below this share of a level is none.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input series: the columns it reads, the bars before its first value, and the formula.
+
+    ``compute(columns)`` gives an array, (bars,), or (bars, series) where it reads ``extra``.
+    """
+
+    columns: tuple[str, ...]
+    warmup: int
+    compute: Callable[[Columns], Floats]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is forecast, and the persistence forecast beside it, both at every bar.
+
+    ``compute(columns, horizon)`` and ``persistence(columns, horizon)`` give arrays (bars,) whose
+    first `horizon` values are NaN. Persistence at ``t`` uses nothing after ``t - horizon``.
+    """
+
+    columns: tuple[str, ...]
+    unit: str
+    compute: Callable[[Columns, int], Floats]
+    persistence: Callable[[Columns, int], Floats]
+
+
+def _lagged(values: Floats, lag: int) -> Floats:
+    """Shift values (bars, ...) `lag` bars later, NaN in front."""
+    out = np.full(values.shape, np.nan)
+    out[lag:] = values[: max(len(values) - lag, 0)]
+    return out
+
+
+def _forecastable(values: Floats, horizon: int) -> Floats:
+    """Blank the first `horizon` of values (bars,), which no window can forecast."""
+    return np.where(np.arange(len(values)) < horizon, np.nan, values)
+
+
+def _log_range(columns: Columns) -> Floats:
+    """Log of the high-low log range of each bar, (bars,).
+
+    Near-Gaussian, and the log of a volatility up to a constant.
+
+    References
+    ----------
+    Alizadeh, Brandt and Diebold (2002), "Range-Based Estimation of Stochastic Volatility Models",
+    Journal of Finance 57(3), section I.
+    """
+    spread = np.log(columns["high"] / columns["low"])
+    return np.log(np.maximum(spread, _SMALLEST_RANGE))
+
+
+def _log_return(columns: Columns, bars: int = 1) -> Floats:
+    log_close = np.log(columns["close"])
+    return log_close - _lagged(log_close, bars)
+
+
+def _volume_change(columns: Columns) -> Floats:
+    log_volume = np.log1p(columns["volume"])
+    return log_volume - _lagged(log_volume, 1)
+
+
+def _trailing_mean(values: Floats, bars: int) -> Floats:
+    """Mean of the last `bars` of values (bars,), NaN where there are fewer or one is NaN."""
+    out = np.full(len(values), np.nan)
+    if len(values) >= bars:
+        out[bars - 1 :] = np.lib.stride_tricks.sliding_window_view(values, bars).mean(axis=1)
+    return out
+
+
+def _ma_distance(columns: Columns) -> Floats:
+    """Log of the close over its mean of the last `_MONTH` bars, (bars,)."""
+    return np.log(columns["close"] / _trailing_mean(columns["close"], _MONTH))
+
+
+def _realised_volatility(columns: Columns) -> Floats:
+    """Log of the root mean square of the last `_MONTH` log returns, (bars,).
+
+    References
+    ----------
+    Andersen, Bollerslev, Diebold and Ebens (2001), "The distribution of realized stock return
+    volatility", Journal of Financial Economics 61(1): its logarithm is near-Gaussian.
+    """
+    mean_square = _trailing_mean(_log_return(columns) ** 2, _MONTH)
+    return np.log(np.maximum(np.sqrt(mean_square), _SMALLEST_RANGE))
+
+
+def _relative_strength(columns: Columns) -> Floats:
+    """Relative strength index of `_RSI_BARS` moves, 0 to 100, and 50 where nothing moved, (bars,).
+
+    References
+    ----------
+    Wilder (1978), "New Concepts in Technical Trading Systems", section VI, with his smoothing:
+    the first averages are plain means, and each later one moves 1/14 of the way to the new move.
+    """
+    moves = np.diff(columns["close"])
+    out = np.full(len(columns["close"]), np.nan)
+    if len(moves) < _RSI_BARS:
+        return out
+    gains, losses = np.maximum(moves, 0.0).tolist(), np.maximum(-moves, 0.0).tolist()
+    gain, loss = (sum(side[:_RSI_BARS]) / _RSI_BARS for side in (gains, losses))
+    for bar in range(_RSI_BARS, len(out)):
+        if bar > _RSI_BARS:
+            gain += (gains[bar - 1] - gain) / _RSI_BARS
+            loss += (losses[bar - 1] - loss) / _RSI_BARS
+        out[bar] = 100 * gain / (gain + loss) if gain + loss > 0 else 50.0
+    return out
+
+
+def _weekday_angle(columns: Columns) -> Floats:
+    return 2 * np.pi * columns["weekday"] / 7
+
+
+def _extra_return(columns: Columns) -> Floats:
+    log_close = np.log(columns["extra"])
+    return log_close - _lagged(log_close, 1)
+
+
+# docs/study-file.md has the formula of each.
+FEATURES: dict[str, Feature] = {
+    "return": Feature(("close",), 1, _log_return),
+    "range": Feature(("high", "low"), 0, _log_range),
+    "volume": Feature(("volume",), 1, _volume_change),
+    "price": Feature(("close",), 0, lambda c: c["close"]),
+    "ma_distance": Feature(("close",), _MONTH - 1, _ma_distance),
+    "realised_volatility": Feature(("close",), _MONTH, _realised_volatility),
+    "rsi": Feature(("close",), _RSI_BARS, _relative_strength),
+    "weekday_sin": Feature(("weekday",), 0, lambda c: np.sin(_weekday_angle(c))),
+    "weekday_cos": Feature(("weekday",), 0, lambda c: np.cos(_weekday_angle(c))),
+    "extra": Feature(("extra",), 1, _extra_return),
+    "extra_level": Feature(("extra",), 0, lambda c: np.log(c["extra"])),
+}
+
+TARGETS: dict[str, Target] = {
+    "return": Target(
+        ("close",),
+        "log return",
+        _log_return,
+        lambda c, h: _forecastable(np.zeros(len(c["close"])), h),
+    ),
+    "range": Target(
+        ("high", "low"),
+        "log of the high-low log range",
+        lambda c, h: _forecastable(_log_range(c), h),
+        lambda c, h: _lagged(_log_range(c), h),
+    ),
+    "price": Target(
+        ("close",),
+        "price",
+        lambda c, h: _forecastable(c["close"], h),
+        lambda c, h: _lagged(c["close"], h),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """Everything that a forecast of one study reads, at every bar.
+
+    Attributes
+    ----------
+    features : array, (bars, feature), NaN in the first `warmup` rows
+    target, persistence : array, (bars,), in the target's unit, NaN in the first `horizon` rows
+    warmup : int, bars before every feature has a value
+    horizon : int, bars ahead
+    """
+
+    features: Floats
+    target: Floats
+    persistence: Floats
+    warmup: int
+    horizon: int
+
+
+def build_series(
+    columns: Columns, features: Sequence[str], target: str, horizon: int = 1
+) -> Series:
+    """Compute the features and the target of bars.
+
+    Parameters
+    ----------
+    columns : mapping of array, (bars,)
+        ``close``, and where a feature or the target reads them ``high``, ``low``, ``volume``,
+        ``weekday`` (Monday is 0) and ``extra``, closes of other series, (bars, series).
+    features : sequence of str
+        Keys of ``FEATURES``, in the order of the network's inputs.
+    target : str
+        A key of ``TARGETS``.
+    horizon : int
+        Bars ahead; a ``return`` is cumulative over them.
+
+    Raises
+    ------
+    PuffinError
+        If the prices lack a column that a feature or the target reads.
+    """
+    _require_columns(columns, features, target)
+    chosen = [FEATURES[name] for name in features]
+    return Series(
+        features=np.column_stack([f.compute(columns) for f in chosen]),
+        target=TARGETS[target].compute(columns, horizon),
+        persistence=TARGETS[target].persistence(columns, horizon),
+        warmup=max(f.warmup for f in chosen),
+        horizon=horizon,
+    )
+
+
+def _require_columns(columns: Columns, features: Sequence[str], target: str) -> None:
+    needs = [(f"data.features {name!r}", FEATURES[name].columns) for name in features]
+    needs.append((f"data.target {target!r}", TARGETS[target].columns))
+    problems = [
+        f"{who} needs {' and '.join(wanted)}"
+        for who, wanted in needs
+        if not set(wanted) <= set(columns)
+    ]
+    if problems:
+        own = [name for name in columns if name != "weekday"]
+        msg = (
+            f"{'; '.join(problems)}, but the prices have only {', '.join(own)}: "
+            "add the columns, or leave these features and this target out"
+        )
+        raise PuffinError(msg)
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Means and standard deviations of a training part; features (feature,), target scalar."""
+
+    feature_mean: Floats
+    feature_std: Floats
+    target_mean: float
+    target_std: float
+
+    @classmethod
+    def fit(cls, series: Series, train: Span, max_lookback: int) -> "Scaler":
+        """Measure the training part: its targets, and the bars that its windows may see.
+
+        The bars are those of the longest lookback, so that the scale of a loss does not depend on
+        the lookback that was sampled.
+        """
+        first = train.start - series.horizon - max_lookback + 1
+        rows = series.features[first : train.stop - series.horizon]
+        target = series.target[train.start : train.stop]
+        return cls(
+            feature_mean=rows.mean(axis=0),
+            feature_std=safe_std(rows),
+            target_mean=float(target.mean()),
+            target_std=float(safe_std(target)),
+        )
+
+    def scale_target(self, values: Floats) -> Floats:
+        """Standardise targets or forecasts of any shape."""
+        return (values - self.target_mean) / self.target_std
+
+    def unscale_target(self, values: Floats) -> Floats:
+        """Give standardised forecasts of any shape in the target's unit again."""
+        return values * self.target_std + self.target_mean
+
+
+def safe_std(values: Floats) -> Floats:
+    """Standard deviation along the first axis, 1 where a series does not move but for rounding."""
+    std = np.asarray(values.std(axis=0))
+    return np.where(std > _ROUNDING * np.abs(values).max(axis=0), std, 1.0)
