@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 import torch
@@ -25,18 +25,19 @@ from studies.exported import (
     ExportError,
     sums,
 )
-from studies.pages import FILES, report_files
-from studies.report import Report, build, find_holdout, own_refit, read_artifact
+from studies.reruns import find_holdout, own_refit, read_artifact, require_opened
 from studies.result import best_record
 from studies.snapshot import to_csv
 from studies.stamp import machine_type
 from studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, StudyError
 from studies.validation import when
-from studies.verdict import sentences
 from studies.workload import Workload
 
-# Every file that an export may hold.
-KNOWN = {
+if TYPE_CHECKING:
+    from studies.report import Report
+
+# Every file of an export whose seal is closed.
+_PLAIN = {
     CONFIG_FILE,
     WEIGHTS_FILE,
     CARD_FILE,
@@ -44,7 +45,6 @@ KNOWN = {
     SEARCH_FILE,
     HOLDOUT_FILE,
     *FORECAST_FILES,
-    *FILES,
 }
 
 
@@ -106,6 +106,8 @@ def _files(handle: Handle, refit: str) -> dict[str, bytes]:
         files[FORECAST_FILES[1]] = read_artifact(holdout, own)
         record["machine"]["holdout"] = own.user_attrs["run"].get("machine", {})
         record["holdout"] = _holdout(report)
+        from studies.pages import report_files
+
         files |= report_files(handle, report)
     return files | {
         CONFIG_FILE: tomli_w.dumps(record).encode(),
@@ -114,9 +116,13 @@ def _files(handle: Handle, refit: str) -> dict[str, bytes]:
     }
 
 
-def _report(handle: Handle) -> Report | StudyError:
+def _report(handle: Handle) -> "Report | StudyError":
     """Give what the holdout showed of the best, or why it has shown nothing yet."""
     try:
+        require_opened(handle)
+        # Here: what judges and draws takes longer to load than all else that an export needs.
+        from studies.report import build
+
         return build(handle)
     except StudyError as error:
         return error
@@ -131,8 +137,10 @@ def _plain_opening(opening: dict[str, Any]) -> dict[str, Any]:
     return {key: opening[key] for key in ("time", "trial")}
 
 
-def _holdout(report: Report) -> dict[str, Any]:
+def _holdout(report: "Report") -> dict[str, Any]:
     """Give what can be derived again of a report."""
+    from studies.verdict import sentences
+
     found = report.judgement
     return {
         "first": report.first,
@@ -167,10 +175,23 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
         for name in sorted(files, key=lambda name: name != CONFIG_FILE):
             (folder / name).parent.mkdir(exist_ok=True)
             (scratch / name).replace(folder / name)
-        for name in KNOWN - set(files):
+        for name in _own(_names(folder)) - set(files):
             (folder / name).unlink(missing_ok=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _names(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+
+
+def _own(names: set[str]) -> set[str]:
+    """Give those of some names that are of files that an export may hold."""
+    if names <= _PLAIN:
+        return names
+    from studies.pages import FILES
+
+    return names & (_PLAIN | FILES)
 
 
 def _check_folder(folder: Path, study: str) -> None:
@@ -189,14 +210,13 @@ def _in_the_way(folder: Path, study: str) -> str | None:
         return None
     if not folder.is_dir():
         return "is a file, but an export is a folder"
-    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
+    found = _names(folder)
     if not found:
         return None
-    strangers = [name for name in found if name not in KNOWN]
-    if strangers:
-        return f"holds {strangers[0]}, which is no part of an export"
+    if strangers := found - _own(found):
+        return f"holds {min(strangers)}, which is no part of an export"
     if CONFIG_FILE not in found:
-        return f"holds {found[0]}, but no {CONFIG_FILE} of an export"
+        return f"holds {min(found)}, but no {CONFIG_FILE} of an export"
     try:
         owner = tomllib.loads((folder / CONFIG_FILE).read_text("utf-8")).get("study")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import FrozenTrial, TrialState
 
 from models.backtest import Backtest, backtest
@@ -27,13 +26,18 @@ from models.selection import (
 )
 from models.sharpe import DeflatedSharpe, deflated_sharpe, effective_trials
 from models.spa import MIN_BARS, SpaResult, spa
-from studies import tickets
-from studies.reruns import RERUN_OF, SEED, in_order_of_end, require_done
+from studies.reruns import (
+    RERUN_OF,
+    SEED,
+    in_order_of_end,
+    own_refit,
+    read_artifact,
+    require_opened,
+)
 from studies.rivals import Judgement, judge
 from studies.spec import DataSection
 from studies.spread import Spread, read_spread
-from studies.storage import FAILURE
-from studies.study import HOLDOUT_SUFFIX, Handle, StudyError, load
+from studies.study import Handle
 from studies.validation import when
 from studies.workload import Workload
 
@@ -119,13 +123,6 @@ class Report:
         return any(opening["trial"] != self.winner for opening in self.openings)
 
 
-def find_holdout(search: Handle) -> Handle | None:
-    """Give the holdout study of a search, if its seal was opened."""
-    name = search.name + HOLDOUT_SUFFIX
-    there = tickets.total(search.storage, name) is not None
-    return load(search.storage, name) if there else None
-
-
 def build(search: Handle) -> Report:
     """Judge the winner of a search by its studies of reruns.
 
@@ -134,14 +131,7 @@ def build(search: Handle) -> Report:
     StudyError
         If the seal is closed or was opened for other winners only, or a rerun is not done.
     """
-    best, holdout = search.best(), find_holdout(search)
-    if holdout is None or all(r["trial"] != best.number for r in holdout.attrs["reruns"]):
-        msg = (
-            f"the holdout of study {search.name!r} has not been opened for its best, trial "
-            f"{best.number}; `tuner report {search.name}` opens it"
-        )
-        raise StudyError(msg)
-    require_done(holdout)
+    best, holdout = require_opened(search)
     spread = read_spread(search)
     refits = _refits(holdout)
     folds, opened = search.workload, search.opened
@@ -191,43 +181,10 @@ def _refits(holdout: Handle) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["trial", "seed", "loss"])
 
 
-def own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
-    """Give the winner's refit with the study's own seed.
-
-    Raises
-    ------
-    StudyError
-        If it failed.
-    """
-    # By what a trial says that it trained: the order of tickets proves nothing of it.
-    mine = [
-        t
-        for t in holdout.trials()
-        if tickets.is_finished(t)
-        and (t.user_attrs.get(RERUN_OF), t.user_attrs.get(SEED)) == (winner, seed)
-    ]
-    if not mine:
-        msg = f"study {holdout.name!r} holds no refit of trial {winner} with seed {seed}"
-        raise StudyError(msg)
-    ended = mine[0]
-    if ended.state != TrialState.COMPLETE:
-        reason = ended.user_attrs.get(FAILURE, "it was pruned")
-        msg = f"the refit of trial {winner}, the best of study {holdout.search!r}, failed: {reason}"
-        raise StudyError(msg)
-    return ended
-
-
 def read_forecasts(handle: Handle, trial: FrozenTrial) -> list[Floats]:
     """Read what a trial forecast, fold by fold, in the target's unit."""
     frame = pd.read_csv(io.BytesIO(read_artifact(handle, trial)))
     return [part["forecast"].to_numpy(np.float64) for _, part in frame.groupby("fold")]
-
-
-def read_artifact(handle: Handle, trial: FrozenTrial) -> bytes:
-    """Read the table of forecasts that a trial left, as it stands in the database."""
-    (meta,) = get_all_artifact_meta(trial, storage=handle.storage)
-    with handle.store.open_reader(meta.artifact_id) as reader:
-        return bytes(reader.read())
 
 
 def trials_with_forecasts(search: Handle) -> list[tuple[FrozenTrial, list[Floats]]]:

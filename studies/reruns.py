@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import optuna
+from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import FrozenTrial, TrialState
 
 from models.selection import incumbents
 from studies import stamp, tickets
 from studies.spec import SPEC_VERSION
+from studies.storage import FAILURE
 from studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, StudyError, alone, load, make
 
 TOP, SEEDS = 5, 5
@@ -161,6 +163,65 @@ def require_done(handle: Handle) -> None:
             f"{handle.search}` or `tuner worker` does the others"
         )
         raise StudyError(msg)
+
+
+def find_holdout(search: Handle) -> Handle | None:
+    """Give the holdout study of a search, if its seal was opened."""
+    name = search.name + HOLDOUT_SUFFIX
+    there = tickets.total(search.storage, name) is not None
+    return load(search.storage, name) if there else None
+
+
+def require_opened(search: Handle) -> tuple[FrozenTrial, Handle]:
+    """Give the best trial of a search, and the holdout study that was opened for it and is done.
+
+    Raises
+    ------
+    StudyError
+        If the seal is closed or was opened for other winners only, or a rerun is not done.
+    """
+    best, holdout = search.best(), find_holdout(search)
+    if holdout is None or all(r["trial"] != best.number for r in holdout.attrs["reruns"]):
+        msg = (
+            f"the holdout of study {search.name!r} has not been opened for its best, trial "
+            f"{best.number}; `tuner report {search.name}` opens it"
+        )
+        raise StudyError(msg)
+    require_done(holdout)
+    return best, holdout
+
+
+def own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
+    """Give the winner's refit with the study's own seed.
+
+    Raises
+    ------
+    StudyError
+        If it failed.
+    """
+    # By what a trial says that it trained: the order of tickets proves nothing of it.
+    mine = [
+        t
+        for t in holdout.trials()
+        if tickets.is_finished(t)
+        and (t.user_attrs.get(RERUN_OF), t.user_attrs.get(SEED)) == (winner, seed)
+    ]
+    if not mine:
+        msg = f"study {holdout.name!r} holds no refit of trial {winner} with seed {seed}"
+        raise StudyError(msg)
+    ended = mine[0]
+    if ended.state != TrialState.COMPLETE:
+        reason = ended.user_attrs.get(FAILURE, "it was pruned")
+        msg = f"the refit of trial {winner}, the best of study {holdout.search!r}, failed: {reason}"
+        raise StudyError(msg)
+    return ended
+
+
+def read_artifact(handle: Handle, trial: FrozenTrial) -> bytes:
+    """Read the table of forecasts that a trial left, as it stands in the database."""
+    (meta,) = get_all_artifact_meta(trial, storage=handle.storage)
+    with handle.store.open_reader(meta.artifact_id) as reader:
+        return bytes(reader.read())
 
 
 def _complete(handle: Handle) -> list[FrozenTrial]:

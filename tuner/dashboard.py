@@ -16,7 +16,7 @@ from optuna.storages import RDBStorage
 from models.errors import PuffinError
 from studies.artifacts import SqlArtifactStore
 from tuner.guard import Environ, Place, WsgiApp, guarded
-from tuner.interrupt import STOP_SIGNALS
+from tuner.interrupt import stop_signals
 
 _LARGEST_UPLOAD = 64 * 2**20  # bytes
 
@@ -56,7 +56,7 @@ def serve(app: WsgiApp, place: Place, on_ready: Callable[[str], None]) -> None:
         If the address is none of this machine's, or the port is taken.
     """
     asked = threading.Event()
-    for number in STOP_SIGNALS:
+    for number in stop_signals():
         signal.signal(number, lambda *_: asked.set())
     with _bound(place) as listener:
         server = waitress.create_server(

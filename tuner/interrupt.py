@@ -15,10 +15,15 @@ def _later(seconds: float, act: Callable[[], None]) -> None:
     timer.start()
 
 
-# A request to end, Ctrl-C, and a terminal that is closed.
-STOP_SIGNALS = [
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
-]
+def stop_signals() -> list[signal.Signals]:
+    """Give the signals that ask this process to end: a request, Ctrl-C, and a closed terminal.
+
+    The last not where it was started to outlive its terminal, as by ``nohup``.
+    """
+    asking = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        asking.append(signal.SIGHUP)
+    return asking
 
 
 class Interrupted(BaseException):  # not an error; passes through `except Exception`
@@ -52,7 +57,7 @@ class Interrupt:
 
     def install(self) -> None:
         """Catch these signals from now on; main thread only."""
-        for number in STOP_SIGNALS:
+        for number in stop_signals():
             signal.signal(number, self._handle)
 
     def after(self, seconds: float) -> None:

@@ -19,7 +19,7 @@ from studies.study import Handle, StudyError, load, require_same, submit
 from studies.validation import DataError
 from tuner import present
 from tuner.devices import assign
-from tuner.interrupt import STOP_SIGNALS, Interrupt, Interrupted
+from tuner.interrupt import Interrupt, Interrupted, stop_signals
 from tuner.launcher import Pool
 
 _REFRESH_SECONDS = 0.5
@@ -171,7 +171,7 @@ def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
     """Keep workers at it until the budget is spent, and show how it goes."""
     if result.status(handle).done:
         return
-    previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    previous = {number: signal.getsignal(number) for number in stop_signals()}
     interrupt = Interrupt()
     interrupt.install()
     try:

@@ -85,9 +85,9 @@ def _own_signals() -> Iterator[None]:
     """Put back what a worker in this process makes of signals."""
     import signal
 
-    from tuner.interrupt import STOP_SIGNALS
+    from tuner.interrupt import stop_signals
 
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    before = {number: signal.getsignal(number) for number in stop_signals()}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -26,7 +26,7 @@ from studies.study import Handle, StudyError, extend, load, submit
 from studies.workers import Registration
 from tuner import rota as module
 from tuner.cli import main
-from tuner.interrupt import STOP_SIGNALS, Interrupt
+from tuner.interrupt import Interrupt, stop_signals
 from tuner.presence import Presence
 from tuner.rota import Duty, Rota, work
 from tuner.worker import Worker
@@ -264,7 +264,7 @@ def test_a_worker_ends_after_so_many_trials_of_whatever_study(
 @pytest.fixture
 def _own_signals() -> Iterator[None]:
     """Let a test catch signals in this process."""
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    before = {number: signal.getsignal(number) for number in stop_signals()}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

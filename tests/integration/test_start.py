@@ -3,7 +3,11 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from studies.study import Handle
+from tuner.worker import Worker
 
 # Networks whose gates are 4 MB a layer, and the pages that the last epoch took.
 TRAIN = """
@@ -56,6 +60,39 @@ for command in (
     main(command, standalone_mode=False)
 print(*sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))
 """
+
+
+EXPORT = """
+import sys
+from pathlib import Path
+
+from studies.export import export
+from studies.storage import open_storage
+from studies.study import load
+
+export(load(open_storage(sys.argv[1]), "tiny"), Path("out"))
+print(*sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))
+"""
+
+
+def test_what_judges_is_not_loaded_for_an_export_whose_seal_is_closed(
+    make_study: Callable[..., Handle],
+    make_worker: Callable[..., Worker],
+    url: str,
+    tmp_path: Path,
+) -> None:
+    handle, worker = make_study(search={"trials": 1, "pruner": "none"}), make_worker()
+    while worker.step(handle) is not None:
+        pass
+    for _ in range(2):  # the second replaces the first
+        done = subprocess.run(
+            [sys.executable, "-c", EXPORT, url],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+        )
+        assert done.stdout.split() == ["torch"]
 
 
 def test_who_looks_after_studies_does_not_wait_for_what_trains_them(tmp_path: Path) -> None:

@@ -400,6 +400,37 @@ def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, 
     assert asked.to_dict() == trial.user_attrs["config"]
 
 
+WITH_HANGUP = """
+import os
+import signal
+import sys
+
+*command, how = sys.argv[1:]
+signal.signal(signal.SIGHUP, getattr(signal, how))
+os.execv(command[0], command)
+"""
+
+
+def test_a_worker_ends_with_its_terminal_unless_it_was_started_to_outlive_it(
+    start: Start, url: str
+) -> None:
+    spec = endless("long")
+    submit(open_storage(url, create=True), spec, aapl(spec))
+    # The tests themselves may have been started by nohup.
+    command = (sys.executable, "-c", WITH_HANGUP, str(TUNER), "worker")
+    plain, outliving = (start(url, *command, how) for how in ("SIG_DFL", "SIG_IGN"))
+    handle = load(open_storage(url), "long")
+    plain.until(lambda: len(running(handle)) == 2, "both train")
+    for program in (plain, outliving):
+        os.killpg(program.process.pid, signal.SIGHUP)
+    assert plain.end(10) == 0, plain.said
+    (trial,) = running(handle)
+    epochs = len(trial.intermediate_values)
+    outliving.until(lambda: running(handle, epochs + 1), "the other trains on")
+    outliving.process.send_signal(signal.SIGTERM)
+    assert outliving.end(10) == 0, outliving.said
+
+
 # tuner run
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.config import Config
+from models.config import CELL_NAMES, Config
 from models.dropout import Dropout
 from models.gru import GRU
 from models.rnn import CELLS, GRUNet, LSTMNet, StackedGRU, StackedLSTM, build_network
@@ -52,6 +52,10 @@ def test_the_state_of_a_one_width_network_has_the_published_keys_and_shapes(cell
             expected[f"{cell}.{part}_l{layer}"] = shape
     expected |= {"fc.weight": (2, 5), "fc.bias": (2,)}
     assert shapes(NETS[cell](3, 5, 2, 2)) == expected
+
+
+def test_the_cells_go_by_the_names_that_a_study_file_may_have() -> None:
+    assert tuple(CELLS) == CELL_NAMES
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

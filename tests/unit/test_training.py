@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import models.training as module
-from models.config import Config, Training
+from models.config import LOSS_NAMES, Config, Training
 from models.learner import Learner
+from models.metrics import point_losses
 from models.rnn import CELLS
 from models.training import (
     LOSSES,
@@ -184,6 +185,11 @@ def test_a_loss_may_come_as_a_tensor_and_is_kept_as_a_number() -> None:
 def test_a_loss_is_what_is_worked_out_by_hand(loss: str, expected: float) -> None:
     value = LOSSES[loss](torch.tensor([[1.0], [2.5], [0.0]]), torch.tensor([[1.0], [2.0], [3.0]]))
     assert value.item() == pytest.approx(expected)
+    assert point_losses(np.array([0.0, 0.5, -3.0]), loss).mean() == pytest.approx(expected)
+
+
+def test_the_losses_go_by_the_names_that_a_study_file_may_have() -> None:
+    assert tuple(LOSSES) == LOSS_NAMES
 
 
 # Training
