@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from models.config import Config
-from models.rnn import build_network
 from models.selection import one_standard_error, ranks_over_seeds
 from studies import tickets
 from studies.reruns import RERUN_OF, SEED, require_done
@@ -111,6 +110,9 @@ def _done(search: Handle, best: int) -> Handle:
 
 
 def _parameters(search: Handle, trial: FrozenTrial) -> int:
+    # Here, since `tuner best` asks for it only where seeds are to choose.
+    from models.rnn import build_network
+
     network = build_network(
         Config.from_dict(trial.user_attrs["config"]), len(search.spec.data.inputs)
     )
