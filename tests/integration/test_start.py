@@ -1,4 +1,4 @@
-"""What a worker loads for its training, and what that asks of the system."""
+"""What commands load, and what training asks of the system."""
 
 import platform
 import subprocess
