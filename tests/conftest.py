@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from optuna.storages._rdb.storage import _VersionManager
 from sqlalchemy import Connection, Engine, event
 
 from tests.postgres import Postgres, running_postgres
@@ -15,6 +16,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run tests/soak in its long form")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_read_once() -> Iterator[None]:
+    """Read Optuna's migrations once: each opening of a database defines all their tables anew."""
+    manager = object.__new__(_VersionManager)
+    manager.url = ""
+    with pytest.MonkeyPatch.context() as patch:
+        script = _VersionManager._create_alembic_script(manager)
+        patch.setattr(_VersionManager, "_create_alembic_script", lambda _: script)
+        yield
 
 
 @pytest.fixture(autouse=True)
