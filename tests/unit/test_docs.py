@@ -20,6 +20,15 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
+def test_the_table_of_rooms_names_every_module_once() -> None:
+    rows = re.findall(
+        r"^\| [^|]*\| ([^|]*) \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE
+    )
+    named = [name for row in rows for name in re.findall("`(\\w+)`", row)]
+    files = (path for room in ("models", "studies", "tuner") for path in (ROOT / room).glob("*.py"))
+    assert sorted(named) == sorted(path.stem for path in files if path.stem != "__init__")
+
+
 def test_the_study_file_of_the_readme_is_a_study() -> None:
     (text,) = blocks("README.md", "toml")
     spec = parse_spec(tomllib.loads(text), "README.md")
