@@ -34,11 +34,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import tuner.worker
 from studies import tickets
+from studies.optuna_internals import running_trial, trial_id
 from studies.prices import load_prices
 from studies.space import suggest
 from studies.spec import parse_spec
 from studies.stamp import own_versions
-from studies.storage import GRACE_SECONDS, metadata, open_storage
+from studies.storage import GRACE_SECONDS, metadata, open_storage, transaction
 from studies.study import Handle, load, submit
 from studies.workers import Registration
 from tests.postgres import Postgres, running_postgres
@@ -49,7 +50,7 @@ from tuner.worker import Worker
 NAME = "bench"
 EPOCHS = 5
 TO_COME = 10_000
-STEPS = ("look for lost", "draw, issue, claim", "sampler and suggest", "report and prune", "tell")
+STEPS = ("look for lost", "start a trial", "sampler and suggest", "report and prune", "tell")
 
 
 def make(url: str, sampler: str, trials: int) -> None:
@@ -98,7 +99,7 @@ def idle(trial: optuna.Trial, handle: Handle, *_args: object) -> float:
 
 def serve(url: str, seconds: float, barrier: Barrier, answers: Any) -> None:
     """Be a worker for some seconds, and put down what it came to."""
-    storage = open_storage(url, on_stale_trial=tickets.retry_stale)
+    storage = open_storage(url)
     handle = load(storage, NAME)
     counts: Counter[str] = Counter()
     longest = 0.0
@@ -202,9 +203,8 @@ def fill(handle: Handle, count: int, rng: random.Random) -> None:
     """Put finished trials into the study until there are `count`."""
     there = len(handle.trials())
     handle.study.add_trials([past(handle, n, rng) for n in range(there, count)])
-    budget = tickets.budgets(handle.storage)[handle.name]
-    budget = type(budget)(**(vars(budget) | {"issued": count}))
-    tickets.adopt(handle.storage, budget)
+    with transaction(handle.storage) as connection:
+        tickets.set_budget(connection, handle.creation_id, issued=count)
 
 
 def carry(source: str, target: str) -> None:
@@ -232,18 +232,15 @@ def carry(source: str, target: str) -> None:
 def step(handle: Handle) -> list[float]:
     """Do what a worker does with a ticket, by the same calls; give the seconds of each part."""
     clock = [time.perf_counter()]
-    tickets.fail_stale(handle.study)
+    handle.queue.retry_stale()
     clock.append(time.perf_counter())
-    number = tickets.draw(handle.storage, handle.study)
-    if number is not None:
-        tickets.issue(handle.study, number, {})
-    claimed = tickets.claim(handle.storage, handle.study)
-    if number is None or claimed is None:
+    claimed = handle.queue.claim() or handle.queue.start_next()
+    if claimed is None:
         msg = "no ticket is to come"
         raise RuntimeError(msg)
     clock.append(time.perf_counter())
-    handle.prepare_sampler(number)
-    trial = optuna.Trial(handle.study, claimed._trial_id)  # noqa: SLF001  # as the worker does
+    handle.prepare_sampler(claimed.user_attrs[tickets.TICKET])
+    trial = running_trial(handle.study, trial_id(claimed))
     value = loss(suggest(trial, handle.spec.parsed_space).to_dict())
     clock.append(time.perf_counter())
     for epoch in range(1, EPOCHS + 1):

@@ -1,9 +1,11 @@
-"""Where the training of a ticket stands, so that whoever takes it over goes on from there.
+"""From where the training of a ticket can be resumed by whichever worker takes it next.
 
-One row for each ticket in training, overwritten in place. Only a trial that is running writes it: a
-worker that was suspended, and whose ticket went to another, finds its own trial ended.
+One row for each ticket in training, overwritten in place, under the creation id of its study: a
+later study of the same name never sees it. Only a trial that is running writes it: a worker that
+was suspended, and whose ticket went to another one, finds that its own trial was ended.
 """
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -12,99 +14,132 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models as rows
 from optuna.trial import TrialState
 
-from studies.storage import checkpoints
+from models.errors import PuffinError
+from studies.optuna_internals import TrialRow
+from studies.storage import checkpoints, transaction
+
+
+class DamagedCheckpointError(PuffinError):
+    """A checkpoint that is not what was saved."""
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A checkpoint: `facts` as given, and the state of the training."""
+class SavedCheckpoint:
+    """A checkpoint: `facts` as they were saved, and the state of the training."""
 
     facts: dict[str, Any]
     body: bytes
 
 
+# Key of the facts under which the sum of the body is saved.
+_SHA256 = "sha256"
+
+
 @dataclass
 class Checkpoint:
-    """The checkpoint of one ticket, in the hands of one trial.
+    """The checkpoint of one ticket, written by one trial.
 
     Parameters
     ----------
     storage : RDBStorage
-    study : str
+    creation_id : str
+        Of the study.
     ticket, trial_id : int
     seconds : float
-        Time between two checkpoints, at least.
+        Shortest time between two checkpoints.
     """
 
     storage: RDBStorage
-    study: str
+    creation_id: str
     ticket: int
     trial_id: int
     seconds: float
 
     def __post_init__(self) -> None:
-        """Begin to count: the first one is due after as long as the others."""
-        self._saved = time.monotonic()
+        """Start the clock: the first checkpoint is due after as long as the others."""
+        self._saved_at = time.monotonic()
 
     @property
     def due(self) -> bool:
         """Whether it is time for the next one."""
-        return time.monotonic() - self._saved >= self.seconds
+        return time.monotonic() - self._saved_at >= self.seconds
 
-    def load(self) -> Saved | None:
-        """Give what was saved last, by whichever trial of this ticket."""
-        query = sa.select(checkpoints.c.facts, checkpoints.c.body).where(self._row())
+    def load(self) -> SavedCheckpoint | None:
+        """Return what was saved last, by whichever trial of this ticket.
+
+        Raises
+        ------
+        DamagedCheckpointError
+            If it was changed since.
+        """
+        query = sa.select(checkpoints.c.facts, checkpoints.c.body).where(self._row)
         with self.storage.engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else Saved(json.loads(row.facts), row.body)
+        if row is None:
+            return None
+        try:
+            facts = json.loads(row.facts)
+            intact = facts.pop(_SHA256) == hashlib.sha256(row.body).hexdigest()
+        except (ValueError, TypeError, AttributeError, KeyError):
+            intact = False
+        if not intact:
+            msg = f"the checkpoint of ticket {self.ticket} is damaged"
+            raise DamagedCheckpointError(msg)
+        return SavedCheckpoint(facts, row.body)
 
     def save(self, facts: dict[str, Any], body: bytes) -> None:
-        """Take the place of what was saved before.
+        """Replace what was saved before.
 
         Raises
         ------
         UpdateFinishedTrialError
-            If others have ended the trial: its ticket is no longer in these hands.
+            If another process has ended the trial.
         """
+        facts = facts | {_SHA256: hashlib.sha256(body).hexdigest()}
         values = {"trial_id": self.trial_id, "facts": json.dumps(facts), "body": body}
-        running = sa.exists().where(
-            rows.TrialModel.trial_id == self.trial_id,
-            rows.TrialModel.state == TrialState.RUNNING,
-        )
-        update = sa.update(checkpoints).where(self._row(), running).values(values)
-        own = {"study": self.study, "ticket": self.ticket} | values
-        columns = [checkpoints.c[name] for name in own]
-        source = sa.select(*(sa.literal(own[c.name], c.type) for c in columns)).where(running)
-        insert = sa.insert(checkpoints).from_select([c.name for c in columns], source)
-        with self.storage.engine.begin() as connection:
-            written = connection.execute(update.returning(checkpoints.c.ticket)).first()
-            written = written or connection.execute(insert.returning(checkpoints.c.ticket)).first()
-            if written is None:
-                raise UpdateFinishedTrialError(f"the trial of ticket {self.ticket} was ended")
-        self._saved = time.monotonic()
+        key = {"creation_id": self.creation_id, "ticket": self.ticket}
+        with transaction(self.storage) as connection:
+            require_running(connection, self.trial_id)
+            update = sa.update(checkpoints).where(self._row).values(values)
+            if not connection.execute(update).rowcount:
+                connection.execute(sa.insert(checkpoints).values(key | values))
+        self._saved_at = time.monotonic()
 
-    def drop(self) -> None:
-        """Forget it: the ticket is spent."""
-        drop(self.storage, self.study, self.ticket)
+    def delete(self, connection: sa.Connection) -> None:
+        """Delete it in the transaction that finishes the ticket."""
+        delete_checkpoint(connection, self.creation_id, self.ticket)
 
+    @property
     def _row(self) -> sa.ColumnElement[bool]:
-        return _row(self.study, self.ticket)
+        return _row(self.creation_id, self.ticket)
 
 
-def _row(study: str, ticket: int) -> sa.ColumnElement[bool]:
-    return sa.and_(checkpoints.c.study == study, checkpoints.c.ticket == ticket)
+def require_running(connection: sa.Connection, trial: int) -> None:
+    """Require that a trial, given by its key, is running until this transaction ends.
+
+    Raises
+    ------
+    UpdateFinishedTrialError
+        If another process has ended it, or its study was deleted.
+    """
+    query = sa.select(TrialRow.state).where(TrialRow.trial_id == trial)
+    state = connection.execute(query.with_for_update()).scalar_one_or_none()
+    if state != TrialState.RUNNING:
+        msg = f"the trial with key {trial} was ended by another process"
+        raise UpdateFinishedTrialError(msg)
 
 
-def drop(storage: RDBStorage, study: str, ticket: int) -> None:
-    """Forget the checkpoint of a ticket that is spent."""
-    with storage.engine.begin() as connection:
-        connection.execute(sa.delete(checkpoints).where(_row(study, ticket)))
+def _row(creation_id: str, ticket: int) -> sa.ColumnElement[bool]:
+    return sa.and_(checkpoints.c.creation_id == creation_id, checkpoints.c.ticket == ticket)
 
 
-def drop_all(storage: RDBStorage, study: str) -> None:
-    """Forget the checkpoints of a study, all of whose tickets are spent."""
-    with storage.engine.begin() as connection:
-        connection.execute(sa.delete(checkpoints).where(checkpoints.c.study == study))
+def delete_checkpoint(connection: sa.Connection, creation_id: str, ticket: int) -> None:
+    """Delete the checkpoint of a ticket that is finished."""
+    connection.execute(sa.delete(checkpoints).where(_row(creation_id, ticket)))
+
+
+def delete_checkpoints(connection: sa.Connection, creation_id: str) -> None:
+    """Delete the checkpoints of a study."""
+    connection.execute(sa.delete(checkpoints).where(checkpoints.c.creation_id == creation_id))

@@ -1,118 +1,119 @@
-"""A study taken from one database to another, with all it owns."""
+"""Copies of a study in another database, with all it owns."""
 
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass
-from operator import add
+from dataclasses import dataclass
+from typing import Self
 
-import optuna
 import sqlalchemy as sa
-from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies import tickets
-from studies.storage import artifacts, checkpoints
-from studies.study import RERUNS, Handle, StudyError, load, make
+from studies.artifacts import artifact_ids
+from studies.optuna_internals import FIXED_PARAMS, study_id
+from studies.storage import artifacts, checkpoints, transaction
+from studies.study import RERUNS, Handle, StudyError, create_within, load
 
-# What a trial that was running in one database hands on to the one that goes on in the other.
+# What a trial that is running in one database leaves to the one that resumes it in the other.
 _KEPT = (tickets.TICKET, tickets.RETRIES, tickets.NOTES)
 
 
 @dataclass(frozen=True)
 class Copied:
-    """How much was copied; `in_training` of the trials wait to be gone on with."""
+    """How much was copied; `in_training` of the trials wait to be resumed."""
 
     trials: int
     artifacts: int
     in_training: int
 
+    def __add__(self, other: Self) -> "Copied":
+        return Copied(
+            self.trials + other.trials,
+            self.artifacts + other.artifacts,
+            self.in_training + other.in_training,
+        )
+
 
 def copy(source: Handle, target: RDBStorage) -> Copied:
-    """Copy a study with trials, tickets, snapshot, artifacts and checkpoints, and its reruns.
+    """Copy a study with trials, tickets, snapshot, artifacts and checkpoints, and its retrainings.
 
     Trials keep their numbers. One that is in training waits in the copy, at its checkpoint if it
-    has one. The copy exists whole or not at all, and is not paused.
+    has one. The copy exists completely or not at all, and is not paused.
 
     Raises
     ------
     StudyError
         If a study of that name is there.
     """
+    family = [source]
+    if source.search is None:
+        known = tickets.budgets(source.storage)
+        names = (source.name + suffix for suffix in RERUNS)
+        family += [load(source.storage, name) for name in names if name in known]
     copied = Copied(0, 0, 0)
-
-    def fill(study: optuna.Study) -> int:
-        nonlocal copied
-        trials = [*source.trials()]
-        # Read after the trials: a number that is drawn meanwhile is then missing in the copy, where
-        # the audit finds it. The other way round the copy would draw it a second time.
-        budget = tickets.budgets(source.storage)[source.name]
-        _copy_attrs(source, study)
-        study.add_trials(map(_at_rest, trials))
-        bodies = _copy_artifacts(source, trials, target)
-        _copy_checkpoints(source, target)
-        tickets.adopt(target, budget)
-        running = sum(t.state == TrialState.RUNNING for t in trials)
-        copied = Copied(len(trials), bodies, running)
-        # Before the search is whole: without them a seal that was opened would seem closed.
-        for name in (source.name + suffix for suffix in RERUNS if source.search is None):
-            if name in tickets.budgets(source.storage):
-                also = copy(load(source.storage, name), target)
-                copied = Copied(*map(add, astuple(copied), astuple(also)))
-        return budget.tickets
-
-    if make(target, source.name, fill) is None:
+    try:
+        with transaction(target) as connection:
+            for study in family:
+                copied += _copy_one(connection, study, target)
+    except tickets.NameTakenError:
         msg = f"a study {source.name!r} is in that database already; `tuner delete` it there first"
-        raise StudyError(msg)
+        raise StudyError(msg) from None
     return copied
 
 
-def _copy_attrs(source: Handle, study: optuna.Study) -> None:
-    own, other = source.study, study
-    system = own._storage.get_study_system_attrs(own._study_id)  # noqa: SLF001  # as copy_study does
-    for key, value in system.items():
-        other._storage.set_study_system_attr(other._study_id, key, value)  # noqa: SLF001
-    for key, value in source.attrs.items():
-        other.set_user_attr(key, value)
+def _copy_one(connection: sa.Connection, source: Handle, target: RDBStorage) -> Copied:
+    """Copy one study in a transaction of the target that is under way."""
+    study, creation_id = create_within(connection, target, source.name)
+    key, budget = study_id(study), tickets.budgets(source.storage)[source.name]
+    # Read once: the same list says which trials are written and which numbers were issued.
+    trials = source.trials()
+    system_attrs = source.storage.get_study_system_attrs(study_id(source.study))
+    for name, value in system_attrs.items():
+        target.set_study_system_attr(key, name, value)
+    for name, value in (source.attrs | {"creation_id": creation_id}).items():
+        target.set_study_user_attr(key, name, value)
+    for trial in trials:
+        target.create_new_trial(key, _at_rest(trial))
+    at_rest = [t.system_attrs for t in trials if t.state != TrialState.RUNNING]
+    ids = [each for attrs in (system_attrs, *at_rest) for each in artifact_ids(attrs)]
+    copied = _copy_artifacts(connection, source, creation_id, ids)
+    _copy_checkpoints(connection, source, creation_id)
+    # A number that was issued since the trials were read is issued again in the copy.
+    numbers = [t.user_attrs[tickets.TICKET] for t in trials if tickets.TICKET in t.user_attrs]
+    issued = max(numbers, default=-1) + 1
+    tickets.publish(connection, creation_id, budget.tickets, issued, budget.priority)
+    return Copied(len(trials), copied, sum(t.state == TrialState.RUNNING for t in trials))
 
 
 def _at_rest(trial: FrozenTrial) -> FrozenTrial:
-    """Give a trial as it can stand in a database where nobody trains it."""
+    """Return a trial as it can stand in a database where nobody trains it."""
     if trial.state != TrialState.RUNNING:
         return trial
     return create_trial(
         state=TrialState.WAITING,
-        system_attrs={"fixed_params": tickets.point(trial)},
+        system_attrs={FIXED_PARAMS: tickets.fixed_params(trial)},
         user_attrs={key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs},
     )
 
 
-def _copy_artifacts(source: Handle, trials: list[FrozenTrial], target: RDBStorage) -> int:
+def _copy_artifacts(
+    connection: sa.Connection, source: Handle, creation_id: str, ids: list[str]
+) -> int:
+    """Copy files; return their number."""
     count = 0
-    for artifact_id in _artifact_ids(source, trials):
+    for artifact_id in ids:
         query = sa.select(artifacts).where(artifacts.c.artifact_id == artifact_id)
-        with source.storage.engine.connect() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        if row is None:
-            continue  # Optuna writes the meta row first; a death leaves it without a body
-        with target.engine.begin() as connection:
-            connection.execute(sa.insert(artifacts).values(**row))
-        count += 1
+        with source.storage.engine.connect() as reading:
+            row = reading.execute(query).mappings().one_or_none()
+        if row is not None:  # a file of the dashboard's may have lost its content
+            values = {**row, "creation_id": creation_id}
+            connection.execute(sa.insert(artifacts).values(values))
+            count += 1
     return count
 
 
-def _artifact_ids(source: Handle, trials: list[FrozenTrial]) -> Iterator[str]:
-    storage = source.study._storage  # noqa: SLF001  # Optuna asks for it beside a FrozenTrial
-    at_rest = [t for t in trials if t.state != TrialState.RUNNING]
-    owners: list[optuna.Study | FrozenTrial] = [source.study, *at_rest]
-    for owner in owners:
-        for meta in get_all_artifact_meta(owner, storage=storage):
-            yield meta.artifact_id
-
-
-def _copy_checkpoints(source: Handle, target: RDBStorage) -> None:
-    query = sa.select(checkpoints).where(checkpoints.c.study == source.name)
-    with source.storage.engine.connect() as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
+def _copy_checkpoints(connection: sa.Connection, source: Handle, creation_id: str) -> None:
+    query = sa.select(checkpoints).where(checkpoints.c.creation_id == source.creation_id)
+    with source.storage.engine.connect() as reading:
+        rows = [{**row, "creation_id": creation_id} for row in reading.execute(query).mappings()]
     if rows:
-        with target.engine.begin() as connection:
-            connection.execute(sa.insert(checkpoints), rows)
+        connection.execute(sa.insert(checkpoints), rows)

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import optuna
-from optuna.artifacts import get_all_artifact_meta
+import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from models.selection import incumbents
 from studies import stamp, tickets
 from studies.spec import SPEC_VERSION
-from studies.storage import FAILURE
-from studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, StudyError, alone, load, make
+from studies.storage import FAILURE, transaction
+from studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, StudyError, create, load, require
 
 TOP, SEEDS = 5, 5
 RERUN_OF, SEED = "rerun_of", "seed"
@@ -97,10 +97,12 @@ def open_seal(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
 
 
 def _order(handle: Handle, name: str, wanted: list[Rerun], attrs: dict[str, Any]) -> Handle:
-    """Make a study of reruns, or add to it what it does not have."""
+    """Create a study of retrainings, or add to it what it does not have."""
 
-    def fill(study: optuna.Study) -> int:
-        own = {
+    def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
+        # The search may have been deleted, and another one of its name made, since it was read.
+        tickets.require(connection, handle.creation_id)
+        values = {
             "spec": handle.spec.to_json(),
             "spec_version": SPEC_VERSION,
             "made_with": stamp.own_versions(),
@@ -108,33 +110,36 @@ def _order(handle: Handle, name: str, wanted: list[Rerun], attrs: dict[str, Any]
             "data": handle.attrs["data"],
             "reruns": [asdict(rerun) for rerun in wanted],
         }
-        for key, value in (own | attrs).items():
+        for key, value in (values | attrs).items():
             study.set_user_attr(key, value)
-        return len(wanted)
+        tickets.publish(connection, creation_id, len(wanted))
 
-    with alone(handle.storage, name):
-        return make(handle.storage, name, fill) or _add(load(handle.storage, name), wanted, attrs)
+    if (created := create(handle.storage, name, populate)) is not None:
+        return created
+    _add(load(handle.storage, name), wanted, attrs)
+    return load(handle.storage, name)
 
 
-def _add(known: Handle, wanted: list[Rerun], attrs: dict[str, Any]) -> Handle:
-    """Note an opening, and add what is wanted and not there; by one process at a time."""
-    if openings := attrs.get("openings"):
-        known.study.set_user_attr("openings", [*known.attrs["openings"], *openings])
-    there = known.attrs["reruns"]
-    if more := [asdict(rerun) for rerun in wanted if asdict(rerun) not in there]:
-        known.study.set_user_attr("reruns", [*there, *more])
-    # Also where nothing is new: who died between the two lines has left the old number.
-    tickets.set_total(known.storage, known.name, len(there) + len(more))
-    return load(known.storage, known.name)
+def _add(known: Handle, wanted: list[Rerun], attrs: dict[str, Any]) -> None:
+    """Record an opening, and add the retrainings that are wanted and not there."""
+    with transaction(known.storage) as connection:
+        tickets.require(connection, known.creation_id, exclusive=True)
+        stored = known.attrs  # read anew: another process may have added some a moment ago
+        if openings := attrs.get("openings"):
+            known.study.set_user_attr("openings", [*stored["openings"], *openings])
+        there = stored["reruns"]
+        if more := [asdict(rerun) for rerun in wanted if asdict(rerun) not in there]:
+            known.study.set_user_attr("reruns", [*there, *more])
+            tickets.set_budget(connection, known.creation_id, tickets=len(there) + len(more))
 
 
 def _require_ready(handle: Handle) -> None:
-    """Hold a search to being done, and to having a holdout that can judge it."""
-    budget = tickets.budgets(handle.storage)[handle.name]
+    """Require a search that is done and has a holdout that can judge it."""
+    total = require(handle.storage, handle.name).tickets
     done = tickets.finished(handle.trials())
-    if done < budget.tickets:
+    if done < total:
         msg = (
-            f"study {handle.name!r} has done {done} of {budget.tickets} trials: the winner is not "
+            f"study {handle.name!r} has done {done} of {total} trials: the winner is not "
             "fixed before all are; `tuner run` or `tuner worker` goes on with it"
         )
         raise StudyError(msg)
@@ -218,10 +223,8 @@ def own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
 
 
 def read_artifact(handle: Handle, trial: FrozenTrial) -> bytes:
-    """Read the table of forecasts that a trial left, as it stands in the database."""
-    (meta,) = get_all_artifact_meta(trial, storage=handle.storage)
-    with handle.store.open_reader(meta.artifact_id) as reader:
-        return bytes(reader.read())
+    """Return the table of forecasts that a trial stored."""
+    return handle.store.read(trial.user_attrs["run"]["forecasts"])
 
 
 def _complete(handle: Handle) -> list[FrozenTrial]:

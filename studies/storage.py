@@ -2,6 +2,9 @@
 
 SQLite serves one machine, PostgreSQL many. Schema and studies are made once, by
 `open_storage(url, create=True)` in ``tuner run`` and ``tuner submit``; workers only load.
+
+Whatever belongs together is written in one `transaction`: a process that is killed inside has
+written nothing, and one that was suspended for too long is refused when it commits.
 """
 
 import contextlib
@@ -15,13 +18,13 @@ from typing import Any
 import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models as rows
 from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from models.errors import PuffinError
+from studies.optuna_internals import RUNG_PREFIX, StudyRow, TrialRow
 
 # A worker that is silent for so long is taken for lost, and beats six times as often.
 GRACE_SECONDS = 60
@@ -31,6 +34,9 @@ _SQLITE_TIMEOUT_SECONDS = 60
 # A worker uses two connections at once at most, its own and that of its heartbeat; one is spare.
 _POOL = {"pool_size": 2, "max_overflow": 1, "pool_pre_ping": True}
 _CONNECT_SECONDS = 10
+# PostgreSQL ends a session that is silent for so long within a transaction, as that of a suspended
+# process is: its locks must not stop the other processes for as long as it sleeps.
+_IDLE_IN_TRANSACTION_SECONDS = 30
 # What a restart of the database may take: a process that was connected tries again for so long.
 RECONNECT_SECONDS = 100.0
 
@@ -53,14 +59,8 @@ _EXAMPLES = "sqlite:///tuner.db or postgresql://user:password@host/database"
 
 # A failed trial without this attribute has given its ticket back.
 FAILURE = "failure"
-# Begins the names under which a pruner notes what it has let pass.
-RUNG = "completed_rung_"
-
-OnStaleTrial = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
-
 metadata = sa.MetaData()
 
-# A row is written before anything else of a study, and deleted after everything else.
 # A name of a study file, with what the studies beside it add.
 _NAME = 80
 
@@ -68,22 +68,22 @@ studies = sa.Table(
     "puffin_studies",
     metadata,
     sa.Column("name", sa.String(_NAME), primary_key=True),
-    # Tells a study from a later one of its name.
-    sa.Column("token", sa.String(32), nullable=False),
-    # None until spec, snapshot and attributes are all there.
+    # Tells a study from a later one of its name: whoever holds the id of a study that was deleted
+    # can write nothing any more.
+    sa.Column("creation_id", sa.String(32), nullable=False, unique=True),
+    # None while the study is being deleted.
     sa.Column("tickets", sa.Integer, nullable=True),
     sa.Column("issued", sa.Integer, nullable=False),
-    sa.Column("audits", sa.Integer, nullable=False),
     # Share of the workers' time beside other studies.
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("paused", sa.Boolean, nullable=False),
 )
 
-# Where the training of a ticket can be taken up again; gone when the ticket is spent.
+# From where the training of a ticket can be resumed; deleted when the ticket is finished.
 checkpoints = sa.Table(
     "puffin_checkpoints",
     metadata,
-    sa.Column("study", sa.String(_NAME), primary_key=True),
+    sa.Column("creation_id", sa.String(32), primary_key=True),
     sa.Column("ticket", sa.Integer, primary_key=True),
     # The trial that wrote it.
     sa.Column("trial_id", sa.Integer, nullable=False),
@@ -114,6 +114,8 @@ artifacts = sa.Table(
     "puffin_artifacts",
     metadata,
     sa.Column("artifact_id", sa.String(36), primary_key=True),
+    # Of the study that the file belongs to; None for a file that the dashboard has added.
+    sa.Column("creation_id", sa.String(32), nullable=True, index=True),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
@@ -126,6 +128,26 @@ class NoStudiesError(StorageError):
     """A database that is not there or does not answer yet, or holds no studies yet."""
 
 
+@contextlib.contextmanager
+def transaction(storage: RDBStorage) -> Iterator[sa.Connection]:
+    """Commit all that this thread writes inside, Optuna's writes too, at once or not at all.
+
+    Optuna commits after each of its calls; inside, its session joins this transaction, and what it
+    commits are savepoints. On SQLite the write lock is taken first, so that what is read inside
+    stays true until the end; on PostgreSQL the caller locks the rows that it depends on.
+    """
+    with storage.engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        sessions = storage.scoped_session
+        joined = sessions.session_factory(bind=connection, join_transaction_mode="create_savepoint")
+        sessions.registry.set(joined)
+        try:
+            yield connection
+        finally:
+            sessions.remove()
+
+
 def _sleep(seconds: float) -> bool:
     time.sleep(seconds)
     return True
@@ -135,7 +157,6 @@ def open_storage(
     url: str,
     *,
     create: bool = False,
-    on_stale_trial: OnStaleTrial | None = None,
     pause: Callable[[float], bool] = _sleep,
     grace_seconds: int = GRACE_SECONDS,
 ) -> RDBStorage:
@@ -147,8 +168,6 @@ def open_storage(
         For example ``sqlite:///tuner.db`` or ``postgresql://user:password@host/database``.
     create : bool
         Make the tables where they are missing; otherwise they must be there.
-    on_stale_trial : callable, optional
-        Called with study and trial when a trial is failed whose worker shows no sign of life.
     pause : callable
         Waits so many seconds between two tries to connect again to a database that was there
         before; False gives up.
@@ -167,8 +186,9 @@ def open_storage(
         _check_sqlite_file(parsed, create=create)
     make = _create if create else _load
     with _readable_errors(parsed):
-        storage = make(parsed, on_stale_trial, grace_seconds)
+        storage = make(parsed, grace_seconds)
     if not _is_sqlite(parsed):
+        _end_idle_transactions(storage)
         _reconnect(storage, pause)
     return storage
 
@@ -291,7 +311,7 @@ def _never_reuse_keys() -> None:
 
     A worker that still holds a trial of a deleted study must not write into the next one's.
     """
-    for model in (rows.StudyModel, rows.TrialModel):
+    for model in (StudyRow, TrialRow):
         model.__table__.dialect_options["sqlite"]["autoincrement"] = True
 
 
@@ -305,9 +325,9 @@ def _probe(url: URL) -> None:
         engine.dispose()
 
 
-def _load(url: URL, on_stale_trial: OnStaleTrial | None, grace: int) -> RDBStorage:
+def _load(url: URL, grace: int) -> RDBStorage:
     _require_tables(url)
-    return _connect(url, on_stale_trial, grace, create=False)
+    return _connect(url, grace, create=False)
 
 
 def _require_tables(url: URL) -> None:
@@ -317,15 +337,18 @@ def _require_tables(url: URL) -> None:
         if not there.has_table(studies.name):
             msg = f"{_name(url)} holds no studies; `tuner run demo` or `tuner submit` makes one"
             raise NoStudiesError(msg)
-        _require_columns(url, {column["name"] for column in there.get_columns(studies.name)})
+        for table in metadata.sorted_tables:
+            if there.has_table(table.name):
+                columns = {column["name"] for column in there.get_columns(table.name)}
+                _require_columns(url, table, columns)
     finally:
         engine.dispose()
 
 
-def _require_columns(url: URL, there: set[str]) -> None:
-    if missing := {column.name for column in studies.columns} - there:
+def _require_columns(url: URL, table: sa.Table, there: set[str]) -> None:
+    if missing := {column.name for column in table.columns} - there:
         msg = (
-            f"{_name(url)} was made by another version of Puffin Tuner: {studies.name} has no "
+            f"{_name(url)} was made by another version of Puffin Tuner: {table.name} has no "
             f"{', '.join(sorted(missing))}; use that version, or another --storage"
         )
         raise StorageError(msg)
@@ -342,14 +365,21 @@ class _Storage(RDBStorage):
         trials: list[optuna.trial.FrozenTrial] = super()._get_trials(*args, **kwargs)
         for trial in trials:
             if trial.state == TrialState.FAIL and FAILURE not in trial.user_attrs:
-                for key in [k for k in trial.system_attrs if k.startswith(RUNG)]:
+                for key in [k for k in trial.system_attrs if k.startswith(RUNG_PREFIX)]:
                     del trial.system_attrs[key]
         return trials
 
+    def _build_frozen_trial_from_trial_model(self, row: Any) -> optuna.trial.FrozenTrial:
+        """Return a trial with its curve in the order of its epochs.
 
-def _connect(
-    url: URL, on_stale_trial: OnStaleTrial | None, grace: int, *, create: bool
-) -> RDBStorage:
+        PostgreSQL returns the rows of a curve in any order, and Optuna keeps it.
+        """
+        trial = super()._build_frozen_trial_from_trial_model(row)
+        trial.intermediate_values = dict(sorted(trial.intermediate_values.items()))
+        return trial
+
+
+def _connect(url: URL, grace: int, *, create: bool) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
         storage = _Storage(
@@ -358,7 +388,6 @@ def _connect(
             # Optuna's own heartbeat is not used: its thread ends at the first error.
             heartbeat_interval=1,
             grace_period=grace,
-            heartbeat_stale_trial_callback=on_stale_trial,
             skip_table_creation=not create,
         )
     if _is_sqlite(url):
@@ -373,6 +402,19 @@ def _engine_options(url: URL) -> dict[str, Any]:
     if _is_sqlite(url):
         return quiet | {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}}
     return quiet | _POOL | {"connect_args": {"connect_timeout": _CONNECT_SECONDS}}
+
+
+def _end_idle_transactions(storage: RDBStorage) -> None:
+    """Have PostgreSQL end the transaction of a process that was suspended inside of it."""
+
+    @event.listens_for(storage.engine, "connect")
+    def set_timeout(connection: Any, _record: Any) -> None:
+        connection.execute(
+            f"SET idle_in_transaction_session_timeout = '{_IDLE_IN_TRANSACTION_SECONDS}s'"
+        )
+        connection.commit()
+
+    storage.engine.dispose()  # a connection made before the listener has no timeout
 
 
 def _reconnect(storage: RDBStorage, pause: Callable[[float], bool]) -> None:
@@ -393,14 +435,14 @@ def _reconnect(storage: RDBStorage, pause: Callable[[float], bool]) -> None:
                     raise
 
 
-def _create(url: URL, on_stale_trial: OnStaleTrial | None, grace: int) -> RDBStorage:
+def _create(url: URL, grace: int) -> RDBStorage:
     """Open and make all tables; of two processes that start at once one fails and looks again."""
     _probe(url)
     if _is_sqlite(url):
         _never_reuse_keys()
     for attempts_left in reversed(range(10)):
         try:
-            storage = _connect(url, on_stale_trial, grace, create=True)
+            storage = _connect(url, grace, create=True)
             metadata.create_all(storage.engine)
             _require_tables(url)
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, AssertionError):
@@ -420,6 +462,8 @@ def _use_wal(storage: RDBStorage) -> None:
     def set_pragmas(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        # Otherwise a worker that writes while its study is deleted leaves rows of no trial.
+        connection.execute("PRAGMA foreign_keys=ON")
 
     storage.engine.dispose()  # a connection made before the listener has no pragmas
 

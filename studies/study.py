@@ -1,29 +1,31 @@
-"""Studies in the database: made once and whole, found again, and deleted with all they own."""
+"""Studies in the database: created in one transaction, found by name, deleted with all they own."""
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.artifacts import get_all_artifact_meta
+import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from models.errors import PuffinError
 from studies import stamp, tickets
 from studies.algorithms import LEARNING, PRUNERS, SAMPLERS
-from studies.artifacts import SqlArtifactStore, attach, remove_all
-from studies.checkpoints import drop_all
+from studies.artifacts import SqlArtifactStore, attach, delete_artifacts
+from studies.checkpoints import delete_checkpoints
+from studies.optuna_internals import StudyRow, TrialRow, study_id
 from studies.prices import Prices
 from studies.snapshot import from_csv, sha256, to_csv
 from studies.space import grid_points, usual_points
 from studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
+from studies.storage import transaction
+from studies.tickets import Budget, TicketQueue
 from studies.validation import when
 from studies.workload import Workload, cut_holdout
 
@@ -31,8 +33,12 @@ SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
 # Of the names of the studies that train another one's best again, as `studies.reruns` says.
 SEEDS_SUFFIX, HOLDOUT_SUFFIX = ".seeds", ".holdout"
 RERUNS = (SEEDS_SUFFIX, HOLDOUT_SUFFIX)
-# Another process that makes the same study at the same time is given this long to finish it.
-_MAKING_SECONDS = 10.0
+# A deletion is tried again for so long while another program writes into the study.
+_DELETION_SECONDS = 10.0
+
+# Writes all that belongs to a new, empty study, in the transaction that creates it: it gets the
+# connection, the study and its creation id, and sets the budget with `tickets.publish`.
+Populate = Callable[[sa.Connection, optuna.Study, str], None]
 
 
 class StudyError(PuffinError):
@@ -40,19 +46,18 @@ class StudyError(PuffinError):
 
 
 class NoStudyError(StudyError):
-    """A study that is not there, or not whole yet."""
+    """A study that does not exist."""
 
 
 @dataclass(frozen=True)
 class Handle:
-    """A whole study in an open database."""
+    """A study in an open database."""
 
     storage: RDBStorage
     study: optuna.Study
     store: SqlArtifactStore
     spec: Spec
-    token: str
-    audit: tickets.Audit = field(default_factory=tickets.Audit)
+    creation_id: str
 
     @property
     def name(self) -> str:
@@ -64,11 +69,15 @@ class Handle:
         """What was written down when the study was made."""
         return self.study.user_attrs
 
+    @property
+    def queue(self) -> TicketQueue:
+        """The tickets of the study."""
+        return TicketQueue(self.storage, study_id(self.study), self.creation_id)
+
     def is_current(self) -> bool:
-        """Tell whether the database still holds this study, whole, and no later one of its name."""
-        if tickets.total(self.storage, self.name) is None:
-            return False
-        return tickets.token_of(self.storage, self.name) == self.token
+        """Return whether the database still has this study, and not a later one of its name."""
+        budget = tickets.budget_of(self.storage, self.name)
+        return budget is not None and budget.creation_id == self.creation_id
 
     def trials(self) -> list[FrozenTrial]:
         """Give every trial, without copying."""
@@ -80,19 +89,19 @@ class Handle:
         seed = int(entropy.generate_state(1)[0])
         self.study.sampler = SAMPLERS[self.spec.search.sampler](seed)
 
-    def ticket_params(self, ticket: int) -> dict[str, Any]:
-        """Give the parameters that a ticket fixes.
+    @cached_property
+    def initial_params(self) -> list[dict[str, Any]]:
+        """Parameters that the first tickets fix.
 
-        Each point of a grid, and otherwise the first of a sampler that learns: it then begins with
-        the usual networks, where its own first points would be random.
+        All points of a grid, and otherwise the default networks if the sampler learns from trials:
+        its own first points would be random.
         """
-        sampler = self.spec.search.sampler
         if self.search is not None:
-            return {}
+            return []
+        sampler = self.spec.search.sampler
         if sampler == "grid":
-            return grid_points(self.spec.parsed_space).points[ticket]
-        points = usual_points(self.spec.parsed_space) if sampler in LEARNING else []
-        return points[ticket] if ticket < len(points) else {}
+            return grid_points(self.spec.parsed_space).points
+        return usual_points(self.spec.parsed_space) if sampler in LEARNING else []
 
     def best(self) -> FrozenTrial:
         """Give the complete trial with the lowest loss.
@@ -190,11 +199,8 @@ class Handle:
         return pd.concat([self.load_search_prices(), self.load_holdout_prices()])
 
     def _load_prices(self, filename: str) -> pd.DataFrame:
-        metas = get_all_artifact_meta(self.study)
-        (artifact_id,) = [m.artifact_id for m in metas if m.filename == filename]
-        with self.store.open_reader(artifact_id) as reader:
-            body = reader.read()
-        expected = self.attrs["data"]["sha256"][filename]
+        data = self.attrs["data"]
+        body, expected = self.store.read(data["artifacts"][filename]), data["sha256"][filename]
         if sha256(body) != expected:
             msg = (
                 f"{filename} of study {self.name!r} has sha256 {sha256(body)}, but {expected} was "
@@ -233,94 +239,95 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
         return require_same(existing, spec)
     workload = Workload.build(spec, cut_holdout(prices.frame, spec)[0])
 
-    def fill(study: optuna.Study) -> int:
-        _fill(storage, study, spec, prices, workload)
-        return spec.tickets
+    def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
+        _write_search(connection, study, creation_id, spec, prices, workload)
 
-    if (made := make(storage, spec.name, fill)) is not None:
-        return made
+    if (created := create(storage, spec.name, populate)) is not None:
+        return created
     return require_same(load(storage, spec.name), spec)
 
 
-def make(storage: RDBStorage, name: str, fill: Callable[[optuna.Study], int]) -> Handle | None:
-    """Make a study whole or not at all, by one process of all that try.
-
-    Parameters
-    ----------
-    fill : callable
-        Writes all that belongs to the empty study that it is given; gives its number of tickets.
+def create(storage: RDBStorage, name: str, populate: Populate) -> Handle | None:
+    """Create a study in one transaction, so that it exists completely or not at all.
 
     Returns
     -------
     Handle or None
-        None if a whole study of that name is there, maybe since a moment ago.
+        None if there is a study of that name.
 
     Raises
     ------
     StudyError
-        If the name belongs to a study that was not made by this program, or was lost meanwhile.
+        If the name belongs to a study that was not made by this program.
     """
-    while _find(storage, name) is None:
-        if token := tickets.begin(storage, name) or _take_over_if_dead(storage, name):
-            return _make(storage, name, token, fill)
+    while tickets.budget_of(storage, name) is None:
+        if closed := tickets.closed_id_of(storage, name):
+            _delete_all(storage, {name: closed})  # whoever was deleting it may have died
+        try:
+            with transaction(storage) as connection:
+                populate(connection, *create_within(connection, storage, name))
+        except tickets.NameTakenError:
+            continue
+        return load(storage, name)
     return None
 
 
-@contextmanager
-def alone(storage: RDBStorage, name: str) -> Iterator[None]:
-    """Let one process at a time change a study; one that died has 10 s to come back."""
-    lock = name + ".lock"
-    token = None
-    while token is None:
-        token = tickets.begin(storage, lock) or _take_over_if_dead(storage, lock)
-    try:
-        yield
-    finally:
-        tickets.release(storage, lock, token)
+def create_within(
+    connection: sa.Connection, storage: RDBStorage, name: str
+) -> tuple[optuna.Study, str]:
+    """Create an empty study in a transaction that is under way, which has to publish its budget.
+
+    Returns
+    -------
+    tuple of optuna.Study and str
+        The study and its creation id.
+
+    Raises
+    ------
+    NameTakenError
+        If there is a study of that name.
+    StudyError
+        If the name belongs to a study that was not made by this program.
+    """
+    creation_id = tickets.register(connection, name)
+    study = _create_in_optuna(storage, name)
+    study.set_user_attr("creation_id", creation_id)
+    return study, creation_id
 
 
-def _make(
-    storage: RDBStorage, name: str, token: str, fill: Callable[[optuna.Study], int]
-) -> Handle:
-    """Make a study whose name is ours."""
+def _create_in_optuna(storage: RDBStorage, name: str) -> optuna.Study:
+    """Create an empty study of Optuna's; one of that name that holds nothing is replaced."""
     try:
-        study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
+        return optuna.create_study(study_name=name, storage=storage, direction="minimize")
     except optuna.exceptions.DuplicatedStudyError:
-        tickets.release(storage, name, token)
+        foreign = optuna.load_study(study_name=name, storage=storage)
+    key = study_id(foreign)
+    if foreign.trials or foreign.user_attrs or storage.get_study_system_attrs(key):
         msg = (
-            f"a study {name!r} that was not made by Puffin Tuner is in the database; "
-            "use another name (--set name=...)"
+            f"a study {name!r} that was not made by Puffin Tuner is in the database; use another "
+            f"name (--set name=...), or `tuner delete {name}` first"
         )
-        raise StudyError(msg) from None
-    try:
-        ours = tickets.open_budget(storage, name, token, fill(study))
-    except BaseException as error:
-        if tickets.token_of(storage, name) == token:
-            _clear(storage, name, token)
-            raise
-        if not isinstance(error, KeyError):  # what a study that another one cleared away raises
-            raise
-        ours = False
-    if not ours:
-        msg = f"another process took over the making of study {name!r}; try again"
         raise StudyError(msg)
-    return load(storage, name)
+    storage.delete_study(key)
+    return optuna.create_study(study_name=name, storage=storage, direction="minimize")
 
 
 def snapshot(spec: Spec, prices: Prices) -> dict[str, bytes]:
-    """Give the files that a study keeps of its prices: the search part, and the sealed holdout."""
+    """Return the files that a study keeps of its prices: the search part, the sealed holdout."""
     search, holdout = cut_holdout(prices.frame, spec)
     return {SEARCH_FILE: to_csv(search), HOLDOUT_FILE: to_csv(holdout)}
 
 
-def _fill(
-    storage: RDBStorage, study: optuna.Study, spec: Spec, prices: Prices, workload: Workload
+def _write_search(
+    connection: sa.Connection,
+    study: optuna.Study,
+    creation_id: str,
+    spec: Spec,
+    prices: Prices,
+    workload: Workload,
 ) -> None:
-    """Write the snapshot and the attributes of a study."""
-    store = SqlArtifactStore(storage.engine)
+    """Write the snapshot, the attributes and the budget of a study."""
     files = snapshot(spec, prices)
-    for filename, body in files.items():
-        attach(store, study, filename, body)
     attrs = {
         "spec": spec.to_json(),
         "spec_version": SPEC_VERSION,
@@ -332,6 +339,10 @@ def _fill(
             "last": when(prices.frame.index[-1]),
             "search_last": when(workload.dates[-1]),
             "sha256": {name: sha256(body) for name, body in files.items()},
+            "artifacts": {
+                name: attach(connection, creation_id, study, name, body)
+                for name, body in files.items()
+            },
             "warnings": list(prices.warnings),
         },
         "targets_sha256": workload.targets_sha256,
@@ -344,30 +355,15 @@ def _fill(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(["walk-forward loss"])
+    tickets.publish(connection, creation_id, spec.tickets)
 
 
 def _find(storage: RDBStorage, name: str) -> Handle | None:
-    """Give the whole study of that name, if there is one."""
+    """Return the study of that name, if there is one."""
     try:
         return load(storage, name)
     except NoStudyError:
         return None
-
-
-def _take_over_if_dead(storage: RDBStorage, name: str) -> str | None:
-    """Wait while another process makes a study; if it is dead, clear away what it left.
-
-    Gives the token of a name that is now ours, or None to look again.
-    """
-    seen = tickets.token_of(storage, name)
-    end = time.monotonic() + _MAKING_SECONDS
-    while seen and tickets.token_of(storage, name) == seen and not tickets.total(storage, name):
-        if time.monotonic() < end:
-            time.sleep(0.2)
-        elif token := tickets.take_over(storage, name, seen):
-            _clear_rows(storage, name)
-            return token
-    return None
 
 
 def require_same(handle: Handle, spec: Spec) -> Handle:
@@ -431,7 +427,7 @@ def extend(storage: RDBStorage, name: str, more: int) -> int:
     if total + more > MOST_TRIALS:
         msg = f"a study has at most {MOST_TRIALS} trials, but {total} + {more} are asked for"
         raise StudyError(msg)
-    return tickets.extend(storage, name, more)
+    return tickets.extend(storage, handle.creation_id, more)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -446,7 +442,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def load(storage: RDBStorage, name: str) -> Handle:
-    """Open a whole study by its name.
+    """Open a study by its name.
 
     Raises
     ------
@@ -455,22 +451,22 @@ def load(storage: RDBStorage, name: str) -> Handle:
     StudyError
         If another version made it, or another program took a part of it away.
     """
-    token = require(storage, name)
-    half_made = f"study {name!r} is only half-made; `tuner run` or `tuner submit` makes it whole"
-    if tickets.total(storage, name) is None:
-        raise NoStudyError(half_made)
+    budget = require(storage, name)
     try:
         study = optuna.load_study(study_name=name, storage=storage)
-        stored = study.user_attrs["spec"]
+        attrs = study.user_attrs
+        stored = attrs["spec"]
     except KeyError:
-        if tickets.total(storage, name) is None or tickets.token_of(storage, name) != token:
-            raise NoStudyError(half_made) from None  # deleted since the lines above
+        require(storage, name)  # it may have been deleted since
         msg = (
             f"study {name!r} has lost its trials or its settings to another program; "
-            f"`tuner delete {name}` clears away what is left"
+            f"`tuner delete {name}` deletes what is left"
         )
         raise StudyError(msg) from None
-    if study.user_attrs.get("spec_version") != SPEC_VERSION:
+    if attrs.get("creation_id") != budget.creation_id:
+        msg = f"study {name!r} was deleted and another one of its name was made; try again"
+        raise NoStudyError(msg)
+    if attrs.get("spec_version") != SPEC_VERSION:
         msg = (
             f"study {name!r} was made by another version of Puffin Tuner and cannot be read by "
             f"this one; use that version, or `tuner delete {name}`"
@@ -478,68 +474,138 @@ def load(storage: RDBStorage, name: str) -> Handle:
         raise StudyError(msg)
     spec = parse_spec(stored, f"the stored spec of {name!r}")
     study.pruner = PRUNERS[spec.search.pruner](spec.training.max_epochs)
-    return Handle(storage, study, SqlArtifactStore(storage.engine), spec, token)
+    return Handle(storage, study, SqlArtifactStore(storage.engine), spec, budget.creation_id)
 
 
 def study_names(storage: RDBStorage) -> list[str]:
-    """List the whole studies of a database, oldest first."""
-    whole = tickets.budgets(storage)
-    return [s.study_name for s in storage.get_all_studies() if s.study_name in whole]
+    """Return the names of the studies of a database, oldest first."""
+    known = tickets.budgets(storage)
+    return [s.study_name for s in storage.get_all_studies() if s.study_name in known]
 
 
-def require(storage: RDBStorage, name: str) -> str:
-    """Give the token of a study, whole or half-made.
+def require(storage: RDBStorage, name: str) -> Budget:
+    """Return the budget of a study.
 
     Raises
     ------
     NoStudyError
-        If there is none; the message lists the whole ones.
+        If there is none; the message lists those that there are.
     """
-    token = tickets.token_of(storage, name)
-    if token is None:
-        known = ", ".join(study_names(storage)) or "none"
-        msg = f"there is no study {name!r} in the database; studies there: {known}"
+    budget = tickets.budget_of(storage, name)
+    if budget is not None:
+        return budget
+    if tickets.closed_id_of(storage, name) is not None:
+        msg = f"study {name!r} is being deleted; `tuner delete {name}` finishes that"
         raise NoStudyError(msg)
-    return token
+    known = ", ".join(study_names(storage)) or "none"
+    msg = f"there is no study {name!r} in the database; studies there: {known}"
+    raise NoStudyError(msg)
+
+
+def require_deletable(storage: RDBStorage, name: str) -> None:
+    """Require a study that `delete` may delete: complete, half deleted, or not even ours.
+
+    Raises
+    ------
+    NoStudyError
+        If there is none; the message lists those that there are.
+    StudyError
+        If it retrains the best of another study: the record that a seal was opened would go too.
+    """
+    if not _is_ours(storage, name):
+        if _optuna_key(storage, name) is None:
+            require(storage, name)
+        return
+    parent = next((name.removesuffix(s) for s in RERUNS if name.endswith(s)), name)
+    if parent != name and _is_ours(storage, parent):
+        msg = (
+            f"{name!r} belongs to study {parent!r} and records when its seal was opened: "
+            f"`tuner delete {parent}` deletes both"
+        )
+        raise StudyError(msg)
+
+
+def _is_ours(storage: RDBStorage, name: str) -> bool:
+    """Return whether this program made a study that is there, closed or not."""
+    if tickets.budget_of(storage, name) is not None:
+        return True
+    return tickets.closed_id_of(storage, name) is not None
 
 
 def delete(storage: RDBStorage, name: str) -> None:
-    """Delete a study, whole or half-made, with its tickets, artifacts and reruns.
+    """Delete a study with its tickets, artifacts and checkpoints, and those that retrain its best.
+
+    First the study is closed: its trials end, and no worker can write into it any more. A process
+    that dies after that leaves a closed study, which this function, or a submission of that name,
+    deletes.
 
     Raises
     ------
     NoStudyError
         If there is none.
     StudyError
-        If it trains the best of a study again: with it would go the note that a seal was opened.
+        If it retrains the best of another study, or if another program goes on writing into it.
     """
-    require(storage, name)
-    search = next((name.removesuffix(s) for s in RERUNS if name.endswith(s)), name)
-    if search != name and tickets.token_of(storage, search) is not None:
-        msg = (
-            f"{name!r} belongs to study {search!r} and notes when its seal was opened: it goes "
-            f"with it, `tuner delete {search}`"
+    require_deletable(storage, name)
+    family = (*(name + suffix for suffix in RERUNS), name)
+    with transaction(storage) as connection:
+        closed = {each: tickets.close(connection, each) for each in family}
+        ours = {each: creation_id for each, creation_id in closed.items() if creation_id}
+        ids = sa.select(StudyRow.study_id).where(StudyRow.study_name.in_(ours))
+        open_trials = sa.and_(
+            TrialRow.study_id.in_(ids),
+            TrialRow.state.in_((TrialState.RUNNING, TrialState.WAITING)),
         )
-        raise StudyError(msg)
-    for each in (name, *(name + suffix for suffix in RERUNS)):
-        tickets.close_budget(storage, each)
-    _clear(storage, name, tickets.token_of(storage, name) or "")
+        connection.execute(sa.update(TrialRow).where(open_trials).values(state=TrialState.FAIL))
+    if name not in ours:
+        _delete_foreign(storage, name)
+    _delete_all(storage, ours)
 
 
-def _clear(storage: RDBStorage, name: str, token: str) -> None:
-    """Delete all rows of a half-made study, the one that holds its name last."""
-    _clear_rows(storage, name)
-    tickets.release(storage, name, token)
+def _delete_foreign(storage: RDBStorage, name: str) -> None:
+    """Delete a study that this program did not make."""
+    with transaction(storage) as connection:
+        if (key := _optuna_key(storage, name)) is not None:
+            delete_artifacts(connection, storage, key, "")
+            storage.delete_study(key)
 
 
-def _clear_rows(storage: RDBStorage, name: str) -> None:
-    for each in (name + suffix for suffix in RERUNS):
-        if token := tickets.token_of(storage, each):
-            _clear(storage, each, token)
-    drop_all(storage, name)
+def _delete_all(storage: RDBStorage, closed: dict[str, str]) -> None:
+    """Delete closed studies, given by name and creation id."""
+    for name, creation_id in closed.items():
+        end = time.monotonic() + _DELETION_SECONDS
+        while not _try_to_delete(storage, name, creation_id):
+            if time.monotonic() > end:
+                msg = (
+                    f"study {name!r} could not be deleted, because another program goes on writing "
+                    f"into it; stop that program, then `tuner delete {name}` again"
+                )
+                raise StudyError(msg)
+            time.sleep(0.2)
+
+
+def _try_to_delete(storage: RDBStorage, name: str, creation_id: str) -> bool:
+    """Delete a closed study; return whether it is gone.
+
+    On PostgreSQL a row that another process writes meanwhile keeps the study alive: Optuna then
+    returns as if it had deleted it (``ignore_integrity_error``).
+    """
+    with transaction(storage) as connection:
+        if not tickets.is_closed(connection, creation_id):
+            return True  # another process has deleted it, and the name may be that of a new study
+        if (key := _optuna_key(storage, name)) is not None:
+            delete_artifacts(connection, storage, key, creation_id)
+            storage.delete_study(key)
+            if _optuna_key(storage, name) is not None:
+                return False
+        delete_checkpoints(connection, creation_id)
+        tickets.unregister(connection, creation_id)
+    return True
+
+
+def _optuna_key(storage: RDBStorage, name: str) -> int | None:
+    """Return Optuna's key of a study, or None if there is none of that name."""
     try:
-        study = optuna.load_study(study_name=name, storage=storage)
+        return storage.get_study_id_from_name(name)
     except KeyError:
-        return  # its maker did not come so far
-    remove_all(SqlArtifactStore(storage.engine), study)
-    optuna.delete_study(study_name=name, storage=storage)
+        return None

@@ -1,299 +1,369 @@
 """The budget of a study: one ticket per trial, each of which finishes exactly once.
 
-A ticket is a WAITING trial with the user attribute ``ticket`` (0, 1, 2, ...). Workers draw numbers
-from a counter and put one ticket at a time on the queue, because Optuna re-reads every waiting
-trial at each call. A ticket is finished by a trial that is complete, pruned, or failed with a
-reason; a trial that failed without one has given its ticket back.
+A ticket is a trial with the user attribute ``ticket`` (0, 1, 2, ...). The counter of a study is
+advanced and the trial is created in one transaction, so no number is lost and none is used twice.
+A ticket is finished by a trial that is complete, pruned, or failed with a reason. A trial that
+failed without a reason was lost or interrupted: in the same transaction its ticket went back to the
+queue, as a WAITING trial with the same parameters.
 """
 
 import uuid
-import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
 import sqlalchemy as sa
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies import checkpoints
-from studies.storage import FAILURE, studies
+from models.errors import PuffinError
+from studies.checkpoints import delete_checkpoint
+from studies.optuna_internals import FIXED_PARAMS, stale_trial_ids, trial_id
+from studies.storage import FAILURE, studies, transaction
 
 TICKET, RETRIES, WORKER = "ticket", "retries", "worker"
-# Noted by a trial as soon as its whole point is sampled.
+# Written by a trial as soon as all of its parameters are sampled.
 CONFIG = "config"
-# Why the trials of this ticket before this one came to no end.
+# Why the earlier trials of this ticket did not end.
 NOTES = "notes"
 # A ticket whose worker was lost this often is failed: the trial itself may be what kills.
 MAX_RETRIES = 3
 
 
-def _row(name: str) -> sa.ColumnElement[bool]:
-    return studies.c.name == name
+class StudyGoneError(PuffinError):
+    """A study that was deleted while this process worked on it."""
 
 
-def _half_made(name: str, token: str) -> sa.ColumnElement[bool]:
-    return sa.and_(_row(name), studies.c.token == token, studies.c.tickets.is_(None))
-
-
-def begin(storage: RDBStorage, name: str) -> str | None:
-    """Take a name for a study that is about to be made; give its token, or None if it is taken.
-
-    Until `open_budget` no worker sees the study.
-    """
-    token = uuid.uuid4().hex
-    row = {"name": name, "token": token, "issued": 0, "audits": 0, "priority": 1, "paused": False}
-    try:
-        with storage.engine.begin() as connection:
-            connection.execute(sa.insert(studies).values(row))
-    except sa.exc.IntegrityError:
-        return None
-    return token
-
-
-def take_over(storage: RDBStorage, name: str, seen: str) -> str | None:
-    """Take the name of a half-made study from its maker; of all processes that try, one does it.
-
-    `seen` is the token that the maker holds. Gives the new one, or None.
-    """
-    token = uuid.uuid4().hex
-    with storage.engine.begin() as connection:
-        query = sa.update(studies).where(_half_made(name, seen)).values(token=token)
-        return token if connection.execute(query).rowcount else None
-
-
-def open_budget(storage: RDBStorage, name: str, token: str, tickets: int) -> bool:
-    """Make a study whole: from now on workers see it. False if another took its name over."""
-    with storage.engine.begin() as connection:
-        query = sa.update(studies).where(_half_made(name, token)).values(tickets=tickets)
-        return bool(connection.execute(query).rowcount)
-
-
-def close_budget(storage: RDBStorage, name: str) -> None:
-    """Make a study half-made again: workers no longer see it."""
-    with storage.engine.begin() as connection:
-        connection.execute(sa.update(studies).where(_row(name)).values(tickets=None))
-
-
-def release(storage: RDBStorage, name: str, token: str) -> None:
-    """Give a name free."""
-    with storage.engine.begin() as connection:
-        connection.execute(sa.delete(studies).where(_row(name), studies.c.token == token))
-
-
-def token_of(storage: RDBStorage, name: str) -> str | None:
-    """Give the token of a study, whole or half-made, or None if there is none."""
-    with storage.engine.connect() as connection:
-        return connection.execute(sa.select(studies.c.token).where(_row(name))).scalar()
-
-
-def total(storage: RDBStorage, name: str) -> int | None:
-    """Give the number of tickets of a study, or None if there is no whole one of that name."""
-    with storage.engine.connect() as connection:
-        return connection.execute(sa.select(studies.c.tickets).where(_row(name))).scalar()
+class NameTakenError(PuffinError):
+    """A name that another study has."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What workers must know of a whole study before they look into it."""
+    """What workers must know of a study before they load it."""
 
     name: str
-    token: str
+    creation_id: str
     tickets: int
     issued: int
     priority: int
     paused: bool
 
 
+def _exists(creation_id: str) -> sa.ColumnElement[bool]:
+    """Select a study that is not being deleted."""
+    return sa.and_(studies.c.creation_id == creation_id, studies.c.tickets.is_not(None))
+
+
+def register(connection: sa.Connection, name: str) -> str:
+    """Take a name for the study that this transaction creates; return its creation id.
+
+    Nobody else sees the study before the transaction ends, with `publish` in it. Another process
+    that registers the same name waits for that end.
+
+    Raises
+    ------
+    NameTakenError
+        If there is a study of that name, maybe one that is being deleted.
+    """
+    creation_id = uuid.uuid4().hex
+    row = {"name": name, "creation_id": creation_id, "issued": 0, "priority": 1, "paused": False}
+    try:
+        connection.execute(sa.insert(studies).values(row))
+    except sa.exc.IntegrityError:
+        msg = f"there is a study {name!r} already"
+        raise NameTakenError(msg) from None
+    return creation_id
+
+
+def publish(
+    connection: sa.Connection, creation_id: str, tickets: int, issued: int = 0, priority: int = 1
+) -> None:
+    """Set the budget of a study that `register` has begun: from its commit on workers see it."""
+    row = studies.c.creation_id == creation_id
+    values = {"tickets": tickets, "issued": issued, "priority": priority}
+    connection.execute(sa.update(studies).where(row).values(values))
+
+
+def require(connection: sa.Connection, creation_id: str, *, exclusive: bool = False) -> None:
+    """Require that a study exists until this transaction ends.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        Of the transaction.
+    creation_id : str
+    exclusive : bool
+        Make every other transaction wait that requires the study.
+
+    Raises
+    ------
+    StudyGoneError
+        If it was deleted, even if there is another study of its name now.
+    """
+    query = sa.select(studies.c.name).where(_exists(creation_id))
+    if connection.execute(query.with_for_update(read=not exclusive)).one_or_none() is None:
+        msg = "the study was deleted while this process worked on it; nothing more was written"
+        raise StudyGoneError(msg)
+
+
+def close(connection: sa.Connection, name: str) -> str | None:
+    """Hide a study from workers for good; return its creation id, or None if there is none."""
+    query = sa.update(studies).where(studies.c.name == name).values(tickets=None)
+    result = connection.execute(query.returning(studies.c.creation_id)).scalar_one_or_none()
+    return None if result is None else str(result)
+
+
+def is_closed(connection: sa.Connection, creation_id: str) -> bool:
+    """Return whether a study is closed, and keep others from deleting it in this transaction."""
+    row = sa.and_(studies.c.creation_id == creation_id, studies.c.tickets.is_(None))
+    query = sa.select(studies.c.name).where(row).with_for_update()
+    return connection.execute(query).one_or_none() is not None
+
+
+def unregister(connection: sa.Connection, creation_id: str) -> None:
+    """Free the name of a study that was closed and deleted."""
+    connection.execute(sa.delete(studies).where(studies.c.creation_id == creation_id))
+
+
+def closed_id_of(storage: RDBStorage, name: str) -> str | None:
+    """Return the creation id of a study that is being deleted, or None."""
+    query = sa.select(studies.c.creation_id).where(
+        studies.c.name == name, studies.c.tickets.is_(None)
+    )
+    with storage.engine.connect() as connection:
+        return connection.execute(query).scalar_one_or_none()
+
+
+def budget_of(storage: RDBStorage, name: str) -> Budget | None:
+    """Return the budget of a study, or None if there is no study of that name."""
+    return _budgets(storage, studies.c.name == name).get(name)
+
+
 def budgets(storage: RDBStorage) -> dict[str, Budget]:
-    """Give the budgets of all whole studies by name."""
+    """Return the budgets of all studies by name."""
+    return _budgets(storage, sa.true())
+
+
+def _budgets(storage: RDBStorage, condition: sa.ColumnElement[bool]) -> dict[str, Budget]:
     columns = [studies.c[name] for name in Budget.__dataclass_fields__]
-    query = sa.select(*columns).where(studies.c.tickets.is_not(None))
+    query = sa.select(*columns).where(condition, studies.c.tickets.is_not(None))
     with storage.engine.connect() as connection:
         return {row.name: Budget(*row) for row in connection.execute(query)}
 
 
-def set_priority(storage: RDBStorage, name: str, priority: int) -> None:
-    """Give a study another share of the workers' time."""
-    _change(storage, name, priority=priority)
+def total(storage: RDBStorage, name: str) -> int | None:
+    """Return the number of tickets of a study, or None if there is no study of that name."""
+    budget = budget_of(storage, name)
+    return None if budget is None else budget.tickets
 
 
-def set_paused(storage: RDBStorage, name: str, *, paused: bool) -> None:
-    """Let no worker begin another ticket of a study, or let them again."""
-    _change(storage, name, paused=paused)
+def set_priority(storage: RDBStorage, creation_id: str, priority: int) -> None:
+    """Set a study's share of the workers' time.
 
-
-def extend(storage: RDBStorage, name: str, more: int) -> int:
-    """Add tickets to a whole study; give their number then."""
-    query = sa.update(studies).where(_row(name)).values(tickets=studies.c.tickets + more)
-    with storage.engine.begin() as connection:
-        return int(connection.execute(query.returning(studies.c.tickets)).scalar_one())
-
-
-def set_total(storage: RDBStorage, name: str, total: int) -> None:
-    """Set the number of tickets of a whole study."""
-    _change(storage, name, tickets=total)
-
-
-def adopt(storage: RDBStorage, budget: Budget) -> None:
-    """Have a study that is about to be made go on where another of its name was."""
-    _change(storage, budget.name, issued=budget.issued, priority=budget.priority)
-
-
-def _change(storage: RDBStorage, name: str, **values: Any) -> None:
-    with storage.engine.begin() as connection:
-        connection.execute(sa.update(studies).where(_row(name)).values(**values))
-
-
-def draw(storage: RDBStorage, study: optuna.Study) -> int | None:
-    """Take the next number from the counter, or None when all are out."""
-    query = (
-        sa.update(studies)
-        .where(_row(study.study_name), studies.c.issued < studies.c.tickets)
-        .values(issued=studies.c.issued + 1)
-        .returning(studies.c.issued)
-    )
-    with storage.engine.begin() as connection:
-        issued = connection.execute(query).scalar_one_or_none()
-    return None if issued is None else issued - 1
-
-
-def claim(storage: RDBStorage, study: optuna.Study) -> FrozenTrial | None:
-    """Turn a waiting ticket into a running trial, or None if none waits.
-
-    ``Study.ask`` would make a new, empty trial in that case, which TPE then stumbles over.
+    Raises
+    ------
+    StudyGoneError
+        If it was deleted.
     """
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    for trial in waiting:
-        try:
-            # First, because a running trial without a heartbeat is never found to be stale.
-            storage.record_heartbeat(trial._trial_id)  # noqa: SLF001
-            if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):  # noqa: SLF001
-                return trial
-        except optuna.exceptions.UpdateFinishedTrialError:
-            continue  # another worker has already run it to its end
-    return None
+    _change(storage, creation_id, priority=priority)
 
 
-def issue(
-    study: optuna.Study,
-    number: int,
-    params: dict[str, Any],
-    retries: int = 0,
-    notes: Iterable[str] = (),
-) -> None:
-    """Put a ticket on the queue; `params` are fixed, the rest is sampled."""
-    attrs: dict[str, Any] = {TICKET: number}
-    attrs |= {RETRIES: retries} if retries else {}
-    attrs |= {NOTES: list(notes)} if notes else {}
-    study.enqueue_trial(params, user_attrs=attrs)
+def set_paused(storage: RDBStorage, creation_id: str, *, paused: bool) -> None:
+    """Stop workers from starting trials of a study, or let them start again.
 
-
-def issue_lost(study: optuna.Study, number: int, params: dict[str, Any]) -> None:
-    """Put a ticket on the queue again that nobody holds.
-
-    Its worker died between the end of its trial and the next one, which then has the same point, or
-    before there was one: then `params` are fixed.
+    Raises
+    ------
+    StudyGoneError
+        If it was deleted.
     """
-    trials = study.get_trials(deepcopy=False)
-    for trial in reversed([t for t in trials if t.user_attrs.get(TICKET) == number]):
+    _change(storage, creation_id, paused=paused)
+
+
+def _change(storage: RDBStorage, creation_id: str, **values: Any) -> None:
+    with transaction(storage) as connection:
+        require(connection, creation_id, exclusive=True)
+        set_budget(connection, creation_id, **values)
+
+
+def set_budget(connection: sa.Connection, creation_id: str, **values: Any) -> None:
+    """Set columns of a study that this transaction has required, such as its tickets."""
+    query = sa.update(studies).where(studies.c.creation_id == creation_id)
+    connection.execute(query.values(values))
+
+
+def extend(storage: RDBStorage, creation_id: str, more: int) -> int:
+    """Add tickets to a study; return the new total.
+
+    Raises
+    ------
+    StudyGoneError
+        If it was deleted.
+    """
+    with transaction(storage) as connection:
+        require(connection, creation_id, exclusive=True)
+        set_budget(connection, creation_id, tickets=studies.c.tickets + more)
+        query = sa.select(studies.c.tickets).where(studies.c.creation_id == creation_id)
+        return int(connection.execute(query).scalar_one())
+
+
+@dataclass(frozen=True)
+class TicketQueue:
+    """The tickets of one study.
+
+    Parameters
+    ----------
+    storage : RDBStorage
+    study_id : int
+        Optuna's key of the study.
+    creation_id : str
+        Ours: once the study is deleted no method writes anything.
+    """
+
+    storage: RDBStorage
+    study_id: int
+    creation_id: str
+
+    def start_next(self, params: Sequence[Mapping[str, Any]] = ()) -> FrozenTrial | None:
+        """Start the trial of the next number, or return None if all numbers are issued.
+
+        Parameters
+        ----------
+        params : sequence of mappings
+            Parameters that are fixed for the first tickets; of all others none is fixed.
+        """
+        query = (
+            sa.update(studies)
+            .where(_exists(self.creation_id), studies.c.issued < studies.c.tickets)
+            .values(issued=studies.c.issued + 1)
+            .returning(studies.c.issued)
+        )
+        with transaction(self.storage) as connection:
+            issued = connection.execute(query).scalar_one_or_none()
+            if issued is None:
+                return None
+            number = int(issued) - 1
+            fixed = params[number] if number < len(params) else {}
+            key = self._create(TrialState.RUNNING, {TICKET: number}, fixed)
+            # A running trial without a heartbeat would never be found to be stale.
+            self.storage.record_heartbeat(key)
+        return self.storage.get_trial(key)
+
+    def claim(self) -> FrozenTrial | None:
+        """Start a trial whose ticket went back to the queue, or return None if there is none."""
+        waiting = self.storage.get_all_trials(
+            self.study_id, deepcopy=False, states=(TrialState.WAITING,)
+        )
+        for trial in waiting:
+            # A trial that was finished or deleted since it was read is nobody's any more.
+            with suppress(UpdateFinishedTrialError, KeyError), transaction(self.storage):
+                key = trial_id(trial)
+                if self.storage.set_trial_state_values(key, state=TrialState.RUNNING):
+                    self.storage.record_heartbeat(key)
+                    return trial
+        return None
+
+    def requeue(self, trial: int) -> None:
+        """End a running trial, given by its key, and put its ticket back on the queue.
+
+        Raises
+        ------
+        UpdateFinishedTrialError
+            If another process has ended the trial, and taken care of its ticket.
+        KeyError
+            If the study was deleted.
+        """
+        with transaction(self.storage):
+            failed = self._fail(trial)
+            attrs = {k: failed.user_attrs[k] for k in _KEPT if k in failed.user_attrs}
+            self._create(TrialState.WAITING, attrs, fixed_params(failed))
+
+    def retry_or_fail(self, trial: int, why: str) -> None:
+        """End a running trial that could not go on; requeue its ticket, or fail it in the end.
+
+        Raises
+        ------
+        UpdateFinishedTrialError
+            If another process has ended the trial, and taken care of its ticket.
+        KeyError
+            If the study was deleted.
+        """
+        with transaction(self.storage) as connection:
+            self._retry(connection, self._fail(trial), why)
+
+    def retry_stale(self) -> None:
+        """End the trials whose worker was lost, and requeue their tickets a few times."""
+        for key in stale_trial_ids(self.storage, self.study_id):
+            # Another process may be faster, or may delete the study.
+            with suppress(UpdateFinishedTrialError, KeyError), transaction(self.storage) as now:
+                trial = self._fail(key)
+                attrs = trial.user_attrs
+                if TICKET not in attrs:
+                    continue  # not one of ours
+                lost = (
+                    f"worker {attrs[WORKER]} was lost" if WORKER in attrs else "a worker was lost"
+                )
+                self._retry(now, trial, lost)
+
+    def _create(self, state: TrialState, attrs: Mapping[str, Any], fixed: Mapping[str, Any]) -> int:
+        """Create a trial with `attrs`, some parameters of which are `fixed`; return its key."""
+        template = create_trial(
+            state=state, user_attrs=dict(attrs), system_attrs={FIXED_PARAMS: dict(fixed)}
+        )
+        return self.storage.create_new_trial(self.study_id, template)
+
+    def _fail(self, trial: int) -> FrozenTrial:
+        """End a running trial; return it as it then is."""
+        self.storage.set_trial_state_values(trial, state=TrialState.FAIL)
+        return self.storage.get_trial(trial)
+
+    def _retry(self, connection: sa.Connection, trial: FrozenTrial, why: str) -> None:
         attrs = trial.user_attrs
-        issue(study, number, point(trial), attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
-        return
-    issue(study, number, params)
-
-
-def point(trial: FrozenTrial) -> dict[str, Any]:
-    """Give what is fixed for whoever takes the ticket of this trial over.
-
-    A trial that was lost while it sampled leaves a part of its point, and the rest would then come
-    from other random numbers than in a search that nobody disturbed, or off the point of a grid.
-    """
-    if CONFIG in trial.user_attrs:
-        return trial.params
-    fixed: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
-    return fixed
-
-
-def give_back(study: optuna.Study, trial: optuna.Trial) -> None:
-    """End a running trial without spending its ticket; whoever takes it gets the same point.
-
-    Raises
-    ------
-    optuna.exceptions.UpdateFinishedTrialError
-        If others have ended the trial, and with it seen to its ticket.
-    """
-    attrs = trial.user_attrs
-    failed = _fail(study, trial)
-    issue(study, attrs[TICKET], point(failed), attrs.get(RETRIES, 0), attrs.get(NOTES, ()))
-
-
-def give_up(study: optuna.Study, trial: optuna.Trial, why: str) -> None:
-    """End a running trial that lacked what another time there may be; retry it, or fail it.
-
-    Raises
-    ------
-    optuna.exceptions.UpdateFinishedTrialError
-        If others have ended the trial, and with it seen to its ticket.
-    """
-    _retry(study, _fail(study, trial), why)
-
-
-def _fail(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
-    """End a running trial; give it as it then is."""
-    storage, trial_id = study._storage, trial._trial_id  # noqa: SLF001  # no public names
-    storage.set_trial_state_values(trial_id, state=TrialState.FAIL)
-    return storage.get_trial(trial_id)
-
-
-def fail_stale(study: optuna.Study) -> None:
-    """Fail trials whose worker shows no sign of life; the storage's callback sees to a retry."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        optuna.storages.fail_stale_trials(study)
-
-
-def retry_stale(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Put the ticket of a trial whose worker was lost on the queue again, a few times at most."""
-    attrs = trial.user_attrs
-    if TICKET not in attrs or FAILURE in attrs:
-        return  # not one of ours, or spent: its worker died between giving the reason and the end
-    _retry(
-        study, trial, f"worker {attrs[WORKER]} was lost" if WORKER in attrs else "a worker was lost"
-    )
-
-
-def _retry(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
-    attrs = trial.user_attrs
-    retries = attrs.get(RETRIES, 0) + 1
-    notes = [*attrs.get(NOTES, ()), why]
-    if retries <= MAX_RETRIES:
-        issue(study, attrs[TICKET], point(trial), retries, notes)
-        return
-    reason = f"tried {retries} times: {'; '.join(dict.fromkeys(notes))}"
-    study.add_trial(
-        create_trial(
+        retries = attrs.get(RETRIES, 0) + 1
+        notes = [*attrs.get(NOTES, ()), why]
+        kept = {TICKET: attrs[TICKET], RETRIES: retries, NOTES: notes}
+        if retries <= MAX_RETRIES:
+            self._create(TrialState.WAITING, kept, fixed_params(trial))
+            return
+        reason = f"tried {retries} times: {'; '.join(dict.fromkeys(notes))}"
+        failed = create_trial(
             state=TrialState.FAIL,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs=attrs | {FAILURE: reason, RETRIES: retries, NOTES: notes},
+            user_attrs=attrs | kept | {FAILURE: reason},
         )
-    )
-    cached: Any = study._storage  # noqa: SLF001  # it wraps every database
-    checkpoints.drop(cached._backend, study.study_name, attrs[TICKET])  # noqa: SLF001
+        self.storage.create_new_trial(self.study_id, failed)
+        delete_checkpoint(connection, self.creation_id, attrs[TICKET])
+
+
+# What a trial that did not end leaves to the next one of its ticket.
+_KEPT = (TICKET, RETRIES, NOTES)
+
+
+def fixed_params(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the parameters that the next trial of this one's ticket must not sample.
+
+    A trial that was lost while it sampled leaves only some of its parameters. The rest would then
+    be drawn with other random numbers than in an undisturbed search, or leave the grid.
+    """
+    if CONFIG in trial.user_attrs:
+        return trial.params
+    fixed: dict[str, Any] = trial.system_attrs.get(FIXED_PARAMS, {})
+    return fixed
 
 
 def is_finished(trial: FrozenTrial) -> bool:
-    """Tell whether a trial has spent its ticket."""
+    """Return whether a trial has finished its ticket."""
     if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
         return True
     return trial.state == TrialState.FAIL and FAILURE in trial.user_attrs
 
 
 def finished(trials: Iterable[FrozenTrial]) -> int:
-    """Count the tickets that are spent."""
+    """Return the number of finished tickets."""
     return len({t.user_attrs[TICKET] for t in trials if TICKET in t.user_attrs and is_finished(t)})
 
 
@@ -305,49 +375,3 @@ def count(trials: Iterable[FrozenTrial]) -> Counter[str]:
             name = "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
             tally[name] += 1
     return tally
-
-
-def missing(trials: Iterable[FrozenTrial], tickets: int) -> set[int]:
-    """Give the numbers that no finished, running or waiting trial holds."""
-    held = {t.user_attrs.get(TICKET) for t in trials if is_finished(t) or not t.state.is_finished()}
-    return set(range(tickets)) - held
-
-
-class Audit:
-    """Re-issues numbers that were drawn by a worker that died before it put them on the queue.
-
-    A number counts as lost when it was missing at two looks at least `patience` seconds apart. Of
-    all workers that see this one wins the right to re-issue, by a compare-and-set.
-    """
-
-    def __init__(self, patience: float = 30.0) -> None:
-        self._patience = patience
-        self._seen: tuple[int, frozenset[int]] | None = None
-        self._since = 0.0
-
-    def look(self, storage: RDBStorage, study: optuna.Study, now: float) -> set[int]:
-        """Give the numbers to issue again: none, but for the one worker that won."""
-        query = sa.select(studies.c.tickets, studies.c.audits).where(_row(study.study_name))
-        with storage.engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None or row.tickets is None:
-            return set()
-        lost = missing(study.get_trials(deepcopy=False), row.tickets)
-        seen = (row.audits, frozenset(lost))
-        if not lost or seen != self._seen:
-            self._seen, self._since = seen, now
-            return set()
-        if now - self._since < self._patience:
-            return set()
-        self._seen = None
-        return lost if self._win(storage, study, row.audits) else set()
-
-    @staticmethod
-    def _win(storage: RDBStorage, study: optuna.Study, audits: int) -> bool:
-        query = (
-            sa.update(studies)
-            .where(_row(study.study_name), studies.c.audits == audits)
-            .values(audits=audits + 1)
-        )
-        with storage.engine.begin() as connection:
-            return bool(connection.execute(query).rowcount)

@@ -598,7 +598,8 @@ def _set_paused(storage: str, name: str, *, paused: bool) -> None:
     from studies.study import load
     from studies.tickets import set_paused
 
-    set_paused(load(_open(storage), name).storage, name, paused=paused)
+    study = load(_open(storage), name)
+    set_paused(study.storage, study.creation_id, paused=paused)
     click.echo(f"study {name} is {'paused' if paused else 'open'}", err=True)
 
 
@@ -614,7 +615,8 @@ def priority(name: str, priority: int, storage: str) -> None:
     from studies.study import load
     from studies.tickets import set_priority
 
-    set_priority(load(_open(storage), name).storage, name, priority)
+    study = load(_open(storage), name)
+    set_priority(study.storage, study.creation_id, priority)
     click.echo(f"study {name} has priority {priority}", err=True)
 
 
@@ -670,10 +672,10 @@ def copy(name: str, to: str, storage: str) -> None:
 def delete(name: str, *, yes: bool, storage: str) -> None:
     """Delete study NAME with its trials, prices and artifacts."""
     from studies.study import delete as delete_
-    from studies.study import require
+    from studies.study import require_deletable
 
     database = _open(storage)
-    require(database, name)
+    require_deletable(database, name)
     if not yes:
         click.confirm(f"Delete study {name} with all its trials?", abort=True, err=True)
     delete_(database, name)

@@ -6,6 +6,7 @@ configuration and seed are given, and which is not pruned.
 The only place that calls ``trial.report`` and ``trial.should_prune``.
 """
 
+import logging
 import math
 import socket
 import time
@@ -21,15 +22,18 @@ from models.metrics import skill
 from models.training import Epoch, FoldTraining, build_networks
 from studies import tickets
 from studies.artifacts import attach
-from studies.checkpoints import Checkpoint
+from studies.checkpoints import Checkpoint, DamagedCheckpointError, require_running
+from studies.optuna_internals import RUNG_PREFIX, trial_id
 from studies.reruns import Rerun
 from studies.space import suggest
 from studies.stamp import machine_type
-from studies.storage import RUNG
+from studies.storage import transaction
 from studies.study import Handle
 from studies.workers import own_name
 from studies.workload import Workload
 from tuner.interrupt import Interrupt
+
+log = logging.getLogger(__name__)
 
 FORECASTS_FILE = "forecasts.csv"
 
@@ -74,7 +78,7 @@ def run_trial(
         If the targets are not the study's.
     """
     started = time.perf_counter()
-    workload, scored_targets = handle.workload, handle.attrs["targets_sha256"]
+    workload = handle.workload
     trial.set_user_attr(tickets.WORKER, own_name())
     if rerun is None:
         config, seed = suggest(trial, workload.spec.parsed_space), workload.spec.search.seed
@@ -83,7 +87,7 @@ def run_trial(
         config, seed = Config.from_dict(rerun.config), rerun.seed
         note(trial, rerun)
     folds = workload.tensors(config.lookback, device)
-    _check_targets(workload.scored_targets(folds), scored_targets)
+    _check_targets(workload.scored_targets(folds), workload.targets_sha256)
     inputs = workload.series.features.shape[1]
     networks = build_networks(config, inputs, len(folds), device, seed)
     training = FoldTraining(networks, folds, config, workload.spec.training_config, seed)
@@ -102,27 +106,41 @@ def run_trial(
         if checkpoint.due or interrupt.requested:
             checkpoint.save(_facts(trial, config), training.state())
     best = training.best
-    if best is not None:
-        record(trial, workload, best)
-        attach(
-            handle.store,
-            trial,
-            FORECASTS_FILE,
-            workload.forecasts_csv(workload.unscaled(best.forecasts)),
-        )
     run = {
         "epochs": len(training.curve),
         "resumed_after": resumed,
         "seconds": round(time.perf_counter() - started, 3),
         **where(device),
-        "targets_sha256": scored_targets,
     }
-    trial.set_user_attr("run", run)
+    write_result(trial, handle, best, run)
     if reason is not None:
         trial.set_user_attr("reason", reason)
     if reason is not None or best is None:
         raise optuna.TrialPruned(reason)
     return best.valid_loss
+
+
+def write_result(
+    trial: optuna.Trial, handle: Handle, best: Epoch | None, run: dict[str, Any]
+) -> None:
+    """Store what a trial is worth at its best epoch, its forecasts, and how it ran.
+
+    All at once, so that forecasts always belong to a trial that says where they are.
+
+    Raises
+    ------
+    UpdateFinishedTrialError
+        If another process has ended the trial.
+    """
+    workload = handle.workload
+    run = run | {"targets_sha256": workload.targets_sha256}
+    with transaction(handle.storage) as connection:
+        require_running(connection, trial_id(trial))
+        if best is not None:
+            record(trial, workload, best)
+            table = workload.forecasts_csv(workload.unscaled(best.forecasts))
+            run["forecasts"] = attach(connection, handle.creation_id, trial, FORECASTS_FILE, table)
+        trial.set_user_attr("run", run)
 
 
 def note(trial: optuna.Trial, rerun: Rerun) -> None:
@@ -139,8 +157,12 @@ def where(device: torch.device) -> dict[str, Any]:
 def _resume(
     trial: optuna.Trial, training: FoldTraining, checkpoint: Checkpoint, config: Config
 ) -> int:
-    """Go on from a checkpoint of this ticket, if there is one; give the epochs that it had."""
-    saved = checkpoint.load()
+    """Load the checkpoint of this ticket, if there is one; return its number of epochs."""
+    try:
+        saved = checkpoint.load()
+    except DamagedCheckpointError as error:
+        log.warning("%s: the training starts again", error)
+        return 0
     if saved is None or saved.facts["config"] != config.to_dict():
         return 0
     training.load_state(saved.body)
@@ -148,14 +170,14 @@ def _resume(
     for number, loss in enumerate(training.curve, start=1):
         trial.report(loss, number)
     for key, value in saved.facts["rungs"].items():
-        trial.storage.set_trial_system_attr(trial._trial_id, key, value)  # noqa: SLF001
+        trial.storage.set_trial_system_attr(trial_id(trial), key, value)
     return len(training.curve)
 
 
 def _facts(trial: optuna.Trial, config: Config) -> dict[str, Any]:
     """Give what a checkpoint holds beside the state of the training."""
-    attrs = trial.storage.get_trial_system_attrs(trial._trial_id)  # noqa: SLF001
-    rungs = {key: value for key, value in attrs.items() if key.startswith(RUNG)}
+    attrs = trial.storage.get_trial_system_attrs(trial_id(trial))
+    rungs = {key: value for key, value in attrs.items() if key.startswith(RUNG_PREFIX)}
     return {"config": config.to_dict(), "rungs": rungs}
 
 

@@ -10,12 +10,11 @@ from models.config import Config
 from models.errors import PuffinError
 from models.training import LOSSES, Epoch, forecast, refit
 from studies import tickets
-from studies.artifacts import attach
 from studies.reruns import Rerun
 from studies.study import Handle
 from studies.workers import own_name
 from tuner.interrupt import Interrupt
-from tuner.objective import FORECASTS_FILE, note, record, where
+from tuner.objective import note, where, write_result
 
 
 class DivergedError(PuffinError):
@@ -67,18 +66,10 @@ def run_refit(
         msg = f"diverged: the loss on the holdout is {value} after {rerun.epochs} epochs"
         raise DivergedError(msg)
     judged = Epoch(rerun.epochs, value, (value,), float("nan"), out.T, improved=True)
-    record(trial, workload, judged)
-    attach(
-        handle.store,
-        trial,
-        FORECASTS_FILE,
-        workload.forecasts_csv(workload.unscaled(judged.forecasts)),
-    )
     run = {
         "epochs": rerun.epochs,
         "seconds": round(time.perf_counter() - started, 3),
         **where(device),
-        "targets_sha256": workload.targets_sha256,
     }
-    trial.set_user_attr("run", run)
+    write_result(trial, handle, judged, run)
     return value

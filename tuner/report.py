@@ -14,7 +14,6 @@ from studies.reruns import open_seal, rerun_seeds
 from studies.rivals import Judgement
 from studies.storage import open_storage
 from studies.study import load_search
-from studies.tickets import retry_stale
 from studies.verdict import sentences, to_json
 from tuner import present
 from tuner.run import search
@@ -40,7 +39,7 @@ def report(
         If the pages cannot be written; where that can be known the seal stays closed.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    handle = load_search(open_storage(storage_url, on_stale_trial=retry_stale), name)
+    handle = load_search(open_storage(storage_url), name)
     check_folder(out, name)
     again = rerun_seeds(handle, top, seeds)
     click.echo(f"{len(again.attrs['reruns'])} trainings of the best with other seeds", err=True)

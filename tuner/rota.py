@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
@@ -96,7 +95,6 @@ def _patiently(url: str, interrupt: Interrupt, duty: Duty) -> RDBStorage | None:
         try:
             return open_storage(
                 url,
-                on_stale_trial=tickets.retry_stale,
                 pause=interrupt.pause,
                 grace_seconds=duty.grace_seconds,
             )
@@ -126,6 +124,13 @@ def _go_round(rota: "Rota", interrupt: Interrupt) -> None:
             interrupt.wait(2.0 ** (errors - 1))
         else:
             errors = 0
+
+
+def _reason(error: Exception) -> str:
+    """Return why a study cannot be served, in one line."""
+    if isinstance(error, PuffinError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
 
 
 class FairShares:
@@ -178,7 +183,7 @@ class Rota:
     left: int | None = None
     _shares: FairShares = field(default_factory=FairShares)
     _handles: dict[str, Handle] = field(default_factory=dict)
-    # Studies that are served out, by token, with as many tickets as they had then.
+    # Studies that are served out, by creation id, with as many tickets as they had then.
     _done: dict[str, int] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
 
@@ -210,7 +215,7 @@ class Rota:
         if self.only is None:
             return False
         known, own = self._handles.get(self.only), there.get(self.only)
-        if known is not None and (own is None or own.token != known.token):
+        if known is not None and (own is None or own.creation_id != known.creation_id):
             msg = f"study {self.only!r} was deleted while this worker served it"
             raise StudyError(msg)
         if own is None:
@@ -233,35 +238,38 @@ class Rota:
         """Tell whether there may be something to do for a study."""
         if budget.paused or (self.only is not None and budget.name != self.only):
             return False
-        return self._done.get(budget.token) != budget.tickets
+        return self._done.get(budget.creation_id) != budget.tickets
 
     def _serve(self, budget: Budget) -> bool | None:
-        """Run one ticket of a study; the result is that of `Worker.step`."""
+        """Run one ticket of a study; the result is that of `Worker.step`.
+
+        A study that cannot be served, for whatever reason, is said once and passed over, so that
+        the other studies of the database are served.
+        """
         handle = None
         try:
             handle = self._handle(budget)
             ran = self.worker.step(handle)
-        except StorageError:
+        except (StorageError, StorageInternalError, SQLAlchemyError):
             raise
         except NoStudyError:
             return False  # deleted just now
-        except PuffinError as error:
+        except Exception as error:
+            if handle is not None and not handle.is_current():
+                return False  # deleted just now
             if self.only:
                 raise
-            self._tell(f"not serving study {budget.name!r}: {error}")
+            self._tell(f"not serving study {budget.name!r}: {_reason(error)}")
+            log.debug("study %s", budget.name, exc_info=error)
             ran = None
-        except (KeyError, ArtifactNotFound):
-            if handle is None or handle.is_current():
-                raise
-            return False  # deleted just now
         if ran is None:
-            self._done[budget.token] = budget.tickets
+            self._done[budget.creation_id] = budget.tickets
         return ran
 
     def _handle(self, budget: Budget) -> Handle:
         """Give the study as it stands now."""
         known = self._handles.get(budget.name)
-        if known is None or known.token != budget.token:
+        if known is None or known.creation_id != budget.creation_id:
             known = load(self.worker.storage, budget.name)
             self._compare(known)
             self._handles[budget.name] = known

@@ -11,7 +11,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import PuffinError
-from studies import result, stamp, tickets
+from studies import result, stamp
 from studies.prices import Prices, load_prices
 from studies.spec import DataSection, load_spec
 from studies.storage import NoStudiesError, cause_of, masked, open_storage
@@ -88,7 +88,7 @@ def open_study(
         handle = require_same(there, spec)
         click.echo(f"prices: {error}; the study goes on with its own copy", err=True)
         return handle
-    storage = open_storage(storage_url, create=True, on_stale_trial=tickets.retry_stale)
+    storage = open_storage(storage_url, create=True)
     handle = submit(storage, spec, prices)
     if not handle.keeps(prices):
         click.echo(
@@ -102,7 +102,7 @@ def open_study(
 def _find(name: str, storage_url: str) -> Handle | None:
     """Give the study of a name, if there is one that is whole."""
     try:
-        return load(open_storage(storage_url, on_stale_trial=tickets.retry_stale), name)
+        return load(open_storage(storage_url), name)
     except PuffinError:
         return None
 

@@ -1,9 +1,9 @@
 """One ticket of a study in the hands of a worker: claimed, trained, and ended in one way of few."""
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 import torch
@@ -12,10 +12,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from studies import checkpoints, tickets
-from studies.checkpoints import Checkpoint
+from studies import tickets
+from studies.checkpoints import Checkpoint, require_running
+from studies.optuna_internals import running_trial, trial_id
 from studies.reruns import ordered
-from studies.storage import FAILURE
+from studies.storage import FAILURE, transaction
 from studies.study import Handle
 from studies.workers import own_name
 from tuner.interrupt import Interrupt, Interrupted
@@ -54,72 +55,58 @@ class Worker:
         ------
         StudyError
             If this worker cannot read what the study was made with; no ticket is spent on it.
+        KeyError
+            If the study was deleted.
         """
         _ = handle.workload  # what cannot be read is found before a ticket is spent
         if self.presence.is_steady:
-            tickets.fail_stale(handle.study)
-        claimed = tickets.claim(self.storage, handle.study) or self._issue_and_claim(handle)
+            handle.queue.retry_stale()
+        claimed = handle.queue.claim() or handle.queue.start_next(handle.initial_params)
         if claimed is not None:
             self._run(handle, claimed)
             return True
-        if tickets.finished(handle.trials()) < (tickets.total(self.storage, handle.name) or 0):
-            return False
-        # A worker that died right after its last word has left one.
-        checkpoints.drop_all(self.storage, handle.name)
-        return None
-
-    def _issue_and_claim(self, handle: Handle) -> FrozenTrial | None:
-        # Another worker may claim what this one issued: then there is the next number.
-        while (number := tickets.draw(self.storage, handle.study)) is not None:
-            tickets.issue(handle.study, number, handle.ticket_params(number))
-            if (claimed := tickets.claim(self.storage, handle.study)) is not None:
-                return claimed
-        for lost in handle.audit.look(self.storage, handle.study, time.monotonic()):
-            tickets.issue_lost(handle.study, lost, handle.ticket_params(lost))
-        return tickets.claim(self.storage, handle.study)
+        total = tickets.total(handle.storage, handle.name) or 0
+        return False if tickets.finished(handle.trials()) < total else None
 
     def _run(self, handle: Handle, claimed: FrozenTrial) -> None:
-        ticket, trial_id = claimed.user_attrs[tickets.TICKET], claimed._trial_id  # noqa: SLF001  # no public name
-        self.presence.begins(handle.name, ticket, trial_id)
+        ticket = claimed.user_attrs[tickets.TICKET]
+        self.presence.begins(handle.name, ticket, trial_id(claimed))
         try:
             handle.prepare_sampler(ticket)
-            trial = optuna.Trial(handle.study, trial_id)
+            trial = running_trial(handle.study, trial_id(claimed))
             self._train(handle, trial)
         except UpdateFinishedTrialError:
-            log.warning("trial %s was taken from this worker, which goes on", claimed.number)
+            if handle.is_current():
+                log.warning("trial %s was ended already; this worker continues", claimed.number)
+            else:
+                log.warning("study %s was deleted in the middle of a trial", handle.name)
         finally:
             self.presence.ends()
 
     def _train(self, handle: Handle, trial: optuna.Trial) -> None:
-        study, number = handle.study, trial.user_attrs[tickets.TICKET]
+        queue, key, number = handle.queue, trial_id(trial), trial.user_attrs[tickets.TICKET]
         checkpoint = Checkpoint(
-            self.storage,
-            handle.name,
-            number,
-            trial._trial_id,  # noqa: SLF001  # no public name
-            self.checkpoint_seconds,
+            handle.storage, handle.creation_id, number, key, self.checkpoint_seconds
         )
         starved = False
         try:
-            rerun = None if handle.search is None else ordered(handle, number)
-            if rerun is not None and handle.judges_holdout:
-                value = run_refit(trial, rerun, handle, self.device, self.interrupt)
-            else:
-                value = run_trial(trial, handle, self.device, self.interrupt, checkpoint, rerun)
+            value = self._value(handle, trial, checkpoint)
         except TrialPruned:
             self._end(trial, checkpoint, TrialState.PRUNED)
         except Interrupted:
-            self._surely(lambda: tickets.give_back(study, trial))
+            self._surely(lambda: queue.requeue(key))
         except UpdateFinishedTrialError:
             raise
         except (StorageInternalError, SQLAlchemyError):
-            # The database went away in the midst of a statement; the trial has done nothing wrong.
-            self._surely(lambda: tickets.give_back(study, trial))
+            # The connection broke within a statement; the trial has done nothing wrong.
+            self._surely(lambda: queue.requeue(key))
             raise
-        except Exception as error:  # noqa: BLE001  # one bad trial must not stop a study
+        except Exception as error:  # one bad trial must not stop a study
+            if not handle.is_current():
+                raise  # the study was deleted, which is no fault of the trial
             starved = is_out_of_memory(error)
             if starved:
-                tickets.give_up(study, trial, self._starved(trial, error))
+                queue.retry_or_fail(key, self._starved(trial, error))
             else:
                 self._fail(trial, checkpoint, error)
         else:
@@ -129,8 +116,17 @@ class Worker:
         if starved:
             self.interrupt.wait(_PAUSE_WITHOUT_MEMORY)
 
+    def _value(self, handle: Handle, trial: optuna.Trial, checkpoint: Checkpoint) -> float:
+        """Train what the ticket stands for; return its loss."""
+        if handle.search is None:
+            return run_trial(trial, handle, self.device, self.interrupt, checkpoint)
+        rerun = ordered(handle, checkpoint.ticket)
+        if handle.judges_holdout:
+            return run_refit(trial, rerun, handle, self.device, self.interrupt)
+        return run_trial(trial, handle, self.device, self.interrupt, checkpoint, rerun)
+
     def _surely(self, act: Callable[[], None]) -> None:
-        """Do it again if the database went away meanwhile: connecting waits until it is back."""
+        """Act, again if the connection breaks: connecting waits until the server is back."""
         try:
             act()
         except (StorageInternalError, SQLAlchemyError):
@@ -143,13 +139,17 @@ class Worker:
         checkpoint: Checkpoint,
         state: TrialState,
         value: float | None = None,
+        attrs: Mapping[str, Any] | None = None,
     ) -> None:
-        """End a trial, unless others have: then its checkpoint is for who took its ticket over."""
+        """End a trial and delete its checkpoint, unless another process has ended the trial."""
 
         def end() -> None:
-            told = trial.study.tell(trial, value, state=state, skip_if_finished=True)
-            if tickets.is_finished(told):
-                checkpoint.drop()
+            with transaction(checkpoint.storage) as connection:
+                require_running(connection, trial_id(trial))
+                for key, attr in (attrs or {}).items():
+                    trial.set_user_attr(key, attr)
+                trial.study.tell(trial, value, state=state)
+                checkpoint.delete(connection)
 
         self._surely(end)
 
@@ -163,8 +163,7 @@ class Worker:
         """Record why a trial failed; its ticket is spent."""
         reason = f"{type(error).__name__}: {_first_line(error)}"
         log.warning("trial %s failed: %s", trial.number, reason, exc_info=_debug_info(error))
-        trial.set_user_attr(FAILURE, reason)
-        self._end(trial, checkpoint, TrialState.FAIL)
+        self._end(trial, checkpoint, TrialState.FAIL, attrs={FAILURE: reason})
 
 
 def _debug_info(error: Exception) -> Exception | None:

@@ -16,7 +16,6 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
-from studies import tickets
 from studies.prices import Prices, load_prices
 from studies.spec import Spec, load_spec, parse_spec
 from studies.storage import open_storage
@@ -114,7 +113,7 @@ def url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> str:
 
 @pytest.fixture
 def storage(url: str) -> RDBStorage:
-    return open_storage(url, create=True, on_stale_trial=tickets.retry_stale)
+    return open_storage(url, create=True)
 
 
 @pytest.fixture

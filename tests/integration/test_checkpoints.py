@@ -5,27 +5,34 @@ import pytest
 import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from studies import tickets
-from studies.checkpoints import Checkpoint, Saved, drop_all
-from studies.storage import FAILURE
+from studies.checkpoints import (
+    Checkpoint,
+    DamagedCheckpointError,
+    SavedCheckpoint,
+    delete_checkpoints,
+)
+from studies.optuna_internals import trial_id
+from studies.storage import FAILURE, transaction
+from studies.tickets import TicketQueue
+from tests.queues import make_queue, study_of, take
 
 
 @pytest.fixture
-def study(storage: RDBStorage) -> optuna.Study:
-    return optuna.create_study(study_name="s", storage=storage)
+def queue(storage: RDBStorage) -> TicketQueue:
+    return make_queue(storage, 9)
 
 
-def claim(storage: RDBStorage, study: optuna.Study, ticket: int) -> FrozenTrial:
-    tickets.issue(study, ticket, {})
-    claimed = tickets.claim(storage, study)
-    assert claimed is not None
-    return claimed
+@pytest.fixture
+def study(queue: TicketQueue) -> optuna.Study:
+    return study_of(queue)
 
 
-def checkpoint(storage: RDBStorage, trial: FrozenTrial) -> Checkpoint:
-    return Checkpoint(storage, "s", trial.user_attrs[tickets.TICKET], trial._trial_id, 0.0)
+def checkpoint(queue: TicketQueue, trial: optuna.Trial) -> Checkpoint:
+    ticket = trial.user_attrs[tickets.TICKET]
+    return Checkpoint(queue.storage, queue.creation_id, ticket, trial_id(trial), 0.0)
 
 
 def rows(storage: RDBStorage) -> list[tuple[int, int, bytes]]:
@@ -35,67 +42,100 @@ def rows(storage: RDBStorage) -> list[tuple[int, int, bytes]]:
 
 
 def test_the_last_checkpoint_of_each_ticket_is_kept_and_no_other(
-    storage: RDBStorage, study: optuna.Study
+    storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
-    first, second = (claim(storage, study, ticket) for ticket in (0, 1))
+    first, second = take(study, queue), take(study, queue)
     for body in (b"a", b"bb"):
-        checkpoint(storage, first).save({"x": 1}, body)
-    checkpoint(storage, second).save({"y": [0.1]}, bytes(range(256)))
-    assert checkpoint(storage, first).load() == Saved({"x": 1}, b"bb")
-    assert checkpoint(storage, second).load() == Saved({"y": [0.1]}, bytes(range(256)))
-    assert [row[:2] for row in rows(storage)] == [(0, first._trial_id), (1, second._trial_id)]
-    checkpoint(storage, first).drop()
-    assert checkpoint(storage, first).load() is None
-    drop_all(storage, "another")
+        checkpoint(queue, first).save({"x": 1}, body)
+    checkpoint(queue, second).save({"y": [0.1]}, bytes(range(256)))
+    assert checkpoint(queue, first).load() == SavedCheckpoint({"x": 1}, b"bb")
+    assert checkpoint(queue, second).load() == SavedCheckpoint({"y": [0.1]}, bytes(range(256)))
+    assert [row[:2] for row in rows(storage)] == [(0, trial_id(first)), (1, trial_id(second))]
+    with transaction(storage) as connection:
+        checkpoint(queue, first).delete(connection)
+    assert checkpoint(queue, first).load() is None
+    with transaction(storage) as connection:
+        delete_checkpoints(connection, "of another study")
     assert len(rows(storage)) == 1
-    drop_all(storage, "s")
+    with transaction(storage) as connection:
+        delete_checkpoints(connection, queue.creation_id)
     assert rows(storage) == []
+
+
+def test_a_checkpoint_belongs_to_one_study_and_not_to_its_name(
+    storage: RDBStorage, queue: TicketQueue, study: optuna.Study
+) -> None:
+    trial = take(study, queue)
+    checkpoint(queue, trial).save({}, b"of the first study")
+    later = make_queue(storage, 9, "t")
+    assert Checkpoint(storage, later.creation_id, 0, trial_id(trial), 0.0).load() is None
 
 
 def test_a_trial_that_others_have_ended_writes_no_checkpoint(
-    storage: RDBStorage, study: optuna.Study
+    storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
-    dead = claim(storage, study, 0)
-    checkpoint(storage, dead).save({}, b"early")
-    tickets.give_back(study, optuna.Trial(study, dead._trial_id))
-    heir = tickets.claim(storage, study)
-    assert heir is not None
+    dead = take(study, queue)
+    checkpoint(queue, dead).save({}, b"early")
+    queue.requeue(trial_id(dead))
+    heir = take(study, queue)
     for expected in (b"early", b"later"):
-        with pytest.raises(UpdateFinishedTrialError, match="ticket 0 was ended"):
-            checkpoint(storage, dead).save({}, b"from the grave")
-        assert checkpoint(storage, heir).load() == Saved({}, expected)
-        checkpoint(storage, heir).save({}, b"later")
-    checkpoint(storage, heir).drop()
+        with pytest.raises(UpdateFinishedTrialError, match="was ended by another process"):
+            checkpoint(queue, dead).save({}, b"too late")
+        assert checkpoint(queue, heir).load() == SavedCheckpoint({}, expected)
+        checkpoint(queue, heir).save({}, b"later")
+    with transaction(storage) as connection:
+        checkpoint(queue, heir).delete(connection)
     with pytest.raises(UpdateFinishedTrialError):
-        checkpoint(storage, dead).save({}, b"from the grave")
+        checkpoint(queue, dead).save({}, b"too late")
     assert rows(storage) == []
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("body", b"other bytes"),
+        ("body", b""),
+        ("facts", "{"),
+        ("facts", "[]"),
+        ("facts", "null"),
+        ("facts", '{"config": {}}'),
+    ],
+)
+def test_a_checkpoint_that_was_changed_is_refused(
+    storage: RDBStorage, queue: TicketQueue, study: optuna.Study, column: str, value: bytes | str
+) -> None:
+    trial = take(study, queue)
+    checkpoint(queue, trial).save({"config": {}}, b"bytes")
+    query = sa.text(f"UPDATE puffin_checkpoints SET {column} = :value")  # noqa: S608  # our names
+    with storage.engine.begin() as connection:
+        connection.execute(query, {"value": value})
+    with pytest.raises(DamagedCheckpointError, match="the checkpoint of ticket 0 is damaged"):
+        checkpoint(queue, trial).load()
+
+
 def test_a_checkpoint_is_due_after_its_time_and_again_after_the_next(
-    storage: RDBStorage, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+    queue: TicketQueue, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    own = Checkpoint(storage, "s", 0, claim(storage, study, 0)._trial_id, 30.0)
-    assert not own.due
+    slow = Checkpoint(queue.storage, queue.creation_id, 0, trial_id(take(study, queue)), 30.0)
+    assert not slow.due
     now[0] += 30.0
-    assert own.due
-    own.save({}, b"")
-    assert not own.due
+    assert slow.due
+    slow.save({}, b"")
+    assert not slow.due
 
 
-def test_what_was_given_back_leaves_nothing_for_the_pruner_to_compare_with(
-    storage: RDBStorage, study: optuna.Study
+def test_a_requeued_trial_leaves_nothing_for_the_pruner_to_compare_with(
+    storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
-    for ticket, reason in ((0, None), (1, "it broke")):
-        trial = claim(storage, study, ticket)
-        storage.set_trial_system_attr(trial._trial_id, "completed_rung_0", 0.5)
-        storage.set_trial_system_attr(trial._trial_id, "other", 1)
-        if reason is None:
-            tickets.give_back(study, optuna.Trial(study, trial._trial_id))
-            continue
-        storage.set_trial_user_attr(trial._trial_id, FAILURE, reason)
-        storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+    trials = [take(study, queue) for _ in range(2)]
+    for trial in trials:
+        storage.set_trial_system_attr(trial_id(trial), "completed_rung_0", 0.5)
+        storage.set_trial_system_attr(trial_id(trial), "other", 1)
+    queue.requeue(trial_id(trials[0]))
+    trials[1].set_user_attr(FAILURE, "it broke")
+    study.tell(trials[1], state=TrialState.FAIL)
     failed = study.get_trials(states=(TrialState.FAIL,))
     assert [set(t.system_attrs) - {"fixed_params"} for t in failed] == [
         {"other"},

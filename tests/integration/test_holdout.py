@@ -6,6 +6,8 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -29,7 +31,7 @@ import tuner.worker
 from models.config import Config
 from models.rnn import build_network
 from models.training import forecast
-from studies import export, report, tickets, verdict
+from studies import export, report, reruns, tickets, verdict
 from studies.artifacts import attach
 from studies.copy import copy
 from studies.pages import report_files
@@ -38,9 +40,10 @@ from studies.report import Report
 from studies.reruns import RERUN_OF, Rerun, open_seal, rerun_seeds
 from studies.spec import Spec, parse_spec
 from studies.spread import smallest_within_error
-from studies.storage import open_storage
-from studies.study import Handle, StudyError, _clear, delete, extend, load, study_names, submit
+from studies.storage import open_storage, transaction
+from studies.study import Handle, StudyError, _delete_all, delete, extend, load, study_names, submit
 from studies.workload import Workload
+from tests.queues import take
 from tuner.cli import main
 from tuner.interrupt import Interrupt
 from tuner.rota import Duty, work
@@ -364,9 +367,11 @@ def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
 def delete_holdout(searched: Handle) -> None:
     """Forget that the seal was opened, which no command does."""
     storage, name = searched.storage, searched.name + ".holdout"
-    with pytest.raises(StudyError, match=r"belongs to study 'tiny' and notes when its seal was"):
+    with pytest.raises(StudyError, match=r"belongs to study 'tiny' and records when its seal was"):
         delete(storage, name)
-    _clear(storage, name, tickets.token_of(storage, name) or "")
+    with transaction(storage) as connection:
+        creation_id = tickets.close(connection, name)
+    _delete_all(storage, {name: str(creation_id)})
 
 
 def test_an_opening_for_another_winner_is_held_against_the_later_one(
@@ -376,19 +381,16 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
     extend(storage, "tiny", 1)
     with pytest.raises(StudyError, match="has done 8 of 9 trials"):
         open_seal(searched)
-    worker = searched.study
-    worker.enqueue_trial({}, user_attrs={tickets.TICKET: 8})
-    (waiting,) = worker.get_trials(states=(TrialState.WAITING,))
-    better = searched.best()
-    trial = optuna.Trial(worker, waiting._trial_id)
-    storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
+    better, trial = searched.best(), take(searched.study, searched.queue)
     for key, value in better.user_attrs.items():
         if key not in (tickets.TICKET, "best_loss"):
             trial.set_user_attr(key, value)
     trial.set_user_attr(tickets.CONFIG, better.user_attrs["config"] | {"lr": 0.002})
     body = report.read_artifact(searched, better)
-    attach(searched.store, trial, "forecasts.csv", body)
-    worker.tell(trial, (better.value or 0.0) - 0.01)
+    with transaction(storage) as connection:
+        added = attach(connection, searched.creation_id, trial, "forecasts.csv", body)
+    trial.set_user_attr("run", better.user_attrs["run"] | {"forecasts": added})
+    searched.study.tell(trial, (better.value or 0.0) - 0.01)
     after = load(storage, "tiny")
     with pytest.raises(StudyError, match="has not been opened for its best, trial 8"):
         report.build(after)
@@ -459,18 +461,52 @@ def test_the_points_of_a_grid_are_trained_again_as_they_were(
     }
 
 
-def test_who_dies_between_naming_more_reruns_and_ordering_them_is_made_good_by_the_next(
+def test_whoever_dies_while_adding_retrainings_has_added_none(
     judged: Report, searched: Handle, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(*_args: Any) -> None:
+    def die(*_args: Any, **_values: Any) -> None:
         raise KeyboardInterrupt
 
+    def known() -> list[Any]:
+        names = ("tiny.seeds", "tiny.holdout")
+        attrs = [load(searched.storage, name).attrs for name in names]
+        return [(a["reruns"], a.get("openings")) for a in attrs]
+
+    before = known()
     with monkeypatch.context() as patch:
-        patch.setattr(tickets, "set_total", die)
+        patch.setattr(tickets, "set_budget", die)
         for order in (rerun_seeds, open_seal):
             with pytest.raises(KeyboardInterrupt):
                 order(searched, 3, 4)
+    assert known() == before
     assert len(judge(searched, url, top=3, seeds=4).refits) == len(judged.refits) + 3
+
+
+@pytest.mark.usefixtures("judged")
+def test_two_reports_at_once_record_both_openings(
+    searched: Handle, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if one is suspended between reading the list of openings and writing it."""
+    stored = load(searched.storage, "tiny.holdout").attrs["openings"]
+    reading, write = threading.Event(), optuna.Study.set_user_attr
+
+    def write_late(study: optuna.Study, key: str, value: Any) -> None:
+        if not reading.is_set():
+            reading.set()
+            time.sleep(0.5)
+        write(study, key, value)
+
+    def add(trial: int) -> None:
+        holdout = load(open_storage(url), "tiny.holdout")
+        if trial == 200:
+            reading.wait(30)
+        reruns._add(holdout, [], {"openings": [{"trial": trial}]})
+
+    monkeypatch.setattr(optuna.Study, "set_user_attr", write_late)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(add, (100, 200)))
+    openings = load(searched.storage, "tiny.holdout").attrs["openings"]
+    assert openings == [*stored, {"trial": 100}, {"trial": 200}]
 
 
 def test_forecasts_further_ahead_than_the_search_has_bars_are_judged_all_the_same(

@@ -24,6 +24,7 @@ from studies.spec import MOST_TRIALS, parse_spec
 from studies.storage import open_storage
 from studies.study import Handle, StudyError, extend, load, submit
 from studies.workers import Registration
+from tests.queues import age_heartbeats
 from tuner import rota as module
 from tuner.cli import main
 from tuner.interrupt import Interrupt, stop_signals
@@ -120,7 +121,7 @@ def test_a_study_of_priority_3_has_three_of_four_turns_from_when_it_is_given_it(
     for _ in range(40):
         assert rota.turn()
     assert 29 <= served.count("high") <= 31
-    tickets.set_priority(storage, "high", 1)
+    tickets.set_priority(storage, load(storage, "high").creation_id, 1)
     served.clear()
     for _ in range(40):
         assert rota.turn()
@@ -130,16 +131,20 @@ def test_a_study_of_priority_3_has_three_of_four_turns_from_when_it_is_given_it(
 # Pause and resume
 
 
+def pause(storage: RDBStorage, name: str, *, paused: bool) -> None:
+    tickets.set_paused(storage, load(storage, name).creation_id, paused=paused)
+
+
 @on_both
 def test_a_paused_study_gets_no_ticket_while_the_other_goes_on_and_the_pool_ends_without_it(
     storage: RDBStorage, url: str, one_epoch: MakeStudy, steps: list[str]
 ) -> None:
     paused, other = one_epoch("paused", 3), one_epoch("other", 3)
-    tickets.set_paused(storage, "paused", paused=True)
+    pause(storage, "paused", paused=True)
     work(url, Interrupt(), Duty(device="cpu"))
     assert steps == ["other"] * 3
     assert (paused.trials(), finished(other)) == ([], 3)
-    tickets.set_paused(storage, "paused", paused=False)
+    pause(storage, "paused", paused=False)
     work(url, Interrupt(), Duty(device="cpu"))
     assert finished(paused) == 3
 
@@ -150,7 +155,7 @@ def test_a_study_that_is_paused_in_the_midst_ends_the_trial_at_hand_and_begins_n
     handle = one_epoch(trials=5)
     rota = Rota(make_worker(), None, forever=False)
     assert rota.turn()
-    tickets.set_paused(storage, "tiny", paused=True)
+    pause(storage, "tiny", paused=True)
     assert not rota.turn()
     assert tickets.count(handle.trials()).total() == finished(handle) == 1
 
@@ -162,13 +167,13 @@ def test_a_worker_of_one_study_waits_while_it_is_paused_says_so_once_and_goes_on
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     handle = one_epoch(trials=2)
-    tickets.set_paused(storage, "tiny", paused=True)
+    pause(storage, "tiny", paused=True)
     rota = Rota(make_worker(), "tiny", forever=False)
     with caplog.at_level(logging.WARNING):
         assert [rota.turn() for _ in range(3)] == [True] * 3
     assert caplog.messages == ["study 'tiny' is paused; waiting for `tuner resume tiny`"]
     assert handle.trials() == []
-    tickets.set_paused(storage, "tiny", paused=False)
+    pause(storage, "tiny", paused=False)
     while rota.turn():
         pass
     assert finished(handle) == 2
@@ -181,7 +186,7 @@ def test_a_worker_of_one_study_does_not_wait_for_one_that_was_paused_when_it_was
     handle = one_epoch(trials=1)
     work(url, Interrupt(), Duty(device="cpu"))
     assert finished(handle) == 1
-    tickets.set_paused(storage, "tiny", paused=True)
+    pause(storage, "tiny", paused=True)
     work(url, Interrupt(), Duty("tiny", device="cpu"))
 
 
@@ -210,7 +215,7 @@ def test_an_extended_study_is_accepted_with_its_first_file_and_with_the_number_t
 ) -> None:
     handle = one_epoch(trials=4)
     extend(storage, "tiny", 3)
-    assert [one_epoch(trials=n).token for n in (4, 7)] == [handle.token] * 2
+    assert [one_epoch(trials=n).creation_id for n in (4, 7)] == [handle.creation_id] * 2
     assert tickets.total(storage, "tiny") == 7
     with pytest.raises(StudyError) as caught:
         one_epoch(trials=5)
@@ -440,12 +445,9 @@ def test_a_worker_that_is_not_steady_fails_no_trial_and_one_that_is_does(
 ) -> None:
     handle = one_epoch(trials=1)
     worker = make_worker()
-    assert tickets.draw(storage, handle.study) == 0
-    tickets.issue(handle.study, 0, {})
-    assert tickets.claim(storage, handle.study) is not None
-    with storage.engine.begin() as connection:
-        connection.execute(sa.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'"))
-    storage = open_storage(str(storage.engine.url), on_stale_trial=tickets.retry_stale)
+    assert handle.queue.start_next() is not None
+    age_heartbeats(storage)
+    storage = open_storage(str(storage.engine.url))
     handle = load(storage, "tiny")
     worker.presence._beat()
     assert worker.step(handle) is False
@@ -541,7 +543,7 @@ def test_a_worker_of_a_study_of_another_torch_refuses_with_the_reason_and_spends
     assert said.exit_code == 1
     assert said.stderr.startswith("error: study 'tiny': it was made with torch 1.0.0, but this is")
     assert handle.trials() == []
-    assert tickets.draw(storage, handle.study) == 0
+    assert tickets.budgets(storage)[handle.name].issued == 0
 
 
 def test_a_pool_worker_passes_over_a_study_of_another_torch_says_so_once_and_serves_the_others(

@@ -17,69 +17,66 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from studies import tickets
+from studies.optuna_internals import trial_id
 from studies.prices import Prices
 from studies.spec import Spec
 from studies.storage import NoStudiesError, StorageError, open_storage
 from studies.study import study_names
+from tests.queues import age_heartbeats, make_queue, study_of, take
 
 Crowd = Callable[..., list[Any]]
-
-
-def an_hour_ago(storage: RDBStorage) -> None:
-    """Age every heartbeat, as if the workers had died long ago."""
-    with storage.engine.begin() as connection:
-        changed = connection.execute(
-            sa.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
-        )
-    assert changed.rowcount > 0
 
 
 # Eight processes at once
 
 
-def test_eight_processes_take_64_tickets_and_none_takes_one_of_another(
-    storage: RDBStorage, crowd: Crowd
-) -> None:
-    study = optuna.create_study(study_name="s", storage=storage)
-    for number in range(64):
-        tickets.issue(study, number, {})
-    taken = crowd(
-        """
+OPEN_QUEUE = """
         from studies import tickets
         from studies.storage import open_storage
 
-        def act(index, url):
+        def open_queue(url):
             storage = open_storage(url)
-            study = optuna.load_study(study_name="s", storage=storage)
-            taken = []
-            while (trial := tickets.claim(storage, study)) is not None:
+            key, budget = storage.get_study_id_from_name("s"), tickets.budget_of(storage, "s")
+            return tickets.TicketQueue(storage, key, budget.creation_id)
+"""
+
+
+def test_eight_processes_take_64_requeued_tickets_and_none_takes_one_of_another(
+    storage: RDBStorage, crowd: Crowd
+) -> None:
+    queue = make_queue(storage, 64)
+    study = study_of(queue)
+    for trial in [take(study, queue) for _ in range(64)]:
+        queue.requeue(trial_id(trial))
+    taken = crowd(
+        OPEN_QUEUE
+        + """
+        def act(index, url):
+            own, taken = open_queue(url), []
+            while (trial := own.claim()) is not None:
                 taken.append(trial.user_attrs["ticket"])
             return taken
         """
     )
     assert sorted(number for part in taken for number in part) == list(range(64))
     assert sum(1 for part in taken if part) > 1, "one process took all: nothing was tested"
-    assert {t.state for t in study.trials} == {TrialState.RUNNING}
+    assert len(study.get_trials(states=(TrialState.RUNNING,))) == 64
+    assert study.get_trials(states=(TrialState.WAITING,)) == []
 
 
 def test_25_lost_trials_are_retried_once_each_when_eight_processes_see_them(
     storage: RDBStorage, crowd: Crowd
 ) -> None:
-    study = optuna.create_study(study_name="s", storage=storage)
-    for number in range(25):
-        tickets.issue(study, number, {"x": number})
-        assert tickets.claim(storage, study) is not None
-    an_hour_ago(storage)
+    queue = make_queue(storage, 25)
+    study = study_of(queue)
+    for _ in range(25):
+        take(study, queue)
+    age_heartbeats(storage)
     crowd(
-        """
-        from studies import tickets
-        from studies.storage import open_storage
-
+        OPEN_QUEUE
+        + """
         def act(index, url):
-            storage = open_storage(url, on_stale_trial=tickets.retry_stale)
-            study = optuna.load_study(study_name="s", storage=storage)
-            tickets.fail_stale(study)
+            open_queue(url).retry_stale()
         """
     )
     states = Counter(t.state for t in study.trials)

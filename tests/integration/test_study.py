@@ -1,6 +1,8 @@
 """Studies in the database: whole or not there, the same for all, and gone when deleted."""
 
 import copy
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,23 @@ from models.errors import PuffinError
 from studies import study as module
 from studies import tickets
 from studies.artifacts import attach
+from studies.checkpoints import Checkpoint
 from studies.prices import Prices
 from studies.space import usual_points
 from studies.spec import Spec, SpecError, parse_spec
-from studies.storage import metadata, open_storage
-from studies.study import HOLDOUT_FILE, SEARCH_FILE, StudyError, delete, load, study_names, submit
+from studies.storage import metadata, open_storage, transaction
+from studies.study import (
+    HOLDOUT_FILE,
+    SEARCH_FILE,
+    Handle,
+    NoStudyError,
+    StudyError,
+    delete,
+    load,
+    study_names,
+    submit,
+)
+from tests.queues import take
 
 Crowd = Callable[..., list[Any]]
 
@@ -48,6 +62,11 @@ def other(spec: Spec, **sections: Any) -> Spec:
     return parse_spec(values, "other")
 
 
+def start(handle: Handle) -> optuna.Trial:
+    """Start the next trial as a worker does."""
+    return take(handle.study, handle.queue)
+
+
 # Made once
 
 
@@ -71,7 +90,7 @@ def test_submitting_twice_gives_the_same_study(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     first = submit(storage, tiny, prices)
-    tickets.issue(first.study, 0, {})
+    first.queue.start_next()
     before = rows(storage)
     second = submit(storage, tiny, prices)
     assert second.study._study_id == first.study._study_id
@@ -112,7 +131,7 @@ def test_a_sampler_that_learns_starts_from_the_usual_points(
     changed = other(tiny, search={"sampler": sampler, "pruner": "none"})
     handle = submit(storage, changed, prices)
     points = usual_points(changed.parsed_space)
-    assert [handle.ticket_params(number) for number in range(len(points) + 1)] == [*points, {}]
+    assert handle.initial_params == points
     assert points != [{}]
 
 
@@ -120,7 +139,7 @@ def test_a_random_search_is_random_from_its_first_trial(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     handle = submit(storage, other(tiny, search={"sampler": "random"}), prices)
-    assert handle.ticket_params(0) == {}
+    assert handle.initial_params == []
 
 
 def test_studies_are_listed_oldest_first_and_named_when_one_is_not_there(
@@ -173,7 +192,7 @@ def test_a_submit_that_fails_leaves_nothing_behind(
         raise error
 
     def attach_or_fail(*args: Any) -> str:
-        if args[2] == (SEARCH_FILE if place == "first file" else HOLDOUT_FILE):
+        if args[3] == (SEARCH_FILE if place == "first file" else HOLDOUT_FILE):
             fail()
         return attach(*args)
 
@@ -187,7 +206,7 @@ def test_a_submit_that_fails_leaves_nothing_behind(
         elif place == "metric names":
             patch.setattr(optuna.Study, "set_metric_names", fail)
         else:
-            patch.setattr(tickets, "open_budget", fail)
+            patch.setattr(tickets, "publish", fail)
         with pytest.raises(type(error)):
             submit(storage, tiny, prices)
     assert rows(storage) == {}
@@ -214,76 +233,11 @@ def test_prices_without_a_column_that_a_feature_needs_leave_nothing_behind(
     assert rows(storage) == {}
 
 
-def test_a_half_made_study_is_invisible_and_the_next_submit_makes_it_anew(
-    storage: RDBStorage, tiny: Spec, prices: Prices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tickets.begin(storage, "tiny")
-    half = optuna.create_study(study_name="tiny", storage=storage)
-    handle = submit(storage, other(tiny, name="helper"), prices)
-    attach(handle.store, half, SEARCH_FILE, b"cut off")
-    assert study_names(storage) == ["helper"]
-    with pytest.raises(StudyError, match="study 'tiny' is only half-made; `tuner run` or `tuner"):
-        load(storage, "tiny")
-    monkeypatch.setattr(module, "_MAKING_SECONDS", 0.5)
-    made = submit(storage, tiny, prices)
-    assert len(made.load_search_prices()) == len(prices.frame) - 20
-    assert study_names(storage) == ["helper", "tiny"]
-    assert rows(storage)["puffin_artifacts"] == 4, "the body of the half-made study must be gone"
-
-
-def test_processes_that_find_a_half_made_study_make_it_once_and_all_get_it(
+def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
     crowd: Crowd, storage: RDBStorage, tiny_file: Path
 ) -> None:
-    tickets.begin(storage, "tiny")
-    optuna.create_study(study_name="tiny", storage=storage)
     ids = crowd(
         f"""
-        from studies import study
-        from studies.prices import load_prices
-        from studies.spec import load_spec
-        from studies.storage import open_storage
-
-        study._MAKING_SECONDS = 1.0
-        spec = load_spec({str(tiny_file)!r})
-        prices = load_prices("sample", "AAPL", None, spec.data.start)
-
-        def act(index, url):
-            return study.submit(open_storage(url, create=True), spec, prices).token
-        """,
-        count=6,
-    )
-    assert len(set(ids)) == 1
-    assert rows(storage)["studies"] == 1
-    assert rows(storage)["puffin_artifacts"] == 2
-
-
-def test_a_study_of_somebody_elses_is_left_alone(
-    storage: RDBStorage, tiny: Spec, prices: Prices
-) -> None:
-    foreign = optuna.create_study(study_name="tiny", storage=storage)
-    foreign.set_user_attr("mine", 1)
-    with pytest.raises(StudyError, match=r"not made by Puffin Tuner.*use another name"):
-        submit(storage, tiny, prices)
-    with pytest.raises(StudyError, match="there is no study 'tiny'"):
-        delete(storage, "tiny")
-    assert optuna.load_study(study_name="tiny", storage=storage).user_attrs == {"mine": 1}
-    assert submit(storage, other(tiny, name="another"), prices).name == "another"
-
-
-def test_a_half_made_study_can_be_deleted(storage: RDBStorage) -> None:
-    tickets.begin(storage, "tiny")
-    optuna.create_study(study_name="tiny", storage=storage)
-    delete(storage, "tiny")
-    assert rows(storage) == {}
-
-
-def test_a_submit_waits_for_the_process_that_is_making_the_study(
-    crowd: Crowd, tiny_file: Path, storage: RDBStorage
-) -> None:
-    ids = crowd(
-        f"""
-        import time
-        from studies import tickets
         from studies.prices import load_prices
         from studies.spec import load_spec
         from studies.storage import open_storage
@@ -293,23 +247,34 @@ def test_a_submit_waits_for_the_process_that_is_making_the_study(
         prices = load_prices("sample", "AAPL", None, spec.data.start)
 
         def act(index, url):
-            if index == 0:  # slow at the last step
-                open_budget = tickets.open_budget
-                def slowly(*args):
-                    time.sleep(2)
-                    return open_budget(*args)
-                tickets.open_budget = slowly
-            else:
-                time.sleep(1)
-            started = time.monotonic()
-            handle = submit(open_storage(url, create=True), spec, prices)
-            return [handle.study._study_id, time.monotonic() - started]
+            return submit(open_storage(url, create=True), spec, prices).creation_id
         """,
-        count=3,
+        count=6,
     )
-    assert len({study_id for study_id, _ in ids}) == 1
-    assert all(seconds < 9 for _, seconds in ids), "it must not have been taken for dead"
-    assert len(storage.get_all_studies()) == 1
+    assert len(set(ids)) == 1
+    assert rows(storage)["studies"] == 1
+    assert rows(storage)["puffin_artifacts"] == 2
+
+
+def test_a_study_of_another_program_is_left_alone_until_it_is_deleted_by_name(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    foreign = optuna.create_study(study_name="tiny", storage=storage)
+    foreign.set_user_attr("mine", 1)
+    with pytest.raises(StudyError, match=r"not made by Puffin Tuner.*use another name.*`tuner del"):
+        submit(storage, tiny, prices)
+    assert optuna.load_study(study_name="tiny", storage=storage).user_attrs == {"mine": 1}
+    assert submit(storage, other(tiny, name="another"), prices).name == "another"
+    delete(storage, "tiny")
+    assert submit(storage, tiny, prices).name == "tiny"
+
+
+def test_an_empty_study_of_another_program_does_not_hold_its_name(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    optuna.create_study(study_name="tiny", storage=storage)
+    assert submit(storage, tiny, prices).study.user_attrs["spec"] == tiny.to_json()
+    assert rows(storage)["studies"] == 1
 
 
 # The snapshot
@@ -380,19 +345,22 @@ def test_deleting_takes_every_row_and_artifact_of_the_study_and_none_of_another(
     before = rows(storage)
     handle = submit(storage, tiny, prices)
     for number in range(3):
-        tickets.issue(handle.study, number, {"x": 0.5})
-        claimed = tickets.claim(handle.storage, handle.study)
-        assert claimed is not None
-        trial = optuna.Trial(handle.study, claimed._trial_id)
+        trial = start(handle)
         trial.suggest_float("x", 0.0, 1.0)
-        storage.record_heartbeat(claimed._trial_id)
         trial.report(1.0, 1)
         trial.set_user_attr("config", {})
         trial.set_constraint("finite_loss", 1.0)
-        attach(handle.store, trial, "forecasts.csv", b"date,forecast\n")
+        with transaction(storage) as connection:
+            attach(connection, handle.creation_id, trial, "forecasts.csv", b"date,forecast\n")
+        Checkpoint(storage, handle.creation_id, number, trial._trial_id, 0).save({}, b"")
+        handle.store.write(f"added-{number}", io.BytesIO(b"by the dashboard"))
+        meta = {"artifact_id": f"added-{number}", "filename": "a", "mimetype": "", "encoding": None}
+        storage.set_trial_system_attr(
+            trial._trial_id, f"artifacts:added-{number}", json.dumps(meta)
+        )
         if number:
             handle.study.tell(trial, 1.0)
-    assert rows(storage)["puffin_artifacts"] == 2 + 2 + 3
+    assert rows(storage)["puffin_artifacts"] == 2 + 2 + 3 + 3
     delete(storage, "tiny")
     assert rows(storage) == before
     assert study_names(storage) == ["stays"]
@@ -408,4 +376,82 @@ def test_a_deleted_name_is_free_for_other_settings(
     delete(storage, "tiny")
     handle = submit(storage, other(tiny, search={"trials": 3}), prices)
     assert tickets.total(storage, handle.name) == 3
-    assert tickets.draw(storage, handle.study) == 0
+    assert start(handle).user_attrs["ticket"] == 0
+
+
+def test_a_deletion_that_was_killed_half_way_is_finished_by_the_next_command(
+    storage: RDBStorage,
+    tiny: Spec,
+    prices: Prices,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for finish in (lambda: delete(storage, "tiny"), lambda: None):
+        handle = submit(storage, tiny, prices)
+        start(handle)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_delete_all", lambda *_: None)  # kill -9 here
+            delete(storage, "tiny")
+        with pytest.raises(NoStudyError, match="'tiny' is being deleted; `tuner delete tiny` fin"):
+            load(storage, "tiny")
+        assert study_names(storage) == []
+        assert not handle.is_current()
+        finish()
+        assert submit(storage, tiny, prices).trials() == []
+        delete(storage, "tiny")
+    assert rows(storage) == {}
+
+
+def test_whoever_comes_back_after_the_deletion_of_a_study_writes_nothing_into_the_next_one(
+    storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    old = submit(storage, tiny, prices)
+    trial = start(old)
+    checkpoint = Checkpoint(storage, old.creation_id, 0, trial._trial_id, 0)
+    checkpoint.save({"config": {}}, b"old")
+    delete(storage, "tiny")
+    new = submit(storage, other(tiny, data={"symbol": "IBM"}), prices)
+    before = rows(storage)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        checkpoint.save({"config": {}}, b"late")
+    assert Checkpoint(storage, new.creation_id, 0, 0, 0).load() is None
+    module._delete_all(storage, {"tiny": old.creation_id})  # of a `delete` that was suspended
+    assert rows(storage) == before
+    assert not old.is_current()
+    assert new.is_current()
+
+
+@pytest.mark.parametrize("swallowed", [1, 3])
+def test_a_deletion_that_optuna_did_not_carry_out_is_tried_again(
+    storage: RDBStorage,
+    tiny: Spec,
+    prices: Prices,
+    monkeypatch: pytest.MonkeyPatch,
+    swallowed: int,
+) -> None:
+    submit(storage, tiny, prices)
+    delete_study, calls = type(storage).delete_study, []
+
+    def delete_at_last(self: RDBStorage, key: int) -> None:
+        calls.append(key)
+        if len(calls) > swallowed:
+            delete_study(self, key)
+
+    monkeypatch.setattr(type(storage), "delete_study", delete_at_last)
+    delete(storage, "tiny")
+    assert len(calls) == swallowed + 1
+    assert rows(storage) == {}
+
+
+def test_a_study_that_cannot_be_deleted_says_so_and_can_be_deleted_later(
+    storage: RDBStorage, tiny: Spec, prices: Prices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(storage, tiny, prices)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_DELETION_SECONDS", 0.3)
+        patch.setattr(type(storage), "delete_study", lambda *_: None)
+        with pytest.raises(
+            StudyError, match="'tiny' could not be deleted, because another program"
+        ):
+            delete(storage, "tiny")
+    delete(storage, "tiny")
+    assert rows(storage) == {}

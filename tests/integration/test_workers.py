@@ -26,12 +26,14 @@ from studies import result, tickets
 from studies import storage as storage_module
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.checkpoints import Checkpoint
+from studies.optuna_internals import running_trial, study_id
 from studies.prices import Prices, load_prices
 from studies.space import suggest
 from studies.spec import Spec, parse_spec
 from studies.storage import open_storage
 from studies.study import Handle, StudyError, delete, load, submit
 from studies.workers import Registration
+from tests.queues import lose, take
 from tuner import run as run_module
 from tuner import worker as worker_module
 from tuner.interrupt import Interrupt
@@ -216,14 +218,11 @@ def test_pruned_trials_feed_the_sampler(fleet: Fleet) -> None:
     handle = fleet.handle("tpe-asha")
     states = Counter(t.state for t in handle.trials())
     assert states[TrialState.COMPLETE] < 10 <= sum(states.values()), "TPE starts after ten trials"
-    tickets.issue(handle.study, 99, {})
     handle.prepare_sampler(99)
-    claimed = tickets.claim(handle.storage, handle.study)
-    assert claimed is not None
-    trial = optuna.Trial(handle.study, claimed._trial_id)
+    key = handle.storage.create_new_trial(study_id(handle.study))
+    trial = running_trial(handle.study, key)
     assert {"cell", "layers", "lr", "lookback"} <= set(trial.relative_params or {})
-    storage = handle.study._storage
-    storage.set_trial_state_values(claimed._trial_id, state=TrialState.FAIL)
+    handle.study.tell(trial, state=TrialState.FAIL)
 
 
 def test_a_study_that_only_diverges_spends_its_tickets_as_infeasible_prunings(
@@ -393,10 +392,9 @@ def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, 
     assert program.said == ""
     handle = load(open_storage(url), "long")
     assert tickets.count(handle.trials()) == {"waiting": 1}
-    again = tickets.claim(handle.storage, handle.study)
-    assert again is not None
+    again = take(handle.study, handle.queue)
     assert again.user_attrs == {tickets.TICKET: trial.user_attrs[tickets.TICKET]}
-    asked = suggest(optuna.Trial(handle.study, again._trial_id), spec.parsed_space)
+    asked = suggest(again, spec.parsed_space)
     assert asked.to_dict() == trial.user_attrs["config"]
 
 
@@ -653,7 +651,7 @@ def test_a_divergence_after_good_epochs_keeps_the_best_of_them_and_is_infeasible
     ("key", "value", "words"),
     [
         ("targets_sha256", "0" * 64, "scores the targets 0000"),
-        ("data", {"sha256": {"prices-search.csv": "0" * 64}}, "has sha256 .* but 0000"),
+        ("data", {"prices-search.csv": "0" * 64}, "has sha256 .* but 0000"),
     ],
 )
 def test_a_worker_that_would_score_something_else_refuses_and_spends_no_ticket(
@@ -661,11 +659,13 @@ def test_a_worker_that_would_score_something_else_refuses_and_spends_no_ticket(
 ) -> None:
     spec = spec_of("tiny", search={"trials": 3})
     handle = submit(worker.storage, spec, aapl(spec))
+    if key == "data":
+        value = handle.attrs["data"] | {"sha256": value}
     handle.study.set_user_attr(key, value)
     with pytest.raises(StudyError, match=words):
         worker.step(handle)
     assert handle.trials() == []
-    assert tickets.draw(worker.storage, handle.study) == 0
+    assert tickets.budgets(worker.storage)["tiny"].issued == 0
 
 
 @pytest.mark.parametrize(
@@ -700,45 +700,40 @@ def test_a_trial_that_was_taken_for_dead_is_left_to_its_retry(
 
     def suspended(trial: optuna.Trial, *args: Any) -> float:
         if next(times, False):
-            handle.study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
-            tickets.retry_stale(handle.study, handle.trials()[trial.number])
+            lose(handle.queue)
         return run_trial(trial, *args)
 
     monkeypatch.setattr(worker_module, "run_trial", suspended)
     with caplog.at_level(logging.WARNING):
         serve(worker, handle)
-    assert "trial 0 was taken from this worker, which goes on" in caplog.text
+    assert "trial 0 was ended already; this worker continues" in caplog.text
     trials = spent(handle)
     assert {t.state for t in trials.values()} == {TrialState.COMPLETE}
     assert trials[0].user_attrs[tickets.RETRIES] == 1
 
 
-@pytest.mark.parametrize("end", ["complete", "pruned"])
+@pytest.mark.parametrize("end", ["complete", "pruned", "failed"])
 def test_a_trial_that_was_taken_at_its_very_end_leaves_the_checkpoint_to_its_retry(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     spec = spec_of("tiny", search={"trials": 1, "pruner": "none"})
     handle = submit(worker.storage, spec, aapl(spec))
-    tell = optuna.Study.tell
+    queue = handle.queue
 
     def run_trial(trial: optuna.Trial, *_args: Any) -> float:
+        trial.report(0.5, 1)
+        lose(queue)  # while this process is suspended
+        taken = take(handle.study, queue)
+        Checkpoint(worker.storage, handle.creation_id, 0, taken._trial_id, 0.0).save({}, b"its own")
         if end == "pruned":
-            trial.report(0.5, 1)
             raise optuna.TrialPruned
+        if end == "failed":
+            raise ValueError
         return 0.5
 
-    def suspended(study: optuna.Study, trial: optuna.Trial, *args: Any, **options: Any) -> Any:
-        study._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
-        tickets.issue(study, 0, {}, retries=1)
-        taken = tickets.claim(worker.storage, study)
-        assert taken is not None
-        Checkpoint(worker.storage, "tiny", 0, taken._trial_id, 0.0).save({}, b"its own")
-        return tell(study, trial, *args, **options)
-
     monkeypatch.setattr(worker_module, "run_trial", run_trial)
-    monkeypatch.setattr(optuna.Study, "tell", suspended)
     worker.step(handle)
-    assert tickets.count(handle.trials())["running"] == 1
+    assert tickets.count(handle.trials()) == {"running": 1}
     assert checkpoint_rows(worker.storage) == 1
 
 
@@ -832,15 +827,11 @@ def test_a_pool_goes_on_with_other_studies_when_one_is_deleted(
 def test_a_trial_of_a_deleted_study_cannot_touch_the_next_study(storage: RDBStorage) -> None:
     old = spec_of("old", search={"trials": 1})
     handle = submit(storage, old, aapl(old))
-    tickets.issue(handle.study, 0, {})
-    claimed = tickets.claim(storage, handle.study)
-    assert claimed is not None
-    held = optuna.Trial(handle.study, claimed._trial_id)
+    held = take(handle.study, handle.queue)
     delete(storage, "old")
     new = spec_of("new", search={"trials": 1})
     other = submit(storage, new, aapl(new))
-    tickets.issue(other.study, 0, {})
-    assert tickets.claim(storage, other.study) is not None
+    take(other.study, other.queue)
     with pytest.raises(KeyError):
         held.report(0.001, 1)
     assert [t.intermediate_values for t in other.study.trials] == [{}]
@@ -865,9 +856,6 @@ def test_a_trial_that_diverged_and_was_then_lost_does_not_break_the_result(
 ) -> None:
     spec = spec_of("tiny", search={"trials": 1})
     handle = submit(storage, spec, aapl(spec))
-    tickets.issue(handle.study, 0, {})
-    claimed = tickets.claim(storage, handle.study)
-    assert claimed is not None
-    optuna.Trial(handle.study, claimed._trial_id).set_constraint("finite_loss", 1.0)
-    storage.set_trial_state_values(claimed._trial_id, TrialState.FAIL)  # as `fail_stale` does
+    take(handle.study, handle.queue).set_constraint("finite_loss", 1.0)
+    lose(handle.queue)
     assert result.mishaps(handle) == {}

@@ -1,0 +1,47 @@
+"""Tickets as workers take them, without the training."""
+
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+
+from studies import tickets
+from studies.optuna_internals import running_trial, study_id, trial_id
+from studies.storage import transaction
+from studies.tickets import TicketQueue
+
+
+def make_queue(storage: RDBStorage, budget: int, name: str = "s") -> TicketQueue:
+    """Create a study that has nothing but tickets."""
+    with transaction(storage) as connection:
+        creation_id = tickets.register(connection, name)
+        study = optuna.create_study(study_name=name, storage=storage)
+        tickets.publish(connection, creation_id, budget)
+    return TicketQueue(storage, study_id(study), creation_id)
+
+
+def study_of(queue: TicketQueue) -> optuna.Study:
+    """Return the study of a queue."""
+    name = queue.storage.get_study_name_from_id(queue.study_id)
+    return optuna.load_study(study_name=name, storage=queue.storage)
+
+
+def take(study: optuna.Study, queue: TicketQueue, **fixed: Any) -> optuna.Trial:
+    """Start the next trial as a worker does; if its ticket is new, some parameters are fixed."""
+    started = queue.claim() or queue.start_next([fixed] * 100)
+    assert started is not None, "no ticket is left"
+    return running_trial(study, trial_id(started))
+
+
+def age_heartbeats(storage: RDBStorage) -> None:
+    """Make every running trial look as if its worker had died long ago."""
+    query = sa.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+    with storage.engine.begin() as connection:
+        assert connection.execute(query).rowcount > 0
+
+
+def lose(queue: TicketQueue) -> None:
+    """Let every worker be lost, and have it noticed."""
+    age_heartbeats(queue.storage)
+    queue.retry_stale()
