@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu gpu-study bench quality peers calibrate soak clean
+.PHONY: run test check gpu gpu-study bench quality peers calibrate soak sweep clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -63,6 +63,10 @@ calibrate: .venv/installed-dev
 soak: .venv/installed-dev
 	$(BIN)/pytest tests/soak --long -s
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/storage.py
+
+# An hour: every command killed and suspended at each of its commits, on both databases.
+sweep: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.soak.sweep
 
 clean:
 	rm -rf .venv
