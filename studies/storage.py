@@ -145,7 +145,10 @@ def transaction(storage: RDBStorage) -> Iterator[sa.Connection]:
         try:
             yield connection
         finally:
-            sessions.remove()
+            # The savepoint of a connection that broke cannot be rolled back, nor need it be.
+            with contextlib.suppress(SQLAlchemyError):
+                sessions.remove()
+            sessions.registry.clear()
 
 
 def _sleep(seconds: float) -> bool:

@@ -498,7 +498,7 @@ def disturb(place: Place, command: str, blow: Blow | None) -> int:
         assert worker.code == 0, worker.output
     hit = blow is not None and blow.number == signal.SIGKILL
     assert victim.code in ((0, 1, -signal.SIGKILL) if hit else (0, 1)), victim.output
-    for words in ("Traceback", "unexpected", "UNIQUE", "IntegrityError"):
+    for words in ("Traceback", "unexpected ", "UNIQUE", "IntegrityError"):
         assert words not in victim.output, victim.output
     scenario.audit(place)
     commits = victim.folder / "commits"
