@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import PuffinError
-from models.series import FEATURES, TARGETS, Columns, Floats, safe_std
+from models.series import TARGETS, Columns, Floats, feature, safe_std
 
 # Places to cut at. What looks one bar ahead at one bar in 33 is caught 19 times in 20, and what
 # does so more often nearly always. A study of 3,500 bars waits 0.1 s for it.
@@ -28,7 +28,7 @@ def require_causal(columns: Columns, features: Sequence[str], target: str, horiz
     ----------
     columns : mapping of array, (bars,)
     features : sequence of str
-        Keys of ``FEATURES``; each may use its own bar and those before.
+        Names that `models.series.feature` knows; each may use its own bar and those before.
     target : str
         A key of ``TARGETS``; so may its values, and its persistence only those up to `horizon` bars
         before.
@@ -41,18 +41,16 @@ def require_causal(columns: Columns, features: Sequence[str], target: str, horiz
         With the name, the bar, what it gives with the later bars and without, and what to do.
     """
     formulas = [
-        _Formula(
-            f"data.features {name!r}", "FEATURES", FEATURES[name].compute, FEATURES[name].warmup
-        )
-        for name in features
+        _Formula(f"data.features {name!r}", "FEATURES", chosen.compute, chosen.warmup)
+        for name, chosen in ((name, feature(name)) for name in features)
     ]
-    chosen, label = TARGETS[target], f"data.target {target!r}"
+    target_, label = TARGETS[target], f"data.target {target!r}"
     formulas += [
-        _Formula(label, "TARGETS", lambda c: chosen.compute(c, horizon), horizon),
+        _Formula(label, "TARGETS", lambda c: target_.compute(c, horizon), horizon),
         _Formula(
             f"the persistence of {label}",
             "TARGETS",
-            lambda c: chosen.persistence(c, horizon),
+            lambda c: target_.persistence(c, horizon),
             horizon,
             ahead=horizon,
         ),

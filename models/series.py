@@ -24,30 +24,47 @@ _MONTH, _RSI_BARS = 20, 14
 _ROUNDING = 1e-12
 
 
+# Prefixes of features that a user names: a numeric column of the file as it is, or its change
+# from the bar before.
+COLUMN, DIFF = "column:", "diff:"
+
+
 @dataclass(frozen=True)
 class Feature:
-    """One input series: the columns it reads, the bars before its first value, and the formula.
+    """One input series.
 
-    ``compute(columns)`` gives an array, (bars,), or (bars, series) where it reads ``extra``.
+    Attributes
+    ----------
+    columns : tuple of str
+        Columns that it reads.
+    warmup : int
+        Bars before its first value.
+    compute : callable
+        ``compute(columns)`` returns an array, (bars,), or (bars, series) where it reads ``extra``.
+    logs : tuple of str
+        Columns whose logarithm it takes, which therefore must be positive.
     """
 
     columns: tuple[str, ...]
     warmup: int
     compute: Callable[[Columns], Floats]
+    logs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Target:
     """What is forecast, and the persistence forecast beside it, both at every bar.
 
-    ``compute(columns, horizon)`` and ``persistence(columns, horizon)`` give arrays (bars,) whose
+    ``compute(columns, horizon)`` and ``persistence(columns, horizon)`` return arrays (bars,) whose
     first `horizon` values are NaN. Persistence at ``t`` uses nothing after ``t - horizon``.
+    ``logs`` are the columns whose logarithm it takes, which therefore must be positive.
     """
 
     columns: tuple[str, ...]
     unit: str
     compute: Callable[[Columns, int], Floats]
     persistence: Callable[[Columns, int], Floats]
+    logs: tuple[str, ...] = ()
 
 
 def _lagged(values: Floats, lag: int) -> Floats:
@@ -79,6 +96,10 @@ def _log_range(columns: Columns) -> Floats:
 def _log_return(columns: Columns, bars: int = 1) -> Floats:
     log_close = np.log(columns["close"])
     return log_close - _lagged(log_close, bars)
+
+
+def _change(values: Floats, bars: int = 1) -> Floats:
+    return values - _lagged(values, bars)
 
 
 def _volume_change(columns: Columns) -> Floats:
@@ -144,17 +165,18 @@ def _extra_return(columns: Columns) -> Floats:
 
 # docs/study-file.md has the formula of each.
 FEATURES: dict[str, Feature] = {
-    "return": Feature(("close",), 1, _log_return),
-    "range": Feature(("high", "low"), 0, _log_range),
+    "return": Feature(("close",), 1, _log_return, logs=("close",)),
+    "range": Feature(("high", "low"), 0, _log_range, logs=("high", "low")),
     "volume": Feature(("volume",), 1, _volume_change),
     "price": Feature(("close",), 0, lambda c: c["close"]),
-    "ma_distance": Feature(("close",), _MONTH - 1, _ma_distance),
-    "realised_volatility": Feature(("close",), _MONTH, _realised_volatility),
+    "change": Feature(("close",), 1, lambda c: _change(c["close"])),
+    "ma_distance": Feature(("close",), _MONTH - 1, _ma_distance, logs=("close",)),
+    "realised_volatility": Feature(("close",), _MONTH, _realised_volatility, logs=("close",)),
     "rsi": Feature(("close",), _RSI_BARS, _relative_strength),
     "weekday_sin": Feature(("weekday",), 0, lambda c: np.sin(_weekday_angle(c))),
     "weekday_cos": Feature(("weekday",), 0, lambda c: np.cos(_weekday_angle(c))),
-    "extra": Feature(("extra",), 1, _extra_return),
-    "extra_level": Feature(("extra",), 0, lambda c: np.log(c["extra"])),
+    "extra": Feature(("extra",), 1, _extra_return, logs=("extra",)),
+    "extra_level": Feature(("extra",), 0, lambda c: np.log(c["extra"]), logs=("extra",)),
 }
 
 TARGETS: dict[str, Target] = {
@@ -163,12 +185,14 @@ TARGETS: dict[str, Target] = {
         "log return",
         _log_return,
         lambda c, h: _forecastable(np.zeros(len(c["close"])), h),
+        logs=("close",),
     ),
     "range": Target(
         ("high", "low"),
         "log of the high-low log range",
         lambda c, h: _forecastable(_log_range(c), h),
         lambda c, h: _lagged(_log_range(c), h),
+        logs=("high", "low"),
     ),
     "price": Target(
         ("close",),
@@ -176,7 +200,63 @@ TARGETS: dict[str, Target] = {
         lambda c, h: _forecastable(c["close"], h),
         lambda c, h: _lagged(c["close"], h),
     ),
+    "change": Target(
+        ("close",),
+        "change of the price",
+        lambda c, h: _change(c["close"], h),
+        lambda c, h: _forecastable(np.zeros(len(c["close"])), h),
+    ),
 }
+
+
+def feature(name: str) -> Feature:
+    """Return the feature of a name: a key of ``FEATURES``, ``column:NAME`` or ``diff:NAME``.
+
+    Raises
+    ------
+    KeyError
+        If there is no such feature.
+    """
+    if name.startswith(COLUMN):
+        return Feature((name,), 0, lambda c: c[name])
+    if name.startswith(DIFF):
+        column = COLUMN + name.removeprefix(DIFF)
+        return Feature((column,), 1, lambda c: _change(c[column]))
+    return FEATURES[name]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Which columns of the prices are read, and of which a logarithm is taken.
+
+    Attributes
+    ----------
+    reads, logs : mapping
+        Column to the features and the target that read it, or take its logarithm, in words; words
+        that are empty name nobody.
+    """
+
+    reads: Mapping[str, str]
+    logs: Mapping[str, str]
+
+
+def needs_of(features: Sequence[str], target: str) -> Needs:
+    """Return what features and a target need of the prices."""
+    chosen: list[tuple[str, Feature | Target]] = [
+        (f"feature {name!r}", feature(name)) for name in features
+    ]
+    chosen.append((f"target {target!r}", TARGETS[target]))
+    reads: dict[str, list[str]] = {}
+    logs: dict[str, list[str]] = {}
+    for label, formula in chosen:
+        for column in formula.columns:
+            reads.setdefault(column, []).append(label)
+        for column in formula.logs:
+            logs.setdefault(column, []).append(label)
+    return Needs(
+        {column: " and ".join(labels) for column, labels in reads.items()},
+        {column: " and ".join(labels) for column, labels in logs.items()},
+    )
 
 
 @dataclass(frozen=True)
@@ -207,13 +287,14 @@ def build_series(
     ----------
     columns : mapping of array, (bars,)
         ``close``, and where a feature or the target reads them ``high``, ``low``, ``volume``,
-        ``weekday`` (Monday is 0) and ``extra``, closes of other series, (bars, series).
+        ``weekday`` (Monday is 0), ``extra``, closes of other series, (bars, series), and
+        ``column:NAME``.
     features : sequence of str
-        Keys of ``FEATURES``, in the order of the network's inputs.
+        Names that `feature` knows, in the order of the network's inputs.
     target : str
         A key of ``TARGETS``.
     horizon : int
-        Bars ahead; a ``return`` is cumulative over them.
+        Bars ahead; a ``return`` and a ``change`` are cumulative over them.
 
     Raises
     ------
@@ -221,7 +302,7 @@ def build_series(
         If the prices lack a column that a feature or the target reads.
     """
     _require_columns(columns, features, target)
-    chosen = [FEATURES[name] for name in features]
+    chosen = [feature(name) for name in features]
     return Series(
         features=np.column_stack([f.compute(columns) for f in chosen]),
         target=TARGETS[target].compute(columns, horizon),
@@ -232,7 +313,7 @@ def build_series(
 
 
 def _require_columns(columns: Columns, features: Sequence[str], target: str) -> None:
-    needs = [(f"data.features {name!r}", FEATURES[name].columns) for name in features]
+    needs = [(f"data.features {name!r}", feature(name).columns) for name in features]
     needs.append((f"data.target {target!r}", TARGETS[target].columns))
     problems = [
         f"{who} needs {' and '.join(wanted)}"

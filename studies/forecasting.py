@@ -31,6 +31,10 @@ Floats = NDArray[np.float64]
 
 # Closes of the same bars differ by less, but for a split or a dividend.
 _SAME = 0.01
+# Targets that are summed over the horizon; the feature of the same name is that of one bar.
+_CUMULATIVE = ("return", "change")
+# What a network reads or forecasts in units of the price, which a split changes.
+_IN_PRICE_UNITS = frozenset({"price", "change"})
 
 
 class ForecastError(PuffinError):
@@ -173,14 +177,14 @@ def out_of_sample(exported: Exported) -> Floats:
 
 def _goes_on(data: DataSection) -> bool:
     """Say whether a forecast can take the place of the one feature of a bar to come."""
-    return data.features == (data.target,) and (data.target != "return" or data.horizon == 1)
+    return data.features == (data.target,) and (data.horizon == 1 or data.target not in _CUMULATIVE)
 
 
 def _check_steps(data: DataSection, steps: int) -> None:
     if steps <= data.horizon or _goes_on(data):
         return
     why = (
-        f"it reads the return of one bar and forecasts that of {data.horizon}"
+        f"it reads the {data.target} of one bar and forecasts that of {data.horizon}"
         if data.features == (data.target,)
         else f"it reads {', '.join(data.features)} of each bar, and forecasts only the "
         f"{data.target}"
@@ -234,13 +238,21 @@ def _ends(point: Floats, paths: Floats, residuals: int, level: float) -> Floats:
     return np.column_stack([point[0], *path_interval(paths, residuals, level)])
 
 
-def _price_of_return(_values: Floats, sums: Floats, closes: Floats, horizon: int) -> Floats:
-    """Put returns on the closes that they start from.
+def _start_closes(sums: Floats, closes: Floats, horizon: int) -> Floats:
+    """Return the closes, (steps, 1), that cumulative forecasts start from.
 
     Those of a horizon each start `horizon` bars earlier; those fed back all start at the last bar.
     """
     start = closes[-horizon:] if len(sums) <= horizon else closes[-1:]
-    return start[: len(sums), None] * np.exp(sums)
+    return start[: len(sums), None]
+
+
+def _price_of_return(_values: Floats, sums: Floats, closes: Floats, horizon: int) -> Floats:
+    return _start_closes(sums, closes, horizon) * np.exp(sums)
+
+
+def _price_of_change(_values: Floats, sums: Floats, closes: Floats, horizon: int) -> Floats:
+    return _start_closes(sums, closes, horizon) + sums
 
 
 def _range_in_percent(values: Floats, _sums: Floats, _closes: Floats, _horizon: int) -> Floats:
@@ -258,6 +270,7 @@ class _Plain:
 # A price is plain as it is.
 _PLAIN = {
     "return": _Plain("price", _price_of_return),
+    "change": _Plain("price", _price_of_change),
     "range": _Plain("log(high / low), %", _range_in_percent),
 }
 
@@ -305,7 +318,10 @@ def _stranger(exported: Exported, frame: pd.DataFrame) -> str | None:
             f"the prices share no bar with {origin}, {when(own.index[0])} to "
             f"{when(own.index[-1])}, so nothing shows that they are of the same kind"
         )
-    ratio = frame["close"].loc[shared] / own.loc[shared]
+    ours, theirs = own.loc[shared], frame["close"].loc[shared]
+    if not ((ours > 0) & (theirs > 0)).all():
+        return _other_levels(ours, theirs, origin)
+    ratio = theirs / ours
     low, high = float(ratio.min()), float(ratio.max())
     if high / low > 1 + _SAME:
         return (
@@ -313,9 +329,21 @@ def _stranger(exported: Exported, frame: pd.DataFrame) -> str | None:
             f"{low:.4g} to {high:.4g} times as high; the intervals are made for {origin}"
         )
     data = exported.spec.data
-    if "price" in {*data.features, data.target} and max(high, 1 / low) > 1 + _SAME:
+    in_units = _IN_PRICE_UNITS & {*data.features, data.target}
+    if in_units and max(high, 1 / low) > 1 + _SAME:
         return (
             f"the closes are {high:.4g} times those of {origin} (a split?), and the model reads "
             "the price itself: bring them to the same level"
         )
     return None
+
+
+def _other_levels(own: "pd.Series[float]", other: "pd.Series[float]", origin: str) -> str | None:
+    """Say how far closes are from those that the model knows, where some have no ratio."""
+    apart = float((other - own).abs().max())
+    if not apart > _SAME * float(own.abs().max()):  # also where no close of both is known
+        return None
+    return (
+        f"the closes are not those of {origin}: over {len(own)} shared bars they differ by up to "
+        f"{apart:.4g}; the intervals are made for {origin}"
+    )

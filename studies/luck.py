@@ -7,7 +7,7 @@ from models.selection import MIN_BLOCK
 from models.spa import MIN_BARS
 from studies.captions import show
 from studies.markdown import loss, p_value, plain, table
-from studies.report import TRADED, Report
+from studies.report import Report, untradable
 from studies.study import Handle
 from studies.verdict import percent
 
@@ -89,8 +89,7 @@ def _overfitting(report: Report) -> list[str]:
 def _deflated(search: Handle, report: Report) -> list[str]:
     found, title = report.deflated_sharpe, "### Is the Sharpe ratio more than the luckiest trial's?"
     if found is None:
-        target = search.spec.data.target
-        why = "too few bars" if target in TRADED else f"nobody can hold a {target}"
+        why = untradable(search.workload) or "too few bars"
         return [title, f"There is none: {plain(why)}."]
     if math.isnan(found.probability):
         return [title, "Undefined: what the winner's positions earned varied too little."]

@@ -35,7 +35,6 @@ from studies.reruns import (
     require_opened,
 )
 from studies.rivals import Judgement, judge
-from studies.spec import DataSection
 from studies.spread import Spread, read_spread
 from studies.study import Handle
 from studies.validation import when
@@ -47,7 +46,7 @@ Floats = NDArray[np.float64]
 _FEWEST_RETURNS = 3
 _YEAR = pd.Timedelta(days=365.25)
 # Targets that can be held from one bar to the next.
-TRADED = ("return", "price")
+TRADED = ("return", "price", "change")
 # What a trade costs in the backtest, in basis points: commission, and a worse price.
 COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
 
@@ -73,8 +72,8 @@ class Report:
     tried : trials whose forecasts the figures of luck count, pruned ones too
     spa : of these against the first rival, on the search folds; None where the bars are too few
     overfitting : of the search; None where the bars are too few, or the trials fewer than two
-    deflated_sharpe : of the winner's positions on the search folds; None for a range, and where
-        the returns are too few
+    deflated_sharpe : of the winner's positions on the search folds; None where `untradable` says
+        why, and where the returns are too few
     overtuning : of the incumbents
     backtest : of the winner on the holdout; None where `no_backtest` says why there is none
     """
@@ -167,7 +166,7 @@ def build(search: Handle) -> Report:
         deflated_sharpe=_deflated(folds, trials, best),
         overtuning=_overtuning(search, refits),
         backtest=trade(opened, forecasts),
-        no_backtest=why_no_backtest(search.spec.data),
+        no_backtest=why_no_backtest(opened),
     )
 
 
@@ -223,17 +222,25 @@ def _deflated(
 def earned(folds: Workload, forecasts: list[Floats]) -> Floats | None:
     """Give the log returns of being long where a rise was forecast, one in `horizon` bars.
 
-    None for a target that nobody can hold.
+    None where `untradable` says why.
     """
-    target = folds.spec.data.target
-    if target not in TRADED:
+    if untradable(folds) is not None:
         return None
-    actual, last = (
-        np.concatenate(folds.scored(v)) for v in (folds.series.target, folds.series.persistence)
+    held = np.concatenate(forecasts) > np.concatenate(folds.scored(folds.series.persistence))
+    return np.asarray((held * _log_returns(folds))[:: folds.series.horizon])
+
+
+def _log_returns(folds: Workload) -> Floats:
+    """Return the log return over the horizon at each scored bar."""
+    if folds.spec.data.target == "return":
+        return np.concatenate(folds.scored(folds.series.target))
+    horizon = folds.series.horizon
+    spans = [(fold.valid.start, fold.valid.stop) for fold in folds.folds]
+    closes = np.concatenate([folds.closes[start:stop] for start, stop in spans])
+    before = np.concatenate(
+        [folds.closes[start - horizon : stop - horizon] for start, stop in spans]
     )
-    moves = np.log(actual / last) if target == "price" else actual
-    held = np.concatenate(forecasts) > last
-    return np.asarray((held * moves)[:: folds.series.horizon])
+    return np.asarray(np.log(closes / before))
 
 
 def _overtuning(search: Handle, refits: pd.DataFrame) -> Overtuning:
@@ -249,31 +256,47 @@ def _overtuning(search: Handle, refits: pd.DataFrame) -> Overtuning:
     return replace(found, trials=np.array(numbers)[found.trials])
 
 
-def why_no_backtest(data: DataSection) -> str | None:
+def untradable(workload: Workload) -> str | None:
+    """Say why forecasts of these targets cannot be traded on, if they cannot."""
+    target, horizon = workload.spec.data.target, workload.series.horizon
+    if target not in TRADED:
+        return f"nobody can hold a {target}"
+    spans = [workload.closes[f.valid.start - horizon : f.valid.stop] for f in workload.folds]
+    if not (np.concatenate(spans) > 0).all():
+        return "a close is zero or negative, and then there are no returns in per cent"
+    return None
+
+
+def why_no_backtest(opened: Workload) -> str | None:
     """Say why there is no backtest, if there is none."""
-    if data.target not in TRADED:
-        return f"nobody can hold a {data.target}"
-    if data.horizon != 1:
-        return f"it trades one bar ahead, and this study forecasts {data.horizon} bars ahead"
+    if (why := untradable(opened)) is not None:
+        return why
+    if (horizon := opened.series.horizon) != 1:
+        return f"it trades one bar ahead, and this study forecasts {horizon} bars ahead"
     return None
 
 
 def trade(opened: Workload, forecast: Floats) -> Backtest | None:
     """Trade on forecasts of the holdout (bars,), one bar ahead, long or flat."""
-    data = opened.spec.data
-    if why_no_backtest(data) is not None:
+    if why_no_backtest(opened) is not None:
         return None
     (fold,) = opened.folds
     closes = opened.closes[fold.valid.start - 1 : fold.valid.stop]
-    ahead = forecast if data.target == "price" else closes[:-1] * np.exp(forecast)
     return backtest(
         closes,
-        np.append(np.nan, ahead),
+        np.append(np.nan, _price_forecasts(opened.spec.data.target, forecast, closes[:-1])),
         threshold=0.0,
         cost_bps=COST_BPS,
         slippage_bps=SLIPPAGE_BPS,
         bars_per_year=_bars_per_year(opened.dates),
     )
+
+
+def _price_forecasts(target: str, forecast: Floats, last: Floats) -> Floats:
+    """Return forecasts of a target one bar ahead as prices, from the closes before them."""
+    if target == "price":
+        return forecast
+    return last + forecast if target == "change" else last * np.exp(forecast)
 
 
 def _bars_per_year(dates: pd.DatetimeIndex) -> float:

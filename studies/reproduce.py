@@ -257,7 +257,7 @@ def _holdout(exported: Exported, folds: Workload) -> Iterator[Check]:
     (dates,) = (opened.dates[part.valid.start : part.valid.stop] for part in opened.folds)
     words = [
         outcome_sentence(found, dates),
-        money_sentence(trade(opened, forecasts), why_no_backtest(spec.data)),
+        money_sentence(trade(opened, forecasts), why_no_backtest(opened)),
     ]
     said = "\n".join(told["sentences"][: len(words)])
     yield trained.text("holdout.sentences", said, "\n".join(words))

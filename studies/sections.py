@@ -145,7 +145,7 @@ def _sentence(text: str) -> str:
 def _direction(search: Handle, report: Report) -> list[str]:
     found, test = report.direction, report.direction_test
     target = search.spec.data.target
-    rose = "moves" if target == "return" else f"moves of the {target}"
+    rose = "moves" if target in {"return", "change"} else f"moves of the {target}"
     if not test.moves:
         return ["## Direction", "No bar of the holdout moved: there is no direction to forecast."]
     return [

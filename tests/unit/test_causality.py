@@ -29,6 +29,7 @@ def prices(bars: int = BARS) -> dict[str, Floats]:
         "volume": np.floor(rng.exponential(1e6, bars)),
         "weekday": np.arange(bars) % 7.0,
         "extra": np.exp(rng.normal(0, 0.1, (bars, 2))),
+        "column:mood": rng.normal(0, 1.0, bars),
     }
 
 
@@ -41,7 +42,7 @@ def check(
 @pytest.mark.parametrize("horizon", [1, 2, 5])
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_feature_and_target_of_ours_is_honest(target: str, horizon: int) -> None:
-    require_causal(prices(), list(FEATURES), target, horizon)
+    require_causal(prices(), [*FEATURES, "column:mood", "diff:mood"], target, horizon)
 
 
 @pytest.mark.parametrize("compute", LEAKS.values(), ids=LEAKS)

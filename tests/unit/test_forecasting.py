@@ -76,12 +76,12 @@ def made(
         },
         "own",
     )
-    middle = {"return": 0.0, "range": -4.0, "volume": 0.0, "price": 100.0}
+    middle = {"return": 0.0, "range": -4.0, "volume": 0.0, "price": 100.0, "change": 0.0}
     record = {
         "study": "own",
         "input": {
             "features": list(features),
-            "feature_mean": [middle[name] for name in features],
+            "feature_mean": [middle.get(name, 0.0) for name in features],
             "feature_std": [0.3] * len(features),
             "target_mean": middle[target] + 0.1,
             "target_std": 0.02 if target == "return" else 0.4,
@@ -104,10 +104,10 @@ def points(exported: Exported, frame: pd.DataFrame, steps: int, level: float = 0
     return [step.value.forecast for step in found.steps]
 
 
-ALL = ("return", "range", "volume", "price")
+ALL = ("return", "range", "volume", "price", "change")
 
 
-@pytest.mark.parametrize("target", ["return", "range", "price"])
+@pytest.mark.parametrize("target", ["return", "range", "price", "change"])
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_a_forecast_is_what_training_would_have_scored_at_that_bar(
     target: str, horizon: int
@@ -229,6 +229,29 @@ def test_returns_that_are_fed_back_add_up_from_the_last_close() -> None:
         assert step.plain.low < step.plain.forecast < step.plain.high
 
 
+def test_a_change_is_put_on_the_close_that_it_starts_from_also_below_zero() -> None:
+    frame = bars() - 100.0
+    last = frame["close"].iloc[-1]
+    steps = predict(made(("change",), "change"), frame, 4, 0.9, TODAY).steps
+    total = 0.0
+    for step in steps:
+        total += step.value.forecast
+        assert step.plain is not None
+        assert step.plain.forecast == pytest.approx(last + total)
+    ahead = predict(made(("rsi", "change"), "change", 3), frame, 3, 0.9, TODAY).steps
+    for step, start in zip(ahead, frame["close"].iloc[-3:], strict=True):
+        assert step.plain is not None
+        assert step.plain.high == pytest.approx(start + step.value.high)
+
+
+def test_closes_without_a_ratio_are_compared_by_their_difference() -> None:
+    exported = made(("change",), "change")
+    exported.files[SEARCH_FILE] = to_csv((bars() - 100.0).iloc[:40])
+    same, other = (predict(exported, bars() - by, 1, 0.9, TODAY).warnings for by in (100.0, 99.0))
+    assert same == ()
+    assert "over 40 shared bars they differ by up to 1;" in other[0]
+
+
 def test_a_range_is_shown_in_percent_and_a_price_as_it_is() -> None:
     found = predict(made(), bars(), 1, 0.9, TODAY)
     (step,) = found.steps
@@ -289,6 +312,7 @@ def test_the_own_bars_and_later_ones_raise_no_doubt(*, opened: bool) -> None:
         (bars()[::-1].set_axis(bars().index), "range", ["not those of sample AAPL", "40 shared"]),
         (bars() * 2, "price", ["2 times those of sample AAPL", "reads the price itself"]),
         (bars() / 2, "price", ["0.5 times those of sample AAPL", "reads the price itself"]),
+        (bars() * 2, "change", ["2 times those of sample AAPL", "reads the price itself"]),
     ],
 )
 def test_prices_that_may_be_others_are_told(
@@ -307,6 +331,7 @@ def test_a_split_is_nothing_to_a_model_that_reads_no_price() -> None:
     [
         (ALL, "range", 3, "at most the horizon = 3, but is 4.* reads return, range, .* 1 to 3"),
         (("return",), "return", 3, "reads the return of one bar and forecasts that of 3"),
+        (("change",), "change", 3, "reads the change of one bar and forecasts that of 3"),
         (("return",), "range", 3, "reads return of each bar, and forecasts only the range"),
     ],
 )

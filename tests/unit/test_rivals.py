@@ -12,7 +12,7 @@ from models.baselines import Baseline, TooShortError
 from models.comparison import diebold_mariano
 from models.series import Series
 from models.walk_forward import Span
-from studies.report import trade
+from studies.report import earned, trade, why_no_backtest
 from studies.rivals import judge
 from studies.spec import Spec, parse_spec
 from studies.workload import Workload, cut_holdout
@@ -30,11 +30,13 @@ def spec_of(**data: Any) -> Spec:
     return parse_spec(values, "made-up")
 
 
-def market(spec: Spec, dates: pd.DatetimeIndex | None = None) -> tuple[Workload, Workload]:
+def market(
+    spec: Spec, dates: pd.DatetimeIndex | None = None, lower: float = 0.0
+) -> tuple[Workload, Workload]:
     rng = np.random.default_rng(7)
     closes = 100 * np.exp(np.cumsum(0.01 * rng.standard_normal(BARS)))
     index = pd.bdate_range("2020-01-01", periods=BARS) if dates is None else dates
-    frame = pd.DataFrame({"close": closes}, index=index)
+    frame = pd.DataFrame({"close": closes - lower}, index=index)
     search, holdout = cut_holdout(frame, spec)
     return Workload.build(spec, search), Workload.opened(spec, search, holdout)
 
@@ -121,6 +123,34 @@ def test_the_backtest_earns_the_moves_of_the_bars_that_were_forecast() -> None:
     assert len(earned["trades"]) == changes
     hold = closes[-1] / closes[-HOLDOUT - 1] - 1
     assert earned["buy_and_hold"]["total_return"] == pytest.approx(hold, abs=3e-4)
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_price_its_change_and_its_return_are_traded_alike(horizon: int) -> None:
+    for target in ("price", "change"):
+        folds, opened = market(spec_of(target=target, features=[target], horizon=horizon))
+        plain, judged = market(spec_of(horizon=horizon))
+        moves = [np.concatenate(w.scored(w.series.target)) for w in (plain, judged)]
+        ahead = [np.concatenate(w.scored(w.series.target)) for w in (folds, opened)]
+        kept, expected = earned(folds, [ahead[0]]), earned(plain, [moves[0]])
+        np.testing.assert_allclose(kept, expected, rtol=1e-9, atol=1e-15)
+        if horizon == 1:
+            found, own = trade(opened, ahead[1]), trade(judged, moves[1])
+            assert found is not None
+            assert own is not None
+            assert found["total_return"] == pytest.approx(own["total_return"], rel=1e-9)
+
+
+@pytest.mark.parametrize("target", ["price", "change"])
+def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> None:
+    folds, opened = market(spec_of(target=target, features=[target]), lower=100.0)
+    (actual,) = opened.scored(opened.series.target)
+    assert judge(folds, opened, 3, actual).loss == 0.0
+    assert earned(folds, folds.scored(folds.series.target)) is None
+    assert trade(opened, actual) is None
+    assert why_no_backtest(opened) == (
+        "a close is zero or negative, and then there are no returns in per cent"
+    )
 
 
 def test_a_year_of_hours_has_more_bars_than_one_of_days() -> None:
