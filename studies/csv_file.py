@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from studies.validation import KNOWN, NO_ZONE, DataError
+from studies.market import NO_ZONE
+from studies.validation import KNOWN, DataError
 
 _ALIASES = {
     "datetime": "date",

@@ -15,10 +15,11 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
+from models.series import Needs
 from studies.csv_file import decode, parse_csv, read_bytes
 from studies.market import Market
 from studies.snapshot import sha256
-from studies.validation import MAX_GAP, DataError, validate, when
+from studies.validation import EVERYTHING, MAX_GAP, Advice, DataError, validate, when
 
 _SAMPLE = Path(__file__).with_name("sample")
 # Days; of shorter bars Yahoo has too few to ask for more.
@@ -35,10 +36,11 @@ class Prices:
     ----------
     frame : DataFrame, (bar, column), adjusted prices and traded volume
         float64; columns are some of open, high, low, close, volume in this order, close always,
-        and then the closes of other series, named with `EXTRA`; the index "date" has no time
-        zone, ascends and holds no time twice.
+        then the columns "column:NAME" of a file, and then the closes of other series, named with
+        `EXTRA`. Those that are not read may have anything in them, NaN too. The index "date" has
+        no time zone, ascends and holds no time twice.
     warnings : tuple of str
-        What was mended, and what is legitimate but odd.
+        What was cleaned or guessed, and what is legitimate but odd.
     origin : str
         Where the bars are from, for people: "sample AAPL", "csv prices.csv".
     splits : Series, (splits,), new shares for an old one, at the first bar after; adjusted for
@@ -67,6 +69,7 @@ class Request:
     refresh : bool, not to make do with what was kept from an earlier time
     extra : tuple of str, other series that are asked for beside this one
     column : str or None, what a file has in the place of a close
+    needs : Needs, the columns that are read
     begun : float, when the prices were asked for, by `time.monotonic`: all series share the wait
     """
 
@@ -79,6 +82,7 @@ class Request:
     refresh: bool = False
     extra: tuple[str, ...] = ()
     column: str | None = None
+    needs: Needs = EVERYTHING
     begun: float = field(default_factory=time.monotonic)
 
 
@@ -110,8 +114,11 @@ def load_prices(  # noqa: PLR0913, PLR0917  # each is a key of [data]
     extra: Sequence[str] = (),
     *,
     refresh: bool = False,
+    needs: Needs = EVERYTHING,
 ) -> Prices:
     """Read, cut to start..end (both inclusive), check and adjust; only the cut part is checked.
+
+    Of that part only the columns are cleaned and checked that `needs` says are read.
 
     Each of `extra`, a symbol of the same source or another column of the same file, becomes a
     column ``EXTRA + name``: its close, as it was known when the bar closed. Bars before the first
@@ -124,13 +131,27 @@ def load_prices(  # noqa: PLR0913, PLR0917  # each is a key of [data]
     """
     if source not in SOURCES:
         raise DataError(f"source must be one of {', '.join(SOURCES)}, but got {source!r}")
-    request = Request(symbol, path, start, end, period, interval, refresh, tuple(extra))
-    bars = _load(source, request, whole=True)
-    early = replace(request, start=_before(start, interval), extra=())
-    others = {
-        name: _load(source, replace(early, symbol=name, column=name), whole=False) for name in extra
-    }
+    request = Request(
+        symbol,
+        path,
+        start,
+        end,
+        period,
+        interval,
+        refresh,
+        tuple(extra),
+        needs=needs,
+    )
+    bars = _load(source, request)
+    early = replace(request, start=_before(start, interval), extra=(), needs=_close_of_extra(needs))
+    others = {name: _load(source, replace(early, symbol=name, column=name)) for name in extra}
     return _join(bars, others)
+
+
+def _close_of_extra(needs: Needs) -> Needs:
+    """Return the needs of another series, of which only the close is read."""
+    reads, logs = (words.get("extra", "") for words in (needs.reads, needs.logs))
+    return Needs({"close": reads}, {"close": logs})
 
 
 def _before(start: date | None, interval: str) -> date | None:
@@ -155,12 +176,17 @@ class _Bars:
         return index if self.market is None else self.market.closes(index, unknown=unknown)
 
 
-def _load(source: str, request: Request, *, whole: bool) -> _Bars:
+def _load(source: str, request: Request) -> _Bars:
     raw = SOURCES[source](request)
     found = _between(raw, request.start, request.end)
-    # Of another series only the close is read; all of the one that is forecast.
-    columns = [name for name in found if name != "splits" and (whole or "close" in str(name))]
-    frame, warnings = validate(found[columns], raw.origin)
+    columns = [name for name in found if name != "splits"]
+    advice = Advice(live=raw.market is not None)
+    if request.column is not None:
+        # Of another series only the close is read.
+        columns = [name for name in columns if "close" in str(name)]
+        if source == "csv":
+            advice = Advice(no_logs=f"'column:{request.column}' takes no logarithm")
+    frame, warnings = validate(found[columns], raw.origin, request.needs, advice)
     return _Bars(frame, raw.notes + warnings, raw.origin, raw.market, _splits(found), raw.said)
 
 
@@ -172,6 +198,7 @@ def _splits(found: pd.DataFrame) -> pd.Series:
     if "adj_close" not in found:
         return pd.Series(dtype="float64")
     bars = found.sort_index()
+    bars = bars[(bars["close"] > 0) & (bars["adj_close"] > 0)]
     factor = bars["adj_close"] / bars["close"]
     steps = (factor / factor.shift()).dropna()
     return steps[(steps - 1).abs() > _SPLIT].round(2)
@@ -190,7 +217,7 @@ def _join(bars: _Bars, others: dict[str, _Bars]) -> Prices:
         age = at.max() - closes.index.max()
         if age > MAX_GAP:
             warnings += (f"{name}: its last bar is {age.days} days older than that of the prices",)
-    missing = frame.isna().any(axis=1)
+    missing = frame[[EXTRA + name for name in others]].isna().any(axis=1)
     if missing.all():
         raise DataError(
             f"{origin}: no bar has a value of each of {', '.join(others)} before it; "

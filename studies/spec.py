@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.config import LOSS_NAMES, Training
 from models.errors import PuffinError
-from models.series import FEATURES, TARGETS
+from models.series import FEATURES, TARGETS, Needs, needs_of
 from models.walk_forward import MIN_TRAIN_TARGETS, WalkForward
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.market import INTERVALS
@@ -78,6 +78,11 @@ class DataSection(_Section):
             for name in self.features
             for series in (self.extra if "extra" in FEATURES[name].columns else ("",))
         )
+
+    @property
+    def needs(self) -> Needs:
+        """Which columns of the prices are read."""
+        return needs_of(self.features, self.target)
 
     @field_validator("start", "end", mode="before")
     @classmethod

@@ -31,7 +31,7 @@ from tenacity import (
 )
 
 from studies import price_cache
-from studies.market import DELAY, Market
+from studies.market import DELAY, IN_UTC, Market, without_zone
 from studies.price_cache import DamagedError, Fetched, Wanted
 from studies.validation import DataError, when
 
@@ -352,10 +352,13 @@ def _fetched(frame: pd.DataFrame, meta: Mapping[str, Any], wanted: Wanted) -> Fe
             f"Yahoo gave {symbol or 'a series without a name'} for it: ask for that", again=False
         )
     index = pd.DatetimeIndex(frame.index)
-    market = Market(str(index.tz), _session_end(meta, str(index.tz)), wanted.interval)
+    clock, said = without_zone(index)
+    in_utc = said == [IN_UTC]
+    zone = "UTC" if in_utc else str(index.tz)
+    market = Market(zone, _session_end(meta, zone), wanted.interval)
     bars = frame.rename(columns=_COLUMNS)
     bars = bars[[name for name in _COLUMNS.values() if name in bars]].astype("float64")
-    bars.index = index.tz_localize(None).as_unit("us").rename("date")
+    bars.index = clock.as_unit("us").rename("date")
     now = _now()
     known = market.closes(pd.DatetimeIndex(bars.index), unknown="24:00") + DELAY
     finished = known <= pd.Timestamp(now).tz_convert(None)
@@ -368,6 +371,7 @@ def _fetched(frame: pd.DataFrame, meta: Mapping[str, Any], wanted: Wanted) -> Fe
         for mask, why in ((~finished, "is not finished"), (coming & finished, "has no prices"))
         if mask.any()
     ]
+    notes += said * in_utc
     bars = bars[finished & ~coming & ~gap]
     if bars.empty:
         raise YahooError("Yahoo has no finished bar of these days", again=False)

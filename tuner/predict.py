@@ -57,7 +57,7 @@ def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
     """Load the prices to forecast from: a file, a symbol of the study's source, or its own."""
     data = exported.spec.data
     if csv is not None:
-        return load_prices("csv", path=csv, extra=data.extra)
+        return load_prices("csv", path=csv, extra=data.extra, needs=data.needs)
     if symbol is not None:
         if data.source == "csv" and data.extra:
             msg = (
@@ -66,7 +66,9 @@ def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
             )
             raise DataError(msg)
         source = "sample" if data.source == "csv" else data.source
-        return load_prices(source, symbol, interval=data.interval, extra=data.extra)
+        return load_prices(
+            source, symbol, interval=data.interval, extra=data.extra, needs=data.needs
+        )
     origin = f"the export's own copy of {exported.record['data']['origin']}"
     return Prices(exported.prices, (), origin)
 

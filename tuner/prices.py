@@ -1,6 +1,7 @@
 """`tuner prices`: what a source has of a symbol, before a study is made of it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import click
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from studies.prices import Prices
 from studies.spec import parse_data
-from studies.validation import when
+from studies.validation import faults, when
 from tuner.run import read_prices
 
 _WIDTH, _HEIGHT, _GAPS = 72, 8, 3
@@ -29,7 +30,9 @@ def prices(wanted: Mapping[str, str | None], *, refresh: bool) -> None:
     PuffinError
         If the keys break a rule, or the prices cannot be had or not be used.
     """
-    given = {key: value for key, value in wanted.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
+    # A look reads the closes alone; what keeps a study from reading the rest is said below.
+    given |= {"features": ["price"], "target": "price"}
     found = read_prices(parse_data(given, "tuner prices"), refresh=refresh)
     click.echo(found.origin)
     for name, value in _facts(found):
@@ -39,6 +42,8 @@ def prices(wanted: Mapping[str, str | None], *, refresh: bool) -> None:
         click.echo(line)
     for warning in found.warnings:
         click.echo(f"prices: {warning}", err=True)
+    for fault in faults(found.frame):
+        click.echo(f"prices: a study that reads all columns is refused: {fault}", err=True)
 
 
 def _facts(found: Prices) -> list[tuple[str, str]]:

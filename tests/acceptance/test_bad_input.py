@@ -499,7 +499,13 @@ CASES = [
         "csv with holes",
         RUN,
         ("at most 1% of the bars", "6 bars, first 2024-01-01"),
-        prices([row.split(",")[0] + "," if i % 5 == 0 else row for i, row in enumerate(CLOSES)]),
+        prices(
+            [
+                row.split(",")[0] + ",,9" if i % 5 == 0 else f"{row},9"
+                for i, row in enumerate(CLOSES)
+            ],
+            "Date,Close,Open",
+        ),
     ),
     Case(
         "csv with a negative price",
@@ -528,11 +534,12 @@ CASES = [
     Case(
         "csv with a high below the low",
         RUN,
-        ("low <= open, close <= high", "first 2024-01-16"),
+        ("low <= open, close <= high", "first 2024-01-16 (low 9 is above high 1)", "'range'"),
         prices(
-            [f"{row},{120 if i != MIDDLE else 1}" for i, row in enumerate(CLOSES)],
-            "Date,Close,High",
-        ),
+            [f"{row},9,{120 if i != MIDDLE else 1}" for i, row in enumerate(CLOSES)],
+            "Date,Close,Low,High",
+        )
+        | {"x.toml": OWN_PRICES.replace('["return"]', '["return", "range"]')},
     ),
     Case(
         "csv too short", RUN, ("too few bars", "2 folds x 20", "but 10 are there"), prices(CLOSES)

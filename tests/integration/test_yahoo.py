@@ -17,7 +17,9 @@ import yfinance
 from click.testing import CliRunner, Result
 from optuna.trial import TrialState
 
+from models.series import needs_of
 from studies import price_cache, yahoo
+from studies.price_cache import Wanted
 from studies.prices import Prices, load_prices
 from studies.storage import open_storage
 from studies.study import SEARCH_FILE, load
@@ -177,6 +179,41 @@ def test_bars_of_an_hour_keep_the_clock_of_the_exchange(
     found = ask(start=date(2013, 3, 1), end=date(2013, 3, 12), interval="1h")
     assert found.frame.index.equals(index[:15])
     assert found.frame["close"].tolist() == rises[:15].tolist()
+
+
+def test_bars_of_the_hour_that_comes_twice_are_all_kept_in_utc() -> None:
+    # Of a market that never closes, which the stub has not.
+    hours = pd.date_range("2012-11-03", periods=60, freq="h", tz="America/New_York")
+    bars = pd.DataFrame({"Close": 100.0 + np.arange(60.0)}, index=hours)
+    wanted = Wanted("EURUSD=X", "1h", "2012-11-03", "2012-11-06")
+    found = yahoo._fetched(bars, {"symbol": "EURUSD=X"}, wanted)
+    assert found.frame["close"].tolist() == bars["Close"].tolist()
+    assert found.frame.index.equals(hours.tz_convert(None))
+    assert found.market.zone == "UTC"
+    assert found.notes == ("the clock is set back within the bars, so their times are in UTC",)
+
+
+def test_a_bar_that_a_study_does_not_read_does_not_refuse_the_symbol(stub: Stub) -> None:
+    bars = stub.frames["AAPL"].copy()
+    bars.iloc[100, bars.columns.get_loc("open")] = 0.0
+    bars.iloc[101, bars.columns.get_loc("low")] = 0.0
+    bars.iloc[102, bars.columns.get_loc("high")] = bars["close"].iloc[102] * 0.997
+    stub.frames["AAPL"] = bars
+    prices = load_prices("yfinance", "AAPL", needs=needs_of(["return", "volume"], "return"))
+    assert len(prices.frame) == len(bars)
+    with pytest.raises(DataError) as caught:
+        load_prices("yfinance", "AAPL", needs=needs_of(["return", "range"], "return"))
+    message = str(caught.value)
+    rule = f"but is not in 1 bar, first {bars.index[101]:%Y-%m-%d}"
+    assert f"low must be positive for the logarithm in feature 'range', {rule}" in message
+    left = (
+        f"set start after {bars.index[101]:%Y-%m-%d}, which leaves {len(bars) - 102} bars, or use"
+    )
+    assert left in message
+    assert "correct" not in message
+    done = tuner("prices", "AAPL")
+    assert done.exit_code == 0, done.output
+    assert f"that reads all columns is refused: low must be positive, {rule}" in done.stderr
 
 
 # What does not come

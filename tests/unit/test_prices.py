@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 import studies.prices as module
 from models.errors import PuffinError
+from models.series import Floats, needs_of
 from studies.prices import SOURCES, load_prices
 from studies.snapshot import from_csv, sha256, to_csv
-from studies.validation import COLUMNS, DataError, adjust, validate
+from studies.validation import COLUMNS, Advice, DataError, adjust, validate
 
 SAMPLE = Path(module.__file__).parent / "sample"
 UPSTREAM = "5abadf99b2d394f920120a27de6f0df129859d71d4cfb0bf661bcc99446ab1fd"
@@ -436,6 +437,152 @@ def test_all_broken_rules_are_told_at_once() -> None:
     ]
 
 
+RETURN = needs_of(["return"], "return")
+RANGE = needs_of(["return", "range", "volume"], "return")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("open", 0.0),
+        ("low", 0.0),
+        ("low", 1e9),
+        ("high", 99.7),
+        ("high", np.nan),
+        ("volume", np.nan),
+        ("volume", -1.0),
+        ("open", np.inf),
+    ],
+)
+def test_a_column_that_is_not_read_is_neither_judged_nor_cleaned(column: str, value: float) -> None:
+    frame = broken(column, value, 40)
+    checked, warnings = validate(frame, "prices", RETURN)
+    np.testing.assert_array_equal(checked["close"], frame["close"])
+    assert warnings == ()
+    assert validate(frame.drop(columns=column), "prices", RETURN)[0]["close"].equals(
+        checked["close"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "live", "words"),
+    [
+        pytest.param(
+            "low",
+            0.0,
+            True,
+            "low must be positive for the logarithm in feature 'range', but is not in 1 bar, first "
+            "2020-01-08 (0): set start after 2020-01-08, which leaves 194 bars, or use "
+            "others than feature 'range'",
+        ),
+        pytest.param(
+            "high",
+            90.0,
+            True,
+            "the order low <= open, close <= high must hold, but is not in 1 bar, first 2020-01-08 "
+            "(low 104.5 is above high 90): set start after 2020-01-08, which leaves 194 bars, or "
+            "use others than feature 'range'",
+        ),
+        pytest.param(
+            "volume",
+            -5.0,
+            False,
+            "volume must not be negative, but is not in 1 bar, first 2020-01-08 (-5): correct them "
+            "in the file, or set start after 2020-01-08, which leaves 194 bars, or use others than "
+            "feature 'volume'",
+        ),
+        pytest.param(
+            "close",
+            -37.63,
+            False,
+            "close must be positive for the logarithm in feature 'return' and target 'return', but "
+            "is not in 1 bar, first 2020-01-08 (-37.63): correct them in the file, or set start "
+            "after 2020-01-08, which leaves 194 bars, or use others than feature "
+            "'return' and target 'return' "
+            "('price' and 'change' take no logarithm)",
+        ),
+    ],
+)
+def test_a_column_that_is_read_is_judged_with_rule_value_row_and_what_helps(
+    column: str, value: float, words: str, *, live: bool
+) -> None:
+    frame = broken(column, value, 1).drop(columns="adj_close")
+    with pytest.raises(DataError) as caught:
+        validate(frame, "prices", RANGE, Advice(live=live))
+    assert words in str(caught.value)
+    assert "delete" not in str(caught.value)
+    assert ("correct" in str(caught.value)) is not live
+
+
+def test_prices_may_be_negative_where_no_logarithm_is_taken() -> None:
+    frame = bars().assign(close=np.linspace(-5.0, 5.0, 200))
+    frame.iloc[100] = 0.0
+    for target in ("price", "change"):
+        checked, warnings = validate(frame, "rates", needs_of([target, "rsi"], target))
+        np.testing.assert_array_equal(checked["close"], frame["close"])
+        assert warnings == ()
+    adjusted, _ = validate(
+        frame.assign(open=1.0, adj_close=frame["close"]), "rates", needs_of(["price"], "price")
+    )
+    assert (adjusted["open"] == 1.0).all()
+
+
+def test_rows_without_any_price_are_left_out_whatever_their_number() -> None:
+    frame = broken("volume", 0.0, 60)
+    frame.iloc[5:65, frame.columns.isin(["open", "high", "low", "close", "adj_close"])] = np.nan
+    checked, warnings = validate(frame)
+    assert len(checked) == 140
+    assert warnings[0] == "rows without any price were left out: 60 bars, first 2020-01-08"
+
+
+def test_a_column_without_any_value_is_none() -> None:
+    checked, warnings = validate(bars(volume=np.nan), "prices", RETURN)
+    assert (list(checked), warnings) == (
+        ["close"],
+        ("columns without any value are left out: volume",),
+    )
+
+
+MOOD = needs_of(["return", "column:mood"], "return")
+
+
+def test_a_column_of_the_user_may_be_negative_and_begins_with_its_first_value() -> None:
+    mood = np.r_[np.full(30, np.nan), np.sin(np.arange(170))]
+    checked, warnings = validate(bars(**{"column:mood": mood}), "prices", MOOD)
+    np.testing.assert_array_equal(checked["column:mood"], mood[30:])
+    assert warnings == ("bars before the first value of mood: 30, left out",)
+
+
+@pytest.mark.parametrize(
+    ("mood", "words"),
+    [
+        (
+            np.r_[np.arange(100.0), np.full(20, np.nan), np.arange(80.0)],
+            "20 bars, first 2020-05-20 of",
+        ),
+        (np.r_[np.arange(199.0), np.inf], "column:mood must be finite, but is not in 1 bar"),
+    ],
+)
+def test_a_column_of_the_user_with_holes_is_refused_in_words(mood: Floats, words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        validate(bars(**{"column:mood": mood}), "prices", MOOD)
+    assert words in str(caught.value)
+    assert "use others than feature 'column:mood'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"column:mood": 2.0}, "mood is 2 in every bar, and tells a network nothing"),
+        ({"column:mood": np.arange(200.0), "volume": 0.0}, "volume is 0 in every bar, and tells"),
+    ],
+)
+def test_a_column_that_never_changes_is_told(columns: dict[str, object], words: str) -> None:
+    needs = needs_of(["return", "column:mood", "volume"], "return")
+    _, (warning,) = validate(bars(**columns), "prices", needs)
+    assert words in warning
+
+
 def test_rows_in_disorder_are_sorted_and_told() -> None:
     checked, warnings = validate(bars()[::-1])
     np.testing.assert_array_equal(checked["close"], bars()["close"])
@@ -500,6 +647,17 @@ def test_an_index_of_mixed_offsets_keeps_its_clock_times() -> None:
     checked, warnings = validate(bars().set_axis(pd.Index(times, dtype=object)))
     assert list(checked.index) == [day + pd.Timedelta(hours=16) for day in bars().index]
     assert warnings == ("time zone dropped, clock times kept",)
+
+
+def test_bars_of_the_hour_that_comes_twice_are_kept_apart_and_in_order() -> None:
+    index = pd.date_range("2023-10-28", periods=72, freq="h", tz="Europe/Berlin")
+    close = 100.0 + np.arange(72) % 7
+    frame = pd.DataFrame({"close": close}, index=index)
+    for bars_ in (frame, frame[::-1], frame.set_axis(pd.Index(list(index), dtype=object))):
+        checked, warnings = validate(bars_)
+        np.testing.assert_array_equal(checked["close"], close)
+        assert list(checked.index) == list(pd.date_range("2023-10-27 22:00", periods=72, freq="h"))
+        assert "the clock is set back within the bars, so their times are in UTC" in warnings
 
 
 def jump(by: float) -> pd.DataFrame:
