@@ -6,7 +6,7 @@
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 
 from models.series import Needs
-from studies.csv_file import decode, parse_csv, read_bytes
+from studies.csv_bytes import decode, read_bytes
+from studies.csv_columns import Wanted
+from studies.csv_file import parse_csv
 from studies.market import Market
 from studies.snapshot import sha256
 from studies.validation import EVERYTHING, MAX_GAP, Advice, DataError, validate, when
@@ -69,6 +71,7 @@ class Request:
     refresh : bool, not to make do with what was kept from an earlier time
     extra : tuple of str, other series that are asked for beside this one
     column : str or None, what a file has in the place of a close
+    columns : mapping, what columns of a file are called: "close" to a name in the file
     needs : Needs, the columns that are read
     begun : float, when the prices were asked for, by `time.monotonic`: all series share the wait
     """
@@ -82,6 +85,7 @@ class Request:
     refresh: bool = False
     extra: tuple[str, ...] = ()
     column: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
     needs: Needs = EVERYTHING
     begun: float = field(default_factory=time.monotonic)
 
@@ -114,11 +118,13 @@ def load_prices(  # noqa: PLR0913, PLR0917  # each is a key of [data]
     extra: Sequence[str] = (),
     *,
     refresh: bool = False,
+    columns: Mapping[str, str] | None = None,
     needs: Needs = EVERYTHING,
 ) -> Prices:
     """Read, cut to start..end (both inclusive), check and adjust; only the cut part is checked.
 
-    Of that part only the columns are cleaned and checked that `needs` says are read.
+    Of that part only the columns are cleaned and checked that `needs` says are read. `columns`
+    says what some are called in a file.
 
     Each of `extra`, a symbol of the same source or another column of the same file, becomes a
     column ``EXTRA + name``: its close, as it was known when the bar closed. Bars before the first
@@ -140,6 +146,7 @@ def load_prices(  # noqa: PLR0913, PLR0917  # each is a key of [data]
         interval,
         refresh,
         tuple(extra),
+        columns=columns or {},
         needs=needs,
     )
     bars = _load(source, request)
@@ -265,7 +272,7 @@ def _sample(request: Request) -> Raw:
             f"sample {known} must have the sha256 {sums[known]}, but has {sha256(data)}: "
             "the file was changed, install puffin-tuner again"
         )
-    return Raw(parse_csv(decode(data, file), str(file))[0], f"sample {known}")
+    return Raw(parse_csv(decode(data, file)[0], str(file))[0], f"sample {known}")
 
 
 def _csv(request: Request) -> Raw:
@@ -275,9 +282,11 @@ def _csv(request: Request) -> Raw:
             'source "csv" needs a path: give path = "prices.csv" or choose source "sample"'
         )
     path = request.path
-    text = decode(read_bytes(path), path)
-    frame, notes = parse_csv(text, str(path), request.extra, request.column)
-    return Raw(frame, " ".join(["csv", path.name, *filter(None, [request.column])]), notes)
+    text, odd = decode(read_bytes(path), path)
+    wanted = Wanted(request.columns, request.needs.reads, request.column)
+    frame, notes = parse_csv(text, str(path), wanted, request.extra)
+    origin = " ".join(["csv", path.name, *filter(None, [request.column])])
+    return Raw(frame, origin, notes if request.column else (*odd, *notes))
 
 
 def _require_daily(request: Request, source: str) -> None:

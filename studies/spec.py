@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from models.config import LOSS_NAMES, Training
 from models.errors import PuffinError
-from models.series import FEATURES, TARGETS, Needs, needs_of
+from models.series import COLUMN, DIFF, FEATURES, TARGETS, Needs, feature, needs_of
 from models.walk_forward import MIN_TRAIN_TARGETS, WalkForward
 from studies.algorithms import PRUNERS, SAMPLERS
+from studies.csv_columns import NAMES
 from studies.market import INTERVALS
 from studies.prices import SOURCES
 from studies.space import Space, grid_points, parse_space
@@ -55,12 +56,19 @@ def _once(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _require_name(kind: str, name: str) -> None:
+    if not name.isprintable() or not re.fullmatch(r"[^,\s]([^,]*[^,\s])?", name):
+        msg = f"names a {kind} {name!r}, but a name has no comma and no space at its ends"
+        raise ValueError(msg)
+
+
 class DataSection(_Section):
     """Where the prices come from and what is forecast from which features."""
 
     source: str = "sample"
     symbol: str | None = None
     path: str | None = None
+    columns: dict[str, str] = {}
     start: date | None = None
     end: date | None = None
     period: str | None = None
@@ -76,13 +84,19 @@ class DataSection(_Section):
         return tuple(
             name if not series else f"{name} of {series}"
             for name in self.features
-            for series in (self.extra if "extra" in FEATURES[name].columns else ("",))
+            for series in (self.extra if "extra" in feature(name).columns else ("",))
         )
 
     @property
     def needs(self) -> Needs:
         """Which columns of the prices are read."""
         return needs_of(self.features, self.target)
+
+    @property
+    def file_columns(self) -> tuple[str, ...]:
+        """Name the user's columns of the file that are features."""
+        names = (name.removeprefix(COLUMN) for name in self.needs.reads if name.startswith(COLUMN))
+        return tuple(names)
 
     @field_validator("start", "end", mode="before")
     @classmethod
@@ -122,16 +136,28 @@ class DataSection(_Section):
     @classmethod
     def _features_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            _known(f"feature {name!r}", name, FEATURES)
+            prefix, colon, column = name.partition(":")
+            if prefix + colon in {COLUMN, DIFF}:
+                _require_name("column", column)
+            else:
+                _known(f"feature {name!r}", name, [*FEATURES, f"{COLUMN}NAME", f"{DIFF}NAME"])
         return _once("feature", value)
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_known(cls, value: dict[str, str]) -> dict[str, str]:
+        for key in value:
+            _known(f"column {key!r}", key, NAMES)
+        if len({name.lower() for name in value.values()}) < len(value):
+            msg = "names a column of the file twice; use each once"
+            raise ValueError(msg)
+        return value
 
     @field_validator("extra")
     @classmethod
     def _extra_series_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if not re.fullmatch(r"[^,\s]([^,\r\n]*[^,\s])?", name):
-                msg = f"names a series {name!r}, but a name has no comma and no space at its ends"
-                raise ValueError(msg)
+            _require_name("series", name)
         return _once("series", value)
 
     @model_validator(mode="after")
@@ -144,6 +170,10 @@ class DataSection(_Section):
             raise ValueError(msg)
         if self.source != "csv" and self.path:
             msg = f'path goes with source "csv", not with "{self.source}"; drop one of them'
+            raise ValueError(msg)
+        if self.source != "csv" and (self.columns or self.file_columns):
+            what = "columns" if self.columns else f'feature "{COLUMN}{self.file_columns[0]}"'
+            msg = f'{what} goes with source "csv", which has columns of its own; drop it'
             raise ValueError(msg)
         if self.start and self.end and self.start >= self.end:
             msg = f"start must be before end = {self.end}, but is {self.start}"
@@ -162,7 +192,7 @@ class DataSection(_Section):
 
     @model_validator(mode="after")
     def _extra_series_are_read(self) -> Self:
-        reads = [name for name in self.features if "extra" in FEATURES[name].columns]
+        reads = [name for name in self.features if "extra" in feature(name).columns]
         if reads and not self.extra:
             msg = f'feature {reads[0]!r} reads other series; name them: extra = ["^VIX"]'
             raise ValueError(msg)

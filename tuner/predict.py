@@ -57,11 +57,13 @@ def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
     """Load the prices to forecast from: a file, a symbol of the study's source, or its own."""
     data = exported.spec.data
     if csv is not None:
-        return load_prices("csv", path=csv, extra=data.extra, needs=data.needs)
+        return load_prices(
+            "csv", path=csv, extra=data.extra, columns=data.columns, needs=data.needs
+        )
     if symbol is not None:
-        if data.source == "csv" and data.extra:
+        if data.source == "csv" and (names := [*data.extra, *data.file_columns]):
             msg = (
-                f"the model reads {', '.join(data.extra)} of its file beside the prices; give "
+                f"the model reads {', '.join(names)} of its file beside the prices; give "
                 "--csv FILE with these columns"
             )
             raise DataError(msg)

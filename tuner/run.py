@@ -59,6 +59,7 @@ def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
         data.interval,
         data.extra,
         refresh=refresh,
+        columns=data.columns,
         needs=data.needs,
     )
     for line in prices.said:

@@ -456,8 +456,8 @@ CASES = [
     Case(
         "csv without a close column",
         RUN,
-        ("must have a close column", "Date, Last"),
-        prices(CLOSES, "Date,Last"),
+        ("must have a close column", "Date, Open", "columns = { close = "),
+        prices(CLOSES, "Date,Open"),
     ),
     Case(
         "csv without a date column",
@@ -480,8 +480,8 @@ CASES = [
     Case(
         "csv with text for a price",
         RUN,
-        ("line 17", "Close must be a number", "'$12'"),
-        prices(with_row("2024-01-16,$12")),
+        ("line 17", "Close must be a number", "'12 or so'"),
+        prices(with_row("2024-01-16,12 or so")),
     ),
     Case(
         "csv with a wild date",
@@ -540,6 +540,20 @@ CASES = [
             "Date,Close,Low,High",
         )
         | {"x.toml": OWN_PRICES.replace('["return"]', '["return", "range"]')},
+    ),
+    Case(
+        "csv without a column of the user's",
+        RUN,
+        ("must have one column mood, for feature 'diff:mood' and", "but has Date, Close: rename"),
+        prices(CLOSES)
+        | {"x.toml": OWN_PRICES.replace('["return"]', '["diff:mood", "column:mood"]')},
+    ),
+    Case(
+        "csv without a column that the study file names",
+        RUN,
+        ("must have one column JPM, for data.columns.close, but has Date, Close",),
+        prices(CLOSES)
+        | {"x.toml": OWN_PRICES.replace("features", 'columns = { close = "JPM" }\nfeatures')},
     ),
     Case(
         "csv too short", RUN, ("too few bars", "2 folds x 20", "but 10 are there"), prices(CLOSES)
@@ -726,8 +740,9 @@ CASES = [
     Case(
         "csv with three bad columns",
         RUN,
-        ("line 2: a date must be like", "line 3: Open must be a number", "line 4: Close must be"),
-        prices(["soon,1,2", "2024-01-02,one,2", "2024-01-03,1,two"], "Date,Open,Close"),
+        ("line 2: a date must be like", "line 3: Mood must be a number", "line 4: Close must be"),
+        prices(["soon,1,2", "2024-01-02,one,2", "2024-01-03,1,two"], "Date,Mood,Close")
+        | {"x.toml": OWN_PRICES.replace('["return"]', '["return", "column:mood"]')},
     ),
     Case(
         "horizon longer than the series",

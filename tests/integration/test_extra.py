@@ -31,15 +31,38 @@ def tuner(*args: str) -> Result:
     return CliRunner().invoke(main, args)
 
 
+def own_file(folder: Path) -> Path:
+    """Write AAPL in names of the user's, beside IBM, MSFT and a mood that may be negative."""
+    frame = load_prices("sample", "AAPL", start=date(2012, 1, 1), extra=["IBM", "MSFT"]).frame
+    mood = np.sin(np.arange(len(frame)))
+    mood[:5] = np.nan
+    table = (
+        frame[["close"]]
+        .set_axis(["AAPL"], axis=1)
+        .assign(Mood=mood, IBM=frame["extra:IBM"], MSFT=frame["extra:MSFT"])
+    )
+    table.to_csv(folder / "own.csv", index_label="day", sep=";", decimal=",")
+    return folder / "own.csv"
+
+
 def test_a_search_reads_them_and_its_export_forecasts_and_comes_out_again(
     url: str, tiny_file: Path, tmp_path: Path
 ) -> None:
-    text = tiny_file.read_text().replace('["return"]', '["return", "extra", "rsi"]')
-    tiny_file.write_text(text.replace("[data]", '[data]\nextra = ["IBM", "MSFT"]'))
+    file = own_file(tmp_path)
+    text = tiny_file.read_text().replace('["return"]', '["return", "extra", "rsi", "column:mood"]')
+    data = """[data]
+source = "csv"
+path = "own.csv"
+columns = { close = "AAPL", date = "day" }
+extra = ["IBM", "MSFT"]"""
+    tiny_file.write_text(text.replace("[data]", data).replace('symbol = "AAPL"', ""))
     done = tuner("submit", str(tiny_file), "--set", "search.pruner=none", "--storage", url)
     assert done.exit_code == 0, done.output
     work(url, Interrupt(), Duty("tiny", device="cpu"))
     search = load(open_storage(url), "tiny")
+    expected = pd.read_csv(file, sep=";", decimal=",")["Mood"].to_numpy()[5:]
+    kept = pd.concat([search.load_search_prices(), search.load_holdout_prices()])
+    np.testing.assert_array_equal(kept["column:mood"], expected)
     for again in (rerun_seeds(search, 2, 3), open_seal(search, 2, 3)):
         work(url, Interrupt(), Duty(again.name, device="cpu"))
     assert len(report.build(search).dates) == 20
@@ -48,18 +71,34 @@ def test_a_search_reads_them_and_its_export_forecasts_and_comes_out_again(
     assert done.exit_code == 0, done.output
     weights = load_file(folder / "model.safetensors")
     (inputs,) = {w.shape[1] for name, w in weights.items() if "weight_ih" in name}
-    assert inputs == 4, "the return, those of two other series, and the index"
+    assert inputs == 5, "the return, those of two other series, the index, and the mood"
     card = (folder / "README.md").read_text()
-    assert "return, extra of IBM, extra of MSFT, rsi" in " ".join(card.split())
+    assert "return, extra of IBM, extra of MSFT, rsi, column:mood" in " ".join(card.split())
     again = tuner("reproduce", str(folder))
     assert again.exit_code == 0, again.output
     assert "figures come out again, to the last bit" in again.stderr
-    own, other = (tuner("predict", str(folder), *more) for more in ([], ["--symbol", "AAPL"]))
+    own, other = (tuner("predict", str(folder), *more) for more in ([], ["--csv", str(file)]))
     assert (own.exit_code, other.exit_code) == (0, 0), other.output
-    assert "sample AAPL with IBM, MSFT" in own.stderr
+    assert own.stdout == other.stdout
+    assert "csv own.csv with IBM, MSFT" in own.stderr
     steps = tuner("predict", str(folder), "--steps", "2")
     assert steps.exit_code == 1
-    assert "it reads return, extra, rsi of each bar" in steps.stderr
+    assert "it reads return, extra, rsi, column:mood of each bar" in steps.stderr
+    for more, words in (
+        (["--symbol", "AAPL"], "the model reads IBM, MSFT, mood of its file beside the prices"),
+        (
+            ["--csv", str(without_mood(file))],
+            "must have one column mood, for feature 'column:mood'",
+        ),
+    ):
+        refused = tuner("predict", str(folder), *more)
+        assert refused.exit_code == 1
+        assert words in refused.stderr
+
+
+def without_mood(file: Path) -> Path:
+    pd.read_csv(file, sep=";").drop(columns="Mood").to_csv(file, sep=";", index=False)
+    return file
 
 
 def write(path: Path, rows: str) -> Path:

@@ -103,6 +103,7 @@ def test_what_a_file_leaves_out_takes_the_documented_defaults() -> None:
         "source": "sample",
         "symbol": "AAPL",
         "path": None,
+        "columns": {},
         "start": None,
         "end": None,
         "period": None,
@@ -148,6 +149,19 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("data.features", ["return"] * 2, ["data.features", "a feature twice", "give each once"]),
     ("data.features", "return", ["data.features = 'return'", "should be a list"]),
     ("data.features", ["extra"], ["data: ", "'extra' reads other series", 'extra = ["^VIX"]']),
+    (
+        "data.features",
+        ["column:mood"],
+        ["data: ", '"column:mood" goes with source "csv"', "drop it"],
+    ),
+    ("data.features", ["diff:a,b"], ["data.features", "a column 'a,b'", "has no comma"]),
+    ("data.features", ["column:"], ["data.features", "a column ''"]),
+    ("data.features", ["columns:x"], ["unknown feature 'columns:x'", "column:NAME, diff:NAME"]),
+    ("data.columns", {"close": "JPM"}, ["data: ", 'columns goes with source "csv"', "drop it"]),
+    ("data.columns", {"shut": "JPM"}, ["data.columns", "unknown column 'shut'", "known are date,"]),
+    ("data.columns", {"close": "A", "open": "a"}, ["data.columns", "twice; use each once"]),
+    ("data.columns", {"close": 4}, ["data.columns.close = 4", "text in quotes"]),
+    ("data.columns", ["JPM"], ["data.columns", "should be a section"]),
     ("data.extra", ["IBM"], ["data: ", "no feature reads extra", 'add "extra" or']),
     ("data.extra", ["S&P, 500"], ["data.extra", "a series 'S&P, 500'", "has no comma"]),
     ("data.extra", ["IBM", "IBM"], ["data.extra", "a series twice", "give each once"]),
@@ -335,6 +349,31 @@ def test_an_override_with_a_wrong_value_is_refused_like_the_file(study_file: Pat
     assert label == f"{study_file}:"
     assert any("search.trials = 'many': should be a whole number" in p for p in problems)
     assert any("serch: unknown key; did you mean 'search'?" in p for p in problems)
+
+
+def test_what_a_study_needs_is_what_its_features_and_its_target_read() -> None:
+    values = changed(
+        ("data.source", "csv"),
+        ("data.path", "p.csv"),
+        ("data.symbol", ABSENT),
+        ("data.features", ["return", "rsi", "column:mood", "diff:mood", "volume"]),
+        ("data.target", "range"),
+    )
+    data = parse_spec(values, "my.toml").data
+    assert data.needs.reads == {
+        "close": "feature 'return' and feature 'rsi'",
+        "column:mood": "feature 'column:mood' and feature 'diff:mood'",
+        "volume": "feature 'volume'",
+        "high": "target 'range'",
+        "low": "target 'range'",
+    }
+    assert data.needs.logs == {
+        "close": "feature 'return'",
+        "high": "target 'range'",
+        "low": "target 'range'",
+    }
+    assert data.file_columns == ("mood",)
+    assert data.inputs == ("return", "rsi", "column:mood", "diff:mood", "volume")
 
 
 def test_a_relative_csv_path_is_meant_from_the_folder_of_the_file(
