@@ -34,7 +34,7 @@ _OTHERS = {
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file.
+    """Read a whole file; ``~`` is the home folder.
 
     Raises
     ------
@@ -42,12 +42,12 @@ def read_bytes(path: Path) -> bytes:
         If that cannot be done.
     """
     try:
-        return path.read_bytes()
+        return path.expanduser().read_bytes()
     except FileNotFoundError:
         why = f"is not there: check the path (relative ones start at {Path.cwd()})"
     except IsADirectoryError:
         why = "is a directory: name the CSV file in it"
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the path; nobody's home
         why = f"cannot be read ({error}): check its name and permissions"
     raise DataError(f"{path} must be a CSV file, but {why}")
 

@@ -24,6 +24,10 @@ from studies.space import Space, grid_points, parse_space
 # What a study of one version means to another: a new number for every change that is no addition.
 SPEC_VERSION = 1
 _Model = TypeVar("_Model", bound=BaseModel)
+# What to write instead of a path with backslashes.
+_SLASHES = (
+    "write path = \"C:/folder/prices.csv\", or path = 'C:\\folder\\prices.csv' in single quotes"
+)
 # Far beyond any use, and within what a database can count.
 MOST_TRIALS = 1_000_000
 
@@ -142,6 +146,14 @@ class DataSection(_Section):
             else:
                 _known(f"feature {name!r}", name, [*FEATURES, f"{COLUMN}NAME", f"{DIFF}NAME"])
         return _once("feature", value)
+
+    @field_validator("path")
+    @classmethod
+    def _path_has_no_escapes(cls, value: str | None) -> str | None:
+        if value is not None and re.search(r"[\x00-\x1f]", value):
+            msg = f"has a control character, as a backslash in double quotes makes them; {_SLASHES}"
+            raise ValueError(msg)
+        return value
 
     @field_validator("columns")
     @classmethod
@@ -394,12 +406,21 @@ def _read(path_or_preset: str) -> tuple[dict[str, Any], str]:
         msg = f"{path} is not UTF-8 text, but TOML must be; save it as UTF-8"
         raise SpecError(msg) from None
     except tomllib.TOMLDecodeError as error:
-        msg = f"{path} is not valid TOML: {error}; docs/study-file.md shows a whole one"
+        msg = f"{path} is not valid TOML: {error}; {_toml_hint(error, path.read_text('utf-8-sig'))}"
         raise SpecError(msg) from None
     data = values.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str(path.parent / data["path"])
+    if isinstance(data, dict) and isinstance(name := data.get("path"), str):
+        data["path"] = name if name.startswith("~") else str(path.parent / name)
     return values, str(path)
+
+
+def _toml_hint(error: tomllib.TOMLDecodeError, text: str) -> str:
+    """Say what helps against an error of TOML; a path of Windows is the usual one."""
+    found = re.search(r"at line (\d+)", str(error))
+    line = text.split("\n")[int(found[1]) - 1] if found else ""
+    if "\\" in line:
+        return f"a backslash in double quotes begins an escape: {_SLASHES}"
+    return "docs/study-file.md shows a whole one"
 
 
 def _exists(path: Path) -> bool:

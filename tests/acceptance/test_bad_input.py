@@ -556,6 +556,18 @@ CASES = [
         | {"x.toml": OWN_PRICES.replace("features", 'columns = { close = "JPM" }\nfeatures')},
     ),
     Case(
+        "path of Windows in double quotes",
+        RUN,
+        ("not valid TOML", "a backslash in double quotes", "C:/folder/prices.csv", "single quotes"),
+        {"x.toml": OWN_PRICES.replace("prices.csv", "C:\\Users\\me\\prices.csv")},
+    ),
+    Case(
+        "path of Windows whose backslashes make a tab and a new line",
+        RUN,
+        ("data.path = ", "has a control character", "C:/folder/prices.csv"),
+        {"x.toml": OWN_PRICES.replace("prices.csv", "C:\\temp\\new.csv")},
+    ),
+    Case(
         "csv too short", RUN, ("too few bars", "2 folds x 20", "but 10 are there"), prices(CLOSES)
     ),
     Case(

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from studies.prices import load_prices
 from studies.space import Range, grid_points
 from studies.spec import Spec, SpecError, load_spec, parse_spec, preset_names
+from studies.validation import DataError
 
 GOOD: dict[str, Any] = {
     "name": "mine",
@@ -349,6 +351,19 @@ def test_an_override_with_a_wrong_value_is_refused_like_the_file(study_file: Pat
     assert label == f"{study_file}:"
     assert any("search.trials = 'many': should be a whole number" in p for p in problems)
     assert any("serch: unknown key; did you mean 'search'?" in p for p in problems)
+
+
+def test_a_path_may_begin_in_the_home_folder(
+    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "p.csv").write_text("date,close\n2024-01-30,1\n2024-01-31,1.1\n")
+    study_file.write_text(GOOD_TOML.replace('symbol = "AAPL"', 'source = "csv"\npath = "~/p.csv"'))
+    for overrides in ([], ["data.path=~/p.csv"]):
+        path = load_spec(str(study_file), overrides).data.path
+        assert len(load_prices("csv", path=Path(str(path))).frame) == 2
+    with pytest.raises(DataError, match=r"~nobody-here/p.csv must be a CSV file, but cannot be"):
+        load_prices("csv", path=Path("~nobody-here/p.csv"))
 
 
 def test_what_a_study_needs_is_what_its_features_and_its_target_read() -> None:
