@@ -450,6 +450,7 @@ def zipped(*names: str) -> bytes:
         zipped("a.csv", "README.md", "__MACOSX/._a.csv"),
         zipped("prices"),
     ],
+    ids=["gzip", "bzip2", "xz", "zip with other files", "zip"],
 )
 def test_a_packed_file_is_unpacked(data: bytes, tmp_path: Path) -> None:
     assert read(data, tmp_path).frame["close"].tolist() == [10.5, 11.5]
