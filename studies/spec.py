@@ -282,6 +282,12 @@ class SearchSection(_Section):
         return self
 
 
+def default_space() -> dict[str, Any]:
+    """Return the search space of a study file without one: that of the preset ``daily``."""
+    space: dict[str, Any] = _preset("daily")["space"]
+    return space
+
+
 class Spec(_Section):
     """A whole study file. An unknown key is an error; a key left out takes the default here."""
 
@@ -289,7 +295,7 @@ class Spec(_Section):
     data: DataSection
     walk_forward: WalkForwardSection = WalkForwardSection()
     training: TrainingSection = TrainingSection()
-    space: dict[str, Any]
+    space: dict[str, Any] = Field(default_factory=default_space)
     search: SearchSection = SearchSection()
 
     @field_validator("space")
@@ -308,6 +314,12 @@ class Spec(_Section):
             )
             raise ValueError(msg)
         if self.search.sampler == "grid":
+            if "space" not in self.model_fields_set:
+                msg = (
+                    'sampler "grid" needs a list or a step for each hyperparameter, but [space] is '
+                    "left out; add it (the preset grid has one)"
+                )
+                raise ValueError(msg)
             grid_points(self.parsed_space)
         return self
 
@@ -355,7 +367,8 @@ def load_spec(path_or_preset: str, overrides: Sequence[str] = ()) -> Spec:
     """Read a study file, or a preset by its name, and apply ``a.b=value`` overrides.
 
     A relative ``data.path`` in a file is meant from the file's own folder; in an override, from
-    the working directory.
+    the working directory. An override of one key of ``[space]`` leaves the others as the file has
+    them, or as the default space has them if the file has no ``[space]``.
 
     Raises
     ------
@@ -363,6 +376,8 @@ def load_spec(path_or_preset: str, overrides: Sequence[str] = ()) -> Spec:
         With every problem of the file: the key's path, the value, the rule and the fix.
     """
     values, label = _read(path_or_preset)
+    if any(override.strip().startswith("space.") for override in overrides):
+        values.setdefault("space", default_space())
     for override in overrides:
         _override(values, override)
     return parse_spec(values, label)
@@ -395,8 +410,7 @@ def _read(path_or_preset: str) -> tuple[dict[str, Any], str]:
                 f"presets are {', '.join(preset_names())}; a study file ends in .toml"
             )
             raise SpecError(msg)
-        preset = resources.files("studies") / "presets" / f"{path_or_preset}.toml"
-        return tomllib.loads(preset.read_text("utf-8")), path_or_preset
+        return _preset(path_or_preset), path_or_preset
     try:
         values = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
@@ -421,6 +435,11 @@ def _toml_hint(error: tomllib.TOMLDecodeError, text: str) -> str:
     if "\\" in line:
         return f"a backslash in double quotes begins an escape: {_SLASHES}"
     return "docs/study-file.md shows a whole one"
+
+
+def _preset(name: str) -> dict[str, Any]:
+    file = resources.files("studies") / "presets" / f"{name}.toml"
+    return tomllib.loads(file.read_text("utf-8"))
 
 
 def _exists(path: Path) -> bool:

@@ -131,7 +131,7 @@ CASES = [
     Case(
         "empty study file",
         RUN,
-        ("name is required", "data is required", "space is required"),
+        ("name is required", "data is required"),
         {"x.toml": ""},
     ),
     Case("study without a name", RUN, ("name is required",), study('name = "tiny"\n')),

@@ -38,14 +38,13 @@ def test_the_study_file_of_the_readme_is_a_study() -> None:
 def test_the_defaults_that_the_page_shows_are_those_of_the_program() -> None:
     (text,) = blocks("docs/study-file.md", "toml")
     shown = tomllib.loads(text)
-    least = {"name": "x", "data": {"symbol": "AAPL"}, "space": {"lr": [0.001, 0.01]}}
-    default = parse_spec(least, "x")
+    default = parse_spec({"name": "x", "data": {"symbol": "AAPL"}}, "x")
     for section in ("data", "walk_forward", "training", "search"):
         for key, value in shown[section].items():
             own: Any = getattr(getattr(default, section), key)
             own = default.tickets if key == "trials" else own
             assert (list(own) if isinstance(own, tuple) else own) == value, f"{section}.{key}"
-    assert parse_spec(shown, "page").name == "aapl-daily"
+    assert parse_spec(shown, "page").parsed_space == default.parsed_space
 
 
 def test_every_key_of_a_study_file_is_on_the_page() -> None:

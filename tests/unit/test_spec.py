@@ -128,6 +128,17 @@ def test_what_a_file_leaves_out_takes_the_documented_defaults() -> None:
     assert spec.tickets == 100
 
 
+def test_without_a_space_a_study_takes_and_keeps_that_of_the_preset_daily(tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    path.write_text('name = "short"\n[data]\nsymbol = "AAPL"\n')
+    daily = load_spec("daily").to_json()["space"]
+    assert load_spec(str(path)).to_json()["space"] == daily
+    one_key = load_spec(str(path), ["space.lr=0.01", "space.layers.high=2"]).to_json()["space"]
+    assert one_key == daily | {"lr": 0.01, "layers": {"low": 1, "high": 2}}
+    with pytest.raises(SpecError, match="\\[space\\] is left out; add it"):
+        load_spec(str(path), ["search.sampler=grid"])
+
+
 # Wrong keys and values: path, value, rule and fix
 
 
@@ -140,7 +151,6 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("name", 3, ["name = 3", "should be text in quotes"]),
     ("nme", "x", ["nme: unknown key", "did you mean 'name'?", "known keys are name, data,"]),
     ("data", ABSENT, ["data is required"]),
-    ("space", ABSENT, ["space is required"]),
     ("data.strat", "2012-01-01", ["data.strat: unknown key", "did you mean 'start'?"]),
     ("data.source", "yahoo", ["data.source = 'yahoo'", "unknown source", "known are sample, csv"]),
     ("data.source", "csv", ["data: ", 'source "csv" needs path', 'add path = "prices.csv"']),
@@ -199,6 +209,7 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("search.seed", -1, ["search.seed = -1", "should be at least 0"]),
     ("search.seed", 2**32, ["search.seed = 4294967296", "less than 4294967296"]),
     ("search.sampler", "gp", ["search: ", 'pruner is "asha"', 'set pruner = "none", or sampler']),
+    ("space", {}, ["space: fixes every hyperparameter"]),
     ("search.sampler", "grid", ["space.lr is a range without a step", "needs a list or a step"]),
     (
         "space.learning_rate",
