@@ -221,8 +221,9 @@ def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str
     show_default=True,
     help="A worker that is silent for longer is taken for lost, by itself and by all others.",
 )
+@click.option("--stop-with-parent", is_flag=True, hidden=True)  # stdin is a pipe that it holds
 @_storage_option
-def worker(storage: str, *, max_time: float | None, **options: Any) -> None:
+def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **options: Any) -> None:
     """Work on the open studies of the database, each with its share, until all are done."""
     # Before the heavy imports: a signal that comes meanwhile must not be an ugly end.
     from tuner.interrupt import Interrupt
@@ -231,6 +232,8 @@ def worker(storage: str, *, max_time: float | None, **options: Any) -> None:
     interrupt.install()
     if max_time is not None:
         interrupt.after(max_time)
+    if stop_with_parent:
+        interrupt.with_parent(sys.stdin.fileno())
     # What these define stays: to look through it for garbage takes a seventh of a start.
     gc.disable()
     from tuner.rota import Duty, work

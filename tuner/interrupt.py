@@ -1,5 +1,6 @@
 """SIGTERM, SIGINT and SIGHUP stop a worker at a place where nothing can be lost."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -63,6 +64,16 @@ class Interrupt:
     def after(self, seconds: float) -> None:
         """Ask this process to stop when its time is up."""
         _later(seconds, _ask)
+
+    def with_parent(self, descriptor: int) -> None:
+        """Ask this process to stop when the parent that holds the other end of a pipe is gone."""
+
+        def watch() -> None:
+            while os.read(descriptor, 1):
+                pass
+            _ask()
+
+        threading.Thread(target=watch, daemon=True).start()
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if not self._event.is_set():

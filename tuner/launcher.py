@@ -91,9 +91,10 @@ class Pool:
         share = f"{self._shares[device]:.6f}"
         command = [_script(), "worker", "--study", self._study, "--device", device]
         return subprocess.Popen(  # noqa: S603  # our own console script
-            [*command, "--memory-share", share],
+            [*command, "--memory-share", share, "--stop-with-parent"],
             env=env,
-            stdin=subprocess.DEVNULL,
+            # Never written to: the kernel closes it when this process ends, however it ends.
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -138,6 +139,7 @@ class Pool:
         slot.restarts += 1
         slot.since = time.monotonic()
         self._say(f"worker {slot.index + 1} ended with {_cause(code)}; starting it again")
+        _close_stdin(slot.process)
         slot.process = self._start(slot.device)
         self._listen(slot)
 
@@ -153,6 +155,13 @@ class Pool:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for slot in self._slots:
+            _close_stdin(slot.process)
+
+
+def _close_stdin(process: subprocess.Popen[str]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _cause(code: int) -> str:

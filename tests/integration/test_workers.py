@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models import training
 from models.config import Config
-from studies import result, tickets
+from studies import result, tickets, workers
 from studies import storage as storage_module
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.checkpoints import Checkpoint
@@ -507,6 +507,40 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
     assert last.said == "study run is complete: 8 trials\n"
     assert last.printed == pair[0].printed
     assert "Best of study run: trial " in last.printed
+
+
+def test_a_killed_run_takes_its_workers_along_and_their_tickets_wait_again(
+    start: Start, tmp_path: Path, url: str
+) -> None:
+    storage = open_storage(url, create=True)
+    longest = [f"training.{key}=1000000" for key in ("max_epochs", "patience")]
+    values = ["name=long", "walk_forward.folds=2", "search.pruner=none", *longest]
+    sets = [word for value in values for word in ("--set", value)]
+    program = start(url, TUNER, "run", "demo", "--workers", "2", *sets, cwd=tmp_path)
+
+    def both_train() -> Handle | None:
+        handle = load(storage, "long") if "long" in tickets.budgets(storage) else None
+        return handle if handle and len(running(handle)) == 2 else None
+
+    handle = program.until(both_train, "both workers train")
+    pids = [worker.pid for worker in workers.alive(storage)]
+    assert len(pids) == 2
+    program.process.kill()
+    program.process.wait()
+    end = time.monotonic() + 60
+    while time.monotonic() < end and any(map(is_alive, pids)):
+        time.sleep(0.1)
+    assert not any(map(is_alive, pids)), "a worker outlived its `tuner run`"
+    assert tickets.count(handle.trials()) == {"waiting": 2}
+    assert workers.alive(storage) == []
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that only waits for its parent's notice does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_ctrl_c_is_not_heard_within_a_statement_of_sql(
