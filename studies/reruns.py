@@ -62,12 +62,7 @@ def rerun_seeds(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
         If the search has no complete trial or is not done, or the holdout is too short.
     """
     _require_ready(handle)
-    first = handle.spec.search.seed
-    wanted = [
-        _rerun(trial, seed)
-        for trial in _ranked(handle)[:top]
-        for seed in range(first + 1, first + seeds)
-    ]
+    wanted = list(reruns_for_seeds(handle, top, seeds))
     attrs = {"targets_sha256": handle.attrs["targets_sha256"]}
     return _order(handle, handle.name + SEEDS_SUFFIX, wanted, attrs)
 
@@ -92,7 +87,7 @@ def open_seal(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
         "config": best.user_attrs["config"],
     }
     attrs = {"targets_sha256": handle.opened.targets_sha256, "openings": [opening]}
-    name, wanted = handle.name + HOLDOUT_SUFFIX, list(_for_holdout(handle, top, seeds))
+    name, wanted = handle.name + HOLDOUT_SUFFIX, list(reruns_for_holdout(handle, top, seeds))
     return _order(handle, name, wanted, attrs)
 
 
@@ -239,8 +234,16 @@ def _ranked(handle: Handle) -> list[FrozenTrial]:
     return list(distinct.values())
 
 
-def _for_holdout(handle: Handle, top: int, seeds: int) -> Iterator[Rerun]:
-    """Give the refits, the winner's with the study's own seed first."""
+def reruns_for_seeds(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Iterator[Rerun]:
+    """Yield what `rerun_seeds` trains."""
+    first = handle.spec.search.seed
+    for trial in _ranked(handle)[:top]:
+        for seed in range(first + 1, first + seeds):
+            yield _rerun(trial, seed)
+
+
+def reruns_for_holdout(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Iterator[Rerun]:
+    """Yield what `open_seal` trains, the winner with the study's own seed first."""
     first = handle.spec.search.seed
     ranked = _ranked(handle)[:top]
     for trial in ranked:
