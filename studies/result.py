@@ -1,7 +1,8 @@
 """What a study has found so far, as plain values for tables, JSON and exports."""
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from statistics import median
@@ -13,8 +14,29 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.config import BOUNDED, CELL_NAMES
 from studies import tickets, workers
+from studies.estimate import seconds_left
 from studies.storage import FAILURE
 from studies.study import Handle, StudyError, lowest_complete
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial in training.
+
+    Attributes
+    ----------
+    trial, ticket : its number, and that of the ticket that it spends
+    epoch, max_epochs : epochs trained so far, 0 where they are not reported, and at most
+    loss : the lowest so far, None before the first epoch has ended
+    worker : who trains it, as "host:pid", None before it has begun
+    """
+
+    trial: int
+    ticket: int | None
+    epoch: int
+    max_epochs: int
+    loss: float | None
+    worker: str | None
 
 
 @dataclass(frozen=True)
@@ -23,27 +45,35 @@ class Status:
 
     Attributes
     ----------
+    search : name of the study whose best it trains again, None for a search
     tickets : trials that the study is to run
     finished : tickets that are spent
     complete, pruned, failed, running : tickets in these states; the rest is still to come
+    running_trials : those in training
     workers : processes that train a trial of it and show signs of life, as "host:pid"
     priority, paused : what share of the workers' time it gets, and whether it gets any
-    best_loss, best_skill, best_trial : of the best complete trial, None before the first
+    best_loss, best_skill, best_trial : of the best complete trial of a search, None before the
+        first; None where a study trains again, for the lowest of such losses is chosen by luck
+    seconds_left : estimate with the workers that train its trials, or with one where none does;
+        None before three trials have ended, and at the end
     """
 
     name: str
+    search: str | None
     tickets: int
     finished: int
     complete: int
     pruned: int
     failed: int
     running: int
+    running_trials: tuple[RunningTrial, ...]
     workers: tuple[str, ...]
     priority: int
     paused: bool
     best_loss: float | None
     best_skill: float | None
     best_trial: int | None
+    seconds_left: float | None
 
     @property
     def done(self) -> bool:
@@ -71,22 +101,57 @@ def status(handle: Handle) -> Status:
     budget = tickets.budgets(handle.storage)[handle.name]
     trials = handle.trials()
     tally: Counter[str] = tickets.count(trials)
-    best = lowest_complete(trials)
+    done = tickets.finished(trials)
+    at_work = tuple(w.name for w in workers.alive(handle.storage) if w.study == handle.name)
+    search = handle.search
+    best = lowest_complete(trials) if search is None else None
     return Status(
         name=handle.name,
+        search=search,
         tickets=budget.tickets,
-        finished=tickets.finished(trials),
+        finished=done,
         complete=tally["complete"],
         pruned=tally["pruned"],
         failed=tally["failed"],
         running=tally["running"],
-        workers=tuple(w.name for w in workers.alive(handle.storage) if w.study == handle.name),
+        running_trials=tuple(running_trials(handle, trials)),
+        workers=at_work,
         priority=budget.priority,
         paused=budget.paused,
         best_loss=best.value if best else None,
-        best_skill=best.user_attrs["skill"] if best else None,
+        best_skill=_finite(best.user_attrs.get("skill")) if best else None,
         best_trial=best.number if best else None,
+        seconds_left=_seconds_left(handle, trials, budget.tickets, len(at_work))
+        if done < budget.tickets
+        else None,
     )
+
+
+def _finite(value: float | None) -> float | None:
+    """Return None for a skill that no number tells: persistence may have no loss at all."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def running_trials(handle: Handle, trials: Iterable[FrozenTrial]) -> Iterator[RunningTrial]:
+    """Yield the trials in training."""
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            yield RunningTrial(
+                trial=trial.number,
+                ticket=trial.user_attrs.get(tickets.TICKET),
+                epoch=len(trial.intermediate_values),
+                max_epochs=handle.spec.training.max_epochs,
+                loss=min(trial.intermediate_values.values(), default=None),
+                worker=trial.user_attrs.get(tickets.WORKER),
+            )
+
+
+def _seconds_left(
+    handle: Handle, trials: list[FrozenTrial], budget: int, at_work: int
+) -> float | None:
+    spec = handle.spec
+    pruned = handle.search is None and spec.search.pruner != "none"
+    return seconds_left(trials, budget, spec.training.max_epochs, at_work, pruned=pruned)
 
 
 # What trials can be compared by, and how a configuration tells it.

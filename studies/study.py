@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -332,6 +333,7 @@ def _write_search(
         "spec": spec.to_json(),
         "spec_version": SPEC_VERSION,
         "made_with": stamp.own_versions(),
+        "submitted": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {
             "origin": prices.origin,
             "bars": len(prices.frame),

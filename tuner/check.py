@@ -33,4 +33,4 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     if note := present.grid_note(spec):
         click.echo(note)
     for warning in prices.warnings:
-        click.echo(f"prices: {warning}", err=True)
+        present.say(f"prices: {warning}")

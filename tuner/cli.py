@@ -1,7 +1,6 @@
 """The command line. Heavy imports wait until a command needs them, so that help is instant."""
 
 import gc
-import json
 import logging
 import math
 import re
@@ -243,45 +242,23 @@ def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **op
     work(storage, interrupt, Duty(**options))
 
 
-@main.command(epilog=_example("tuner status", "tuner status demo --json"))
+@main.command(epilog=_example("tuner status", "tuner status demo", "tuner status demo --json"))
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--all", "everything", is_flag=True, help="List NAME.seeds and NAME.holdout, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, which has every study.")
 @_storage_option
-def status(name: str | None, *, as_json: bool, storage: str) -> None:
-    """List studies with their tickets by state and their best loss, and the workers alive."""
-    from studies import result, workers
-    from studies.study import load
-    from tuner import present
+def status(name: str | None, *, everything: bool, as_json: bool, storage: str) -> None:
+    """List the studies with their progress and best loss, and the workers alive.
+
+    With NAME show one study: target, data, time left, best configuration, last trials, failures.
+    """
+    from tuner.status import print_studies, print_study
 
     database = _open(storage)
-    states = [result.status(load(database, name))] if name else _all_states(database)
-    alive = [w for w in workers.alive(database) if name is None or w.study == name]
-    if as_json:
-        values = {
-            "studies": [s.to_json() for s in states],
-            "workers": [w.to_json() for w in alive],
-        }
-        click.echo(json.dumps(values, indent=2))
-        return
-    out = present.stdout()
-    out.print(present.status_table(states))
-    out.print(present.worker_table(alive) if alive else "no worker is alive")
-
-
-def _all_states(database: Any) -> list[Any]:
-    """Give the state of each study that can be read, and say which cannot."""
-    from studies import result
-    from studies.study import load, study_names
-
-    states = []
-    for name in study_names(database):
-        try:
-            states.append(result.status(load(database, name)))
-        except PuffinError as error:
-            click.echo(f"not listed: {error}", err=True)
-        except KeyError:
-            continue  # deleted just now
-    return states
+    if name is None:
+        print_studies(database, everything=everything, as_json=as_json)
+    else:
+        print_study(database, name, as_json=as_json)
 
 
 @main.command(epilog=_example("tuner best demo", "tuner best demo --format json"))

@@ -1,48 +1,87 @@
-"""What a person sees: tables of a study on stdout, progress and messages on stderr."""
+"""What a person sees: numbers, messages and tables. stdout is data, stderr is messages."""
 
 import math
+import shlex
 import shutil
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from models.metrics import skill
-from studies.result import Group, Status
+from studies.result import Group
 from studies.space import grid_points
 from studies.spec import Spec
-from studies.stamp import PACKAGES
 from studies.storage import masked
 from studies.study import Handle
+from studies.text import printable
 from studies.validation import when
-from studies.workers import WorkerRow
 from studies.workload import Workload
 
-# Seconds between two lines of progress where stderr is no terminal.
-_QUIET_INTERVAL = 10.0
 # Where the output goes to a file nothing is cut or wrapped.
 _FILE_WIDTH = 10_000
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+# Steps to which an estimate is rounded: up to so many seconds, to so many.
+_ROUNDING = ((_MINUTE, 10), (10 * _MINUTE, _MINUTE), (_HOUR, 5 * _MINUTE), (10 * _HOUR, 600))
 
 
 def stdout() -> Console:
-    """Make the console of results."""
-    return Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, highlight=False)
+    """Make the console of results, which interprets no markup: names come from anywhere."""
+    return _console(sys.stdout.isatty(), stderr=False)
+
+
+def stderr() -> Console:
+    """Make the console of messages."""
+    return _console(sys.stderr.isatty(), stderr=True)
+
+
+def _console(is_terminal: bool, *, stderr: bool) -> Console:  # noqa: FBT001
+    width = None if is_terminal else _FILE_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+def say(message: str, console: Console | None = None) -> None:
+    """Print a message to stderr; a terminal breaks it between words, a file not at all."""
+    out = console or stderr()
+    safe = "\n".join(map(printable, message.split("\n")))
+    out.print(Text(safe), soft_wrap=not out.is_terminal)
+
+
+def loss(value: float) -> str:
+    """Write a loss with four significant digits, whatever its size."""
+    return f"{value:#.4g}".removesuffix(".")
+
+
+def counted(count: int, noun: str) -> str:
+    """Write ``1 trial`` or ``3 trials``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    """Write seconds as ``41 s``, ``1 min 13 s``, ``2 h 5 min`` or ``3 d 4 h``."""
+    total = round(seconds)
+    for size, unit, smaller, small_unit in (
+        (_DAY, "d", _HOUR, "h"),
+        (_HOUR, "h", _MINUTE, "min"),
+        (_MINUTE, "min", 1, "s"),
+    ):
+        if total >= size:
+            rest = total % size // smaller
+            return f"{total // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
+    return f"{total} s"
+
+
+def roughly(seconds: float) -> str:
+    """Write an estimate, no finer than it is known: ``about 4 min``."""
+    step = next((step for most, step in _ROUNDING if seconds <= most), _HOUR)
+    return f"about {duration(max(round(seconds / step), 1) * step)}"
 
 
 def signed_percent(value: float | None) -> str:
@@ -57,68 +96,44 @@ def percent(value: float) -> str:
     return f"{value:.1%}".replace("%", " %")
 
 
-class Progress:
-    """Live state of a running search: one line that renews itself, or one line every 10 s."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._started = time.monotonic()
-        self._before: int | None = None
-        self._printed = -_QUIET_INTERVAL
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, _t: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
-    ) -> None:
-        self._live.stop()
-
-    def say(self, line: str) -> None:
-        """Print a message above the line of progress."""
-        self._console.print(Text(line), soft_wrap=True)
-
-    def show(self, status: Status) -> None:
-        """Show the state."""
-        if self._before is None:
-            self._before = status.finished
-        line = self._line(status)
-        if self._console.is_terminal:
-            self._live.update(Text(line))
-        elif time.monotonic() - self._printed >= _QUIET_INTERVAL:
-            self._printed = time.monotonic()
-            self._console.print(Text(line), soft_wrap=True)
-
-    def _line(self, status: Status) -> str:
-        parts = [
-            f"{status.finished}/{status.tickets} trials",
-            f"{status.complete} complete",
-            f"{status.pruned} pruned",
-            f"{status.failed} failed",
-        ]
-        if status.paused:
-            parts.append(f"paused: `tuner resume {status.name}` goes on")
-        if status.best_loss is not None:
-            parts.append(f"best loss {status.best_loss:.4f}")
-            parts.append(f"skill {signed_percent(status.best_skill)}")
-        elapsed = time.monotonic() - self._started
-        parts.append(f"{duration(elapsed)} gone")
-        done = status.finished - (self._before or 0)
-        if done:
-            left = elapsed / done * (status.tickets - status.finished)
-            parts.append(f"about {duration(left)} left")
-        return " · ".join(parts)
-
-
-def new_table(*columns: str) -> Table:
-    """Make an empty table, its first column to the left."""
-    table = Table(box=box.SIMPLE_HEAD)
+def new_table(*columns: str, edge: bool = True) -> Table:
+    """Make an empty table, its first column to the left, with or without space around it."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=edge, pad_edge=edge)
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left")
     return table
+
+
+def print_rows(
+    out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str]
+) -> None:
+    """Print a table of which no cell is ever cut.
+
+    Parameters
+    ----------
+    out : Console
+    columns : sequence of str
+        The first one names a row.
+    rows : sequence of sequence of str
+    optional : sequence of str
+        Columns to leave out, one after the other, until the table is narrow enough. If it never
+        is, each row is written as a name with its values below.
+    """
+    safe = [dict(zip(columns, map(printable, row), strict=True)) for row in rows]
+    wide = out.options.update(width=_FILE_WIDTH)
+    for dropped in range(len(optional) + 1):
+        kept = [name for name in columns if name not in optional[:dropped]]
+        table = new_table(*kept, edge=False)
+        for row in safe:
+            table.add_row(*(row[name] for name in kept))
+        if out.measure(table, options=wide).maximum <= out.width:
+            out.print(table)
+            return
+    for row in safe:
+        name, *values = columns
+        out.print(row[name], soft_wrap=True)
+        details = ", ".join(f"{value} {row[value]}" for value in values if row[value] != "-")
+        out.print(Padding(Text(details), (0, 0, 1, 2)))
 
 
 def print_result(handle: Handle, record: dict[str, Any], cells: Sequence[Group]) -> None:
@@ -145,15 +160,15 @@ def _config_table(record: dict[str, Any]) -> Table:
 
 def _fold_table(handle: Handle, record: dict[str, Any]) -> Table:
     scores = record["scores"]
-    loss = f"walk-forward {handle.spec.training.loss}"
-    table = new_table("fold", loss, "persistence", "training mean", "skill")
+    heading = f"walk-forward {handle.spec.training.loss}"
+    table = new_table("fold", heading, "persistence", "training mean", "skill")
     persistence, means = handle.attrs["persistence_losses"], handle.attrs["mean_losses"]
     rows = zip(scores["fold_losses"], persistence, means, strict=True)
     for number, (own, last, mean) in enumerate(rows, start=1):
-        table.add_row(str(number), *loss_cells(own, last, mean), signed_percent(skill(own, last)))
+        table.add_row(str(number), *map(loss, (own, last, mean)), signed_percent(skill(own, last)))
     table.add_section()
-    averages = loss_cells(scores["loss"], float(np.mean(persistence)), float(np.mean(means)))
-    table.add_row("mean", *averages, signed_percent(scores["skill"]))
+    averages = scores["loss"], float(np.mean(persistence)), float(np.mean(means))
+    table.add_row("mean", *map(loss, averages), signed_percent(scores["skill"]))
     return table
 
 
@@ -166,19 +181,14 @@ def _direction(scores: dict[str, Any]) -> str:
     )
 
 
-def loss_cells(*values: float) -> list[str]:
-    """Write losses for a row."""
-    return [f"{value:.4f}" for value in values]
-
-
 def group_table(groups: Sequence[Group]) -> Table:
     """Set groups of trials side by side."""
     table = new_table("", *(group.label for group in groups))
     rows: dict[str, list[str]] = {
         "trials": [str(g.trials) for g in groups],
         "complete / pruned / failed": [f"{g.complete} / {g.pruned} / {g.failed}" for g in groups],
-        "median loss": [_or_dash(g.median_loss, ".4f") for g in groups],
-        "best loss": [_attr(g, "best_loss", "{:.4f}".format) for g in groups],
+        "median loss": ["-" if g.median_loss is None else loss(g.median_loss) for g in groups],
+        "best loss": [_attr(g, "best_loss", loss) for g in groups],
         "cut short": [_ending(g) for g in groups],
         "folds won": [_or_dash(g.folds_won, "d") for g in groups],
         "skill": [_attr(g, "skill", signed_percent) for g in groups],
@@ -213,42 +223,6 @@ def _config(summary: Group, key: str) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def status_table(statuses: Sequence[Status]) -> Table:
-    """List studies with their tickets by state."""
-    table = new_table(
-        "study",
-        "state",
-        "priority",
-        "tickets",
-        "complete",
-        "pruned",
-        "failed",
-        "running",
-        "to come",
-        "workers",
-        "loss",
-        "skill",
-    )
-    for s in statuses:
-        to_come = s.tickets - s.finished - s.running
-        loss = "-" if s.best_loss is None else f"{s.best_loss:.4f}"
-        counts = (s.tickets, s.complete, s.pruned, s.failed, s.running, to_come, len(s.workers))
-        numbers = map(str, (s.priority, *counts))
-        table.add_row(s.name, s.state, *numbers, loss, signed_percent(s.best_skill))
-    return table
-
-
-def worker_table(workers: Sequence[WorkerRow]) -> Table:
-    """List the workers that live, and what they are at."""
-    table = new_table("worker", "device", "since", "study", "ticket", " / ".join(PACKAGES))
-    for w in workers:
-        since = f"{w.since:%Y-%m-%d %H:%M:%S} UTC"
-        ticket = "-" if w.ticket is None else str(w.ticket)
-        versions = " / ".join(w.versions.get(package, "?") for package in PACKAGES)
-        table.add_row(w.name, w.device, since, w.study or "-", ticket, versions)
-    return table
-
-
 def fold_dates_table(workload: Workload) -> Table:
     """Show what a study file leads to: its folds with their dates and baselines."""
     table = new_table(
@@ -261,8 +235,8 @@ def fold_dates_table(workload: Workload) -> Table:
             f"{when(dates[fold.train.start])} to {when(dates[fold.train.stop - 1])}",
             str(len(fold.train)),
             f"{when(dates[fold.valid.start])} to {when(dates[fold.valid.stop - 1])}",
-            f"{workload.persistence_losses[i]:.4f}",
-            f"{workload.mean_losses[i]:.4f}",
+            loss(workload.persistence_losses[i]),
+            loss(workload.mean_losses[i]),
         )
     return table
 
@@ -278,35 +252,75 @@ def grid_note(spec: Spec) -> str | None:
     )
 
 
+def typed(*words: str, storage: str = "") -> str:
+    """Write a command of this program as it can be typed into a shell.
+
+    Parameters
+    ----------
+    words : str
+        The command and its arguments.
+    storage : str
+        Database that the command is to use; left out of the command where it is the default, or
+        where it holds a password, which is not shown: the environment has it.
+    """
+    options = []
+    if storage not in ("", "sqlite:///tuner.db") and masked(storage) == storage:
+        options = ["--storage", storage]
+    return shlex.join([_own_name(), *words, *options])
+
+
 _IN_ENVIRONMENT = " (the commands below take it from TUNER_STORAGE)"
 
 
-def next_steps(name: str, storage: str, folder: Path | None) -> str:
-    """Say where everything lies and what to type next."""
+def next_steps(name: str, storage: str, folder: Path | None, reports: str = "") -> str:
+    """Say where everything lies and what to type next.
+
+    Parameters
+    ----------
+    name : str
+        Of a finished search.
+    storage : str
+        Its database.
+    folder : Path or None
+        Of the export, if there is one.
+    reports : str
+        How long ``tuner report`` is going to take, in words.
+    """
     shown = masked(storage)
-    # A password is not shown, and a command without it does not work: the environment has it.
-    option = "" if storage == "sqlite:///tuner.db" or shown != storage else f" --storage {storage}"
     steps = {
-        f"{_own_name()} report {name}{option}": "is it any good? opens the sealed holdout",
-        f"{_own_name()} compare {name}{option}": "best LSTM beside best GRU",
-        f"{_own_name()} best {name}{option}": "the configuration as TOML",
-        f"{_own_name()} dashboard{option}": "every trial in a browser",
+        typed("report", name, storage=storage): "is it any good? opens the sealed holdout"
+        + (f"; {reports}" if reports else ""),
+        typed("compare", name, storage=storage): "best LSTM beside best GRU",
+        typed("best", name, storage=storage): "the configuration as TOML",
+        typed("dashboard", storage=storage): "every trial in a browser",
     }
-    width = max(map(len, steps))
-    lines = [f"{command:{width}}   {why}" for command, why in steps.items()]
+    lines = _beside(steps, stdout().width - len(_INDENT))
+    lines[0] = f"next    {lines[0]}"
     return "\n".join(
         [
-            f"study   {name} in {shown}{_IN_ENVIRONMENT if shown != storage else ''}",
+            f"study   {printable(name)} in {shown}{_IN_ENVIRONMENT if shown != storage else ''}",
             f"export  {f'{folder}/' if folder else 'none'}",
-            f"next    {lines[0]}",
-            *(f"        {line}" for line in lines[1:]),
+            lines[0],
+            *(f"{_INDENT}{line}" for line in lines[1:]),
         ]
     )
 
 
+_INDENT = " " * 8
+
+
+def _beside(steps: Mapping[str, str], width: int) -> list[str]:
+    """Write commands with what they are for: beside them, or below where that is too wide."""
+    longest = max(map(len, steps))
+    beside = [f"{command:{longest}}   {why}" for command, why in steps.items()]
+    if max(map(len, beside)) <= width:
+        return beside
+    return [line for command, why in steps.items() for line in (command, f"    {why}")]
+
+
 def _own_name() -> str:
-    """Give what to type to start this program: its name alone only where a shell finds it so."""
-    typed, found = Path(sys.argv[0]), shutil.which("tuner")
-    if typed.name != "tuner" or (found and Path(found).resolve() == typed.resolve()):
+    """Return what to type to start this program: its name where a shell finds it, or its path."""
+    argument, found = Path(sys.argv[0]), shutil.which("tuner")
+    if argument.name != "tuner" or (found and Path(found).resolve() == argument.resolve()):
         return "tuner"
-    return str(typed)
+    return str(argument)

@@ -11,12 +11,13 @@ from rich.table import Table
 from studies import report as reports
 from studies.pages import check_folder, write_pages
 from studies.reruns import open_seal, rerun_seeds
+from studies.retraining_cost import Cost, retraining_cost
 from studies.rivals import Judgement
 from studies.storage import open_storage
 from studies.study import load_search
 from studies.verdict import sentences, to_json
 from tuner import present
-from tuner.run import search
+from tuner.run import report_cost, search
 
 
 def report(
@@ -42,18 +43,24 @@ def report(
     handle = load_search(open_storage(storage_url), name)
     check_folder(out, name)
     again = rerun_seeds(handle, top, seeds)
-    click.echo(f"{len(again.attrs['reruns'])} trainings of the best with other seeds", err=True)
+    _announce(retraining_cost(handle, top, seeds), len(devices))
     search(again, storage_url, devices)
     holdout = open_seal(handle, top, seeds)
-    click.echo(
-        f"the seal of study {name} is open; {len(holdout.attrs['reruns'])} refits are judged",
-        err=True,
-    )
+    present.say(f"the holdout of study {name} is open")
     search(holdout, storage_url, devices)
     found = reports.build(handle)
     _print(found, as_json=as_json)
     pictures = write_pages(out, handle, found)
-    click.echo(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures", err=True)
+    present.say(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures")
+
+
+def _announce(cost: Cost, workers: int) -> None:
+    """Say what there is to train before it starts; nothing where all has been trained before."""
+    if cost.trainings:
+        present.say(
+            f"{report_cost(cost, workers)} on {present.counted(workers, 'worker')}: {cost.seeds} "
+            f"with other seeds, then {cost.holdout} to be judged on the holdout"
+        )
 
 
 def _print(found: reports.Report, *, as_json: bool) -> None:
@@ -71,9 +78,9 @@ def _rival_table(found: Judgement, search_loss: float) -> Table:
     table = present.new_table(
         "", "search loss", "holdout loss", "skill of winner", "p of DM", "p of CW"
     )
-    table.add_row("winner", *present.loss_cells(search_loss, found.loss), "", "", "")
+    table.add_row("winner", *map(present.loss, (search_loss, found.loss)), "", "", "")
     for rival in found.rivals:
         tests = (f"{test.p_better:.3f}" for test in (rival.diebold_mariano, rival.clark_west))
-        losses = present.loss_cells(rival.search_loss, rival.holdout_loss)
+        losses = map(present.loss, (rival.search_loss, rival.holdout_loss))
         table.add_row(rival.label, *losses, present.signed_percent(rival.skill), *tests)
     return table

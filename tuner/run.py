@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import click
 import optuna
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.errors import PuffinError
 from studies import result, stamp
 from studies.prices import Prices, load_prices
+from studies.remarks import remarks, why_none_is_complete
+from studies.retraining_cost import Cost, retraining_cost
 from studies.spec import DataSection, load_spec
 from studies.storage import NoStudiesError, cause_of, masked, open_storage
 from studies.study import Handle, StudyError, load, require_same, submit
@@ -21,6 +22,7 @@ from tuner import present
 from tuner.devices import assign
 from tuner.interrupt import Interrupt, Interrupted, stop_signals
 from tuner.launcher import Pool
+from tuner.progress import Progress
 
 _REFRESH_SECONDS = 0.5
 
@@ -43,7 +45,7 @@ def init(storage_url: str, wait: float) -> None:
                 raise
             time.sleep(_REFRESH_SECONDS)
         else:
-            click.echo(f"{masked(storage_url)} is ready", err=True)
+            present.say(f"{masked(storage_url)} is ready")
             return
 
 
@@ -63,7 +65,7 @@ def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
         needs=data.needs,
     )
     for line in prices.said:
-        click.echo(f"prices: {line}", err=True)
+        present.say(f"prices: {line}")
     return prices
 
 
@@ -79,7 +81,7 @@ def open_study(
     spec = load_spec(path_or_preset, overrides)
     if spec.data.source == "yfinance" and (there := _find(spec.name, storage_url)):
         if refresh:
-            click.echo(f"prices: study {spec.name} goes on with its own copy", err=True)
+            present.say(f"prices: study {spec.name} resumes with its own copy")
         return require_same(there, spec)
     try:
         prices = read_prices(spec.data, refresh=refresh)
@@ -88,15 +90,14 @@ def open_study(
         if there is None:
             raise
         handle = require_same(there, spec)
-        click.echo(f"prices: {error}; the study goes on with its own copy", err=True)
+        present.say(f"prices: {error}; the study resumes with its own copy")
         return handle
     storage = open_storage(storage_url, create=True)
     handle = submit(storage, spec, prices)
     if not handle.keeps(prices):
-        click.echo(
-            f"prices: {prices.origin} has changed since study {spec.name} was made, which goes on "
-            "with its own copy; --set name=... makes a new study of the new prices",
-            err=True,
+        present.say(
+            f"prices: {prices.origin} has changed since study {spec.name} was submitted, which "
+            "resumes with its own copy; --set name=... makes a new study of the new prices"
         )
     return handle
 
@@ -132,9 +133,10 @@ def run(
     handle = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
     state = result.status(handle)
     for warning in handle.attrs["data"]["warnings"]:
-        click.echo(f"prices: {warning}", err=True)
+        present.say(f"prices: {warning}")
     if state.done:
-        click.echo(f"study {handle.name} is complete: {state.finished} trials", err=True)
+        done = present.counted(state.finished, "trial")
+        present.say(f"study {handle.name} is complete: {done}")
     else:
         _require_workable(handle, state)
         _announce(handle, state, devices)
@@ -145,7 +147,7 @@ def run(
 def _require_workable(handle: Handle, state: result.Status) -> None:
     """Refuse at once what workers would refuse one after the other."""
     if state.paused:
-        msg = f"study {handle.name!r} is paused; `tuner resume {handle.name}` first"
+        msg = f"study {handle.name!r} is paused; `{present.typed('resume', handle.name)}` first"
         raise StudyError(msg)
     try:
         warnings = stamp.compare(handle.attrs["made_with"], stamp.own_versions())
@@ -153,20 +155,21 @@ def _require_workable(handle: Handle, state: result.Status) -> None:
         msg = f"study {handle.name!r}: {error}"
         raise StudyError(msg) from None
     for warning in warnings:
-        click.echo(f"study {handle.name}: {warning}", err=True)
+        present.say(f"study {handle.name}: {warning}")
 
 
 def _announce(handle: Handle, state: result.Status, devices: Sequence[str]) -> None:
-    verb = "goes on with" if state.finished else "starts with"
+    verb = "resumes" if handle.trials() else "starts"
     data = handle.attrs["data"]
-    click.echo(
-        f"study {handle.name} {verb} {state.tickets - state.finished} trials on {len(devices)} "
-        f"workers ({', '.join(sorted(set(devices)))}); {data['origin']}, {data['bars']} bars; "
-        "Ctrl-C stops, and the same command goes on",
-        err=True,
+    trials = present.counted(state.tickets - state.finished, "trial")
+    workers = present.counted(len(devices), "worker")
+    present.say(
+        f"study {handle.name} {verb} with {trials} on {workers} "
+        f"({', '.join(sorted(set(devices)))}); {data['origin']}, {data['bars']} bars; "
+        "Ctrl-C stops, and the same command resumes"
     )
     if note := present.grid_note(handle.spec):
-        click.echo(note, err=True)
+        present.say(note)
 
 
 def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
@@ -178,7 +181,7 @@ def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
     interrupt.install()
     try:
         with (
-            present.Progress() as progress,
+            Progress() as progress,
             Pool(storage_url, handle.name, devices, progress.say) as pool,
         ):
             for state in interrupt.guard(_watch(handle, pool, progress, interrupt)):
@@ -189,9 +192,10 @@ def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
     state = result.status(handle)
-    done = f"{state.finished} of {state.tickets} trials done; the same command goes on"
+    total = present.counted(state.tickets, "trial")
+    done = f"{state.finished} of {total} done; the same command resumes"
     if interrupt.requested:
-        click.echo(f"stopped with {done}", err=True)
+        present.say(f"stopped with {done}")
         raise KeyboardInterrupt
     if not state.done:  # somebody ended the workers, but not this command
         msg = f"the workers were stopped with {done}"
@@ -199,7 +203,7 @@ def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
 
 
 def _watch(
-    handle: Handle, pool: Pool, progress: present.Progress, interrupt: Interrupt
+    handle: Handle, pool: Pool, progress: Progress, interrupt: Interrupt
 ) -> Iterator[result.Status]:
     """Give the state of a study again and again, until it or all of its workers are done."""
     # Done by the database: workers notice by themselves, but only at their next look.
@@ -208,7 +212,7 @@ def _watch(
         interrupt.wait(_REFRESH_SECONDS)
 
 
-def _look(handle: Handle, progress: present.Progress, interrupt: Interrupt) -> result.Status:
+def _look(handle: Handle, progress: Progress, interrupt: Interrupt) -> result.Status:
     """Read the state; a database that does not answer is given as long as the workers give it."""
     for pause in (1, 2, 4, 8, 16, 32, 64):
         try:
@@ -226,26 +230,41 @@ def _look(handle: Handle, progress: present.Progress, interrupt: Interrupt) -> r
 
 
 def _finish(handle: Handle, storage_url: str) -> None:
-    """Print the result and export the best."""
-    state = result.status(handle)
+    """Print the result and what it says, and export the best."""
     for reason, times in result.mishaps(handle).most_common():
-        click.echo(f"{times} trials {reason}", err=True)
-    if not state.complete:
-        msg = (
-            f"none of the {state.finished} trials of study {handle.name!r} is complete: "
-            "see the reasons above, or `tuner dashboard`"
-        )
-        raise PuffinError(msg)
+        present.say(f"{present.counted(times, 'trial')} {reason}")
+    if not result.status(handle).complete:
+        raise PuffinError(why_none_is_complete(handle))
     record = result.best_record(handle)
     present.print_result(handle, record, result.compare(handle))
+    folder = _export(handle)
+    out = present.stdout()
+    for sentence in remarks(handle):
+        out.print(sentence)
+    out.print()
+    workers = len(assign("auto", None, 2))  # as `tuner report` does without options
+    reports = report_cost(retraining_cost(handle), workers)
+    out.print(present.next_steps(handle.name, storage_url, folder, reports), soft_wrap=True)
+
+
+def _export(handle: Handle) -> Path | None:
+    """Export the best; hours of search must not end in an error because a file is in the way."""
     # Here, since `check`, `submit` and the workers of a pool need not wait for its pictures.
     from studies.export import export
     from studies.exported import ExportError
 
     try:
-        folder: Path | None = export(handle, Path("exports") / handle.name)
+        return export(handle, Path("exports") / handle.name)
     except ExportError as error:
-        # Hours of search must not end in an error because a file is in the way.
-        click.echo(f"not exported: {error}, `tuner export {handle.name} DIR`", err=True)
-        folder = None
-    click.echo(present.next_steps(handle.name, storage_url, folder))
+        again = present.typed("export", handle.name, "DIR")
+        present.say(f"not exported: {error}, `{again}`")
+        return None
+
+
+def report_cost(cost: Cost, workers: int) -> str:
+    """Write what a report has to train: ``27 trainings, about 3 min``; nothing if none is left."""
+    if not cost.trainings:
+        return ""
+    seconds = cost.seconds(workers)
+    takes = "" if seconds is None else f", {present.roughly(seconds)}"
+    return present.counted(cost.trainings, "training") + takes

@@ -1,11 +1,18 @@
 """Each command does what its page says, on one tiny study that was searched once."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import pty
 import re
 import signal
 import sqlite3
+import struct
+import subprocess
+import sys
+import termios
 import time
 import tomllib
 from collections.abc import Callable
@@ -179,11 +186,11 @@ trials = 1
     frame.iloc[:79].to_csv(tmp_path / "p.csv")
     shorter = command("submit", "own.toml")
     assert shorter.code == 0, shorter.err
-    assert "p.csv has changed since study own was made" in shorter.err
+    assert "p.csv has changed since study own was submitted" in shorter.err
     (tmp_path / "p.csv").unlink()
     gone = tuner("run", "own.toml", "--workers", "1", cwd=tmp_path)
     assert gone.code == 0, gone.err
-    assert "the study goes on with its own copy" in gone.err
+    assert "the study resumes with its own copy" in gone.err
     assert "Best of study own" in gone.out
 
 
@@ -226,17 +233,86 @@ def test_an_export_is_refitted_with_one_thread_whatever_the_machine_has(
         torch.set_num_threads(before)
 
 
-def test_status_counts_the_tickets(finished: Any, tuner: Callable[..., Any]) -> None:
-    code, out, err = tuner("status", "tiny-study", TUNER_STORAGE=finished.url)
+def test_status_counts_the_trials(finished: Any, command: Callable[..., Any]) -> None:
+    code, out, err = command("status", "--storage", finished.url)
     assert (code, err) == (0, "")
-    (row,) = [line.split() for line in out.splitlines() if "tiny-study" in line]
-    name, state, priority, tickets, complete, pruned, failed, running, *later = row
-    to_come, workers, loss, *_ = later
-    assert (name, state, priority, tickets) == ("tiny-study", "done", "1", "6")
-    assert (running, to_come, workers) == ("0", "0", "0")
-    assert int(complete) + int(pruned) + int(failed) == 6
-    assert float(loss) == pytest.approx(min(t.value for t in trials(finished) if t.value), abs=1e-4)
+    heading, row = (re.split(r"\s{2,}", line) for line in out.splitlines()[:3:2])
+    assert heading == ["study", "state", "trials", "ended as", "loss", "skill"]
+    states = [t.state.name for t in trials(finished)]
+    ended = {name.lower(): states.count(name) for name in ("COMPLETE", "PRUNED")}
+    counts = ", ".join(f"{count} {name}" for name, count in ended.items() if count)
+    assert row[:4] == ["tiny-study", "done", "6 of 6", counts]
+    assert float(row[4]) == pytest.approx(best_trial(finished).value, abs=1e-4)
     assert "no worker is alive" in out
+
+
+def test_status_of_a_study_says_what_it_is_and_how_it_stands(
+    finished: Any, command: Callable[..., Any]
+) -> None:
+    code, out, err = command("status", "tiny-study", "--storage", finished.url)
+    assert (code, err) == (0, "")
+    best = best_trial(finished)
+    for part in (
+        "done, 6 of 6 trials: ",
+        "range, 1 bar ahead, from return, range, volume",
+        "sample AAPL, 2011-06-01 to 2013-03-01",
+        "440 bars, the last 20 sealed",
+        "UTC, ",
+        f"trial {best.number}: loss {best.value:.4f}, skill ",
+        f"{best.user_attrs['config']['cell']} ",
+        f"lookback {best.user_attrs['config']['lookback']}, ",
+        f"best epoch {best.user_attrs['best_epoch']}",
+        "Last trials",
+    ):
+        assert part in words(out), part
+    last = [line.split()[0] for line in out.partition("Last trials")[2].splitlines() if "." in line]
+    in_order = sorted(trials(finished), key=lambda t: t.datetime_complete, reverse=True)
+    assert last == [str(t.number) for t in in_order[:5]]
+    state = json.loads(command("status", "tiny-study", "--json", "--storage", finished.url).out)
+    (study,) = state["studies"]
+    assert (study["target"], study["bars"], study["config"]) == (
+        "range",
+        440,
+        best.user_attrs["config"],
+    )
+
+
+def test_status_in_a_terminal_of_80_columns_cuts_nothing(finished: Any, tmp_path: Path) -> None:
+    copy = finished.copy(tmp_path)
+    name = "n" * 64
+    with closing(sqlite3.connect(copy.folder / "tuner.db")) as connection, connection:
+        connection.execute("UPDATE studies SET study_name = ?", (name,))
+        connection.execute("UPDATE puffin_studies SET name = ?", (name,))
+        connection.execute("UPDATE trial_values SET value = value * 1e-7")
+    lines = in_terminal(80, "status", "--storage", copy.url).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert name in lines
+    loss = min(t.value for t in trials_of(copy, name) if t.value is not None)
+    assert f"loss {loss:.3e}" in " ".join(lines)
+    assert "…" not in " ".join(lines)
+
+
+def trials_of(study: Any, name: str) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=name, storage=open_storage(study.url)).get_trials()
+
+
+def in_terminal(columns: int, *args: str) -> str:
+    """Run the console script in a terminal of so many columns; return what it shows."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {k: v for k, v in os.environ.items() if k != "COLUMNS" and not k.startswith("TUNER_")}
+    script = Path(sys.executable).with_name("tuner")
+    process = subprocess.Popen(
+        [script, *args], stdin=theirs, stdout=theirs, stderr=theirs, env=env | {"TERM": "dumb"}
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone when its last program has ended
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert process.wait(60) == 0, shown
+    return shown.decode()
 
 
 def test_status_as_json_says_the_same_as_the_database(
@@ -265,6 +341,9 @@ def test_status_as_json_says_the_same_as_the_database(
         "best_trial": best.number,
         "finished": 6,
         "done": True,
+        "search": None,
+        "running_trials": [],
+        "seconds_left": None,
     }
 
 

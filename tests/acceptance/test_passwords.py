@@ -165,7 +165,7 @@ def test_the_title_of_a_process_shows_no_password(
         (
             "postgresql:///db?host=/var/run",
             "postgresql:///db?host=/var/run",
-            " --storage postgresql:///db?host=/var/run",
+            " --storage 'postgresql:///db?host=/var/run'",
         ),
         *(
             (

@@ -481,13 +481,13 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
     assert before["waiting"] >= 1
     done = before["complete"]
     assert 2 <= done < 8
-    assert f"stopped with {done} of 8 trials done; the same command goes on" in first.said
+    assert f"stopped with {done} of 8 trials done; the same command resumes" in first.said
     assert first.printed == ""
     early = {t.user_attrs[tickets.TICKET]: t.number for t in handle.trials() if t.value is not None}
 
     pair = [start(url, *command, "1", cwd=tmp_path) for _ in range(2)]
     assert [run.end(60) for run in pair] == [0, 0], [run.said for run in pair]
-    assert f"study run goes on with {8 - done} trials on 1 workers (cpu)" in pair[0].said
+    assert f"study run resumes with {8 - done} trials on 1 worker (cpu)" in pair[0].said
     trials = spent(load(open_storage(url), "run"))
     assert {t.state for t in trials.values()} == {TrialState.COMPLETE}
     assert early.items() <= {n: t.number for n, t in trials.items()}.items()
@@ -566,7 +566,7 @@ def test_ctrl_c_is_not_heard_within_a_statement_of_sql(
     with pytest.raises(KeyboardInterrupt):
         run_module.search(handle, url, ["cpu"])
     assert gone_through == [True]
-    assert "stopped with 0 of 3 trials done; the same command goes on" in capsys.readouterr().err
+    assert "stopped with 0 of 3 trials done; the same command resumes" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -547,7 +547,7 @@ def test_a_study_that_is_there_asks_nobody(stub: Stub, live: Path, tmp_path: Pat
     assert (again.exit_code, stub.charts) == (0, asked), again.output
     assert again.stderr.startswith("study live: 4 of 4 trials to do")
     fresh = tuner("submit", str(live), "--refresh", "--storage", url)
-    assert fresh.stderr.startswith("prices: study live goes on with its own copy\nstudy live: 4 of")
+    assert fresh.stderr.startswith("prices: study live resumes with its own copy\nstudy live: 4 of")
     assert stub.charts == asked
 
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import shlex
 from typing import Any
 
 import pytest
@@ -103,7 +104,116 @@ def test_a_share_that_is_not_there_is_a_dash() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "written"),
-    [(0, "0:00"), (9.4, "0:09"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (3723, "1:02:03")],
+    [
+        (0, "0 s"),
+        (9.4, "9 s"),
+        (59.6, "1 min"),
+        (73, "1 min 13 s"),
+        (3599, "59 min 59 s"),
+        (3723, "1 h 2 min"),
+        (7200, "2 h"),
+        (93_600, "1 d 2 h"),
+    ],
 )
-def test_seconds_are_written_as_a_clock_does(seconds: float, written: str) -> None:
+def test_seconds_are_written_with_their_units(seconds: float, written: str) -> None:
     assert present.duration(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0.3, "about 10 s"),
+        (44, "about 40 s"),
+        (75, "about 1 min"),
+        (200, "about 3 min"),
+        (1234, "about 20 min"),
+        (9000, "about 2 h 30 min"),
+        (50_000, "about 14 h"),
+    ],
+)
+def test_an_estimate_is_rounded_to_what_is_known_of_it(seconds: float, written: str) -> None:
+    assert present.roughly(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0.0, "0.000"),
+        (1e-7, "1.000e-07"),
+        (0.000891234, "0.0008912"),
+        (0.5, "0.5000"),
+        (3.52179, "3.522"),
+        (1234.5, "1234"),
+        (1e9, "1.000e+09"),
+    ],
+)
+def test_a_loss_has_four_digits_whatever_its_size(value: float, written: str) -> None:
+    assert present.loss(value) == written
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Console:
+    """Make a console that is 80 columns wide and writes into memory."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("tuner.present.sys.argv", ["tuner-of-another"])
+    return Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("length", [4, 20, 40, 64, 80])
+def test_rows_lose_columns_and_then_become_lines_but_no_cell_is_cut(
+    narrow: Console, length: int
+) -> None:
+    row = ("n" * length, "open", "12 of 40", "3 complete, 9 pruned", "1.000e-07", "+35.2 %")
+    columns = ("study", "state", "trials", "ended as", "loss", "skill")
+    present.print_rows(narrow, columns, [row, row], ("ended as", "skill", "state"))
+    out = printed(narrow)
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in out
+    assert out.count("n" * length) == out.count("1.000e-07") == out.count("12 of 40") == 2
+    assert ("ended as" in out) == (length in (4, 64, 80))
+    assert "state" in out
+
+
+def test_names_are_never_markup_nor_escapes(narrow: Console) -> None:
+    name = "[/x][bold]a[/bold]:smile:\x1b[31mred\u202e"
+    present.print_rows(narrow, ("study", "loss"), [(name, "0.5000")], ())
+    assert "[/x][bold]a[/bold]:smile:\\x1b[31mred\\u202e" in printed(narrow)
+
+
+def test_a_message_is_one_line_in_a_file_and_shows_escapes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = "word " * 40 + "[/x] \x1b[2J"
+    present.say(f"{long}\nsecond line")
+    assert capsys.readouterr().err == "word " * 40 + "[/x] \\x1b[2J\nsecond line\n"
+
+
+NEXT = "sqlite:///my data/tuner $HOME.db"
+
+
+def test_the_next_steps_are_quoted_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/opt/my tools/tuner"])
+    study, _, *steps = present.next_steps("demo", NEXT, None).splitlines()
+    assert study == f"study   demo in {NEXT}"
+    commands = [step[8:].partition("   ")[0] for step in steps]
+    assert [shlex.split(command) for command in commands] == [
+        ["/opt/my tools/tuner", *words, "--storage", NEXT]
+        for words in (["report", "demo"], ["compare", "demo"], ["best", "demo"], ["dashboard"])
+    ]
+
+
+def test_a_command_never_shares_its_line_where_the_terminal_is_too_narrow(
+    monkeypatch: pytest.MonkeyPatch, narrow: Console
+) -> None:
+    monkeypatch.setattr("tuner.present.stdout", lambda: narrow)
+    lines = present.next_steps("n" * 40, NEXT, None, "27 trainings, about 3 min").splitlines()
+    command = f"tuner report {'n' * 40} --storage '{NEXT}'"
+    why = "is it any good? opens the sealed holdout; 27 trainings, about 3 min"
+    assert lines[2:4] == [f"next    {command}", f"            {why}"]
+    assert len(lines[3]) <= 80

@@ -1,0 +1,144 @@
+"""All that `tuner status NAME` shows of one study."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from studies import tickets
+from studies.result import Status, mishaps, status
+from studies.storage import FAILURE
+from studies.study import RERUNS, Handle, load, lowest_complete
+
+_LAST = 5
+
+
+@dataclass(frozen=True)
+class EndedTrial:
+    """A trial that has spent its ticket.
+
+    Attributes
+    ----------
+    trial : its number
+    state : complete, pruned or failed
+    loss, best_epoch : its lowest loss and when that was, None where no epoch has ended
+    epochs, seconds : how long it trained
+    config : its configuration, None where it failed before it had one
+    reason : why it was pruned or failed
+    """
+
+    trial: int
+    state: str
+    loss: float | None
+    best_epoch: int | None
+    epochs: int | None
+    seconds: float | None
+    config: Mapping[str, Any] | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a study is, and how it stands.
+
+    Attributes
+    ----------
+    status : Status
+    submitted : when it was made, as ISO 8601 with a zone; None in a study of an older version
+    target, horizon, features : what is forecast, how many bars ahead, and from what
+    source, symbol, origin, first, last, bars, holdout_bars : its prices
+    config, best_epoch : of the best trial of a search, None before there is one
+    last_trials : those that ended last, the latest first
+    failures : reasons why trials failed or diverged, and how often
+    retraining : the studies that train its best again
+    openings : how often its holdout was opened
+    """
+
+    status: Status
+    submitted: str | None
+    target: str
+    horizon: int
+    features: tuple[str, ...]
+    source: str
+    symbol: str | None
+    origin: str
+    first: str
+    last: str
+    bars: int
+    holdout_bars: int
+    config: Mapping[str, Any] | None
+    best_epoch: int | None
+    last_trials: tuple[EndedTrial, ...]
+    failures: Mapping[str, int]
+    retraining: tuple[Status, ...]
+    openings: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values: those of the status, and beside them the others."""
+        others = asdict(self)
+        del others["status"]
+        others["retraining"] = [each.to_json() for each in self.retraining]
+        return self.status.to_json() | others
+
+
+def overview(handle: Handle) -> Overview:
+    """Read all that there is to show of a study.
+
+    Raises
+    ------
+    KeyError
+        If it was deleted meanwhile.
+    """
+    attrs, spec, trials = handle.attrs, handle.spec, handle.trials()
+    data, retraining = attrs["data"], _retraining(handle)
+    best = lowest_complete(trials) if handle.search is None else None
+    return Overview(
+        status=status(handle),
+        submitted=attrs.get("submitted"),
+        target=spec.data.target,
+        horizon=spec.data.horizon,
+        features=spec.data.features,
+        source=spec.data.source,
+        symbol=spec.data.symbol,
+        origin=data["origin"],
+        first=data["first"],
+        last=data["last"],
+        bars=data["bars"],
+        holdout_bars=spec.walk_forward.holdout_bars,
+        config=best.user_attrs.get(tickets.CONFIG) if best else None,
+        best_epoch=best.user_attrs.get("best_epoch") if best else None,
+        last_trials=tuple(map(_ended, _latest(trials))),
+        failures=dict(mishaps(handle).most_common()),
+        retraining=tuple(map(status, retraining)),
+        openings=sum(len(each.attrs.get("openings", ())) for each in retraining),
+    )
+
+
+def _retraining(handle: Handle) -> list[Handle]:
+    """Return the studies that train the best of this one again."""
+    names = [handle.name + suffix for suffix in RERUNS]
+    whole = tickets.budgets(handle.storage)
+    return [load(handle.storage, name) for name in names if name in whole]
+
+
+def _latest(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    ended = [t for t in trials if tickets.is_finished(t)]
+    ended.sort(key=lambda t: (t.datetime_complete or datetime.min, t.number))  # noqa: DTZ901  # as trials have it
+    return ended[: -_LAST - 1 : -1]
+
+
+def _ended(trial: FrozenTrial) -> EndedTrial:
+    attrs = trial.user_attrs
+    run = attrs.get("run", {})
+    return EndedTrial(
+        trial=trial.number,
+        state="failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
+        loss=attrs.get("best_loss", trial.value),
+        best_epoch=attrs.get("best_epoch"),
+        epochs=run.get("epochs"),
+        seconds=run.get("seconds"),
+        config=attrs.get(tickets.CONFIG),
+        reason=attrs.get(FAILURE, attrs.get("reason")),
+    )
