@@ -1,6 +1,7 @@
 """What a study has found so far, as plain values for tables, JSON and exports."""
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -205,24 +206,49 @@ def compare(handle: Handle, by: str = "cell") -> list[Group]:
     Raises
     ------
     StudyError
-        If all finished trials agree in it; but both cells are always set side by side.
+        If no trial is finished, or all that are agree in it; but both cells are always compared.
     """
+    finished = [t for t in handle.trials() if tickets.is_finished(t)]
     valued = []
-    for trial in handle.trials():
+    for trial in finished:
         config = trial.user_attrs.get("config")
-        value = COMPARABLE[by](config) if config and tickets.is_finished(trial) else None
+        value = COMPARABLE[by](config) if config else None
         if value is not None:
             valued.append((value, trial))
-    groups = _groups(valued, by)
-    if len(groups) < 2:
-        found = f"all have {by} = {groups[0][0]}" if groups else "there are none that tell"
-        raise StudyError(f"two kinds of finished trials are needed to compare, but {found}")
+    groups = _groups(valued, by) if valued else []
     bests = [_best(trials) for _, trials in groups]
+    if len(groups) < 2 or not any(bests):
+        raise StudyError(_nothing_to_compare(handle, by, finished, groups))
     winners = _fold_winners(bests)
     return [
         _summarise(label, trials, best, winners.count(i) if winners and best else None)
         for i, ((label, trials), best) in enumerate(zip(groups, bests, strict=True))
     ]
+
+
+def _nothing_to_compare(
+    handle: Handle,
+    by: str,
+    finished: list[FrozenTrial],
+    groups: list[tuple[str, list[FrozenTrial]]],
+) -> str:
+    """Return why there are no two groups of trials, and what helps."""
+    if not finished:
+        return (
+            f"study {handle.name!r} has no finished trial yet: there is nothing to compare before "
+            "`tuner worker` has trained some"
+        )
+    if not any(_best([trial]) for trial in finished):
+        command = shlex.join(["tuner", "status", handle.name])
+        return (
+            f"all finished trials of study {handle.name!r} ({len(finished)}) failed before an "
+            f"epoch had ended: there is nothing to compare; `{command}` shows the reasons"
+        )
+    common = f"{by} = {groups[0][0]}" if groups else "one layer, where dropout does nothing"
+    return (
+        f"all finished trials of study {handle.name!r} have {common}: there is nothing to compare; "
+        "name another --by"
+    )
 
 
 def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> list[tuple[str, list[FrozenTrial]]]:

@@ -411,11 +411,9 @@ def test_compare_by_anything_counts_every_trial_once_or_says_why_there_is_nothin
         assert shown == (counts[::-1] if by == "cell" else counts)  # the LSTM comes first
         assert len([line for line in out.splitlines() if "median loss" in line]) == 1
     else:
-        why = f"all have {by} = " if counts else "there are none that tell"
+        why = f"{by} = " if counts else "one layer, where dropout does nothing"
         assert (code, out) == (1, "")
-        assert err.startswith(
-            f"error: two kinds of finished trials are needed to compare, but {why}"
-        )
+        assert err.startswith(f"error: all finished trials of study 'tiny-study' have {why}")
         assert err.count("\n") == 1
 
 
@@ -438,19 +436,14 @@ def test_compare_by_something_unknown_lists_what_there_is(
         assert f"'{by}'" in err
 
 
-def test_compare_before_the_first_trial_shows_both_cells_and_nothing_else(
+def test_compare_before_the_first_trial_says_what_is_missing(
     finished: Any, command: Callable[..., Any]
 ) -> None:
     assert command("submit", str(finished.folder / "x.toml")).code == 0
-    code, out, err = command("compare", "tiny-study")
-    assert (code, err) == (0, "")
-    (row,) = [line.split()[1:] for line in out.splitlines() if line.startswith("  trials")]
-    assert row == ["0", "0"]
-    code, out, err = command("compare", "tiny-study", "--by", "layers")
-    assert (code, out) == (1, "")
-    assert err == (
-        "error: two kinds of finished trials are needed to compare, but there are none that tell\n"
-    )
+    for by in ("cell", "layers"):
+        code, out, err = command("compare", "tiny-study", "--by", by)
+        assert (code, out) == (1, "")
+        assert err.startswith("error: study 'tiny-study' has no finished trial yet: ")
 
 
 # The direction of moves: in the table, the record and the card

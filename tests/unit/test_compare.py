@@ -40,7 +40,7 @@ def study(*trials: FrozenTrial) -> Any:
     """Give what `compare` asks of a study."""
     for number, own in enumerate(trials):
         own.number = number
-    return SimpleNamespace(trials=lambda: list(trials))
+    return SimpleNamespace(name="x", trials=lambda: list(trials))
 
 
 def losses(groups: list[Group]) -> dict[str, float | None]:
@@ -183,7 +183,7 @@ def test_dropout_of_one_layer_says_nothing_and_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "trials", [[], [trial(0.5)], [trial(0.5, cell="gru")], [trial(0.5), trial(0.5, cell="gru")]]
+    "trials", [[trial(0.5)], [trial(0.5, cell="gru")], [trial(0.5), trial(0.5, cell="gru")]]
 )
 def test_both_cells_have_their_column_always_and_in_one_order(trials: list[FrozenTrial]) -> None:
     groups = compare(study(*trials))
@@ -301,31 +301,43 @@ def test_whole_numbers_are_shown_whole() -> None:
 # Nothing to compare
 
 
+NONE = "study 'x' has no finished trial yet: there is nothing to compare before `tuner worker`"
+FAILURES = "all finished trials of study 'x' (2) failed before an epoch had ended: there is nothing"
+
+
 @pytest.mark.parametrize(
     ("by", "trials", "said"),
     [
-        ("lookback", [], "there are none that tell"),
-        ("lookback", [trial(0.1, state=RUNNING)], "there are none that tell"),
-        ("lookback", [trial(0.1, lookback=7)] * 3, "all have lookback = 7"),
-        ("layers", [trial(0.1), trial(0.2, hidden_dims=(9, 9))], "all have layers = 2"),
-        ("lr", [trial(0.1, lr=0.00123)], "all have lr = 0.00123"),
+        ("cell", [], NONE),
+        ("lookback", [], NONE),
+        ("lookback", [trial(0.1, state=RUNNING)], NONE),
+        ("cell", [trial(None, state=FAILED, run=None)] * 2, FAILURES),
+        (
+            "cell",
+            [create_trial(state=FAILED, user_attrs={tickets.FAILURE: "no memory"})] * 2,
+            FAILURES,
+        ),
+        ("lookback", [trial(0.1, lookback=7)] * 3, "have lookback = 7: "),
+        ("layers", [trial(0.1), trial(0.2, hidden_dims=(9, 9))], "have layers = 2: "),
+        ("lr", [trial(0.1, lr=0.00123)], "have lr = 0.00123: "),
         (
             "dropout",
             [trial(0.1, hidden_dims=(4,), dropout=d) for d in (0.0, 0.5)],
-            "there are none that tell",
+            "have one layer, where dropout does nothing: ",
         ),
         (
             "dropout",
             [trial(0.1, dropout=0.5), trial(0.1, hidden_dims=(4,), dropout=0.1)],
-            "all have dropout = 0.5",
+            "have dropout = 0.5: ",
         ),
     ],
 )
 def test_one_kind_of_trials_is_nothing_to_compare(
     by: str, trials: list[FrozenTrial], said: str
 ) -> None:
-    said = f"two kinds of finished trials are needed to compare, but {said}"
-    with pytest.raises(StudyError, match=f"^{re.escape(said)}$"):
+    if said.startswith("have "):
+        said = f"all finished trials of study 'x' {said}there is nothing to compare; name another"
+    with pytest.raises(StudyError, match=f"^{re.escape(said)}"):
         compare(study(*trials), by)
 
 
