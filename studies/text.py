@@ -1,4 +1,4 @@
-"""Text from outside, such as names in a file or a database, made fit for a terminal."""
+"""Text for a terminal: names from a file or a database made harmless, and numbers in words."""
 
 import unicodedata
 
@@ -16,3 +16,45 @@ def printable(text: str) -> str:
         char.encode("unicode_escape").decode() if unicodedata.category(char) in _ESCAPED else char
         for char in text
     )
+
+
+def printable_lines(text: str) -> str:
+    """Return text as `printable` does, but with its line breaks."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def loss(value: float) -> str:
+    """Write a loss with four significant digits, whatever its size."""
+    return f"{value:#.4g}".removesuffix(".")
+
+
+def counted(count: int, noun: str) -> str:
+    """Write ``1 trial`` or ``3 trials``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as ``41 s``, ``1 min 13 s``, ``2 h 5 min`` or ``3 d 4 h``."""
+    total = round(seconds)
+    for size, unit, smaller, small_unit in (
+        (_DAY, "d", _HOUR, "h"),
+        (_HOUR, "h", _MINUTE, "min"),
+        (_MINUTE, "min", 1, "s"),
+    ):
+        if total >= size:
+            rest = total % size // smaller
+            return f"{total // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
+    return f"{total} s"
+
+
+# Steps to which an estimate is rounded: up to so many seconds, to so many.
+_ROUNDING = ((_MINUTE, 10), (10 * _MINUTE, _MINUTE), (_HOUR, 5 * _MINUTE), (10 * _HOUR, 600))
+
+
+def roughly(seconds: float) -> str:
+    """Write an estimate, no finer than it is known: ``about 4 min``."""
+    step = next((step for most, step in _ROUNDING if seconds <= most), _HOUR)
+    return f"about {duration(max(round(seconds / step), 1) * step)}"

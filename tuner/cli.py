@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from models.config import BOUNDED
 from models.errors import PuffinError
+from studies.text import printable_lines
 
 _DEFAULT_STORAGE = "sqlite:///tuner.db"
 _INTERRUPTED = 130  # the shell's word for an end by SIGINT
@@ -40,8 +41,15 @@ class _Group(click.Group):
     def _end(ctx: click.Context, message: str) -> None:
         if ctx.params.get("debug"):
             raise  # noqa: PLE0704  # called inside an except clause
-        click.echo(f"error: {message}", err=True)
+        click.echo(f"error: {printable_lines(message)}", err=True)
         sys.exit(1)
+
+
+class _Formatter(logging.Formatter):
+    """Writes messages whose names, from anywhere, cannot steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
 
 
 def _in_words(error: Exception) -> str:
@@ -116,7 +124,9 @@ _device_option = click.option(
 def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
     """Find the LSTM or GRU that forecasts a price series best."""
     level = logging.DEBUG if debug else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     _hide_passwords()
     for chatty in ("alembic", "sqlalchemy", "urllib3", "optuna"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -196,7 +206,7 @@ def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str
     "--max-time",
     type=_Range(0, _FOR_EVER, min_open=True),
     metavar="SECONDS",
-    help="Stop after so long, as SIGTERM would: the trial at hand goes on elsewhere.",
+    help="Stop after so long, as on SIGTERM: another worker resumes the trial.",
 )
 @_device_option
 @click.option(
@@ -220,10 +230,14 @@ def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str
     show_default=True,
     help="A worker that is silent for longer is taken for lost, by itself and by all others.",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Write warnings and errors only.")
 @click.option("--stop-with-parent", is_flag=True, hidden=True)  # stdin is a pipe that it holds
 @_storage_option
 def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **options: Any) -> None:
-    """Work on the open studies of the database, each with its share, until all are done."""
+    """Work on the open studies of the database, each with its share, until all are done.
+
+    Writes a line to stderr when it starts, waits and ends, and one for each trial.
+    """
     # Before the heavy imports: a signal that comes meanwhile must not be an ugly end.
     from tuner.interrupt import Interrupt
 

@@ -91,7 +91,7 @@ class Pool:
         share = f"{self._shares[device]:.6f}"
         command = [_script(), "worker", "--study", self._study, "--device", device]
         return subprocess.Popen(  # noqa: S603  # our own console script
-            [*command, "--memory-share", share, "--stop-with-parent"],
+            [*command, "--memory-share", share, "--quiet", "--stop-with-parent"],
             env=env,
             # Never written to: the kernel closes it when this process ends, however it ends.
             stdin=subprocess.PIPE,

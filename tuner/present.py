@@ -21,15 +21,12 @@ from studies.space import grid_points
 from studies.spec import Spec
 from studies.storage import masked
 from studies.study import Handle
-from studies.text import printable
+from studies.text import loss, printable, printable_lines
 from studies.validation import when
 from studies.workload import Workload
 
 # Where the output goes to a file nothing is cut or wrapped.
 _FILE_WIDTH = 10_000
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-# Steps to which an estimate is rounded: up to so many seconds, to so many.
-_ROUNDING = ((_MINUTE, 10), (10 * _MINUTE, _MINUTE), (_HOUR, 5 * _MINUTE), (10 * _HOUR, 600))
 
 
 def stdout() -> Console:
@@ -50,38 +47,7 @@ def _console(is_terminal: bool, *, stderr: bool) -> Console:  # noqa: FBT001
 def say(message: str, console: Console | None = None) -> None:
     """Print a message to stderr; a terminal breaks it between words, a file not at all."""
     out = console or stderr()
-    safe = "\n".join(map(printable, message.split("\n")))
-    out.print(Text(safe), soft_wrap=not out.is_terminal)
-
-
-def loss(value: float) -> str:
-    """Write a loss with four significant digits, whatever its size."""
-    return f"{value:#.4g}".removesuffix(".")
-
-
-def counted(count: int, noun: str) -> str:
-    """Write ``1 trial`` or ``3 trials``."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def duration(seconds: float) -> str:
-    """Write seconds as ``41 s``, ``1 min 13 s``, ``2 h 5 min`` or ``3 d 4 h``."""
-    total = round(seconds)
-    for size, unit, smaller, small_unit in (
-        (_DAY, "d", _HOUR, "h"),
-        (_HOUR, "h", _MINUTE, "min"),
-        (_MINUTE, "min", 1, "s"),
-    ):
-        if total >= size:
-            rest = total % size // smaller
-            return f"{total // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
-    return f"{total} s"
-
-
-def roughly(seconds: float) -> str:
-    """Write an estimate, no finer than it is known: ``about 4 min``."""
-    step = next((step for most, step in _ROUNDING if seconds <= most), _HOUR)
-    return f"about {duration(max(round(seconds / step), 1) * step)}"
+    out.print(Text(printable_lines(message)), soft_wrap=not out.is_terminal)
 
 
 def signed_percent(value: float | None) -> str:

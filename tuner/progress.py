@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from studies.result import RunningTrial, Status
+from studies.text import counted, duration, loss, roughly
 from tuner import present
 
 # Seconds between two lines of progress where stderr is no terminal.
@@ -55,7 +56,7 @@ class Progress:
 
 def count_line(status: Status) -> str:
     """Write how many trials there are in each state: ``12 of 40 trials: 3 complete, 9 pruned``."""
-    line = f"{status.finished} of {present.counted(status.tickets, 'trial')}"
+    line = f"{status.finished} of {counted(status.tickets, 'trial')}"
     states = ended_as(status)
     return f"{line}: {states}" if states != "-" else line
 
@@ -72,7 +73,7 @@ def best_line(status: Status) -> str | None:
     if status.best_loss is None:
         return None
     skill = present.signed_percent(status.best_skill)
-    return f"best trial {status.best_trial}: loss {present.loss(status.best_loss)}, skill {skill}"
+    return f"best trial {status.best_trial}: loss {loss(status.best_loss)}, skill {skill}"
 
 
 def running_line(trial: RunningTrial) -> str:
@@ -81,7 +82,7 @@ def running_line(trial: RunningTrial) -> str:
         return f"trial {trial.trial}: in training"
     return (
         f"trial {trial.trial}: epoch {trial.epoch} of {trial.max_epochs}, "
-        f"lowest loss {present.loss(trial.loss)}"
+        f"lowest loss {loss(trial.loss)}"
     )
 
 
@@ -89,8 +90,8 @@ def _details(status: Status, elapsed: float) -> list[str]:
     left = status.seconds_left
     parts = [
         f"paused: `{present.typed('resume', status.name)}` resumes it" if status.paused else None,
-        f"{present.duration(elapsed)} so far",
-        None if left is None or status.paused else f"{present.roughly(left)} left",
+        f"{duration(elapsed)} so far",
+        None if left is None or status.paused else f"{roughly(left)} left",
         best_line(status),
     ]
     return [part for part in parts if part]

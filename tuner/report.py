@@ -15,6 +15,7 @@ from studies.retraining_cost import Cost, retraining_cost
 from studies.rivals import Judgement
 from studies.storage import open_storage
 from studies.study import load_search
+from studies.text import counted, loss
 from studies.verdict import sentences, to_json
 from tuner import present
 from tuner.run import report_cost, search
@@ -58,7 +59,7 @@ def _announce(cost: Cost, workers: int) -> None:
     """Say what there is to train before it starts; nothing where all has been trained before."""
     if cost.trainings:
         present.say(
-            f"{report_cost(cost, workers)} on {present.counted(workers, 'worker')}: {cost.seeds} "
+            f"{report_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
             f"with other seeds, then {cost.holdout} to be judged on the holdout"
         )
 
@@ -78,9 +79,9 @@ def _rival_table(found: Judgement, search_loss: float) -> Table:
     table = present.new_table(
         "", "search loss", "holdout loss", "skill of winner", "p of DM", "p of CW"
     )
-    table.add_row("winner", *map(present.loss, (search_loss, found.loss)), "", "", "")
+    table.add_row("winner", *map(loss, (search_loss, found.loss)), "", "", "")
     for rival in found.rivals:
         tests = (f"{test.p_better:.3f}" for test in (rival.diebold_mariano, rival.clark_west))
-        losses = map(present.loss, (rival.search_loss, rival.holdout_loss))
+        losses = map(loss, (rival.search_loss, rival.holdout_loss))
         table.add_row(rival.label, *losses, present.signed_percent(rival.skill), *tests)
     return table

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import shlex
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from studies.storage import (
     NoStudiesError,
     StorageError,
     cause_of,
+    masked,
     open_storage,
 )
 from studies.study import Handle, NoStudyError, StudyError, load
@@ -27,6 +29,7 @@ from tuner.interrupt import Interrupt
 from tuner.memory import prepare
 from tuner.presence import Presence
 from tuner.worker import CHECKPOINT_SECONDS, Worker
+from tuner.worker_log import WorkerLog
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class Duty:
     memory_share : share of a GPU's memory that this process may take, in (0, 1]
     checkpoint_seconds : time between two checkpoints of a trial, at least
     grace_seconds : silence after which it is lost; where several differ the longest counts
+    quiet : write warnings and errors only
     """
 
     study: str | None = None
@@ -57,6 +61,7 @@ class Duty:
     memory_share: float = 1.0
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     grace_seconds: int = GRACE_SECONDS
+    quiet: bool = False
 
 
 def work(url: str, interrupt: Interrupt, duty: Duty) -> None:
@@ -79,13 +84,20 @@ def work(url: str, interrupt: Interrupt, duty: Duty) -> None:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     device = prepare(duty.device, duty.memory_share)
+    journal = WorkerLog(quiet=duty.quiet)
+    journal.starts(masked(url), str(device))
     storage = _patiently(url, interrupt, duty)
     if storage is None:
+        journal.ends("it was asked to stop")
         return
     me = Registration(storage, str(device), stamp.own_versions(), duty.grace_seconds)
     with Presence(storage, me) as presence:
-        worker = Worker(storage, device, interrupt, presence, duty.checkpoint_seconds)
-        _go_round(Rota(worker, duty.study, forever=duty.forever, left=duty.max_trials), interrupt)
+        worker = Worker(storage, device, interrupt, presence, duty.checkpoint_seconds, journal)
+        rota = Rota(worker, duty.study, forever=duty.forever, left=duty.max_trials)
+        try:
+            _go_round(rota, interrupt)
+        finally:
+            journal.ends(rota.why_it_ends())
 
 
 def _patiently(url: str, interrupt: Interrupt, duty: Duty) -> RDBStorage | None:
@@ -186,14 +198,17 @@ class Rota:
     # Studies that are served out, by creation id, with as many tickets as they had then.
     _done: dict[str, int] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
+    # Studies that nobody serves now.
+    _paused: list[str] = field(default_factory=list)
 
     def turn(self) -> bool:
         """Run one ticket of the study whose turn it is, or wait; False when all is done."""
         if self.left == 0:
             return False
         there = tickets.budgets(self.worker.storage)
-        waiting = self._waits_for_its_study(there)
+        waiting = absent = self._waits_for_its_study(there)
         offers = {name: budget for name, budget in there.items() if self._is_open(budget)}
+        self._paused = [name for name, budget in there.items() if budget.paused]
         if self.only is None:  # what is not served need not keep its series in memory
             self._handles = {n: handle for n, handle in self._handles.items() if n in offers}
         for name in self._shares.order(offers):
@@ -207,8 +222,21 @@ class Rota:
                 return True
             waiting = waiting or ran is False
         if waiting or self.forever:
+            if not absent:
+                self.worker.journal.waits(
+                    "other workers train the last trials" if waiting else "no study has work left"
+                )
             self.worker.interrupt.wait(_POLL_SECONDS)
         return waiting or self.forever
+
+    def why_it_ends(self) -> str:
+        """Return why there is no further turn."""
+        if self.worker.interrupt.requested:
+            return "it was asked to stop"
+        if self.left == 0:
+            return "it has done its --max-trials"
+        paused = f"; paused: {', '.join(self._paused)}" if self._paused else ""
+        return f"no work is left{paused}"
 
     def _waits_for_its_study(self, there: dict[str, Budget]) -> bool:
         """Tell whether the only study cannot be served yet; fail if it was, and is gone."""
@@ -223,7 +251,8 @@ class Rota:
         elif own.paused:
             if self._is_served_out(own):
                 return False
-            self._tell(f"study {self.only!r} is paused; waiting for `tuner resume {self.only}`")
+            command = shlex.join(["tuner", "resume", self.only])
+            self._tell(f"study {self.only!r} is paused; waiting for `{command}`")
         return own is None or own.paused
 
     def _is_served_out(self, budget: Budget) -> bool:

@@ -17,6 +17,7 @@ from studies.retraining_cost import Cost, retraining_cost
 from studies.spec import DataSection, load_spec
 from studies.storage import NoStudiesError, cause_of, masked, open_storage
 from studies.study import Handle, StudyError, load, require_same, submit
+from studies.text import counted, roughly
 from studies.validation import DataError
 from tuner import present
 from tuner.devices import assign
@@ -135,7 +136,7 @@ def run(
     for warning in handle.attrs["data"]["warnings"]:
         present.say(f"prices: {warning}")
     if state.done:
-        done = present.counted(state.finished, "trial")
+        done = counted(state.finished, "trial")
         present.say(f"study {handle.name} is complete: {done}")
     else:
         _require_workable(handle, state)
@@ -161,8 +162,8 @@ def _require_workable(handle: Handle, state: result.Status) -> None:
 def _announce(handle: Handle, state: result.Status, devices: Sequence[str]) -> None:
     verb = "resumes" if handle.trials() else "starts"
     data = handle.attrs["data"]
-    trials = present.counted(state.tickets - state.finished, "trial")
-    workers = present.counted(len(devices), "worker")
+    trials = counted(state.tickets - state.finished, "trial")
+    workers = counted(len(devices), "worker")
     present.say(
         f"study {handle.name} {verb} with {trials} on {workers} "
         f"({', '.join(sorted(set(devices)))}); {data['origin']}, {data['bars']} bars; "
@@ -192,7 +193,7 @@ def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
     state = result.status(handle)
-    total = present.counted(state.tickets, "trial")
+    total = counted(state.tickets, "trial")
     done = f"{state.finished} of {total} done; the same command resumes"
     if interrupt.requested:
         present.say(f"stopped with {done}")
@@ -232,7 +233,7 @@ def _look(handle: Handle, progress: Progress, interrupt: Interrupt) -> result.St
 def _finish(handle: Handle, storage_url: str) -> None:
     """Print the result and what it says, and export the best."""
     for reason, times in result.mishaps(handle).most_common():
-        present.say(f"{present.counted(times, 'trial')} {reason}")
+        present.say(f"{counted(times, 'trial')} {reason}")
     if not result.status(handle).complete:
         raise PuffinError(why_none_is_complete(handle))
     record = result.best_record(handle)
@@ -266,5 +267,5 @@ def report_cost(cost: Cost, workers: int) -> str:
     if not cost.trainings:
         return ""
     seconds = cost.seconds(workers)
-    takes = "" if seconds is None else f", {present.roughly(seconds)}"
-    return present.counted(cost.trainings, "training") + takes
+    takes = "" if seconds is None else f", {roughly(seconds)}"
+    return counted(cost.trainings, "training") + takes

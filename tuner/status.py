@@ -17,7 +17,7 @@ from studies.overview import EndedTrial, Overview, overview
 from studies.result import Status, status
 from studies.stamp import PACKAGES
 from studies.study import HOLDOUT_SUFFIX, load, study_names
-from studies.text import printable
+from studies.text import counted, duration, loss, printable, roughly
 from studies.workers import WorkerRow
 from tuner import present
 from tuner.progress import best_line, count_line, ended_as, running_line
@@ -119,7 +119,7 @@ def _print_table(out: Console, states: Sequence[Status], retraining: Mapping[str
         "running": [str(s.running or "-") for s in states],
         "time left": [_time_left(s) for s in states],
         "retraining": [retraining.get(s.name, "-") for s in states],
-        "loss": ["-" if s.best_loss is None else present.loss(s.best_loss) for s in states],
+        "loss": ["-" if s.best_loss is None else loss(s.best_loss) for s in states],
         "skill": [present.signed_percent(s.best_skill) for s in states],
     }
     nothing = {"priority": "1", "running": "-", "time left": "-", "retraining": "-"}
@@ -133,7 +133,7 @@ def _print_table(out: Console, states: Sequence[Status], retraining: Mapping[str
 def _time_left(state: Status) -> str:
     if state.seconds_left is None or state.paused or not state.workers:
         return "-"
-    return present.roughly(state.seconds_left)
+    return roughly(state.seconds_left)
 
 
 def _print_workers(out: Console, alive: Sequence[WorkerRow], states: Sequence[Status]) -> None:
@@ -165,12 +165,12 @@ def _facts(found: Overview, *, is_served: bool) -> list[tuple[str, list[str]]]:
         "state": [f"{state.state}, {count_line(state)}"],
         "priority": [str(state.priority) if state.priority != 1 else None],
         "target": [
-            f"{found.target}, {present.counted(found.horizon, 'bar')} ahead, from "
+            f"{found.target}, {counted(found.horizon, 'bar')} ahead, from "
             + ", ".join(found.features)
         ],
         "data": [
             f"{found.origin}, {found.first} to {found.last}",
-            f"{present.counted(found.bars, 'bar')}, the last {found.holdout_bars} sealed",
+            f"{counted(found.bars, 'bar')}, the last {found.holdout_bars} sealed",
         ],
         "submitted": [_ago(found.submitted)],
         "time left": [_outlook(state, is_served=is_served)],
@@ -194,7 +194,7 @@ def _ago(moment: str | None) -> str | None:
         return None
     then = datetime.fromisoformat(moment)
     age = (datetime.now(UTC) - then).total_seconds()
-    return f"{then:%Y-%m-%d %H:%M} UTC, {present.duration(max(age, 0))} ago"
+    return f"{then:%Y-%m-%d %H:%M} UTC, {duration(max(age, 0))} ago"
 
 
 def _outlook(state: Status, *, is_served: bool) -> str | None:
@@ -202,7 +202,7 @@ def _outlook(state: Status, *, is_served: bool) -> str | None:
         return None
     if state.paused:
         return f"paused: `{present.typed('resume', state.name)}` resumes it"
-    left = "" if state.seconds_left is None else present.roughly(state.seconds_left)
+    left = "" if state.seconds_left is None else roughly(state.seconds_left)
     if not is_served:
         return f"no worker is at work on it{left and f'; with one {left}'}"
     return left or "not known before three trials have ended"
@@ -220,15 +220,15 @@ def _configuration(config: Mapping[str, Any]) -> str:
 def _retraining_line(state: Status, openings: int) -> str:
     opened = ""
     if state.name.endswith(HOLDOUT_SUFFIX):
-        opened = f"; opened {present.counted(openings, 'time')}"
+        opened = f"; opened {counted(openings, 'time')}"
     return f"{state.name}: {count_line(state)}{opened}"
 
 
 def _reasons(failures: Mapping[str, int]) -> Iterator[str]:
     for reason, times in list(failures.items())[:_MOST_REASONS]:
-        yield f"{present.counted(times, 'trial')} {reason}"
+        yield f"{counted(times, 'trial')} {reason}"
     if (more := len(failures) - _MOST_REASONS) > 0:
-        yield f"and {present.counted(more, 'other reason')}"
+        yield f"and {counted(more, 'other reason')}"
 
 
 def _print_trials(out: Console, trials: Sequence[EndedTrial]) -> None:
@@ -237,7 +237,7 @@ def _print_trials(out: Console, trials: Sequence[EndedTrial]) -> None:
         (
             str(trial.trial),
             trial.state,
-            "-" if trial.loss is None else present.loss(trial.loss),
+            "-" if trial.loss is None else loss(trial.loss),
             _or_dash(trial.best_epoch),
             _or_dash(trial.epochs),
             _or_dash(trial.seconds),

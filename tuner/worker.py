@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -24,6 +24,7 @@ from tuner.memory import is_out_of_memory, release
 from tuner.objective import run_trial
 from tuner.presence import Presence
 from tuner.refit import run_refit
+from tuner.worker_log import WorkerLog
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Worker:
     interrupt: Interrupt
     presence: Presence
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    journal: WorkerLog = field(default_factory=lambda: WorkerLog(quiet=True))
 
     def step(self, handle: Handle) -> bool | None:
         """Run one ticket of a study.
@@ -80,6 +82,8 @@ class Worker:
                 log.warning("trial %s was ended already; this worker continues", claimed.number)
             else:
                 log.warning("study %s was deleted in the middle of a trial", handle.name)
+        else:
+            self.journal.trial_ended(handle.name, handle.storage.get_trial(trial_id(claimed)))
         finally:
             self.presence.ends()
 

@@ -635,7 +635,9 @@ def test_submit_returns_without_a_trial_and_a_worker_does_the_rest(
     assert query(tmp_path / "tuner.db", "SELECT study_name FROM studies") == [("tiny-study",)]
     assert query(tmp_path / "tuner.db", "SELECT * FROM trials") == []
 
-    assert tuner("worker", cwd=tmp_path) == (0, "", "")
+    code, out, err = tuner("worker", cwd=tmp_path)
+    assert (code, out) == (0, "")
+    assert len(re.findall(r"^trial \d of study tiny-study: ", err, re.MULTILINE)) == 2
     states = query(tmp_path / "tuner.db", "SELECT state FROM trials")
     assert len(states) == 2
     assert set(states) <= {("COMPLETE",), ("PRUNED",)}
@@ -684,7 +686,7 @@ def test_a_finished_study_is_extended_done_by_a_worker_and_shown_by_run_on_the_s
     assert extended == (0, "", "study tiny-study has 8 trials now; `tuner worker` does them\n")
     state = state_of(command)
     assert (state["state"], state["tickets"], state["finished"]) == ("open", 8, 6)
-    assert tuner("worker", cwd=tmp_path) == (0, "", "")
+    assert tuner("worker", "--quiet", cwd=tmp_path) == (0, "", "")
     assert sorted(t.user_attrs["ticket"] for t in trials(copy)) == list(range(8))
     assert before.items() <= {t.number: t.value for t in trials(copy)}.items()
     for options in ((), ("--set", "search.trials=8")):

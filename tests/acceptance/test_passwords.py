@@ -140,7 +140,7 @@ def test_the_title_of_a_process_shows_no_password(
 ) -> None:
     """Of all the URLs at once: what is typed twice is shown twice."""
     typed = [word for url in list(URLS.values())[1:] for word in ("--storage", url)]
-    args = ("worker", "--forever", *typed, f"--storage={URLS['before the host']}")
+    args = ("worker", "--quiet", "--forever", *typed, f"--storage={URLS['before the host']}")
     with ended(start(*args, cwd=tmp_path)) as process:
         line = process.stderr.readline()
         assert "waiting for it" in line
@@ -148,7 +148,10 @@ def test_the_title_of_a_process_shows_no_password(
         for path in Path(f"/proc/{process.pid}").glob("task/*/cmdline"):
             title = path.read_text()
             assert SECRET not in title
-            assert "tuner worker --forever --storage postgresql://me@127.0.0.1:1/db?pass" in title
+            assert (
+                "tuner worker --quiet --forever --storage postgresql://me@127.0.0.1:1/db?pass"
+                in title
+            )
             assert title.rstrip("\0").endswith("--storage=postgresql://me:***@127.0.0.1:1/db")
         process.terminate()
         ending = time.monotonic()

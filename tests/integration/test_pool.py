@@ -284,7 +284,8 @@ def test_a_worker_whose_time_is_up_in_mid_trial_gives_its_ticket_back_with_exit_
     handle = make_study("long", training={"max_epochs": 10**6, "patience": 10**6})
     started = time.monotonic()
     said = CliRunner().invoke(main, ["worker", "--max-time", "1.5", "--storage", url])
-    assert (said.exit_code, said.output) == (0, "")
+    assert (said.exit_code, said.stdout) == (0, "")
+    assert said.stderr.endswith(" 0 failed, 1 requeued; it was asked to stop\n")
     assert 1.5 <= time.monotonic() - started < 15
     lost, again = handle.trials()
     assert lost.intermediate_values, "it trained"
@@ -326,8 +327,7 @@ def test_a_worker_is_listed_idle_and_at_work_comes_back_when_struck_out_and_ages
     assert 0 <= time.time() - idle.since.timestamp() < 60
     said = CliRunner().invoke(main, ["status", "--storage", url])
     (row,) = [line.split() for line in said.stdout.splitlines() if idle.name in line]
-    assert row[:2] == [idle.name, "cpu"]
-    assert row[5:7] == ["-", "-"]
+    assert row[:4] == [idle.name, "-", "-", "cpu"]
     assert row[7::2] == list(stamp.own_versions().values())
     listed = json.loads(CliRunner().invoke(main, ["status", "--json", "--storage", url]).stdout)
     assert listed == {"studies": [], "workers": [idle.to_json()]}
@@ -541,7 +541,7 @@ def test_a_worker_of_a_study_of_another_torch_refuses_with_the_reason_and_spends
     of_another_torch(handle)
     said = CliRunner().invoke(main, ["worker", "--study", "tiny", "--storage", url])
     assert said.exit_code == 1
-    assert said.stderr.startswith("error: study 'tiny': it was made with torch 1.0.0, but this is")
+    assert "\nerror: study 'tiny': it was made with torch 1.0.0, but this is" in said.stderr
     assert handle.trials() == []
     assert tickets.budgets(storage)[handle.name].issued == 0
 
@@ -650,7 +650,7 @@ def test_a_study_that_cannot_be_read_is_named_in_every_error_and_can_be_deleted(
     for args in NEEDS_A_STUDY[: len(NEEDS_A_STUDY) if broken == "version" else 2]:
         said = CliRunner().invoke(main, [*args, "--storage", url])
         assert (said.exit_code, said.stdout) == (1, ""), args
-        assert said.stderr.startswith("error: study "), args
+        assert "error: study " in said.stderr, args
         assert words in said.stderr, args
     with pytest.raises(StudyError, match=words[:40]):
         one_epoch()  # it is submitted again

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models import training
 from models.config import Config
-from studies import result, tickets, workers
+from studies import result, stamp, tickets, workers
 from studies import storage as storage_module
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.checkpoints import Checkpoint
@@ -148,10 +149,28 @@ def fleet(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     return Fleet(url, workers, [worker.end(120) for worker in workers])
 
 
-def test_a_pool_ends_cleanly_and_quietly_when_all_studies_are_done(fleet: Fleet) -> None:
+def test_a_pool_ends_cleanly_with_a_line_for_each_trial(fleet: Fleet) -> None:
     assert fleet.codes == [0, 0], [worker.said for worker in fleet.workers]
-    assert [worker.said for worker in fleet.workers] == ["", ""]
     assert [worker.printed for worker in fleet.workers] == ["", ""]
+    versions = ", ".join(f"{name} {number}" for name, number in stamp.own_versions().items())
+    written: Counter[str] = Counter()
+    for worker in fleet.workers:
+        first, *trials, last = worker.said.splitlines()
+        name = f"worker {socket.gethostname()}:{worker.process.pid}"
+        assert first == f"{name} on cpu, {fleet.url}; {versions}"
+        assert last.startswith(f"{name} ends after ")
+        assert last.endswith(" 0 failed; no work is left")
+        written.update(line for line in trials if not line.endswith("; waiting"))
+    ended = {
+        f"trial {t.number} of study {name}: {t.state.name.lower()}, "
+        f"loss {t.user_attrs['best_loss']:#.4g} at epoch {t.user_attrs['best_epoch']}, "
+        for name in ("tpe-asha", "grid-none")
+        for t in spent(fleet.handle(name)).values()
+    }
+    lines = [line for line in written if " of study tpe-asha: " in line or " grid-none: " in line]
+    assert {line.rpartition(", ")[0] + ", " for line in lines} == ended
+    assert set(written.values()) == {1}
+    assert len(written) == sum(BUDGET[s] for s, _ in PAIRS) + 4
 
 
 @pytest.mark.parametrize(("sampler", "pruner"), PAIRS)
@@ -389,7 +408,10 @@ def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, 
     (trial,) = program.until(lambda: running(handle), "it trains")
     program.process.send_signal(signal.SIGTERM)
     assert program.end(10) == 0, program.said
-    assert program.said == ""
+    assert program.said.splitlines()[1] == (
+        f"trial {trial.number} of study long: stopped, waits for a worker again"
+    )
+    assert program.said.endswith(" 0 failed, 1 requeued; it was asked to stop\n")
     handle = load(open_storage(url), "long")
     assert tickets.count(handle.trials()) == {"waiting": 1}
     again = take(handle.study, handle.queue)

@@ -1,8 +1,8 @@
-"""Text from outside cannot steer a terminal."""
+"""Text from outside cannot steer a terminal; numbers are written with what they mean."""
 
 import pytest
 
-from studies.text import printable
+from studies.text import duration, loss, printable, printable_lines, roughly
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,56 @@ def test_control_characters_are_written_as_escapes_and_other_text_as_it_is(
     text: str, shown: str
 ) -> None:
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0, "0 s"),
+        (9.4, "9 s"),
+        (59.6, "1 min"),
+        (73, "1 min 13 s"),
+        (3599, "59 min 59 s"),
+        (3723, "1 h 2 min"),
+        (7200, "2 h"),
+        (93_600, "1 d 2 h"),
+    ],
+)
+def test_seconds_are_written_with_their_units(seconds: float, written: str) -> None:
+    assert duration(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0.3, "about 10 s"),
+        (44, "about 40 s"),
+        (75, "about 1 min"),
+        (200, "about 3 min"),
+        (1234, "about 20 min"),
+        (9000, "about 2 h 30 min"),
+        (50_000, "about 14 h"),
+    ],
+)
+def test_an_estimate_is_rounded_to_what_is_known_of_it(seconds: float, written: str) -> None:
+    assert roughly(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0.0, "0.000"),
+        (1e-7, "1.000e-07"),
+        (0.000891234, "0.0008912"),
+        (0.5, "0.5000"),
+        (3.52179, "3.522"),
+        (1234.5, "1234"),
+        (1e9, "1.000e+09"),
+    ],
+)
+def test_a_loss_has_four_digits_whatever_its_size(value: float, written: str) -> None:
+    assert loss(value) == written
+
+
+def test_lines_stay_lines() -> None:
+    assert printable_lines("a\nb\x1b\n") == "a\nb\\x1b\n"
