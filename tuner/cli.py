@@ -3,7 +3,9 @@
 import gc
 import logging
 import math
+import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from click.core import ParameterSource
 
 from models.config import BOUNDED
 from models.errors import PuffinError
-from studies.text import printable_lines
+from studies.text import counted, printable, printable_lines
 
 _DEFAULT_STORAGE = "sqlite:///tuner.db"
 _INTERRUPTED = 130  # the shell's word for an end by SIGINT
@@ -32,7 +34,8 @@ class _Group(click.Group):
             sys.exit(_INTERRUPTED)
         except PuffinError as error:
             self._end(ctx, str(error))
-        except BrokenPipeError:
+        except BrokenPipeError:  # whoever read stdout has seen enough, as `head` has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is flushed at the end
             sys.exit(0)
         except Exception as error:  # noqa: BLE001  # the last resort of a program
             self._end(ctx, _in_words(error))
@@ -41,8 +44,12 @@ class _Group(click.Group):
     def _end(ctx: click.Context, message: str) -> None:
         if ctx.params.get("debug"):
             raise  # noqa: PLE0704  # called inside an except clause
-        click.echo(f"error: {printable_lines(message)}", err=True)
+        _say(f"error: {message}")
         sys.exit(1)
+
+
+def _say(message: str) -> None:
+    click.echo(printable_lines(message), err=True)
 
 
 class _Formatter(logging.Formatter):
@@ -52,10 +59,30 @@ class _Formatter(logging.Formatter):
         return printable_lines(super().format(record))
 
 
+def _open_closed_streams() -> None:
+    """Open a null device for each standard stream that was closed.
+
+    Otherwise the next file, such as a database, gets the stream's number, and what a library
+    prints would be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            stream = open(os.devnull, mode)  # noqa: SIM115, PTH123  # until the program ends
+            if stream.fileno() != number:
+                os.dup2(stream.fileno(), number)
+            setattr(sys, name, stream)
+
+
 def _in_words(error: Exception) -> str:
     """Put an error that no part of the program has put into words into one line."""
     kind = type(error)
     first_line = (str(error).splitlines() or ["no message"])[0]
+    if isinstance(error, OSError) and error.strerror:
+        what = repr(error.filename) if error.filename else "the output"
+        return f"cannot read or write {what}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
     if kind.__module__.startswith("sqlalchemy") or kind.__name__ == "StorageInternalError":
         return f"the database failed: {first_line} Try again; nothing that it holds is lost"
     return f"unexpected {kind.__name__}: {first_line}; `tuner --debug ...` shows where"
@@ -97,8 +124,25 @@ class _Range(click.FloatRange):
         return number
 
 
+class _Name(click.ParamType[str]):
+    """A name of a study, which a database can store: bytes of another encoding are no text."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{printable(text)} is not valid UTF-8.", param, ctx)
+        return text
+
+
 # A day, longer than which nothing need be silent, and 30 years, to which a clock still counts.
 _DAY, _FOR_EVER = 86_400, 1e9
+
+# Far beyond any machine and any use; a mistyped number must not fill the memory.
+_MOST_WORKERS, _MOST_TRAININGS = 1000, 1000
 
 # A year of days: a forecast that is fed back for longer says nothing, and takes minutes.
 _MOST_STEPS = 250
@@ -107,6 +151,12 @@ _refresh_option = click.option(
     "--refresh",
     is_flag=True,
     help="Ask Yahoo for its prices, though a copy of them is in the cache.",
+)
+
+_workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1, _MOST_WORKERS),
+    help="Processes.  [default: one per core]",
 )
 
 _device_option = click.option(
@@ -123,6 +173,7 @@ _device_option = click.option(
 @click.version_option(package_name="puffin-tuner", prog_name="tuner")
 def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
     """Find the LSTM or GRU that forecasts a price series best."""
+    _open_closed_streams()
     level = logging.DEBUG if debug else logging.WARNING
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(message)s"))
@@ -148,10 +199,10 @@ def _hide_passwords() -> None:
 
 @main.command(epilog=_example("tuner run demo", "tuner run my.toml --workers 4"))
 @click.argument("spec")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
+@_workers_option
 @click.option(
     "--workers-per-gpu",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, _MOST_WORKERS),
     default=2,
     show_default=True,
     help="Processes that share a GPU, each with its share of the memory.",
@@ -187,19 +238,25 @@ def run(
 def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str) -> None:
     """Write the study of SPEC into the database and return; workers do the rest."""
     from studies import result
+    from tuner.present import typed
     from tuner.run import open_study
 
     handle = open_study(spec, overrides, storage, refresh=refresh)
     state = result.status(handle)
-    click.echo(
-        f"study {handle.name}: {state.tickets - state.finished} of {state.tickets} trials to do; "
-        "`tuner worker` does them",
-        err=True,
+    rest = state.tickets - state.finished
+    _say(
+        f"study {handle.name}: {rest} of {counted(state.tickets, 'trial')} to do; "
+        f"`{typed('worker', storage=storage)}` does them"
     )
 
 
 @main.command(epilog=_example("tuner worker --study demo", "tuner worker --forever"))
-@click.option("--study", metavar="NAME", help="Serve only this study, waiting until it is there.")
+@click.option(
+    "--study",
+    type=_Name(),
+    metavar="NAME",
+    help="Serve only this study, waiting until it is there.",
+)
 @click.option("--forever", is_flag=True, help="Wait for new studies instead of ending.")
 @click.option("--max-trials", type=click.IntRange(min=1), help="End after so many trials.")
 @click.option(
@@ -257,7 +314,7 @@ def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **op
 
 
 @main.command(epilog=_example("tuner status", "tuner status demo", "tuner status demo --json"))
-@click.argument("name", required=False)
+@click.argument("name", type=_Name(), required=False)
 @click.option("--all", "everything", is_flag=True, help="List NAME.seeds and NAME.holdout, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, which has every study.")
 @_storage_option
@@ -276,7 +333,7 @@ def status(name: str | None, *, everything: bool, as_json: bool, storage: str) -
 
 
 @main.command(epilog=_example("tuner best demo", "tuner best demo --format json"))
-@click.argument("name")
+@click.argument("name", type=_Name())
 @click.option(
     "--format",
     "form",
@@ -307,7 +364,7 @@ def best(name: str, form: str, rule: str, storage: str) -> None:
 
 
 @main.command(epilog=_example("tuner compare demo", "tuner compare demo --by layers"))
-@click.argument("name")
+@click.argument("name", type=_Name())
 @click.option(
     "--by",
     type=click.Choice(["cell", "layers", "hidden_dim", *BOUNDED]),
@@ -331,19 +388,19 @@ def compare(name: str, by: str, storage: str) -> None:
 
 
 @main.command(epilog=_example("tuner report demo", "tuner report demo --json"))
-@click.argument("name")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one per core]")
+@click.argument("name", type=_Name())
+@_workers_option
 @_device_option
 @click.option(
     "--top",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, _MOST_TRAININGS),
     default=5,
     show_default=True,
     help="Best configurations to train again.",
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(min=3),
+    type=click.IntRange(3, _MOST_TRAININGS),
     default=5,
     show_default=True,
     help="Seeds for each, the study's own with them.",
@@ -373,7 +430,7 @@ def report(
 
 
 @main.command(epilog=_example("tuner export demo best/"))
-@click.argument("name")
+@click.argument("name", type=_Name())
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option(
     "--refit",
@@ -393,7 +450,7 @@ def export(name: str, folder: Path, refit: str, storage: str) -> None:
     from studies.study import load_search
 
     written = export_(load_search(_open(storage), name), folder, refit)
-    click.echo(f"wrote {written}/", err=True)
+    _say(f"wrote {written}/")
 
 
 @main.command(
@@ -573,7 +630,7 @@ def init(wait: float, storage: str) -> None:
 
 
 @main.command(epilog=_example("tuner pause demo"))
-@click.argument("name")
+@click.argument("name", type=_Name())
 @_storage_option
 def pause(name: str, storage: str) -> None:
     """Let workers begin no more trials of study NAME; those at hand go on to their end."""
@@ -581,7 +638,7 @@ def pause(name: str, storage: str) -> None:
 
 
 @main.command(epilog=_example("tuner resume demo"))
-@click.argument("name")
+@click.argument("name", type=_Name())
 @_storage_option
 def resume(name: str, storage: str) -> None:
     """Let workers go on with study NAME."""
@@ -594,11 +651,11 @@ def _set_paused(storage: str, name: str, *, paused: bool) -> None:
 
     study = load(_open(storage), name)
     set_paused(study.storage, study.creation_id, paused=paused)
-    click.echo(f"study {name} is {'paused' if paused else 'open'}", err=True)
+    _say(f"study {name} is {'paused' if paused else 'open'}")
 
 
 @main.command(epilog=_example("tuner priority demo 3"))
-@click.argument("name")
+@click.argument("name", type=_Name())
 @click.argument("priority", type=click.IntRange(1, 100))
 @_storage_option
 def priority(name: str, priority: int, storage: str) -> None:
@@ -611,23 +668,24 @@ def priority(name: str, priority: int, storage: str) -> None:
 
     study = load(_open(storage), name)
     set_priority(study.storage, study.creation_id, priority)
-    click.echo(f"study {name} has priority {priority}", err=True)
+    _say(f"study {name} has priority {priority}")
 
 
 @main.command(epilog=_example("tuner extend demo --trials 20"))
-@click.argument("name")
+@click.argument("name", type=_Name())
 @click.option("--trials", type=click.IntRange(min=1), required=True, help="How many more.")
 @_storage_option
 def extend(name: str, trials: int, storage: str) -> None:
     """Add trials to study NAME, whether it is done or not; workers do the rest."""
     from studies.study import extend as extend_
+    from tuner.present import typed
 
-    total = extend_(_open(storage), name, trials)
-    click.echo(f"study {name} has {total} trials now; `tuner worker` does them", err=True)
+    total = counted(extend_(_open(storage), name, trials), "trial")
+    _say(f"study {name} has {total} now; `{typed('worker', storage=storage)}` does them")
 
 
 @main.command(epilog=_example("tuner copy demo --to postgresql://puffin@host/puffin"))
-@click.argument("name")
+@click.argument("name", type=_Name())
 @click.option(
     "--to",
     envvar="TUNER_TO",
@@ -647,20 +705,16 @@ def copy(name: str, to: str, storage: str) -> None:
     from studies.study import load
 
     copied = copy_(load(_open(storage), name), open_storage(to, create=True))
-    click.echo(
-        f"copied study {name} to {masked(to)}: {copied.trials} trials, {copied.artifacts} files",
-        err=True,
-    )
+    _say(f"copied study {name} to {masked(to)}: {copied.trials} trials, {copied.artifacts} files")
     if copied.in_training:
-        click.echo(
+        _say(
             f"{copied.in_training} of the trials are in training here and wait there; `tuner "
-            f"delete {name}` keeps workers from going on with them here",
-            err=True,
+            f"delete {shlex.quote(name)}` keeps workers from going on with them here"
         )
 
 
 @main.command(epilog=_example("tuner delete demo --yes"))
-@click.argument("name")
+@click.argument("name", type=_Name())
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_storage_option
 def delete(name: str, *, yes: bool, storage: str) -> None:
@@ -671,9 +725,9 @@ def delete(name: str, *, yes: bool, storage: str) -> None:
     database = _open(storage)
     require_deletable(database, name)
     if not yes:
-        click.confirm(f"Delete study {name} with all its trials?", abort=True, err=True)
+        click.confirm(f"Delete study {printable(name)} with all its trials?", abort=True, err=True)
     delete_(database, name)
-    click.echo(f"deleted study {name}", err=True)
+    _say(f"deleted study {name}")
 
 
 def _open(storage: str) -> Any:

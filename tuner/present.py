@@ -29,6 +29,14 @@ from studies.workload import Workload
 _FILE_WIDTH = 10_000
 
 
+class _Console(Console):
+    """A console that leaves a broken pipe to the command line, which ends quietly then."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what the write has raised."""
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
     """Make the console of results, which interprets no markup: names come from anywhere."""
     return _console(sys.stdout.isatty(), stderr=False)
@@ -41,7 +49,10 @@ def stderr() -> Console:
 
 def _console(is_terminal: bool, *, stderr: bool) -> Console:  # noqa: FBT001
     width = None if is_terminal else _FILE_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    console = _Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    if console.width < 1:  # COLUMNS=0
+        console.width = 80
+    return console
 
 
 def say(message: str, console: Console | None = None) -> None:
@@ -218,7 +229,7 @@ def grid_note(spec: Spec) -> str | None:
     )
 
 
-def typed(*words: str, storage: str = "") -> str:
+def typed(*words: str, storage: str = "", program: str = "tuner") -> str:
     """Write a command of this program as it can be typed into a shell.
 
     Parameters
@@ -228,11 +239,13 @@ def typed(*words: str, storage: str = "") -> str:
     storage : str
         Database that the command is to use; left out of the command where it is the default, or
         where it holds a password, which is not shown: the environment has it.
+    program : str
+        The program, or its path where no shell finds it by its name.
     """
     options = []
     if storage not in ("", "sqlite:///tuner.db") and masked(storage) == storage:
         options = ["--storage", storage]
-    return shlex.join([_own_name(), *words, *options])
+    return shlex.join([program, *words, *options])
 
 
 _IN_ENVIRONMENT = " (the commands below take it from TUNER_STORAGE)"
@@ -252,13 +265,16 @@ def next_steps(name: str, storage: str, folder: Path | None, reports: str = "") 
     reports : str
         How long ``tuner report`` is going to take, in words.
     """
-    shown = masked(storage)
+    shown, program = masked(storage), _own_name()
+    report, compare, best, dashboard = (
+        typed(*words, storage=storage, program=program)
+        for words in (["report", name], ["compare", name], ["best", name], ["dashboard"])
+    )
     steps = {
-        typed("report", name, storage=storage): "is it any good? opens the sealed holdout"
-        + (f"; {reports}" if reports else ""),
-        typed("compare", name, storage=storage): "best LSTM beside best GRU",
-        typed("best", name, storage=storage): "the configuration as TOML",
-        typed("dashboard", storage=storage): "every trial in a browser",
+        report: "is it any good? opens the sealed holdout" + (f"; {reports}" if reports else ""),
+        compare: "best LSTM beside best GRU",
+        best: "the configuration as TOML",
+        dashboard: "every trial in a browser",
     }
     lines = _beside(steps, stdout().width - len(_INDENT))
     lines[0] = f"next    {lines[0]}"

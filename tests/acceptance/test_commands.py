@@ -292,6 +292,42 @@ def test_status_in_a_terminal_of_80_columns_cuts_nothing(finished: Any, tmp_path
     assert "…" not in " ".join(lines)
 
 
+def test_a_stream_that_is_closed_or_full_is_no_surprise(finished: Any) -> None:
+    script = Path(sys.executable).with_name("tuner")
+    line = f"{script} status --storage {finished.url}"
+    ends = {">&-": (0, ""), "| read -r x": (0, ""), ">/dev/full": (1, "No space left on device")}
+    for redirection, (code, words) in ends.items():
+        done = subprocess.run(
+            ["/bin/bash", "-o", "pipefail", "-c", f"{line} {redirection}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (code, ""), redirection
+        assert words in done.stderr
+        assert done.stderr.count("\n") == code
+        assert "unexpected" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("status", "\udcff"), "\\udcff is not valid UTF-8"),
+        (("worker", "--study", "\udcff"), "\\udcff is not valid UTF-8"),
+        (("run", "demo", "--workers", "99999999999999999999"), "is not in the range 1<=x<=1000"),
+        (("report", "demo", "--workers", "1001"), "is not in the range 1<=x<=1000"),
+        (("report", "demo", "--seeds", "1000000000"), "is not in the range 3<=x<=1000"),
+        (("report", "demo", "--top", "1000000000"), "is not in the range 1<=x<=1000"),
+    ],
+)
+def test_what_no_machine_can_do_is_wrong_usage(
+    args: tuple[str, ...], words: str, command: Callable[..., Any]
+) -> None:
+    code, out, err = command(*args)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
 def trials_of(study: Any, name: str) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=name, storage=open_storage(study.url)).get_trials()
 
