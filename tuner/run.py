@@ -11,8 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import PuffinError
 from studies import result, stamp
+from studies.advice import advice
 from studies.prices import Prices, load_prices
-from studies.remarks import remarks, why_none_is_complete
 from studies.retraining_cost import Cost, retraining_cost
 from studies.spec import DataSection, load_spec
 from studies.storage import NoStudiesError, cause_of, masked, open_storage
@@ -234,13 +234,18 @@ def _finish(handle: Handle, storage_url: str) -> None:
     """Print the result and what it says, and export the best."""
     for reason, times in result.mishaps(handle).most_common():
         present.say(f"{counted(times, 'trial')} {reason}")
-    if not result.status(handle).complete:
-        raise PuffinError(why_none_is_complete(handle))
+    state = result.status(handle)
+    if not state.complete:
+        msg = (
+            f"none of the {state.finished} trials of study {handle.name!r} is complete: "
+            "see the reasons above, or `tuner dashboard`"
+        )
+        raise PuffinError(msg)
     record = result.best_record(handle)
     present.print_result(handle, record, result.compare(handle))
     folder = _export(handle)
     out = present.stdout()
-    for sentence in remarks(handle):
+    for sentence in advice(handle):
         out.print(sentence)
     out.print()
     workers = len(assign("auto", None, 2))  # as `tuner report` does without options

@@ -1,0 +1,48 @@
+"""What the result of a search says about its study file, in plain sentences."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from studies.study import Handle
+
+
+def advice(search: Handle) -> list[str]:
+    """Return what the best trial of a search says about the study file, one sentence each.
+
+    Raises
+    ------
+    StudyError
+        If no trial is complete.
+    """
+    best = search.best()
+    losses = best.user_attrs["fold_losses"]
+    persistence = search.attrs["persistence_losses"]
+    return [
+        *_beside_persistence(search, losses, persistence),
+        *_last_epoch(search, best),
+    ]
+
+
+def _beside_persistence(
+    search: Handle, losses: Sequence[float], persistence: Sequence[float]
+) -> Iterator[str]:
+    worse = sum(own >= last for own, last in zip(losses, persistence, strict=True))
+    if not worse:
+        return
+    on_average = np.mean(losses) >= np.mean(persistence)
+    sentence = f"The best trial is no better than persistence on {worse} of {len(losses)} folds"
+    sentence += ", and on average" if on_average else ""
+    if on_average and search.spec.data.target == "price":
+        sentence += '; of prices hardly anything is: target = "return" may do better'
+    yield f"{sentence}."
+
+
+def _last_epoch(search: Handle, best: FrozenTrial) -> Iterator[str]:
+    epoch, most = best.user_attrs["best_epoch"], search.spec.training.max_epochs
+    if epoch == most:
+        yield (
+            f"The best epoch of the best trial, {epoch}, is the last that training.max_epochs = "
+            f"{most} allows: a higher number may lower the loss."
+        )

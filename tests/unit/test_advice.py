@@ -1,0 +1,64 @@
+"""What a result says about its study file, on results made by hand."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from studies.advice import advice
+
+
+def result(
+    losses: list[float], persistence: list[float], epoch: int = 3, target: str = "return"
+) -> Any:
+    """Make a finished search of which only the best trial is known."""
+    attrs = {"fold_losses": losses, "best_epoch": epoch}
+    best = create_trial(state=TrialState.COMPLETE, value=sum(losses), user_attrs=attrs)
+    spec = SimpleNamespace(
+        training=SimpleNamespace(max_epochs=8), data=SimpleNamespace(target=target)
+    )
+    return SimpleNamespace(best=lambda: best, attrs={"persistence_losses": persistence}, spec=spec)
+
+
+@pytest.mark.parametrize(
+    ("losses", "persistence", "others", "parts"),
+    [
+        ([0.5, 0.6, 0.7], [1.0, 1.0, 1.0], {}, []),
+        (
+            [0.9, 1.2, 0.8],
+            [1.0, 1.0, 1.0],
+            {},
+            [("no better than persistence on 1 of 3 folds.",)],
+        ),
+        (
+            [1.1, 1.2, 1.0, 1.3, 0.9],
+            [1.0] * 5,
+            {"target": "price"},
+            [("on 4 of 5 folds, and on average", 'target = "return" may do better')],
+        ),
+        (
+            [1.1, 1.2],
+            [1.0, 1.0],
+            {},
+            [("on 2 of 2 folds, and on average.",)],
+        ),
+        (
+            [0.5, 0.5],
+            [1.0, 1.0],
+            {"epoch": 8},
+            [("best trial, 8, is the last that training.max_epochs = 8 allows",)],
+        ),
+    ],
+)
+def test_a_result_is_put_into_words(
+    losses: list[float],
+    persistence: list[float],
+    others: dict[str, Any],
+    parts: list[tuple[str, ...]],
+) -> None:
+    sentences = advice(result(losses, persistence, **others))
+    assert len(sentences) == len(parts)
+    for sentence, expected in zip(sentences, parts, strict=True):
+        assert all(part in sentence for part in expected), sentence
+        assert sentence.endswith(".")
