@@ -109,7 +109,7 @@ def print_rows(
     for row in safe:
         name, *values = columns
         out.print(row[name], soft_wrap=True)
-        details = ", ".join(f"{value} {row[value]}" for value in values if row[value] != "-")
+        details = "; ".join(f"{value} {row[value]}" for value in values if row[value] != "-")
         out.print(Padding(Text(details), (0, 0, 1, 2)))
 
 

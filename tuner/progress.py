@@ -57,15 +57,15 @@ class Progress:
 def count_line(status: Status) -> str:
     """Write how many trials there are in each state: ``12 of 40 trials: 3 complete, 9 pruned``."""
     line = f"{status.finished} of {counted(status.tickets, 'trial')}"
-    states = ended_as(status)
-    return f"{line}: {states}" if states != "-" else line
+    running = f"{status.running} running" if status.running else ""
+    states = ", ".join(part for part in (ended_as(status), running) if part)
+    return f"{line}: {states}" if states else line
 
 
 def ended_as(status: Status) -> str:
-    """Write the number of trials in each state that has some."""
-    states = ("complete", "pruned", "failed", "running")
-    counts = {state: getattr(status, state) for state in states}
-    return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "-"
+    """Write how many trials have ended in each way: ``3 complete, 9 pruned``."""
+    counts = {state: getattr(status, state) for state in ("complete", "pruned", "failed")}
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
 def best_line(status: Status) -> str | None:

@@ -115,7 +115,7 @@ def _print_table(out: Console, states: Sequence[Status], retraining: Mapping[str
         "state": [s.state for s in states],
         "priority": [str(s.priority) for s in states],
         "trials": [f"{s.finished} of {s.tickets}" for s in states],
-        "ended as": [ended_as(s) for s in states],
+        "ended as": [ended_as(s) or "-" for s in states],
         "running": [str(s.running or "-") for s in states],
         "time left": [_time_left(s) for s in states],
         "retraining": [retraining.get(s.name, "-") for s in states],
