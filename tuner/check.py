@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import click
 
+from models.errors import PuffinError
 from studies.spec import load_spec
+from studies.study import RERUNS
 from studies.validation import when
 from studies.workload import Workload, cut_holdout
 from tuner import present
@@ -20,6 +22,12 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
         With everything that is wrong.
     """
     spec = load_spec(path_or_preset, overrides)
+    if spec.name.endswith(RERUNS):
+        msg = (
+            f"name = {spec.name!r}: names that end in {' or '.join(RERUNS)} are kept for what "
+            "`tuner report` trains again; use another name (--set name=...)"
+        )
+        raise PuffinError(msg)
     prices = read_prices(spec.data, refresh=refresh)
     search, holdout = cut_holdout(prices.frame, spec)
     workload = Workload.build(spec, search)

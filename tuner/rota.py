@@ -1,10 +1,11 @@
 """Which study a worker serves next, and when its work is done."""
 
+import functools
 import logging
 import random
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import optuna
@@ -85,11 +86,12 @@ def work(url: str, interrupt: Interrupt, duty: Duty) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     device = prepare(duty.device, duty.memory_share)
     journal = WorkerLog(quiet=duty.quiet)
-    journal.starts(masked(url), str(device))
-    storage = _patiently(url, interrupt, duty)
+    starts = functools.partial(journal.starts, masked(url), str(device))
+    storage = _patiently(url, interrupt, duty, starts)
     if storage is None:
         journal.ends("it was asked to stop")
         return
+    starts()
     me = Registration(storage, str(device), stamp.own_versions(), duty.grace_seconds)
     with Presence(storage, me) as presence:
         worker = Worker(storage, device, interrupt, presence, duty.checkpoint_seconds, journal)
@@ -100,8 +102,13 @@ def work(url: str, interrupt: Interrupt, duty: Duty) -> None:
             journal.ends(rota.why_it_ends())
 
 
-def _patiently(url: str, interrupt: Interrupt, duty: Duty) -> RDBStorage | None:
-    """Open a storage, waiting for one that is not there yet; None if asked to stop."""
+def _patiently(
+    url: str, interrupt: Interrupt, duty: Duty, starts: Callable[[], None]
+) -> RDBStorage | None:
+    """Open a storage, waiting for one that is not there yet; None if asked to stop.
+
+    Before it waits it calls `starts`; a worker that cannot start says why, and nothing else.
+    """
     told = False
     while not interrupt.requested:
         try:
@@ -114,6 +121,7 @@ def _patiently(url: str, interrupt: Interrupt, duty: Duty) -> RDBStorage | None:
             if not duty.forever and duty.study is None:
                 raise
             if not told:
+                starts()
                 log.warning("%s; waiting for it", error)
                 told = True
             interrupt.wait(_POLL_SECONDS)

@@ -26,7 +26,8 @@ class WorkerLog:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._ended: Counter[str] = Counter()
-        self._started = time.monotonic()
+        self._since = time.monotonic()
+        self._has_started = False
         self._waits = False
 
     def _say(self, line: str) -> None:
@@ -35,7 +36,10 @@ class WorkerLog:
                 click.echo(printable(line), err=True)
 
     def starts(self, url: str, device: str) -> None:
-        """Say who works where; `url` is that of the database, without its password."""
+        """Say once who works where; `url` is that of the database, without its password."""
+        if self._has_started:
+            return
+        self._has_started = True
         versions = ", ".join(f"{name} {number}" for name, number in stamp.own_versions().items())
         self._say(f"worker {own_name()} on {device}, {url}; {versions}")
 
@@ -63,9 +67,11 @@ class WorkerLog:
         self._say(f"trial {trial.number} of study {study}: {', '.join(parts)}")
 
     def ends(self, reason: str) -> None:
-        """Say why the worker ends and what it has done."""
+        """Say why the worker ends and what it has done, if it has started."""
+        if not self._has_started:
+            return
         states = {state: self._ended[state] for state in _STATES.values()}
         states |= {"requeued": self._ended["requeued"]} if self._ended["requeued"] else {}
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
-        elapsed = duration(time.monotonic() - self._started)
+        elapsed = duration(time.monotonic() - self._since)
         self._say(f"worker {own_name()} ends after {elapsed}: {counts}; {reason}")

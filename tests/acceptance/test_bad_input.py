@@ -117,6 +117,12 @@ CASES = [
         {"folder/": ""},
     ),
     Case(
+        "check of a name that is kept for retraining",
+        f"{CHECK} --set name=tiny.seeds",
+        ("'tiny.seeds'", "names that end in .seeds or .holdout", "--set name="),
+        study(),
+    ),
+    Case(
         "study file that is not TOML",
         RUN,
         ("x.toml is not valid TOML", "line 1"),
@@ -615,7 +621,7 @@ CASES = [
     Case(
         "GPU that is not there", "run demo --device cuda:99", ("--device cuda:99", "this machine")
     ),
-    Case("no workers", "run demo --workers 0", ("--workers", "x>=1"), code=2, process=True),
+    Case("no workers", "run demo --workers 0", ("--workers", "1<=x<=1000"), code=2, process=True),
     Case("workers in words", "run demo --workers two", ("--workers", "'two'"), code=2),
     Case("no workers on a GPU", "run demo --workers-per-gpu 0", ("--workers-per-gpu",), code=2),
     Case("more than all memory", "worker --memory-share 2", ("--memory-share", "0<x<=1"), code=2),

@@ -27,6 +27,7 @@ NAME = "soak"
 GRACE_SECONDS = 4
 CHECKPOINT_SECONDS = 0.5
 OPTIONS = (
+    "--quiet",
     "--grace-seconds",
     str(GRACE_SECONDS),
     "--checkpoint-seconds",
@@ -205,7 +206,7 @@ def test_workers_and_submits_that_start_together_on_an_empty_database_all_do_the
     fleet: list[Program] = []
     submits: list[Program] = []
     for _ in range(count):
-        fleet.append(programs.start(url, "worker", "--study", NAME))
+        fleet.append(programs.start(url, "worker", "--quiet", "--study", NAME))
         submits.append(programs.start(url, "submit", file))
     for program in submits + fleet:
         assert program.end(120) == 0, program.said

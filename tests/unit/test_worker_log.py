@@ -44,12 +44,16 @@ def test_waiting_is_said_once_until_there_is_work_again_and_the_end_counts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log = WorkerLog(quiet=False)
+    log.ends("it never started")
+    for _ in range(3):
+        log.starts("sqlite:///tuner.db", "cpu")
     for _ in range(3):
         log.waits("no study has work left")
     log.trial_ended("demo", ended(COMPLETE, **TRAINED))
     log.waits("no study has work left")
     log.ends("it was asked to stop")
-    lines = capsys.readouterr().err.splitlines()
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert " on cpu, sqlite:///tuner.db; puffin-tuner " in first
     assert [line.endswith("; waiting") for line in lines] == [True, False, True, False]
     assert lines[-1].endswith(
         " ends after 0 s: 1 complete, 0 pruned, 0 failed; it was asked to stop"
