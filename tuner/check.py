@@ -7,6 +7,7 @@ import click
 from models.errors import PuffinError
 from studies.spec import load_spec
 from studies.study import RERUNS
+from studies.text import printable
 from studies.validation import when
 from studies.workload import Workload, cut_holdout
 from tuner import present
@@ -32,7 +33,7 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     search, holdout = cut_holdout(prices.frame, spec)
     workload = Workload.build(spec, search)
     out = present.stdout()
-    click.echo(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars")
+    click.echo(printable(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars"))
     out.print(present.fold_dates_table(workload))
     click.echo(
         f"holdout: {len(holdout) - spec.purge} targets from {when(holdout.index[spec.purge])}"

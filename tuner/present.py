@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from rich import box
@@ -29,7 +29,7 @@ from studies.workload import Workload
 _FILE_WIDTH = 10_000
 
 
-class _Console(Console):
+class _Results(Console):
     """A console that leaves a broken pipe to the command line, which ends quietly then."""
 
     def on_broken_pipe(self) -> None:
@@ -37,19 +37,25 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+# Names come from anywhere, so nothing in them is markup.
+_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+
+
 def stdout() -> Console:
-    """Make the console of results, which interprets no markup: names come from anywhere."""
-    return _console(sys.stdout.isatty(), stderr=False)
+    """Make the console of results."""
+    return _wide_enough(_Results(width=_width(sys.stdout), **_PLAIN))
 
 
 def stderr() -> Console:
     """Make the console of messages."""
-    return _console(sys.stderr.isatty(), stderr=True)
+    return _wide_enough(Console(stderr=True, width=_width(sys.stderr), **_PLAIN))
 
 
-def _console(is_terminal: bool, *, stderr: bool) -> Console:  # noqa: FBT001
-    width = None if is_terminal else _FILE_WIDTH
-    console = _Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+def _width(stream: TextIO) -> int | None:
+    return None if stream.isatty() else _FILE_WIDTH
+
+
+def _wide_enough(console: Console) -> Console:
     if console.width < 1:  # COLUMNS=0
         console.width = 80
     return console
@@ -77,7 +83,7 @@ def new_table(*columns: str, edge: bool = True) -> Table:
     """Make an empty table, its first column to the left, with or without space around it."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=edge, pad_edge=edge)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left")
+        table.add_column(column, justify="right" if i else "left", overflow="fold")
     return table
 
 

@@ -131,6 +131,13 @@ def test_rows_lose_columns_and_then_become_lines_but_no_cell_is_cut(
     assert "state" in out
 
 
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_a_table_of_groups_is_folded_and_never_cut(width: int) -> None:
+    out = Console(file=io.StringIO(), width=width)
+    out.print(present.group_table([FULL, EMPTY, FULL]))
+    assert "…" not in printed(out)
+
+
 def test_names_are_never_markup_nor_escapes(narrow: Console) -> None:
     name = "[/x][bold]a[/bold]:smile:\x1b[31mred\u202e"
     present.print_rows(narrow, ("study", "loss"), [(name, "0.5000")], ())
