@@ -17,6 +17,8 @@ _Value = TypeVar("_Value")
 
 # Far beyond any use; a mistyped width must not ask for a network that fills the memory.
 _MOST = 1_000_000
+# Each layer has parameters of its own: a million of them take minutes only to be listed.
+_MOST_LAYERS = 100
 
 
 class Suggester(Protocol):
@@ -238,8 +240,9 @@ def _check(value: Any, key: str) -> Scalar:
     if not _is_number(value) or (_is_integer(key) and not isinstance(value, int)):
         msg = f"{value!r} should be a {'whole ' if _is_integer(key) else ''}number"
         raise ValueError(msg)
-    if _is_integer(key) and value > _MOST:
-        msg = f"{value!r} must be at most {_MOST}"
+    most = _MOST_LAYERS if key == _LAYERS else _MOST
+    if _is_integer(key) and value > most:
+        msg = f"{value!r} must be at most {most}"
         raise ValueError(msg)
     bounds = _FIELDS[key].metadata if key in _FIELDS else {"low": 1}
     low, below = bounds["low"], bounds.get("below")

@@ -181,6 +181,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"lr": {"low": 0.1, "high": 1, "log": "yes"}}, "log should be true or false"),
     ({"cell": {"low": "gru", "high": "lstm"}}, "names cannot be ranged; give a list"),
     ({"layers": 0}, "layers = 0: 0 must be at least 1"),
+    ({"layers": 1_000_000}, "layers = 1000000: 1000000 must be at most 100"),
     ({"layers": [1, 2.0]}, "layers = [1, 2.0]: 2.0 should be a whole number"),
     ({"hidden_dim": 0}, "hidden_dim = 0: 0 must be at least 1"),
     ({"hidden_dim": [[4, 8]]}, "hidden_dim = [[4, 8]]: [4, 8] should be a whole number"),
