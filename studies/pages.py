@@ -2,9 +2,7 @@
 
 import base64
 import json
-import os
 import tempfile
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -13,12 +11,15 @@ from markdown_it.token import Token
 
 from models.errors import PuffinError
 from studies import sections
+from studies.files import write_files
 from studies.pictures import PICTURES, draw
 from studies.report import Report
 from studies.study import Handle
 from studies.verdict import to_json
 
 PAGES = ("report.md", "report.json", "report.html")
+# The page that says whose report it is.
+_OWNER = "report.json"
 _FOLDER = "pictures"
 # Every file that a report may be.
 FILES = {*PAGES, *(f"{_FOLDER}/{name}" for name in PICTURES)}
@@ -118,9 +119,10 @@ def _embed(image: Token, pictures: dict[str, bytes]) -> None:
 
 
 def write_pages(folder: Path, search: Handle, report: Report) -> int:
-    """Write a report into a folder; give the number of its pictures.
+    """Write a report into a folder; return the number of its pictures.
 
-    Each file is whole before it takes its place. An earlier report of the same study is replaced.
+    Every file is whole before the first takes its place. An earlier report of the same study is
+    replaced.
 
     Raises
     ------
@@ -129,29 +131,13 @@ def write_pages(folder: Path, search: Handle, report: Report) -> int:
     """
     check_folder(folder, report.study)
     files = report_files(search, report)
+    stale = FILES - set(files)
     try:
-        for name, body in files.items():
-            _put(folder / name, body)
-        for name in PICTURES:  # of an earlier report
-            if f"{_FOLDER}/{name}" not in files:
-                (folder / _FOLDER / name).unlink(missing_ok=True)
+        # First the file that says whose report it is: without it a later one would be refused.
+        write_files(folder, {_OWNER: files[_OWNER], **files}, stale)
     except OSError as error:
         raise _unwritable(folder, error) from None
     return len(files) - len(PAGES)
-
-
-def _put(path: Path, body: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(body)
-        Path(scratch).chmod(0o644)  # a scratch file is its owner's alone, a report is not
-        Path(scratch).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(scratch).unlink()
-        raise
 
 
 def check_folder(folder: Path, study: str) -> None:
@@ -186,7 +172,7 @@ def _owner(folder: Path) -> str | None:
     if not any((folder / name).exists() for name in PAGES):
         return None
     try:
-        values = json.loads((folder / "report.json").read_text("utf-8"))
+        values = json.loads((folder / _OWNER).read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return "something else"
     return str(values.get("study")) if isinstance(values, dict) else "something else"

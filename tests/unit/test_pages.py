@@ -1,6 +1,7 @@
 """A page is text that is taken as it stands, in files that are whole, in a folder of its own."""
 
 import json
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,7 +143,37 @@ def test_a_later_report_takes_the_place_of_an_earlier_one_and_of_nothing_else(
     written.files["report.md"] = b"page two"
     assert write_pages(tmp_path / "r", None, written) == 1
     assert files_in(tmp_path / "r") == written.files | others
-    assert (tmp_path / "r" / "report.md").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_modes_of_a_report_heed_the_umask(tmp_path: Path, written: SimpleNamespace) -> None:
+    before = os.umask(0o077)
+    try:
+        write_pages(tmp_path / "r", None, written)
+    finally:
+        os.umask(before)
+    modes = {p.stat().st_mode & 0o777 for p in (tmp_path / "r").rglob("*") if p.is_file()}
+    assert modes == {0o600}
+
+
+def test_a_report_that_was_killed_between_its_files_is_written_again(
+    tmp_path: Path, written: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, left = Path.replace, iter(range(2))
+
+    def dies(self: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            write_pages(tmp_path / "r", None, written)
+    (tmp_path / "r" / ".tuner-killed").mkdir()
+    check_folder(tmp_path / "r", "mine")
+    write_pages(tmp_path / "r", None, written)
+    assert files_in(tmp_path / "r") == written.files
+    assert not (tmp_path / "r" / ".tuner-killed").exists()
 
 
 def test_a_file_that_cannot_be_written_leaves_the_one_before_it_whole(
