@@ -1,9 +1,8 @@
 """The card of an export: what it is, what it scored, and how to use it without this program."""
 
-from typing import Any
-
 from models.rnn import CELLS
 from models.series import TARGETS
+from studies.export_record import ExportRecord
 from studies.markdown import counted
 
 _PLAIN_TORCH = """\
@@ -20,37 +19,37 @@ for layer in layers: x = layer(x)[0]
 print(parts["fc"](x[:, -1]))  # the target, standardised"""
 
 
-def card(record: dict[str, Any]) -> str:
+def card(record: ExportRecord) -> str:
     """Describe an export in words and figures, as Markdown."""
     parts = (_head, _scores, _holdout, _data, _use)
     return "\n".join(part(record) for part in parts)
 
 
-def _head(record: dict[str, Any]) -> str:
-    config, given, refit = record["config"], record["input"], record["refit"]
-    widths = ", ".join(map(str, config["hidden_dims"]))
-    bars = "all bars, those of the holdout too" if refit["data"] == "all" else "the search data"
-    return f"""# {record["study"]}: {config["cell"].upper()} [{widths}]
+def _head(record: ExportRecord) -> str:
+    config, given, refit = record.config, record.input, record.refit
+    widths = ", ".join(map(str, config.hidden_dims))
+    bars = "all bars, those of the holdout too" if refit.data == "all" else "the search data"
+    return f"""# {record.study}: {config.cell.upper()} [{widths}]
 
-The best of the complete trials of study `{record["study"]}` (trial {record["trial"]}), refitted on
-{bars}: {refit["targets"]} targets up to {refit["last"]}, for {counted(record["epochs"], "epoch")}
-with seed {refit["seed"]}. It forecasts the {TARGETS[given["target"]].unit},
-{counted(given["horizon"], "bar")} ahead, from {counted(config["lookback"], "bar")} of
-{", ".join(given["features"])}.
+The best of the complete trials of study `{record.study}` (trial {record.trial}), refitted on
+{bars}: {refit.targets} targets up to {refit.last}, for {counted(record.epochs, "epoch")}
+with seed {refit.seed}. It forecasts the {TARGETS[given.target].unit},
+{counted(given.horizon, "bar")} ahead, from {counted(config.lookback, "bar")} of
+{", ".join(given.features)}.
 """
 
 
-def _scores(record: dict[str, Any]) -> str:
-    scores, refit = record["scores"], record["refit"]
+def _scores(record: ExportRecord) -> str:
+    scores, refit = record.scores, record.refit
     folds = "\n".join(
-        f"| {i + 1} | {f['train_first']} to {f['train_last']} "
-        f"| {f['valid_first']} to {f['valid_last']} | {loss:.4f} |"
-        for i, (f, loss) in enumerate(zip(record["folds"], scores["fold_losses"], strict=True))
+        f"| {i + 1} | {f.train_first} to {f.train_last} "
+        f"| {f.valid_first} to {f.valid_last} | {loss:.4f} |"
+        for i, (f, loss) in enumerate(zip(record.folds, scores.fold_losses, strict=True))
     )
-    low, high = scores["direction_interval"]
+    low, high = scores.direction_interval
     return f"""## Scores of the search
 
-Walk-forward validation, {refit["loss"]} on the target standardised by each training part.
+Walk-forward validation, {refit.loss} on the target standardised by each training part.
 These scores chose the configuration, so they flatter it.
 
 | fold | trained on | validated on | loss |
@@ -59,44 +58,44 @@ These scores chose the configuration, so they flatter it.
 
 | | |
 |---|---|
-| mean loss | {scores["loss"]:.4f} |
-| loss of persistence | {scores["persistence_loss"]:.4f} |
-| loss of the training mean | {scores["mean_loss"]:.4f} |
-| skill against persistence | {scores["skill"]:+.4f} |
-| direction accuracy | {scores["direction_accuracy"]:.1%} ({low:.1%} to {high:.1%}) |
-| direction accuracy of the training mean | {scores["mean_direction_accuracy"]:.1%} |
+| mean loss | {scores.loss:.4f} |
+| loss of persistence | {scores.persistence_loss:.4f} |
+| loss of the training mean | {scores.mean_loss:.4f} |
+| skill against persistence | {scores.skill:+.4f} |
+| direction accuracy | {scores.direction_accuracy:.1%} ({low:.1%} to {high:.1%}) |
+| direction accuracy of the training mean | {scores.mean_direction_accuracy:.1%} |
 """
 
 
-def _holdout(record: dict[str, Any]) -> str:
-    found = record.get("holdout")
+def _holdout(record: ExportRecord) -> str:
+    found = record.holdout
     if found is None:
-        sealed = "" if "seal" in record else "The holdout is sealed: "
+        sealed = "" if record.seal else "The holdout is sealed: "
         return f"""## Holdout
 
-{sealed}{record["unjudged"]}.
+{sealed}{record.unjudged}.
 """
     rows = "\n".join(
-        f"| {b['label']} | {b['search_loss']:.4f} | {b['holdout_loss']:.4f} |"
-        for b in found["baselines"]
+        f"| {b.label} | {b.search_loss:.4f} | {b.holdout_loss:.4f} |" for b in found.baselines
     )
     older = (
         "These are the scores of the older fit, which had not seen the holdout: nothing is known "
         "of how well the weights here forecast.\n\n"
-        if record["refit"]["data"] == "all"
+        if record.refit.data == "all"
         else ""
     )
     openings = "\n".join(
-        f"* opened {o['time']} for trial {o['trial']}" for o in record["seal"]["openings"]
+        f"* opened {o.time} for trial {o.trial}"
+        for o in (record.seal.openings if record.seal else ())
     )
-    said = "\n".join(f"* {sentence}" for sentence in found["sentences"])
+    said = "\n".join(f"* {sentence}" for sentence in found.sentences)
     return f"""## Holdout
 
 {older}{said}
 
 | | search loss | holdout loss |
 |---|---|---|
-| this configuration | {record["scores"]["loss"]:.4f} | {found["loss"]:.4f} |
+| this configuration | {record.scores.loss:.4f} | {found.loss:.4f} |
 {rows}
 
 {openings}
@@ -105,20 +104,20 @@ def _holdout(record: dict[str, Any]) -> str:
 """
 
 
-def _data(record: dict[str, Any]) -> str:
-    data = record["data"]
-    hashes = "\n".join(f"* `{name}`: `{value}`" for name, value in data["sha256"].items())
+def _data(record: ExportRecord) -> str:
+    data = record.data
+    hashes = "\n".join(f"* `{name}`: `{value}`" for name, value in data.sha256.items())
     return f"""## Data
 
-{data["origin"]}: {data["bars"]} bars from {data["first"]} to {data["last"]};
-the search saw those up to {data["search_last"]}. sha256 of the study's own copy:
+{data.origin}: {data.bars} bars from {data.first} to {data.last};
+the search saw those up to {data.search_last}. sha256 of the study's own copy:
 
 {hashes}
 """
 
 
-def _use(record: dict[str, Any]) -> str:
-    cell = record["config"]["cell"]
+def _use(record: ExportRecord) -> str:
+    cell = record.config.cell
     block = _PLAIN_TORCH.format(layer=cell.upper(), cell=cell)
     return f"""## Use
 

@@ -1,13 +1,12 @@
 """The winner as files: configuration, weights, prices, forecasts, report, and a card."""
 
-import shutil
-import tempfile
-import tomllib
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
 import torch
+from optuna.trial import FrozenTrial
 from safetensors.torch import save
 
 from models.config import Config
@@ -16,17 +15,20 @@ from models.training import train_epochs
 from models.walk_forward import Fold
 from models.windows import fold_tensors
 from studies.card import card
+from studies.checksums import CONFIG_FILE, SUMS_FILE, ExportError, named, read_sums, sums
+from studies.export_record import ExportRecord, FoldDates, RecordError
 from studies.exported import (
     CARD_FILE,
-    CONFIG_FILE,
+    EXPORT_FILES,
     FORECAST_FILES,
-    SUMS_FILE,
     WEIGHTS_FILE,
-    ExportError,
-    sums,
+    Exported,
+    check_exported,
 )
+from studies.files import write_files
 from studies.reruns import find_holdout, own_refit, read_artifact, require_opened
 from studies.result import best_record
+from studies.safe_toml import MOST_BYTES, parse_toml
 from studies.snapshot import to_csv
 from studies.stamp import machine_type
 from studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, StudyError
@@ -36,23 +38,16 @@ from studies.workload import Workload
 if TYPE_CHECKING:
     from studies.report import Report
 
-# Every file of an export whose seal is closed.
-_PLAIN = {
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    CARD_FILE,
-    SUMS_FILE,
-    SEARCH_FILE,
-    HOLDOUT_FILE,
-    *FORECAST_FILES,
-}
+# What an operating system, git or an editor puts into a folder without being asked.
+_LITTER = {"Thumbs.db", "desktop.ini", "lost+found"}
 
 
 def export(handle: Handle, folder: Path, refit: str = "search") -> Path:
     """Write the best configuration of a study, refitted for its best epoch count.
 
     Once the seal is open, what it showed is a part of the export. Every file is whole before the
-    first takes its place; an earlier export of the same study is replaced.
+    first takes its place; an earlier export of the same study is replaced, and files that are no
+    part of one are kept.
 
     Parameters
     ----------
@@ -63,15 +58,16 @@ def export(handle: Handle, folder: Path, refit: str = "search") -> Path:
     Raises
     ------
     ExportError
-        If the folder holds anything but an export of this study, or cannot be written.
+        If the folder is in use for something else, or cannot be written, or what was found is no
+        whole forecaster, such as weights that diverged.
     StudyError
         If no trial is complete, or all bars are asked for and the seal has not been opened.
     """
     _check_folder(folder, handle.name)
     files = _files(handle, refit)
-    files[SUMS_FILE] = sums(files)
     try:
-        _write(folder, files)
+        # First the file that says whose folder it is, last the one that says that it is whole.
+        write_files(folder, {**files, SUMS_FILE: sums(files)}, _stale(folder, files))
     except OSError as error:
         msg = f"cannot write the export to {folder}: {error.strerror}; give another folder"
         raise ExportError(msg) from None
@@ -79,15 +75,17 @@ def export(handle: Handle, folder: Path, refit: str = "search") -> Path:
 
 
 def _files(handle: Handle, refit: str) -> dict[str, bytes]:
-    best, holdout = handle.best(), find_holdout(handle)
-    report = _report(handle)
+    """Return every file of an export but its sums, checked as a reader checks them."""
+    # Read once: a search that is extended meanwhile may find a better one.
+    best, report = handle.best(), _report(handle)
     if refit == "all" and isinstance(report, StudyError):
         raise report
-    record = best_record(handle)
+    values = best_record(handle, best)
+    config, epochs = Config.from_dict(values["config"]), values["epochs"]
     workload = handle.workload if refit == "search" else _whole(handle)
-    network, scaler, targets = refit_winner(workload, Config.from_dict(record["config"]), record)
-    record |= _provenance(handle, scaler)
-    record["refit"] = {
+    network, scaler, targets = refit_winner(workload, config, epochs)
+    values |= _provenance(handle, best, scaler)
+    values["refit"] = {
         "data": refit,
         "targets": targets,
         "last": when(workload.dates[-1]),
@@ -96,24 +94,41 @@ def _files(handle: Handle, refit: str) -> dict[str, bytes]:
     }
     files = {SEARCH_FILE: to_csv(handle.load_search_prices())}
     files[FORECAST_FILES[0]] = read_artifact(handle, best)
+    files |= _add_holdout(handle, best, report, values)
+    try:
+        record = ExportRecord.of(values)
+        files = {
+            CONFIG_FILE: record.to_toml(),
+            **files,
+            WEIGHTS_FILE: save(network.state_dict()),
+            CARD_FILE: card(record).encode(),
+        }
+        check_exported(Exported(Path(), files, record))
+    except (RecordError, ExportError) as error:
+        msg = f"the best of study {handle.name!r} is no forecaster to export: {error}"
+        raise ExportError(msg) from None
+    return files
+
+
+def _add_holdout(
+    handle: Handle, best: FrozenTrial, report: "Report | StudyError", values: dict[str, Any]
+) -> dict[str, bytes]:
+    """Add what the holdout has shown so far to the values of a record; return its files."""
+    holdout, files = find_holdout(handle), {}
     if holdout is not None:
         files[HOLDOUT_FILE] = to_csv(handle.load_holdout_prices())
-        record["seal"] = {"openings": [_plain_opening(o) for o in holdout.attrs["openings"]]}
+        values["seal"] = {"openings": [_plain_opening(o) for o in holdout.attrs["openings"]]}
     if isinstance(report, StudyError):
-        record["unjudged"] = str(report)
+        values["unjudged"] = str(report)
     elif holdout is not None:
         own = own_refit(holdout, best.number, handle.spec.search.seed)
         files[FORECAST_FILES[1]] = read_artifact(holdout, own)
-        record["machine"]["holdout"] = own.user_attrs["run"].get("machine", {})
-        record["holdout"] = _holdout(report)
+        values["machine"]["holdout"] = own.user_attrs["run"].get("machine", {})
+        values["holdout"] = _holdout(report)
         from studies.pages import report_files
 
         files |= report_files(handle, report)
-    return files | {
-        CONFIG_FILE: tomli_w.dumps(record).encode(),
-        WEIGHTS_FILE: save(network.state_dict()),
-        CARD_FILE: card(record).encode(),
-    }
+    return files
 
 
 def _report(handle: Handle) -> "Report | StudyError":
@@ -163,35 +178,17 @@ def _holdout(report: "Report") -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, files: dict[str, bytes]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+def _stale(folder: Path, files: Collection[str]) -> set[str]:
+    """Name the files of an earlier export that are no part of this one."""
     try:
-        for name, body in files.items():
-            (scratch / name).parent.mkdir(exist_ok=True)
-            (scratch / name).write_bytes(body)
-        folder.mkdir(exist_ok=True)
-        # First the file that says whose folder it is, or who is killed here could not go on.
-        for name in sorted(files, key=lambda name: name != CONFIG_FILE):
-            (folder / name).parent.mkdir(exist_ok=True)
-            (scratch / name).replace(folder / name)
-        for name in _own(_names(folder)) - set(files):
-            (folder / name).unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _names(folder: Path) -> set[str]:
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
-
-
-def _own(names: set[str]) -> set[str]:
-    """Give those of some names that are of files that an export may hold."""
-    if names <= _PLAIN:
-        return names
+        older = set(read_sums(folder)) - set(files)
+    except (ExportError, OSError):
+        return set()
+    if older <= EXPORT_FILES:
+        return older
     from studies.pages import FILES
 
-    return names & (_PLAIN | FILES)
+    return older & (EXPORT_FILES | FILES)
 
 
 def _check_folder(folder: Path, study: str) -> None:
@@ -200,32 +197,44 @@ def _check_folder(folder: Path, study: str) -> None:
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     if problem:
-        msg = f"{folder} {problem}; give another folder"
-        raise ExportError(msg)
+        raise ExportError(f"{folder} {problem}; give another folder")
 
 
 def _in_the_way(folder: Path, study: str) -> str | None:
-    """Say what keeps an export of `study` from its folder: only its own older one may go."""
+    """Return what a folder is in use for, if it is no older export of the study."""
     if not folder.exists():
         return None
     if not folder.is_dir():
         return "is a file, but an export is a folder"
-    found = _names(folder)
-    if not found:
+    names = sorted(path.name for path in folder.iterdir())
+    if CONFIG_FILE in names:
+        return _other_owner(folder / CONFIG_FILE, study)
+    if ours := [name for name in names if name in EXPORT_FILES]:
+        return f"holds {ours[0]}, but no {CONFIG_FILE} of an export"
+    if strangers := [name for name in names if not _is_litter(name)]:
+        return f"holds {named(strangers)}, which is no part of an export"
+    return None
+
+
+def _other_owner(config: Path, study: str) -> str | None:
+    """Return whose export a config.toml is of, if not the study's."""
+    owner: object = None
+    if config.is_file():
+        with config.open("rb") as file:
+            body = file.read(MOST_BYTES + 1)
+        with suppress(ValueError):
+            owner = parse_toml(body).get("study")
+    if owner == study:
         return None
-    if strangers := found - _own(found):
-        return f"holds {min(strangers)}, which is no part of an export"
-    if CONFIG_FILE not in found:
-        return f"holds {min(found)}, but no {CONFIG_FILE} of an export"
-    try:
-        owner = tomllib.loads((folder / CONFIG_FILE).read_text("utf-8")).get("study")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        owner = None
-    return None if owner == study else f"holds the export of {owner or 'something else'}"
+    return f"holds the export of {owner if isinstance(owner, str) else 'something else'}"
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name.endswith("~") or name in _LITTER
 
 
 def refit_winner(
-    workload: Workload, config: Config, record: dict[str, Any]
+    workload: Workload, config: Config, epochs: int
 ) -> tuple[torch.nn.Module, Scaler, int]:
     """Train the winner on every target of a workload, on the CPU, with one thread.
 
@@ -248,7 +257,7 @@ def refit_winner(
             tensors.train_targets,
             config,
             workload.spec.training.loss,
-            record["epochs"],
+            epochs,
             workload.spec.search.seed,
         )
     finally:
@@ -256,10 +265,10 @@ def refit_winner(
     return network, scaler, len(span)
 
 
-def _provenance(handle: Handle, scaler: Scaler) -> dict[str, Any]:
+def _provenance(handle: Handle, best: FrozenTrial, scaler: Scaler) -> dict[str, Any]:
     """Give everything that the scores and the weights depend on."""
-    spec, dates = handle.spec, handle.workload.dates
-    trained = handle.best().user_attrs["run"].get("machine", {})
+    spec = handle.spec
+    trained = best.user_attrs["run"].get("machine", {})
     return {
         "input": {
             "features": list(spec.data.inputs),
@@ -277,23 +286,20 @@ def _provenance(handle: Handle, scaler: Scaler) -> dict[str, Any]:
         "targets_sha256": handle.attrs["targets_sha256"],
         "made_with": handle.attrs["made_with"],
         "machine": {"trial": trained, "refit": machine_type(torch.device("cpu"))},
-        "folds": [
-            {
-                "train_first": when(dates[fold.train.start]),
-                "train_last": when(dates[fold.train.stop - 1]),
-                "valid_first": when(dates[fold.valid.start]),
-                "valid_last": when(dates[fold.valid.stop - 1]),
-            }
-            for fold in handle.workload.folds
-        ],
-        "spec": _without_none(spec.to_json()),
+        "folds": [dates.model_dump() for dates in fold_dates(handle.workload)],
+        "spec": spec.to_json(),
     }
 
 
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what TOML cannot say: keys without a value."""
-    return {
-        k: _without_none(v) if isinstance(v, dict) else v
-        for k, v in values.items()
-        if v is not None
-    }
+def fold_dates(workload: Workload) -> list[FoldDates]:
+    """Return the first and the last bar of each part of each fold."""
+    dates = workload.dates
+    return [
+        FoldDates(
+            train_first=when(dates[fold.train.start]),
+            train_last=when(dates[fold.train.stop - 1]),
+            valid_first=when(dates[fold.valid.start]),
+            valid_last=when(dates[fold.valid.stop - 1]),
+        )
+        for fold in workload.folds
+    ]

@@ -151,11 +151,15 @@ def predict(
     series = build_series(columns, data.features, data.target, data.horizon)
     _check_bars(series, exported.config.lookback)
     residuals = out_of_sample(exported)
-    values, sums = _outlook(exported, series, residuals, steps, level)
     plain = _PLAIN.get(data.target)
-    said = None if plain is None else plain.convert(values, sums, columns["close"], data.horizon)
+    with np.errstate(all="ignore"):  # a number too large is refused in words
+        values, sums = _outlook(exported, series, residuals, steps, level)
+        said = (
+            None if plain is None else plain.convert(values, sums, columns["close"], data.horizon)
+        )
+    _require_finite(values if said is None else np.vstack([values, said]))
     return Prediction(
-        study=exported.record["study"],
+        study=exported.record.study,
         steps=_steps(values, said),
         unit=TARGETS[data.target].unit,
         plain_unit=None if plain is None else plain.unit,
@@ -173,6 +177,15 @@ def out_of_sample(exported: Exported) -> Floats:
     """Give actual - forecast, (n,), of every bar that no forecasting network was trained on."""
     names = [name for name in FORECAST_FILES if name in exported.files]
     return np.concatenate([exported.residuals(name) for name in names])
+
+
+def _require_finite(values: Floats) -> None:
+    if not np.isfinite(values[:, 0]).all():
+        msg = (
+            "the model makes no finite forecast of these prices: they are not of the kind that it "
+            "was trained on, or its scalers (input in config.toml) were altered"
+        )
+        raise ForecastError(msg)
 
 
 def _goes_on(data: DataSection) -> bool:
@@ -296,7 +309,7 @@ def _coverage(exported: Exported, level: float) -> Coverage | None:
 
 def _doubts(exported: Exported, frame: pd.DataFrame) -> tuple[str, ...]:
     """Say why forecasts from these bars may be none."""
-    trained = pd.Timestamp(exported.record["refit"]["last"])
+    trained = pd.Timestamp(exported.record.refit.last)
     found = []
     if frame.index[-1] < trained:
         found.append(
@@ -311,7 +324,7 @@ def _doubts(exported: Exported, frame: pd.DataFrame) -> tuple[str, ...]:
 def _stranger(exported: Exported, frame: pd.DataFrame) -> str | None:
     """Say where the prices are not those that the model knows, or do not touch them."""
     own = exported.prices["close"]
-    origin = exported.record["data"]["origin"]
+    origin = exported.record.data.origin
     shared = frame.index.intersection(own.index)
     if shared.empty:
         return (

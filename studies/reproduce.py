@@ -4,7 +4,6 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,13 @@ from models.metrics import skill
 from models.series import Scaler
 from models.training import FoldTraining, build_networks, forecast, train_epochs
 from studies.card import card
-from studies.export import refit_winner
+from studies.export import fold_dates, refit_winner
+from studies.export_record import ExportRecord, Holdout, Scores
 from studies.exported import CARD_FILE, FORECAST_FILES, Exported
 from studies.report import trade, why_no_backtest
 from studies.rivals import judge
 from studies.stamp import compare, machine_type, own_versions
+from studies.validation import when
 from studies.verdict import money_sentence, outcome_sentence
 from studies.workload import Workload
 
@@ -79,14 +80,16 @@ def reproduce(exported: Exported) -> Iterator[Check]:
         If another version of this package exported it, which trains otherwise.
     """
     record = exported.record
-    compare({"puffin-tuner": record["made_with"]["puffin-tuner"]}, own_versions())
+    compare({"puffin-tuner": record.made_with["puffin-tuner"]}, own_versions())
     folds = Workload.build(exported.spec, exported.search)
+    yield from _targets(record, folds)
     yield from _baselines(record, folds)
     yield from _search(exported, folds)
     yield from _weights(exported, folds)
-    if "holdout" in record:
-        yield from _holdout(exported, folds)
-    yield Check(CARD_FILE, 0.0, float(exported.files[CARD_FILE] != card(record).encode()), 0.0)
+    if record.holdout is not None and exported.holdout is not None:
+        opened = Workload.opened(exported.spec, exported.search, exported.holdout)
+        yield from _holdout(exported, record.holdout, folds, opened)
+    yield _same(CARD_FILE, exported.files[CARD_FILE], card(record).encode())
 
 
 @dataclass(frozen=True)
@@ -144,21 +147,31 @@ def _plain(name: str, exported: float, found: float) -> Check:
     return Check(name, exported, found, PLAIN_BOUND * max(abs(exported), 1.0))
 
 
-def _baselines(record: dict[str, Any], folds: Workload) -> Iterator[Check]:
-    scores = record["scores"]
+def _same(name: str, exported: object, found: object) -> Check:
+    """Compare what is no number: 0 if it is the same, and 1 if not."""
+    return Check(name, 0.0, float(exported != found), 0.0)
+
+
+def _targets(record: ExportRecord, folds: Workload) -> Iterator[Check]:
+    yield _same("folds", record.folds, fold_dates(folds))
+    yield _same("targets_sha256", record.targets_sha256, folds.targets_sha256)
+
+
+def _baselines(record: ExportRecord, folds: Workload) -> Iterator[Check]:
+    scores = record.scores
     found = {
         "persistence_loss": float(np.mean(folds.persistence_losses)),
         "mean_loss": float(np.mean(folds.mean_losses)),
         "mean_direction_accuracy": folds.mean_direction.accuracy,
     }
     for key, value in found.items():
-        yield _plain(f"scores.{key}", scores[key], value)
+        yield _plain(f"scores.{key}", getattr(scores, key), value)
 
 
 def _search(exported: Exported, folds: Workload) -> Iterator[Check]:
     """Train all folds in step again, as the winning trial did."""
     record, spec, config = exported.record, exported.spec, exported.config
-    scores, trained = record["scores"], _Trained(record["machine"]["trial"])
+    scores, trained = record.scores, _Trained(record.machine.trial)
     seed, tensors = spec.search.seed, folds.tensors(config.lookback, trained.device)
     inputs = folds.series.features.shape[1]
     networks = build_networks(config, inputs, len(tensors), trained.device, seed)
@@ -166,24 +179,24 @@ def _search(exported: Exported, folds: Workload) -> Iterator[Check]:
     for _ in training:
         pass
     if (best := training.best) is None:
-        yield Check("scores.loss", scores["loss"], float("nan"), 0.0)
+        yield Check("scores.loss", scores.loss, float("nan"), 0.0)
         return
-    yield trained.loss("scores.loss", scores["loss"], best.valid_loss, scores["loss"])
-    for i, (own, loss) in enumerate(zip(scores["fold_losses"], best.fold_losses, strict=True)):
+    yield trained.loss("scores.loss", scores.loss, best.valid_loss, scores.loss)
+    for i, (own, loss) in enumerate(zip(scores.fold_losses, best.fold_losses, strict=True)):
         yield trained.loss(f"scores.fold_losses[{i}]", own, loss, own)
     persistence = float(np.mean(folds.persistence_losses))
     gained, unit = skill(best.valid_loss, persistence), _in_skill(scores, persistence)
-    yield trained.loss("scores.skill", scores["skill"], gained, unit)
+    yield trained.loss("scores.skill", scores.skill, gained, unit)
     forecasts = folds.unscaled(best.forecasts)
     found = folds.direction(forecasts)
-    low, high = scores["direction_interval"]
+    low, high = scores.direction_interval
     for name, own, again in (
-        ("direction_accuracy", scores["direction_accuracy"], found.accuracy),
+        ("direction_accuracy", scores.direction_accuracy, found.accuracy),
         ("direction_interval[0]", low, found.low),
         ("direction_interval[1]", high, found.high),
     ):
         yield trained.accuracy(f"scores.{name}", own, again)
-    yield trained.epochs("epochs", record["epochs"], best.number)
+    yield trained.epochs("epochs", record.epochs, best.number)
     yield from _table(FORECAST_FILES[0], exported, folds, forecasts, trained)
 
 
@@ -209,61 +222,65 @@ def _largest(differences: "pd.Series[float]") -> float:
     return float(np.max(np.abs(differences.to_numpy(np.float64))))
 
 
-def _in_skill(scores: dict[str, Any], persistence: float) -> float:
+def _in_skill(scores: Scores | Holdout, persistence: float) -> float:
     """Give a loss in units of skill."""
-    return scores["loss"] / persistence if persistence > 0 else 0.0
+    return scores.loss / persistence if persistence > 0 else 0.0
 
 
 def _weights(exported: Exported, folds: Workload) -> Iterator[Check]:
     record = exported.record
-    everything = record["refit"]["data"] == "all"
+    everything = record.refit.data == "all"
     workload = Workload.build(exported.spec, exported.prices) if everything else folds
-    network, scaler, targets = refit_winner(workload, exported.config, record)
+    network, scaler, targets = refit_winner(workload, exported.config, record.epochs)
     yield from _inputs(record, scaler, targets)
     again, own = network.state_dict(), exported.weights
     apart = max(float((again[name] - values).abs().max()) for name, values in own.items())
     largest = max(float(values.abs().max()) for values in own.values())
-    yield _Trained(record["machine"]["refit"]).weight("weights", apart, largest)
+    yield _Trained(record.machine.refit).weight("weights", apart, largest)
 
 
-def _inputs(record: dict[str, Any], scaler: Scaler, targets: int) -> Iterator[Check]:
+def _inputs(record: ExportRecord, scaler: Scaler, targets: int) -> Iterator[Check]:
     """Compare what the network is fed with and what it was trained on."""
-    told = record["input"]
+    told = record.input
     for name in ("feature_mean", "feature_std", "target_mean", "target_std"):
-        own, again = np.array(told[name]), np.array(getattr(scaler, name))
+        own, again = np.array(getattr(told, name)), np.array(getattr(scaler, name))
         apart = float("nan") if own.shape != again.shape else float(np.max(np.abs(own - again)))
         yield _plain(f"input.{name}", 0.0, apart)
-    yield _plain("refit.targets", record["refit"]["targets"], targets)
+    yield _plain("refit.targets", record.refit.targets, targets)
 
 
-def _holdout(exported: Exported, folds: Workload) -> Iterator[Check]:
+def _holdout(
+    exported: Exported, told: Holdout, folds: Workload, opened: Workload
+) -> Iterator[Check]:
     """Train the fit that was judged again, and judge it beside the baselines."""
     record, spec, config = exported.record, exported.spec, exported.config
-    told, trained = record["holdout"], _Trained(record["machine"]["holdout"])
-    opened = Workload.opened(spec, exported.search, exported.opened)
+    trained = _Trained(record.machine.holdout or {})
     (fold,) = opened.tensors(config.lookback, trained.device)
     windows, targets = fold.train_windows, fold.train_targets
-    given = (config, spec.training.loss, record["epochs"], spec.search.seed)
+    given = (config, spec.training.loss, record.epochs, spec.search.seed)
     network = train_epochs(windows, targets, *given)
     (forecasts,) = opened.unscaled(forecast(network, fold.valid_windows).T)
     found = judge(folds, opened, config.lookback, forecasts)
     persistence = opened.persistence_losses[0]
-    own_skill, unit = told["skill"], _in_skill(told, persistence)
-    yield trained.loss("holdout.loss", told["loss"], found.loss, told["loss"])
+    own_skill, unit = told.skill, _in_skill(told, persistence)
+    yield trained.loss("holdout.loss", told.loss, found.loss, told.loss)
     yield trained.loss("holdout.skill", own_skill, skill(found.loss, persistence), unit)
     accuracy = opened.direction([forecasts]).accuracy
-    yield trained.accuracy("holdout.direction_accuracy", told["direction_accuracy"], accuracy)
-    yield trained.outcome("holdout.outcome", told["outcome"], found.outcome)
+    yield trained.accuracy("holdout.direction_accuracy", told.direction_accuracy, accuracy)
+    yield trained.outcome("holdout.outcome", told.outcome, found.outcome)
     (dates,) = (opened.dates[part.valid.start : part.valid.stop] for part in opened.folds)
+    bars = (told.first, told.last, told.bars)
+    yield _same("holdout.bars", bars, (when(dates[0]), when(dates[-1]), len(dates)))
     words = [
         outcome_sentence(found, dates),
         money_sentence(trade(opened, forecasts), why_no_backtest(opened)),
     ]
-    said = "\n".join(told["sentences"][: len(words)])
+    said = "\n".join(told.sentences[: len(words)])
     yield trained.text("holdout.sentences", said, "\n".join(words))
     yield from _table(FORECAST_FILES[1], exported, opened, [forecasts], trained)
     again = {rival.name: rival for rival in found.rivals}
-    for baseline in told["baselines"]:
-        name, rival = f"holdout.baselines.{baseline['name']}", again[baseline["name"]]
-        yield _plain(f"{name}.search_loss", baseline["search_loss"], rival.search_loss)
-        yield _plain(f"{name}.holdout_loss", baseline["holdout_loss"], rival.holdout_loss)
+    yield _same("holdout.baselines", [b.name for b in told.baselines], list(again))
+    for baseline in (b for b in told.baselines if b.name in again):
+        name, rival = f"holdout.baselines.{baseline.name}", again[baseline.name]
+        yield _plain(f"{name}.search_loss", baseline.search_loss, rival.search_loss)
+        yield _plain(f"{name}.holdout_loss", baseline.holdout_loss, rival.holdout_loss)

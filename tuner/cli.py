@@ -446,11 +446,14 @@ def export(name: str, folder: Path, refit: str, storage: str) -> None:
     The weights are refitted for the best number of epochs. Once `tuner report` has opened the
     seal, its report is a part of the export.
     """
+    from studies.checksums import added_note, read_sums
     from studies.export import export as export_
     from studies.study import load_search
 
     written = export_(load_search(_open(storage), name), folder, refit)
     _say(f"wrote {written}/")
+    if note := added_note(written, read_sums(written)):
+        _say(note)
 
 
 @main.command(
@@ -497,6 +500,9 @@ def predict(
     """
     if csv is not None and symbol is not None:
         raise click.UsageError("--csv and --symbol both say where the prices are; give one of them")
+    from studies.checksums import require_export
+
+    require_export(folder)  # a mistyped folder need not wait for torch
     from tuner.predict import predict as predict_
 
     predict_(folder, csv, symbol, steps, level, as_json=as_json)
@@ -511,6 +517,9 @@ def reproduce(folder: Path) -> None:
     bit on a machine of the same kind, within stated bounds elsewhere. Files that are not as they
     were exported are found first.
     """
+    from studies.checksums import require_export
+
+    require_export(folder)  # a mistyped folder need not wait for torch
     from tuner.reproduce import reproduce as reproduce_
 
     reproduce_(folder)

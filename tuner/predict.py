@@ -11,9 +11,11 @@ import numpy as np
 from rich.table import Table
 
 from studies import forecasting
+from studies.checksums import added_note
 from studies.exported import Exported, load_exported
 from studies.forecasting import Bounds, Prediction
 from studies.prices import Prices, load_prices
+from studies.text import printable
 from studies.validation import DataError, when
 from tuner import present
 
@@ -39,13 +41,14 @@ def predict(
     today = datetime.now().astimezone().date()
     wanted = exported.spec.data.horizon if steps is None else steps
     found = forecasting.predict(exported, prices.frame, wanted, level, today)
-    for line in prices.said:
-        click.echo(f"prices: {line}", err=True)
     warnings = [*prices.warnings, *found.warnings]
-    for line in warnings:
-        click.echo(f"warning: {line}", err=True)
-    for line in _basis(found, prices.origin, own=csv is None and symbol is None):
-        click.echo(line, err=True)
+    for line in (
+        *filter(None, [added_note(folder, exported.files)]),
+        *(f"prices: {line}" for line in prices.said),
+        *(f"warning: {line}" for line in warnings),
+        *_basis(found, prices.origin, own=csv is None and symbol is None),
+    ):
+        click.echo(printable(line), err=True)
     if as_json:
         values = found.to_json() | {"origin": prices.origin, "warnings": warnings}
         click.echo(json.dumps(values, indent=2, allow_nan=False))
@@ -71,7 +74,7 @@ def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
         return load_prices(
             source, symbol, interval=data.interval, extra=data.extra, needs=data.needs
         )
-    origin = f"the export's own copy of {exported.record['data']['origin']}"
+    origin = f"the export's own copy of {exported.record.data.origin}"
     return Prices(exported.prices, (), origin)
 
 

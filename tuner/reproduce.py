@@ -5,11 +5,14 @@ from pathlib import Path
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from models.errors import PuffinError
-from studies.exported import CONFIG_FILE, ExportError, load_exported
+from studies.checksums import added_note
+from studies.exported import load_exported
 from studies.reproduce import Check
 from studies.reproduce import reproduce as derive
+from studies.text import printable
 from tuner import present
 from tuner.memory import prepare
 
@@ -30,12 +33,15 @@ def reproduce(folder: Path) -> None:
     """
     prepare("cpu", 1.0)
     exported = load_exported(folder)
-    click.echo(f"{folder}: every file is as it was exported; training again ...", err=True)
-    try:
-        checks = list(derive(exported))
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{folder}/{CONFIG_FILE} does not say what an export says: {error!r} is amiss"
-        raise ExportError(msg) from None
+    if note := added_note(folder, exported.files):
+        click.echo(printable(note), err=True)
+    spec = exported.spec
+    click.echo(
+        f"{printable(str(folder))}: every file is as it was exported; training "
+        f"{spec.walk_forward.folds} folds again, for up to {spec.training.max_epochs} epochs ...",
+        err=True,
+    )
+    checks = list(derive(exported))
     present.stdout().print(_check_table(checks))
     off = [check.name for check in checks if not check.holds]
     if off:
@@ -64,5 +70,5 @@ def _check_table(checks: Sequence[Check]) -> Table:
         numbers = (f"{value:.6g}" for value in (check.exported, check.found))
         apart = "same bits" if check.difference == 0 else f"{check.difference:.1e}"
         bound = "0" if check.bound == 0 else f"{check.bound:.1e}"
-        table.add_row(check.name, *numbers, apart, bound, "" if check.holds else "OFF")
+        table.add_row(Text(check.name), *numbers, apart, bound, "" if check.holds else "OFF")
     return table

@@ -256,15 +256,18 @@ def _finish(handle: Handle, storage_url: str) -> None:
 def _export(handle: Handle) -> Path | None:
     """Export the best; hours of search must not end in an error because a file is in the way."""
     # Here, since `check`, `submit` and the workers of a pool need not wait for its pictures.
+    from studies.checksums import ExportError, added_note, read_sums
     from studies.export import export
-    from studies.exported import ExportError
 
+    folder: Path | None = None
     try:
-        return export(handle, Path("exports") / handle.name)
+        folder = export(handle, Path("exports") / handle.name)
+        if note := added_note(folder, read_sums(folder)):
+            present.say(note)
     except ExportError as error:
         again = present.typed("export", handle.name, "DIR")
         present.say(f"not exported: {error}, `{again}`")
-        return None
+    return folder
 
 
 def report_cost(cost: Cost, workers: int) -> str:

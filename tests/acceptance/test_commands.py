@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import sqlite3
 import struct
@@ -29,6 +30,7 @@ from optuna.artifacts import get_all_artifact_meta
 from safetensors.torch import load_file
 
 import studies.export
+import studies.files
 from models.config import Config
 from models.rnn import build_network
 from models.training import train_epochs
@@ -125,17 +127,77 @@ def test_a_second_run_says_that_the_study_is_complete_and_shows_the_same_again(
 # status, best, compare, check
 
 
-def test_a_file_in_the_way_of_the_export_does_not_hide_the_result(
-    finished: Any, tuner: Callable[..., Any], tmp_path: Path
+def test_files_beside_the_export_are_kept_and_named_and_a_run_exports_all_the_same(
+    finished: Any, command: Callable[..., Any], tmp_path: Path
 ) -> None:
-    copy = finished.copy(tmp_path / "copy")
-    (copy.folder / "exports" / "tiny-study" / "notes.txt").write_text("mine")
-    code, out, err = tuner("run", "x.toml", "--workers", "2", cwd=copy.folder)
-    assert code == 0
-    assert "Best of study tiny-study" in out
-    assert "not exported: " in err
-    assert "notes.txt" in err
-    assert (copy.folder / "exports" / "tiny-study" / "notes.txt").read_text() == "mine"
+    finished.copy(tmp_path)
+    folder = tmp_path / "exports" / "tiny-study"
+    others = {name: folder / name for name in (".DS_Store", ".git/HEAD", "README.md~", "notes.txt")}
+    for path in others.values():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    (folder / "config.toml").write_text('study = "tiny-study"')
+    code, out, err = command("run", "x.toml", "--workers", "1")
+    assert (code, "export  exports/tiny-study/" in out) == (0, True)
+    assert "exports/tiny-study also holds .DS_Store, .git/, README.md~, notes.txt, which are" in err
+    assert {path.read_text() for path in others.values()} == {"mine"}
+    code, _, err = command("predict", str(folder))
+    assert (code, "also holds .DS_Store, .git/" in err) == (0, True)
+
+
+def test_a_file_in_the_way_of_the_export_does_not_hide_the_result(
+    finished: Any, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    finished.copy(tmp_path)
+    shutil.rmtree(tmp_path / "exports" / "tiny-study")
+    (tmp_path / "exports" / "tiny-study").write_text("mine")
+    code, out, err = command("run", "x.toml", "--workers", "1")
+    assert (code, "Best of study tiny-study" in out) == (0, True)
+    assert "not exported: exports/tiny-study is a file, but an export is a folder" in err
+    assert (tmp_path / "exports" / "tiny-study").read_text() == "mine"
+
+
+def test_an_export_goes_into_a_folder_that_only_a_system_has_written_to(
+    finished: Any, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    for name in ("best/.git", "best/lost+found"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("best/.DS_Store", "best/Thumbs.db"):
+        (tmp_path / name).touch()
+    code, _, err = command("export", "tiny-study", "best", "--storage", finished.url)
+    assert code == 0, err
+    assert err.splitlines()[1].startswith("note: best also holds .DS_Store, .git/, Thumbs.db, lost")
+    assert (tmp_path / "best" / "lost+found").is_dir()
+
+
+def test_an_export_that_another_process_holds_is_refused_in_words(
+    finished: Any, command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies.files, "_PATIENCE_SECONDS", 0.0)
+    (tmp_path / "best").mkdir()
+    descriptor = os.open(tmp_path / "best", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        code, _, err = command("export", "tiny-study", "best", "--storage", finished.url)
+    finally:
+        os.close(descriptor)
+    assert code == 1
+    assert "cannot write the export to best: another process is writing to it; give another" in err
+
+
+def test_an_export_of_weights_that_diverged_is_refused_and_leaves_the_older_one(
+    finished: Any, command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverged(*args: Any) -> torch.nn.Module:
+        network = train_epochs(*args)
+        torch.nn.init.constant_(network.fc.bias, float("nan"))
+        return network
+
+    monkeypatch.setattr(studies.export, "train_epochs", diverged)
+    code, _, err = command("export", "tiny-study", "best", "--storage", finished.url)
+    assert code == 1
+    assert "no forecaster to export: model.safetensors: fc.bias should be finite" in err
+    assert not (tmp_path / "best").exists()
 
 
 def test_an_export_below_a_file_is_refused_in_words(

@@ -16,6 +16,7 @@ import tomli_w
 import torch
 
 from studies.card import card
+from studies.export_record import ExportRecord
 from studies.exported import load_exported
 
 
@@ -59,7 +60,7 @@ def seal_again(folder: Path) -> None:
 def write_again(folder: Path, record: dict[str, Any]) -> None:
     """Alter the figures of an export, and all that would give it away."""
     (folder / "config.toml").write_text(tomli_w.dumps(record))
-    (folder / "README.md").write_text(card(record))
+    (folder / "README.md").write_text(card(ExportRecord.of(record)))
     seal_again(folder)
 
 
@@ -112,7 +113,6 @@ def flip_a_digit(path: Path) -> None:
         (lambda f: flip_a_digit(f / "prices-holdout.csv"), "changed: prices-holdout.csv"),
         (lambda f: flip_a_digit(f / "model.safetensors"), "changed: model.safetensors"),
         (lambda f: (f / "forecasts.csv").unlink(), "missing: forecasts.csv"),
-        (lambda f: (f / "note.txt").write_text("x"), "added: note.txt"),
         (lambda f: (f / "SHA256SUMS").unlink(), "it has no SHA256SUMS"),
         (lambda f: (f / "SHA256SUMS").write_bytes(b"\xff\n"), "SHA256SUMS is not readable"),
         (shutil.rmtree, "is no folder"),
@@ -239,7 +239,7 @@ def test_the_card_loads_the_network_in_plain_torch(reported: Any) -> None:
     assert done.returncode == 0, done.stderr
     (value,) = re.findall(r"-?\d+\.\d+(?:e-?\d+)?", done.stdout)
     exported = load_exported(folder)
-    shape = (1, exported.config.lookback, len(exported.record["input"]["features"]))
+    shape = (1, exported.config.lookback, len(exported.record.input.features))
     with torch.no_grad():
         own = float(exported.network(torch.ones(shape)))
     assert float(value) == pytest.approx(own, abs=1e-4)
@@ -248,7 +248,7 @@ def test_the_card_loads_the_network_in_plain_torch(reported: Any) -> None:
 def test_an_export_of_a_sealed_study_holds_no_bar_of_the_holdout(reported: Any) -> None:
     sealed = load_exported(reported.folder / "sealed")
     assert sealed.holdout is None
-    assert "holdout" not in sealed.record
+    assert sealed.record.holdout is None
     assert "The holdout is sealed: " in sealed.files["README.md"].decode()
     opened = load_exported(reported.folder / "best")
     assert opened.holdout is not None
@@ -262,11 +262,11 @@ def test_weights_of_all_bars_are_others_and_their_scores_are_marked_as_the_older
     reported: Any,
 ) -> None:
     best, everything = (load_exported(reported.folder / name) for name in ("best", "all"))
-    assert best.record["holdout"] == everything.record["holdout"]
-    assert best.record["scores"] == everything.record["scores"]
-    assert best.record["refit"]["last"] == best.record["data"]["search_last"]
-    assert everything.record["refit"]["last"] == everything.record["data"]["last"]
-    more = everything.record["refit"]["targets"] - best.record["refit"]["targets"]
+    assert best.record.holdout == everything.record.holdout
+    assert best.record.scores == everything.record.scores
+    assert best.record.refit.last == best.record.data.search_last
+    assert everything.record.refit.last == everything.record.data.last
+    more = everything.record.refit.targets - best.record.refit.targets
     assert more == best.spec.walk_forward.holdout_bars
     assert not torch.equal(best.weights["fc.weight"], everything.weights["fc.weight"])
     texts = [e.files["README.md"].decode() for e in (best, everything)]
@@ -300,11 +300,11 @@ def test_an_export_over_one_that_held_more_leaves_nothing_of_it(
 def test_the_card_and_the_record_say_what_the_report_said(reported: Any) -> None:
     exported = load_exported(reported.folder / "best")
     text = " ".join(exported.files["README.md"].decode().split())
-    for sentence in exported.record["holdout"]["sentences"]:
+    for sentence in exported.record.holdout.sentences:
         assert sentence in text
     rows = pd.read_csv(reported.folder / "best/forecasts-holdout.csv")
-    assert len(rows) == exported.record["holdout"]["bars"] == 20
-    assert exported.record["seal"]["openings"][0]["trial"] == exported.record["trial"]
+    assert len(rows) == exported.record.holdout.bars == 20
+    assert exported.record.seal.openings[0].trial == exported.record.trial
 
 
 def test_the_smallest_network_within_an_error_is_offered_once_seeds_were_tried(
@@ -381,7 +381,7 @@ def test_an_export_that_was_killed_between_its_files_is_gone_on_with(
     replace, left = Path.replace, iter(range(6))
 
     def dies(self: Path, target: Path) -> Path:
-        if self.parent.name.startswith(".best.") and next(left, None) is None:
+        if self.parent.name.startswith(".tuner-") and next(left, None) is None:
             raise KeyboardInterrupt
         return replace(self, target)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from studies.prices import load_prices
 from studies.snapshot import to_csv
+from tests.exports import export_files, record_values, write_export
 
 Command = Callable[..., Any]
 
@@ -118,6 +120,7 @@ def test_another_symbol_is_warned_of(best: Path, command: Command) -> None:
         ("other", 1, ["other is no export"]),
         ("nosuch", 1, ["nosuch is no folder"]),
         ("newer.csv", 1, ["newer.csv is no folder"]),
+        ("/", 1, ["/ is no export: it has no SHA256SUMS and config.toml"]),
         ("changed", 1, ["changed", "forecasts.csv", "export the study again"]),
     ],
 )
@@ -146,3 +149,62 @@ def test_what_cannot_be_done_is_said_in_words(
     assert (found.code, found.out) == (code, "")
     assert [word for word in words if word not in found.err] == []
     assert "Traceback" not in found.err
+
+
+ESCAPES = "\x1b]0;title\x07\x1b[31m[/x] [red]\u202e"
+SHOWN = r"\x1b]0;title\x07\x1b[31m[/x] [red]\u202e"
+
+
+def test_what_a_foreign_export_says_does_not_steer_the_terminal(
+    command: Command, tmp_path: Path
+) -> None:
+    values = record_values(opened=True)
+    values["data"]["origin"] = values["holdout"]["baselines"][0]["label"] = ESCAPES
+    files = export_files(values)
+    folder = write_export(tmp_path / "foreign", files)
+    (folder / ESCAPES.replace("/", "|")).touch()
+    code, out, err = command("predict", str(folder))
+    assert code == 0
+    assert f"the export's own copy of {SHOWN} is 2020-03-24" in err
+    assert SHOWN.replace("/", "|") in err
+    done = [out, err]
+    with (folder / "SHA256SUMS").open("a", encoding="utf-8") as file:
+        file.write(f"{'0' * 64}  {ESCAPES}\n")
+    for name in ("predict", "reproduce"):
+        code, out, err = command(name, str(folder))
+        assert (code, f"(missing: {SHOWN})" in err) == (1, True)
+        done += [out, err]
+    assert [char for text in done for char in text if char in "\x1b\x07\u202e"] == []
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "words"),
+    [
+        ("input", "target_std", 0.0, "config.toml: input.target_std = 0.0: should be greater"),
+        ("input", "target_std", float("nan"), "input.target_std = nan: should be a finite number"),
+        ("refit", "last", "soon", "refit.last = 'soon': should be a time like 2005-01-31"),
+        (None, "epochs", 10**9, "epochs = 1000000000: should be at most spec.training.max_epochs"),
+        (None, "epochs", "x", "epochs = 'x': should be a whole number"),
+    ],
+)
+def test_a_record_that_breaks_a_rule_is_refused_before_anything_is_computed(
+    section: str | None, key: str, value: object, words: str, command: Command, tmp_path: Path
+) -> None:
+    values = record_values()
+    files = export_files(values)
+    (values[section] if section else values)[key] = value
+    files["config.toml"] = tomli_w.dumps(values).encode()
+    folder = write_export(tmp_path / "foreign", files)
+    for name in ("predict", "reproduce"):
+        code, out, err = command(name, str(folder))
+        assert (code, out, len(err.splitlines())) == (1, "", 1)
+        assert words in err
+
+
+def test_a_scaler_that_makes_no_finite_forecast_is_told(command: Command, tmp_path: Path) -> None:
+    values = record_values()
+    values["input"]["target_mean"] = 1e308
+    folder = write_export(tmp_path / "foreign", export_files(values))
+    code, out, err = command("predict", str(folder))
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert "the model makes no finite forecast of these prices" in err

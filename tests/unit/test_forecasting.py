@@ -10,45 +10,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save
 
-from models.config import Config
 from models.errors import PuffinError
 from models.intervals import IntervalError, draw_residuals, residual_interval
-from models.rnn import build_network
 from models.series import build_series
 from models.training import forecast
 from models.walk_forward import Fold, Span
 from models.windows import fold_tensors
 from studies import forecasting
-from studies.exported import FORECAST_FILES, WEIGHTS_FILE, Exported
+from studies.export_record import ExportRecord
+from studies.exported import Exported
 from studies.forecasting import ForecastError, predict
 from studies.snapshot import to_csv
-from studies.spec import parse_spec
-from studies.study import HOLDOUT_FILE, SEARCH_FILE
+from studies.study import SEARCH_FILE
+from tests.exports import LOOKBACK, RESIDUALS, SEALED, bars, export_files, record_values
 
 TODAY = date(2020, 12, 31)
-LOOKBACK = 4
-RESIDUALS = np.random.default_rng(5).normal(0, 0.02, 60)
-SEALED = np.random.default_rng(6).normal(0, 0.02, 20)
-
-
-def bars(count: int = 60, first: str = "2020-01-01") -> pd.DataFrame:
-    random = np.random.default_rng(0)
-    close = 100 * np.exp(np.cumsum(random.normal(0, 0.01, count)))
-    spread = np.exp(random.normal(-4, 0.3, count))
-    values = {
-        "high": close * np.exp(spread / 2),
-        "low": close * np.exp(-spread / 2),
-        "close": close,
-        "volume": random.integers(1, 1000, count).astype(float),
-    }
-    return pd.DataFrame(values, index=pd.bdate_range(first, periods=count, name="date"))
-
-
-def forecasts(residuals: np.ndarray) -> bytes:
-    frame = pd.DataFrame({"forecast": 1.0, "actual": 1.0 + residuals})
-    return frame.to_csv(index=False).encode()
 
 
 def made(
@@ -60,43 +37,9 @@ def made(
     residuals: np.ndarray = RESIDUALS,
 ) -> Exported:
     """Give an export of an untrained network, whose search ended 20 bars before its data."""
-    torch.manual_seed(1)
-    config = Config(hidden_dims=(3,), lookback=LOOKBACK)
-    network = build_network(config, len(features))
-    spec = parse_spec(
-        {
-            "name": "own",
-            "data": {
-                "symbol": "AAPL",
-                "features": list(features),
-                "target": target,
-                "horizon": horizon,
-            },
-            "space": {"lookback": [3, LOOKBACK]},
-        },
-        "own",
-    )
-    middle = {"return": 0.0, "range": -4.0, "volume": 0.0, "price": 100.0, "change": 0.0}
-    record = {
-        "study": "own",
-        "input": {
-            "features": list(features),
-            "feature_mean": [middle.get(name, 0.0) for name in features],
-            "feature_std": [0.3] * len(features),
-            "target_mean": middle[target] + 0.1,
-            "target_std": 0.02 if target == "return" else 0.4,
-        },
-        "data": {"origin": "sample AAPL"},
-        "refit": {"last": "2020-02-25"},
-    }
-    files = {
-        SEARCH_FILE: to_csv(bars().iloc[:40]),
-        WEIGHTS_FILE: save(network.state_dict()),
-        FORECAST_FILES[0]: forecasts(residuals),
-    }
-    if opened:
-        files |= {HOLDOUT_FILE: to_csv(bars().iloc[40:]), FORECAST_FILES[1]: forecasts(SEALED)}
-    return Exported(Path("own"), files, record, spec, config)
+    values = record_values(features, target, horizon, opened=opened)
+    files = export_files(values, residuals)
+    return Exported(Path("own"), files, ExportRecord.of(values))
 
 
 def points(exported: Exported, frame: pd.DataFrame, steps: int, level: float = 0.9) -> list[float]:

@@ -1,0 +1,389 @@
+"""What config.toml of an export says: one typed record, checked as a whole before it is used."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import tomli_w
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+
+from models.config import Config
+from models.errors import PuffinError
+from models.series import Scaler
+from studies.safe_toml import parse_toml
+from studies.space import Choice, Dimension, Space
+from studies.spec import Spec
+from studies.study import HOLDOUT_FILE, SEARCH_FILE
+
+# Characters of a value, and of a whole message.
+_MOST_SHOWN, _MOST_SAID = 60, 400
+
+
+class RecordError(PuffinError):
+    """A config.toml that does not say what an export says; the message names the key."""
+
+
+def _share(value: float) -> float:
+    if not (math.isnan(value) or 0 <= value <= 1):
+        raise ValueError("should be between 0 and 1")
+    return value
+
+
+def _finite_or_nan(value: float) -> float:
+    if math.isinf(value):
+        raise ValueError("should be finite")
+    return value
+
+
+def _instant(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("should be a time like 2005-01-31 or 2005-01-31 09:30:00") from None
+    return value
+
+
+def _bar_time(value: str) -> str:
+    if datetime.fromisoformat(_instant(value)).tzinfo is not None:
+        raise ValueError("should be a time without an offset, as bars have it")
+    return value
+
+
+def _key(value: str) -> str:
+    if not re.fullmatch(r"\w{1,64}", value, re.ASCII):
+        raise ValueError("should be 1 to 64 letters, digits and underscores")
+    return value
+
+
+def _digest(value: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError("should be a sha256 of 64 hexadecimal digits")
+    return value
+
+
+def _config(values: Any) -> Config:
+    """Read a whole configuration: a key that is left out would take a default unnoticed."""
+    if isinstance(values, Config):
+        return values
+    if not isinstance(values, Mapping):
+        raise ValueError("should be a section")
+    names = [f.name for f in fields(Config)]
+    if missing := [name for name in names if name not in values]:
+        raise ValueError(f"{', '.join(missing)} is missing")
+    if unknown := [str(name) for name in values if name not in names]:
+        raise ValueError(f"unknown key {unknown[0]}; known are {', '.join(names)}")
+    widths = values["hidden_dims"]
+    if not isinstance(widths, list | tuple):
+        raise ValueError(f"hidden_dims = {_shown(widths)}: should be a list")
+    for name, value in [*values.items(), *(("hidden_dims", width) for width in widths)]:
+        if isinstance(value, bool):
+            raise ValueError(f"{name} = {value}: should be a number")
+    try:
+        return Config.from_dict(dict(values))
+    except OverflowError:
+        raise ValueError("a number is too large for any computer") from None
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Loss = Annotated[float, Field(allow_inf_nan=False, ge=0)]
+Scale = Annotated[float, Field(allow_inf_nan=False, gt=0)]
+# NaN where there is nothing to measure: bars that never move, or a persistence that never errs.
+Share = Annotated[float, AfterValidator(_share)]
+Skill = Annotated[float, AfterValidator(_finite_or_nan)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Number = Annotated[int, Field(ge=0, le=10**9)]
+Line = Annotated[str, Field(min_length=1, max_length=20_000)]
+BarTime = Annotated[str, AfterValidator(_bar_time)]
+Instant = Annotated[str, AfterValidator(_instant)]
+Key = Annotated[str, AfterValidator(_key)]
+Digest = Annotated[str, AfterValidator(_digest)]
+Machine = dict[str, Line]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Scores(_Part):
+    """Scores of the walk-forward validation, the winner's and the baselines'."""
+
+    loss: Loss
+    fold_losses: list[Loss]
+    persistence_loss: Loss
+    mean_loss: Loss
+    skill: Skill
+    direction_accuracy: Share
+    direction_interval: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    mean_direction_accuracy: Share
+
+
+class Input(_Part):
+    """What the network reads and forecasts, and how both are standardised."""
+
+    features: Annotated[list[Line], Field(min_length=1)]
+    target: Line
+    horizon: Count
+    feature_mean: list[Finite]
+    feature_std: list[Scale]
+    target_mean: Finite
+    target_std: Scale
+
+    @model_validator(mode="after")
+    def _each_feature_has_its_scale(self) -> Self:
+        for name in ("feature_mean", "feature_std"):
+            if len(values := getattr(self, name)) != len(self.features):
+                msg = f"{name} has {len(values)} values, but features names {len(self.features)}"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def scaler(self) -> Scaler:
+        """The scaler of the network's inputs and outputs."""
+        means, stds = np.array(self.feature_mean), np.array(self.feature_std)
+        return Scaler(means, stds, self.target_mean, self.target_std)
+
+
+class Data(_Part):
+    """The study's copy of the prices."""
+
+    origin: Line
+    bars: Count
+    first: BarTime
+    last: BarTime
+    search_last: BarTime
+    sha256: dict[str, Digest]
+
+    @model_validator(mode="after")
+    def _both_parts_have_a_sum(self) -> Self:
+        if set(self.sha256) != {SEARCH_FILE, HOLDOUT_FILE}:
+            msg = f"sha256 should have the keys {SEARCH_FILE} and {HOLDOUT_FILE}, and no other"
+            raise ValueError(msg)
+        return self
+
+
+class Machines(_Part):
+    """The kind of machine that each training ran on; empty where it was not recorded."""
+
+    trial: Machine
+    refit: Machine
+    holdout: Machine | None = None
+
+
+class FoldDates(_Part):
+    """First and last bar of the two parts of a fold."""
+
+    train_first: BarTime
+    train_last: BarTime
+    valid_first: BarTime
+    valid_last: BarTime
+
+
+class Refit(_Part):
+    """How the exported weights were trained."""
+
+    data: Literal["search", "all"]
+    targets: Count
+    last: BarTime
+    seed: int
+    loss: Line
+
+
+class Opening(_Part):
+    """One opening of the seal."""
+
+    time: Instant
+    trial: Number
+
+
+class Seal(_Part):
+    """Every opening of the seal."""
+
+    openings: list[Opening]
+
+
+class Baseline(_Part):
+    """A baseline beside the winner."""
+
+    name: Key
+    label: Line
+    search_loss: Loss
+    holdout_loss: Loss
+
+
+class Holdout(_Part):
+    """What the holdout showed."""
+
+    first: BarTime
+    last: BarTime
+    bars: Count
+    loss: Loss
+    skill: Skill
+    direction_accuracy: Share
+    outcome: Line
+    sentences: Annotated[list[Line], Field(min_length=2)]
+    baselines: Annotated[list[Baseline], Field(min_length=1)]
+
+
+class ExportRecord(_Part):
+    """Everything that config.toml says of an exported winner."""
+
+    study: Line
+    trial: Number
+    config: Annotated[Config, PlainValidator(_config), PlainSerializer(Config.to_dict)]
+    epochs: Count
+    scores: Scores
+    input: Input
+    data: Data
+    targets_sha256: Digest
+    made_with: dict[str, Line]
+    machine: Machines
+    folds: list[FoldDates]
+    spec: Spec
+    refit: Refit
+    seal: Seal | None = None
+    unjudged: Line | None = None
+    holdout: Holdout | None = None
+
+    @model_validator(mode="after")
+    def _agrees_with_the_study_file(self) -> Self:
+        spec, folds = self.spec, self.spec.walk_forward.folds
+        for key, value, rule, expected in (
+            ("study", self.study, "spec.name", spec.name),
+            ("input.features", self.input.features, "the features of", list(spec.data.inputs)),
+            ("input.target", self.input.target, "spec.data.target", spec.data.target),
+            ("input.horizon", self.input.horizon, "spec.data.horizon", spec.data.horizon),
+            ("refit.seed", self.refit.seed, "spec.search.seed", spec.search.seed),
+            ("refit.loss", self.refit.loss, "spec.training.loss", spec.training.loss),
+            ("number of folds", len(self.folds), "spec.walk_forward.folds", folds),
+            ("number of scores.fold_losses", len(self.scores.fold_losses), "that of folds", folds),
+        ):
+            if value != expected:
+                raise ValueError(f"{key} = {_shown(value)}: should be {rule} = {_shown(expected)}")
+        if self.epochs > (most := spec.training.max_epochs):
+            msg = f"epochs = {self.epochs}: should be at most spec.training.max_epochs = {most}"
+            raise ValueError(msg)
+        _check_in_space(self.config, spec.parsed_space)
+        return self
+
+    @model_validator(mode="after")
+    def _parts_go_together(self) -> Self:
+        if "puffin-tuner" not in self.made_with:
+            raise ValueError("made_with.puffin-tuner is missing")
+        if (self.holdout is None) == (self.unjudged is None):
+            raise ValueError("either holdout or unjudged should be there, the other left out")
+        if self.holdout is not None and (self.seal is None or self.machine.holdout is None):
+            raise ValueError("holdout needs seal and machine.holdout beside it")
+        if self.refit.data == "all" and self.holdout is None:
+            raise ValueError('refit.data = "all" needs holdout beside it')
+        last = self.data.last if self.refit.data == "all" else self.data.search_last
+        if self.refit.last != last:
+            raise ValueError(f"refit.last = {_shown(self.refit.last)}: should be {_shown(last)}")
+        return self
+
+    def to_toml(self) -> bytes:
+        """Return the text of config.toml, which `parse` reads back."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True)).encode()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "ExportRecord":
+        """Check plain values.
+
+        Raises
+        ------
+        RecordError
+            Naming the first key that breaks a rule, its value and the rule.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first, *others = error.errors(include_url=False)
+            more = f" (and {len(others)} more)" if others else ""
+            raise RecordError(f"{_cut(_described(first), _MOST_SAID)}{more}") from None
+
+    @classmethod
+    def parse(cls, body: bytes) -> "ExportRecord":
+        """Read the text of config.toml.
+
+        Raises
+        ------
+        RecordError
+            If it is no TOML, or a key breaks a rule.
+        """
+        try:
+            values = parse_toml(body)
+        except ValueError as error:
+            raise RecordError(str(error)) from None
+        return cls.of(values)
+
+
+def _check_in_space(config: Config, space: Space) -> None:
+    """Require a network of a kind and a size that the study could have tried."""
+    widths = config.hidden_dims
+    _check_within("number of config.hidden_dims", len(widths), space.layers, "spec.space.layers")
+    for width in widths[:1] if space.funnel else widths:  # a funnel halves them from the first on
+        _check_within("config.hidden_dims", width, space.hidden_dim, "spec.space.hidden_dim")
+    for name in ("cell", "lookback"):
+        value, dimension = getattr(config, name), space.plain[name]
+        _check_within(f"config.{name}", value, dimension, f"spec.space.{name}")
+
+
+def _check_within(name: str, value: Any, dimension: Dimension, key: str) -> None:
+    if isinstance(dimension, Choice):
+        within, rule = value in dimension.values, ", ".join(map(str, dimension.values))
+    else:
+        within = dimension.low <= value <= dimension.high
+        rule = f"{dimension.low:g} to {dimension.high:g}"
+    if not within:
+        raise ValueError(f"{name} = {_shown(value)}: {key} has {_cut(rule)}")
+
+
+_WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is no key of an export",
+    "model_type": "should be a section",
+    "dict_type": "should be a section",
+    "list_type": "should be a list",
+    "tuple_type": "should be a list",
+    "string_type": "should be text",
+    "int_type": "should be a whole number",
+    "float_type": "should be a number",
+}
+
+
+def _described(error: Any) -> str:
+    """Return one problem in words: the key, its value, and the rule that it breaks."""
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"]).lstrip(".")
+    kind = error["type"]
+    if kind == "value_error":
+        words = str(error["ctx"]["error"])
+    else:
+        words = _WORDS.get(kind) or error["msg"].removeprefix("Input ")
+    if kind in ("missing", "extra_forbidden"):
+        return f"{path} {words}"
+    if isinstance(error["input"], dict | BaseModel):  # a rule between keys, which names them
+        return f"{path}: {words}" if path else words
+    return f"{path} = {_shown(error['input'])}: {words}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return _cut(repr(value))
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a number of thousands of digits"
+
+
+def _cut(text: str, most: int = _MOST_SHOWN) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -1,0 +1,158 @@
+"""A small export made by hand: an untrained network, and files that agree with one another."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save
+
+from models.config import Config
+from models.rnn import build_network
+from studies.card import card
+from studies.export_record import ExportRecord
+from studies.snapshot import to_csv
+
+LOOKBACK, SEARCH_BARS = 4, 40
+RESIDUALS = np.random.default_rng(5).normal(0, 0.02, 60)
+SEALED = np.random.default_rng(6).normal(0, 0.02, 20)
+_MIDDLE = {"return": 0.0, "range": -4.0, "volume": 0.0, "price": 100.0, "change": 0.0}
+_DAY = "2020-01-20"
+_SHARES = {"skill": 0.1, "direction_accuracy": 0.6}
+
+
+def bars(count: int = 60, first: str = "2020-01-01") -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    close = 100 * np.exp(np.cumsum(random.normal(0, 0.01, count)))
+    spread = np.exp(random.normal(-4, 0.3, count))
+    values = {
+        "high": close * np.exp(spread / 2),
+        "low": close * np.exp(-spread / 2),
+        "close": close,
+        "volume": random.integers(1, 1000, count).astype(float),
+    }
+    return pd.DataFrame(values, index=pd.bdate_range(first, periods=count, name="date"))
+
+
+def table(residuals: np.ndarray) -> bytes:
+    columns = {"date": _DAY, "fold": 0, "forecast": 1.0, "actual": 1.0 + residuals}
+    return pd.DataFrame({**columns, "persistence": 1.0}).to_csv(index=False).encode()
+
+
+def record_values(
+    features: tuple[str, ...] = ("range",),
+    target: str = "range",
+    horizon: int = 1,
+    *,
+    opened: bool = False,
+) -> dict[str, Any]:
+    """Return what config.toml says, as plain values."""
+    frame = bars()
+    times = [f"{time:%Y-%m-%d}" for time in frame.index]
+    parts = {"prices-search.csv": frame[:SEARCH_BARS], "prices-holdout.csv": frame[SEARCH_BARS:]}
+    fold = dict.fromkeys(("train_first", "train_last", "valid_first", "valid_last"), _DAY)
+    machine = {"processor": "some", "torch": "2.13.0"}
+    values: dict[str, Any] = {
+        "study": "own",
+        "trial": 7,
+        "epochs": 3,
+        "targets_sha256": "0" * 64,
+        "config": Config(hidden_dims=(3,), lookback=LOOKBACK).to_dict(),
+        "scores": {
+            "loss": 0.9,
+            "fold_losses": [0.8, 0.9, 1.0],
+            "persistence_loss": 1.0,
+            "mean_loss": 1.1,
+            **_SHARES,
+            "direction_interval": [0.5, 0.7],
+            "mean_direction_accuracy": 0.5,
+        },
+        "input": {
+            "features": list(features),
+            "target": target,
+            "horizon": horizon,
+            "feature_mean": [_MIDDLE.get(name, 0.0) for name in features],
+            "feature_std": [0.3] * len(features),
+            "target_mean": _MIDDLE[target] + 0.1,
+            "target_std": 0.02 if target == "return" else 0.4,
+        },
+        "data": {
+            "origin": "sample AAPL",
+            "bars": len(frame),
+            "first": times[0],
+            "last": times[-1],
+            "search_last": times[SEARCH_BARS - 1],
+            "sha256": {k: hashlib.sha256(to_csv(v)).hexdigest() for k, v in parts.items()},
+        },
+        "made_with": {"puffin-tuner": "0.2.0", "torch": "2.13.0"},
+        "machine": {"trial": machine, "refit": machine},
+        "folds": [fold] * 3,
+        "spec": {
+            "name": "own",
+            "data": {
+                "symbol": "AAPL",
+                "features": list(features),
+                "target": target,
+                "horizon": horizon,
+            },
+            "walk_forward": {"folds": 3, "valid_bars": 20},
+            "space": {"layers": 1, "hidden_dim": [3, 4], "lookback": [3, LOOKBACK]},
+        },
+        "refit": {
+            "data": "search",
+            "targets": 30,
+            "last": times[SEARCH_BARS - 1],
+            "seed": 0,
+            "loss": "mse",
+        },
+    }
+    return values | (_judged(values, times) if opened else {"unjudged": "it is sealed"})
+
+
+def _judged(values: dict[str, Any], times: list[str]) -> dict[str, Any]:
+    losses = {"search_loss": 1.0, "holdout_loss": 1.0}
+    return {
+        "machine": values["machine"] | {"holdout": values["machine"]["trial"]},
+        "seal": {"openings": [{"time": "2026-11-26T16:36:40+00:00", "trial": 7}]},
+        "holdout": {
+            "first": times[SEARCH_BARS],
+            "last": times[-1],
+            "bars": 20,
+            "loss": 0.9,
+            **_SHARES,
+            "outcome": "undecided",
+            "sentences": ["Who knows.", "There is no backtest."],
+            "baselines": [{"name": "persistence", "label": "persistence", **losses}],
+        },
+    }
+
+
+def export_files(
+    values: dict[str, Any], residuals: np.ndarray = RESIDUALS, sealed: np.ndarray = SEALED
+) -> dict[str, bytes]:
+    """Return every file of an export but its sums."""
+    record = ExportRecord.of(values)
+    torch.manual_seed(1)
+    network = build_network(record.config, len(record.input.features))
+    files = {
+        "config.toml": record.to_toml(),
+        "README.md": card(record).encode(),
+        "model.safetensors": save(network.state_dict()),
+        "prices-search.csv": to_csv(bars().iloc[:SEARCH_BARS]),
+        "forecasts.csv": table(residuals),
+    }
+    if record.holdout is not None:
+        files["prices-holdout.csv"] = to_csv(bars().iloc[SEARCH_BARS:])
+        files["forecasts-holdout.csv"] = table(sealed)
+    return files
+
+
+def write_export(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write files with their sums, as one would who wants an altered export to pass."""
+    lines = [f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in files.items()]
+    for name, body in {**files, "SHA256SUMS": "".join(lines).encode()}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(body)
+    return folder
