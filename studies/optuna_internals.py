@@ -17,6 +17,8 @@ ARTIFACT_PREFIX = "artifacts:"
 # System attribute with the parameters that `Trial.suggest_...` returns instead of sampling.
 FIXED_PARAMS = "fixed_params"
 
+# Names of Optuna's tables.
+OPTUNA_TABLES = tuple(rows.BaseModel.metadata.tables)
 TrialRow = rows.TrialModel
 StudyRow = rows.StudyModel
 

@@ -20,11 +20,12 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
-from models.errors import PuffinError
-from studies.optuna_internals import RUNG_PREFIX, StudyRow, TrialRow
+from studies.database_errors import NoStudiesError, StorageError, readable_errors
+from studies.database_url import connect_args, is_sqlite, parse, secrets, shown
+from studies.optuna_internals import OPTUNA_TABLES, RUNG_PREFIX, StudyRow, TrialRow
 
 # A worker that is silent for so long is taken for lost, and beats six times as often.
 GRACE_SECONDS = 60
@@ -33,29 +34,11 @@ _SQLITE_TIMEOUT_SECONDS = 60
 
 # A worker uses two connections at once at most, its own and that of its heartbeat; one is spare.
 _POOL = {"pool_size": 2, "max_overflow": 1, "pool_pre_ping": True}
-_CONNECT_SECONDS = 10
 # PostgreSQL ends a session that is silent for so long within a transaction, as that of a suspended
 # process is: its locks must not stop the other processes for as long as it sleeps.
 _IDLE_IN_TRANSACTION_SECONDS = 30
 # What a restart of the database may take: a process that was connected tries again for so long.
 RECONNECT_SECONDS = 100.0
-
-_DRIVERS = {
-    "sqlite": "sqlite",
-    "sqlite+pysqlite": "sqlite",
-    "postgresql": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-}
-# What PostgreSQL refuses with for now only: 57P03 cannot_connect_now, 53300 too_many_connections.
-_AWAY = (
-    "starting up",
-    "accepting connections",  # "not yet", and "not" on a standby
-    "shutting down",
-    "recovery mode",
-    "too many",
-    "connection slots",
-)
-_EXAMPLES = "sqlite:///tuner.db or postgresql://user:password@host/database"
 
 # A failed trial without this attribute has given its ticket back.
 FAILURE = "failure"
@@ -120,14 +103,6 @@ artifacts = sa.Table(
 )
 
 
-class StorageError(PuffinError):
-    """A database that cannot be used as it is."""
-
-
-class NoStudiesError(StorageError):
-    """A database that is not there or does not answer yet, or holds no studies yet."""
-
-
 @contextlib.contextmanager
 def transaction(storage: RDBStorage) -> Iterator[sa.Connection]:
     """Commit all that this thread writes inside, Optuna's writes too, at once or not at all.
@@ -168,7 +143,7 @@ def open_storage(
     Parameters
     ----------
     url : str
-        For example ``sqlite:///tuner.db`` or ``postgresql://user:password@host/database``.
+        For example ``sqlite:///tuner.db`` or ``postgresql://user@host/database``.
     create : bool
         Make the tables where they are missing; otherwise they must be there.
     pause : callable
@@ -184,80 +159,16 @@ def open_storage(
     StorageError
         If the URL is none, or the database refuses.
     """
-    parsed = _parse(url)
-    if _is_sqlite(parsed):
+    parsed = parse(url)
+    if is_sqlite(parsed):
         _check_sqlite_file(parsed, create=create)
     make = _create if create else _load
-    with _readable_errors(parsed):
+    with readable_errors(shown(parsed), secrets(parsed), is_server=not is_sqlite(parsed)):
         storage = make(parsed, grace_seconds)
-    if not _is_sqlite(parsed):
+    if not is_sqlite(parsed):
         _end_idle_transactions(storage)
         _reconnect(storage, pause)
     return storage
-
-
-def _url(url: str) -> URL:
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError):
-        # The URL is not repeated: it may hold a password.
-        msg = f"--storage is not a database URL; write for example {_EXAMPLES}"
-        raise StorageError(msg) from None
-
-
-def _parse(url: str) -> URL:
-    parsed = _url(url)
-    if parsed.drivername not in _DRIVERS:
-        msg = f"--storage {_name(parsed)}: only sqlite and postgresql are known; write {_EXAMPLES}"
-        raise StorageError(msg)
-    parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
-    if _is_sqlite(parsed):
-        _check_sqlite(parsed)
-    elif not parsed.database:
-        msg = f"--storage {_name(parsed)} names no database; write {_EXAMPLES}"
-        raise StorageError(msg)
-    return parsed
-
-
-def _is_sqlite(url: URL) -> bool:
-    return url.drivername == "sqlite"
-
-
-def _check_sqlite(url: URL) -> None:
-    if url.query:
-        msg = "SQLite takes no options after a question mark; write sqlite:///tuner.db"
-        raise StorageError(msg)
-    if url.database in (None, "", ":memory:"):
-        msg = "a study in memory cannot be shared by workers; write for example sqlite:///tuner.db"
-        raise StorageError(msg)
-
-
-def _password_in_its_place(url: URL) -> URL:
-    """Move ``?password=...``, which libpq takes as well, to where it is hidden."""
-    if "password" not in url.query:
-        return url
-    # A password is written only behind a name, be it an empty one.
-    moved = url.set(username=url.username or "", password=str(url.query["password"]))
-    return moved.difference_update_query(["password"])
-
-
-def _name(url: URL) -> str:
-    shown = _password_in_its_place(url)
-    secrets = {key: "***" for key in shown.query if "password" in key}  # such as sslpassword
-    return shown.update_query_dict(secrets).render_as_string(hide_password=True)
-
-
-def masked(url: str) -> str:
-    """Give a URL that can be shown to anybody: as it was typed, but for its password.
-
-    Raises
-    ------
-    StorageError
-        If it is no URL of a database.
-    """
-    parsed = _url(url)
-    secret = parsed.password is not None or any("password" in key for key in parsed.query)
-    return _name(parsed) if secret else url
 
 
 def _check_sqlite_file(url: URL, *, create: bool) -> None:
@@ -265,48 +176,12 @@ def _check_sqlite_file(url: URL, *, create: bool) -> None:
     if not path.parent.is_dir():
         msg = f"the folder of {path} does not exist; make it, or give another --storage"
         raise StorageError(msg)
+    if path.is_dir():
+        msg = f"{path} is a folder; name a file in it, for example sqlite:///{path / 'tuner.db'}"
+        raise StorageError(msg)
     if not path.exists() and not create:
         msg = f"there is no database {path}; `tuner run demo` or `tuner submit` makes one"
         raise NoStudiesError(msg)
-
-
-@contextlib.contextmanager
-def _readable_errors(url: URL) -> Iterator[None]:
-    """Turn what a database says into one line with the cause."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        said, is_operational = cause_of(error), isinstance(_inner(error), OperationalError)
-        if not _is_sqlite(url) and is_operational and _is_away(said):
-            msg = f"the database {_name(url)} does not answer: {said}"
-            raise NoStudiesError(msg) from error
-        msg = f"the database {_name(url)} cannot be used: {said}"
-        raise StorageError(msg) from error
-    except RuntimeError as error:  # Optuna's word for tables of another version
-        msg = f"the database {_name(url)} was made by another version of Optuna: {error}"
-        raise StorageError(msg) from error
-
-
-def _inner(error: Exception) -> Exception:
-    """Give the error of SQLAlchemy that Optuna has wrapped in one of its own, if it has."""
-    return error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
-
-
-def cause_of(error: Exception) -> str:
-    """Give what the database itself said, in one line."""
-    inner = _inner(error)
-    return (str(getattr(inner, "orig", None) or inner).splitlines() or ["nothing"])[0]
-
-
-def _is_away(said: str) -> bool:
-    """Tell a PostgreSQL that is not up (yet) from one that refuses.
-
-    The latter says FATAL, or asks for a password that was not given. So does the former where it
-    answers at all; psycopg has only words for it, no SQLSTATE.
-    """
-    if any(words in said for words in _AWAY):
-        return True
-    return "FATAL" not in said and "no password supplied" not in said
 
 
 def _never_reuse_keys() -> None:
@@ -319,11 +194,11 @@ def _never_reuse_keys() -> None:
 
 
 def _probe(url: URL) -> None:
-    """Fail at once on what no second try can mend, such as a file that is no database."""
+    """Fail at once on what no second try can change, such as a file that is no database."""
     engine = sa.create_engine(url, **_engine_options(url))
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA schema_version" if _is_sqlite(url) else "SELECT 1")
+            connection.exec_driver_sql("PRAGMA schema_version" if is_sqlite(url) else "SELECT 1")
     finally:
         engine.dispose()
 
@@ -337,13 +212,19 @@ def _require_tables(url: URL) -> None:
     engine = sa.create_engine(url, **_engine_options(url))
     try:
         there = sa.inspect(engine)
-        if not there.has_table(studies.name):
-            msg = f"{_name(url)} holds no studies; `tuner run demo` or `tuner submit` makes one"
+        tables = set(there.get_table_names())
+        if studies.name not in tables:
+            msg = f"{shown(url)} holds no studies; `tuner run demo` or `tuner submit` makes one"
+            raise NoStudiesError(msg)
+        if missing := {*metadata.tables, *OPTUNA_TABLES} - tables:
+            msg = (
+                f"{shown(url)} was not made completely: it has no {', '.join(sorted(missing))}; "
+                "`tuner init` makes the rest"
+            )
             raise NoStudiesError(msg)
         for table in metadata.sorted_tables:
-            if there.has_table(table.name):
-                columns = {column["name"] for column in there.get_columns(table.name)}
-                _require_columns(url, table, columns)
+            columns = {column["name"] for column in there.get_columns(table.name)}
+            _require_columns(url, table, columns)
     finally:
         engine.dispose()
 
@@ -351,8 +232,18 @@ def _require_tables(url: URL) -> None:
 def _require_columns(url: URL, table: sa.Table, there: set[str]) -> None:
     if missing := {column.name for column in table.columns} - there:
         msg = (
-            f"{_name(url)} was made by another version of Puffin Tuner: {table.name} has no "
+            f"{shown(url)} was made by another version of Puffin Tuner: {table.name} has no "
             f"{', '.join(sorted(missing))}; use that version, or another --storage"
+        )
+        raise StorageError(msg)
+
+
+def _require_version(storage: RDBStorage, url: URL) -> None:
+    here, there = storage.get_head_version(), storage.get_current_version()
+    if here != there:
+        msg = (
+            f"the database {shown(url)} was made by another version of Optuna: its tables are of "
+            f"revision {there}, and this version's of {here}; use that version, or another database"
         )
         raise StorageError(msg)
 
@@ -392,8 +283,12 @@ def _connect(url: URL, grace: int, *, create: bool) -> RDBStorage:
             heartbeat_interval=1,
             grace_period=grace,
             skip_table_creation=not create,
+            # It holds one connection and waits for a second, and where several processes do so a
+            # pooler runs out of connections for good.
+            skip_compatibility_check=True,
         )
-    if _is_sqlite(url):
+    _require_version(storage, url)
+    if is_sqlite(url):
         _use_wal(storage)
         _lock_rows(storage)
     return storage
@@ -402,9 +297,9 @@ def _connect(url: URL, grace: int, *, create: bool) -> RDBStorage:
 def _engine_options(url: URL) -> dict[str, Any]:
     # What a failed statement was given may be megabytes of weights.
     quiet = {"hide_parameters": True}
-    if _is_sqlite(url):
+    if is_sqlite(url):
         return quiet | {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}}
-    return quiet | _POOL | {"connect_args": {"connect_timeout": _CONNECT_SECONDS}}
+    return quiet | _POOL | {"connect_args": connect_args(url)}
 
 
 def _end_idle_transactions(storage: RDBStorage) -> None:
@@ -441,7 +336,7 @@ def _reconnect(storage: RDBStorage, pause: Callable[[float], bool]) -> None:
 def _create(url: URL, grace: int) -> RDBStorage:
     """Open and make all tables; of two processes that start at once one fails and looks again."""
     _probe(url)
-    if _is_sqlite(url):
+    if is_sqlite(url):
         _never_reuse_keys()
     for attempts_left in reversed(range(10)):
         try:

@@ -57,7 +57,7 @@ class Postgres:
         return self._url(name)
 
     def _url(self, name: str) -> str:
-        return f"postgresql://puffin:secret@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://puffin@127.0.0.1:{self.port}/{name}"
 
 
 @contextlib.contextmanager

@@ -20,14 +20,22 @@ from studies.text import counted, printable, printable_lines
 
 _DEFAULT_STORAGE = "sqlite:///tuner.db"
 _INTERRUPTED = 130  # the shell's word for an end by SIGINT
+_TYPED = f"{__name__}.typed"  # where a context keeps the words of the command line
 
 
 class _Group(click.Group):
     """Turns errors into one line and an exit code; a traceback only with --debug."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_TYPED] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            shown = _without_passwords(ctx, error.format_message())
+            raise click.UsageError(shown, error.ctx) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
@@ -44,7 +52,7 @@ class _Group(click.Group):
     def _end(ctx: click.Context, message: str) -> None:
         if ctx.params.get("debug"):
             raise  # noqa: PLE0704  # called inside an except clause
-        _say(f"error: {message}")
+        _say(f"error: {_without_passwords(ctx, message)}")
         sys.exit(1)
 
 
@@ -74,22 +82,60 @@ def _open_closed_streams() -> None:
             setattr(sys, name, stream)
 
 
+def _without_passwords(ctx: click.Context, message: str) -> str:
+    """Hide a URL that may hold a password and was typed in the place of something else."""
+    for word in ctx.meta.get(_TYPED, ()):
+        url = re.search(r"(\w[\w+.-]*://)(.*[@?;=].*)", word, re.DOTALL)
+        if url and _may_hold_password(url[0]):
+            before_host = "".join(url[0].rpartition("@")[:2]) or url[0]
+            for part in (url[0], repr(url[0])[1:-1], before_host):
+                message = message.replace(part, f"{url[1]}***")
+    return message
+
+
+def _may_hold_password(url: str) -> bool:
+    from studies.database_url import masked
+
+    try:
+        return masked(url) != url
+    except PuffinError:
+        return True
+
+
 def _in_words(error: Exception) -> str:
     """Put an error that no part of the program has put into words into one line."""
     kind = type(error)
-    first_line = (str(error).splitlines() or ["no message"])[0]
     if isinstance(error, OSError) and error.strerror:
         what = repr(error.filename) if error.filename else "the output"
         return f"cannot read or write {what}: {error.strerror}"
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     if kind.__module__.startswith("sqlalchemy") or kind.__name__ == "StorageInternalError":
-        return f"the database failed: {first_line} Try again; nothing that it holds is lost"
+        from studies.database_errors import cause_of
+
+        return f"the database failed: {cause_of(error)}"
+    first_line = (str(error).splitlines() or ["no message"])[0]
     return f"unexpected {kind.__name__}: {first_line}; `tuner --debug ...` shows where"
 
 
 def _example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _without_password(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse a typed URL with a password in it: everybody on a machine can read what is typed."""
+    typed = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+    if not typed or value.startswith("sqlite:///"):
+        return value
+    from studies.database_url import holds_secret
+
+    if holds_secret(value):
+        raise click.UsageError(
+            f"the URL of {param.opts[0]} holds a password, which others on this machine can read "
+            "while the command runs; leave it out and set PGPASSWORD or ~/.pgpass, or set "
+            f"{param.envvar} to the whole URL"
+        )
+    return value
 
 
 def _storage_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -100,6 +146,7 @@ def _storage_option(command: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         show_envvar=True,
         metavar="URL",
+        callback=_without_password,
         help="Database of the studies.",
     )(command)
 
@@ -178,23 +225,12 @@ def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
-    _hide_passwords()
     for chatty in ("alembic", "sqlalchemy", "urllib3", "optuna"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # It warns where there is no home to keep its list of fonts in, as in a container.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # A browser asks for many things at once, and each one that waits its turn would be told.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-
-
-def _hide_passwords() -> None:
-    """Take passwords of URLs out of the title by which other users of the machine see this."""
-    shown = [re.sub(r"(?s)(://[^:/@]*:).*@", r"\1***@", word) for word in sys.argv]
-    shown = [re.sub(r"([?&]password=)[^&]*", r"\1***", word) for word in shown]
-    if shown != sys.argv:
-        import setproctitle
-
-        setproctitle.setproctitle(" ".join(shown))
 
 
 @main.command(epilog=_example("tuner run demo", "tuner run my.toml --workers 4"))
@@ -701,6 +737,7 @@ def extend(name: str, trials: int, storage: str) -> None:
     required=True,
     show_envvar=True,
     metavar="URL",
+    callback=_without_password,
     help="The other database.",
 )
 @_storage_option
@@ -710,7 +747,8 @@ def copy(name: str, to: str, storage: str) -> None:
     The original stays as it is. Pause it first, so that no worker goes on with it meanwhile.
     """
     from studies.copy import copy as copy_
-    from studies.storage import masked, open_storage
+    from studies.database_url import masked
+    from studies.storage import open_storage
     from studies.study import load
 
     copied = copy_(load(_open(storage), name), open_storage(to, create=True))

@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from models.metrics import skill
+from studies.database_url import masked
 from studies.result import Group
 from studies.space import grid_points
 from studies.spec import Spec
-from studies.storage import masked
 from studies.study import Handle
 from studies.text import loss, printable, printable_lines
 from studies.validation import when

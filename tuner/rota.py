@@ -15,14 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import PuffinError
 from studies import stamp, tickets
-from studies.storage import (
-    GRACE_SECONDS,
+from studies.database_errors import (
+    BusyError,
     NoStudiesError,
     StorageError,
     cause_of,
-    masked,
-    open_storage,
 )
+from studies.database_url import masked
+from studies.storage import GRACE_SECONDS, open_storage
 from studies.study import Handle, NoStudyError, StudyError, load
 from studies.tickets import Budget
 from studies.workers import Registration
@@ -118,7 +118,8 @@ def _patiently(
                 grace_seconds=duty.grace_seconds,
             )
         except NoStudiesError as error:
-            if not duty.forever and duty.study is None:
+            waits = duty.forever or duty.study is not None or isinstance(error, BusyError)
+            if not waits:
                 raise
             if not told:
                 starts()

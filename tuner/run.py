@@ -12,10 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.errors import PuffinError
 from studies import result, stamp
 from studies.advice import advice
+from studies.database_errors import NoStudiesError, cause_of
+from studies.database_url import masked
 from studies.prices import Prices, load_prices
 from studies.retraining_cost import Cost, retraining_cost
 from studies.spec import DataSection, load_spec
-from studies.storage import NoStudiesError, cause_of, masked, open_storage
+from studies.storage import open_storage
 from studies.study import Handle, StudyError, load, require_same, submit
 from studies.text import counted, roughly
 from studies.validation import DataError

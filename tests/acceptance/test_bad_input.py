@@ -640,27 +640,33 @@ CASES = [
     Case(
         "storage of an unknown kind",
         "run demo --storage paper:///tuner.db",
-        ("paper:///tuner.db", "only sqlite and postgresql are known"),
+        ("a database of paper://", "only sqlite and postgresql are known"),
     ),
     Case(
         "storage with a bad port",
-        "run demo --storage sqlite://me:secret@host:port/x",
-        ("not a database URL",),
+        "run demo --storage postgresql://me:secret@host:port/x",
+        ("cannot be read for certain",),
     ),
     Case(
         "storage on another kind of server",
         "run demo --storage mysql://me:secret@host/x",
-        ("mysql://me:***@host/x", "only sqlite and postgresql are known"),
+        ("a database of mysql://", "only sqlite and postgresql are known"),
     ),
     Case(
         "storage that does not answer",
-        "run demo --storage postgresql://me:secret@127.0.0.1:1/x",
-        ("me:***@127.0.0.1:1/x does not answer", "onnection refused"),
+        "run demo --storage postgresql://me@127.0.0.1:1/x",
+        ("me@127.0.0.1:1/x does not answer", "onnection refused"),
     ),
     Case(
         "storage without a name",
         "run demo --storage postgresql://me:secret@127.0.0.1:1",
         ("me:***@127.0.0.1:1 names no database",),
+    ),
+    Case(
+        "storage with a password",
+        "run demo --storage postgresql://me:secret@127.0.0.1:1/x",
+        ("the URL of --storage holds a password", "PGPASSWORD", "set TUNER_STORAGE"),
+        code=2,
     ),
     Case("storage in memory", "run demo --storage sqlite://", ("memory cannot be shared",)),
     Case(
@@ -671,7 +677,7 @@ CASES = [
     Case(
         "storage that is a folder",
         "run demo --storage sqlite:///folder",
-        ("sqlite:///folder cannot be used", "unable to open database file"),
+        ("folder is a folder", "sqlite:///folder/tuner.db"),
         {"folder/": ""},
     ),
     Case(
@@ -736,12 +742,12 @@ CASES = [
     Case(
         "worker of a study without a URL",
         "worker --study tiny --storage tuner.db",
-        ("--storage is not a database URL",),
+        ("tuner.db is a path, not a database URL; write sqlite:///tuner.db",),
         process=True,
     ),
     Case(
         "storage of an unknown driver",
-        "run demo --storage sqlite+aiosqlite:///a.db",
+        "run demo --storage sqlite+pysqlcipher:///a.db",
         ("only sqlite and postgresql are known",),
     ),
     Case(
@@ -890,20 +896,25 @@ CASES = [
         ("a study 'tiny' is in that database already", "`tuner delete` it there first"),
         submitted=True,
     ),
-    Case(
-        "copy to what is no URL", "copy tiny --to x.db", ("is not a database URL",), submitted=True
-    ),
+    Case("copy to what is no URL", "copy tiny --to x.db", ("not a database URL",), submitted=True),
     Case(
         "copy to a database of another kind",
         "copy tiny --to mysql://me:secret@host/x",
-        ("mysql://me:***@host/x", "only sqlite and postgresql are known"),
+        ("a database of mysql://", "only sqlite and postgresql are known"),
         submitted=True,
     ),
     Case(
         "copy to a database that does not answer",
-        "copy tiny --to postgresql://me:secret@127.0.0.1:1/x",
-        ("me:***@127.0.0.1:1/x does not answer", "onnection refused"),
+        "copy tiny --to postgresql://me@127.0.0.1:1/x",
+        ("me@127.0.0.1:1/x does not answer", "onnection refused"),
         submitted=True,
+    ),
+    Case(
+        "copy to a URL with a password",
+        "copy tiny --to postgresql://me:secret@127.0.0.1:1/x",
+        ("the URL of --to holds a password", "PGPASSWORD", "set TUNER_TO"),
+        submitted=True,
+        code=2,
     ),
     Case(
         "init of what is no database",
@@ -913,8 +924,8 @@ CASES = [
     ),
     Case(
         "init of a database that does not answer",
-        "init --storage postgresql://me:secret@127.0.0.1:1/x?password=secret",
-        ("me:***@127.0.0.1:1/x does not answer", "onnection refused"),
+        "init --storage postgresql://me@127.0.0.1:1/x",
+        ("me@127.0.0.1:1/x does not answer", "onnection refused"),
     ),
     Case(
         "init of a database that can never come, with time to wait",

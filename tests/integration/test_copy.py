@@ -301,9 +301,10 @@ def test_the_command_copies_says_how_much_and_shows_no_password(
     handle = make_study()
     interrupted(make_worker(), handle, epochs=0)
     target = other.engine.url.render_as_string(hide_password=False)
-    target = target.replace("postgresql+psycopg", "postgresql")
+    target = target.replace("postgresql+psycopg://puffin@", "postgresql://puffin:secret@")
     assert "secret" in target
-    done = CliRunner().invoke(main, ["copy", "tiny", "--to", target, "--storage", url])
+    copies = CliRunner(env={"TUNER_TO": target})
+    done = copies.invoke(main, ["copy", "tiny", "--storage", url])
     assert (done.exit_code, done.stdout) == (0, ""), done.stderr
     shown = target.replace("secret", "***")
     assert done.stderr.splitlines() == [
@@ -314,9 +315,7 @@ def test_the_command_copies_says_how_much_and_shows_no_password(
         ),
     ]
     assert study_names(other) == ["tiny"]
-    assert CliRunner(env={"TUNER_TO": target}).invoke(
-        main, ["copy", "tiny", "--storage", url]
-    ).stderr == (
+    assert copies.invoke(main, ["copy", "tiny", "--storage", url]).stderr == (
         "error: a study 'tiny' is in that database already; `tuner delete` it there first\n"
     )
 
