@@ -25,7 +25,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from studies.database_errors import NoStudiesError, StorageError, readable_errors
 from studies.database_url import connect_args, is_sqlite, parse, secrets, shown
+from studies.foreign_tables import refuse_foreign
 from studies.optuna_internals import OPTUNA_TABLES, RUNG_PREFIX, StudyRow, TrialRow
+from studies.sqlite_file import watch
 
 # A worker that is silent for so long is taken for lost, and beats six times as often.
 GRACE_SECONDS = 60
@@ -199,6 +201,7 @@ def _probe(url: URL) -> None:
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA schema_version" if is_sqlite(url) else "SELECT 1")
+        refuse_foreign(engine, shown(url))
     finally:
         engine.dispose()
 
@@ -214,6 +217,7 @@ def _require_tables(url: URL) -> None:
         there = sa.inspect(engine)
         tables = set(there.get_table_names())
         if studies.name not in tables:
+            refuse_foreign(engine, shown(url))
             msg = f"{shown(url)} holds no studies; `tuner run demo` or `tuner submit` makes one"
             raise NoStudiesError(msg)
         if missing := {*metadata.tables, *OPTUNA_TABLES} - tables:
@@ -291,6 +295,7 @@ def _connect(url: URL, grace: int, *, create: bool) -> RDBStorage:
     if is_sqlite(url):
         _use_wal(storage)
         _lock_rows(storage)
+        watch(storage.engine, url.database or "")
     return storage
 
 

@@ -9,7 +9,7 @@ from typing import Self
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from studies.database_errors import StorageError, cause_of
+from studies.database_errors import ReplacedError, cause_of
 from studies.workers import Registration
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,9 @@ class Presence:
             self._wake.clear()
         try:
             self._registration.remove()
-        except (SQLAlchemyError, StorageError) as error:
+        except ReplacedError:
+            return  # it ends the worker, which says so
+        except SQLAlchemyError as error:
             log.warning("this worker could not sign off: %s", cause_of(error))
 
     def _beat(self) -> None:

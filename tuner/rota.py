@@ -18,6 +18,7 @@ from studies import stamp, tickets
 from studies.database_errors import (
     BusyError,
     NoStudiesError,
+    ReplacedError,
     StorageError,
     cause_of,
 )
@@ -135,6 +136,8 @@ def _go_round(rota: "Rota", interrupt: Interrupt) -> None:
         try:
             if not rota.turn():
                 return
+        except ReplacedError:
+            raise
         except (StorageInternalError, SQLAlchemyError, StorageError) as error:
             errors += 1
             if errors >= _MAX_STORAGE_ERRORS:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from studies import tickets
 from studies.checkpoints import Checkpoint, require_running
+from studies.database_errors import ReplacedError
 from studies.optuna_internals import running_trial, trial_id
 from studies.reruns import ordered
 from studies.storage import FAILURE, transaction
@@ -99,7 +100,7 @@ class Worker:
             self._end(trial, checkpoint, TrialState.PRUNED)
         except Interrupted:
             self._surely(lambda: queue.requeue(key))
-        except UpdateFinishedTrialError:
+        except (UpdateFinishedTrialError, ReplacedError):
             raise
         except (StorageInternalError, SQLAlchemyError):
             # The connection broke within a statement; the trial has done nothing wrong.
