@@ -53,6 +53,10 @@ def _known(kind: str, value: str, registry: Collection[str]) -> str:
     return value
 
 
+# Of a study: also a part of file names and commands.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
 def _once(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         msg = f"names a {kind} twice; give each once"
@@ -291,7 +295,7 @@ def default_space() -> dict[str, Any]:
 class Spec(_Section):
     """A whole study file. An unknown key is an error; a key left out takes the default here."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     data: DataSection
     walk_forward: WalkForwardSection = WalkForwardSection()
     training: TrainingSection = TrainingSection()

@@ -612,18 +612,21 @@ def dashboard(
 
     With a password it may be served to others as well: put a proxy with TLS before it.
     """
-    from tuner.guard import chosen_password, place
+    from tuner.guard import access_rules, chosen_password, place
 
     secret = chosen_password(password, password_file)
     where = place(host, port, secret)
-    from tuner.dashboard import dashboard_app, serve
+    rules = access_rules(writable=writable, password=secret)
+    from tuner.dashboard import dashboard_app, open_for_requests
+    from tuner.serve import serve
 
     def announce(url: str) -> None:
         may = "writable" if writable else "read-only"
         asks = "no password" if secret is None else "password needed"
         click.echo(f"dashboard on {url}/dashboard/ ; {may}, {asks} ; Ctrl-C ends it", err=True)
 
-    serve(dashboard_app(_open(storage), writable=writable, password=secret), where, announce)
+    app = dashboard_app(open_for_requests(storage), writable=writable, password=secret)
+    serve(app, where, rules, announce)
 
 
 @main.command(epilog=_example("tuner check my.toml"))

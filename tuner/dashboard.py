@@ -1,24 +1,35 @@
 """Optuna Dashboard over the studies of a database, with their artifacts; read-only."""
 
-import os
-import signal
-import socket
-import threading
+import json
+import logging
+import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import optuna
 import optuna_dashboard
-import waitress
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 
-from models.errors import PuffinError
 from studies.artifacts import SqlArtifactStore
-from tuner.guard import Environ, Place, WsgiApp, guarded
-from tuner.interrupt import stop_signals
+from studies.database_errors import cause_of
+from studies.storage import open_storage
+from tuner.changes import checks_changes
+from tuner.guard import Environ, WsgiApp, guarded
+from tuner.pulse import Pulse, says_when_away
 
-_LARGEST_UPLOAD = 64 * 2**20  # bytes
+
+def open_for_requests(url: str) -> RDBStorage:
+    """Open a database whose absence a request tells at once, and does not wait for to end.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be used.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return open_storage(url, pause=lambda _: False)
 
 
 def dashboard_app(storage: RDBStorage, *, writable: bool, password: bytes | None) -> WsgiApp:
@@ -26,12 +37,55 @@ def dashboard_app(storage: RDBStorage, *, writable: bool, password: bytes | None
 
     The storage goes through ``get_storage``, whose cache makes a refresh four times as fast.
     """
-    app = optuna_dashboard.wsgi(
-        optuna.storages.get_storage(storage), artifact_store=SqlArtifactStore(storage.engine)
-    )
+    cached = optuna.storages.get_storage(storage)
+    pages = optuna_dashboard.wsgi(cached, artifact_store=SqlArtifactStore(storage.engine))
+    pages.catchall = False  # what it catches itself it writes to the terminal as a traceback
+    logging.getLogger("optuna_dashboard._bottle_util").addFilter(_OneLine())
     # Its plots of importance warn on the console about a method that the page itself names.
     warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
-    return guarded(_tolerate_plain_clients(app), writable=writable, password=password)
+    app = answers_importance(_tolerate_plain_clients(pages), cached)
+    app = says_when_away(checks_changes(app, cached), Pulse(storage.engine))
+    return guarded(app, writable=writable, password=password)
+
+
+class _OneLine(logging.Filter):
+    """Puts the cause in the place of a traceback, and what was said just before is not repeated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = sys.exc_info()[1]
+        cause = cause_of(error) if isinstance(error, Exception) else record.getMessage()
+        record.msg, record.args = f"a request failed: {cause.partition(chr(10))[0]}", ()
+        is_new, self._before = record.msg != self._before, record.msg
+        return is_new
+
+
+def answers_importance(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
+    """Say that nothing is important in a study without hyperparameters, as those of retraining are.
+
+    The dashboard divides by their number.
+    """
+
+    def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        asked = re.fullmatch(r"/api/studies/(\d{1,9})/param_importances", environ["PATH_INFO"])
+        if asked is None or _has_parameters(storage, int(asked[1])):
+            return app(environ, start_response)
+        directions = storage.get_study_directions(int(asked[1]))
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps({"param_importances": [[] for _ in directions]}).encode()]
+
+    return wrapped
+
+
+def _has_parameters(storage: BaseStorage, study_id: int) -> bool:
+    """Tell whether any trial of a study has a hyperparameter; True if there is no such study."""
+    try:
+        return any(trial.params for trial in storage.get_all_trials(study_id, deepcopy=False))
+    except KeyError:
+        return True
 
 
 def _tolerate_plain_clients(app: WsgiApp) -> WsgiApp:
@@ -42,39 +96,3 @@ def _tolerate_plain_clients(app: WsgiApp) -> WsgiApp:
         return app(environ, start_response)
 
     return wrapped
-
-
-def serve(app: WsgiApp, place: Place, on_ready: Callable[[str], None]) -> None:
-    """Serve at one address, in one process (the cache is in its memory) with a few threads.
-
-    `on_ready` gets the URL, whose port the system chooses when that of `place` is 0. Returns when
-    the process is asked to end.
-
-    Raises
-    ------
-    PuffinError
-        If the address is none of this machine's, or the port is taken.
-    """
-    asked = threading.Event()
-    for number in stop_signals():
-        signal.signal(number, lambda *_: asked.set())
-    with _bound(place) as listener:
-        server = waitress.create_server(
-            app, sockets=[listener], threads=4, max_request_body_size=_LARGEST_UPLOAD
-        )
-        # Beside, for an exception that a signal raises in the midst of its loop may get lost.
-        threading.Thread(target=server.run, daemon=True).start()
-        host, port, *_ = listener.getsockname()
-        on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-        asked.wait()
-
-
-def _bound(place: Place) -> socket.socket:
-    host, port, *_ = place.address
-    try:
-        return socket.create_server(place.address, family=place.family)
-    except OSError as error:
-        # Its own words go on about what was tried.
-        why = os.strerror(error.errno or 0)
-        msg = f"cannot serve on port {port} of {host}: {why}; choose another with --port or --host"
-        raise PuffinError(msg) from None

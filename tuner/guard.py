@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from models.errors import PuffinError
 
 Environ = dict[str, Any]
+Headers = list[tuple[str, str]]
 WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 _HOST = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(:\d*)?")
@@ -24,6 +26,34 @@ _AS_A_FILE = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Content-Disposition": "attachment",
 }
+# No page of another site may show the dashboard in a frame, and have clicks in it made unawares.
+_POLICY = "Content-Security-Policy"
+NO_FRAMES = {"X-Frame-Options": "DENY", _POLICY: "frame-ancestors 'none'"}
+
+# What may be changed where that is allowed, with the largest body: an uploaded file comes as
+# base64, and a note is stored in rows of 2 KB.
+LARGEST_BODY = 16 * 2**20
+_CHANGES = {
+    ("POST", r"/api/studies"): 4 * 2**10,
+    ("PUT", r"/api/studies/\d{1,9}/note"): 64 * 2**10,
+    ("PUT", r"/api/studies/\d{1,9}/\d{1,9}/note"): 64 * 2**10,
+    ("POST", r"/api/artifacts/\d{1,9}"): LARGEST_BODY,
+}
+# Why another change is refused.
+_REASONS = {
+    r"\S+ /api/studies/[^/]+/rename": "a study keeps its name; `tuner submit` makes one of another "
+    "name",
+    r"\S+ /api/trials/.*": "only a worker ends a trial and writes down what it found",
+    r"DELETE /api/artifacts/.*": "a study keeps its files, among them its prices; `tuner delete "
+    "NAME` deletes both",
+    r"\S+ /api/artifacts/.*": "only a worker adds files to a trial; add yours to its study",
+    r"DELETE /api/studies/[^/]+": "`tuner delete NAME` deletes a study with all that it owns",
+}
+# What reads needs no body.
+_LARGEST_BODY_OF_READING = 2**10
+
+# Guesses are not counted, so a password that others may try has to be longer than they can.
+_SHORTEST_PASSWORD = 8
 
 
 class Place(NamedTuple):
@@ -40,6 +70,21 @@ class Refusal(NamedTuple):
     reason: str
     header: tuple[str, str] = ("Cache-Control", "no-store")
 
+    @property
+    def headers(self) -> Headers:
+        """What describes the body."""
+        return [("Content-Type", "application/json"), self.header]
+
+    @property
+    def body(self) -> bytes:
+        """The reason in the form in which the dashboard's pages read it."""
+        return json.dumps({"reason": self.reason}).encode()
+
+    def send(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request of WSGI with it."""
+        start_response(self.status, self.headers)
+        return [self.body]
+
 
 Rule = Callable[[Environ], Refusal | None]
 
@@ -50,7 +95,8 @@ def chosen_password(variable: str | None, file: Path | None) -> bytes | None:
     Raises
     ------
     PuffinError
-        If there are two, if the file cannot be read, or if what it holds is not one line.
+        If there are two, if the file cannot be read or anybody may write to it, or if what it holds
+        is not one line.
     """
     if variable is not None and file is not None:
         raise PuffinError(
@@ -64,6 +110,9 @@ def chosen_password(variable: str | None, file: Path | None) -> bytes | None:
 
 def _content(file: Path) -> bytes:
     try:
+        if file.stat().st_mode & stat.S_IWOTH:
+            msg = f"everybody may write to the password file {file}: chmod 600 {file} first"
+            raise PuffinError(msg)
         return file.read_bytes()
     except OSError as error:
         msg = f"cannot read the password file {file}: {error.strerror}; give one that is there"
@@ -87,17 +136,25 @@ def place(host: str, port: int, password: bytes | None) -> Place:
     Raises
     ------
     PuffinError
-        If `host` has no address, or if it needs a password and there is none.
+        If `host` has no address, or if it needs a password and there is none, or a short one.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
         msg = f"--host must be an address of this machine, as 127.0.0.1, but is {host!r}"
         raise PuffinError(f"{msg}; choose another") from None
-    if password is None and not _is_loopback(str(address[0])):
+    if _is_loopback(str(address[0])):
+        return Place(family, address)
+    if password is None:
         raise PuffinError(
             f"a dashboard that others reach needs a password, and --host {host} has none; "
-            "set TUNER_PASSWORD (not to nothing) or give --password-file FILE"
+            "set TUNER_PASSWORD to a non-empty value or use --password-file FILE"
+        )
+    if len(password) < _SHORTEST_PASSWORD:
+        raise PuffinError(
+            f"the password of a dashboard that others reach (--host {host}) must have at least "
+            f"{_SHORTEST_PASSWORD} characters, for guesses are not counted; `openssl rand -base64 "
+            "24` makes one"
         )
     return Place(family, address)
 
@@ -109,11 +166,36 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def guarded(app: WsgiApp, *, writable: bool, password: bytes | None) -> WsgiApp:
-    """Put the guards before the dashboard, each of which sees only what those before it let by."""
+def access_rules(*, writable: bool, password: bytes | None) -> tuple[Rule, ...]:
+    """Return the rules in their order: each judges only what those before it let pass.
+
+    They read the headers of a request alone, so that its body need not be taken to refuse it.
+    """
     who = only_loopback_names if password is None else asks_for(password)
-    rules = (who, one_spelling, limits_changes(writable=writable), same_site)
-    return answers_health(refusing(serves_files(app), rules))
+    return who, one_spelling, limits_changes(writable=writable), same_site, limits_bodies
+
+
+def guarded(app: WsgiApp, *, writable: bool, password: bytes | None) -> WsgiApp:
+    """Put the rules before the dashboard."""
+    rules = access_rules(writable=writable, password=password)
+    return forbids_frames(answers_health(refusing(serves_files(app), rules)))
+
+
+def forbids_frames(app: WsgiApp) -> WsgiApp:
+    """Have no answer shown in a frame of another page."""
+
+    def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def start(status: str, headers: Headers, *rest: Any) -> Any:
+            own = [value for name, value in headers if name.lower() == _POLICY.lower()]
+            others = [(name, value) for name, value in headers if name.lower() != _POLICY.lower()]
+            policy = "; ".join([*own, NO_FRAMES[_POLICY]])
+            return start_response(
+                status, [*others, *(NO_FRAMES | {_POLICY: policy}).items()], *rest
+            )
+
+        return app(environ, start)
+
+    return wrapped
 
 
 def answers_health(app: WsgiApp) -> WsgiApp:
@@ -132,13 +214,15 @@ def refusing(app: WsgiApp, rules: Sequence[Rule]) -> WsgiApp:
     """Answer with the first refusal, if a rule refuses."""
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        refusal = next(filter(None, (rule(environ) for rule in rules)), None)
-        if refusal is None:
-            return app(environ, start_response)
-        start_response(refusal.status, [("Content-Type", "application/json"), refusal.header])
-        return [json.dumps({"reason": refusal.reason}).encode()]
+        refusal = first_refusal(environ, rules)
+        return app(environ, start_response) if refusal is None else refusal.send(start_response)
 
     return wrapped
+
+
+def first_refusal(environ: Environ, rules: Sequence[Rule]) -> Refusal | None:
+    """Return the refusal of the first rule that refuses a request."""
+    return next(filter(None, (rule(environ) for rule in rules)), None)
 
 
 def serves_files(app: WsgiApp) -> WsgiApp:
@@ -166,7 +250,7 @@ def one_spelling(environ: Environ) -> Refusal | None:
     digits of every script.
     """
     path = environ["PATH_INFO"]
-    if _PATH.fullmatch(path) and (_reads(environ) or not path.endswith("/")):
+    if _PATH.fullmatch(path) and (reads(environ) or not path.endswith("/")):
         return None
     return Refusal("404 Not Found", "a path is printable ASCII, without a slash too many")
 
@@ -206,7 +290,7 @@ def only_loopback_names(environ: Environ) -> Refusal | None:
 def same_site(environ: Environ) -> Refusal | None:
     """Refuse a change that a page of another site asks for, in the name of who looks at it."""
     origin, host = environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", "")
-    if _reads(environ) or origin in (None, f"http://{host}", f"https://{host}"):
+    if reads(environ) or origin in (None, f"http://{host}", f"https://{host}"):
         return None
     rule = "only the dashboard's own pages may change something"
     return Refusal("403 Forbidden", f"{rule}: Host is {host!r}, but Origin is {origin!r}")
@@ -216,14 +300,15 @@ def limits_changes(*, writable: bool) -> Rule:
     """Make the rule that says what must not be changed, if anything may be."""
 
     def rule(environ: Environ) -> Refusal | None:
-        reason = None if _reads(environ) else _no_change(environ, writable=writable)
+        reason = None if reads(environ) else _no_change(environ, writable=writable)
         allow = ("Allow", "GET, HEAD, OPTIONS")
         return None if reason is None else Refusal("405 Method Not Allowed", reason, allow)
 
     return rule
 
 
-def _reads(environ: Environ) -> bool:
+def reads(environ: Environ) -> bool:
+    """Tell a request that changes nothing."""
     return environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS")
 
 
@@ -236,12 +321,29 @@ def _no_change(environ: Environ, *, writable: bool) -> str | None:
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
     if not writable:
         return "this dashboard is read-only; `tuner dashboard --writable` is not"
-    if re.fullmatch(r"/api/studies/\d+/rename", path):
-        return "a study keeps its name; `tuner submit` makes one of another name"
-    if re.fullmatch(r"/api/trials/\d+/(tell|user-attrs)", path):
-        return "only a worker ends a trial and writes down what it found"
-    if method == "DELETE" and path.startswith("/api/artifacts/"):
-        return "a study keeps its files, among them its prices; `tuner delete NAME` deletes both"
-    if method == "DELETE" and re.fullmatch(r"/api/studies/\d+", path):
-        return "`tuner delete NAME` deletes a study with all it owns"
-    return None
+    if _largest_change(environ) is not None:
+        return None
+    request = f"{method} {path}"
+    reasons = (reason for pattern, reason in _REASONS.items() if re.fullmatch(pattern, request))
+    return next(reasons, "only notes, new studies and files of studies are written here")
+
+
+def _largest_change(environ: Environ) -> int | None:
+    """Return how large the body of an allowed change may be, None for any other request."""
+    asked, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    sizes = (
+        size
+        for (method, pattern), size in _CHANGES.items()
+        if method == asked and re.fullmatch(pattern, path, re.ASCII)
+    )
+    return next(sizes, None)
+
+
+def limits_bodies(environ: Environ) -> Refusal | None:
+    """Refuse a body that is larger than its request needs."""
+    largest = _largest_change(environ) or _LARGEST_BODY_OF_READING
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length <= largest:
+        return None
+    rule = f"the body of this request may have {largest} bytes, but has {length}"
+    return Refusal("413 Request Entity Too Large", rule)

@@ -5,13 +5,16 @@ import contextlib
 import hashlib
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPMessage
 from pathlib import Path
@@ -19,6 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from studies.storage import open_storage
 from tuner.guard import guarded
 
 CHROMIUM = shutil.which("chromium")
@@ -279,8 +283,11 @@ def test_a_taken_port_is_said_in_one_line(finished: Any, tuner: Callable[..., An
         ("--host 0", {}, "--password-file FILE"),
         ("--host ::", {}, "needs a password"),
         ("--host ::ffff:192.0.2.1 --writable", {}, "needs a password"),
-        ("--host 0.0.0.0", {"TUNER_PASSWORD": ""}, "(not to nothing)"),
+        ("--host 0.0.0.0", {"TUNER_PASSWORD": ""}, "to a non-empty value"),
         ("--host 0.0.0.0", {"TUNER_PASSWORD": " "}, "TUNER_PASSWORD must hold one line"),
+        ("--host 0.0.0.0", {"TUNER_PASSWORD": "1234567"}, "must have at least 8 characters"),
+        ("--host :: --password-file one.txt", {}, "must have at least 8 characters"),
+        ("--password-file all.txt", {}, "everybody may write to the password file all.txt"),
         ("", {"TUNER_PASSWORD": "two\nlines"}, "holds 2 lines"),
         ("--password-file gone.txt", {}, "password file gone.txt: No such file or directory"),
         ("--password-file .", {}, "password file .: Is a directory"),
@@ -302,8 +309,10 @@ def test_what_may_not_be_served_is_refused_in_one_line_that_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files = {"empty.txt": "", "line.txt": "\n", "one.txt": "x\n", "two.txt": "x\ny\n"}
+    files["all.txt"] = "long enough\n"
     for name, text in files.items():
         (tmp_path / name).write_text(text)
+    (tmp_path / "all.txt").chmod(0o666)
     monkeypatch.chdir(tmp_path)
     # No database was made either: nothing was begun.
     code, out, err = command("dashboard", "--port", "0", *options.split(), **env)
@@ -570,7 +579,9 @@ def test_uploaded_files_are_saved_and_never_shown(server: Server, public: Server
         (status, _), said = running.request("GET", path, {"Host": "localhost", **auth})
         assert status == expected
         assert said.get_all("X-Content-Type-Options") == ["nosniff"]
-        assert said.get_all("Content-Security-Policy") == ["sandbox; default-src 'none'"]
+        assert said.get_all("Content-Security-Policy") == [
+            "sandbox; default-src 'none'; frame-ancestors 'none'"
+        ]
         assert said.get_all("Content-Disposition") == ["attachment"]
         assert said.get_all("Access-Control-Allow-Origin") is None
     # Another spelling, which the dashboard would take for the same, leads to no file.
@@ -580,3 +591,139 @@ def test_uploaded_files_are_saved_and_never_shown(server: Server, public: Server
     _, said = server.request("GET", "/dashboard/", {"Host": "localhost", "Accept-Encoding": ""})
     assert said["Content-Disposition"] is None
     assert "script-src 'self'" in said["Content-Security-Policy"]
+
+
+def received(connection: socket.socket) -> bytes:
+    """Return all that comes until the other side closes the connection."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):  # it does so without reading what was sent
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def raw(server: Server, request: bytes) -> bytes:
+    """Send bytes as they are, and return the answer."""
+    with socket.create_connection((server.host, server.port), timeout=30) as connection:
+        connection.sendall(request)
+        return received(connection)
+
+
+POST = b"POST /api/artifacts/1 HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /dashboard HTTP/1.0\r\n\r\n", 401),
+        (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
+        (b"GET /nothing HTTP/1.0\r\nAuthorization: {auth}\r\n\r\n", 404),
+        (b"GET /dashboard HTTP/1.0\r\nAuthorization: {auth}\r\n\r\n", 200),
+        (b"GET /api/studies HTTP/1.0\r\nAuthorization: {auth}\r\n\r\n", 200),
+        (b"GET /artifacts/1/0 HTTP/1.0\r\nAuthorization: {auth}\r\n\r\n", 404),
+        (b"DELETE /api/studies/1 HTTP/1.0\r\nAuthorization: {auth}\r\n\r\n", 405),
+        (b"GET / HTTP/1.0\r\nbad header\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nX: " + b"x" * 33_000 + b"\r\n\r\n", 431),
+        (POST + b"Content-Length: 99999999\r\n\r\n", 413),
+        (POST + b"Content-Length: 1\r\n\r\n1", 401),
+    ],
+)
+def test_no_answer_is_shown_in_a_frame_of_another_page(
+    public: Server, request_: bytes, status: int
+) -> None:
+    answer = raw(public, request_.replace(b"{auth}", basic(PASSWORD).encode()))
+    head = answer.partition(b"\r\n\r\n")[0].decode("latin-1")
+    assert int(head.split()[1]) == status
+    assert "X-Frame-Options: DENY" in head
+    (policy,) = re.findall(r"(?m)^Content-Security-Policy: (.*)$", head)
+    assert "frame-ancestors 'none'" in policy
+
+
+def test_a_body_is_not_taken_before_the_password(public: Server) -> None:
+    """Neither into memory nor into a file: what is sent goes nowhere, and the answer is 401."""
+    body = b"x" * 2**20
+
+    def temporary_files() -> list[str]:
+        folder = Path(f"/proc/{public.process.pid}/fd")
+        links = [str(path.readlink()) for path in folder.iterdir() if path.is_symlink()]
+        return [link for link in links if link.endswith("(deleted)")]
+
+    head = POST + b"Content-Length: %d\r\n\r\n" % (2 * len(body))
+    with socket.create_connection((public.host, public.port), timeout=30) as connection:
+        connection.sendall(head + body)
+        # The server is through with what came before as soon as it answers somebody else.
+        assert public.ask("GET", "/healthz").status == 200
+        assert temporary_files() == []
+        connection.sendall(body)
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b'Www-Authenticate: Basic realm="Puffin Tuner"' in answer
+    assert b"the password of this dashboard is needed" in answer
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b"Transfer-Encoding: chunked", b"401"),
+        (b"Expect: 100-continue\r\nContent-Length: 1000000", b"401"),
+        (b"Content-Length: 100000000", b"413"),
+    ],
+)
+def test_a_body_whose_end_is_not_near_is_refused_before_it_comes(
+    public: Server, header: bytes, status: bytes
+) -> None:
+    answer = raw(public, POST + header + b"\r\n\r\n")
+    assert answer.split()[1] == status
+    assert b"100 Continue" not in answer
+
+
+def test_a_hundred_idle_connections_lock_nobody_out(public: Server) -> None:
+    with contextlib.ExitStack() as idle:
+        for _ in range(120):
+            idle.enter_context(socket.create_connection((public.host, public.port), timeout=10))
+        assert public.ask("GET", "/healthz").status == 200
+        assert public.ask("GET", "/api/meta", Authorization=basic(PASSWORD)).status == 200
+
+
+def test_health_does_not_wait_for_the_database_and_other_requests_say_that_it_is_away(
+    start: Callable[..., Any], own_postgres: Any, tmp_path: Path
+) -> None:
+    """First one that hangs, as behind a network that is gone, and then one that is stopped."""
+    url = own_postgres.new_database()
+    open_storage(url, create=True)
+    main_process = int((own_postgres.folder / "postmaster.pid").read_text().split()[0])
+
+    def send(number: int) -> None:
+        family = f"/proc/{main_process}/task/{main_process}/children"
+        for pid in [main_process, *map(int, Path(family).read_text().split())]:
+            os.kill(pid, number)
+
+    with serving(start, tmp_path, TUNER_STORAGE=url) as running:
+        assert running.ask("GET", "/api/studies").status == 200
+        send(signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            with ThreadPoolExecutor(24) as pool:
+                asked = [pool.submit(running.ask, "GET", "/api/studies") for _ in range(24)]
+                assert running.ask("GET", "/healthz") == (200, b"ok")
+                health = time.monotonic() - began
+                assert {future.result().status for future in asked} == {503}
+        finally:
+            send(signal.SIGCONT)
+        # 0.0 and 3 s where the machine is idle.
+        assert health < 2.5
+        assert time.monotonic() - began < 15
+        own_postgres.stop("immediate")
+        began = time.monotonic()
+        answers = [running.ask("GET", path) for path in ("/api/studies", "/csv/1")]
+        assert {answer.status for answer in answers} == {503}
+        assert "the database is away, try again" in json.loads(answers[0].body)["reason"]
+        assert running.ask("GET", "/dashboard/").status == 200
+        assert time.monotonic() - began < 10
+        own_postgres.start()
+        time.sleep(1.1)
+        assert running.ask("GET", "/api/studies").status == 200
+        code, out, err = running.end()
+    assert (code, out) == (0, "")
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "the database is back"

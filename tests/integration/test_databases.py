@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import optuna
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -21,7 +20,7 @@ from sqlalchemy.engine import make_url
 from studies.database_errors import NoStudiesError, ReplacedError, StorageError
 from studies.storage import metadata, open_storage
 from studies.study import study_names
-from studies.workers import alive
+from studies.workers import Registration, alive
 from tests.pgbouncer import PGBOUNCER, behind, running_pgbouncer
 from tuner.cli import main
 from tuner.interrupt import Interrupt
@@ -203,11 +202,10 @@ def test_processes_behind_a_pooler_in_transaction_mode_share_its_connections(
     with running_pgbouncer(postgres.port) as port:
         pooled = behind(url, port)
         assert tuner("init", "--storage", pooled).exit_code == 0
-        pair = [open_storage(pooled), open_storage(pooled)]
-        for number in range(16):
-            assert study_names(pair[number % 2]) == []
-            optuna.create_study(storage=pair[number % 2], study_name=f"study {number}")
-        assert len(pair[0].get_all_studies()) == 16
+        pair = [Registration(open_storage(pooled), "cpu", {}, 60) for _ in range(2)]
+        for number in range(48):
+            pair[number % 2].write("study", number)
+        assert len(alive(pair[0].storage)) == 2
 
         bare = "?options=-c%20statement_timeout%3D9000"
         optional = tuner("status", "--storage", pooled + bare)

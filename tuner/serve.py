@@ -1,0 +1,177 @@
+"""The server under the dashboard: who may take its memory, its connections and its threads.
+
+Waitress takes a whole request before the application sees it, and serves requests in the order in
+which they came. So what is refused is refused here, by its headers; and a check of health has a
+thread for itself, for the others may all wait for the database.
+"""
+
+import io
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import waitress
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.task import ErrorTask, ThreadedTaskDispatcher
+
+from models.errors import PuffinError
+from tuner.guard import (
+    LARGEST_BODY,
+    NO_FRAMES,
+    Environ,
+    Place,
+    Refusal,
+    Rule,
+    WsgiApp,
+    first_refusal,
+)
+from tuner.interrupt import stop_signals
+
+_SETTINGS = {
+    # One browser has six connections, and a request that hangs takes a thread.
+    "threads": 16,
+    # More than one who opens connections and sends nothing has patience for: such are closed after
+    # a quarter of a minute, and until then the others wait.
+    "connection_limit": 500,
+    "channel_timeout": 15,
+    "cleanup_interval": 3,
+    "log_socket_errors": False,  # a client that goes is no error
+    "asyncore_use_poll": True,  # select() takes no file beyond the 1,024th
+    "max_request_header_size": 32 * 2**10,
+    "max_request_body_size": LARGEST_BODY + 1,
+}
+
+
+class _Nowhere:
+    """A buffer that keeps nothing of a body that nobody will read."""
+
+    def append(self, _data: bytes) -> None:
+        """Let it go."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def getfile(self) -> io.BytesIO:
+        """Return an empty file."""
+        return io.BytesIO()
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class _Refused:
+    """A refusal in the form in which waitress answers a request that is in error."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+
+    def to_response(self, _ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+        """Return status, headers and body."""
+        return self._refusal.status, self._refusal.headers, self._refusal.body
+
+
+def _channel(rules: Sequence[Rule]) -> type[HTTPChannel]:
+    """Make the class of a connection whose requests are judged before their bodies are taken."""
+
+    class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+        body_rcv: Any
+        content_length: int
+        expect_continue: bool
+
+        def parse_header(self, header_plus: bytes) -> None:
+            super().parse_header(header_plus)
+            if self.body_rcv is None:
+                return  # the application judges it
+            refusal = first_refusal(_environ(self), rules)
+            if refusal is None:
+                return
+            self.error = _Refused(refusal)
+            if self.chunked or self.expect_continue:
+                # Answered now: of a body without a length nobody knows when it ends.
+                self.body_rcv, self.content_length, self.expect_continue = None, 0, False
+            else:
+                # A client that still sends when the connection is closed may not see the answer.
+                self.body_rcv.buf = _Nowhere()
+
+    class WithoutFrames(ErrorTask):  # type: ignore[misc]  # waitress has no types
+        def execute(self) -> None:
+            self.response_headers.extend(NO_FRAMES.items())
+            super().execute()
+
+    class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+        parser_class = Parser
+        error_task_class = WithoutFrames
+
+    return Channel
+
+
+def _environ(request: HTTPRequestParser) -> Environ:
+    """Return of a request what the rules read, as WSGI names it."""
+    names = {"CONTENT_LENGTH": "CONTENT_LENGTH", "CONTENT_TYPE": "CONTENT_TYPE"}
+    headers = {names.get(key, f"HTTP_{key}"): value for key, value in request.headers.items()}
+    path = "/" + request.path.lstrip("/")
+    return {"REQUEST_METHOD": request.command, "PATH_INFO": path, **headers}
+
+
+class _Lanes:
+    """A thread for checks of health, beside those for all other requests."""
+
+    def __init__(self, others: ThreadedTaskDispatcher) -> None:
+        self._others = others
+        self._health = ThreadedTaskDispatcher()
+        self._health.set_thread_count(1)
+
+    def add_task(self, channel: HTTPChannel) -> None:
+        """Have the next request of a connection served."""
+        is_health = getattr(channel.requests[0], "path", None) == "/healthz"  # none if malformed
+        (self._health if is_health else self._others).add_task(channel)
+
+
+def serve(
+    app: WsgiApp, place: Place, rules: Sequence[Rule], on_ready: Callable[[str], None]
+) -> None:
+    """Serve at one address, in one process (the cache is in its memory) with some threads.
+
+    Parameters
+    ----------
+    app : callable
+        The application.
+    place : Place
+        Where to serve.
+    rules : sequence of callable
+        Judge a request with a body before that is taken.
+    on_ready : callable
+        Gets the URL, whose port the system chooses when that of `place` is 0.
+
+    Raises
+    ------
+    PuffinError
+        If the address is none of this machine's, or the port is taken.
+    """
+    asked = threading.Event()
+    for number in stop_signals():
+        signal.signal(number, lambda *_: asked.set())
+    with _bound(place) as listener:
+        server = waitress.create_server(app, sockets=[listener], **_SETTINGS)
+        server.channel_class = _channel(rules)
+        server.task_dispatcher = _Lanes(server.task_dispatcher)
+        # In a thread: an exception that a signal raises within its loop may get lost.
+        threading.Thread(target=server.run, daemon=True).start()
+        host, port, *_ = listener.getsockname()
+        on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+        asked.wait()
+
+
+def _bound(place: Place) -> socket.socket:
+    host, port, *_ = place.address
+    try:
+        return socket.create_server(place.address, family=place.family)
+    except OSError as error:
+        # Its own words repeat what was tried.
+        why = os.strerror(error.errno or 0)
+        msg = f"cannot serve on port {port} of {host}: {why}; choose another with --port or --host"
+        raise PuffinError(msg) from None
