@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu gpu-study bench quality peers calibrate soak sweep clean
+.PHONY: run test check gpu gpu-study bench quality peers calibrate soak sweep lock clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -67,6 +67,16 @@ soak: .venv/installed-dev
 # An hour: every command killed and suspended at each of its commits, on both databases.
 sweep: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.soak.sweep
+
+# What the image installs, with hashes. torch is not among it: its wheels without CUDA are on an
+# index of their own, with hashes of their own. The platform is one without CUDA for the same
+# reason; the hashes are those of the files for every platform.
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-annotate \
+	--python-version 3.11.14 --python-platform aarch64-apple-darwin --custom-compile-command 'make lock'
+lock: .venv/installed
+	$(BIN)/pip install --disable-pip-version-check --quiet uv
+	$(LOCK) --no-emit-package torch pyproject.toml --output-file deploy/requirements.lock
+	echo hatchling | $(LOCK) - --output-file deploy/build-requirements.lock
 
 clean:
 	rm -rf .venv

@@ -16,7 +16,15 @@ from studies.database_errors import StorageError
 
 EXAMPLES = "sqlite:///tuner.db or postgresql://user@host/database"
 _HIDDEN = "***"
-_CONNECT_SECONDS = 10
+# How long a server that is not reached, or a network that is gone, may keep a process waiting: the
+# system's own times are up to two hours. tcp_user_timeout is in milliseconds.
+_NETWORK = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 # Stricter than SQLAlchemy and libpq, which do not agree on where a password with an unescaped "@"
 # ends: with one "@" at most, and only plain characters beside the password, there is one reading.
@@ -203,10 +211,10 @@ def connect_args(url: URL) -> dict[str, Any]:
     lends another one for each transaction: they are off unless the URL asks for them.
     """
     threshold = str(url.query.get("prepare_threshold", "none"))
-    return {
+    network = {key: url.query.get(key, default) for key, default in _NETWORK.items()}
+    return network | {
         # A database of the encoding SQL_ASCII would send bytes instead of text.
         "client_encoding": "utf8",
-        "connect_timeout": url.query.get("connect_timeout", _CONNECT_SECONDS),
         "prepare_threshold": None if threshold == "none" else int(threshold),
     }
 

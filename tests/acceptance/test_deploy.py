@@ -4,6 +4,7 @@ import base64
 import configparser
 import contextlib
 import http.client
+import importlib.metadata
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +26,16 @@ import click
 import psycopg
 import pytest
 import yaml
-from psycopg import sql
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from sqlalchemy.engine import make_url
 
+from tests.postgres import POSTGRES_BIN
 from tuner.cli import main
 
 ROOT = Path(__file__).parents[2]
+LOCK, BUILD_LOCK = ROOT / "deploy/requirements.lock", ROOT / "deploy/build-requirements.lock"
+DATABASE, ROLE = ROOT / "deploy/database.sh", "puffin"
 BIN = Path(sys.executable).parent
 COMPOSE, DOCKERFILE = ROOT / "docker-compose.yml", ROOT / "Dockerfile"
 MANIFESTS, SLURM, PAGE = ROOT / "deploy/kubernetes.yaml", ROOT / "deploy/slurm.sh", "docs/deploy.md"
@@ -205,21 +210,39 @@ def test_passwords_are_in_the_environment_as_they_are_and_nowhere_else(
             assert json.dumps(password)[1:-1] not in rest, name
 
 
-def test_all_use_the_database_that_is_made(services: dict[str, Any]) -> None:
-    made = services["db"]["environment"]
+def test_all_use_the_role_and_the_database_that_are_made(services: dict[str, Any]) -> None:
+    mount = services["db"]["volumes"][1]
+    assert Path(mount["source"]).name == DATABASE.name
+    assert mount["target"].startswith("/docker-entrypoint-initdb.d/")
+    assert mount["target"].endswith(".sh")
+    assert mount["read_only"] is True
+    # The superuser is the image's own, and nobody logs on as it.
+    assert not {"POSTGRES_USER", "POSTGRES_DB"} & set(services["db"]["environment"])
     for service in ours(services).values():
         url = make_url(service["environment"]["TUNER_STORAGE"])
-        assert (url.host, url.username, url.database, url.password) == (
-            "db",
-            made["POSTGRES_USER"],
-            made["POSTGRES_DB"],
-            None,
-        )
+        assert (url.host, url.username, url.database, url.password) == ("db", ROLE, ROLE, None)
+    assert services["db"]["healthcheck"]["test"][-4:] == ["--username", ROLE, "--dbname", ROLE]
+
+
+def test_every_service_has_limits(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert int(service["mem_limit"]) >= 2**30, name
+        assert 100 <= service["pids_limit"] <= 5000, name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert service["cap_drop"] == ["ALL"], name
+    for name, service in ours(services).items():
+        (temporary,) = service["tmpfs"]
+        path, _, size = temporary.partition(":size=")
+        assert path == "/tmp", name  # noqa: S108
+        assert size == "256m", name
+    # A process for each connection, and some of its own.
+    (setting,) = [a for a in services["db"]["command"] if a.startswith("max_connections=")]
+    assert services["db"]["pids_limit"] > int(setting.partition("=")[2]) + 100
 
 
 def test_the_database_outlives_its_container(services: dict[str, Any]) -> None:
-    (volume,) = services["db"]["volumes"]
-    assert services["db"]["image"] == "postgres:18"
+    volume, _ = services["db"]["volumes"]
+    assert re.fullmatch(r"postgres:18\.\d+-\w+", services["db"]["image"])
     # Up to 17 it was a folder below; there the image of 18 refuses to start.
     assert (volume["type"], volume["target"]) == ("volume", "/var/lib/postgresql")
 
@@ -299,7 +322,7 @@ def test_hadolint_finds_nothing() -> None:
     ("old", "new", "rule"),
     [
         ("USER 10001:10001", "USER root", "DL3002"),
-        ("FROM python:${PYTHON}-slim\n", "FROM python:latest\n", "DL3007"),
+        ("FROM python:${PYTHON}-slim-bookworm\n", "FROM python:latest\n", "DL3007"),
         ("COPY --from=build", "ADD", "DL3020"),
     ],
 )
@@ -317,17 +340,66 @@ def test_the_image_takes_what_it_is_made_of_and_nothing_else() -> None:
     needed = {text["project"]["readme"], "pyproject.toml"}
     needed |= {name.partition("/")[0] for name in text["project"]["license-files"]}
     needed |= set(text["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    needed |= {f"deploy/{name}" for name in ("NOTICE", LOCK.name, BUILD_LOCK.name)}
     assert taken == needed
 
 
-def test_the_image_asks_for_the_very_requirements_of_the_package(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (step,) = re.findall(r"(?m)^RUN (python -c .*\n && .*)\n", DOCKERFILE.read_text("utf-8"))
-    subprocess.run(["/bin/sh", "-c", step], cwd=tmp_path, check=True)
-    wanted = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert (tmp_path / "requirements.txt").read_text().splitlines() == wanted
-    torch = [requirement for requirement in wanted if re.match(r"torch\W", requirement)]
-    assert (tmp_path / "torch.txt").read_text().splitlines() == torch
+def pins(lock: Path) -> dict[str, Requirement]:
+    """Return the requirements of a lock file by name; each has one version and a hash."""
+    entries = re.split(r"(?m)^(?=[\w#])", lock.read_text("utf-8"))
+    entries = [entry for entry in entries if entry and not entry.startswith("#")]
+    assert all("--hash=sha256:" in entry for entry in entries)
+    found = [Requirement(entry.partition("\\")[0]) for entry in entries]
+    assert all(re.fullmatch(r"==[^,*]+", str(pin.specifier)) for pin in found)
+    return {canonicalize_name(pin.name): pin for pin in found}
+
+
+def needed_by(requirements: Iterable[str]) -> set[str]:
+    """Return the names of requirements and, as they are installed here, of all that they need."""
+    found: set[tuple[str, frozenset[str]]] = set()
+    left = [Requirement(text) for text in requirements]
+    while left:
+        wanted = left.pop()
+        key = canonicalize_name(wanted.name), frozenset(wanted.extras)
+        if key in found:
+            continue
+        found.add(key)
+        extras = [{"extra": extra} for extra in ("", *wanted.extras)]
+        for text in importlib.metadata.requires(wanted.name) or []:
+            further = Requirement(text)
+            if further.marker is None or any(map(further.marker.evaluate, extras)):
+                left.append(further)
+    return {name for name, _ in found}
+
+
+def test_the_image_installs_what_the_package_needs_by_version_and_hash() -> None:
+    """Run `make lock` if this fails after a change of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    wanted = [Requirement(text) for text in project["project"]["dependencies"]]
+    locked = pins(LOCK)
+    (torch,) = re.findall(r"(?m)^ARG TORCH=(\S+)$", DOCKERFILE.read_text("utf-8"))
+    for requirement in wanted:
+        pin = locked.get(canonicalize_name(requirement.name))
+        version = torch if requirement.name == "torch" else str(pin and pin.specifier)[2:]
+        assert requirement.specifier.contains(version), requirement.name
+    missing = needed_by(project["project"]["dependencies"]) - {"torch", *locked}
+    assert missing == set()
+    build = [Requirement(text).name for text in project["build-system"]["requires"]]
+    assert set(build) <= set(pins(BUILD_LOCK))
+
+
+def test_the_image_names_what_it_holds_under_the_lesser_general_public_license() -> None:
+    def licence(name: str) -> str:
+        data = importlib.metadata.metadata(name)
+        return " ".join([data.get("License-Expression") or "", *data.get_all("Classifier", [])])
+
+    lesser = {name for name in pins(LOCK) if re.search("LGPL|Lesser General", licence(name))}
+    assert lesser == {"psycopg", "psycopg-binary"}
+    notice = (ROOT / "deploy/NOTICE").read_text("utf-8")
+    assert set(re.findall(r"(?m)^  (psycopg\S*) +https", notice)) == lesser
+    text = DOCKERFILE.read_text("utf-8")
+    assert "deploy/NOTICE" in text
+    assert "LGPL-3.0-only" in text
 
 
 # Kubernetes
@@ -394,8 +466,9 @@ def test_pods_have_one_image_and_one_environment_with_the_password_from_a_secret
 
 
 def test_the_shell_takes_the_script_and_shellcheck_finds_nothing(tmp_path: Path) -> None:
-    assert check("bash", "-n", SLURM) == (0, "")
-    assert check("shellcheck", SLURM) == (0, "")
+    for script in (SLURM, DATABASE):
+        assert check("bash", "-n", script) == (0, "")
+        assert check("shellcheck", script) == (0, "")
     assert check("bash", "-n", changed(SLURM, "\nfi\n", "\n", tmp_path)).code != 0
     unquoted = changed(SLURM, '"${options[@]}"', "${options[@]}", tmp_path)
     assert "SC2068" in check("shellcheck", unquoted).said
@@ -607,38 +680,37 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def as_the_image_makes_it(server: Any, made: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Make the user and the database of the service `db`, and have the password asked for.
+def as_the_image_makes_it(server: Any, password: str) -> Iterator[dict[str, Any]]:
+    """Run the script of the service `db` as its image does, and have passwords asked for.
 
     Gives what psycopg needs to connect. A URL would not do: libpq takes no space in one.
     """
-    address = make_url(server.new_database())
-    own = {
-        "host": address.host,
-        "port": address.port,
-        "user": made["POSTGRES_USER"],
-        "password": made["POSTGRES_PASSWORD"],
-        "dbname": made["POSTGRES_DB"],
-    }
-    user, name = sql.Identifier(made["POSTGRES_USER"]), sql.Identifier(made["POSTGRES_DB"])
-    login = sql.SQL("{} ROLE {} LOGIN PASSWORD {}")
-    with psycopg.connect(address.render_as_string(hide_password=False), autocommit=True) as admin:
-        roles = admin.execute("SELECT rolname FROM pg_roles").fetchall()
-        verb = sql.SQL("ALTER" if (own["user"],) in roles else "CREATE")
-        admin.execute(login.format(verb, user, sql.Literal(own["password"])))
-        admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, user))
-        (path,) = admin.execute("SHOW hba_file").fetchone() or ("",)
-        rules = Path(path).read_text()
-        rule = f"host {own['dbname']} all {own['host']}/32 scram-sha-256\n"
-        Path(path).write_text(rule + rules)
-        admin.execute("SELECT pg_reload_conf()")
+    with psycopg.connect(server.new_database(), autocommit=True) as connection:
+        connection.execute("CREATE ROLE image LOGIN SUPERUSER PASSWORD 'image'")
+    address = {"host": "127.0.0.1", "port": server.port}
+    with psycopg.connect(**address, user="image", dbname="postgres", autocommit=True) as admin:
+        # The superuser of the tests has the name that the script gives to another role.
+        admin.execute(f"ALTER ROLE {ROLE} RENAME TO tests")
+        made = {"POSTGRES_USER": "image", "POSTGRES_DB": "postgres", "POSTGRES_PASSWORD": password}
+        server_of = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port)}
+        done = check("sh", DATABASE, PATH=f"{POSTGRES_BIN}:/usr/bin:/bin", **made, **server_of)
+        rules = server.folder / "pg_hba.conf"
+        before = rules.read_text()
         try:
+            assert done.code == 0, done.said
+            rules.write_text(f"host {ROLE} all 127.0.0.1/32 scram-sha-256\n{before}")
+            admin.execute("SELECT pg_reload_conf()")
+            own = address | {"user": ROLE, "password": password, "dbname": ROLE}
             until(lambda: is_refused(own | {"password": "wrong"}), "asking for passwords")
             yield own
         finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
-            Path(path).write_text(rules)
+            rules.write_text(before)
             admin.execute("SELECT pg_reload_conf()")
+            admin.execute(f"DROP DATABASE IF EXISTS {ROLE} WITH (FORCE)")
+            admin.execute(f"DROP ROLE IF EXISTS {ROLE}")
+            admin.execute(f"ALTER ROLE tests RENAME TO {ROLE}")
+    with psycopg.connect(server.new_database(), autocommit=True) as connection:
+        connection.execute("DROP ROLE image")
 
 
 def is_refused(login: dict[str, Any]) -> bool:
@@ -748,7 +820,8 @@ class Stage:
 
 @pytest.fixture
 def database(services: dict[str, Any], postgres: Any) -> Iterator[dict[str, Any]]:
-    with as_the_image_makes_it(postgres, services["db"]["environment"]) as login:
+    password = services["db"]["environment"]["POSTGRES_PASSWORD"]
+    with as_the_image_makes_it(postgres, password) as login:
         yield login
 
 
@@ -760,6 +833,23 @@ def stage(
     stage = Stage(services, (database["host"], database["port"]), tmp_path)
     yield stage
     stage.end()
+
+
+def test_workers_log_on_as_a_role_that_owns_its_database_and_nothing_else(
+    database: dict[str, Any],
+) -> None:
+    with psycopg.connect(**database) as connection:
+        rights = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls"
+        query = f"SELECT {rights} FROM pg_roles WHERE rolname = current_user"  # noqa: S608
+        assert connection.execute(query).fetchone() == (False,) * 5
+        owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+        assert connection.execute(owner).fetchone() == (ROLE,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("COPY (SELECT 1) TO PROGRAM 'true'")
+    # Of the superuser there is no password to guess.
+    for word in ("image", database["password"], ""):
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(**database | {"user": "image", "password": word})
 
 
 def test_the_services_search_as_plain_processes(stage: Stage, database: dict[str, Any]) -> None:

@@ -215,11 +215,19 @@ def test_what_cannot_be_used_is_refused_with_what_to_write(typed: str, words: st
 def test_statements_are_prepared_only_where_the_url_asks_for_it(
     query: str, threshold: int | None, seconds: object
 ) -> None:
-    assert connect_args(parse(f"postgresql://me@host/db{query}")) == {
-        "client_encoding": "utf8",
-        "connect_timeout": seconds,
-        "prepare_threshold": threshold,
-    }
+    found = connect_args(parse(f"postgresql://me@host/db{query}"))
+    assert found["client_encoding"] == "utf8"
+    assert found["connect_timeout"] == seconds
+    assert found["prepare_threshold"] == threshold
+
+
+def test_a_network_that_is_gone_is_noticed_within_a_minute_unless_the_url_says_otherwise() -> None:
+    """By the system's own settings a connection is waited on for two hours."""
+    url = "postgresql://me@host/db"
+    found = connect_args(parse(url))
+    unanswered = found["keepalives_idle"] + found["keepalives_interval"] * found["keepalives_count"]
+    assert max(unanswered, found["tcp_user_timeout"] / 1000) <= 60
+    assert connect_args(parse(f"{url}?keepalives_idle=90"))["keepalives_idle"] == "90"
 
 
 @pytest.mark.parametrize(
