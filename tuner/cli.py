@@ -87,17 +87,17 @@ def _without_passwords(ctx: click.Context, message: str) -> str:
     for word in ctx.meta.get(_TYPED, ()):
         url = re.search(r"(\w[\w+.-]*://)(.*[@?;=].*)", word, re.DOTALL)
         if url and _may_hold_password(url[0]):
-            before_host = "".join(url[0].rpartition("@")[:2]) or url[0]
+            before_host = url[0].rpartition("@")[0] or url[0]
             for part in (url[0], repr(url[0])[1:-1], before_host):
                 message = message.replace(part, f"{url[1]}***")
     return message
 
 
 def _may_hold_password(url: str) -> bool:
-    from studies.database_url import masked
+    from studies.database_url import holds_secret
 
     try:
-        return masked(url) != url
+        return holds_secret(url)
     except PuffinError:
         return True
 

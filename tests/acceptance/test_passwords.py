@@ -164,3 +164,10 @@ def test_the_next_steps_can_be_typed_and_show_no_password(
         f"tuner best demo{option}",
         f"tuner dashboard{option}",
     ]
+
+
+def test_a_url_without_a_password_is_repeated_as_it_is_understood(
+    command: Callable[..., Any],
+) -> None:
+    _, _, err = command("status", "--storage", "postgresql://me@127.0.0.1:1/db?options=-cx%3Dy")
+    assert "the database postgresql://me@127.0.0.1:1/db?options=*** does not answer" in err
