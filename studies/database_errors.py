@@ -37,6 +37,10 @@ _ADVICE = {
     "no space left on device": "make room on the disk of the database and try again",
     "disk image is malformed": "the file is damaged or was overwritten: restore it from a copy, "
     "without the files -wal and -shm beside it",
+    "permission denied for schema": "the role needs a database of its own: ALTER DATABASE ... "
+    "OWNER TO ..., or GRANT CREATE ON SCHEMA public TO ...",
+    "fatal:  database": "make it first: CREATE DATABASE ... OWNER ...",
+    "no encryption": "the server wants an encrypted connection: add ?sslmode=require to the URL",
     "no password supplied": "set PGPASSWORD, or write the password to ~/.pgpass",
 }
 

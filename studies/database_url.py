@@ -152,7 +152,7 @@ def _postgresql(text: str) -> URL:
         msg = "the port of the database URL must be from 1 to 65535; PostgreSQL's own is 5432"
         raise StorageError(msg)
     _require_known_options(url)
-    if not url.database and "dbname" not in url.query:
+    if not url.database and not {"dbname", "service"} & set(url.query):
         msg = f"the database URL {shown(url)} names no database; write {EXAMPLES}"
         raise StorageError(msg)
     return url

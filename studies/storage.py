@@ -175,6 +175,14 @@ def open_storage(
 
 def _check_sqlite_file(url: URL, *, create: bool) -> None:
     path = Path(url.database or "")
+    try:
+        _require_place(path, create=create)
+    except OSError as error:  # a name that is too long, or a folder that is closed to this user
+        msg = f"the database file {path} cannot be reached: {error.strerror}; name another"
+        raise StorageError(msg) from None
+
+
+def _require_place(path: Path, *, create: bool) -> None:
     if not path.parent.is_dir():
         msg = f"the folder of {path} does not exist; make it, or give another --storage"
         raise StorageError(msg)

@@ -128,6 +128,27 @@ def test_a_file_that_cannot_be_written_says_so(url: str, monkeypatch: pytest.Mon
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_server_that_refuses_says_what_helps(postgres: Any) -> None:
+    url = make_url(postgres.new_database())
+    with psycopg.connect(postgres.new_database(), autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS guest")
+        connection.execute("CREATE ROLE guest LOGIN")
+    for wrong, words in [
+        (url.set(username="guest"), "permission denied for schema public; the role needs a data"),
+        (url.set(database="nosuch"), '"nosuch" does not exist; make it first: CREATE DATABASE'),
+    ]:
+        done = tuner("init", "--storage", wrong.render_as_string(hide_password=False))
+        assert done.exit_code == 1
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_path_that_no_system_takes_is_refused_in_words() -> None:
+    done = tuner("init", "--storage", f"sqlite:///{'x' * 300}.db")
+    assert done.exit_code == 1
+    assert "cannot be reached: File name too long; name another" in done.stderr
+
+
 # Tables of others, and too few of ours
 
 

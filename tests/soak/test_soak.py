@@ -233,7 +233,7 @@ def test_workers_and_submits_that_start_together_on_an_empty_database_all_do_the
 def test_a_worker_that_comes_before_its_database_says_so_once_and_works_when_it_is_there(
     own_postgres: Postgres, programs: Programs, tmp_path: Path
 ) -> None:
-    url = own_postgres.new_database()
+    url = own_postgres.new_database().replace("puffin@", "puffin:secret@")
     own_postgres.stop()
     worker = programs.start(url, "worker", "--forever", *OPTIONS)
     until(lambda: "waiting for it" in worker.said, "it says that it waits", [worker])

@@ -154,6 +154,7 @@ def test_what_an_error_of_the_database_must_not_repeat_is_known() -> None:
         ("postgresql+asyncpg://me@host/db", "postgresql+psycopg", "db"),
         ("postgres+pg8000://me@host/db", "postgresql+psycopg", "db"),
         ("PostgreSQL://me@host/db", "postgresql+psycopg", "db"),
+        ("postgresql:///?service=tuner", "postgresql+psycopg", ""),
         (" postgresql://me@host/db\n", "postgresql+psycopg", "db"),
     ],
 )
