@@ -1,4 +1,9 @@
-"""Numbers as users hand them over: arrays, lists and pandas Series, checked once."""
+"""Numbers as users pass them: arrays, lists, pandas Series and DataFrames, checked once.
+
+A model reads rows by position, oldest first. What a pandas index says of the order is checked and
+never acted on: results are arrays that belong to the rows as they were passed, so sorting in secret
+would move them. Arrays, lists and row numbers say nothing of the order, and are read as they stand.
+"""
 
 from typing import Any
 
@@ -11,6 +16,109 @@ Floats = NDArray[np.float64]
 _KINDS = {"m": "time spans", "M": "dates", "c": "complex numbers"}
 # Equal numbers differ by this share of themselves, by rounding.
 _ROUNDING = 1e-12
+# Whole numbers from here on are times, like 20240131 or Unix seconds; those below number rows.
+_FIRST_TIME = 10_000_000
+
+
+def as_series(name: str, values: Any) -> Floats:
+    """Read numbers in order of time as (n,).
+
+    Raises
+    ------
+    ValueError
+        If there are no numbers, not one dimension, or an index that is not in order of time.
+    """
+    array = as_floats(name, values)
+    require_time_order(name, values)
+    return array
+
+
+def require_time_order(name: str, values: Any) -> None:
+    """Refuse a Series or DataFrame whose index is not ascending, oldest first, each time once.
+
+    Raises
+    ------
+    ValueError
+        With what the index holds instead, and how to put it in order.
+    """
+    index = _index(values)
+    if index is None:
+        return
+    if index.nlevels > 1:
+        raise ValueError(
+            f"{name} must be of one symbol, but its index has the levels {list(index.names)}: "
+            f'choose one symbol, for example {name}.xs("AAPL")'
+        )
+    if _numbers_rows(index) or (index.is_monotonic_increasing and index.is_unique):
+        return
+    raise ValueError(f"{name} must be in order of time, oldest first, but {_disorder(name, index)}")
+
+
+def _index(values: Any) -> Any:
+    """Return the index of a pandas object; None of anything else, such as a list."""
+    index = getattr(values, "index", None)
+    return index if hasattr(index, "is_monotonic_increasing") else None
+
+
+def _numbers_rows(index: Any) -> bool:
+    return index.dtype.kind in "iu" and (index.empty or index.max() < _FIRST_TIME)
+
+
+def _disorder(name: str, index: Any) -> str:
+    """Say what is wrong with an index that is not ascending, and what to do."""
+    if missing := int(index.isna().sum()):
+        return f"{missing} of its {len(index)} index labels are missing: drop these rows"
+    if isinstance(index[0], str):
+        return (
+            f"the labels of its index are text that is not ascending, from {index[0]!r} to "
+            f"{index[-1]!r}: make them dates with {name}.index = pd.to_datetime({name}.index), "
+            f"then pass {name}.sort_index()"
+        )
+    if not index.is_unique:
+        repeated = index[index.duplicated()][0]
+        times = int((index == repeated).sum())
+        return (
+            f"its index has {_text(repeated)} {times} times: keep one row for each time, for "
+            f"example {name}[~{name}.index.duplicated()].sort_index()"
+        )
+    newest_first = "newest first" if index.is_monotonic_decreasing else "not in order"
+    span = f"from {_text(index[0])} to {_text(index[-1])}"
+    return f"its index is {newest_first}, {span}: pass {name}.sort_index()"
+
+
+def _text(label: Any) -> str:
+    """Write a label of an index, a midnight as its day."""
+    return str(label).removesuffix(" 00:00:00")
+
+
+def require_same_index(**named: Any) -> None:
+    """Refuse pandas objects whose rows have different labels: row t of each must be one time.
+
+    A default index (0, 1, 2, ...) beside one of dates says nothing, as an array does.
+
+    Raises
+    ------
+    ValueError
+        With the first row whose labels differ.
+    """
+    indexed = [(name, i) for name, values in named.items() if (i := _index(values)) is not None]
+    dated = [pair for pair in indexed if not _numbers_rows(pair[1])]
+    labelled = [pair for pair in indexed if not (dated and _is_default(pair[1]))]
+    for name, index in labelled[1:]:
+        first, expected = labelled[0]
+        if len(index) == len(expected) and not index.equals(expected):
+            row = next((i for i, label in enumerate(index) if label != expected[i]), 0)
+            labels = f"{_text(expected[row])} of {first} and {_text(index[row])} of {name}"
+            raise ValueError(
+                f"{first} and {name} must have the same index, but row {row} is {labels}: pass "
+                f"{name}.reindex({first}.index), or {name}.to_numpy() if its rows are those "
+                f"of {first} one by one"
+            )
+
+
+def _is_default(index: Any) -> bool:
+    """Say whether an index is the one that pandas gives where none is asked for."""
+    return _numbers_rows(index) and np.array_equal(index, np.arange(len(index)))
 
 
 def as_floats(name: str, values: Any) -> Floats:

@@ -4,7 +4,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from models.arrays import Floats, as_floats, require_finite
+from models.arrays import Floats, as_series, require_finite, require_same_index
 
 _BPS = 1e-4
 # Equal returns differ by this share of themselves, by rounding.
@@ -92,8 +92,8 @@ def backtest(
     Raises
     ------
     ValueError
-        If the lengths differ, a price is not positive, no bar or not every bar after the first is
-        forecast, or a parameter is out of bounds.
+        If the lengths or indexes differ, an index is not in order of time, a price is not positive,
+        no bar or not every bar after the first is forecast, or a parameter is out of bounds.
     """
     close, ahead = _checked(prices, forecasts)
     _check_bounds(threshold, initial_capital, cost_bps, slippage_bps, bars_per_year)
@@ -114,7 +114,8 @@ def backtest(
 
 
 def _checked(prices: Any, forecasts: Any) -> tuple[Floats, Floats]:
-    close, ahead = as_floats("prices", prices), as_floats("forecasts", forecasts)
+    close, ahead = as_series("prices", prices), as_series("forecasts", forecasts)
+    require_same_index(prices=prices, forecasts=forecasts)
     require_finite("prices", close)
     if not (close > 0).all():
         at = int(np.argmin(close > 0))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, t
 
-from models.arrays import Floats, as_floats, require_finite, varies
+from models.arrays import Floats, as_series, require_finite, require_same_index, varies
 
 # What the smallest detectable skill is stated for.
 LEVEL, POWER = 0.05, 0.80
@@ -269,9 +269,10 @@ def _of_one_length(**named: Any) -> list[Floats]:
     Raises
     ------
     ValueError
-        If one has no such numbers, or the lengths differ.
+        If one has no such numbers or is not in order of time, or the lengths or indexes differ.
     """
-    arrays = {name: as_floats(name, values) for name, values in named.items()}
+    arrays = {name: as_series(name, values) for name, values in named.items()}
+    require_same_index(**named)
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{' and '.join(named)} must have one length, but have {lengths}")
@@ -281,7 +282,7 @@ def _of_one_length(**named: Any) -> list[Floats]:
 
 
 def _checked_gains(name: str, gains: Any, horizon: int) -> Floats:
-    values = as_floats(name, gains)
+    values = as_series(name, gains)
     require_finite(name, values)
     if not 1 <= horizon < len(values):
         raise ValueError(

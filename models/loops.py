@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from models.arrays import as_floats, require_finite
+from models.arrays import as_floats, require_finite, require_same_index, require_time_order
 from models.config import check_number
 
 Batches = DataLoader[tuple[Tensor, ...]]
@@ -214,11 +214,16 @@ def create_dataloaders(
     Raises
     ------
     ValueError
-        If X and y differ in length, or a part that is asked for would be empty.
+        If X and y differ in length or index, are not in order of time where `chronological` needs
+        it, or a part that is asked for would be empty.
     """
+    require_same_index(X=X, y=y)
+    if chronological:
+        require_time_order("X", X)
+        require_time_order("y", y)
     # Copies: what pandas hands out cannot be written to, and what it was made of may change.
-    inputs = torch.tensor(np.asarray(X), dtype=torch.float32)
-    targets = torch.tensor(np.asarray(y), dtype=torch.float32)
+    inputs = torch.tensor(np.ascontiguousarray(X), dtype=torch.float32)
+    targets = torch.tensor(np.ascontiguousarray(y), dtype=torch.float32)
     count = len(inputs)
     if len(targets) != count:
         raise ValueError(f"X and y must be of one length, but have {count} and {len(targets)}")

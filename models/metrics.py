@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Floats, as_floats, require_finite
+from models.arrays import Floats, as_series, require_finite, require_same_index
 
 # Coverage of the confidence intervals.
 CONFIDENCE = 0.95
@@ -137,7 +137,8 @@ def score(forecast: Any, actual: Any, persistence: Any, horizon: int = 1) -> Sco
     Raises
     ------
     ValueError
-        If the lengths differ, are 0, a value is not finite, or `horizon` is below 1.
+        If the lengths or indexes differ or are 0, an index is not in order of time, a value is not
+        finite, or `horizon` is below 1.
     """
     # Here, since no training needs scikit-learn, which takes a second to import.
     from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
@@ -145,13 +146,14 @@ def score(forecast: Any, actual: Any, persistence: Any, horizon: int = 1) -> Sco
     if horizon < 1:
         raise ValueError(f"horizon must be at least 1, but is {horizon}")
     arrays = {
-        name: as_floats(name, values)
+        name: as_series(name, values)
         for name, values in (
             ("forecast", forecast),
             ("actual", actual),
             ("persistence", persistence),
         )
     }
+    require_same_index(forecast=forecast, actual=actual, persistence=persistence)
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1 or not lengths["actual"]:
         raise ValueError(f"forecasts need values of one length, above 0, but have {lengths}")

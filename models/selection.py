@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Floats, as_floats, as_matrix, require_finite, varies
+from models.arrays import (
+    Floats,
+    as_floats,
+    as_matrix,
+    require_finite,
+    require_time_order,
+    varies,
+)
 
 Ints = NDArray[np.int64]
 
@@ -70,6 +77,7 @@ def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
     Journal of Computational Finance 20(4): CSCV, PBO and the performance degradation.
     """
     matrix = as_matrix("losses", losses, "bar", "trial")
+    require_time_order("losses", losses)
     bars, trials = matrix.shape
     if trials < 2:
         raise ValueError("losses must hold at least 2 trials, but hold 1: one trial is no choice")

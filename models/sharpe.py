@@ -10,7 +10,14 @@ from scipy.spatial.distance import squareform
 from scipy.stats import kurtosis, norm, skew
 from sklearn.metrics import silhouette_score
 
-from models.arrays import Floats, as_floats, as_matrix, require_finite, varies
+from models.arrays import (
+    Floats,
+    as_matrix,
+    as_series,
+    require_finite,
+    require_same_index,
+    varies,
+)
 
 Ints = NDArray[np.int64]
 
@@ -121,9 +128,10 @@ def deflated_sharpe(returns: Any, trial_returns: Any, trials: int) -> DeflatedSh
     Bailey and Lopez de Prado (2014), "The Deflated Sharpe Ratio: Correcting for Selection Bias,
     Backtest Overfitting, and Non-Normality", Journal of Portfolio Management 40(5).
     """
-    own = as_floats("returns", returns)
+    own = as_series("returns", returns)
     require_finite("returns", own)
     matrix = as_matrix("trial_returns", trial_returns, "bar", "trial")
+    require_same_index(returns=returns, trial_returns=trial_returns)
     for name, value, least in (("returns", len(own), 2), ("trials", trials, 1)):
         if value < least:
             raise ValueError(f"{name} must be at least {least} in number, but there are {value}")

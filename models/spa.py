@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Floats, as_floats, as_matrix, require_finite, varies
+from models.arrays import (
+    Floats,
+    as_matrix,
+    as_series,
+    require_finite,
+    require_same_index,
+    require_time_order,
+    varies,
+)
 
 # Too short a series says nothing of its own dependence.
 MIN_BARS = 16
@@ -131,9 +139,11 @@ def _p_values(gains: Floats, drawn: Floats, scale: Floats) -> tuple[float, float
 
 def _checked(benchmark: Any, models: Any, horizon: int, reps: int) -> Floats:
     """Give the gains, (n, model)."""
-    own = as_floats("benchmark_losses", benchmark)
+    own = as_series("benchmark_losses", benchmark)
     require_finite("benchmark_losses", own)
     losses = as_matrix("model_losses", models, "bar", "model")
+    require_time_order("model_losses", models)
+    require_same_index(benchmark_losses=benchmark, model_losses=models)
     if len(own) != len(losses):
         raise ValueError(
             "benchmark_losses and model_losses must have one length, but have "

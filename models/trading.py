@@ -18,7 +18,14 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
-from models.arrays import Floats, as_floats, require_finite
+from models.arrays import (
+    Floats,
+    as_floats,
+    as_series,
+    require_finite,
+    require_same_index,
+    require_time_order,
+)
 from models.config import Config, check_number
 from models.learner import Learner
 from models.loops import History, default_device, last_seed, print_epoch
@@ -177,10 +184,11 @@ class _Univariate(_Forecaster):
         Raises
         ------
         ValueError
-            If the series has not one dimension, or no more values than `lookback`.
+            If the series has not one dimension, is not in order of time, or has no more values than
+            `lookback`.
         """
+        as_series("series", series)
         values = np.asarray(series)
-        as_floats("series", values)
         _train_windows(len(values), lookback, 0.0)
         windows = np.lib.stride_tricks.sliding_window_view(values, lookback)[:-1]
         return windows[:, :, None].copy(), values[lookback:].copy()
@@ -229,10 +237,10 @@ class _Univariate(_Forecaster):
         Raises
         ------
         ValueError
-            If a hyperparameter is out of bounds, the series is too short, or holds no numbers,
-            NaN or more than one dimension.
+            If a hyperparameter is out of bounds, or the series is too short, not in order of time,
+            or holds no numbers, NaN or more than one dimension.
         """
-        values = as_floats("series", series)
+        values = as_series("series", series)
         require_finite("series", values)
         check_number("num_layers", self.num_layers, 1, whole=True)
         config = Config(
@@ -277,11 +285,12 @@ class _Univariate(_Forecaster):
         Raises
         ------
         ValueError
-            Before `fit`, with fewer values than `lookback`, or with NaN among them.
+            Before `fit`, with fewer values than `lookback`, NaN among them, or an index that is not
+            in order of time.
         """
         network, lookback = self._fitted()
         check_number("steps", steps, 0, whole=True)
-        values = as_floats("series", series)
+        values = as_series("series", series)
         if len(values) < lookback:
             raise ValueError(
                 f"series must have at least lookback = {lookback} values, but has {len(values)}"
@@ -309,10 +318,11 @@ class _Univariate(_Forecaster):
         Raises
         ------
         ValueError
-            Before `fit`, with no more values than `lookback`, or with NaN among them.
+            Before `fit`, with no more values than `lookback`, NaN among them, or an index that is
+            not in order of time.
         """
         network, lookback = self._fitted()
-        values = as_floats("series", series)
+        values = as_series("series", series)
         require_finite("series", values)
         _train_windows(len(values), lookback, 0.0)
         windows = make_windows(self._scaled(values), lookback)[:-1]
@@ -415,10 +425,13 @@ class _Multivariate(_Forecaster):
         Raises
         ------
         ValueError
-            If the shapes do not fit, or there are no more rows than `lookback`.
+            If the shapes or indexes do not fit, the rows are not in order of time, or there are no
+            more rows than `lookback`.
         """
+        require_time_order("features", features)
+        as_series("target", target)
+        require_same_index(features=features, target=target)
         rows, values = np.asarray(features), np.asarray(target)
-        as_floats("target", values)
         if rows.ndim != 2 or len(rows) != len(values):
             raise ValueError(
                 "features must be (rows, columns) with one row per target, but features have shape "
@@ -469,7 +482,8 @@ class _Multivariate(_Forecaster):
         KeyError
             If there is no such column.
         ValueError
-            If a hyperparameter is out of bounds, or the rows are too few or no finite numbers.
+            If a hyperparameter is out of bounds, or the rows are too few, not in order of time, or
+            no finite numbers.
         """
         columns = _columns(features_df)
         if target_col not in columns:
@@ -530,7 +544,8 @@ class _Multivariate(_Forecaster):
         KeyError
             If a feature is missing.
         ValueError
-            Before `fit`, with fewer rows than `lookback`, or with NaN among them.
+            Before `fit`, with fewer rows than `lookback`, NaN among them, or an index that is not
+            in order of time.
         """
         _, lookback = self._fitted()
         _columns(features_df)
@@ -580,18 +595,19 @@ class _Multivariate(_Forecaster):
 
 
 def _columns(frame: pd.DataFrame) -> list[Any]:
-    """Give the column names of a frame.
+    """Return the column names of a frame.
 
     Raises
     ------
     ValueError
-        If it is none, or two columns share a name.
+        If it is no frame, its rows are not in order of time, or two columns share a name.
     """
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(f"features_df must be a DataFrame, but is a {type(frame).__name__}")
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()].tolist()
         raise ValueError(f"features_df must have each column once, but has more of {twice}")
+    require_time_order("features_df", frame)
     return frame.columns.tolist()
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.arrays import Floats, as_floats
+from models.arrays import Floats, as_series, require_same_index
 from models.errors import PuffinError
 from models.metrics import Scores, score
 
@@ -156,13 +156,14 @@ def evaluate(
     Raises
     ------
     ValueError
-        If `first` is not within the series, or `retrain_every` is below 1; and what the model
-        raises.
+        If `first` is not within the series, `retrain_every` is below 1, or the series is not in
+        order of time or has another index than `persistence`; and what the model raises.
     """
     # Here, since no training needs scikit-learn, which takes a second to import.
     from sklearn.base import clone
 
-    values = as_floats("series", series)
+    values = as_series("series", series)
+    require_same_index(series=series, persistence=persistence)
     bars = len(values)
     if not 1 <= first < bars:
         raise ValueError(f"first must be from 1 to {bars - 1} for {bars} bars, but is {first}")
@@ -188,7 +189,7 @@ def _persistence(persistence: Any, values: Floats, first: int) -> Floats:
         return values[first - 1 : -1]
     if np.ndim(persistence) == 0:
         return np.full(len(values) - first, float(persistence))
-    given = as_floats("persistence", persistence)
+    given = as_series("persistence", persistence)
     if len(given) != len(values):
         raise ValueError(
             f"persistence must be one number or one for each of the {len(values)} bars, "
