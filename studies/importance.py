@@ -5,9 +5,11 @@ import warnings
 from bisect import bisect_right
 from dataclasses import dataclass
 
+import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
+from studies.duplicates import trained
 from studies.study import Handle
 
 # Optuna advises at least so many trials among the best; they must be no more than half of all.
@@ -42,16 +44,19 @@ def importance(search: Handle) -> Importance | str:
     Watanabe, Bansal and Hutter (2023), "PED-ANOVA: Efficiently Quantifying Hyperparameter
     Importance in Arbitrary Subspaces", IJCAI 2023.
     """
-    complete = [t for t in search.trials() if t.state == TrialState.COMPLETE]
+    complete = [t for t in trained(search.trials()) if t.state == TrialState.COMPLETE]
     count = len(complete)
     if count < TRIALS:
         return f"it needs {TRIALS} complete trials or more, and the search has {count}"
     share = max(_SHARE, BEST / count)
+    # Without the duplicates, which would count a network more than once.
+    study = optuna.create_study(direction="minimize")
+    study.add_trials(complete)
     with warnings.catch_warnings():
         # Of `normalize` being new, and of values that fewer than two trials had.
         warnings.simplefilter("ignore")
         found = get_param_importances(
-            search.study,
+            study,
             evaluator=PedAnovaImportanceEvaluator(target_quantile=share),
             normalize=False,
         )

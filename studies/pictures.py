@@ -26,6 +26,7 @@ from studies.canvas import (
     png,
     spaced,
 )
+from studies.duplicates import trained
 from studies.importance import Importance, importance
 from studies.markdown import counted
 from studies.over_time import draw_equity, draw_forecasts
@@ -53,7 +54,7 @@ def draw(search: Handle, report: Report) -> dict[str, bytes]:
 
 
 def _in_state(search: Handle, state: TrialState) -> list[FrozenTrial]:
-    return [t for t in search.trials() if t.state == state]
+    return [t for t in trained(search.trials()) if t.state == state]
 
 
 def _loss(trial: FrozenTrial) -> float:

@@ -26,6 +26,7 @@ from models.selection import (
 )
 from models.sharpe import DeflatedSharpe, deflated_sharpe, effective_trials
 from models.spa import MIN_BARS, SpaResult, spa
+from studies.duplicates import distinct, trained
 from studies.reruns import (
     RERUN_OF,
     SEED,
@@ -187,13 +188,17 @@ def read_forecasts(handle: Handle, trial: FrozenTrial) -> list[Floats]:
 
 
 def trials_with_forecasts(search: Handle) -> list[tuple[FrozenTrial, list[Floats]]]:
-    """Give every trial that came to a best epoch, pruned or not, with its forecasts there."""
-    return [
-        (trial, read_forecasts(search, trial))
+    """Return each network that came to a best epoch, pruned or not, with its forecasts there.
+
+    Trials that trained one network alike are no two tries.
+    """
+    ended = [
+        trial
         for trial in search.trials()
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         and "best_epoch" in trial.user_attrs
     ]
+    return [(trial, read_forecasts(search, trial)) for trial in distinct(ended)]
 
 
 def _spa(benchmark: Floats, matrix: Floats, horizon: int) -> SpaResult | None:
@@ -245,7 +250,8 @@ def _log_returns(folds: Workload) -> Floats:
 
 def _overtuning(search: Handle, refits: pd.DataFrame) -> Overtuning:
     """Set the incumbents' losses on the holdout against those on the search folds."""
-    complete = in_order_of_end(t for t in search.trials() if t.state == TrialState.COMPLETE)
+    ended = trained(search.trials())
+    complete = in_order_of_end(t for t in ended if t.state == TrialState.COMPLETE)
     own = refits[refits.seed == search.spec.search.seed]
     judged = own.drop_duplicates("trial", keep="last").set_index("trial").loss
     best_so_far = (complete[i] for i in incumbents([t.value for t in complete]))

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.selection import incumbents
 from studies import stamp, tickets
+from studies.duplicates import identity, trained
 from studies.spec import SPEC_VERSION
 from studies.storage import FAILURE, transaction
 from studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, StudyError, create, load, require
@@ -223,14 +224,14 @@ def read_artifact(handle: Handle, trial: FrozenTrial) -> bytes:
 
 
 def _complete(handle: Handle) -> list[FrozenTrial]:
-    return [t for t in handle.trials() if t.state == TrialState.COMPLETE]
+    return [t for t in trained(handle.trials()) if t.state == TrialState.COMPLETE]
 
 
 def _ranked(handle: Handle) -> list[FrozenTrial]:
     """Give the complete trials, each configuration once, the best first."""
     distinct: dict[str, FrozenTrial] = {}
     for trial in sorted(_complete(handle), key=lambda t: (t.value, t.number)):
-        distinct.setdefault(repr(trial.user_attrs["config"]), trial)
+        distinct.setdefault(identity(trial.user_attrs["config"]), trial)
     return list(distinct.values())
 
 

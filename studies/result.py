@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.config import BOUNDED, CELL_NAMES
 from studies import tickets, workers
+from studies.duplicates import trained
 from studies.estimate import seconds_left
 from studies.storage import FAILURE
 from studies.study import Handle, StudyError, lowest_complete
@@ -195,7 +196,7 @@ class Group:
 
 
 def compare(handle: Handle, by: str = "cell") -> list[Group]:
-    """Set the trials side by side that differ in one hyperparameter.
+    """Set the trials side by side that differ in one hyperparameter, each training once.
 
     Parameters
     ----------
@@ -208,7 +209,7 @@ def compare(handle: Handle, by: str = "cell") -> list[Group]:
     StudyError
         If no trial is finished, or all that are agree in it; but both cells are always compared.
     """
-    finished = [t for t in handle.trials() if tickets.is_finished(t)]
+    finished = [t for t in trained(handle.trials()) if tickets.is_finished(t)]
     valued = []
     for trial in finished:
         config = trial.user_attrs.get("config")
@@ -315,7 +316,7 @@ def _lowest_pruned(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
 def mishaps(handle: Handle) -> Counter[str]:
     """Count why trials failed or diverged."""
     reasons: Counter[str] = Counter()
-    for trial in handle.trials():
+    for trial in trained(handle.trials()):
         if FAILURE in trial.user_attrs:
             reasons[f"failed: {trial.user_attrs[FAILURE]}"] += 1
         elif trial.state == TrialState.PRUNED and trial.constraints:

@@ -10,7 +10,9 @@ import numpy as np
 from optuna.trial import TrialState
 
 from models.comparison import LEVEL
+from studies import tickets
 from studies.captions import show
+from studies.duplicates import trained
 from studies.importance import Importance, importance
 from studies.luck import luck
 from studies.markdown import counted, join, loss, p_value, plain, table
@@ -39,10 +41,9 @@ def write(search: Handle, report: Report, pictures: Collection[str]) -> str:
 
 
 def _winner(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
-    states = [t.state for t in search.trials()]
-    complete, pruned, failed = (
-        states.count(s) for s in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    )
+    trials = trained(search.trials())
+    count, repeated = tickets.count(trials), len(search.trials()) - len(trials)
+    repeats = f" Repeated without training: {repeated}." if repeated else ""
     rows = [
         (key, ", ".join(map(str, value)) if isinstance(value, list) else _setting(value))
         for key, value in report.config.items()
@@ -50,10 +51,10 @@ def _winner(search: Handle, report: Report, pictures: Collection[str]) -> list[s
     return [
         "## The winner",
         (
-            f"Trial {report.winner}, the lowest of {counted(complete, 'complete trial')}. "
-            f"Pruned: {pruned}. Failed: {failed}. Its loss on the search folds is "
-            f"{loss(report.search_loss)} after {counted(report.epochs, 'epoch')}. It was chosen "
-            "by that loss, which flatters it."
+            f"Trial {report.winner}, the lowest of {counted(count['complete'], 'complete trial')}. "
+            f"Pruned: {count['pruned']}. Failed: {count['failed']}.{repeats} Its loss "
+            f"on the search folds is {loss(report.search_loss)} after "
+            f"{counted(report.epochs, 'epoch')}. It was chosen by that loss, which flatters it."
         ),
         _pruned_below(search, report),
         table(("hyperparameter", "value"), [*rows, ("epochs", report.epochs)]),
@@ -72,7 +73,7 @@ def _pruned_below(search: Handle, report: Report) -> str:
     """Say where the pruner gave up what had come lower than the winner ever did."""
     below = [
         t.user_attrs["best_loss"]
-        for t in search.trials()
+        for t in trained(search.trials())
         if t.state == TrialState.PRUNED
         and t.user_attrs.get("best_loss", math.inf) < report.search_loss
     ]

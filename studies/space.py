@@ -122,8 +122,8 @@ class Space:
 
 
 _FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Config) if f.name != "hidden_dims"}
-_LAYERS, _WIDTH = "layers", "hidden_dim"
-_KEYS = ("cell", _LAYERS, _WIDTH, *(name for name in _FIELDS if name != "cell"))
+LAYERS, WIDTH = "layers", "hidden_dim"
+_KEYS = ("cell", LAYERS, WIDTH, *(name for name in _FIELDS if name != "cell"))
 _MOST_POINTS = 100_000
 _TABLE_KEYS = {"low", "high", "step", "log"}
 
@@ -142,10 +142,10 @@ def parse_space(values: Mapping[str, Any]) -> Space:
         if key not in _KEYS
     ]
     parsed: dict[str, Dimension] = {}
-    widths, tied, funnel = _width_flags(values.get(_WIDTH, Config.hidden_dims[0]), problems)
+    widths, tied, funnel = _width_flags(values.get(WIDTH, Config.hidden_dims[0]), problems)
     for key in _KEYS:
         default = Config.__dataclass_fields__[key].default if key in _FIELDS else 2
-        raw = widths if key == _WIDTH else values.get(key, default)
+        raw = widths if key == WIDTH else values.get(key, default)
         try:
             parsed[key] = _dimension(raw, key)
         except ValueError as error:
@@ -154,7 +154,7 @@ def parse_space(values: Mapping[str, Any]) -> Space:
         problems.append("fixes every hyperparameter; give at least one a list or a range")
     if problems:
         raise ValueError("; ".join(problems))
-    layers, hidden_dim = parsed.pop(_LAYERS), parsed.pop(_WIDTH)
+    layers, hidden_dim = parsed.pop(LAYERS), parsed.pop(WIDTH)
     return Space(parsed, layers, hidden_dim, tied, funnel)
 
 
@@ -166,9 +166,9 @@ def _width_flags(raw: Any, problems: list[str]) -> tuple[Any, bool, bool]:
     flags = {name: rest.pop(name, False) for name in ("tied", "funnel")}
     for name, flag in flags.items():
         if not isinstance(flag, bool):
-            problems.append(f"{_WIDTH}.{name} = {flag!r}: should be true or false")
+            problems.append(f"{WIDTH}.{name} = {flag!r}: should be true or false")
     if all(flags.values()):
-        problems.append(f"{_WIDTH}: tied and funnel exclude each other; keep one")
+        problems.append(f"{WIDTH}: tied and funnel exclude each other; keep one")
     return rest.pop("choices") if set(rest) == {"choices"} else rest, *flags.values()
 
 
@@ -227,7 +227,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_integer(key: str) -> bool:
-    return key in (_LAYERS, _WIDTH) or _FIELDS[key].type is int
+    return key in (LAYERS, WIDTH) or _FIELDS[key].type is int
 
 
 def _check(value: Any, key: str) -> Scalar:
@@ -240,7 +240,7 @@ def _check(value: Any, key: str) -> Scalar:
     if not _is_number(value) or (_is_integer(key) and not isinstance(value, int)):
         msg = f"{value!r} should be a {'whole ' if _is_integer(key) else ''}number"
         raise ValueError(msg)
-    most = _MOST_LAYERS if key == _LAYERS else _MOST
+    most = _MOST_LAYERS if key == LAYERS else _MOST
     if _is_integer(key) and value > most:
         msg = f"{value!r} must be at most {most}"
         raise ValueError(msg)
@@ -259,7 +259,7 @@ def suggest(trial: Suggester, space: Space) -> Config:
     Widths exist only for layers that exist, and dropout only between two of them; TPE's
     ``group=True`` learns such conditional parameters jointly.
     """
-    layers = space.layers.suggest(trial, _LAYERS)
+    layers = space.layers.suggest(trial, LAYERS)
     values = {
         name: dimension.suggest(trial, name)
         for name, dimension in space.plain.items()
@@ -270,17 +270,17 @@ def suggest(trial: Suggester, space: Space) -> Config:
 
 def _suggest_widths(trial: Suggester, space: Space, layers: int) -> tuple[int, ...]:
     if space.tied or space.funnel:
-        first = space.hidden_dim.suggest(trial, _WIDTH)
+        first = space.hidden_dim.suggest(trial, WIDTH)
         return tuple(max(1, first // (2**i if space.funnel else 1)) for i in range(layers))
-    return tuple(space.hidden_dim.suggest(trial, f"{_WIDTH}_{i}") for i in range(layers))
+    return tuple(space.hidden_dim.suggest(trial, f"{WIDTH}_{i}") for i in range(layers))
 
 
 # Where a search starts, where it is not at the defaults of `Config`: 0.4 % above the best of
 # 18 such networks, on average over the returns and ranges of IBM and MSFT (benchmarks/RESULTS.md).
 _USUAL: dict[str, Scalar] = {
     "cell": "gru",
-    _LAYERS: 1,
-    _WIDTH: 32,
+    LAYERS: 1,
+    WIDTH: 32,
     "dropout": 0.1,
     "weight_decay": 1e-5,
 }
@@ -326,7 +326,7 @@ class _Usual:
 
 def _usual(name: str) -> Scalar:
     """Give the usual value of a parameter; one width is like another."""
-    key = _WIDTH if name.startswith(_WIDTH) else name
+    key = WIDTH if name.startswith(WIDTH) else name
     return _USUAL[key] if key in _USUAL else getattr(Config, key)
 
 
@@ -371,16 +371,16 @@ def grid_points(space: Space) -> Grid:
 
     points: dict[Config, dict[str, Any]] = {}
     total = 0
-    for layers in _listed(space.layers, _LAYERS):
+    for layers in _listed(space.layers, LAYERS):
         shared = space.tied or space.funnel
-        names = [_WIDTH] if shared else [f"{_WIDTH}_{i}" for i in range(int(layers))]
+        names = [WIDTH] if shared else [f"{WIDTH}_{i}" for i in range(int(layers))]
         axes = {name: _listed(d, name) for name, d in space.plain.items()}
-        axes |= {name: _listed(space.hidden_dim, _WIDTH) for name in names}
+        axes |= {name: _listed(space.hidden_dim, WIDTH) for name in names}
         total += math.prod(map(len, axes.values()))
         if total > _MOST_POINTS:
             msg = f"the grid has over {_MOST_POINTS} points; list fewer values, or sample with tpe"
             raise ValueError(msg)
-        for point in ParameterGrid({_LAYERS: (layers,), **axes}):
+        for point in ParameterGrid({LAYERS: (layers,), **axes}):
             trial = FixedTrial(point)
             points.setdefault(suggest(trial, space), trial.params)
     return Grid(list(points.values()), total - len(points))

@@ -20,6 +20,8 @@ from studies import stamp, tickets
 from studies.algorithms import LEARNING, PRUNERS, SAMPLERS
 from studies.artifacts import SqlArtifactStore, attach, delete_artifacts
 from studies.checkpoints import delete_checkpoints
+from studies.duplicates import DistinctSampler, is_duplicate
+from studies.networks import list_networks
 from studies.optuna_internals import StudyRow, TrialRow, study_id
 from studies.prices import Prices
 from studies.snapshot import from_csv, sha256, to_csv
@@ -88,21 +90,35 @@ class Handle:
         """Seed the sampler by the ticket, so that no two workers and no two runs draw alike."""
         entropy = np.random.SeedSequence((self.spec.search.seed, ticket))
         seed = int(entropy.generate_state(1)[0])
-        self.study.sampler = SAMPLERS[self.spec.search.sampler](seed)
+        sampler = SAMPLERS[self.spec.search.sampler](seed)
+        if self.spec.search.sampler in LEARNING:
+            sampler = DistinctSampler(
+                sampler, self.spec.parsed_space, self.trials, lambda: self._networks, seed
+            )
+        self.study.sampler = sampler
 
     @cached_property
     def initial_params(self) -> list[dict[str, Any]]:
         """Parameters that the first tickets fix.
 
-        All points of a grid, and otherwise the default networks if the sampler learns from trials:
+        All points of a grid; all networks of a small space that is searched at random, in an order
+        that the seed decides; and the default networks if the sampler learns from trials, because
         its own first points would be random.
         """
         if self.search is not None:
             return []
-        sampler = self.spec.search.sampler
+        sampler, space = self.spec.search.sampler, self.spec.parsed_space
         if sampler == "grid":
-            return grid_points(self.spec.parsed_space).points
-        return usual_points(self.spec.parsed_space) if sampler in LEARNING else []
+            return grid_points(space).points
+        if sampler in LEARNING:
+            return usual_points(space)
+        order = np.random.default_rng(self.spec.search.seed).permutation(len(self._networks))
+        return [self._networks[i] for i in order]
+
+    @cached_property
+    def _networks(self) -> list[dict[str, Any]]:
+        """Parameters of every network of the space; none where they are many."""
+        return list_networks(self.spec.parsed_space)
 
     def best(self) -> FrozenTrial:
         """Give the complete trial with the lowest loss.
@@ -214,7 +230,8 @@ class Handle:
 def lowest_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
     """Give the complete trial with the lowest loss, the earlier of two alike."""
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    return min(complete, key=lambda t: (t.value, t.number), default=None)
+    # A duplicate has the value of what it repeats, and no forecasts.
+    return min(complete, key=lambda t: (t.value, is_duplicate(t), t.number), default=None)
 
 
 def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:

@@ -1,7 +1,8 @@
 """One trial: sample, train all folds in step, report the curve, prune, and write down the result.
 
-A trial whose ticket was in training before goes on from its checkpoint. A rerun is a trial whose
-configuration and seed are given, and which is not pruned.
+A trial whose ticket was in training before goes on from its checkpoint. One whose network was
+trained by another trial takes over that result. A rerun is a trial whose configuration and seed are
+given, and which is not pruned.
 
 The only place that calls ``trial.report`` and ``trial.should_prune``.
 """
@@ -15,12 +16,13 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from optuna.trial import FrozenTrial, TrialState
 
 from models.config import Config
 from models.errors import PuffinError
 from models.metrics import skill
 from models.training import Epoch, FoldTraining, build_networks
-from studies import tickets
+from studies import duplicates, tickets
 from studies.artifacts import attach
 from studies.checkpoints import Checkpoint, DamagedCheckpointError, require_running
 from studies.optuna_internals import RUNG_PREFIX, trial_id
@@ -36,6 +38,15 @@ from tuner.interrupt import Interrupt
 log = logging.getLogger(__name__)
 
 FORECASTS_FILE = "forecasts.csv"
+# What `record` writes down of a trial.
+_SCORES = (
+    "best_epoch",
+    "best_loss",
+    "fold_losses",
+    "skill",
+    "direction_accuracy",
+    "direction_interval",
+)
 
 
 class TargetsError(PuffinError):
@@ -83,6 +94,8 @@ def run_trial(
     if rerun is None:
         config, seed = suggest(trial, workload.spec.parsed_space), workload.spec.search.seed
         trial.set_user_attr(tickets.CONFIG, config.to_dict())
+        if (original := duplicates.find_trained(handle.trials(), config)) is not None:
+            return _repeat(trial, original)
     else:
         config, seed = Config.from_dict(rerun.config), rerun.seed
         note(trial, rerun)
@@ -141,6 +154,28 @@ def write_result(
             table = workload.forecasts_csv(workload.unscaled(best.forecasts))
             run["forecasts"] = attach(connection, handle.creation_id, trial, FORECASTS_FILE, table)
         trial.set_user_attr("run", run)
+
+
+def _repeat(trial: optuna.Trial, original: FrozenTrial) -> float:
+    """Spend a trial on the result of the one that trained the same network.
+
+    Raises
+    ------
+    optuna.TrialPruned
+        If that one was pruned.
+    """
+    for key in (*_SCORES, "reason"):
+        if key in original.user_attrs:
+            trial.set_user_attr(key, original.user_attrs[key])
+    trial.set_user_attr(duplicates.DUPLICATE_OF, original.number)
+    if original.state == TrialState.COMPLETE and original.value is not None:
+        return original.value
+    # TPE ranks a pruned trial by its last report.
+    if (last := original.last_step) is not None:
+        trial.report(original.intermediate_values[last], last)
+    for key, violation in original.constraints.items():
+        trial.set_constraint(key, violation)
+    raise optuna.TrialPruned(original.user_attrs.get("reason"))
 
 
 def note(trial: optuna.Trial, rerun: Rerun) -> None:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from models.metrics import skill
 from studies.database_url import masked
+from studies.networks import describe_networks
 from studies.result import Group
 from studies.space import grid_points
 from studies.spec import Spec
@@ -225,9 +226,9 @@ def fold_dates_table(workload: Workload) -> Table:
 
 
 def grid_note(spec: Spec) -> str | None:
-    """Say how many points of a grid are not run because another point is the same network."""
+    """Say how many networks a small space holds, or how many points of a grid repeat one."""
     if spec.search.sampler != "grid":
-        return None
+        return describe_networks(spec.parsed_space, spec.tickets) or None
     repeats = grid_points(spec.parsed_space).repeats
     return (
         f"the grid has {spec.tickets + repeats} points, {repeats} of which repeat another network "

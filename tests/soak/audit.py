@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies import storage as schema
 from studies import tickets, workers
+from studies.duplicates import trained
 from studies.study import Handle
 from studies.workers import Registration
 
@@ -201,7 +202,7 @@ class Audit:
         }
         assert bodies == set(owners), "a file without an owner, or an owner without a file"
         files = Counter(t.number for t in owners.values() if t is not None)
-        complete = [t.number for t in self.trials if t.state == TrialState.COMPLETE]
+        complete = [t.number for t in trained(self.trials) if t.state == TrialState.COMPLETE]
         assert {files[number] for number in complete} == {1}
         self._say(
             f"{len(bodies)} files, each with its owner; {sum(files.values()) - len(complete)} of "

@@ -1,0 +1,174 @@
+"""A search of a small space trains each network once, and spends its budget to the trial."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from models.training import FoldTraining
+from studies import result, tickets
+from studies.duplicates import DUPLICATE_OF, identity, trained
+from studies.pages import report_files
+from studies.report import build, trials_with_forecasts
+from studies.reruns import open_seal, rerun_seeds
+from studies.study import Handle
+from tuner.interrupt import Interrupt
+from tuner.worker import Worker
+
+FOUR = {
+    "cell": ["lstm", "gru"],
+    "layers": 1,
+    "hidden_dim": [4, 8],
+    "dropout": 0.1,
+    "lookback": 4,
+    "lr": 0.01,
+}
+SCORES = ("config", "best_epoch", "best_loss", "fold_losses", "skill", "direction_interval")
+Make = Callable[..., Handle]
+
+
+@pytest.fixture
+def url(new_url: Callable[[str], str]) -> str:
+    """Return a new SQLite: nothing here depends on the kind of database."""
+    return new_url("sqlite")
+
+
+def make(make_study: Make, sampler: str, pruner: str = "none", **space: Any) -> Handle:
+    search = {"sampler": sampler, "pruner": pruner, "trials": 7}
+    return make_study(sampler, search=search, space=FOUR | space)
+
+
+def work_off(handle: Handle, worker: Worker) -> list[FrozenTrial]:
+    while worker.step(handle):
+        pass
+    return handle.trials()
+
+
+@pytest.mark.parametrize(("sampler", "pruner"), [("tpe", "asha"), ("random", "none")])
+def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
+    make_study: Make,
+    make_worker: Callable[..., Worker],
+    monkeypatch: pytest.MonkeyPatch,
+    sampler: str,
+    pruner: str,
+) -> None:
+    trainings: list[object] = []
+    begin = FoldTraining.__init__
+
+    def counted(*args: Any) -> None:
+        trainings.append(args)
+        begin(*args)
+
+    monkeypatch.setattr(FoldTraining, "__init__", counted)
+    handle = make(make_study, sampler, pruner)
+    trials = work_off(handle, make_worker())
+    assert [t.user_attrs[tickets.TICKET] for t in trials] == list(range(7))
+    assert tickets.finished(trials) == 7
+    first, repeated = trials[:4], trials[4:]
+    assert len(trainings) == len({identity(t.user_attrs["config"]) for t in first}) == 4
+    assert trained(trials) == first
+    for trial in repeated:
+        original = trials[trial.user_attrs[DUPLICATE_OF]]
+        assert original in first
+        assert (trial.state, trial.value) == (original.state, original.value)
+        assert [trial.user_attrs[key] for key in SCORES] == [
+            original.user_attrs[key] for key in SCORES
+        ]
+        assert trial.user_attrs.get("reason") == original.user_attrs.get("reason")
+        assert "run" not in trial.user_attrs, "it took no time"
+    assert sum(group.trials for group in result.compare(handle)) == 4
+    assert result.status(handle).finished == 7
+
+
+def test_a_random_search_of_a_small_space_is_the_same_whoever_does_it(make_study: Make) -> None:
+    handle, again = make(make_study, "random"), make(make_study, "random")
+    points = [handle.ticket_params(number) for number in range(7)]
+    assert points == [again.ticket_params(number) for number in range(7)]
+    assert {(p["cell"], p["hidden_dim_0"]) for p in points[:4]} == {
+        (cell, width) for cell in ("lstm", "gru") for width in (4, 8)
+    }
+    assert points[4:] == [{}] * 3, "no network is left"
+    seeded = make_study("b", search={"sampler": "random", "seed": 3}, space=FOUR)
+    assert [seeded.ticket_params(number) for number in range(4)] != points[:4]
+
+
+def test_a_report_counts_each_network_once(
+    make_study: Make, make_worker: Callable[..., Worker]
+) -> None:
+    handle, worker = make(make_study, "tpe"), make_worker()
+    trials = work_off(handle, worker)
+    for again in (rerun_seeds(handle, 9, 3), open_seal(handle, 9, 1)):
+        assert len({rerun["trial"] for rerun in again.attrs["reruns"]}) == 4
+        work_off(again, worker)
+    assert len(trials_with_forecasts(handle)) == 4
+    found = build(handle)
+    assert (found.tried, found.winner) == (4, handle.best().number)
+    files = report_files(handle, found)
+    assert "lowest of 4 complete trials. Pruned: 0. Failed: 0. Repeated without training: 3." in (
+        " ".join(files["report.md"].decode().split())
+    )
+    assert json.loads(files["report.json"])["luck"]["trials"] == 4
+    assert len(trials) == 7
+
+
+def test_a_duplicate_is_never_the_best_though_it_has_the_lower_number(
+    make_study: Make, make_worker: Callable[..., Worker]
+) -> None:
+    handle, worker = make(make_study, "random", hidden_dim=4), make_worker()
+    points = [handle.ticket_params(number) for number in range(2)]
+    # Ticket 9 waits, with a number below all others, until the network that it asks for is known.
+    tickets.issue(handle.study, 9, points[0])
+    waiting = handle.trials()[0]
+    for number, point in enumerate(points):
+        handle.study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.WAITING,
+                system_attrs={"fixed_params": point},
+                user_attrs={tickets.TICKET: number},
+            )
+        )
+    for trial in handle.trials()[1:]:
+        handle.storage.record_heartbeat(trial._trial_id)
+        handle.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+        worker._run(handle, trial)
+    handle.storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
+    worker._run(handle, waiting)
+    duplicate, original = handle.trials()[:2]
+    assert duplicate.user_attrs[DUPLICATE_OF] == original.number == 1
+    assert duplicate.value == original.value
+    assert handle.best().number != 0
+
+
+def test_a_ticket_that_was_given_back_keeps_its_network_and_its_epochs(
+    make_study: Make, make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle, interrupt = make(make_study, "tpe"), Interrupt()
+    epoch = FoldTraining._run_epoch
+
+    def stopped(training: FoldTraining) -> Any:
+        interrupt._event.set()
+        return epoch(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FoldTraining, "_run_epoch", stopped)
+        make_worker(interrupt).step(handle)
+    trials = work_off(handle, make_worker())
+    given_back, resumed = (t for t in trials if t.user_attrs[tickets.TICKET] == 0)
+    assert given_back.state == TrialState.FAIL
+    assert resumed.user_attrs["run"]["resumed_after"] == 1
+    assert resumed.user_attrs["config"] == given_back.user_attrs["config"]
+    assert len(trained(t for t in trials if t.state == TrialState.COMPLETE)) == 4
+    assert tickets.finished(trials) == 7
+
+
+def test_what_diverged_is_repeated_as_infeasible(
+    make_study: Make, make_worker: Callable[..., Worker]
+) -> None:
+    handle = make(make_study, "tpe", lr=1e30, hidden_dim=4)
+    trials = work_off(handle, make_worker())
+    assert [t.state for t in trials] == [TrialState.PRUNED] * 7
+    assert [t.constraints for t in trials] == [{"finite_loss": 1.0}] * 7
+    assert sum(result.mishaps(handle).values()) == 2, "of two networks"
