@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.backtest import Backtest
+from models.metrics import skill
 from models.series import TARGETS
 from studies.canvas import BLUE, GREY, INK, ORANGE, dress, explain, new_figure
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
@@ -68,7 +69,7 @@ def _fold_panels(search: Handle) -> list[_Panel]:
             folds.dates[fold.valid.start : fold.valid.stop],
             forecast,
             actual,
-            1 - loss / last,
+            skill(loss, last),
         )
         for number, (fold, forecast, actual, loss, last) in enumerate(rows, start=1)
     ]
@@ -78,7 +79,8 @@ def _panel(axes: Axes, panel: _Panel) -> None:
     days = panel.dates.to_numpy()
     axes.plot(days, panel.actual, color="#9a9a9a", linewidth=1.0, label="truth")
     axes.plot(days, panel.forecast, color=BLUE, linewidth=1.7, label="forecast")
-    dress(axes, f"{panel.name}: skill {signed(panel.skill)}", "", "")
+    worth = "undefined" if np.isnan(panel.skill) else signed(panel.skill)
+    dress(axes, f"{panel.name}: skill {worth}", "", "")
     _date_axis(axes)
 
 

@@ -17,6 +17,7 @@ from models.config import BOUNDED, CELL_NAMES
 from studies import tickets, workers
 from studies.duplicates import trained
 from studies.estimate import seconds_left
+from studies.remarks import fold_remarks, repeats_remark
 from studies.storage import FAILURE
 from studies.study import Handle, StudyError, lowest_complete
 
@@ -322,6 +323,18 @@ def mishaps(handle: Handle) -> Counter[str]:
         elif trial.state == TrialState.PRUNED and trial.constraints:
             reasons[trial.user_attrs["reason"]] += 1
     return reasons
+
+
+def remarks(handle: Handle) -> list[str]:
+    """Say what the figures of a finished search do not say by themselves.
+
+    Raises
+    ------
+    StudyError
+        If no trial is complete.
+    """
+    losses = handle.best().user_attrs["fold_losses"]
+    return fold_remarks(handle.workload, losses) + repeats_remark(handle.trials())
 
 
 def best_record(handle: Handle, best: FrozenTrial | None = None) -> dict[str, Any]:

@@ -80,8 +80,15 @@ class Judgement:
         return below_all and self.rival.diebold_mariano.p_better < LEVEL
 
     @property
+    def nothing_moves(self) -> bool:
+        """Whether persistence is never wrong on the holdout, which can then judge nobody."""
+        return any(r.name == "persistence" and r.holdout_loss == 0 for r in self.rivals)
+
+    @property
     def outcome(self) -> str:
         """``wins``, ``undecided`` or ``loses``."""
+        if self.nothing_moves:
+            return "undecided"
         if self.beats_baseline:
             return "wins"
         return "undecided" if self.loss < self.lowest.holdout_loss else "loses"

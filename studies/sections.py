@@ -17,6 +17,7 @@ from studies.importance import Importance, importance
 from studies.luck import luck
 from studies.markdown import counted, join, loss, p_value, plain, table
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report
+from studies.result import remarks
 from studies.study import Handle
 from studies.verdict import openings, percent, sentences, signed
 
@@ -57,6 +58,7 @@ def _winner(search: Handle, report: Report, pictures: Collection[str]) -> list[s
             f"{counted(report.epochs, 'epoch')}. It was chosen by that loss, which flatters it."
         ),
         _pruned_below(search, report),
+        *(_sentence(remark) for remark in remarks(search)),
         table(("hyperparameter", "value"), [*rows, ("epochs", report.epochs)]),
         show("curves.png", pictures),
         show("losses.png", pictures),
@@ -111,6 +113,9 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
         for rival in found.rivals
     ]
     header = ("", "search loss", "holdout loss", "skill of the winner", "p of DM", "p of CW")
+    versus = signed(report.skill)
+    if math.isnan(report.skill):
+        versus = "undefined: persistence is never wrong there"
     least = (
         "How small a skill these bars could show cannot be said: all gains are alike."
         if math.isnan(found.detectable)
@@ -122,7 +127,7 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
         (
             f"{len(report.dates)} bars, {report.first} to {report.last}. The winner was trained "
             f"anew on all search data, for {counted(report.epochs, 'epoch')} with the study's "
-            f"own seed. Its skill against persistence is {signed(report.skill)}."
+            f"own seed. Its skill against persistence is {versus}."
         ),
         table(header, rows),
         (

@@ -24,6 +24,7 @@ from studies.duplicates import DistinctSampler, is_duplicate
 from studies.networks import list_networks
 from studies.optuna_internals import StudyRow, TrialRow, study_id
 from studies.prices import Prices
+from studies.remarks import require_moving_target, why_nothing_is_complete
 from studies.snapshot import from_csv, sha256, to_csv
 from studies.space import grid_points, usual_points
 from studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
@@ -130,9 +131,18 @@ class Handle:
         """
         best = lowest_complete(self.trials())
         if best is None:
-            msg = f"study {self.name!r} has no complete trial yet; `tuner run` goes on with it"
-            raise StudyError(msg)
+            raise StudyError(self._no_best())
         return best
+
+    def _no_best(self) -> str:
+        """Say why there is no best trial, and what helps."""
+        trials, total = self.trials(), tickets.total(self.storage, self.name) or 0
+        if (done := tickets.finished(trials)) >= total:
+            return f"study {self.name!r} has found nothing: {why_nothing_is_complete(trials)}"
+        return (
+            f"study {self.name!r} has no complete trial yet, and {total - done} of {total} trials "
+            "are still to come: `tuner run` or `tuner worker` continues it"
+        )
 
     def keeps(self, prices: Prices) -> bool:
         """Tell whether the study's own copy is of these very prices."""
@@ -256,6 +266,7 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     if (existing := _find(storage, spec.name)) is not None:
         return require_same(existing, spec)
     workload = Workload.build(spec, cut_holdout(prices.frame, spec)[0])
+    require_moving_target(workload)
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
         _write_search(connection, study, creation_id, spec, prices, workload)

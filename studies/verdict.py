@@ -14,6 +14,9 @@ from studies.report import COST_BPS, SLIPPAGE_BPS, Report
 from studies.rivals import Judgement, Rival
 from studies.validation import when
 
+# A loss above so many others is written as a multiple, below as a share.
+_TIMES = 10
+
 
 def sentences(report: Report) -> list[str]:
     """Say in three sentences what was found, what it would have earned, and what luck may be."""
@@ -29,6 +32,11 @@ def outcome_sentence(found: Judgement, dates: pd.DatetimeIndex) -> str:
     """Say who forecasts the holdout better; `dates` are those of its targets."""
     rival, lowest = found.rival, found.lowest
     where = f"on {len(dates)} bars that no choice has seen ({when(dates[0])} to {when(dates[-1])})"
+    if found.nothing_moves:
+        return (
+            f"Nothing can be judged {where}: the target never moves there, so persistence is never "
+            "wrong and no forecast can be better."
+        )
     if found.outcome == "wins":
         return (
             f"The winner beats every baseline {where}: {percent(rival.skill)} less loss than "
@@ -42,14 +50,23 @@ def outcome_sentence(found: Judgement, dates: pd.DatetimeIndex) -> str:
         least = f"; so few bars cannot show a skill below {percent(found.detectable)}"
     if found.outcome == "loses":
         return (
-            f"The winner loses to {lowest.label} {where}: its loss is {percent(-lowest.skill)} "
-            f"higher{least}."
+            f"The winner loses to {lowest.label} {where}: its loss is "
+            f"{_above(found.loss, lowest.holdout_loss)}{least}."
         )
     return (
         f"Undecided: the winner is {percent(rival.skill)} below {rival.label} {where}, which luck "
         f"alone would show as well (p = {rival.diebold_mariano.p_better:.2f}, not below {LEVEL})"
         f"{least}."
     )
+
+
+def _above(loss: float, lowest: float) -> str:
+    """Say how far a loss is above the lowest one."""
+    if lowest == 0:
+        return f"{loss:.4g}, where the other is never wrong"
+    if loss > _TIMES * lowest:
+        return f"{loss / lowest:,.0f} times as high"
+    return f"{percent(loss / lowest - 1)} higher"
 
 
 def money_sentence(earned: Backtest | None, why_not: str | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import click
 
 from models.errors import PuffinError
+from studies.remarks import fold_remarks, require_moving_target
 from studies.spec import load_spec
 from studies.study import RERUNS
 from studies.text import printable
@@ -32,6 +33,7 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     prices = read_prices(spec.data, refresh=refresh)
     search, holdout = cut_holdout(prices.frame, spec)
     workload = Workload.build(spec, search)
+    require_moving_target(workload)
     out = present.stdout()
     click.echo(printable(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars"))
     out.print(present.fold_dates_table(workload))
@@ -41,5 +43,7 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     click.echo(f"budget: {spec.tickets} trials, sampler {spec.search.sampler}")
     if note := present.grid_note(spec):
         click.echo(note)
+    for remark in fold_remarks(workload):
+        present.say(remark)
     for warning in prices.warnings:
         present.say(f"prices: {warning}")

@@ -9,6 +9,7 @@ import optuna
 from rich.table import Table
 
 from studies import report as reports
+from studies.markdown import p_value
 from studies.pages import check_folder, write_pages
 from studies.reruns import open_seal, rerun_seeds
 from studies.retraining_cost import Cost, retraining_cost
@@ -81,7 +82,7 @@ def _rival_table(found: Judgement, search_loss: float) -> Table:
     )
     table.add_row("winner", *map(loss, (search_loss, found.loss)), "", "", "")
     for rival in found.rivals:
-        tests = (f"{test.p_better:.3f}" for test in (rival.diebold_mariano, rival.clark_west))
+        tests = (p_value(test.p_better) for test in (rival.diebold_mariano, rival.clark_west))
         losses = map(loss, (rival.search_loss, rival.holdout_loss))
         table.add_row(rival.label, *losses, present.signed_percent(rival.skill), *tests)
     return table

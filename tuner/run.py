@@ -236,18 +236,11 @@ def _finish(handle: Handle, storage_url: str) -> None:
     """Print the result and what it says, and export the best."""
     for reason, times in result.mishaps(handle).most_common():
         present.say(f"{counted(times, 'trial')} {reason}")
-    state = result.status(handle)
-    if not state.complete:
-        msg = (
-            f"none of the {state.finished} trials of study {handle.name!r} is complete: "
-            "see the reasons above, or `tuner dashboard`"
-        )
-        raise PuffinError(msg)
     record = result.best_record(handle)
     present.print_result(handle, record, result.compare(handle))
     folder = _export(handle)
     out = present.stdout()
-    for sentence in advice(handle):
+    for sentence in (*advice(handle), *result.remarks(handle)):
         out.print(sentence)
     out.print()
     workers = len(assign("auto", None, 2))  # as `tuner report` does without options

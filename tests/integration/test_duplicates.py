@@ -1,6 +1,5 @@
 """A search of a small space trains each network once, and spends its budget to the trial."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 from models.training import FoldTraining
 from studies import result, tickets
 from studies.duplicates import DUPLICATE_OF, identity, trained
-from studies.pages import report_files
 from studies.report import build, trials_with_forecasts
 from studies.reruns import open_seal, rerun_seeds
-from studies.study import Handle
+from studies.sections import write
+from studies.study import Handle, StudyError
 from tuner.interrupt import Interrupt
 from tuner.worker import Worker
 
@@ -47,13 +46,10 @@ def work_off(handle: Handle, worker: Worker) -> list[FrozenTrial]:
     return handle.trials()
 
 
-@pytest.mark.parametrize(("sampler", "pruner"), [("tpe", "asha"), ("random", "none")])
 def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
     make_study: Make,
     make_worker: Callable[..., Worker],
     monkeypatch: pytest.MonkeyPatch,
-    sampler: str,
-    pruner: str,
 ) -> None:
     trainings: list[object] = []
     begin = FoldTraining.__init__
@@ -63,7 +59,7 @@ def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
         begin(*args)
 
     monkeypatch.setattr(FoldTraining, "__init__", counted)
-    handle = make(make_study, sampler, pruner)
+    handle = make(make_study, "tpe", "asha")
     trials = work_off(handle, make_worker())
     assert [t.user_attrs[tickets.TICKET] for t in trials] == list(range(7))
     assert tickets.finished(trials) == 7
@@ -101,16 +97,14 @@ def test_a_report_counts_each_network_once(
     handle, worker = make(make_study, "tpe"), make_worker()
     trials = work_off(handle, worker)
     for again in (rerun_seeds(handle, 9, 3), open_seal(handle, 9, 1)):
-        assert len({rerun["trial"] for rerun in again.attrs["reruns"]}) == 4
+        assert len({rerun["trial"] for rerun in again.attrs["reruns"]}) == 4, "each network once"
         work_off(again, worker)
     assert len(trials_with_forecasts(handle)) == 4
     found = build(handle)
     assert (found.tried, found.winner) == (4, handle.best().number)
-    files = report_files(handle, found)
     assert "lowest of 4 complete trials. Pruned: 0. Failed: 0. Repeated without training: 3." in (
-        " ".join(files["report.md"].decode().split())
+        " ".join(write(handle, found, ()).split())
     )
-    assert json.loads(files["report.json"])["luck"]["trials"] == 4
     assert len(trials) == 7
 
 
@@ -172,3 +166,9 @@ def test_what_diverged_is_repeated_as_infeasible(
     assert [t.state for t in trials] == [TrialState.PRUNED] * 7
     assert [t.constraints for t in trials] == [{"finite_loss": 1.0}] * 7
     assert sum(result.mishaps(handle).values()) == 2, "of two networks"
+    with pytest.raises(StudyError) as caught:
+        handle.best()
+    assert str(caught.value) == (
+        "study 'tpe' has found nothing: none of its 7 trials is complete (7 diverged): lower "
+        "space.lr, and start a study of another name (--set name=...)"
+    )

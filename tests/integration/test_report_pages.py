@@ -11,7 +11,8 @@ import optuna
 import pytest
 from matplotlib.image import imread
 
-from studies import report, verdict
+from studies import report, sections, verdict
+from studies.over_time import draw_forecasts
 from studies.pages import PAGES, report_files
 from studies.pictures import PICTURES
 from studies.prices import load_prices
@@ -53,18 +54,27 @@ class Case:
         return json.loads(self.files["report.json"])
 
 
-def make(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Case:
+def judged(
+    tmp_path_factory: pytest.TempPathFactory, *overrides: str, flat_bars: int = 0, top: int = 2
+) -> tuple[Handle, Report]:
+    """Search, train the best again and open the seal; the last bars may stand still."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = f"sqlite:///{tmp_path_factory.mktemp('pages') / 'test.db'}"
     spec = load_spec("demo", ["name=a_b-c", *SMALL, *overrides])
     storage = open_storage(url, create=True)
     prices = load_prices("sample", "AAPL", None, spec.data.start)
+    flat = prices.frame.index[len(prices.frame) - flat_bars :]
+    prices.frame.loc[flat, ["open", "high", "low", "close"]] = 100.0
     search = submit(storage, spec, prices)
     work(url, Interrupt(), Duty(search.name, device="cpu"))
     search = load(storage, search.name)
-    for again in (rerun_seeds(search, 2, 3), open_seal(search, 2, 3)):
+    for again in (rerun_seeds(search, top, 3), open_seal(search, top, 3)):
         work(url, Interrupt(), Duty(again.name, device="cpu"))
-    found = report.build(search)
+    return search, report.build(search)
+
+
+def make(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Case:
+    search, found = judged(tmp_path_factory, *overrides)
     return Case(search, found, report_files(search, found))
 
 
@@ -277,3 +287,20 @@ def test_a_training_that_diverged_is_drawn_and_named(returns: Case) -> None:
     row = rows(files["report.md"].decode().split("## Luck")[0])[f"trial {spread.trials[-1]}"]
     assert (row[2], row[-1]) == ("diverged", "diverged")
     assert files["pictures/seeds.png"] != returns.files["pictures/seeds.png"]
+
+
+def test_a_report_on_bars_that_never_move_says_so_and_is_written(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    # The second fold and the holdout, and the bar before them.
+    search, found = judged(tmp_path_factory, "search.trials=2", flat_bars=41, top=1)
+    values, page = verdict.to_json(found), sections.write(search, found, ())
+    assert values["verdict"]["outcome"] == "undecided"
+    assert values["holdout"]["skill"] is None
+    lines = page.splitlines()
+    assert re.match(r"Nothing can be judged on 20 bars .* the target never moves there", lines[2])
+    assert "Its skill against persistence is undefined: persistence is never wrong" in page
+    assert any(re.match(r"Fold 2 \(\S+ to \S+\): the target never moves", line) for line in lines)
+    assert not re.search(r"\bnan\b|its loss is - ", page, re.IGNORECASE)
+    titles = [axes.get_title(loc="left") for axes in draw_forecasts(search, found).axes]
+    assert titles[1:] == ["fold 2: skill undefined", "holdout: skill undefined"]

@@ -1,0 +1,138 @@
+"""What the figures of a study do not say by themselves, in words.
+
+Bars that never move, a fold whose loss is most of the mean, and searches that came to nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from models.arrays import varies
+from models.errors import PuffinError
+from models.walk_forward import Span
+from studies import tickets
+from studies.duplicates import is_duplicate
+from studies.markdown import counted
+from studies.validation import when
+from studies.workload import Workload
+
+# A loss so many times that of every other fold decides the mean over folds nearly alone.
+_OUTWEIGHS = 3.0
+
+
+def require_moving_target(workload: Workload) -> None:
+    """Refuse folds that no network can learn from, or that no forecast can be judged on.
+
+    Raises
+    ------
+    PuffinError
+        If the target is constant in the training part of a fold, or persistence is never wrong in
+        any validation part.
+    """
+    target, values = workload.spec.data.target, workload.series.target
+    fix = "take other bars (data.start, data.end), other data or another data.target"
+    for number, fold in enumerate(workload.folds, start=1):
+        if not varies(values[fold.train.start : fold.train.stop]):
+            raise PuffinError(
+                f"the target ({target}) never moves in the training part of fold {number}, "
+                f"{_dates(workload, fold.train)}: there is nothing to learn from it; {fix}"
+            )
+    if not any(workload.persistence_losses):
+        span = Span(workload.folds[0].valid.start, workload.folds[-1].valid.stop)
+        raise PuffinError(
+            f"the target ({target}) never moves in the validation parts of the folds, "
+            f"{_dates(workload, span)}: no forecast can be better than persistence, which is never "
+            f"wrong there; {fix}"
+        )
+
+
+def fold_remarks(workload: Workload, losses: Sequence[float] | None = None) -> list[str]:
+    """Say which folds tell nothing, and which tell all.
+
+    Parameters
+    ----------
+    workload : Workload
+    losses : sequence of float, (fold,), optional
+        Of a winner; those of persistence when not given.
+    """
+    judged = workload.persistence_losses if losses is None else losses
+    whose = "the loss of persistence" if losses is None else "the winner's loss"
+    flat = [i for i, loss in enumerate(workload.persistence_losses) if loss == 0]
+    named = [f"fold {i + 1} ({_dates(workload, f.valid)})" for i, f in enumerate(workload.folds)]
+    remarks = [
+        f"{named[i]}: the target never moves there, so persistence is never wrong and the skill of "
+        "that fold is undefined"
+        for i in flat
+    ]
+    moving = sorted((loss, i) for i, loss in enumerate(judged) if i not in flat)
+    if len(moving) > 1 and moving[-1][0] > _OUTWEIGHS * moving[-2][0]:
+        (others, _), (loss, heaviest) = moving[-2:]
+        remarks.append(
+            f"{named[heaviest]} outweighs the others: {whose} is {_plain(loss)} there and at "
+            f"most {_plain(others)} elsewhere, so the mean over folds, which chooses the winner, "
+            'is nearly that of this fold; look at its prices, or set training.loss = "mae", which '
+            "weighs large errors less"
+        )
+    return remarks + _constant_inputs(workload)
+
+
+def _plain(loss: float) -> str:
+    return f"{loss:.4g}" if loss < 1000 else f"{loss:,.0f}"
+
+
+def _constant_inputs(workload: Workload) -> list[str]:
+    """Name the inputs that never move in the training part of a fold."""
+    constant: dict[str, list[str]] = {}
+    series, longest = workload.series, workload.spec.parsed_space.max_lookback
+    for number, fold in enumerate(workload.folds, start=1):
+        first = fold.train.start - series.horizon - longest + 1
+        rows = series.features[first : fold.train.stop - series.horizon]
+        for name, moves in zip(workload.spec.data.inputs, varies(rows), strict=True):
+            if not moves:
+                constant.setdefault(name, []).append(str(number))
+    return [
+        f"feature {name} never moves in the training part of fold {', '.join(folds)}: no network "
+        "learns anything from it there"
+        for name, folds in constant.items()
+    ]
+
+
+def _dates(workload: Workload, span: Span) -> str:
+    return f"{when(workload.dates[span.start])} to {when(workload.dates[span.stop - 1])}"
+
+
+def repeats_remark(trials: Iterable[FrozenTrial]) -> list[str]:
+    """Say how many trials repeated a result without training."""
+    trials = list(trials)
+    repeated = sum(map(is_duplicate, trials))
+    if not repeated:
+        return []
+    return [
+        (
+            f"{repeated} of {tickets.finished(trials)} trials repeated the result of a network "
+            "that was trained before: [space] holds no other"
+        )
+    ]
+
+
+def why_nothing_is_complete(trials: Iterable[FrozenTrial]) -> str:
+    """Say what became of trials of which none is complete, and what to change."""
+    ends = Counter(_end(trial) for trial in trials if tickets.is_finished(trial))
+    parts = [f"{number} {end}" for end, number in ends.most_common()]
+    fixes = {
+        "diverged": "lower space.lr",
+        "failed": "`tuner dashboard` shows why each failed",
+        "pruned": 'set search.pruner = "none"',
+    }
+    chosen = fixes[ends.most_common(1)[0][0]]
+    return (
+        f"none of its {counted(ends.total(), 'trial')} is complete ({', '.join(parts)}): {chosen}, "
+        "and start a study of another name (--set name=...)"
+    )
+
+
+def _end(trial: FrozenTrial) -> str:
+    if trial.state == TrialState.FAIL:
+        return "failed"
+    return "diverged" if trial.constraints else "pruned"
