@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu gpu-study bench quality peers calibrate soak sweep lock clean
+.PHONY: run test check gpu bench quality peers calibrate soak sweep lock clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,15 +26,15 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Needs a CUDA machine, whose own Python with torch it uses where PYTHON says so.
+# On a CUDA machine, at most eight minutes and nothing from a network; PYTHON is the one there that has
+# torch. Without this project installed, whole searches are left out. OUT gets gpu.json and gpu.md.
+# DEVICE=cpu ARGS=--tiny runs the same lines on a CPU.
+DEVICE ?= cuda
+OUT ?= benchmarks/results
 gpu:
-	$(PYTHON) -m pytest tests/gpu --override-ini addopts= -p no:cacheprovider
-	PYTHONPATH=. $(PYTHON) benchmarks/step.py --device cuda
-	PYTHONPATH=. $(PYTHON) benchmarks/fold_step.py --device cuda
-
-# Trials of a GPU that 1, 2, 4 and 8 workers share, beside a plain script on it.
-gpu-study: .venv/installed-dev
-	for n in 1 2 4 8; do $(BIN)/python benchmarks/study.py --device cuda --workers $$n --rounds 1 || exit 1; done
+	$(PYTHON) -m pytest tests/gpu --noconftest --override-ini addopts= --override-ini filterwarnings= \
+		-p no:cacheprovider
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py --device $(DEVICE) --out $(OUT) $(ARGS)
 
 bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py --device cpu

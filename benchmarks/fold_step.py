@@ -176,6 +176,26 @@ def milliseconds(step: Step, count: int, device: torch.device) -> float:
     return (time.perf_counter() - started) / count * 1e3
 
 
+def measure(
+    config: Config, rounds: int, count: int, device: torch.device
+) -> dict[str, tuple[float, list[float]]]:
+    """Return median milliseconds of each candidate, and its ratio to the loop in each round."""
+    steps = candidates(config, device)
+    for step in steps.values():
+        milliseconds(step, 3, device)
+    runs = [
+        {name: milliseconds(step, count, device) for name, step in steps.items()}
+        for _ in range(rounds)
+    ]
+    return {
+        name: (
+            statistics.median(run[name] for run in runs),
+            sorted(run[name] / run["loop"] for run in runs),
+        )
+        for name in steps
+    }
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -187,18 +207,9 @@ def main() -> None:
     print(f"ms of a step of {FOLDS} folds, and the ratio to the loop (min, max)")
     for cell, (batch, lookback, widths) in itertools.product(("lstm", "gru"), SHAPES):
         config = Config(cell, widths, dropout=0.0, lookback=lookback, batch_size=batch)
-        steps = candidates(config, device)
-        for step in steps.values():
-            milliseconds(step, 3, device)
-        runs = [
-            {name: milliseconds(step, given.steps, device) for name, step in steps.items()}
-            for _ in range(given.rounds)
-        ]
-        for name in steps:
-            ratios = sorted(run[name] / run["loop"] for run in runs)
+        for name, (took, ratios) in measure(config, given.rounds, given.steps, device).items():
             print(
-                f"{cell:5} {batch:4} {lookback:3} {widths!s:14} {name:15}"
-                f"{statistics.median(run[name] for run in runs):8.2f}"
+                f"{cell:5} {batch:4} {lookback:3} {widths!s:14} {name:15}{took:8.2f}"
                 f"  {statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})",
                 flush=True,
             )

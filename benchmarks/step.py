@@ -72,9 +72,11 @@ def stock(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
-def measure(config: Config, pairs: int, device: torch.device) -> tuple[float, float, list[float]]:
-    """Give median milliseconds of both steps and the ratio of each pair."""
-    windows = make_windows(torch.randn(BARS, FEATURES, device=device), config.lookback)
+def measure(
+    config: Config, pairs: int, device: torch.device, bars: int = BARS
+) -> tuple[float, float, list[float]]:
+    """Return median milliseconds of both steps and the ratio of each pair."""
+    windows = make_windows(torch.randn(bars, FEATURES, device=device), config.lookback)
     steps = len(windows) // config.batch_size
     windows = windows[: steps * config.batch_size]  # whole batches only, as the bare step has
     targets = torch.randn(len(windows), 1, device=device)

@@ -308,7 +308,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
         databases = Databases(Path(folder), server)
         growth(databases, options.filled, options.rounds)
-        tuner.worker.run_trial = idle  # type: ignore[attr-defined,assignment]
+        tuner.worker.run_trial = idle  # type: ignore[assignment]
         crowds(databases, options.workers, options.seconds)
     sys.stdout.flush()
 

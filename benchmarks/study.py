@@ -12,6 +12,8 @@ share of the time that it is busy stands beside them, by nvidia-smi.
 import argparse
 import json
 import os
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -27,7 +29,11 @@ from studies.storage import open_storage
 from studies.study import load
 
 HERE = Path(__file__).parent
-TUNER = Path(sys.executable).with_name("tuner")
+
+
+def console_script() -> str | None:
+    """Return the path of `tuner` beside this Python or on the PATH; None where it is on neither."""
+    return shutil.which("tuner", path=str(Path(sys.executable).parent)) or shutil.which("tuner")
 
 
 class Busy:
@@ -60,11 +66,34 @@ class Busy:
         return f", busy {statistics.mean(self.shares):.0f} %" if self.shares else ""
 
 
-def seconds(command: list[str | Path], folder: Path) -> float:
-    """Time a command from start to exit, with torch's own choice of threads."""
+def seconds(command: list[str | Path], folder: Path, limit: float | None = None) -> float:
+    """Time a command from start to exit, with torch's own choice of threads.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+        If it takes longer than `limit` seconds; it is then ended with all that it has started.
+    subprocess.CalledProcessError
+        If it fails; with what it wrote.
+    """
     own = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     started = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=own, check=True, capture_output=True)  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
+        command,
+        cwd=folder,
+        env=own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, out, err)
     return time.perf_counter() - started
 
 
@@ -76,6 +105,7 @@ class Work:
     ----------
     workers : processes of ours; one a core when not given
     space : changes to the search space of ours
+    limit : seconds that a command may take
     """
 
     trials: int
@@ -83,6 +113,7 @@ class Work:
     device: str = "cpu"
     workers: int | None = None
     space: tuple[str, ...] = ()
+    limit: float | None = None
 
 
 def ours(folder: Path, work: Work, seed: int) -> tuple[float, list[dict[str, Any]]]:
@@ -99,7 +130,9 @@ def ours(folder: Path, work: Work, seed: int) -> tuple[float, list[dict[str, Any
     settings += [f"--set=space.{change}" for change in work.space]
     if work.workers is not None:
         settings.append(f"--workers={work.workers}")
-    took = seconds([TUNER, "run", "volatility", f"--device={work.device}", *settings], folder)
+    script = console_script() or "tuner"
+    command: list[str | Path] = [script, "run", "volatility", f"--device={work.device}", *settings]
+    took = seconds(command, folder, work.limit)
     done = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), "volatility").trials()
     return took, [t.user_attrs[tickets.CONFIG] | {"loss": t.value} for t in done]
 
@@ -109,7 +142,7 @@ def plain(folder: Path, work: Work, configs: list[dict[str, Any]]) -> tuple[floa
     (folder / "configs.json").write_text(json.dumps(configs))
     command: list[str | Path] = [sys.executable, HERE / "plain.py", "--configs=configs.json"]
     command += [f"--epochs={work.epochs}", f"--device={work.device}", "--out=plain.json"]
-    took = seconds(command, folder)
+    took = seconds(command, folder, work.limit)
     return took, [trial["loss"] for trial in json.loads((folder / "plain.json").read_text())]
 
 

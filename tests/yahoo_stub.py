@@ -77,9 +77,10 @@ def chart(
     KeyError
         For a range that Yahoo does not have.
     """
-    days = frame.index.normalize()
-    daily = days.equals(frame.index)
-    opening = (frame.index + pd.Timedelta(hours=9.5 if daily else 0)).tz_localize(zone)
+    times = pd.DatetimeIndex(frame.index)
+    days = times.normalize()
+    daily = days.equals(times)
+    opening = (times + pd.Timedelta(hours=9.5 if daily else 0)).tz_localize(zone)
     seconds = opening.as_unit("s").astype("int64")
     if "range" in query:
         keep = frame.index >= frame.index[-1] - pd.DateOffset(months=RANGES[query["range"]])

@@ -190,7 +190,7 @@ def test_an_export_of_weights_that_diverged_is_refused_and_leaves_the_older_one(
 ) -> None:
     def diverged(*args: Any) -> torch.nn.Module:
         network = train_epochs(*args)
-        torch.nn.init.constant_(network.fc.bias, float("nan"))
+        torch.nn.init.constant_(network.get_parameter("fc.bias"), float("nan"))
         return network
 
     monkeypatch.setattr(studies.export, "train_epochs", diverged)
@@ -662,7 +662,7 @@ def test_the_exported_weights_are_those_of_an_independent_refit(
     )
     given, lookback = config["input"], config["config"]["lookback"]
     first = 5 + 1  # the longest lookback of the space, and the bar that a return needs
-    seen, targets = features[first - 5 : -1], spread.to_numpy()[first:]
+    seen, targets = features[first - 5 : -1], np.asarray(spread)[first:]
     assert given["feature_mean"] == pytest.approx(seen.mean(axis=0), rel=1e-12)
     assert given["feature_std"] == pytest.approx(seen.std(axis=0), rel=1e-12)
     assert given["target_mean"] == pytest.approx(targets.mean(), rel=1e-12)

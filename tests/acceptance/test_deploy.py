@@ -390,7 +390,7 @@ def test_the_image_installs_what_the_package_needs_by_version_and_hash() -> None
 
 def test_the_image_names_what_it_holds_under_the_lesser_general_public_license() -> None:
     def licence(name: str) -> str:
-        data = importlib.metadata.metadata(name)
+        data: Any = importlib.metadata.metadata(name)
         return " ".join([data.get("License-Expression") or "", *data.get_all("Classifier", [])])
 
     lesser = {name for name in pins(LOCK) if re.search("LGPL|Lesser General", licence(name))}

@@ -1,22 +1,39 @@
-"""A smoke test on a CUDA machine: `make gpu`."""
+"""Training on a device: everywhere on the CPU, and on CUDA where there is a GPU (`make gpu`).
 
+The same lines run on both, so that on a machine with a GPU the only new thing is CUDA.
+"""
+
+import json
 import math
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import gpu
 from models.config import Config, Training
 from models.series import Scaler, build_series
 from models.trading import TradingLSTM
-from models.training import FoldTraining, build_networks
+from models.training import FoldTraining, build_networks, forecast, refit
 from models.walk_forward import Fold, Span
 from models.windows import FoldTensors, fold_tensors
+from tuner.memory import is_out_of_memory, prepare, release
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA machine")
+no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA machine")
+CONFIG = Config(cell="lstm", hidden_dims=(16, 8), dropout=0.3, lookback=10, noise=0.1)
 
 
-def _folds(lookback: int, device: torch.device) -> list[FoldTensors]:
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=no_gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return prepare(request.param, 1.0)
+
+
+def folds_on(device: torch.device, lookback: int) -> list[FoldTensors]:
     rng = np.random.default_rng(0)
     columns = {"close": 100 * np.exp(np.cumsum(rng.normal(0, 0.01, 400)))}
     series = build_series(columns, ["return"], "return")
@@ -27,69 +44,203 @@ def _folds(lookback: int, device: torch.device) -> list[FoldTensors]:
     ]
 
 
-def _curve(device: torch.device, config: Config) -> list[float]:
+def training_on(device: torch.device, config: Config = CONFIG, epochs: int = 3) -> FoldTraining:
     networks = build_networks(config, 1, 2, device, seed=0)
-    folds = _folds(config.lookback, device)
-    epochs = FoldTraining(networks, folds, config, Training(max_epochs=3), seed=0)
-    return [epoch.valid_loss for epoch in epochs]
+    folds = folds_on(device, config.lookback)
+    return FoldTraining(networks, folds, config, Training(max_epochs=epochs), seed=0)
+
+
+@contextmanager
+def synchronisations(device: torch.device) -> Iterator[list[warnings.WarningMessage]]:
+    """Collect the waits of the host for the device; a CPU has none."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield caught
+        finally:
+            if device.type == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_study_trains_on_the_gpu_and_twice_alike(cell: str) -> None:
+def test_folds_train_on_the_device_and_twice_alike(cell: str, device: torch.device) -> None:
     config = Config(cell=cell, hidden_dims=(16, 8), lookback=10, noise=0.1)
-    first = _curve(torch.device("cuda:0"), config)
+    first, second = ([epoch.valid_loss for epoch in training_on(device, config)] for _ in range(2))
+    assert len(first) == 3
     assert all(math.isfinite(loss) for loss in first)
-    assert first == _curve(torch.device("cuda:0"), config)
+    assert first == second
 
 
-def test_an_epoch_synchronises_with_the_host_once() -> None:
-    config = Config(hidden_dims=(8,), lookback=5)
-    device = torch.device("cuda:0")
-    networks, folds = build_networks(config, 1, 2, device, seed=0), _folds(5, device)
-    epochs = FoldTraining(networks, folds, config, Training(max_epochs=3), seed=0)
+def test_an_epoch_waits_for_the_device_once(device: torch.device) -> None:
+    epochs = iter(training_on(device, Config(hidden_dims=(8,), lookback=5)))
     next(epochs)
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with pytest.warns(UserWarning, match="synchronizing") as caught:
-            next(epochs)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert len(caught) == 1
+    with synchronisations(device) as caught:
+        next(epochs)
+    assert len(caught) == (1 if device.type == "cuda" else 0)
+    assert all("synchronizing" in str(warning.message) for warning in caught)
 
 
-def test_a_forecaster_trains_on_the_gpu_and_forecasts_there_as_on_the_cpu() -> None:
+def test_a_training_resumes_on_the_device_to_the_same_losses(device: torch.device) -> None:
+    whole = training_on(device)
+    expected = [epoch.valid_loss for epoch in whole]
+    stopped = training_on(device)
+    next(iter(stopped))
+    state = stopped.state()
+    resumed = training_on(device)
+    torch.manual_seed(9)  # as another trial leaves it
+    resumed.load_state(state)
+    for _ in resumed:
+        pass
+    assert resumed.curve == expected
+    assert resumed.best is not None
+    assert resumed.best.forecasts.device.type == device.type
+
+
+def test_a_winner_is_refitted_on_the_device(device: torch.device) -> None:
+    fold = folds_on(device, CONFIG.lookback)[0]
+    network, steps = refit(fold.train_windows, fold.train_targets, CONFIG, "mse", 2, seed=0)
+    assert list(steps) == [1, 2]
+    out = forecast(network, fold.valid_windows)
+    assert out.device.type == device.type
+    assert torch.isfinite(out).all()
+    release(device)
+
+
+def forecaster_on(device: torch.device, dropout: float = 0.2) -> TradingLSTM:
+    forecaster = TradingLSTM(hidden_dim=16, dropout=dropout, verbose=False)
+    forecaster.device = device
+    return forecaster
+
+
+def rng_state(device: torch.device) -> torch.Tensor:
+    return torch.cuda.get_rng_state() if device.type == "cuda" else torch.get_rng_state()
+
+
+def test_a_forecaster_forecasts_on_the_device_as_on_the_cpu(device: torch.device) -> None:
     series = np.sin(np.arange(300.0))
-    forecaster = TradingLSTM(hidden_dim=16, verbose=False)
-    state = torch.cuda.get_rng_state()
+    forecaster, state = forecaster_on(device), rng_state(device)
     history = forecaster.fit(series, epochs=2)
-    assert torch.equal(torch.cuda.get_rng_state(), state)
+    assert torch.equal(rng_state(device), state)
     assert all(math.isfinite(loss) for loss in history["val_loss"])
-    assert next(forecaster.model.parameters()).device.type == "cuda"
+    assert forecaster.model is not None
+    assert next(forecaster.model.parameters()).device.type == device.type
     there = forecaster.historical_forecasts(series)
     forecaster.model.cpu()
     forecaster.device = torch.device("cpu")
     np.testing.assert_allclose(forecaster.historical_forecasts(series), there, atol=1e-4)
 
 
+@no_gpu
+def test_a_forecaster_takes_the_gpu_where_there_is_one() -> None:
+    assert TradingLSTM().device.type == "cuda"
+
+
 @pytest.mark.parametrize("validation_split", [0.0, 0.2])
-def test_a_forecaster_trains_on_the_gpu_twice_alike_with_its_dropout(
-    validation_split: float,
+def test_a_forecaster_trains_on_the_device_twice_alike_with_its_dropout(
+    validation_split: float, device: torch.device
 ) -> None:
     series = np.sin(np.arange(300.0))
     first, second = (
-        TradingLSTM(hidden_dim=16, dropout=0.5, verbose=False).fit(
-            series, epochs=3, validation_split=validation_split
-        )
+        forecaster_on(device, dropout=0.5).fit(series, epochs=3, validation_split=validation_split)
         for _ in range(2)
     )
     assert first["train_loss"] == second["train_loss"]
 
 
-def test_out_of_memory_is_told_from_other_errors() -> None:
-    from tuner.memory import is_out_of_memory
-
-    with pytest.raises(torch.OutOfMemoryError) as caught:
-        torch.empty(2**50, device="cuda:0")
+def test_out_of_memory_is_told_from_other_errors(device: torch.device) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50, device=device)
     assert is_out_of_memory(caught.value)
     assert not is_out_of_memory(ValueError("no"))
+
+
+# What `make gpu` measures
+
+
+def test_every_part_of_the_benchmark_runs_and_writes_its_figures(
+    device: torch.device, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna", reason="whole searches need this project's dependencies")
+    gpu.main(["--device", device.type, "--tiny", "--out", str(tmp_path / "out")])
+    values = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    assert values["machine"]["torch"] == torch.__version__
+    parts = values["parts"]
+    assert [part["left_out"] for part in parts.values()] == [[], [], []]
+    assert [(row["cell"], row["widths"]) for row in parts["step"]["rows"]] == [
+        ("lstm", [4]),
+        ("gru", [4]),
+    ]
+    assert all(row["ours_ms"] > 0 and row["cpu_ms"] > 0 for row in parts["step"]["rows"])
+    assert all((row["peak_mib"] or 0) > 0 or device.type == "cpu" for row in parts["step"]["rows"])
+    ways = ["loop", "stacked"]
+    if device.type == "cuda":
+        ways += ["streams", "loop, graph", "stacked, graph", "streams, graph"]
+    assert [row["way"] for row in parts["folds"]["rows"]] == ways * 2
+    assert [row["run"] for row in parts["study"]["rows"]] == ["1 worker", "plain script"]
+    assert all(row["trials_per_hour"] > 0 for row in parts["study"]["rows"])
+    page = (tmp_path / "out" / "gpu.md").read_text()
+    for name in ("step", "folds", "study"):
+        assert f"## {name}, " in page
+    assert "| lstm | 8 | 3 | [4] | loop |" in page
+    assert "| 1 worker | " in capsys.readouterr().out
+
+
+def test_a_part_whose_time_is_up_lists_what_it_leaves_out() -> None:
+    pytest.importorskip("optuna")
+    part, device = gpu.Part("folds"), torch.device("cpu")
+    gpu.measure_folds(part, gpu.TINY, device, deadline=-1.0)
+    gpu.measure_study(part, gpu.TINY, device, deadline=-1.0)
+    assert part.rows == []
+    assert part.left_out == [
+        "('lstm', (8, 3, (4,))): no time was left",
+        "('gru', (8, 3, (4,))): no time was left",
+        "1 worker: no time was left",
+        "plain script: no time was left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "module", "said"),
+    [
+        (None, "benchmarks.study", "all: the console script `tuner` is missing; install "),
+        ("tuner", None, "all: import of benchmarks.study halted; None in sys.modules; install "),
+    ],
+)
+def test_where_only_torch_is_installed_searches_are_left_out(
+    script: str | None, module: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if module is None:
+        monkeypatch.setitem(sys.modules, "benchmarks.study", None)
+        monkeypatch.delattr("benchmarks.study", raising=False)
+    else:
+        pytest.importorskip("optuna")
+        monkeypatch.setattr(f"{module}.console_script", lambda: script)
+    part = gpu.Part("study")
+    gpu.measure_study(part, gpu.TINY, torch.device("cpu"), deadline=math.inf)
+    assert len(part.left_out) == 1
+    assert part.left_out[0].startswith(said)
+
+
+def test_a_part_that_breaks_leaves_the_figures_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no kernel image")
+
+    def works(part: gpu.Part, *_: object) -> None:
+        part.rows.append({"ms": 1.5})
+
+    monkeypatch.setattr(gpu, "PARTS", {"step": broken, "folds": works, "study": works})
+    with pytest.raises(SystemExit) as ended:
+        gpu.main(["--device", "cpu", "--tiny", "--out", str(tmp_path)])
+    assert ended.value.code == 1
+    parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    assert parts["step"]["left_out"] == ["the rest: RuntimeError: no kernel image"]
+    assert parts["study"]["rows"] == [{"ms": 1.5}]
+
+
+def test_the_whole_benchmark_ends_within_eight_minutes() -> None:
+    assert sum(gpu.Size().seconds) <= 400

@@ -73,8 +73,8 @@ def test_a_database_of_sql_ascii_keeps_text_of_any_script(ascii_url: str, query:
         row = {"artifact_id": "prix à São Paulo, 価格", "body": b""}
         connection.execute(sa.insert(metadata.tables["puffin_artifacts"]).values(row))
     with open_storage(ascii_url).engine.connect() as connection:
-        query = sa.select(metadata.tables["puffin_artifacts"].c.artifact_id)
-        assert connection.execute(query).scalar() == "prix à São Paulo, 価格"
+        stored = sa.select(metadata.tables["puffin_artifacts"].c.artifact_id)
+        assert connection.execute(stored).scalar() == "prix à São Paulo, 価格"
     assert study_names(storage) == []
 
 
@@ -330,10 +330,13 @@ def test_a_worker_that_finds_no_connection_free_waits_for_one(url: str) -> None:
             connection.execute(sa.text(f"GRANT ALL ON {table} TO narrow"))
     taken = psycopg.connect(narrow)
     interrupt = Interrupt()
-    ended: list[object] = []
-    worker = threading.Thread(
-        target=lambda: ended.append(work(narrow, interrupt, Duty(device="cpu")))
-    )
+    ended: list[bool] = []
+
+    def work_to_the_end() -> None:
+        work(narrow, interrupt, Duty(device="cpu"))
+        ended.append(True)
+
+    worker = threading.Thread(target=work_to_the_end)
     worker.start()
     time.sleep(1)
     assert worker.is_alive()
@@ -342,4 +345,4 @@ def test_a_worker_that_finds_no_connection_free_waits_for_one(url: str) -> None:
         connection.execute(sa.text("ALTER ROLE narrow CONNECTION LIMIT 10"))
     taken.close()
     worker.join(30)
-    assert ended == [None]
+    assert ended == [True]

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from models.training import FoldTraining
 from studies import result, tickets
 from studies.duplicates import DUPLICATE_OF, identity, trained
+from studies.optuna_internals import FIXED_PARAMS, study_id
 from studies.report import build, trials_with_forecasts
 from studies.reruns import open_seal, rerun_seeds
 from studies.sections import write
@@ -81,14 +82,14 @@ def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
 
 def test_a_random_search_of_a_small_space_is_the_same_whoever_does_it(make_study: Make) -> None:
     handle, again = make(make_study, "random"), make(make_study, "random")
-    points = [handle.ticket_params(number) for number in range(7)]
-    assert points == [again.ticket_params(number) for number in range(7)]
-    assert {(p["cell"], p["hidden_dim_0"]) for p in points[:4]} == {
+    points = handle.initial_params
+    assert points == again.initial_params
+    assert len(points) == 4
+    assert {(p["cell"], p["hidden_dim_0"]) for p in points} == {
         (cell, width) for cell in ("lstm", "gru") for width in (4, 8)
     }
-    assert points[4:] == [{}] * 3, "no network is left"
     seeded = make_study("b", search={"sampler": "random", "seed": 3}, space=FOUR)
-    assert [seeded.ticket_params(number) for number in range(4)] != points[:4]
+    assert seeded.initial_params != points
 
 
 def test_a_report_counts_each_network_once(
@@ -112,24 +113,18 @@ def test_a_duplicate_is_never_the_best_though_it_has_the_lower_number(
     make_study: Make, make_worker: Callable[..., Worker]
 ) -> None:
     handle, worker = make(make_study, "random", hidden_dim=4), make_worker()
-    points = [handle.ticket_params(number) for number in range(2)]
-    # Ticket 9 waits, with a number below all others, until the network that it asks for is known.
-    tickets.issue(handle.study, 9, points[0])
-    waiting = handle.trials()[0]
-    for number, point in enumerate(points):
-        handle.study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.WAITING,
-                system_attrs={"fixed_params": point},
-                user_attrs={tickets.TICKET: number},
-            )
+    points = handle.initial_params
+    # The first trial waits until another one has trained the network that it asks for.
+    keys = []
+    for number, point in enumerate((points[0], *points)):
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            system_attrs={FIXED_PARAMS: point},
+            user_attrs={tickets.TICKET: number},
         )
-    for trial in handle.trials()[1:]:
-        handle.storage.record_heartbeat(trial._trial_id)
-        handle.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
-        worker._run(handle, trial)
-    handle.storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
-    worker._run(handle, waiting)
+        keys.append(handle.storage.create_new_trial(study_id(handle.study), template))
+    for key in (*keys[1:], keys[0]):
+        worker._run(handle, handle.storage.get_trial(key))
     duplicate, original = handle.trials()[:2]
     assert duplicate.user_attrs[DUPLICATE_OF] == original.number == 1
     assert duplicate.value == original.value

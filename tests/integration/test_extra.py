@@ -74,9 +74,9 @@ extra = ["IBM", "MSFT"]"""
     assert inputs == 5, "the return, those of two other series, the index, and the mood"
     card = (folder / "README.md").read_text()
     assert "return, extra of IBM, extra of MSFT, rsi, column:mood" in " ".join(card.split())
-    again = tuner("reproduce", str(folder))
-    assert again.exit_code == 0, again.output
-    assert "figures come out again, to the last bit" in again.stderr
+    derived = tuner("reproduce", str(folder))
+    assert derived.exit_code == 0, derived.output
+    assert "figures come out again, to the last bit" in derived.stderr
     own, other = (tuner("predict", str(folder), *more) for more in ([], ["--csv", str(file)]))
     assert (own.exit_code, other.exit_code) == (0, 0), other.output
     assert own.stdout == other.stdout

@@ -36,7 +36,7 @@ import tuner.report
 from studies import tickets
 from studies.optuna_internals import ARTIFACT_PREFIX
 from studies.storage import open_storage
-from studies.study import load, study_names
+from studies.study import Handle, load, study_names
 from tests.postgres import Postgres, running_postgres
 from tuner.cli import main as tuner_main
 from tuner.interrupt import Interrupt
@@ -165,7 +165,7 @@ def run_command(
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
         os.environ |= {"TUNER_STORAGE": url, "TUNER_DEVICE": "cpu"}
-        studies.storage._IDLE_IN_TRANSACTION_SECONDS = 2  # type: ignore[attr-defined]
+        studies.storage._IDLE_IN_TRANSACTION_SECONDS = 2
         tuner.report.search = train_here
         commits = strike_at_commits(blow)
         try:
@@ -179,9 +179,11 @@ def run_command(
         os._exit(code)
 
 
-def train_here(study: Any, url: str, _devices: Sequence[str]) -> None:
+def train_here(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
     """Train what a report has ordered in this process, where its commits are counted."""
-    work(url, Interrupt(), Duty(study.name, device="cpu", checkpoint_seconds=0.0, grace_seconds=1))
+    del devices
+    duty = Duty(handle.name, device="cpu", checkpoint_seconds=0.0, grace_seconds=1)
+    work(storage_url, Interrupt(), duty)
 
 
 def strike_at_commits(blow: Blow | None) -> list[None]:

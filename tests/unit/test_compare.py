@@ -5,6 +5,7 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -346,6 +347,7 @@ def test_one_kind_of_trials_is_nothing_to_compare(
 
 def test_the_command_offers_every_way_to_compare_and_no_other() -> None:
     (option,) = [parameter for parameter in command.params if parameter.name == "by"]
+    assert isinstance(option.type, click.Choice)
     assert sorted(option.type.choices) == sorted(COMPARABLE)
     assert option.default == "cell"
 

@@ -304,7 +304,7 @@ def test_direction_is_found_by_luck_as_often_as_the_test_says() -> None:
     rng = np.random.default_rng(4)
     zero = np.zeros(100)
     drawn = [np.sign(rng.random((2, 100)) - [[0.4], [0.45]]) for _ in range(2000)]
-    rejected = sum(pesaran_timmermann(*pair, zero).p_better < 0.05 for pair in drawn)
+    rejected = sum(pesaran_timmermann(own, truth, zero).p_better < 0.05 for own, truth in drawn)
     # The test is approximate: shares are multiples of 1 / 100.
     assert bounds(2000, 0.045)[0] <= rejected <= bounds(2000, 0.055)[1]
 

@@ -24,7 +24,7 @@ def read(text: str | bytes, folder: Path, **options: object) -> Prices:
     path = folder / "prices.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     options = {"needs": CLOSE} | options
-    return load_prices("csv", path=path, **options)  # type: ignore[arg-type]
+    return load_prices("csv", path=path, **options)
 
 
 def refused(text: str | bytes, folder: Path, **options: object) -> str:

@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import optuna
@@ -79,8 +80,9 @@ def search_of(count: int, **spaces: optuna.distributions.BaseDistribution) -> Si
     """Trials whose loss is their `lr`, whatever else they have."""
     study = optuna.create_study()
     for i in range(count):
-        params = {"lr": (i + 0.5) / count}
+        params: dict[str, Any] = {"lr": (i + 0.5) / count}
         for name, space in spaces.items():
+            assert isinstance(space, CategoricalDistribution)
             params[name] = space.choices[i % len(space.choices)]
         known = {"lr": FloatDistribution(0.0, 1.0), **spaces}
         study.add_trial(create_trial(params=params, distributions=known, value=params["lr"]))
@@ -100,7 +102,11 @@ def test_what_the_best_trials_have_in_common_weighs_most() -> None:
 
 def test_the_best_are_a_tenth_or_five() -> None:
     counts = [importance(search_of(n)) for n in (10, 50, 100)]
-    assert [(c.trials, c.best) for c in counts] == [(10, 5), (50, 5), (100, 10)]
+    assert [(c.trials, c.best) for c in counts if isinstance(c, Importance)] == [
+        (10, 5),
+        (50, 5),
+        (100, 10),
+    ]
 
 
 def test_importance_that_cannot_be_had_is_said() -> None:

@@ -618,7 +618,7 @@ def test_several_bars_a_day_are_legitimate() -> None:
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_times_come_out_in_microseconds_whatever_their_unit(unit: str) -> None:
-    checked, _ = validate(bars().set_axis(bars().index.as_unit(unit)))
+    checked, _ = validate(bars().set_axis(pd.DatetimeIndex(bars().index).as_unit(unit)))
     assert str(checked.index.dtype) == "datetime64[us]"
     assert list(checked.index) == list(bars().index)
 

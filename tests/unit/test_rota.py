@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,8 @@ def serve(
     lasts: Lasts = lambda _name, _turn: 1.0,
 ) -> tuple[list[str], Counter[str]]:
     """Give so many turns; who had them, and the seconds that each study got."""
-    served, seconds = [], Counter[str]()
+    served: list[str] = []
+    seconds: Any = Counter()
     for turn in range(turns):
         name = shares.order(priorities)[0]
         shares.charge(name, lasts(name, turn), priorities[name])

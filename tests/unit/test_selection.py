@@ -52,7 +52,9 @@ def test_overfitting_is_what_going_through_every_split_gives(
     found = overfitting(losses, blocks)
     assert found.logits == pytest.approx(logits, abs=1e-12)
     assert found.probability == np.mean(np.array(logits) <= 0)
-    assert found.slope == pytest.approx(linregress(*zip(*pairs, strict=True)).slope)
+    assert found.slope == pytest.approx(
+        linregress(np.array(pairs)[:, 0], np.array(pairs)[:, 1]).slope
+    )
     assert (found.blocks, len(found.logits)) == (blocks, math.comb(blocks, blocks // 2))
 
 

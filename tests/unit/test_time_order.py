@@ -243,4 +243,4 @@ def test_an_array_or_a_fresh_series_beside_dates_is_read_row_by_row(
 
 def test_samples_without_an_order_may_come_in_any() -> None:
     train, _ = create_dataloaders(CLOSE[::-1], CLOSE[::-1], chronological=False)
-    assert len(train.dataset) == 48  # type: ignore[arg-type]  # a Subset has a length
+    assert len(train.dataset) == 48

@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 Univariate = TradingLSTM | TradingGRU
 Multivariate = MultivariateLSTM | MultivariateGRU
 
-NETWORKS = {
+NETWORKS: dict[type[Any], type[Any]] = {
     TradingLSTM: LSTMNet,
     TradingGRU: GRUNet,
     MultivariateLSTM: StackedLSTM,
@@ -965,7 +965,7 @@ def test_training_pairs_the_window_that_ends_at_a_row_with_the_target_of_that_ro
 ) -> None:
     # 10: the window ended one row before, so that "the next return" was the one after it. A
     # network that says the newest feature then is wrong; here its loss is 0.
-    monkeypatch.setitem(trading.CELLS, cell, Recorder)  # type: ignore[arg-type]
+    monkeypatch.setitem(trading.CELLS, cell, Recorder)
     model = make(cls)
     history = fit(model, known(30), lr=0.0, epochs=1)  # too few rows for a warning
     assert history == {name: [pytest.approx(0, abs=1e-12)] for name in history}
@@ -993,8 +993,8 @@ def test_the_newest_row_changes_the_forecast_and_a_row_before_the_window_does_no
 ) -> None:
     model = fitted(cls)
     newest, old = table(), table()
-    newest.loc[39, "a"] += 1
-    old.loc[34, "a"] += 1
+    newest.loc[[39], "a"] += 1
+    old.loc[[34], "a"] += 1
     expected = model.predict(table()).tolist()
     assert model.predict(newest).tolist() != expected
     assert model.predict(old).tolist() == expected

@@ -405,7 +405,7 @@ def test_one_fold_that_diverges_late_ends_the_training_and_the_best_weights_come
         epochs.append(epoch)
         if epoch.number == 3:
             with torch.no_grad():
-                networks[1].fc.bias.fill_(weight)
+                networks[1].get_parameter("fc.bias").fill_(weight)
     losses = [epoch.valid_loss for epoch in epochs]
     assert [math.isfinite(loss) for loss in losses] == [True, True, True, False]
     assert math.isfinite(epochs[-1].fold_losses[0])

@@ -75,7 +75,7 @@ def test_the_distance_from_the_average_and_the_volatility_are_those_of_pandas() 
     close = pd.Series(LONG_CLOSE)
     series = build_series(LONG, ["ma_distance", "realised_volatility"], "return")
     assert series.features[19:, 0] == pytest.approx(np.log(close / close.rolling(20).mean())[19:])
-    squares = np.log(close).diff().pow(2)
+    squares = pd.Series(np.log(close)).diff().pow(2)
     assert series.features[20:, 1] == pytest.approx(np.log(squares.rolling(20).mean() ** 0.5)[20:])
 
 
