@@ -111,15 +111,19 @@ class Scores:
     def __str__(self) -> str:
         """Write the scores, one to a line."""
         d = self.direction
+        skill = f"{self.skill:+.1%}"
+        if math.isnan(self.skill):
+            skill = "undefined: persistence is never wrong on these bars"
+        share = f"{d.accuracy:.1%} ({d.low:.1%} to {d.high:.1%})"
         return "\n".join(
             [
                 f"bars                {self.count}",
                 f"MSE                 {self.mse:.6g}",
                 f"MSE of persistence  {self.persistence_mse:.6g}",
-                f"skill               {self.skill:+.1%}",
+                f"skill               {skill}",
                 f"MAE                 {self.mae:.6g}",
-                f"R2                  {self.r2:.4f}",
-                f"direction accuracy  {d.accuracy:.1%} ({d.low:.1%} to {d.high:.1%})",
+                f"R2                  {'undefined' if math.isnan(self.r2) else f'{self.r2:.4f}'}",
+                f"direction accuracy  {share if d.moves else 'undefined: no bar moves'}",
             ]
         )
 

@@ -205,6 +205,13 @@ def test_values_that_cannot_be_scored_are_refused_in_words(values: Any, said: st
         score(*values)
 
 
+def test_scores_of_bars_that_never_move_are_printed_in_words() -> None:
+    lines = str(score([2.0, 1.5], [1.0, 1.0], [1.0, 1.0])).splitlines()
+    assert lines[3] == "skill               undefined: persistence is never wrong on these bars"
+    assert lines[6] == "direction accuracy  undefined: no bar moves"
+    assert "nan" not in str(score([2.0], [1.0], [1.0]))
+
+
 def test_scores_are_printed_one_to_a_line() -> None:
     low, high = wilson(3, 4)
     assert (round(low, 3), round(high, 3)) == (0.301, 0.954)
