@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu bench quality peers calibrate soak sweep lock clean
+.PHONY: run test check gpu lowest bench quality peers calibrate soak sweep lock clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -35,6 +35,16 @@ gpu:
 	$(PYTHON) -m pytest tests/gpu --noconftest --override-ini addopts= --override-ini filterwarnings= \
 		-p no:cacheprovider
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py --device $(DEVICE) --out $(OUT) $(ARGS)
+
+# The tests with every dependency at its lowest version, but for torch: PyPI has no old one without CUDA.
+# Warnings are of old versions beside new ones, and no errors here.
+lowest: .venv/installed-dev
+	$(PYTHON) -m venv .venv-lowest
+	$(BIN)/python .ci/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --disable-pip-version-check --quiet \
+		--constraint .venv-lowest/constraints.txt --editable '.[test]'
+	.venv-lowest/bin/pytest --ignore tests/soak --ignore tests/acceptance/test_deploy.py \
+		--override-ini filterwarnings= --numprocesses 2 --dist loadfile -p no:cacheprovider
 
 bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py --device cpu
@@ -79,4 +89,4 @@ lock: .venv/installed
 	echo hatchling | $(LOCK) - --output-file deploy/build-requirements.lock
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-lowest

@@ -113,7 +113,7 @@ def test_each_picture_can_be_seen(case: Case) -> None:
     for name in drawn(case):
         pixels = imread(io.BytesIO(case.files[f"pictures/{name}"]))[:, :, :3]
         height, width, _ = pixels.shape
-        assert width == 902, name
+        assert width in (901, 902), name  # matplotlib 3.10 rounds the other way
         assert 150 < height < 1200, name
         grey = pixels.mean(axis=2)
         assert 0.001 < (grey < 0.75).mean() < 0.6, name
