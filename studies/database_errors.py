@@ -1,4 +1,4 @@
-"""What can be wrong with a database, and what it says itself, in one line each."""
+"""Errors of databases, and their causes in one line."""
 
 import contextlib
 from collections.abc import Collection, Iterator
@@ -8,8 +8,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from models.errors import PuffinError
 
-# PostgreSQL and PgBouncer refuse with these for a while only: 57P03 cannot_connect_now, 53300
-# too_many_connections, and a pooler that cannot reach its server or has no connection free.
+# Temporary refusals of PostgreSQL (57P03 cannot_connect_now, 53300 too_many_connections) and of a
+# pooler that cannot reach its server or has no free connection.
 _BUSY = (
     "starting up",
     "accepting connections",  # "not yet", and "not" on a standby
@@ -22,7 +22,7 @@ _BUSY = (
     "server_login_retry",
     "query_wait_timeout",
 )
-# What helps, by what the database says.
+# What to do, by a part of the database's message in lower case.
 _ADVICE = {
     "prepared statement": "a pooler such as PgBouncer lends one connection to many: take "
     "prepare_threshold out of the URL",
@@ -63,7 +63,7 @@ class ReplacedError(StorageError):
 
 @contextlib.contextmanager
 def readable_errors(shown: str, secrets: Collection[str], *, is_server: bool) -> Iterator[None]:
-    """Turn what a database says into one line with the cause.
+    """Turn errors of a database into one line with the cause.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def readable_errors(shown: str, secrets: Collection[str], *, is_server: bool) ->
         if any(words in cause for words in _BUSY):
             msg = f"the database {shown} does not answer: {cause}"
             raise BusyError(msg) from error
-        # Who answers and refuses says FATAL; psycopg has only words for it, no SQLSTATE.
+        # A server that refuses for good says FATAL; psycopg reports no SQLSTATE here.
         if "FATAL" in cause or "no password supplied" in cause:
             msg = f"the database {shown} cannot be used: {cause}"
             raise StorageError(msg) from error
@@ -111,7 +111,7 @@ def _inner(error: Exception) -> Exception:
 
 
 def cause_of(error: Exception) -> str:
-    """Return what the database itself said, in one line, with what helps if that is known."""
+    """Return the message of the database in one line, with what to do if that is known."""
     inner = _inner(error)
     cause = (str(getattr(inner, "orig", None) or inner).splitlines() or ["nothing"])[0]
     advice = next((advice for words, advice in _ADVICE.items() if words in cause.lower()), None)

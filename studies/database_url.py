@@ -83,7 +83,7 @@ def parse(text: str) -> URL:
     Raises
     ------
     StorageError
-        If it is none; the message repeats nothing that could be a password.
+        If it cannot be used; the message repeats nothing that could be a password.
     """
     text = text.strip()
     scheme, separator, _ = text.partition("://")
@@ -99,12 +99,12 @@ def parse(text: str) -> URL:
 
 
 def is_sqlite(url: URL) -> bool:
-    """Tell a file of SQLite from a server."""
+    """Return whether the URL is a file of SQLite."""
     return url.drivername == "sqlite"
 
 
 def _no_url(text: str) -> str:
-    """Say what a text is instead of a URL, repeating only what is a path for certain."""
+    """Return why a text is not a URL, repeating it only if it is certainly a path."""
     if _PATH.fullmatch(text):
         return f"{text} is a path, not a database URL; write sqlite:///{text}"
     if text.lower().startswith("sqlite:"):
@@ -159,7 +159,7 @@ def _postgresql(text: str) -> URL:
 
 
 def _require_text(url: URL) -> None:
-    """Refuse what neither a file system nor a server takes."""
+    """Raise on characters that neither a file system nor a server accepts."""
     parts = [url.username, url.password, url.database, *map(str, url.query.values())]
     try:
         zero = b"\0" in "".join(filter(None, parts)).encode()
@@ -175,7 +175,7 @@ def _require_text(url: URL) -> None:
 
 @cache
 def _options() -> dict[str, bool]:
-    """Return every option of PostgreSQL's library, and whether it is one that it hides itself."""
+    """Return every option of PostgreSQL's library, and whether the library treats it as secret."""
     import psycopg
 
     known = psycopg.pq.Conninfo.get_defaults()
@@ -183,7 +183,7 @@ def _options() -> dict[str, bool]:
 
 
 def _require_known_options(url: URL) -> None:
-    """Refuse an option that the library does not know: it would be repeated in its message."""
+    """Raise on an option that the library does not know: its error message would repeat it."""
     for number, (key, value) in enumerate(url.query.items(), start=1):
         if key not in _options():
             msg = (
@@ -220,13 +220,13 @@ def connect_args(url: URL) -> dict[str, Any]:
 
 
 def secrets(url: URL) -> list[str]:
-    """Return each value of a URL that no message may repeat, but for those too short to matter."""
+    """Return the values of a URL that no message may repeat, except very short ones."""
     values = [url.password, *(str(v) for k, v in url.query.items() if k not in _HARMLESS)]
     return [value for value in values if value and len(value) > 3]
 
 
 def holds_secret(text: str) -> bool:
-    """Tell whether a URL has a password in it, of the user or of a key.
+    """Return whether a URL contains a password, of the user or of a key.
 
     Raises
     ------

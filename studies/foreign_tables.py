@@ -1,4 +1,4 @@
-"""Tables of another program under names that Optuna takes for its own."""
+"""Refuse databases in which another program has tables with Optuna's names."""
 
 import re
 
@@ -8,19 +8,19 @@ from sqlalchemy import Engine
 
 from studies.database_errors import StorageError
 
-# Alembic's table, which every program with migrations has, and Optuna's names of revisions.
+# Alembic's table, which every program with migrations has, and the form of Optuna's revisions.
 _ALEMBIC_TABLE, _OPTUNA_REVISION = "alembic_version", re.compile(r"v\d+\.\d+\.\d+\.\w")
-# The table that tells a database of Optuna.
+# A table that only databases of Optuna have.
 _OPTUNA_TABLE = "version_info"
 
 
 def refuse_foreign(engine: Engine, shown: str) -> None:
-    """Refuse a database in which another program has tables that Optuna would take for its own.
+    """Raise if another program has tables that Optuna would use as its own.
 
     Raises
     ------
     StorageError
-        If so; no table has been made then.
+        Before any table is made.
     """
     there = sa.inspect(engine)
     tables = set(there.get_table_names())
@@ -36,7 +36,7 @@ def refuse_foreign(engine: Engine, shown: str) -> None:
 
 
 def _foreign_revision(engine: Engine, tables: set[str]) -> str | None:
-    """Say how Alembic's table shows another program, None if it does not."""
+    """Return why Alembic's table belongs to another program, or None if it does not."""
     if _ALEMBIC_TABLE not in tables:
         return None
     query = sa.text(f"SELECT version_num FROM {_ALEMBIC_TABLE}")  # noqa: S608  # a constant

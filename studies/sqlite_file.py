@@ -1,4 +1,4 @@
-"""A database file that is deleted or replaced under its users must end them, and not be damaged."""
+"""Notice that a database file was deleted or replaced, before anything more is written."""
 
 import contextlib
 import os
@@ -11,12 +11,12 @@ from studies.database_errors import ReplacedError
 
 
 def watch(engine: Engine, path: str) -> None:
-    """Raise `ReplacedError` before each use of a connection once the file is another one.
+    """Raise `ReplacedError` on every use of a connection once the file is no longer the same.
 
-    An open connection stays with the file that it opened, wherever that is by now, while a new one
-    would open the new file together with the write-ahead log of the old one, which damages it. So
-    no connection is made from then on, and the log is written into the file that it belongs to and
-    cut to nothing: whoever opens the new file next finds an empty one.
+    An open connection keeps using the file that it opened, even after a rename or a deletion. A new
+    connection would open the new file together with the old file's write-ahead log, which damages
+    it. So no new connection is made, and the log is written back into the old file and truncated to
+    zero bytes, which is harmless to whoever opens the new file next.
     """
     opened = _identity(path)
 
@@ -45,14 +45,14 @@ def watch(engine: Engine, path: str) -> None:
 
 def _identity(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116  # for each use of a connection: no object is made
+        found = os.stat(path)  # noqa: PTH116  # called for every use of a connection
     except OSError:
         return None
     return found.st_dev, found.st_ino
 
 
 def _empty_the_log(connection: sqlite3.Connection) -> None:
-    """Write the log into its file and cut it, unless others keep it in use for a second."""
+    """Write the log back into its file and truncate it, unless another connection blocks that."""
     with contextlib.suppress(sqlite3.Error):
         connection.execute("PRAGMA busy_timeout = 1000")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

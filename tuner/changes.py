@@ -1,4 +1,4 @@
-"""What a browser may write: names of new studies, notes, and files of studies."""
+"""Checks of what a browser writes: names of new studies, notes, and files of studies."""
 
 import base64
 import io
@@ -13,16 +13,16 @@ from studies.spec import NAME
 from studies.study import HOLDOUT_FILE, RERUNS, SEARCH_FILE
 from tuner.guard import Environ, Refusal, WsgiApp, reads
 
-# Of studies and locks that the program makes itself, beside the study whose name comes before.
+# Suffixes of the studies and locks that the program makes beside a study.
 _RESERVED_SUFFIXES = (*RERUNS, ".lock")
-# What the program itself attaches to studies and trials.
+# Names of the files that the program attaches to studies and trials.
 _RESERVED_FILES = {SEARCH_FILE, HOLDOUT_FILE, "forecasts.csv"}
 
 Reason = str | None
 
 
 def checks_changes(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
-    """Refuse a change that the dashboard would take and the program, or nobody, could use."""
+    """Refuse a change that Optuna Dashboard accepts although it breaks a study or is lost."""
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if reads(environ):
@@ -37,7 +37,7 @@ def checks_changes(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
 
 
 def _refusal(environ: Environ, body: bytes, storage: BaseStorage) -> Refusal | None:
-    """Return why a change is refused, None if it is not."""
+    """Return the refusal of a change, or None if it is allowed."""
     if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != "application/json":
         return Refusal("415 Unsupported Media Type", "a change is sent as application/json")
     try:

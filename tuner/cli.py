@@ -83,7 +83,7 @@ def _open_closed_streams() -> None:
 
 
 def _without_passwords(ctx: click.Context, message: str) -> str:
-    """Hide a URL that may hold a password and was typed in the place of something else."""
+    """Hide a typed URL that may contain a password, wherever on the command line it stands."""
     for word in ctx.meta.get(_TYPED, ()):
         url = re.search(r"(\w[\w+.-]*://)(.*[@?;=].*)", word, re.DOTALL)
         if url and _may_hold_password(url[0]):

@@ -21,7 +21,7 @@ from tuner.pulse import Pulse, says_when_away
 
 
 def open_for_requests(url: str) -> RDBStorage:
-    """Open a database whose absence a request tells at once, and does not wait for to end.
+    """Open a database without waiting when it stops answering: each request reports that.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def dashboard_app(storage: RDBStorage, *, writable: bool, password: bytes | None
 
 
 class _OneLine(logging.Filter):
-    """Puts the cause in the place of a traceback, and what was said just before is not repeated."""
+    """Replaces a traceback in the message by its cause, and drops consecutive duplicates."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,9 +64,9 @@ class _OneLine(logging.Filter):
 
 
 def answers_importance(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
-    """Say that nothing is important in a study without hyperparameters, as those of retraining are.
+    """Answer with an empty importance for a study without hyperparameters (those of retraining).
 
-    The dashboard divides by their number.
+    Optuna Dashboard divides by their number.
     """
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -81,7 +81,7 @@ def answers_importance(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
 
 
 def _has_parameters(storage: BaseStorage, study_id: int) -> bool:
-    """Tell whether any trial of a study has a hyperparameter; True if there is no such study."""
+    """Return whether any trial of a study has a hyperparameter; True if there is no such study."""
     try:
         return any(trial.params for trial in storage.get_all_trials(study_id, deepcopy=False))
     except KeyError:

@@ -26,12 +26,12 @@ _AS_A_FILE = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Content-Disposition": "attachment",
 }
-# No page of another site may show the dashboard in a frame, and have clicks in it made unawares.
+# Against clickjacking: no page of another site may show the dashboard in a frame.
 _POLICY = "Content-Security-Policy"
 NO_FRAMES = {"X-Frame-Options": "DENY", _POLICY: "frame-ancestors 'none'"}
 
-# What may be changed where that is allowed, with the largest body: an uploaded file comes as
-# base64, and a note is stored in rows of 2 KB.
+# The changes that --writable allows, with the largest body of each in bytes: an uploaded file is
+# sent as base64, and a note is stored in rows of 2 KB.
 LARGEST_BODY = 16 * 2**20
 _CHANGES = {
     ("POST", r"/api/studies"): 4 * 2**10,
@@ -39,7 +39,7 @@ _CHANGES = {
     ("PUT", r"/api/studies/\d{1,9}/\d{1,9}/note"): 64 * 2**10,
     ("POST", r"/api/artifacts/\d{1,9}"): LARGEST_BODY,
 }
-# Why another change is refused.
+# Why other changes are refused.
 _REASONS = {
     r"\S+ /api/studies/[^/]+/rename": "a study keeps its name; `tuner submit` makes one of another "
     "name",
@@ -49,10 +49,10 @@ _REASONS = {
     r"\S+ /api/artifacts/.*": "only a worker adds files to a trial; add yours to its study",
     r"DELETE /api/studies/[^/]+": "`tuner delete NAME` deletes a study with all that it owns",
 }
-# What reads needs no body.
+# A request that reads needs no body.
 _LARGEST_BODY_OF_READING = 2**10
 
-# Guesses are not counted, so a password that others may try has to be longer than they can.
+# Guesses are not counted, so a password must be too long to guess.
 _SHORTEST_PASSWORD = 8
 
 
@@ -72,16 +72,16 @@ class Refusal(NamedTuple):
 
     @property
     def headers(self) -> Headers:
-        """What describes the body."""
+        """The headers of the answer."""
         return [("Content-Type", "application/json"), self.header]
 
     @property
     def body(self) -> bytes:
-        """The reason in the form in which the dashboard's pages read it."""
+        """The reason as JSON, as the dashboard's pages read it."""
         return json.dumps({"reason": self.reason}).encode()
 
     def send(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer a request of WSGI with it."""
+        """Answer a WSGI request with this refusal."""
         start_response(self.status, self.headers)
         return [self.body]
 
@@ -167,9 +167,9 @@ def _is_loopback(address: str) -> bool:
 
 
 def access_rules(*, writable: bool, password: bytes | None) -> tuple[Rule, ...]:
-    """Return the rules in their order: each judges only what those before it let pass.
+    """Return the rules in the order of their application: each sees what the others let pass.
 
-    They read the headers of a request alone, so that its body need not be taken to refuse it.
+    They need only the headers of a request, so it can be refused before its body is read.
     """
     who = only_loopback_names if password is None else asks_for(password)
     return who, one_spelling, limits_changes(writable=writable), same_site, limits_bodies
@@ -182,7 +182,7 @@ def guarded(app: WsgiApp, *, writable: bool, password: bytes | None) -> WsgiApp:
 
 
 def forbids_frames(app: WsgiApp) -> WsgiApp:
-    """Have no answer shown in a frame of another page."""
+    """Forbid that an answer is shown in a frame of another page."""
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: Headers, *rest: Any) -> Any:
@@ -308,7 +308,7 @@ def limits_changes(*, writable: bool) -> Rule:
 
 
 def reads(environ: Environ) -> bool:
-    """Tell a request that changes nothing."""
+    """Return whether a request changes nothing."""
     return environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS")
 
 

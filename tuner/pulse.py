@@ -1,4 +1,4 @@
-"""Whether the database answers, so that no request waits for one that is away."""
+"""Answer 503 while the database does not answer, instead of letting requests wait for it."""
 
 import logging
 import threading
@@ -13,16 +13,16 @@ from tuner.guard import Environ, Headers, Refusal, WsgiApp
 
 log = logging.getLogger(__name__)
 
-# What a request waits for an answer of the database, and for how long an answer counts.
+# How long a request waits for the database's answer, and how long an answer stays valid.
 _PATIENCE_SECONDS = 2.0
 _VALID_SECONDS = 1.0
-# A request that takes longer may wait for a database that went meanwhile.
+# After this time a running request is checked: the database may have stopped since it started.
 _LOOK_SECONDS = 1.0
 _DATABASE_PATHS = ("/api/", "/artifacts/", "/csv/")
 
 
 class _Check:
-    """One question to the database, which is asked in a thread of its own."""
+    """One query that tests the database, in a separate thread because it may hang."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -35,29 +35,29 @@ class _Check:
         try:
             with self._engine.connect() as connection:
                 connection.exec_driver_sql("SELECT 1")
-        except Exception as error:  # noqa: BLE001  # whatever it was, the database is of no use
+        except Exception as error:  # noqa: BLE001  # whatever failed, the database cannot be used
             self._reason = cause_of(error)
         self._answered.set()
 
     @property
     def is_fine(self) -> bool:
-        """Whether the database has answered."""
+        """Whether the database answered without an error."""
         return self._answered.is_set() and self._reason is None
 
     @property
     def is_over(self) -> bool:
-        """Whether the next request asks again; while a question hangs there is no other."""
+        """Whether a new check is due; a check that hangs is not repeated."""
         return self._answered.is_set() and time.monotonic() - self._started > _VALID_SECONDS
 
     def reason(self) -> str | None:
-        """Return why the database is of no use, None if it answers."""
+        """Return why the database cannot be used, or None if it answers."""
         if self._answered.wait(max(self._started + _PATIENCE_SECONDS - time.monotonic(), 0)):
             return self._reason
         return f"no answer within {_PATIENCE_SECONDS:.0f} s"
 
 
 class Pulse:
-    """Asks the database when a request needs it, once a second at most."""
+    """Checks the database when a request needs it, at most once a second."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -66,9 +66,9 @@ class Pulse:
         self._was_away = False
 
     def trouble(self, *, anew: bool = False) -> str | None:
-        """Return why the database is of no use, None if it answers; within two seconds.
+        """Return why the database cannot be used, or None if it answers; within two seconds.
 
-        With `anew` an answer from before does not count.
+        With `anew`, an earlier answer without an error does not count.
         """
         with self._lock:
             if self._check is None or self._check.is_over or (anew and self._check.is_fine):
@@ -79,7 +79,7 @@ class Pulse:
         return reason
 
     def _note(self, reason: str | None) -> None:
-        """Write into the log when the database goes, and when it comes back."""
+        """Log when the database stops answering and when it answers again."""
         with self._lock:
             if self._was_away == bool(reason):
                 return
@@ -88,7 +88,7 @@ class Pulse:
 
 
 class _Request(threading.Thread):
-    """One request to the application, in a thread that can be left to itself if it hangs."""
+    """One request to the application, in a separate thread that is abandoned if it hangs."""
 
     def __init__(self, app: WsgiApp, environ: Environ) -> None:
         super().__init__(daemon=True)
@@ -98,10 +98,10 @@ class _Request(threading.Thread):
         self.error: Exception | None = None
 
     def run(self) -> None:
-        """Ask the application."""
+        """Call the application and keep its answer or its error."""
         try:
             self.body = self._app(self._environ, self._start)
-        except Exception as error:  # noqa: BLE001  # it is told where the answer is awaited
+        except Exception as error:  # noqa: BLE001  # logged by the thread that waits
             self.error = error
 
     def _start(self, status: str, headers: Headers, *_: Any) -> None:
@@ -109,9 +109,9 @@ class _Request(threading.Thread):
 
 
 def says_when_away(app: WsgiApp, pulse: Pulse) -> WsgiApp:
-    """Answer 503 with the reason while the database is away: at once, or when it goes meanwhile.
+    """Answer 503 with the reason if the database is away, also if it stops during a request.
 
-    A request that fails otherwise is one line in the log, and none of the program in its answer.
+    Any other failure is one line in the log, and the answer shows no code.
     """
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -1,8 +1,8 @@
-"""The server under the dashboard: who may take its memory, its connections and its threads.
+"""The HTTP server of the dashboard: limits on bodies, connections and threads.
 
-Waitress takes a whole request before the application sees it, and serves requests in the order in
-which they came. So what is refused is refused here, by its headers; and a check of health has a
-thread for itself, for the others may all wait for the database.
+Waitress reads a whole request before it calls the application, and serves requests in the order of
+their arrival. Therefore requests are refused here, by their headers, before their bodies are read;
+and health checks have a separate thread, since all others may be waiting for the database.
 """
 
 import io
@@ -32,25 +32,24 @@ from tuner.guard import (
 from tuner.interrupt import stop_signals
 
 _SETTINGS = {
-    # One browser has six connections, and a request that hangs takes a thread.
+    # A browser opens six connections, and a request that hangs blocks a thread.
     "threads": 16,
-    # More than one who opens connections and sends nothing has patience for: such are closed after
-    # a quarter of a minute, and until then the others wait.
+    # Connections that send nothing are closed after 15 s. At the limit new ones wait until then.
     "connection_limit": 500,
     "channel_timeout": 15,
     "cleanup_interval": 3,
-    "log_socket_errors": False,  # a client that goes is no error
-    "asyncore_use_poll": True,  # select() takes no file beyond the 1,024th
+    "log_socket_errors": False,  # a client that disconnects is not an error
+    "asyncore_use_poll": True,  # select() fails for file descriptors from 1,024 on
     "max_request_header_size": 32 * 2**10,
     "max_request_body_size": LARGEST_BODY + 1,
 }
 
 
 class _Nowhere:
-    """A buffer that keeps nothing of a body that nobody will read."""
+    """A buffer that discards the body of a refused request."""
 
     def append(self, _data: bytes) -> None:
-        """Let it go."""
+        """Discard the data."""
 
     def __len__(self) -> int:
         return 0
@@ -60,11 +59,11 @@ class _Nowhere:
         return io.BytesIO()
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
 
 class _Refused:
-    """A refusal in the form in which waitress answers a request that is in error."""
+    """A refusal as an error object of waitress."""
 
     def __init__(self, refusal: Refusal) -> None:
         self._refusal = refusal
@@ -75,7 +74,7 @@ class _Refused:
 
 
 def _channel(rules: Sequence[Rule]) -> type[HTTPChannel]:
-    """Make the class of a connection whose requests are judged before their bodies are taken."""
+    """Return a connection class that applies the rules before it reads bodies."""
 
     class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         body_rcv: Any
@@ -85,16 +84,16 @@ def _channel(rules: Sequence[Rule]) -> type[HTTPChannel]:
         def parse_header(self, header_plus: bytes) -> None:
             super().parse_header(header_plus)
             if self.body_rcv is None:
-                return  # the application judges it
+                return  # the application applies the rules
             refusal = first_refusal(_environ(self), rules)
             if refusal is None:
                 return
             self.error = _Refused(refusal)
             if self.chunked or self.expect_continue:
-                # Answered now: of a body without a length nobody knows when it ends.
+                # Answer now, and close: the end of such a body is not known, or it is not sent yet.
                 self.body_rcv, self.content_length, self.expect_continue = None, 0, False
             else:
-                # A client that still sends when the connection is closed may not see the answer.
+                # Read to the end: a client that is still sending would not see the answer.
                 self.body_rcv.buf = _Nowhere()
 
     class WithoutFrames(ErrorTask):  # type: ignore[misc]  # waitress has no types
@@ -110,7 +109,7 @@ def _channel(rules: Sequence[Rule]) -> type[HTTPChannel]:
 
 
 def _environ(request: HTTPRequestParser) -> Environ:
-    """Return of a request what the rules read, as WSGI names it."""
+    """Return the parts of a request that the rules read, by their names in WSGI."""
     names = {"CONTENT_LENGTH": "CONTENT_LENGTH", "CONTENT_TYPE": "CONTENT_TYPE"}
     headers = {names.get(key, f"HTTP_{key}"): value for key, value in request.headers.items()}
     path = "/" + request.path.lstrip("/")
@@ -118,7 +117,7 @@ def _environ(request: HTTPRequestParser) -> Environ:
 
 
 class _Lanes:
-    """A thread for checks of health, beside those for all other requests."""
+    """Task dispatcher with a separate thread for health checks."""
 
     def __init__(self, others: ThreadedTaskDispatcher) -> None:
         self._others = others
@@ -126,15 +125,15 @@ class _Lanes:
         self._health.set_thread_count(1)
 
     def add_task(self, channel: HTTPChannel) -> None:
-        """Have the next request of a connection served."""
-        is_health = getattr(channel.requests[0], "path", None) == "/healthz"  # none if malformed
+        """Queue the next request of a connection."""
+        is_health = getattr(channel.requests[0], "path", None) == "/healthz"  # None if malformed
         (self._health if is_health else self._others).add_task(channel)
 
 
 def serve(
     app: WsgiApp, place: Place, rules: Sequence[Rule], on_ready: Callable[[str], None]
 ) -> None:
-    """Serve at one address, in one process (the cache is in its memory) with some threads.
+    """Serve at one address until a stop signal: one process, since the cache is in memory.
 
     Parameters
     ----------
@@ -143,7 +142,7 @@ def serve(
     place : Place
         Where to serve.
     rules : sequence of callable
-        Judge a request with a body before that is taken.
+        Applied to the headers of a request before its body is read.
     on_ready : callable
         Gets the URL, whose port the system chooses when that of `place` is 0.
 
@@ -159,7 +158,7 @@ def serve(
         server = waitress.create_server(app, sockets=[listener], **_SETTINGS)
         server.channel_class = _channel(rules)
         server.task_dispatcher = _Lanes(server.task_dispatcher)
-        # In a thread: an exception that a signal raises within its loop may get lost.
+        # In a thread: an exception that a signal handler raises in waitress' loop would be lost.
         threading.Thread(target=server.run, daemon=True).start()
         host, port, *_ = listener.getsockname()
         on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
@@ -171,7 +170,7 @@ def _bound(place: Place) -> socket.socket:
     try:
         return socket.create_server(place.address, family=place.family)
     except OSError as error:
-        # Its own words repeat what was tried.
+        # The error's own message repeats the address.
         why = os.strerror(error.errno or 0)
         msg = f"cannot serve on port {port} of {host}: {why}; choose another with --port or --host"
         raise PuffinError(msg) from None
