@@ -330,12 +330,15 @@ class ExportRecord(_Part):
 
 
 def _check_in_space(config: Config, space: Space) -> None:
-    """Require a network of a kind and a size that the study could have tried."""
+    """Require a network and windows of a kind and of sizes that the study could have tried.
+
+    What else a configuration says costs no memory, and `tuner reproduce` finds it by training.
+    """
     widths = config.hidden_dims
     _check_within("number of config.hidden_dims", len(widths), space.layers, "spec.space.layers")
     for width in widths[:1] if space.funnel else widths:  # a funnel halves them from the first on
         _check_within("config.hidden_dims", width, space.hidden_dim, "spec.space.hidden_dim")
-    for name in ("cell", "lookback"):
+    for name in (f.name for f in fields(Config) if f.name in space.plain and f.type is not float):
         value, dimension = getattr(config, name), space.plain[name]
         _check_within(f"config.{name}", value, dimension, f"spec.space.{name}")
 

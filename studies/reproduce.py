@@ -260,6 +260,9 @@ def _holdout(
     given = (config, spec.training.loss, record.epochs, spec.search.seed)
     network = train_epochs(windows, targets, *given)
     (forecasts,) = opened.unscaled(forecast(network, fold.valid_windows).T)
+    if not np.isfinite(forecasts).all():  # the training diverged: there is nothing to judge
+        yield Check("holdout.loss", told.loss, float("nan"), 0.0)
+        return
     found = judge(folds, opened, config.lookback, forecasts)
     persistence = opened.persistence_losses[0]
     own_skill, unit = told.skill, _in_skill(told, persistence)

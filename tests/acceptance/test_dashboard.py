@@ -166,7 +166,7 @@ def test_pages_and_their_files_come_to_the_plainest_of_clients(server: Server) -
 
 
 def test_artifacts_of_study_and_trials_come_with_their_very_bytes(server: Server) -> None:
-    stored = dict(rows(server.database)["puffin_artifacts"])
+    stored = {key: body for key, _, body in rows(server.database)["puffin_artifacts"]}
     detail = server.get("/api/studies/1?after=0")
     (data,) = [json.loads(a["value"]) for a in detail["user_attrs"] if a["key"] == "data"]
     assert {a["filename"] for a in detail["artifacts"]} == set(data["sha256"])

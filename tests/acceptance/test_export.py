@@ -153,6 +153,7 @@ def other_machine(record: dict[str, Any]) -> None:
         (flatter("scores"), "scores.loss"),
         (flatter("holdout"), "holdout.loss"),
         (lambda r: r["config"].update(lr=r["config"]["lr"] * 1.01), "weights"),
+        (lambda r: r["config"].update(lr=1e308), "holdout.loss"),
         (other_machine, "scores.loss"),
     ],
 )

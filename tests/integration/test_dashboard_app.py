@@ -191,7 +191,7 @@ def test_what_is_allowed_is_written(storage: RDBStorage) -> None:
     ]:
         assert ask(writable, method, path, values).status == status, path
     assert [study.study_name for study in storage.get_all_studies()] == ["x.holdout", "mine"]
-    assert [body for _, body in rows(storage)["puffin_artifacts"]] == [b"hello"]
+    assert [body for *_, body in rows(storage)["puffin_artifacts"]] == [b"hello"]
     form = "application/x-www-form-urlencoded"
     assert ask(writable, "PUT", "/api/studies/1/note", {"version": 2}, kind=form).status == 415
 

@@ -135,6 +135,7 @@ def test_a_value_of_another_kind_is_refused_wherever_it_stands(value: Any, keys:
         ("config.hidden_dims", [3] * 5, "number of config.hidden_dims = 5: spec.space.layers"),
         ("config.hidden_dims", "33", "hidden_dims = '33': should be a list"),
         ("config.lookback", 10**6, "config.lookback = 1000000: spec.space.lookback has 3, 4"),
+        ("config.batch_size", 2**63, "config.batch_size = 9223372036854775808: spec.space.batch"),
         ("config.lookback", 10**400, "a number is too large"),
         ("config.lr", math.nan, "config: lr must be at least 0, but is nan"),
         ("config.lr", True, "lr = True: should be a number"),
