@@ -113,7 +113,9 @@ def run_trial(
             reason = f"diverged: the loss is {epoch.valid_loss} at epoch {epoch.number}"
             break
         trial.report(epoch.valid_loss, epoch.number)
-        if rerun is None and trial.should_prune():
+        # The pruner is asked even at the end, because it records the loss for the trials to come;
+        # but a trial that has trained to its end is complete.
+        if rerun is None and trial.should_prune() and not training.has_ended:
             reason = f"pruned at epoch {epoch.number}"
             break
         if checkpoint.due or interrupt.requested:

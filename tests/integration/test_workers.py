@@ -27,7 +27,7 @@ from studies import result, stamp, tickets, workers
 from studies import storage as storage_module
 from studies.algorithms import PRUNERS, SAMPLERS
 from studies.checkpoints import Checkpoint
-from studies.optuna_internals import running_trial, study_id
+from studies.optuna_internals import RUNG_PREFIX, running_trial, study_id
 from studies.prices import Prices, load_prices
 from studies.space import suggest
 from studies.spec import Spec, parse_spec
@@ -616,6 +616,28 @@ def test_an_epoch_that_takes_long_does_not_keep_a_worker_from_its_end(
     # 5 s are given to it; this one goes on for 300 s.
     assert 4 < time.monotonic() - stopped < 30, "a moment is given to an epoch that ends soon"
     assert [t.state for t in handle.trials()] == [TrialState.FAIL, TrialState.WAITING]
+
+
+# Trials that are pruned
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband"])
+def test_a_trial_that_trained_to_its_end_is_complete_even_where_the_pruner_has_a_rung(
+    storage: RDBStorage, pruner: str
+) -> None:
+    spec = spec_of(
+        "tiny",
+        training={"max_epochs": 2},
+        search={"trials": 6, "sampler": "random", "pruner": pruner},
+    )
+    handle = submit(storage, spec, aapl(spec))
+    worker = worker_of(storage)
+    while worker.step(handle):
+        pass
+    assert Counter(t.state for t in handle.trials()) == {TrialState.COMPLETE: 6}
+    assert any(k.startswith(RUNG_PREFIX) for t in handle.trials() for k in t.system_attrs), (
+        "the pruner was not asked, so nothing was tested"
+    )
 
 
 # Trials that raise
