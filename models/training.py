@@ -17,9 +17,12 @@ from models.learner import Learner, Loss
 from models.rnn import build_network
 from models.windows import FoldTensors
 
-# Targets in a row that share their bars in training (`models.learner`): with four, wide LSTMs take
-# a third of the time and losses are as with one; with eight theirs rise (benchmarks/RESULTS.md).
+# Consecutive targets that share one input sequence in training (`models.learner`): with four, wide
+# LSTMs take a third of the time and losses are as with one; with eight theirs rise.
 RUN = 4
+# With shorter windows the later targets of a sequence would be learnt mostly from bars that they do
+# not see in a forecast: losses then rise by 3 to 9 % (benchmarks/runs.py).
+MIN_LOOKBACK_OF_RUNS = 5
 # Windows forecast at once: a validation part in one go, and a long series within the memory.
 _FORECASTS = 16_384
 
@@ -100,6 +103,11 @@ class EarlyStopping:
         model.load_state_dict(self.best_weights)
 
 
+def targets_per_sequence(lookback: int) -> int:
+    """Return how many consecutive targets share an input sequence of a training step."""
+    return RUN if lookback >= MIN_LOOKBACK_OF_RUNS else 1
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One pass of every fold over its own training targets.
@@ -174,7 +182,13 @@ class FoldTraining:
         self._loss = LOSSES[training.loss]
         self._learners = [
             Learner(
-                network, fold.train_windows, fold.train_targets, config, self._loss, seed + i, RUN
+                network,
+                fold.train_windows,
+                fold.train_targets,
+                config,
+                self._loss,
+                seed + i,
+                targets_per_sequence(fold.train_windows.shape[1]),
             )
             for i, (network, fold) in enumerate(zip(networks, folds, strict=True))
         ]
@@ -189,12 +203,14 @@ class FoldTraining:
         At the end the networks hold the weights of the best epoch. A loss that is not finite ends
         the training after its epoch was given.
         """
-        while not self._ended():
+        while not self.has_ended:
             yield self._run_epoch()
         if not self._stopping.should_stop:
             self._stopping.restore(self._networks)
 
-    def _ended(self) -> bool:
+    @property
+    def has_ended(self) -> bool:
+        """Whether no epoch follows: all are trained, the loss stopped improving, or it diverged."""
         if self._stopping.should_stop or len(self.curve) >= self._training.max_epochs:
             return True
         return bool(self.curve) and not math.isfinite(self.curve[-1])
@@ -332,7 +348,8 @@ def refit(
     targets : Tensor, (targets, 1), standardised
     """
     (network,) = build_networks(config, windows.shape[2], 1, windows.device, seed)
-    learner = Learner(network, windows, targets, config, LOSSES[loss], seed, RUN)
+    per_sequence = targets_per_sequence(windows.shape[1])
+    learner = Learner(network, windows, targets, config, LOSSES[loss], seed, per_sequence)
 
     def steps() -> Iterator[int]:
         for number in range(1, epochs + 1):

@@ -22,6 +22,7 @@ from models.training import (
     Epoch,
     FoldTraining,
     build_networks,
+    targets_per_sequence,
     train_epochs,
 )
 from models.windows import FoldTensors, make_windows
@@ -195,13 +196,19 @@ def test_the_losses_go_by_the_names_that_a_study_file_may_have() -> None:
 # Training
 
 
+# Long enough that training sequences hold several targets.
+LOOKBACK = 5
+
+
 def random_folds(count: int = 2, train: int = 20, valid: int = 6) -> list[FoldTensors]:
     draw = torch.Generator().manual_seed(3)
     return [
         FoldTensors(
-            train_windows=make_windows(torch.randn(train + i + 2, 2, generator=draw), 3),
+            train_windows=make_windows(
+                torch.randn(train + i + LOOKBACK - 1, 2, generator=draw), LOOKBACK
+            ),
             train_targets=torch.randn(train + i, 1, generator=draw),
-            valid_windows=torch.randn(valid, 3, 2, generator=draw),
+            valid_windows=torch.randn(valid, LOOKBACK, 2, generator=draw),
             valid_targets=torch.randn(valid, 1, generator=draw),
             valid_times=np.arange(valid),
         )
@@ -322,7 +329,7 @@ def plain_curve(folds: list[FoldTensors], epochs: int, seed: int) -> list[list[f
                 optimizer.zero_grad()
                 # A target sees the window of the first of its run, and the bars from there on.
                 seen = [(first, first + i) for first in pair for i in range(4)]
-                out = torch.cat([network(bars[None, first : n + 3]) for first, n in seen])
+                out = torch.cat([network(bars[None, first : n + LOOKBACK]) for first, n in seen])
                 functional.mse_loss(out, fold.train_targets[[n for _, n in seen]]).backward()
                 optimizer.step()
             losses.append(judge(nn.ModuleList([network]), [fold]))
@@ -630,7 +637,7 @@ def test_a_refit_equals_as_many_epochs_of_one_learner_and_is_ready_to_forecast()
     (fold,) = random_folds(count=1)
     x, y = fold.train_windows, fold.train_targets
     (network,) = build_networks(REFIT, 2, 1, CPU, 5)
-    learner = Learner(network, x, y, REFIT, LOSSES["mae"], 5, RUN)
+    learner = Learner(network, x, y, REFIT, LOSSES["mae"], 5, targets_per_sequence(x.shape[1]))
     for _ in range(3):
         learner.run_epoch()
     refitted = train_epochs(x, y, REFIT, "mae", epochs=3, seed=5)
@@ -658,3 +665,11 @@ def test_a_refit_can_be_repeated_and_depends_on_seed_epochs_and_loss() -> None:
     assert refit("mse", 2, 0) == refit("mse", 2, 0)
     others = [("mse", 2, 0), ("mse", 2, 1), ("mse", 3, 0), ("mae", 2, 0)]
     assert len({refit(*other) for other in others}) == 4
+
+
+@pytest.mark.parametrize(("lookback", "expected"), [(1, 1), (4, 1), (5, 4), (60, 4)])
+def test_windows_that_are_too_short_to_share_bars_are_trained_one_by_one(
+    lookback: int, expected: int
+) -> None:
+    assert targets_per_sequence(lookback) == expected
+    assert expected in (1, RUN)
