@@ -21,6 +21,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from models.config import Config
 from studies import tickets
+from studies.optuna_internals import FIXED_PARAMS
 from studies.space import Space, suggest
 
 # Marks a trial that trained nothing, with the number of the trial whose result it repeats.
@@ -211,7 +212,7 @@ class _Proposal:
         if given is None:
             space = sampler.infer_relative_search_space(study, trial)
             given = sampler.sample_relative(study, trial, space)
-        self._given = given | trial.system_attrs.get("fixed_params", {})
+        self._given = given | trial.system_attrs.get(FIXED_PARAMS, {})
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         return self._sample(name, CategoricalDistribution(choices))
