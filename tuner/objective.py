@@ -95,7 +95,7 @@ def run_trial(
         config, seed = suggest(trial, workload.spec.parsed_space), workload.spec.search.seed
         trial.set_user_attr(tickets.CONFIG, config.to_dict())
         if (original := duplicates.find_trained(handle.trials(), config)) is not None:
-            return _repeat(trial, original)
+            return _repeat(trial, handle, original)
     else:
         config, seed = Config.from_dict(rerun.config), rerun.seed
         note(trial, rerun)
@@ -158,18 +158,22 @@ def write_result(
         trial.set_user_attr("run", run)
 
 
-def _repeat(trial: optuna.Trial, original: FrozenTrial) -> float:
+def _repeat(trial: optuna.Trial, handle: Handle, original: FrozenTrial) -> float:
     """Spend a trial on the result of the one that trained the same network.
 
     Raises
     ------
     optuna.TrialPruned
         If that one was pruned.
+    UpdateFinishedTrialError
+        If another process has ended the trial.
     """
-    for key in (*_SCORES, "reason"):
-        if key in original.user_attrs:
-            trial.set_user_attr(key, original.user_attrs[key])
-    trial.set_user_attr(duplicates.DUPLICATE_OF, original.number)
+    with transaction(handle.storage) as connection:
+        require_running(connection, trial_id(trial))
+        for key in (*_SCORES, "reason"):
+            if key in original.user_attrs:
+                trial.set_user_attr(key, original.user_attrs[key])
+        trial.set_user_attr(duplicates.DUPLICATE_OF, original.number)
     if original.state == TrialState.COMPLETE and original.value is not None:
         return original.value
     # TPE ranks a pruned trial by its last report.
