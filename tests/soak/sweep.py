@@ -486,8 +486,8 @@ def disturb(place: Place, command: str, blow: Blow | None) -> int:
         wait_for_epochs(place)
     victim = place.start(*scenario.command(place), blow=blow)
     victim.wait()
-    if victim.stopped and blow is not None and blow.before and place.kind == "sqlite":
-        time.sleep(SLEEP_SECONDS)  # it may hold the write lock, for which the others wait
+    if victim.stopped and holds_write_lock(place):
+        time.sleep(SLEEP_SECONDS)
         victim.wake()
         victim.wait()
     scenario.recover(place)
@@ -505,6 +505,20 @@ def disturb(place: Place, command: str, blow: Blow | None) -> int:
     scenario.audit(place)
     commits = victim.folder / "commits"
     return int(commits.read_text()) if commits.exists() else 0
+
+
+def holds_write_lock(place: Place) -> bool:
+    """Return whether a suspended process keeps all others from writing into an SQLite file."""
+    if place.kind != "sqlite":
+        return False  # PostgreSQL ends its transaction after a while
+    path = place.url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return True
+    return False
 
 
 def wait_for_epochs(place: Place) -> None:
