@@ -148,6 +148,7 @@ def _postgresql(text: str) -> URL:
         raise StorageError(_UNCERTAIN)
     url = make_url(text).set(drivername="postgresql+psycopg")
     _require_text(url)
+    _require_values(text)
     if not 0 < (url.port or 5432) <= 65535:
         msg = "the port of the database URL must be from 1 to 65535; PostgreSQL's own is 5432"
         raise StorageError(msg)
@@ -171,6 +172,20 @@ def _require_text(url: URL) -> None:
             "byte that a URL cannot hold as % and two hexadecimal digits"
         )
         raise StorageError(msg)
+
+
+def _require_values(text: str) -> None:
+    """Raise on an option without a value: SQLAlchemy drops it, so that nothing would mask it."""
+    # No "@" is left unescaped in the options, but a "?" may be in the password.
+    query = text.rpartition("@")[2].partition("?")[2]
+    for number, option in enumerate(query.split("&") if query else (), start=1):
+        if not all(option.partition("=")):
+            msg = (
+                f"option {number} after the question mark of the database URL has no name or no "
+                "value; write options as in ?sslmode=require&connect_timeout=5, and & in a value "
+                "as %26"
+            )
+            raise StorageError(msg)
 
 
 @cache
