@@ -17,7 +17,6 @@ from models.arrays import (
     as_matrix,
     require_finite,
     require_time_order,
-    varies,
 )
 
 Ints = NDArray[np.int64]
@@ -37,22 +36,21 @@ class Overfitting:
     probability : float, share of the splits in which it is no better than the median of all
         trials
     logits : array, (splits,), log odds of its rank on the other half; above 0 is above the median
-    slope : float, of its loss on the other half against its loss on its own; below 0, the better
-        it looked the worse it was; NaN where its loss is always the same
     blocks : int, parts that the bars were cut into
+    trials : int, trials that were compared
     by_luck : float, what trials of equal worth get: 0.5, and more where an odd number of them has
         one at the median itself
     """
 
     probability: float
     logits: Floats
-    slope: float
     blocks: int
+    trials: int
     by_luck: float
 
 
 def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
-    """Give the probability of backtest overfitting, by combinatorially symmetric cross-validation.
+    """Estimate the probability of backtest overfitting by cross-validation (CSCV).
 
     The bars are cut into blocks. Each half of the blocks in turn plays the search and the rest the
     time after it.
@@ -60,7 +58,8 @@ def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
     Parameters
     ----------
     losses : array, (bar, trial), in units of the loss
-        In order of time.
+        In order of time, of trials with one budget: the median of trials that were stopped early
+        is that of half-trained networks, which any trained one beats.
     blocks : int, optional
         Even. 16 when not given, or the largest even number that leaves 10 bars to each block.
         Blocks differ by one bar at most, and no bar is left out.
@@ -71,10 +70,15 @@ def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
         If there are fewer than 2 trials or 20 bars, a value is not finite, or `blocks` is not
         even, or more than the bars.
 
+    Notes
+    -----
+    The paper's slope of performance degradation is left out. The two halves of a trial's losses add
+    up to a constant, so the slope is close to -1 whatever the trials are worth.
+
     References
     ----------
     Bailey, Borwein, Lopez de Prado and Zhu (2017), "The Probability of Backtest Overfitting",
-    Journal of Computational Finance 20(4): CSCV, PBO and the performance degradation.
+    Journal of Computational Finance 20(4): CSCV and PBO.
     """
     matrix = as_matrix("losses", losses, "bar", "trial")
     require_time_order("losses", losses)
@@ -85,13 +89,11 @@ def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
     parts = np.array_split(matrix, blocks)
     sums = np.stack([part.sum(axis=0) for part in parts])
     sizes = np.array([len(part) for part in parts])
-    found = [_split(chosen, sums, sizes) for chosen in _halves(blocks)]
-    searched, after, ranks = (np.concatenate(column) for column in zip(*found, strict=True))
+    ranks = np.concatenate([_ranks_of_best(half, sums, sizes) for half in _halves(blocks)])
     share = ranks / (trials + 1)
     logits = np.log(share / (1 - share))
     by_luck = (trials + 1) // 2 / trials
-    slope = _slope(searched, after)
-    return Overfitting(float((logits <= 0).mean()), logits, slope, blocks, by_luck)
+    return Overfitting(float((logits <= 0).mean()), logits, blocks, trials, by_luck)
 
 
 def _blocks(bars: int, blocks: int | None) -> int:
@@ -107,7 +109,7 @@ def _blocks(bars: int, blocks: int | None) -> int:
 
 
 def _halves(blocks: int) -> Iterator[NDArray[np.bool_]]:
-    """Give every choice of half the blocks, in batches (choice, block)."""
+    """Yield every choice of half the blocks, in batches (choice, block)."""
     chosen = np.array(list(combinations(range(blocks), blocks // 2)))
     for start in range(0, len(chosen), _BATCH):
         batch = chosen[start : start + _BATCH]
@@ -116,24 +118,15 @@ def _halves(blocks: int) -> Iterator[NDArray[np.bool_]]:
         yield halves
 
 
-def _split(chosen: NDArray[np.bool_], sums: Floats, sizes: Ints) -> tuple[Floats, Floats, Floats]:
-    """Give the losses of the best on both halves and its rank on the other, each (choice,).
+def _ranks_of_best(chosen: NDArray[np.bool_], sums: Floats, sizes: Ints) -> Floats:
+    """Return the rank on the other half of the trial that is best on the chosen half, (choice,).
 
-    The rank counts from the worst, 1, to the best; those that tie share it.
+    The rank counts from the worst, 1, to the best; trials that tie share it.
     """
-    means = [(half @ sums) / (half @ sizes)[:, None] for half in (chosen, ~chosen)]
-    best = means[0].argmin(axis=1)[:, None]
-    searched, after = (np.take_along_axis(mean, best, axis=1) for mean in means)
-    ranks = (means[1] > after).sum(axis=1) + ((means[1] == after).sum(axis=1) + 1) / 2
-    return searched[:, 0], after[:, 0], ranks
-
-
-def _slope(x: Floats, y: Floats) -> float:
-    """Give the slope of the least-squares line through points, (n,)."""
-    if not varies(x):
-        return float("nan")
-    centred = x - x.mean()
-    return float(centred @ y / (centred @ centred))
+    searched, after = ((half @ sums) / (half @ sizes)[:, None] for half in (chosen, ~chosen))
+    best = np.take_along_axis(after, searched.argmin(axis=1)[:, None], axis=1)
+    ranks = (after > best).sum(axis=1) + ((after == best).sum(axis=1) + 1) / 2
+    return np.asarray(ranks)
 
 
 @dataclass(frozen=True)
@@ -144,7 +137,7 @@ class Choice:
     ----------
     chosen, best : int, positions
     bound : float, the highest mean loss that is not clearly worse
-    standard_error : float, of the best's mean over seeds
+    standard_error : float, over seeds, of the best's mean
     """
 
     chosen: int
@@ -154,7 +147,9 @@ class Choice:
 
 
 def one_standard_error(losses: Any, sizes: Any) -> Choice:
-    """Choose the smallest network within one standard error of the best.
+    """Choose the smallest network within one standard error over seeds of the best.
+
+    The error is that of the best's mean over seeds. It does not count that the bars are few.
 
     Parameters
     ----------

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Collection
 
-from models.selection import MIN_BLOCK
 from models.spa import MIN_BARS
 from studies.captions import show
-from studies.markdown import loss, p_value, plain, table
+from studies.markdown import counted, loss, p_value, plain, table
 from studies.report import Report, untradable
 from studies.study import Handle
 from studies.verdict import percent
@@ -17,8 +16,9 @@ def luck(search: Handle, report: Report, pictures: Collection[str]) -> list[str]
     return [
         "## Luck of the search",
         (
-            f"A search through many trials finds a good one by luck. {report.tried} trials are "
-            "counted: every trial at its best epoch so far, pruned ones too."
+            "A search through many trials finds a good one by luck. This one tried "
+            f"{counted(report.tried, 'different network')}: {report.complete} trained to their end "
+            f"and {report.tried - report.complete} pruned."
         ),
         *_spa(report),
         *_overfitting(report),
@@ -62,26 +62,15 @@ def _overfitting(report: Report) -> list[str]:
     found = report.overfitting
     title = "### Does the best stay the best?"
     if found is None:
-        return [
-            title,
-            (
-                f"The probability of overfitting needs two trials and {2 * MIN_BLOCK} search "
-                "bars, and there are fewer."
-            ),
-        ]
-    slope = (
-        ""
-        if math.isnan(found.slope)
-        else f" The slope of its loss on the other half against its loss on its own is "
-        f"{found.slope:+.2f}; below 0, the better it looked the worse it was."
-    )
+        return [title, f"There is no probability of overfitting: {report.no_overfitting}."]
     return [
         title,
         (
             f"The probability of overfitting (PBO) is {percent(found.probability, 0)}: in so "
             f"many of {len(found.logits):,} splits of {found.blocks} blocks of bars into halves, "
-            "the best trial on one half was no better than the median on the other. Trials of "
-            f"equal worth get {percent(found.by_luck, 0)}.{slope}"
+            "the best trial on one half was no better than the median on the other. It compares "
+            f"the {found.trials} trials that were trained to their end. Trials of equal worth get "
+            f"{percent(found.by_luck, 0)}."
         ),
     ]
 

@@ -45,6 +45,8 @@ Floats = NDArray[np.float64]
 
 # A spread needs so many, and a skewness one more.
 _FEWEST_RETURNS = 3
+# Trials with one budget, below which a median of them, or a variance, says little.
+FEWEST_COMPLETE = 6
 _YEAR = pd.Timedelta(days=365.25)
 # Targets that can be held from one bar to the next.
 TRADED = ("return", "price", "change")
@@ -70,9 +72,11 @@ class Report:
     direction, direction_test : of the winner on the holdout
     refits : table of all refits that came to an end: trial, seed, loss
     spread : of the best over seeds, on the search folds
-    tried : trials whose forecasts the figures of luck count, pruned ones too
-    spa : of these against the first rival, on the search folds; None where the bars are too few
-    overfitting : of the search; None where the bars are too few, or the trials fewer than two
+    tried : different networks that came to a best epoch, pruned ones too
+    complete : those of them that were trained to their end
+    spa : of all that were tried against the first rival, on the search folds; None where the bars
+        are too few
+    overfitting : of the complete ones; None where `no_overfitting` says why there is none
     deflated_sharpe : of the winner's positions on the search folds; None where `untradable` says
         why, and where the returns are too few
     overtuning : of the incumbents
@@ -95,8 +99,10 @@ class Report:
     refits: pd.DataFrame
     spread: Spread
     tried: int
+    complete: int
     spa: SpaResult | None
     overfitting: Overfitting | None
+    no_overfitting: str | None
     deflated_sharpe: DeflatedSharpe | None
     overtuning: Overtuning
     backtest: Backtest | None
@@ -144,6 +150,8 @@ def build(search: Handle) -> Report:
     )
     trials = trials_with_forecasts(search)
     matrix = np.column_stack([folds.point_losses(f) for _, f in trials])
+    complete = [trial.state == TrialState.COMPLETE for trial, _ in trials]
+    no_overfitting = why_no_overfitting(len(matrix), sum(complete), len(trials))
     (fold,) = opened.folds
     return Report(
         study=search.name,
@@ -162,8 +170,10 @@ def build(search: Handle) -> Report:
         refits=refits,
         spread=spread,
         tried=len(trials),
+        complete=sum(complete),
         spa=_spa(judgement.rival.search_points, matrix, horizon),
-        overfitting=_overfitting(matrix),
+        overfitting=None if no_overfitting else overfitting(matrix[:, complete]),
+        no_overfitting=no_overfitting,
         deflated_sharpe=_deflated(folds, trials, best),
         overtuning=_overtuning(search, refits),
         backtest=trade(opened, forecasts),
@@ -205,9 +215,24 @@ def _spa(benchmark: Floats, matrix: Floats, horizon: int) -> SpaResult | None:
     return spa(benchmark, matrix, horizon) if len(matrix) >= max(MIN_BARS, horizon) else None
 
 
-def _overfitting(matrix: Floats) -> Overfitting | None:
-    bars, trials = matrix.shape
-    return overfitting(matrix) if trials > 1 and bars >= 2 * MIN_BLOCK else None
+def why_no_overfitting(bars: int, complete: int, tried: int) -> str | None:
+    """Return why there is no probability of overfitting, if there is none.
+
+    Parameters
+    ----------
+    bars : int
+        Search bars.
+    complete, tried : int
+        Different networks that were trained to their end, and all of them.
+    """
+    if complete < FEWEST_COMPLETE:
+        return (
+            f"it needs {FEWEST_COMPLETE} different networks that were trained to their end, and "
+            f"there are {complete}, beside {tried - complete} that were pruned"
+        )
+    if bars < 2 * MIN_BLOCK:
+        return f"it needs {2 * MIN_BLOCK} search bars or more, and there are {bars}"
+    return None
 
 
 def _deflated(

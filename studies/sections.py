@@ -260,12 +260,12 @@ def _reading(search: Handle, report: Report) -> list[str]:
             "corrected."
         ),
         (
-            "Pruned trials are counted where they stopped; with more epochs they might have "
-            "been better."
+            "SPA counts pruned trials where they stopped; with more epochs they might have been "
+            "better. PBO leaves them out."
         ),
         (
             "The trials of a search are not independent: later ones learn from earlier ones. "
-            "PBO and SPA count all trials as they are."
+            "PBO and SPA count them as they are."
         ),
         "The p-values are not corrected for there being several baselines and several tests.",
         "One holdout is one stretch of one market. A seal that was opened before is worth less.",

@@ -138,10 +138,12 @@ def to_json(report: Report) -> dict[str, Any]:
         "spa": None if report.spa is None else asdict(report.spa),
         "luck": {
             "trials": report.tried,
+            "complete": report.complete,
             "pbo": None if luck is None else luck.probability,
             "pbo_by_luck": None if luck is None else luck.by_luck,
             "pbo_blocks": None if luck is None else luck.blocks,
-            "pbo_slope": None if luck is None else luck.slope,
+            "pbo_trials": None if luck is None else luck.trials,
+            "no_pbo": report.no_overfitting,
             "deflated_sharpe": None if sharpe is None else sharpe.probability,
             "deflated_sharpe_of": None if sharpe is None else asdict(sharpe),
             "overtuning": asdict(report.overtuning),

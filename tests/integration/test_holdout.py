@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from copy import copy as copy_trial
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,23 @@ def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> 
     losses = [b["search_loss"] for b in values["baselines"]]
     assert losses == sorted(losses)
     assert "the seal has been opened once" in values["verdict"]["sentences"][2]
+
+
+def test_pruned_trials_have_no_part_in_the_probability_of_overfitting(
+    judged: Report, searched: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = report.trials_with_forecasts(searched)
+    pruned = [copy_trial(trial) for trial, _ in trials]
+    for trial in pruned:
+        trial.state = TrialState.PRUNED
+    worse = [(t, [f + 0.01 for f in own]) for t, (_, own) in zip(pruned, trials, strict=True)]
+    monkeypatch.setattr(report, "trials_with_forecasts", lambda _: [*worse, *trials])
+    found = report.build(searched)
+    assert (found.tried, found.complete) == (2 * judged.tried, judged.complete)
+    assert judged.overfitting is not None
+    assert found.overfitting is not None
+    assert found.overfitting.trials == judged.complete
+    assert found.overfitting.logits.tolist() == judged.overfitting.logits.tolist()
 
 
 @pytest.mark.parametrize(

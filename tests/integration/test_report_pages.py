@@ -105,8 +105,9 @@ def test_every_file_is_there_and_every_picture_that_can_be_drawn(
     assert set(PAGES) <= set(returns.files)
     single = {"overtuning.png"} if len(returns.report.overtuning.trials) == 1 else set()
     assert drawn(returns) == set(PICTURES) - single
+    missing = {"equity.png", "importance.png", "overfitting.png"}
     single = {"overtuning.png"} if len(ranges.report.overtuning.trials) == 1 else set()
-    assert drawn(ranges) == set(PICTURES) - {"equity.png", "importance.png"} - single
+    assert drawn(ranges) == set(PICTURES) - missing - single
 
 
 def test_each_picture_can_be_seen(case: Case) -> None:
@@ -230,10 +231,32 @@ def test_the_backtest_is_set_beside_holding(returns: Case) -> None:
 
 def test_the_luck_is_said_with_what_it_was_counted_from(case: Case) -> None:
     luck = case.values["luck"]
-    assert f"{luck['trials']} trials are counted: every trial at its best epoch" in case.page
-    odds = percent(luck["pbo"], 0)
-    assert f"The probability of overfitting (PBO) is {odds}: in so many of" in case.page
-    assert f"splits of {luck['pbo_blocks']} blocks of bars" in case.page
+    pruned = luck["trials"] - luck["complete"]
+    tried = f"tried {luck['trials']} different networks: {luck['complete']} trained to their end"
+    assert f"{tried} and {pruned} pruned." in case.page
+
+
+def test_overfitting_is_said_of_the_trials_that_were_trained_to_their_end(returns: Case) -> None:
+    luck, page = returns.values["luck"], returns.page
+    assert luck["pbo_trials"] == luck["complete"] == 12
+    assert f"(PBO) is {percent(luck['pbo'], 0)}: in so many of" in page
+    assert f"splits of {luck['pbo_blocks']} blocks of bars" in page
+    assert "the 12 trials that were trained to their end" in page
+    assert luck["no_pbo"] is None
+    assert "slope" not in page
+
+
+def test_few_trials_of_one_budget_have_no_overfitting_and_the_reason_is_said(ranges: Case) -> None:
+    luck, page = ranges.values["luck"], ranges.page
+    complete = sum(t.state.name == "COMPLETE" for t in ranges.search.trials())
+    assert luck["complete"] == complete < report.FEWEST_COMPLETE
+    assert luck["pbo"] is luck["pbo_trials"] is None
+    reason = (
+        f"it needs 6 different networks that were trained to their end, and there are {complete}, "
+        f"beside {luck['trials'] - complete} that were pruned"
+    )
+    assert luck["no_pbo"] == reason
+    assert f"There is no probability of overfitting: {reason}." in page
 
 
 def test_what_is_missing_is_said_with_the_reason(ranges: Case) -> None:
@@ -257,6 +280,7 @@ def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
         returns.report,
         spa=None,
         overfitting=None,
+        no_overfitting=report.why_no_overfitting(19, 12, 12),
         backtest=None,
         direction_test=replace(
             returns.report.direction_test,
@@ -270,7 +294,7 @@ def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
     page = files["report.md"].decode()
     for words in (
         "and as many as the horizon: there are too few.",
-        "needs two trials and 20 search bars, and there are fewer.",
+        "There is no probability of overfitting: it needs 20 search bars or more, and there are 19",
         "Pesaran-Timmermann p: undefined: all forecasts have one sign.",
         "None of them came to its end with each seed",
     ):
