@@ -38,7 +38,7 @@ from models.comparison import LEVEL, pesaran_timmermann
 from models.config import Config
 from models.metrics import skill
 from models.selection import overfitting
-from models.sharpe import deflated_sharpe, effective_trials
+from models.sharpe import deflated_sharpe
 from models.spa import spa
 from models.training import Epoch, FoldTraining, build_networks, forecast, train_epochs
 from studies.algorithms import SAMPLERS
@@ -212,10 +212,8 @@ def run(spec: Spec, made: Market) -> Run:
 
 
 def _deflated(folds: Workload, tried: list[Tried]) -> float:
-    each = [earned(folds, t.forecasts) for t in tried]
-    returns = np.column_stack([r for r in each if r is not None])
-    trials = max(effective_trials(returns).count, 1)
-    return deflated_sharpe(returns[:, 0], returns, trials).probability
+    returns = np.column_stack([earned(folds, t.forecasts) for t in tried])
+    return deflated_sharpe(returns[:, 0], returns, len(tried)).probability
 
 
 def run_all(planted: float, count: int, trials: int = TRIALS) -> list[Run]:

@@ -6,13 +6,12 @@ from collections.abc import Collection
 from models.spa import MIN_BARS
 from studies.captions import show
 from studies.markdown import counted, loss, p_value, plain, table
-from studies.report import Report, untradable
-from studies.study import Handle
+from studies.report import Report
 from studies.verdict import percent
 
 
-def luck(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
-    """Give the section on what the search owes to luck."""
+def luck(report: Report, pictures: Collection[str]) -> list[str]:
+    """Write the section on what the search owes to luck."""
     return [
         "## Luck of the search",
         (
@@ -23,7 +22,7 @@ def luck(search: Handle, report: Report, pictures: Collection[str]) -> list[str]
         *_spa(report),
         *_overfitting(report),
         show("overfitting.png", pictures),
-        *_deflated(search, report),
+        *_deflated(report),
         *_overtuning(report),
         show("overtuning.png", pictures),
     ]
@@ -75,22 +74,20 @@ def _overfitting(report: Report) -> list[str]:
     ]
 
 
-def _deflated(search: Handle, report: Report) -> list[str]:
+def _deflated(report: Report) -> list[str]:
     found, title = report.deflated_sharpe, "### Is the Sharpe ratio more than the luckiest trial's?"
     if found is None:
-        why = untradable(search.workload) or "too few bars"
-        return [title, f"There is none: {plain(why)}."]
+        return [title, f"There is none: {plain(report.no_deflated_sharpe)}."]
     if math.isnan(found.probability):
-        return [title, "Undefined: what the winner's positions earned varied too little."]
+        return [title, "Undefined: what the positions earned varied too little."]
     return [
         title,
         (
             f"The deflated Sharpe ratio is {percent(found.probability)}: the probability that "
             f"the winner's true ratio on the search folds is above {found.threshold:.3f} a bar, "
-            f"what the best of {found.trials} trials without skill gets. Its own is "
+            f"what the best of {found.trials} trials without skill gets. The winner's is "
             f"{found.sharpe:.3f} over {found.count} bars. The position rule: long where a rise "
-            f"is forecast, flat otherwise, no costs. The {report.tried} trials are worth "
-            f"{found.trials} independent ones."
+            "is forecast, flat otherwise, no costs."
         ),
     ]
 

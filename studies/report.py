@@ -5,6 +5,7 @@ but the baselines.
 """
 
 import io
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from models.selection import (
     overfitting,
     overtuning,
 )
-from models.sharpe import DeflatedSharpe, deflated_sharpe, effective_trials
+from models.sharpe import DeflatedSharpe, deflated_sharpe
 from models.spa import MIN_BARS, SpaResult, spa
 from studies.duplicates import distinct, trained
 from studies.reruns import (
@@ -77,8 +78,8 @@ class Report:
     spa : of all that were tried against the first rival, on the search folds; None where the bars
         are too few
     overfitting : of the complete ones; None where `no_overfitting` says why there is none
-    deflated_sharpe : of the winner's positions on the search folds; None where `untradable` says
-        why, and where the returns are too few
+    deflated_sharpe : of the winner's positions on the search folds; None where `no_deflated_sharpe`
+        says why there is none
     overtuning : of the incumbents
     backtest : of the winner on the holdout; None where `no_backtest` says why there is none
     """
@@ -104,6 +105,7 @@ class Report:
     overfitting: Overfitting | None
     no_overfitting: str | None
     deflated_sharpe: DeflatedSharpe | None
+    no_deflated_sharpe: str | None
     overtuning: Overtuning
     backtest: Backtest | None
     no_backtest: str | None
@@ -152,6 +154,7 @@ def build(search: Handle) -> Report:
     matrix = np.column_stack([folds.point_losses(f) for _, f in trials])
     complete = [trial.state == TrialState.COMPLETE for trial, _ in trials]
     no_overfitting = why_no_overfitting(len(matrix), sum(complete), len(trials))
+    no_sharpe = why_no_deflated_sharpe(folds, len(matrix), sum(complete), len(trials))
     (fold,) = opened.folds
     return Report(
         study=search.name,
@@ -174,7 +177,8 @@ def build(search: Handle) -> Report:
         spa=_spa(judgement.rival.search_points, matrix, horizon),
         overfitting=None if no_overfitting else overfitting(matrix[:, complete]),
         no_overfitting=no_overfitting,
-        deflated_sharpe=_deflated(folds, trials, best),
+        deflated_sharpe=None if no_sharpe else _deflated(folds, trials, best),
+        no_deflated_sharpe=no_sharpe,
         overtuning=_overtuning(search, refits),
         backtest=trade(opened, forecasts),
         no_backtest=why_no_backtest(opened),
@@ -225,37 +229,52 @@ def why_no_overfitting(bars: int, complete: int, tried: int) -> str | None:
     complete, tried : int
         Different networks that were trained to their end, and all of them.
     """
-    if complete < FEWEST_COMPLETE:
-        return (
-            f"it needs {FEWEST_COMPLETE} different networks that were trained to their end, and "
-            f"there are {complete}, beside {tried - complete} that were pruned"
-        )
     if bars < 2 * MIN_BLOCK:
         return f"it needs {2 * MIN_BLOCK} search bars or more, and there are {bars}"
-    return None
+    return _too_few_complete(complete, tried)
+
+
+def why_no_deflated_sharpe(folds: Workload, bars: int, complete: int, tried: int) -> str | None:
+    """Return why there is no deflated Sharpe ratio, if there is none; `bars` are search bars."""
+    if (why := untradable(folds)) is not None:
+        return why
+    returns = math.ceil(bars / folds.series.horizon)
+    if returns < _FEWEST_RETURNS:
+        return (
+            f"it needs {_FEWEST_RETURNS} returns that do not overlap, and the search bars hold "
+            f"{returns}"
+        )
+    return _too_few_complete(complete, tried)
+
+
+def _too_few_complete(complete: int, tried: int) -> str | None:
+    if complete >= FEWEST_COMPLETE:
+        return None
+    return (
+        f"it needs {FEWEST_COMPLETE} different networks that were trained to their end, and "
+        f"there are {complete}, beside {tried - complete} that were pruned"
+    )
 
 
 def _deflated(
     folds: Workload, trials: list[tuple[FrozenTrial, list[Floats]]], best: FrozenTrial
-) -> DeflatedSharpe | None:
+) -> DeflatedSharpe:
     """Judge what the best earned on the search folds by being long where it forecast a rise."""
-    returns = [earned(folds, forecasts) for _, forecasts in trials]
-    if returns[0] is None:
-        return None
-    matrix = np.column_stack([r for r in returns if r is not None])
-    if len(matrix) < _FEWEST_RETURNS:
-        return None
-    own = next(i for i, (trial, _) in enumerate(trials) if trial.number == best.number)
-    return deflated_sharpe(matrix[:, own], matrix, max(effective_trials(matrix).count, 1))
+    returns = {
+        trial.number: earned(folds, forecasts)
+        for trial, forecasts in trials
+        if trial.state == TrialState.COMPLETE
+    }
+    return deflated_sharpe(
+        returns[best.number], np.column_stack(list(returns.values())), len(trials)
+    )
 
 
-def earned(folds: Workload, forecasts: list[Floats]) -> Floats | None:
-    """Give the log returns of being long where a rise was forecast, one in `horizon` bars.
+def earned(folds: Workload, forecasts: list[Floats]) -> Floats:
+    """Return the log returns of being long where a rise was forecast, one in `horizon` bars.
 
-    None where `untradable` says why.
+    Of targets that can be traded on: `untradable` says why others cannot.
     """
-    if untradable(folds) is not None:
-        return None
     held = np.concatenate(forecasts) > np.concatenate(folds.scored(folds.series.persistence))
     return np.asarray((held * _log_returns(folds))[:: folds.series.horizon])
 

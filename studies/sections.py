@@ -34,7 +34,7 @@ def write(search: Handle, report: Report, pictures: Collection[str]) -> str:
         *_holdout(search, report, pictures),
         *_direction(search, report),
         *_seeds(search, report, pictures),
-        *luck(search, report, pictures),
+        *luck(report, pictures),
         *_backtest(report, pictures),
         *_reading(search, report),
     ]

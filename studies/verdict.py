@@ -146,6 +146,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "no_pbo": report.no_overfitting,
             "deflated_sharpe": None if sharpe is None else sharpe.probability,
             "deflated_sharpe_of": None if sharpe is None else asdict(sharpe),
+            "no_deflated_sharpe": report.no_deflated_sharpe,
             "overtuning": asdict(report.overtuning),
         },
         "seeds": {

@@ -31,6 +31,7 @@ import tuner.refit
 import tuner.worker
 from models.config import Config
 from models.rnn import build_network
+from models.sharpe import expected_max_sharpe
 from models.training import forecast
 from studies import export, report, reruns, tickets, verdict
 from studies.artifacts import attach
@@ -212,7 +213,7 @@ def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> 
     assert "the seal has been opened once" in values["verdict"]["sentences"][2]
 
 
-def test_pruned_trials_have_no_part_in_the_probability_of_overfitting(
+def test_pruned_trials_count_as_tries_and_not_as_what_a_trained_one_may_get(
     judged: Report, searched: Handle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = report.trials_with_forecasts(searched)
@@ -227,6 +228,12 @@ def test_pruned_trials_have_no_part_in_the_probability_of_overfitting(
     assert found.overfitting is not None
     assert found.overfitting.trials == judged.complete
     assert found.overfitting.logits.tolist() == judged.overfitting.logits.tolist()
+    assert judged.deflated_sharpe is not None
+    assert found.deflated_sharpe is not None
+    assert found.deflated_sharpe.trials == 2 * judged.deflated_sharpe.trials == found.tried
+    spread = judged.deflated_sharpe.threshold / expected_max_sharpe(1.0, judged.tried)
+    expected = spread * expected_max_sharpe(1.0, found.tried)
+    assert found.deflated_sharpe.threshold == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -538,6 +545,9 @@ def test_forecasts_further_ahead_than_the_search_has_bars_are_judged_all_the_sam
     work(url, Interrupt(), Duty("tiny", device="cpu"))
     found = judge(searched, url, top=1, seeds=3)
     assert (found.spa, found.deflated_sharpe, found.backtest) == (None, None, None)
+    assert found.no_deflated_sharpe == (
+        "it needs 3 returns that do not overlap, and the search bars hold 1"
+    )
     assert "this study forecasts 45 bars ahead" in verdict.sentences(found)[1]
     page = report_files(searched, found)["report.md"].decode()
     assert "too few" in page

@@ -12,7 +12,7 @@ from models.baselines import Baseline, TooShortError
 from models.comparison import diebold_mariano
 from models.series import Series
 from models.walk_forward import Span
-from studies.report import earned, trade, why_no_backtest
+from studies.report import earned, trade, why_no_backtest, why_no_deflated_sharpe
 from studies.rivals import judge
 from studies.spec import Spec, parse_spec
 from studies.workload import Workload, cut_holdout
@@ -146,11 +146,32 @@ def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> 
     folds, opened = market(spec_of(target=target, features=[target]), lower=100.0)
     (actual,) = opened.scored(opened.series.target)
     assert judge(folds, opened, 3, actual).loss == 0.0
-    assert earned(folds, folds.scored(folds.series.target)) is None
     assert trade(opened, actual) is None
-    assert why_no_backtest(opened) == (
-        "a close is zero or negative, and then there are no returns in per cent"
-    )
+    reason = "a close is zero or negative, and then there are no returns in per cent"
+    assert why_no_backtest(opened) == why_no_deflated_sharpe(folds, 100, 9, 9) == reason
+
+
+@pytest.mark.parametrize(
+    ("bars", "complete", "tried", "reason"),
+    [
+        (20, 6, 6, None),
+        (
+            20,
+            5,
+            40,
+            (
+                "it needs 6 different networks that were trained to their end, and there are 5, "
+                "beside 35 that were pruned"
+            ),
+        ),
+        (2, 6, 6, "it needs 3 returns that do not overlap, and the search bars hold 2"),
+    ],
+)
+def test_a_deflated_sharpe_ratio_needs_returns_and_trials_of_one_budget(
+    bars: int, complete: int, tried: int, reason: str | None
+) -> None:
+    folds, _ = market(spec_of())
+    assert why_no_deflated_sharpe(folds, bars, complete, tried) == reason
 
 
 def test_a_year_of_hours_has_more_bars_than_one_of_days() -> None:

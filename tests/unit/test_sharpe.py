@@ -1,4 +1,4 @@
-"""Sharpe ratios with the search counted in: probabilistic, deflated, and independent trials."""
+"""Sharpe ratios with the search counted in: probabilistic and deflated."""
 
 import math
 import re
@@ -7,11 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from models.sharpe import (
     deflated_sharpe,
-    effective_trials,
     expected_max_sharpe,
     probabilistic_sharpe,
 )
@@ -82,18 +81,68 @@ def test_a_deflated_ratio_from_returns_worked_out_by_other_means() -> None:
     assert (found.threshold, found.trials, found.count) == (pytest.approx(threshold), 6, 300)
 
 
-def test_the_best_of_trials_without_skill_is_rarely_called_skilled() -> None:
+def called_skilled(make: Callable[[np.random.Generator], Floats], runs: int = 200) -> int:
+    """Count the searches through trials without skill whose best one passes at 5 %."""
     rng = np.random.default_rng(2)
-    called = plain = 0
-    for _ in range(300):
-        trials = rng.standard_normal((250, 20)) * 0.01
+    called = 0
+    for _ in range(runs):
+        trials = make(rng)
         best = trials[:, np.argmax(trials.mean(axis=0) / trials.std(axis=0))]
-        found = deflated_sharpe(best, trials, 20)
-        called += found.probability > 0.95
-        plain += probabilistic_sharpe(found.sharpe, 250) > 0.95
-    assert called <= 15
-    # Without counting the search, two thirds of them would be: 1 - 0.95 ** 20 = 64 %.
+        called += deflated_sharpe(best, trials, trials.shape[1]).probability > 0.95
+    return called
+
+
+def alike(factors: Floats, share: float, rng: np.random.Generator) -> Floats:
+    """Make trials of which a share of the variance is that of a factor."""
+    noise = rng.standard_normal(factors.shape)
+    return np.sqrt(share) * factors + np.sqrt(1 - share) * noise
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 0.55, 0.7, 0.9])
+def test_the_best_of_forty_trials_without_skill_passes_no_more_often_than_luck_has_it(
+    correlation: float,
+) -> None:
+    def make(rng: np.random.Generator) -> Floats:
+        return alike(np.repeat(rng.standard_normal((250, 1)), 40, axis=1), correlation, rng)
+
+    assert called_skilled(make) <= binom.ppf(0.999, 200, 0.05)
+
+
+@pytest.mark.parametrize("clusters", [2, 8])
+@pytest.mark.parametrize("share", [0.6, 0.95])
+def test_nor_does_it_where_trials_come_in_clusters(clusters: int, share: float) -> None:
+    def make(rng: np.random.Generator) -> Floats:
+        return alike(np.repeat(rng.standard_normal((250, clusters)), 40 // clusters, 1), share, rng)
+
+    assert called_skilled(make, 50) <= binom.ppf(0.999, 50, 0.05)
+
+
+def test_without_counting_the_search_two_thirds_of_searches_would_pass() -> None:
+    rng = np.random.default_rng(2)
+    trials = rng.standard_normal((300, 250, 20))
+    best = (trials.mean(axis=1) / trials.std(axis=1, ddof=1)).max(axis=1)
+    plain = sum(probabilistic_sharpe(sharpe, 250) > 0.95 for sharpe in best)
+    # 1 - 0.95 ** 20 = 64 %.
     assert plain == pytest.approx(0.64 * 300, abs=4 * math.sqrt(300 * 0.64 * 0.36))
+
+
+def test_skill_that_all_trials_share_is_found() -> None:
+    rng = np.random.default_rng(4)
+    found = 0
+    for _ in range(50):
+        trials = alike(np.repeat(rng.standard_normal((250, 1)), 40, axis=1), 0.6, rng)
+        trials += 4 / np.sqrt(250)
+        best = trials[:, np.argmax(trials.mean(axis=0) / trials.std(axis=0))]
+        found += deflated_sharpe(best, trials, 40).probability > 0.95
+    assert found >= 45
+
+
+def test_copies_of_a_trial_are_no_tries() -> None:
+    walk = 0.3 + np.random.default_rng(3).standard_normal(250)
+    copies = np.column_stack([walk] * 40)
+    found = deflated_sharpe(walk, copies, 40)
+    assert found.threshold == pytest.approx(0.0, abs=1e-12)
+    assert found.probability == pytest.approx(deflated_sharpe(walk, copies, 1).probability)
 
 
 def test_returns_that_do_not_vary_have_no_ratio() -> None:
@@ -105,54 +154,11 @@ def test_returns_that_do_not_vary_have_no_ratio() -> None:
     added = np.column_stack([trials, np.zeros(50)])
     assert deflated_sharpe(trials[:, 0], added, 3) == deflated_sharpe(trials[:, 0], trials, 3)
     assert deflated_sharpe(trials[:, 0], trials[:, :1], 1).threshold == 0.0
+    # Of one ratio among many trials nothing says how far they spread.
+    assert math.isnan(deflated_sharpe(trials[:, 0], trials[:, :1], 40).threshold)
+    assert math.isnan(deflated_sharpe(trials[:, 0], trials[:, :1], 40).probability)
     # Two values only, the ratio 1 and skewness 2: the variance is (1 - 1)² = 0.
     assert math.isnan(probabilistic_sharpe(1.0, 10, skewness=2.0, kurtosis=5.0))
-
-
-# Independent trials
-
-
-def test_groups_of_trials_that_do_the_same_are_told_apart() -> None:
-    rng = np.random.default_rng(0)
-    factors = np.repeat(rng.standard_normal((500, 4)), [3, 8, 5, 10], axis=1)
-    found = effective_trials(factors + 0.5 * rng.standard_normal((500, 26)))
-    assert found.count == 4
-    groups = [set(found.labels[a:b]) for a, b in ((0, 3), (3, 11), (11, 16), (16, 26))]
-    assert all(len(group) == 1 for group in groups)
-    assert len(set.union(*groups)) == 4
-    assert found.silhouette > 0.5
-
-
-@pytest.mark.parametrize(("noise", "expected"), [(0.3, 1), (1e-9, 1), (30.0, 40)])
-def test_trials_without_groups_count_as_one_or_each_for_itself(noise: float, expected: int) -> None:
-    rng = np.random.default_rng(1)
-    common = rng.standard_normal((500, 1))
-    found = effective_trials(common + noise * rng.standard_normal((500, 40)))
-    assert found.count == expected
-    assert len(set(found.labels)) == expected
-
-
-def test_copies_count_once_and_trials_that_never_traded_not_at_all() -> None:
-    rng = np.random.default_rng(2)
-    three = rng.standard_normal((300, 3))
-    returns = np.column_stack([three, three, three, np.zeros(300)])
-    found = effective_trials(returns)
-    assert found.count == 3
-    assert found.labels[:3].tolist() == found.labels[3:6].tolist()
-    assert found.labels[9] == 0
-
-
-@pytest.mark.parametrize(("trials", "expected"), [(0, 0), (1, 1), (2, 2)])
-def test_fewer_than_three_trials_need_no_clusters(trials: int, expected: int) -> None:
-    returns = np.zeros((100, 3))
-    returns[:, :trials] = np.random.default_rng(3).standard_normal((100, trials))
-    assert effective_trials(returns).count == expected
-    assert math.isnan(effective_trials(returns).silhouette)
-
-
-def test_two_trials_that_do_the_same_are_one() -> None:
-    walk = np.random.default_rng(3).standard_normal(100)
-    assert effective_trials(np.column_stack([walk, 2 * walk])).count == 1
 
 
 NOISE = np.random.default_rng(0).random((40, 3))
@@ -164,8 +170,7 @@ NOISE = np.random.default_rng(0).random((40, 3))
         (lambda: deflated_sharpe([1.0], NOISE, 1), "returns must be at least 2 in number"),
         (lambda: deflated_sharpe([1.0, 2.0], NOISE, 0), "trials must be at least 1 in number"),
         (lambda: deflated_sharpe([1.0, NAN], NOISE, 1), "returns must be finite"),
-        (lambda: effective_trials(NOISE[:1]), "at least 2 bars, but hold 1"),
-        (lambda: effective_trials(NOISE[:, :0]), "but has shape (40, 0)"),
+        (lambda: deflated_sharpe(NOISE[:, 0], NOISE[:, :0], 1), "but has shape (40, 0)"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_in_words(call: Callable[[], object], said: str) -> None:
