@@ -222,8 +222,8 @@ def run_all(planted: float, count: int, trials: int = TRIALS) -> list[Run]:
 
 
 def victories(runs: list[Run]) -> int:
-    """Count the runs that `tuner report` would call won."""
-    return sum(run.judgement.outcome == "wins" for run in runs)
+    """Count the runs that `tuner report` would call better."""
+    return sum(run.judgement.outcome == "better" for run in runs)
 
 
 def most_by_luck(runs: int, quantile: float = 0.975) -> int:
@@ -231,7 +231,7 @@ def most_by_luck(runs: int, quantile: float = 0.975) -> int:
     return int(binom.ppf(quantile, runs, LEVEL))
 
 
-OUTCOMES = ("wins", "undecided", "loses")
+OUTCOMES = ("better", "undecided", "worse")
 MEANS: dict[str, Callable[[Run], float]] = {
     "winner, against the rival": lambda run: run.judgement.rival.skill,
     "winner, against the mean": lambda run: run.rival(MEAN).skill,

@@ -13,7 +13,7 @@ from scipy.stats import norm, t
 
 from models.arrays import Floats, as_series, require_finite, require_same_index, varies
 
-# What the smallest detectable skill is stated for.
+# Significance of every test, and the power that the detectable skill is stated for.
 LEVEL, POWER = 0.05, 0.80
 
 
@@ -43,6 +43,11 @@ class MeanTest:
     def defined(self) -> bool:
         """Whether the gains differ, so that there is something to test."""
         return bool(np.isfinite(self.statistic))
+
+    @property
+    def p_worse(self) -> float:
+        """One-sided: how often luck alone has such a loss or a larger one."""
+        return 1.0 - self.p_better
 
 
 def diebold_mariano(gains: Any, horizon: int = 1) -> MeanTest:
@@ -126,10 +131,12 @@ def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> M
 
 
 def detectable_skill(gains: Any, baseline_losses: Any, horizon: int = 1) -> float:
-    """Give the smallest skill that these bars could have shown.
+    """Return the true skill that `diebold_mariano` finds with a power of 80 %.
 
-    The skill ``1 - loss / baseline loss`` that `diebold_mariano` would call better, at 5 %
-    one-sided, four times out of five::
+    A model whose true skill ``1 - loss / baseline loss`` is this large is called better, at 5 %
+    one-sided, on four of five stretches of so many bars; a smaller true skill is missed more
+    often than that. It is no least skill that can be shown: two thirds of it are found half of the
+    time, and the *observed* skill that is just significant is about two thirds of it::
 
         (t(0.95) + t(0.80)) * standard error of the mean gain / mean loss of the baseline
 

@@ -56,12 +56,12 @@ class Judgement:
     ----------
     loss : of the forecast
     rivals : the one that was best on the search data first
-    detectable : smallest skill against that one which this holdout could have shown
+    detectable_skill : true skill against that one which so many bars show four times out of five
     """
 
     loss: float
     rivals: list[Rival]
-    detectable: float
+    detectable_skill: float
 
     @property
     def rival(self) -> Rival:
@@ -75,7 +75,7 @@ class Judgement:
 
     @property
     def beats_baseline(self) -> bool:
-        """Whether the winner is below every baseline, and clearly below the first."""
+        """Whether the winner is below every baseline, and significantly below the first."""
         below_all = self.loss < self.lowest.holdout_loss
         return below_all and self.rival.diebold_mariano.p_better < LEVEL
 
@@ -86,16 +86,21 @@ class Judgement:
 
     @property
     def outcome(self) -> str:
-        """``wins``, ``undecided`` or ``loses``."""
+        """``better``, ``undecided`` or ``worse``.
+
+        Both ends need the test against the first rival, which the search data chose. The lowest of
+        several baselines on the holdout is below the winner by luck often enough, so being above it
+        is no more than undecided.
+        """
         if self.nothing_moves:
             return "undecided"
         if self.beats_baseline:
-            return "wins"
-        return "undecided" if self.loss < self.lowest.holdout_loss else "loses"
+            return "better"
+        return "worse" if self.rival.diebold_mariano.p_worse < LEVEL else "undecided"
 
 
 def judge(folds: Workload, opened: Workload, lookback: int, forecast: Floats) -> Judgement:
-    """Set a forecast of the holdout against every baseline.
+    """Compare a forecast of the holdout with every baseline.
 
     Parameters
     ----------
@@ -117,7 +122,7 @@ def judge(folds: Workload, opened: Workload, lookback: int, forecast: Floats) ->
     return Judgement(
         loss=float(own.mean()),
         rivals=rivals,
-        detectable=detectable_skill(first - own, first, opened.series.horizon),
+        detectable_skill=detectable_skill(first - own, first, opened.series.horizon),
     )
 
 

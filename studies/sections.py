@@ -117,10 +117,10 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
     if math.isnan(report.skill):
         versus = "undefined: persistence is never wrong there"
     least = (
-        "How small a skill these bars could show cannot be said: all gains are alike."
-        if math.isnan(found.detectable)
-        else f"The smallest skill that these bars would show four times out of five is "
-        f"{percent(found.detectable)}."
+        "How large a skill these bars would show cannot be said: all gains are alike."
+        if math.isnan(found.detectable_skill)
+        else f"A true skill of {percent(found.detectable_skill)} would be shown on so many bars "
+        "four times out of five, and a smaller one less often."
     )
     return [
         "## The holdout",

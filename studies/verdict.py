@@ -9,7 +9,7 @@ import pandas as pd
 
 from models.backtest import Backtest
 from models.comparison import LEVEL
-from studies.markdown import counted
+from studies.markdown import counted, p_value
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report
 from studies.rivals import Judgement, Rival
 from studies.validation import when
@@ -37,26 +37,32 @@ def outcome_sentence(found: Judgement, dates: pd.DatetimeIndex) -> str:
             f"Nothing can be judged {where}: the target never moves there, so persistence is never "
             "wrong and no forecast can be better."
         )
-    if found.outcome == "wins":
+    p, p_worse = rival.diebold_mariano.p_better, rival.diebold_mariano.p_worse
+    if found.outcome == "better":
         return (
             f"The winner beats every baseline {where}: {percent(rival.skill)} less loss than "
-            f"{rival.label}, the best of them on the search data "
-            f"(p = {rival.diebold_mariano.p_better:.3f})."
+            f"{rival.label}, the best of them on the search data (p {p_value(p)})."
+        )
+    if found.outcome == "worse":
+        return (
+            f"The winner is worse than {rival.label} {where}: its loss is "
+            f"{_above(found.loss, rival.holdout_loss)} (p {p_value(p_worse)})."
         )
     least = ""
-    if found.detectable >= 1:
-        least = "; so few bars could not show any skill"
-    elif not math.isnan(found.detectable):
-        least = f"; so few bars cannot show a skill below {percent(found.detectable)}"
-    if found.outcome == "loses":
+    if not math.isnan(found.detectable_skill):
+        any_or_below = f"a true skill below {percent(found.detectable_skill)}"
+        if found.detectable_skill >= 1:
+            any_or_below = "any true skill"
+        least = f"; so many bars would miss {any_or_below} more often than one time in five"
+    side = f"{percent(abs(rival.skill))} {'below' if rival.skill > 0 else 'above'}"
+    if p < LEVEL:
         return (
-            f"The winner loses to {lowest.label} {where}: its loss is "
-            f"{_above(found.loss, lowest.holdout_loss)}{least}."
+            f"Undecided: the winner is {side} {rival.label} {where} (p {p_value(p)}), but above "
+            f"{lowest.label}."
         )
     return (
-        f"Undecided: the winner is {percent(rival.skill)} below {rival.label} {where}, which luck "
-        f"alone would show as well (p = {rival.diebold_mariano.p_better:.2f}, not below {LEVEL})"
-        f"{least}."
+        f"Undecided: the winner is {side} {rival.label} {where}, which luck alone would show as "
+        f"well (p {p_value(p)}, not below {LEVEL}){least}."
     )
 
 
@@ -127,7 +133,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "bars": len(report.dates),
             "loss": report.loss,
             "skill": report.skill,
-            "smallest_detectable_skill": found.detectable,
+            "detectable_skill": found.detectable_skill,
             "openings": len(report.openings),
             "opened": report.openings,
             "opened_before_the_winner_was_fixed": report.opened_before,

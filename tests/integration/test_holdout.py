@@ -239,15 +239,21 @@ def test_pruned_trials_count_as_tries_and_not_as_what_a_trained_one_may_get(
 @pytest.mark.parametrize(
     ("loss", "p", "outcome", "words"),
     [
-        (0.5, 0.01, "wins", "The winner beats every baseline on 20 bars"),
-        (0.5, 0.04, "wins", "(p = 0.040)"),
+        (0.5, 0.01, "better", "The winner beats every baseline on 20 bars"),
+        (0.5, 0.04, "better", "(p 0.040)"),
         (0.5, 0.05, "undecided", "Undecided: the winner is 50.0 % below rival"),
         (0.5, math.nan, "undecided", "Undecided"),
-        (0.95, 0.01, "loses", "The winner loses to other on 20 bars"),
-        (1.5, 0.99, "loses", "its loss is 66.7 % higher"),
+        # Below the rival for sure, and above another one: the lowest of several is no test.
+        (0.95, 0.01, "undecided", "Undecided: the winner is 5.0 % below rival"),
+        (0.95, 0.5, "undecided", "Undecided"),
+        (1.001, 0.55, "undecided", "Undecided: the winner is 0.1 % above rival"),
+        (1.5, 0.95, "undecided", "Undecided: the winner is 50.0 % above rival"),
+        (1.5, 0.951, "worse", "The winner is worse than rival on 20 bars"),
+        (1.5, 0.99, "worse", "its loss is 50.0 % higher (p 0.010)"),
+        (1.5, math.nan, "undecided", "Undecided"),
     ],
 )
-def test_only_what_is_below_every_baseline_and_clearly_below_the_best_on_search_data_wins(
+def test_better_and_worse_need_a_test_against_the_best_on_search_data(
     judged: Report, loss: float, p: float, outcome: str, words: str
 ) -> None:
     first = judged.judgement.rival
@@ -261,7 +267,7 @@ def test_only_what_is_below_every_baseline_and_clearly_below_the_best_on_search_
     other = replace(rival, label="other", holdout_points=np.full(20, 0.9), skill=1 - loss / 0.9)
     found = replace(judged, judgement=replace(judged.judgement, loss=loss, rivals=[rival, other]))
     assert found.judgement.outcome == outcome
-    assert found.judgement.beats_baseline is (outcome == "wins")
+    assert found.judgement.beats_baseline is (outcome == "better")
     assert words in verdict.sentences(found)[0]
 
 

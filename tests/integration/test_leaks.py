@@ -144,6 +144,6 @@ def test_a_network_that_was_given_the_future_in_a_bent_form_wins_by_far(
         judged(calibrate.study_file(0, 3, ["leaky"]))
     monkeypatch.setattr(studies.workload, "require_causal", switched_off)
     found = judged(calibrate.study_file(0, 3, ["leaky"]))
-    assert found.judgement.outcome == "wins"
+    assert found.judgement.outcome == "better"
     assert found.judgement.rival.skill > 0.8
     assert abs(found.skill_of("ridge")) < 0.05

@@ -159,12 +159,12 @@ def test_a_holdout_that_never_moves_judges_nobody(target: str, error: float) -> 
 @pytest.mark.usefixtures("simple_baselines")
 def test_a_loss_many_times_as_high_is_written_as_a_multiple() -> None:
     found, sentence = judged(error=1.0)
-    times = found.loss / found.lowest.holdout_loss
+    times = found.loss / found.rival.holdout_loss
     assert times > 1000
-    assert f"loses to {found.lowest.label} " in sentence
+    assert f"is worse than {found.rival.label} " in sentence
     assert f"its loss is {times:,.0f} times as high" in sentence
     found, sentence = judged(error=0.02)
-    assert found.outcome == "loses"
+    assert found.outcome == "worse"
     assert re.search(r"its loss is \d+\.\d % higher", sentence)
 
 

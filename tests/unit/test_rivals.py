@@ -68,9 +68,22 @@ def test_the_rival_to_beat_is_chosen_by_the_search_data_and_not_by_the_holdout()
     assert found.lowest.name == "lucky"
     # Clearly below the rival, but above the one that came out lowest: no victory.
     assert found.rival.diebold_mariano.p_better < 0.05
-    assert found.outcome == "loses"
+    assert found.outcome == "undecided"
     better = judge(folds, opened, 3, actual + np.resize([0.014, 0.016], HOLDOUT))
-    assert better.outcome == "wins"
+    assert better.outcome == "better"
+    worse = judge(folds, opened, 3, actual + np.resize([0.034, 0.036], HOLDOUT))
+    assert worse.outcome == "worse"
+
+
+@pytest.mark.usefixtures("rivals")
+def test_a_tie_is_undecided_on_either_side() -> None:
+    """Errors as often above the rival's as below: the mean decides nothing."""
+    folds, opened = market(spec_of())
+    (actual,) = opened.scored(opened.series.target)
+    for shift in (-0.0001, 0.0001):
+        found = judge(folds, opened, 3, actual + np.resize([0.02, 0.038], HOLDOUT) + shift)
+        assert 0.05 < found.rival.diebold_mariano.p_better < 0.95
+        assert found.outcome == "undecided"
 
 
 @pytest.mark.usefixtures("rivals")
