@@ -36,10 +36,13 @@ class Baseline:
     ----------
     label : str, the model with what was chosen for it, such as "AR(3)"
     forecasts : array, (scored targets,), in the target's unit
+    nested : bool, whether a network that reads the target's last value has it as a special case: a
+        constant, or that value plus a constant
     """
 
     label: str
     forecasts: Floats
+    nested: bool = False
 
 
 def persistence(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
@@ -51,7 +54,8 @@ def persistence(series: Series, lookback: int, train: Span, score: Span) -> Base
         If a training label is not known yet when the first forecast is made.
     """
     _check(series, lookback, train, score)
-    return Baseline("persistence", series.persistence[score.start : score.stop].copy())
+    forecasts = series.persistence[score.start : score.stop].copy()
+    return Baseline("persistence", forecasts, nested=True)
 
 
 def training_mean(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
@@ -64,7 +68,7 @@ def training_mean(series: Series, lookback: int, train: Span, score: Span) -> Ba
     """
     _check(series, lookback, train, score)
     mean = series.target[train.start : train.stop].mean()
-    return Baseline("training mean", np.full(len(score), mean))
+    return Baseline("training mean", np.full(len(score), mean), nested=True)
 
 
 def drift(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
@@ -86,7 +90,8 @@ def drift(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
     """
     _check(series, lookback, train, score)
     moves = (series.target - series.persistence)[train.start : train.stop]
-    return Baseline("drift", series.persistence[score.start : score.stop] + moves.mean())
+    forecasts = series.persistence[score.start : score.stop] + moves.mean()
+    return Baseline("drift", forecasts, nested=True)
 
 
 def autoregression(

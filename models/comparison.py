@@ -93,6 +93,8 @@ def diebold_mariano(gains: Any, horizon: int = 1) -> MeanTest:
 def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> MeanTest:
     """Test whether a model is better than a baseline that is a special case of it.
 
+    Of any other baseline the test says nothing: its adjustment favours the model.
+
     Where the truth is the baseline, the larger model pays for the parameters that it fits to
     noise, and squared errors alone make it look worse than it is. So the gain is that of the
     squared errors plus ``(baseline - forecast)²``, and is tested as the mean of a series, by the
@@ -204,12 +206,14 @@ class DirectionTest:
 def pesaran_timmermann(forecast: Any, actual: Any, last: Any, horizon: int = 1) -> DirectionTest:
     """Test whether the direction of moves was forecast better than by chance.
 
-    Bars that did not move are left out. A forecast of no move at all counts as one of no rise.
+    Bars that did not move are left out. A forecast of no move at all counts as one of no rise. Only
+    for moves whose direction `last` says nothing of: a series that comes back to its mean rises
+    after low values, which any constant forecasts, so that nearly everything passes.
 
     Parameters
     ----------
     forecast, actual, last : array, list or pandas Series, (n,), in one unit
-        `last` is the persistence forecast: 0 for a return, the last price or range otherwise.
+        `last` is the persistence forecast: 0 for a return.
     horizon : int
         Bars ahead. Moves that overlap are no independent trials, so one in `horizon` is counted.
 

@@ -51,6 +51,8 @@ FEWEST_COMPLETE = 6
 _YEAR = pd.Timedelta(days=365.25)
 # Targets that can be held from one bar to the next.
 TRADED = ("return", "price", "change")
+# Targets that are a move themselves, away from 0.
+MOVES = ("return", "change")
 # What a trade costs in the backtest, in basis points: commission, and a worse price.
 COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
 
@@ -70,7 +72,8 @@ class Report:
     search_loss : of the winner on the search folds
     skill : of the winner against persistence on the holdout
     judgement : of the winner beside the baselines
-    direction, direction_test : of the winner on the holdout
+    direction : of the winner on the holdout; that of each baseline is beside it in `judgement`
+    direction_test : of the same; None where `no_direction_test` says why there is none
     refits : table of all refits that came to an end: trial, seed, loss
     spread : of the best over seeds, on the search folds
     tried : different networks that came to a best epoch, pruned ones too
@@ -96,7 +99,8 @@ class Report:
     skill: float
     judgement: Judgement
     direction: Direction
-    direction_test: DirectionTest
+    direction_test: DirectionTest | None
+    no_direction_test: str | None
     refits: pd.DataFrame
     spread: Spread
     tried: int
@@ -150,6 +154,7 @@ def build(search: Handle) -> Report:
     (actual,), (last,) = (
         opened.scored(v) for v in (opened.series.target, opened.series.persistence)
     )
+    no_direction_test = why_no_direction_test(search.spec.data.target)
     trials = trials_with_forecasts(search)
     matrix = np.column_stack([folds.point_losses(f) for _, f in trials])
     complete = [trial.state == TrialState.COMPLETE for trial, _ in trials]
@@ -169,7 +174,10 @@ def build(search: Handle) -> Report:
         skill=skill(judgement.loss, opened.persistence_losses[0]),
         judgement=judgement,
         direction=opened.direction([forecasts]),
-        direction_test=pesaran_timmermann(forecasts, actual, last, horizon),
+        direction_test=None
+        if no_direction_test
+        else pesaran_timmermann(forecasts, actual, last, horizon),
+        no_direction_test=no_direction_test,
         refits=refits,
         spread=spread,
         tried=len(trials),
@@ -217,6 +225,21 @@ def trials_with_forecasts(search: Handle) -> list[tuple[FrozenTrial, list[Floats
 
 def _spa(benchmark: Floats, matrix: Floats, horizon: int) -> SpaResult | None:
     return spa(benchmark, matrix, horizon) if len(matrix) >= max(MIN_BARS, horizon) else None
+
+
+def why_no_direction_test(target: str) -> str | None:
+    """Return why there is no Pesaran-Timmermann test, if there is none.
+
+    Forecast and actual moves start from one last value. Where that alone tells something of the
+    next move, the two go together whatever the forecast: of a range that comes back to its mean
+    even a constant passes nearly always.
+    """
+    if target in MOVES:
+        return None
+    return (
+        f"the last {target} alone tells something of the direction of the next move, so that even "
+        "a constant forecast may pass; compare with the baselines"
+    )
 
 
 def why_no_overfitting(bars: int, complete: int, tried: int) -> str | None:

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from models.baselines import BASELINES, TooShortError
+from models.arrays import varies
+from models.baselines import BASELINES, Baseline, TooShortError
 from models.comparison import LEVEL, MeanTest, clark_west, detectable_skill, diebold_mariano
-from models.metrics import skill
+from models.metrics import Direction, skill
 from studies.workload import Workload
 
 Floats = NDArray[np.float64]
@@ -23,9 +24,11 @@ class Rival:
     name, label : its key, and what was chosen for it
     search_points, holdout_points : array, (scored bars,), losses, all folds one after the other
     forecasts : array, (holdout bars,), in the target's unit
+    direction : how often it has the direction of the holdout's moves right; None where it never
+        forecasts a move, as persistence does
     skill : of the winner against it on the holdout
     diebold_mariano : whether the winner forecasts better
-    clark_west : the same for a baseline that is a special case of the winner's kind
+    clark_west : the same for a baseline that is a special case of the network; None for others
     """
 
     name: str
@@ -33,9 +36,10 @@ class Rival:
     search_points: Floats
     holdout_points: Floats
     forecasts: Floats
+    direction: Direction | None
     skill: float
     diebold_mariano: MeanTest
-    clark_west: MeanTest
+    clark_west: MeanTest | None
 
     @property
     def search_loss(self) -> float:
@@ -128,12 +132,11 @@ def judge(folds: Workload, opened: Workload, lookback: int, forecast: Floats) ->
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """Forecasts of a baseline: fold by fold on the search data, and on the holdout."""
+    """A baseline fitted on the search data: its forecasts fold by fold, and of the holdout."""
 
     name: str
-    label: str
     search: list[Floats]
-    holdout: Floats
+    holdout: Baseline
 
 
 def _run_all(folds: Workload, opened: Workload, lookback: int) -> list[_Run]:
@@ -149,22 +152,38 @@ def _run_all(folds: Workload, opened: Workload, lookback: int) -> list[_Run]:
         except TooShortError:
             continue
         # For returns drift is the training mean: one of them is enough.
-        if not any(np.allclose(holdout.forecasts, run.holdout, rtol=1e-9, atol=0) for run in runs):
-            runs.append(_Run(name, holdout.label, search, holdout.forecasts))
+        if not any(_alike(holdout, run.holdout) for run in runs):
+            runs.append(_Run(name, search, holdout))
     return runs
 
 
+def _alike(one: Baseline, other: Baseline) -> bool:
+    return np.allclose(one.forecasts, other.forecasts, rtol=1e-9, atol=0)
+
+
 def _rival(run: _Run, folds: Workload, opened: Workload, forecast: Floats) -> Rival:
-    horizon = opened.series.horizon
-    points, own = opened.point_losses([run.holdout]), opened.point_losses([forecast])
-    (actual,) = opened.scored(opened.series.target)
+    horizon, baseline = opened.series.horizon, run.holdout
+    points, own = opened.point_losses([baseline.forecasts]), opened.point_losses([forecast])
+    (actual,), (last,) = (
+        opened.scored(values) for values in (opened.series.target, opened.series.persistence)
+    )
+    moves = (baseline.forecasts != last).any()
+    nested = _is_nested(baseline, opened)
     return Rival(
         name=run.name,
-        label=run.label,
+        label=baseline.label,
         search_points=folds.point_losses(run.search),
         holdout_points=points,
-        forecasts=run.holdout,
+        forecasts=baseline.forecasts,
+        direction=opened.direction([baseline.forecasts]) if moves else None,
         skill=skill(float(own.mean()), float(points.mean())),
         diebold_mariano=diebold_mariano(points - own, horizon),
-        clark_west=clark_west(forecast, run.holdout, actual, horizon),
+        clark_west=clark_west(forecast, baseline.forecasts, actual, horizon) if nested else None,
     )
+
+
+def _is_nested(baseline: Baseline, opened: Workload) -> bool:
+    """Tell whether the study's networks have a baseline as a special case."""
+    data = opened.spec.data
+    reads_last_value = data.target in data.features
+    return baseline.nested and (reads_last_value or not varies(baseline.forecasts))

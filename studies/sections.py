@@ -9,14 +9,14 @@ from collections.abc import Collection
 import numpy as np
 from optuna.trial import TrialState
 
-from models.comparison import LEVEL
+from models.comparison import LEVEL, DirectionTest
 from studies import tickets
 from studies.captions import show
 from studies.duplicates import trained
 from studies.importance import Importance, importance
 from studies.luck import luck
 from studies.markdown import counted, join, loss, p_value, plain, table
-from studies.report import COST_BPS, SLIPPAGE_BPS, Report
+from studies.report import COST_BPS, MOVES, SLIPPAGE_BPS, Report
 from studies.result import remarks
 from studies.study import Handle
 from studies.verdict import openings, percent, sentences, signed
@@ -108,7 +108,7 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
             loss(rival.holdout_loss),
             signed(rival.skill),
             p_value(rival.diebold_mariano.p_better),
-            p_value(rival.clark_west.p_better),
+            p_value(rival.clark_west.p_better) if rival.clark_west else "-",
         )
         for rival in found.rivals
     ]
@@ -134,8 +134,9 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
             f"Losses are {search.spec.training.loss} in units of the standardised target. The "
             "first baseline was the best on the search data and is the one to beat, which is "
             f"clear where p is below {LEVEL}. DM is Diebold-Mariano, with the correction of "
-            "Harvey, Leybourne and Newbold. CW is Clark-West, for a baseline that is a special "
-            "case of a network. Both are one-sided: how often luck alone gives as much."
+            "Harvey, Leybourne and Newbold. CW is Clark-West, which is valid only for a baseline "
+            "that is a special case of the network; the others have a dash. Both are one-sided: "
+            "how often luck alone gives as much."
         ),
         least,
         f"{_sentence(openings(report))} Each opening:",
@@ -151,24 +152,40 @@ def _sentence(text: str) -> str:
 def _direction(search: Handle, report: Report) -> list[str]:
     found, test = report.direction, report.direction_test
     target = search.spec.data.target
-    rose = "moves" if target in {"return", "change"} else f"moves of the {target}"
-    if not test.moves:
+    if not found.moves:
         return ["## Direction", "No bar of the holdout moved: there is no direction to forecast."]
+    moves = "moves" if target in MOVES else f"moves of the {target}"
+    rows = [("winner", percent(found.accuracy))]
+    rows += [
+        (rival.label, percent(rival.direction.accuracy) if rival.direction else "-")
+        for rival in report.judgement.rivals
+    ]
     return [
         "## Direction",
         (
-            f"{percent(found.accuracy)} of {test.moves} {rose} were forecast in the right "
-            f"direction; the 95 % interval is {percent(found.low)} to {percent(found.high)}. "
-            f"{percent(test.up_share)} of them went up, which is what always saying up gets. The "
-            f"winner said up for {percent(test.forecast_up_share)}, and as many ups and downs at "
-            f"random get {percent(test.by_chance)}."
+            f"{percent(found.accuracy)} of {found.moves} {moves} were forecast in the right "
+            f"direction; the 95 % interval is {percent(found.low)} to {percent(found.high)}. The "
+            "baselines on the same bars; one with a dash never forecasts a move:"
         ),
-        f"Pesaran-Timmermann p: {_direction_p(report)}.",
+        table(("", "right direction"), rows),
+        _direction_by_chance(test),
+        f"Pesaran-Timmermann p: {_direction_p(test)}."
+        if test
+        else f"There is no Pesaran-Timmermann test: {plain(report.no_direction_test)}.",
     ]
 
 
-def _direction_p(report: Report) -> str:
-    test = report.direction_test
+def _direction_by_chance(test: DirectionTest | None) -> str:
+    if test is None:
+        return ""
+    return (
+        f"{percent(test.up_share)} of the moves went up, which is what always forecasting a rise "
+        f"gets. The winner forecast a rise for {percent(test.forecast_up_share)}; as many rises at "
+        f"random get {percent(test.by_chance)}."
+    )
+
+
+def _direction_p(test: DirectionTest) -> str:
     if test.defined:
         return f"{p_value(test.p_better)}, one-sided"
     if test.forecast_up_share in (0.0, 1.0):
@@ -198,7 +215,7 @@ def _seeds(search: Handle, report: Report, pictures: Collection[str]) -> list[st
     choice = (
         "None of them came to its end with each seed, so none is chosen by the standard error."
         if spread.smallest is None
-        else f"The smallest network within one standard error of the best mean is trial "
+        else f"The smallest network within one standard error over seeds of the best mean is trial "
         f"{spread.smallest}; the bound is {loss(spread.bound)}."
     )
     return [
@@ -274,8 +291,8 @@ def _reading(search: Handle, report: Report) -> list[str]:
     if search.spec.data.target == "range":
         hints.insert(
             -1,
-            "A range comes back to its mean, so most of its directions are easy: hold the "
-            "accuracy against the loss of the baselines, not against 50 %.",
+            "A range comes back to its mean, so most of its directions are easy: compare the "
+            "accuracy with that of the baselines, not with 50 %.",
         )
     if report.deflated_sharpe is not None:
         hints.insert(

@@ -140,7 +140,10 @@ def to_json(report: Report) -> dict[str, Any]:
         },
         "baselines": [_rival(rival) for rival in found.rivals],
         "direction": asdict(report.direction)
-        | {"pesaran_timmermann": asdict(report.direction_test)},
+        | {
+            "pesaran_timmermann": report.direction_test and asdict(report.direction_test),
+            "no_pesaran_timmermann": report.no_direction_test,
+        },
         "spa": None if report.spa is None else asdict(report.spa),
         "luck": {
             "trials": report.tried,
@@ -177,9 +180,10 @@ def _rival(rival: Rival) -> dict[str, Any]:
         "label": rival.label,
         "search_loss": rival.search_loss,
         "holdout_loss": rival.holdout_loss,
+        "direction_accuracy": rival.direction and rival.direction.accuracy,
         "skill_of_winner": rival.skill,
         "diebold_mariano": asdict(rival.diebold_mariano),
-        "clark_west": asdict(rival.clark_west),
+        "clark_west": rival.clark_west and asdict(rival.clark_west),
     }
 
 

@@ -13,13 +13,17 @@ from studies.markdown import p_value
 from studies.pages import check_folder, write_pages
 from studies.reruns import open_seal, rerun_seeds
 from studies.retraining_cost import Cost, retraining_cost
-from studies.rivals import Judgement
 from studies.storage import open_storage
 from studies.study import load_search
 from studies.text import counted, loss
 from studies.verdict import sentences, to_json
 from tuner import present
 from tuner.run import report_cost, search
+
+_LEGEND = (
+    "direction: share of moves in the right direction, - where no move is forecast; DM: "
+    "Diebold-Mariano; CW: Clark-West, - where the baseline is no special case of the network"
+)
 
 
 def report(
@@ -72,17 +76,24 @@ def _print(found: reports.Report, *, as_json: bool) -> None:
     console = present.stdout()
     for sentence in sentences(found):
         console.print(sentence)
-    console.print(_rival_table(found.judgement, found.search_loss))
+    console.print(_rival_table(found))
+    console.print(_LEGEND)
 
 
-def _rival_table(found: Judgement, search_loss: float) -> Table:
+def _rival_table(found: reports.Report) -> Table:
     """Set the winner beside the baselines, on the search folds and on the holdout."""
     table = present.new_table(
-        "", "search loss", "holdout loss", "skill of winner", "p of DM", "p of CW"
+        "", "search loss", "holdout loss", "direction", "skill of winner", "p of DM", "p of CW"
     )
-    table.add_row("winner", *map(loss, (search_loss, found.loss)), "", "", "")
-    for rival in found.rivals:
-        tests = (p_value(test.p_better) for test in (rival.diebold_mariano, rival.clark_west))
-        losses = map(loss, (rival.search_loss, rival.holdout_loss))
-        table.add_row(rival.label, *losses, present.signed_percent(rival.skill), *tests)
+    accuracy = present.percent(found.direction.accuracy)
+    table.add_row("winner", *map(loss, (found.search_loss, found.loss)), accuracy, "", "", "")
+    for rival in found.judgement.rivals:
+        table.add_row(
+            rival.label,
+            *map(loss, (rival.search_loss, rival.holdout_loss)),
+            present.percent(rival.direction.accuracy) if rival.direction else "-",
+            present.signed_percent(rival.skill),
+            p_value(rival.diebold_mariano.p_better),
+            p_value(rival.clark_west.p_better) if rival.clark_west else "-",
+        )
     return table

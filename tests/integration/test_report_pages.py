@@ -186,7 +186,8 @@ def p(value: float | None) -> str:
 
 
 def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
-    found, table = case.values, rows(case.page)
+    before, after = case.page.split("## Direction")
+    found, table = case.values, rows(after) | rows(before)
     for key, value in found["winner"]["config"].items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         assert table[key] == [f"{shown:.3g}" if isinstance(shown, float) else str(shown)]
@@ -194,7 +195,9 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
     assert table["winner"] == [*(f"{v:.4f}" for v in own), "", "", ""]
     for rival in found["baselines"]:
         losses = [f"{rival[key]:.4f}" for key in ("search_loss", "holdout_loss")]
-        tests = [p(rival[key]["p_better"]) for key in ("diebold_mariano", "clark_west")]
+        nested = rival["clark_west"]
+        tests = [p(rival["diebold_mariano"]["p_better"]), p(nested["p_better"]) if nested else "-"]
+        assert (nested is None) is (rival["name"] in ("ar", "ridge"))
         assert table[rival["label"]] == [*losses, signed(rival["skill_of_winner"]), *tests]
     for opening in found["holdout"]["opened"]:
         assert table[opening["time"]] == [str(opening["trial"])]
@@ -202,6 +205,28 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
     assert [table[f"Hansen's SPA, {key}"] for key in spa] == [[p(found["spa"][k])] for k in spa]
     assert table["White's reality check"] == [p(found["spa"]["reality_check"])]
     assert table["rank of the winner"][2:-1] == [str(r) for r in found["seeds"]["ranks_of_winner"]]
+
+
+def test_the_direction_of_the_winner_is_set_beside_that_of_the_baselines(case: Case) -> None:
+    direction, page = case.values["direction"], case.page.split("## Direction")[1]
+    table = rows(page.split("## Seeds")[0])
+    assert table["winner"] == [percent(direction["accuracy"])]
+    for rival in case.values["baselines"]:
+        accuracy = rival["direction_accuracy"]
+        assert (accuracy is None) is (rival["name"] == "persistence")
+        assert table[rival["label"]] == ["-" if accuracy is None else percent(accuracy)]
+
+
+def test_a_range_has_no_pesaran_timmermann_test_and_the_reason_is_said(
+    returns: Case, ranges: Case
+) -> None:
+    assert ranges.values["direction"]["pesaran_timmermann"] is None
+    assert returns.values["direction"]["no_pesaran_timmermann"] is None
+    assert "There is no Pesaran-Timmermann test: the last range alone tells" in ranges.page
+    assert "Pesaran-Timmermann p" not in ranges.page
+    assert "at random get" not in ranges.page
+    assert returns.values["direction"]["pesaran_timmermann"]["moves"] == 20
+    assert "Pesaran-Timmermann p: " in returns.page
 
 
 def test_seeds_and_overtuning_are_tabled_trial_by_trial(case: Case) -> None:
@@ -276,6 +301,7 @@ def test_importance_says_what_it_was_computed_from(returns: Case) -> None:
 
 
 def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
+    assert returns.report.direction_test is not None
     bare = replace(
         returns.report,
         spa=None,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 from scipy.stats import binom, chi2_contingency, norm, t
 
 from models.comparison import clark_west, detectable_skill, diebold_mariano, pesaran_timmermann
@@ -325,6 +326,17 @@ def test_moves_that_overlap_do_not_pass_for_independent_trials() -> None:
         pair = moving_sums(rng, 200, 5), moving_sums(rng, 200, 5)
         rejected += pesaran_timmermann(*pair, zero, horizon=5).p_better < 0.05
     assert rejected <= bounds(1000)[1]
+
+
+def test_a_constant_forecast_of_what_comes_back_to_its_mean_passes_nearly_always() -> None:
+    """Why there is no such test of a range: half of it returns within a bar."""
+    rng = np.random.default_rng(6)
+    passed = 0
+    for _ in range(50):
+        noise = rng.standard_normal(300)
+        series = lfilter([1.0], [1.0, -0.5], noise)
+        passed += pesaran_timmermann(np.zeros(250), series[50:], series[49:-1]).p_better < 0.05
+    assert passed >= 48
 
 
 TWO = [1.0, 2.0]

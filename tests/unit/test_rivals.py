@@ -9,10 +9,16 @@ import pytest
 
 import studies.rivals
 from models.baselines import Baseline, TooShortError
-from models.comparison import diebold_mariano
-from models.series import Series
+from models.comparison import clark_west, diebold_mariano
+from models.series import TARGETS, Series
 from models.walk_forward import Span
-from studies.report import earned, trade, why_no_backtest, why_no_deflated_sharpe
+from studies.report import (
+    earned,
+    trade,
+    why_no_backtest,
+    why_no_deflated_sharpe,
+    why_no_direction_test,
+)
 from studies.rivals import judge
 from studies.spec import Spec, parse_spec
 from studies.workload import Workload, cut_holdout
@@ -100,6 +106,47 @@ def test_losses_that_overlap_are_tested_as_such(horizon: int) -> None:
     assert found.rival.diebold_mariano.p_better == pytest.approx(expected.p_better, rel=1e-6)
     assert found.loss == pytest.approx((errors**2).mean() / scaler.target_std**2)
     assert found.rival.skill == pytest.approx(1 - (errors**2).mean() / 0.03**2)
+
+
+@pytest.mark.parametrize(
+    ("target", "features", "nested"),
+    [
+        # A return's persistence is 0, and drift is the mean: a network's bias has both.
+        ("return", ["return"], {"persistence", "drift"}),
+        ("return", ["rsi"], {"persistence", "drift"}),
+        ("change", ["return"], {"persistence", "drift"}),
+        ("price", ["price"], {"persistence", "drift", "mean"}),
+        # No network forecasts the last price that does not read it.
+        ("price", ["return"], {"mean"}),
+    ],
+)
+def test_clark_west_is_of_baselines_that_a_network_has_as_special_cases(
+    target: str, features: list[str], nested: set[str]
+) -> None:
+    folds, opened = market(spec_of(target=target, features=features))
+    (actual,), (last,) = (
+        opened.scored(v) for v in (opened.series.target, opened.series.persistence)
+    )
+    forecast = actual + np.resize([0.024, -0.026], HOLDOUT)
+    found = judge(folds, opened, 3, forecast)
+    assert {rival.name for rival in found.rivals if rival.clark_west is not None} == nested
+    assert {"ar", "ridge"} <= {rival.name for rival in found.rivals}
+    for rival in found.rivals:
+        if rival.clark_west is not None:
+            expected = clark_west(forecast, rival.forecasts, actual)
+            assert rival.clark_west.p_better == pytest.approx(expected.p_better)
+        if rival.name == "persistence":
+            assert rival.direction is None
+        else:
+            right = (rival.forecasts > last) == (actual > last)
+            assert rival.direction is not None
+            assert rival.direction.accuracy == pytest.approx(right.mean())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_directions_are_tested_where_the_target_is_a_move(target: str) -> None:
+    tested = why_no_direction_test(target) is None
+    assert tested is (target in ("return", "change"))
 
 
 def test_a_baseline_that_has_too_few_targets_is_left_out_and_any_other_error_is_not(
