@@ -99,7 +99,7 @@ def _overtuning(report: Report) -> list[str]:
             f"trial {number}",
             loss(searched),
             loss(judged),
-            f"{excess:.4f}",
+            loss(excess),
             "-" if math.isnan(relative) else f"{relative:.2f}",
         )
         for number, searched, judged, excess, relative in zip(

@@ -178,11 +178,14 @@ class Group:
     ----------
     label : the value that they share, or its range
     trials, complete, pruned, failed : numbers of finished trials
-    best : the best complete trial; without one, the pruned trial that had come lowest; or None
+    best : the best complete trial, None without one
     median_loss : of the complete trials, None without one
     folds_won : folds in which its best has the lowest loss of all groups' bests, None where there
         are not two to compare
     seconds_per_epoch : median over its trials, None without one
+    epoch : the last one that every group has come to, where one of them has no complete trial and
+        its losses can be compared up to there only; None where each has one
+    loss_at_epoch : the lowest up to there of all its trials, pruned ones too
     """
 
     label: str
@@ -194,10 +197,16 @@ class Group:
     median_loss: float | None
     folds_won: int | None
     seconds_per_epoch: float | None
+    epoch: int | None = None
+    loss_at_epoch: float | None = None
 
 
 def compare(handle: Handle, by: str = "cell") -> list[Group]:
-    """Set the trials side by side that differ in one hyperparameter, each training once.
+    """Compare the trials that differ in one hyperparameter, each training once.
+
+    Losses are compared at equal budgets. A complete trial was trained to its end. Where a group has
+    none, for a pruner has stopped all its trials, the lowest losses of all groups are compared up
+    to the last epoch that its trials have come to.
 
     Parameters
     ----------
@@ -218,14 +227,32 @@ def compare(handle: Handle, by: str = "cell") -> list[Group]:
         if value is not None:
             valued.append((value, trial))
     groups = _groups(valued, by) if valued else []
-    bests = [_best(trials) for _, trials in groups]
-    if len(groups) < 2 or not any(bests):
+    if len(groups) < 2 or not any(_curve(trial for _, trial in valued)):
         raise StudyError(_nothing_to_compare(handle, by, finished, groups))
+    bests = [lowest_complete(trials) for _, trials in groups]
     winners = _fold_winners(bests)
+    epoch = _common_epoch([trials for _, trials in groups])
     return [
-        _summarise(label, trials, best, winners.count(i) if winners and best else None)
+        _summarise(label, trials, best, winners.count(i) if winners and best else None, epoch)
         for i, ((label, trials), best) in enumerate(zip(groups, bests, strict=True))
     ]
+
+
+def _common_epoch(groups: list[list[FrozenTrial]]) -> int | None:
+    """Return the last epoch that every group has come to; None where each has a complete trial.
+
+    A group with a complete trial has come to its end, and one without any loss is not asked.
+    """
+    pruned_only = [trials for trials in groups if lowest_complete(trials) is None]
+    reached = [max(_curve(trials), default=(0, 0.0))[0] for trials in pruned_only]
+    return min(filter(None, reached), default=None)
+
+
+def _curve(trials: Iterable[FrozenTrial]) -> Iterator[tuple[int, float]]:
+    """Yield epoch and loss wherever a trial, complete or pruned, has told one."""
+    for trial in trials:
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            yield from trial.intermediate_values.items()
 
 
 def _nothing_to_compare(
@@ -240,7 +267,7 @@ def _nothing_to_compare(
             f"study {handle.name!r} has no finished trial yet: there is nothing to compare before "
             "`tuner worker` has trained some"
         )
-    if not any(_best([trial]) for trial in finished):
+    if not any(_curve(finished)):
         command = shlex.join(["tuner", "status", handle.name])
         return (
             f"all finished trials of study {handle.name!r} ({len(finished)}) failed before an "
@@ -277,19 +304,19 @@ def _label(values: np.ndarray) -> str:
     return " to ".join(str(end) if isinstance(end, int) else f"{end:.3g}" for end in ends)
 
 
-def _best(trials: list[FrozenTrial]) -> FrozenTrial | None:
-    return lowest_complete(trials) or _lowest_pruned(trials)
-
-
 def _fold_winners(bests: list[FrozenTrial | None]) -> list[int]:
-    """Give for each fold the position of the best trial whose loss is lowest there."""
+    """Return for each fold the position of the best trial whose loss is lowest there."""
     losses = {i: t.user_attrs["fold_losses"] for i, t in enumerate(bests) if t is not None}
     folds = len(next(iter(losses.values()))) if len(losses) > 1 else 0
     return [min(losses, key=lambda i: losses[i][fold]) for fold in range(folds)]
 
 
 def _summarise(
-    label: str, trials: list[FrozenTrial], best: FrozenTrial | None, folds_won: int | None
+    label: str,
+    trials: list[FrozenTrial],
+    best: FrozenTrial | None,
+    folds_won: int | None,
+    epoch: int | None,
 ) -> Group:
     states = Counter(t.state for t in trials)
     runs = [t.user_attrs["run"] for t in trials if "run" in t.user_attrs]
@@ -306,12 +333,9 @@ def _summarise(
         seconds_per_epoch=median(r["seconds"] / max(r["epochs"], 1) for r in runs)
         if runs
         else None,
+        epoch=epoch,
+        loss_at_epoch=min((v for e, v in _curve(trials) if e <= (epoch or 0)), default=None),
     )
-
-
-def _lowest_pruned(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    pruned = [t for t in trials if t.state == TrialState.PRUNED and "best_loss" in t.user_attrs]
-    return min(pruned, key=lambda t: (t.user_attrs["best_loss"], t.number), default=None)
 
 
 def mishaps(handle: Handle) -> Counter[str]:

@@ -413,8 +413,9 @@ def best(name: str, form: str, rule: str, storage: str) -> None:
 def compare(name: str, by: str, storage: str) -> None:
     """Set the LSTM beside the GRU, or trials that differ otherwise: losses, skill, time.
 
-    The best of a group is lower by luck alone where the group is larger. The median is that of its
-    complete trials: fair in a grid or a random search without a pruner.
+    The best of a group is lower by luck alone where the group is larger. Best and median are of the
+    complete trials. Where a group has none, because its trials were pruned, the losses of all
+    groups are compared up to the last epoch that all have come to.
     """
     from studies.result import compare as compare_
     from studies.study import load_search

@@ -70,14 +70,14 @@ def say(message: str, console: Console | None = None) -> None:
 
 def signed_percent(value: float | None) -> str:
     """Write a share as ``+12.3 %``."""
-    return "-" if value is None or math.isnan(value) else f"{value:+.1%}".replace("%", " %")
+    return "-" if value is None or math.isnan(value) else f"{value:+z.1%}".replace("%", " %")
 
 
 def percent(value: float) -> str:
     """Write a share as ``12.3 %``."""
     if math.isnan(value):
         return "-"
-    return f"{value:.1%}".replace("%", " %")
+    return f"{value:z.1%}".replace("%", " %")
 
 
 def new_table(*columns: str, edge: bool = True) -> Table:
@@ -168,12 +168,13 @@ def _direction(scores: dict[str, Any]) -> str:
 def group_table(groups: Sequence[Group]) -> Table:
     """Set groups of trials side by side."""
     table = new_table("", *(group.label for group in groups))
+    epoch = groups[0].epoch
     rows: dict[str, list[str]] = {
         "trials": [str(g.trials) for g in groups],
         "complete / pruned / failed": [f"{g.complete} / {g.pruned} / {g.failed}" for g in groups],
-        "median loss": ["-" if g.median_loss is None else loss(g.median_loss) for g in groups],
+        "median loss": [_loss_or_dash(g.median_loss) for g in groups],
         "best loss": [_attr(g, "best_loss", loss) for g in groups],
-        "cut short": [_ending(g) for g in groups],
+        f"best loss up to epoch {epoch}": [_loss_or_dash(g.loss_at_epoch) for g in groups],
         "folds won": [_or_dash(g.folds_won, "d") for g in groups],
         "skill": [_attr(g, "skill", signed_percent) for g in groups],
         "direction accuracy": [_attr(g, "direction_accuracy", percent) for g in groups],
@@ -181,10 +182,28 @@ def group_table(groups: Sequence[Group]) -> Table:
         "lookback": [_config(g, "lookback") for g in groups],
         "seconds per epoch": [_or_dash(g.seconds_per_epoch, ".2f") for g in groups],
     }
+    if epoch is None:
+        del rows[f"best loss up to epoch {epoch}"]
+    else:
+        table.caption = _compared_early(groups, epoch)
     for name, values in rows.items():
-        if any(values):
-            table.add_row(name, *values)
+        table.add_row(name, *values)
     return table
+
+
+def _compared_early(groups: Sequence[Group], epoch: int) -> Text:
+    """Say why losses are compared before the end of the training."""
+    labels = ", ".join(g.label for g in groups if g.best is None and g.loss_at_epoch is not None)
+    return Text(
+        f"No trial of {labels} was trained to its end: compare the losses up to epoch {epoch}, "
+        "which all groups have come to. One that learns more slowly looks worse there than at the "
+        'end; search.pruner = "none" trains all to their end.',
+        justify="left",
+    )
+
+
+def _loss_or_dash(value: float | None) -> str:
+    return "-" if value is None else loss(value)
 
 
 def _or_dash(value: float | None, form: str) -> str:
@@ -193,11 +212,6 @@ def _or_dash(value: float | None, form: str) -> str:
 
 def _attr(summary: Group, key: str, form: Callable[[float], str]) -> str:
     return form(summary.best.user_attrs[key]) if summary.best else "-"
-
-
-def _ending(summary: Group) -> str:
-    """Say when a best trial was cut short, and its loss is so not the whole story."""
-    return str(summary.best.user_attrs.get("reason", "")) if summary.best else ""
 
 
 def _config(summary: Group, key: str) -> str:

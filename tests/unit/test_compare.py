@@ -24,9 +24,12 @@ def trial(
     *folds: float,
     state: TrialState = COMPLETE,
     run: tuple[float, int] | None = (1.0, 1),
+    curve: tuple[float, ...] | None = None,
     **config: Any,
 ) -> FrozenTrial:
-    """Make a trial as a worker leaves it; `run` are its seconds and epochs."""
+    """Make a trial as a worker leaves it; `run` are its seconds and epochs, `curve` its losses."""
+    if curve is None:
+        curve = () if loss is None else (loss,)
     attrs: dict[str, Any] = {"config": Config(**config).to_dict()}
     if loss is not None:
         attrs |= {"best_loss": loss, "fold_losses": list(folds or (loss, loss))}
@@ -34,7 +37,12 @@ def trial(
         attrs["run"] = {"seconds": run[0], "epochs": run[1]}
     if state == FAILED:
         attrs[tickets.FAILURE] = "out of memory"
-    return create_trial(state=state, value=loss if state == COMPLETE else None, user_attrs=attrs)
+    return create_trial(
+        state=state,
+        value=loss if state == COMPLETE else None,
+        user_attrs=attrs,
+        intermediate_values=dict(enumerate(curve, start=1)),
+    )
 
 
 def study(*trials: FrozenTrial) -> Any:
@@ -87,12 +95,62 @@ def test_the_best_of_a_group_is_its_lowest_complete_trial_and_the_earlier_of_two
     assert group.best.number == 1
 
 
-def test_without_a_complete_trial_the_lowest_pruned_one_is_the_best() -> None:
-    diverged = trial(None, state=PRUNED)
-    pruned = [trial(loss, state=PRUNED) for loss in (0.8, 0.7, 0.7)]
-    (group, _) = compare(study(diverged, *pruned, trial(0.9, cell="gru")))
-    assert group.best is not None
-    assert (group.best.number, group.median_loss) == (2, None)
+def at_epoch(groups: list[Group]) -> dict[str, tuple[int | None, float | None]]:
+    """Return where the losses of each group are compared, and the loss there."""
+    return {group.label: (group.epoch, group.loss_at_epoch) for group in groups}
+
+
+def test_where_both_cells_have_a_complete_trial_their_best_are_compared_at_the_end() -> None:
+    groups = compare(
+        study(
+            trial(0.5, curve=(0.9, 0.7, 0.5)),
+            trial(0.4, state=PRUNED, curve=(0.4,)),
+            trial(0.6, curve=(0.8, 0.6), cell="gru"),
+        )
+    )
+    assert [group.best.value for group in groups if group.best] == [0.5, 0.6]
+    assert at_epoch(groups) == {"LSTM": (None, None), "GRU": (None, None)}
+
+
+def test_a_cell_cut_short_is_compared_at_the_last_epoch_that_both_have_come_to() -> None:
+    """All LSTMs were pruned, the longest after its third epoch; a GRU came to its end."""
+    groups = compare(
+        study(
+            trial(0.72, state=PRUNED, curve=(0.9, 0.72)),
+            trial(0.75, state=PRUNED, curve=(0.8, 0.75, 0.79)),
+            trial(0.5, curve=(0.88, 0.71, 0.74, 0.5), cell="gru"),
+            trial(0.70, state=PRUNED, curve=(0.70,), cell="gru"),
+        )
+    )
+    assert at_epoch(groups) == {"LSTM": (3, 0.72), "GRU": (3, 0.70)}
+    lstm, gru = groups
+    assert (lstm.best, lstm.folds_won, lstm.median_loss) == (None, None, None)
+    assert gru.best is not None
+    assert (gru.best.value, gru.folds_won) == (0.5, None)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_group_that_was_cut_first_sets_the_epoch_for_all(order: tuple[int, ...]) -> None:
+    kinds = [
+        trial(0.6, state=PRUNED, curve=(0.9, 0.8, 0.7, 0.6), lookback=5),
+        trial(0.8, state=PRUNED, curve=(0.95, 0.8), lookback=10),
+        trial(0.3, curve=(0.9, 0.85, 0.4, 0.3), lookback=20),
+    ]
+    groups = compare(study(*(kinds[i] for i in order)), "lookback")
+    assert at_epoch(groups) == {"5": (2, 0.8), "10": (2, 0.8), "20": (2, 0.85)}
+
+
+def test_a_group_without_any_loss_keeps_the_others_from_nothing() -> None:
+    groups = compare(
+        study(
+            trial(None, state=PRUNED, curve=(), lookback=5),
+            trial(None, state=FAILED, curve=(0.1, 0.1), lookback=5),
+            trial(0.8, state=PRUNED, curve=(0.95, 0.8), lookback=10),
+            trial(0.3, curve=(0.9, 0.85, 0.3), lookback=20),
+        ),
+        "lookback",
+    )
+    assert at_epoch(groups) == {"5": (2, None), "10": (2, 0.8), "20": (2, 0.85)}
 
 
 @pytest.mark.parametrize("state", [PRUNED, FAILED])

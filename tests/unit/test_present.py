@@ -61,11 +61,18 @@ def test_a_group_that_won_no_fold_shows_a_zero() -> None:
     assert rows["seconds per epoch"] == ["0.46", "0.00"]
 
 
-def test_a_best_trial_that_was_cut_short_says_so() -> None:
-    cut = Group("10", 1, 0, 1, 0, best(reason="pruned at epoch 4"), None, 0, 0.1)
-    rows = table_rows([cut])
-    assert rows["cut short"] == ["pruned at epoch 4"]
-    assert rows["median loss"] == ["-"]
+def test_groups_that_are_compared_before_their_end_say_at_which_epoch() -> None:
+    cut = Group("LSTM", 3, 0, 3, 0, None, None, None, 0.1, 2, 0.7512)
+    whole = Group("GRU", 4, 2, 2, 0, best(), 0.6, None, 0.2, 2, 0.70049)
+    none = Group("other", 1, 0, 0, 1, None, None, None, None, 2, None)
+    rows = table_rows([cut, whole, none])
+    assert rows["best loss"] == ["-", "0.5123", "-"]
+    assert rows["best loss up to epoch 2"] == ["0.7512", "0.7005", "-"]
+    out = io.StringIO()
+    Console(file=out, width=200).print(present.group_table([cut, whole, none]))
+    said = " ".join(out.getvalue().split())
+    assert "No trial of LSTM was trained to its end: compare the losses up to epoch 2," in said
+    assert "up to epoch" not in str(table_rows([FULL, EMPTY]))
 
 
 def test_what_is_no_number_is_a_dash() -> None:
@@ -91,6 +98,7 @@ def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> 
         (0.0, "+0.0 %", "0.0 %"),
         (0.1234, "+12.3 %", "12.3 %"),
         (-0.5, "-50.0 %", "-50.0 %"),
+        (-0.0001, "+0.0 %", "0.0 %"),
         (math.nan, "-", "-"),
     ],
 )
