@@ -158,7 +158,7 @@ class Workload:
     def forecasts_csv(self, forecasts: list[Floats]) -> bytes:
         """Table forecasts of all folds, in the target's unit: exact, read back bit for bit.
 
-        Columns are date, fold, forecast, actual and persistence.
+        Columns are date, fold (from 1), forecast, actual and persistence.
         """
         actuals, lasts = (self.scored(v) for v in (self.series.target, self.series.persistence))
         parts = [
@@ -172,7 +172,7 @@ class Workload:
                 }
             )
             for number, (fold, forecast, actual, last) in enumerate(
-                zip(self.folds, forecasts, actuals, lasts, strict=True)
+                zip(self.folds, forecasts, actuals, lasts, strict=True), start=1
             )
         ]
         return pd.concat(parts).to_csv(index=False).encode()

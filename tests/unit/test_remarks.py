@@ -1,5 +1,6 @@
 """Bars that never move, folds that outweigh the others and searches without a result, in words."""
 
+import io
 import re
 from typing import Any
 
@@ -121,6 +122,14 @@ def test_an_input_that_never_moves_is_named() -> None:
             "anything from it there"
         )
     ]
+
+
+def test_forecasts_are_filed_under_the_number_that_a_fold_has_in_every_table() -> None:
+    found = workload()
+    body = found.forecasts_csv(found.scored(found.series.persistence))
+    table = pd.read_csv(io.BytesIO(body), index_col="date")
+    assert table.fold.value_counts(sort=False).to_dict() == {1: 20, 2: 20}
+    assert table.fold[f"{DAYS[110]:%Y-%m-%d}"] == 2
 
 
 # The verdict
