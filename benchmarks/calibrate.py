@@ -23,17 +23,16 @@ shown at its best epoch on these very bars, and were all shown at their fourth, 
 import argparse
 import math
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import optuna
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
+from benchmarks.markets import Market, garch_returns, long_memory_ranges, market
 from models.comparison import LEVEL, pesaran_timmermann
 from models.config import Config
 from models.metrics import skill
@@ -42,7 +41,7 @@ from models.sharpe import deflated_sharpe
 from models.spa import spa
 from models.training import Epoch, FoldTraining, build_networks, forecast, train_epochs
 from studies.algorithms import SAMPLERS
-from studies.report import earned
+from studies.report import MOVES, earned, untradable
 from studies.rivals import Judgement, Rival, judge
 from studies.space import suggest
 from studies.spec import Spec, parse_spec
@@ -50,63 +49,45 @@ from studies.workload import Workload, cut_holdout
 
 Floats = NDArray[np.float64]
 
-BARS, VOLATILITY = 850, 0.01
 TRIALS = 6
+# Of the longer markets.
+FEW_TRIALS = 4
 # Share of the next return's variance that volume tells of, where it tells anything.
 PLANTED = 0.2
 # What the planted signal has to win at least, of all its runs.
 LEAST_POWER = 0.8
 CPU = torch.device("cpu")
 # Of a return, drift is the training mean, and `judge` keeps one of them.
-MEAN = "drift"
-
-
-@dataclass(frozen=True, eq=False)
-class Market:
-    """Made-up prices.
-
-    Attributes
-    ----------
-    frame : DataFrame, (bars,), close and volume
-    signal : array, (bars,), log return: the part of each that the bar before tells
-    """
-
-    frame: pd.DataFrame
-    signal: Floats
-
-
-def market(planted: float, seed: int) -> Market:
-    """Make prices whose returns are noise but for a share `planted` of their variance."""
-    rng = np.random.default_rng([seed, round(planted * 100)])
-    changes, noise = rng.standard_normal((2, BARS))
-    # Of mean 0 and variance 1, and even, so that it correlates with no volume change.
-    size = (np.abs(changes) - math.sqrt(2 / math.pi)) / math.sqrt(1 - 2 / math.pi)
-    signal = VOLATILITY * math.sqrt(planted) * np.append(0.0, size[:-1])
-    returns = signal + VOLATILITY * math.sqrt(1 - planted) * noise
-    columns = {
-        "close": 100 * np.exp(np.cumsum(returns)),
-        "volume": 1e9 * np.exp(0.1 * np.cumsum(changes)),
-    }
-    return Market(
-        pd.DataFrame(columns, index=pd.bdate_range("2000-01-03", periods=BARS)),
-        signal,
-    )
+MEANS_OF = ("mean", "drift")
 
 
 def study_file(
     seed: int, trials: int = TRIALS, features: Sequence[str] = ("return", "volume")
 ) -> Spec:
-    """Give a study of few and tiny networks."""
+    """Return a study of returns with few and tiny networks."""
+    lookback = {"low": 1, "high": 4}
+    return _study_file(seed, trials, "return", features, lookback)
+
+
+def range_study_file(seed: int, trials: int) -> Spec:
+    """Return a study of ranges with few and tiny networks."""
+    lookback = {"low": 5, "high": 20}
+    return _study_file(seed, trials, "range", ("range", "return", "volume"), lookback)
+
+
+def _study_file(
+    seed: int, trials: int, target: str, features: Sequence[str], lookback: dict[str, int]
+) -> Spec:
     values = {
         "name": "calibrate",
-        "data": {"symbol": "NONE", "features": features},
+        "data": {"symbol": "NONE", "target": target, "features": features},
         "walk_forward": {"folds": 2, "valid_bars": 120, "holdout_bars": 250},
         "training": {"max_epochs": 15, "patience": 3},
         "space": {
             "cell": ["lstm", "gru"],
             "layers": 1,
             "hidden_dim": {"low": 4, "high": 12},
-            "lookback": {"low": 1, "high": 4},
+            "lookback": lookback,
             "lr": {"low": 0.01, "high": 0.05, "log": True},
         },
         "search": {"trials": trials, "sampler": "random", "pruner": "none", "seed": seed},
@@ -166,10 +147,12 @@ class Run:
     Attributes
     ----------
     judgement : of the winner on the holdout
-    truth : skill of the planted signal itself against the training mean, on the holdout
-    pesaran_timmermann : p of the winner's directions on the holdout; NaN if all are alike
+    truth : skill of the signal itself against the training mean, on the holdout
+    pesaran_timmermann : p of the winner's directions on the holdout; NaN if all are alike, or the
+        target is no move
     spa : p that the best of all that was tried is as good as the first rival, on the search folds
-    deflated_sharpe : probability that the winner's Sharpe ratio is no luck, on the search folds
+    deflated_sharpe : probability that the winner's Sharpe ratio is no luck, on the search folds;
+        NaN where the target cannot be traded on
     pbo : probability of overfitting
     """
 
@@ -180,19 +163,23 @@ class Run:
     deflated_sharpe: float
     pbo: float
 
-    def rival(self, name: str) -> Rival:
-        """Give a baseline by its name."""
-        return next(rival for rival in self.judgement.rivals if rival.name == name)
+    def rival(self, *names: str) -> Rival:
+        """Return the first baseline that has one of the names."""
+        return next(rival for rival in self.judgement.rivals if rival.name in names)
+
+    @property
+    def mean(self) -> Rival:
+        """The training mean."""
+        return self.rival(*MEANS_OF)
 
     @property
     def passes_clark_west(self) -> bool:
         """Whether Clark-West calls the winner better than the training mean."""
-        test = self.rival(MEAN).clark_west
-        return test is not None and test.p_better < LEVEL
+        return self.mean.clark_west is not None and self.mean.clark_west.p_better < LEVEL
 
     def skill_of(self, name: str) -> float:
         """Skill of a baseline against the training mean on the holdout."""
-        return skill(self.rival(name).holdout_loss, self.rival(MEAN).holdout_loss)
+        return skill(self.rival(name).holdout_loss, self.mean.holdout_loss)
 
 
 def run(spec: Spec, made: Market) -> Run:
@@ -202,22 +189,31 @@ def run(spec: Spec, made: Market) -> Run:
     tried = search(folds)
     forecasts = forecast_holdout(opened, tried[0])
     judgement = judge(folds, opened, tried[0].config.lookback, forecasts)
-    (actual,), (last,), (signal,) = (
-        opened.scored(v) for v in (opened.series.target, opened.series.persistence, made.signal)
-    )
-    mean = next(rival for rival in judgement.rivals if rival.name == MEAN)
+    (signal,) = opened.scored(made.signal)
+    mean = next(rival for rival in judgement.rivals if rival.name in MEANS_OF)
     losses = np.column_stack([folds.point_losses(t.forecasts) for t in tried])
     return Run(
         judgement=judgement,
         truth=skill(float(opened.point_losses([signal]).mean()), mean.holdout_loss),
-        pesaran_timmermann=pesaran_timmermann(forecasts, actual, last).p_better,
+        pesaran_timmermann=_directions(opened, forecasts),
         spa=spa(judgement.rival.search_points, losses).consistent,
         deflated_sharpe=_deflated(folds, tried),
         pbo=overfitting(losses).probability,
     )
 
 
+def _directions(opened: Workload, forecasts: Floats) -> float:
+    if opened.spec.data.target not in MOVES:
+        return math.nan
+    (actual,), (last,) = (
+        opened.scored(values) for values in (opened.series.target, opened.series.persistence)
+    )
+    return pesaran_timmermann(forecasts, actual, last).p_better
+
+
 def _deflated(folds: Workload, tried: list[Tried]) -> float:
+    if untradable(folds):
+        return math.nan
     returns = np.column_stack([earned(folds, t.forecasts) for t in tried])
     return deflated_sharpe(returns[:, 0], returns, len(tried)).probability
 
@@ -225,6 +221,18 @@ def _deflated(folds: Workload, tried: list[Tried]) -> float:
 def run_all(planted: float, count: int, trials: int = TRIALS) -> list[Run]:
     """Run studies of as many markets; the same each time."""
     return [run(study_file(seed, trials), market(planted, seed)) for seed in range(count)]
+
+
+def run_realistic(count: int, trials: int = FEW_TRIALS) -> dict[str, list[Run]]:
+    """Run studies of markets like real ones, whose truth a baseline has; the same each time."""
+    return {
+        "AR(1)-GARCH returns": [
+            run(study_file(seed, trials), garch_returns(seed)) for seed in range(count)
+        ],
+        "long-memory ranges": [
+            run(range_study_file(seed, trials), long_memory_ranges(seed)) for seed in range(count)
+        ],
+    }
 
 
 def victories(runs: list[Run]) -> int:
@@ -240,7 +248,7 @@ def most_by_luck(runs: int, quantile: float = 0.975) -> int:
 OUTCOMES = ("better", "undecided", "worse")
 MEANS: dict[str, Callable[[Run], float]] = {
     "winner, against the rival": lambda run: run.judgement.rival.skill,
-    "winner, against the mean": lambda run: run.rival(MEAN).skill,
+    "winner, against the mean": lambda run: run.mean.skill,
     "the true signal itself": lambda run: run.truth,
     "autoregression": lambda run: run.skill_of("ar"),
     "ridge regression": lambda run: run.skill_of("ridge"),
@@ -273,19 +281,20 @@ def table(runs: list[Run]) -> None:
     print("  significant at 5 %")
     for label, positive in POSITIVES.items():
         print(f"    {label:26}{rate(sum(map(positive, runs)), len(runs))}")
-    mute = sum(math.isnan(run.pesaran_timmermann) for run in runs)
-    print(f"    {mute} without a Pesaran-Timmermann test: the winner forecast one direction only")
+    for label, missing in (
+        ("Pesaran-Timmermann test", [math.isnan(run.pesaran_timmermann) for run in runs]),
+        ("deflated Sharpe ratio", [math.isnan(run.deflated_sharpe) for run in runs]),
+    ):
+        print(f"    {sum(missing)} without a {label}")
     print(f"  mean probability of overfitting {np.mean([run.pbo for run in runs]):.3f}")
 
 
-def arm(label: str, planted: float, count: int) -> list[Run]:
-    """Run one arm and print its table."""
-    started = time.perf_counter()
-    runs = run_all(planted, count)
-    print(f"{label}: {count} studies, {time.perf_counter() - started:.0f} s")
+def arm(label: str, runs: list[Run]) -> int:
+    """Print the table of one arm, and return its victories."""
+    print(f"{label}: {len(runs)} studies")
     table(runs)
     sys.stdout.flush()
-    return runs
+    return victories(runs)
 
 
 def main() -> None:
@@ -293,16 +302,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--walks", type=int, default=200)
     parser.add_argument("--planted", type=int, default=100)
+    parser.add_argument("--realistic", type=int, default=40)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(1)
-    false = victories(arm("random walks", 0.0, options.walks))
-    true = victories(arm(f"planted signal, R2 {PLANTED}", PLANTED, options.planted))
-    most, least = most_by_luck(options.walks), math.ceil(LEAST_POWER * options.planted)
-    bounds = {
-        f"{false} false victories of at most {most}": false <= most,
-        f"{true} true victories of at least {least}": true >= least,
-    }
+    false = {"random walks": arm("random walks", run_all(0.0, options.walks))}
+    true = arm(f"planted signal, R2 {PLANTED}", run_all(PLANTED, options.planted))
+    for label, runs in run_realistic(options.realistic).items():
+        false[label] = arm(label, runs)
+    least = math.ceil(LEAST_POWER * options.planted)
+    bounds = {f"{true} true victories of at least {least}": true >= least}
+    for label, count in false.items():
+        most = most_by_luck(options.walks if label == "random walks" else options.realistic)
+        bounds[f"{count} false victories over {label}, of at most {most}"] = count <= most
     for said, holds in bounds.items():
         print(f"{'holds ' if holds else 'BROKEN'}  {said}")
     sys.exit(not all(bounds.values()))

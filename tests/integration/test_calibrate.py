@@ -1,13 +1,17 @@
 """The report cries victory seldom where there is nothing to find, and mostly where there is."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from benchmarks import calibrate
+from benchmarks.markets import Floats, Market, garch_returns, long_memory_ranges
 
 
 def test_random_walks_are_beaten_no_more_often_than_luck_has_it() -> None:
-    runs = calibrate.run_all(planted=0.0, count=20, trials=2)
+    runs = calibrate.run_all(planted=0.0, count=15, trials=2)
     assert calibrate.victories(runs) <= calibrate.most_by_luck(len(runs), 0.999)
 
 
@@ -17,3 +21,31 @@ def test_a_planted_signal_that_no_straight_line_finds_is_found() -> None:
     assert np.mean([run.truth for run in runs]) == pytest.approx(calibrate.PLANTED, abs=0.05)
     for name in ("ar", "ridge"):
         assert np.mean([run.skill_of(name) for run in runs]) == pytest.approx(0.0, abs=0.02)
+
+
+def target_of(made: Market) -> Floats:
+    if "high" in made.frame:
+        return np.asarray(np.log(np.log(made.frame["high"] / made.frame["low"])))
+    return np.diff(np.log(made.frame["close"]), prepend=np.nan)
+
+
+@pytest.mark.parametrize(
+    ("make", "least", "most"), [(garch_returns, 0.0, 0.02), (long_memory_ranges, 0.3, 0.7)]
+)
+def test_the_signal_is_all_that_the_past_tells_of_the_target(
+    make: Callable[[int], Market], least: float, most: float
+) -> None:
+    made = make(0)
+    target = target_of(made)
+    errors = (target - made.signal)[1:]
+    assert least < 1 - np.var(errors) / np.var(target[1:]) < most
+    for lag in (1, 5, 22):
+        assert abs(np.corrcoef(errors[lag:], target[1:-lag])[0, 1]) < 4 / len(errors) ** 0.5
+
+
+def test_a_range_is_judged_without_the_tests_that_are_for_returns() -> None:
+    found = calibrate.run(calibrate.range_study_file(0, 2), long_memory_ranges(0))
+    assert found.judgement.outcome in calibrate.OUTCOMES
+    assert math.isnan(found.deflated_sharpe)
+    assert math.isnan(found.pesaran_timmermann)
+    assert 0.1 < found.truth < 0.7

@@ -1,0 +1,86 @@
+"""Made-up prices whose truth is known, for `benchmarks/calibrate.py`."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+Floats = NDArray[np.float64]
+
+BARS, VOLATILITY = 850, 0.01
+# Eight years of days, as a daily study has them.
+LONG = 2000
+# Bars before the first that is kept: what a process starts from is forgotten by then.
+_WARMUP = 500
+# Corsi's weights of a day, a week and a month, near those of the daily ranges of shares.
+_HAR = (0.30, 0.35, 0.28)
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """Made-up prices.
+
+    Attributes
+    ----------
+    frame : DataFrame, (bars,), what a study reads
+    signal : array, (bars,), the part of each target that the bars before it tell
+    """
+
+    frame: pd.DataFrame
+    signal: Floats
+
+
+def market(planted: float, seed: int) -> Market:
+    """Make prices whose returns are noise but for a share `planted` of their variance."""
+    rng = np.random.default_rng([seed, round(planted * 100)])
+    changes, noise = rng.standard_normal((2, BARS))
+    # Of mean 0 and variance 1, and even, so that it correlates with no volume change.
+    size = (np.abs(changes) - math.sqrt(2 / math.pi)) / math.sqrt(1 - 2 / math.pi)
+    signal = VOLATILITY * math.sqrt(planted) * np.append(0.0, size[:-1])
+    returns = signal + VOLATILITY * math.sqrt(1 - planted) * noise
+    return _market(returns, signal, volume=1e9 * np.exp(0.1 * np.cumsum(changes)))
+
+
+def garch_returns(seed: int, coefficient: float = 0.05) -> Market:
+    """Make AR(1) returns with GARCH(0.08, 0.90) errors of Student's t with 6 degrees of freedom."""
+    rng = np.random.default_rng([seed, 1])
+    count = LONG + _WARMUP
+    shocks = rng.standard_t(6, count) / math.sqrt(6 / 4)
+    variances, errors = np.empty(count), np.empty(count)
+    variance = VOLATILITY**2
+    for t, shock in enumerate(shocks):
+        variances[t], errors[t] = variance, math.sqrt(variance) * shock
+        variance = 0.02 * VOLATILITY**2 + 0.08 * errors[t] ** 2 + 0.90 * variance
+    returns = lfilter([1.0], [1.0, -coefficient], errors)
+    signal = coefficient * np.append(0.0, returns[:-1])
+    volume = 1e9 * np.exp(0.3 * rng.standard_normal(count))
+    return _market(returns[_WARMUP:], signal[_WARMUP:], volume=volume[_WARMUP:])
+
+
+def long_memory_ranges(seed: int) -> Market:
+    """Make bars whose log range is a HAR process, with errors that are larger at times."""
+    rng = np.random.default_rng([seed, 2])
+    count, level = LONG + _WARMUP, math.log(1.5 * VOLATILITY)
+    # The size of the errors moves slowly, mostly between 0.3 and 0.6.
+    spread = 0.42 * np.exp(0.3 * lfilter([0.14], [1.0, -0.99], rng.standard_normal(count)))
+    log_range, signal = np.full(count, level), np.full(count, level)
+    for t in range(22, count):
+        means = [log_range[t - bars : t].mean() for bars in (1, 5, 22)]
+        signal[t] = (1 - sum(_HAR)) * level + float(np.dot(_HAR, means))
+        log_range[t] = signal[t] + spread[t] * rng.standard_normal()
+    returns = 0.6 * np.exp(log_range) * rng.standard_normal(count)
+    volume = 1e9 * np.exp(0.5 * (log_range - level) + 0.3 * rng.standard_normal(count))
+    kept = slice(_WARMUP, None)
+    made = _market(returns[kept], signal[kept], volume=volume[kept])
+    half = np.exp(np.exp(log_range[kept]) / 2)
+    frame = made.frame.assign(high=made.frame["close"] * half, low=made.frame["close"] / half)
+    return Market(frame, made.signal)
+
+
+def _market(returns: Floats, signal: Floats, volume: Floats) -> Market:
+    columns = {"close": 100 * np.exp(np.cumsum(returns)), "volume": volume}
+    index = pd.bdate_range("2000-01-03", periods=len(returns))
+    return Market(pd.DataFrame(columns, index=index), signal)
