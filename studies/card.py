@@ -3,7 +3,7 @@
 from models.rnn import CELLS
 from models.series import TARGETS
 from studies.export_record import ExportRecord
-from studies.markdown import counted
+from studies.text import counted, loss, percent, signed
 
 _PLAIN_TORCH = """\
 import tomllib, torch
@@ -43,8 +43,8 @@ def _scores(record: ExportRecord) -> str:
     scores, refit = record.scores, record.refit
     folds = "\n".join(
         f"| {i + 1} | {f.train_first} to {f.train_last} "
-        f"| {f.valid_first} to {f.valid_last} | {loss:.4f} |"
-        for i, (f, loss) in enumerate(zip(record.folds, scores.fold_losses, strict=True))
+        f"| {f.valid_first} to {f.valid_last} | {loss(value)} |"
+        for i, (f, value) in enumerate(zip(record.folds, scores.fold_losses, strict=True))
     )
     low, high = scores.direction_interval
     return f"""## Scores of the search
@@ -58,12 +58,12 @@ These scores chose the configuration, so they flatter it.
 
 | | |
 |---|---|
-| mean loss | {scores.loss:.4f} |
-| loss of persistence | {scores.persistence_loss:.4f} |
-| loss of the training mean | {scores.mean_loss:.4f} |
-| skill against persistence | {scores.skill:+.4f} |
-| direction accuracy | {scores.direction_accuracy:.1%} ({low:.1%} to {high:.1%}) |
-| direction accuracy of the training mean | {scores.mean_direction_accuracy:.1%} |
+| mean loss | {loss(scores.loss)} |
+| loss of persistence | {loss(scores.persistence_loss)} |
+| loss of the training mean | {loss(scores.mean_loss)} |
+| skill against persistence | {signed(scores.skill)} |
+| direction accuracy | {percent(scores.direction_accuracy)} ({percent(low)} to {percent(high)}) |
+| direction accuracy of the training mean | {percent(scores.mean_direction_accuracy)} |
 """
 
 
@@ -76,7 +76,7 @@ def _holdout(record: ExportRecord) -> str:
 {sealed}{record.unjudged}.
 """
     rows = "\n".join(
-        f"| {b.label} | {b.search_loss:.4f} | {b.holdout_loss:.4f} |" for b in found.baselines
+        f"| {b.label} | {loss(b.search_loss)} | {loss(b.holdout_loss)} |" for b in found.baselines
     )
     older = (
         "These are the scores of the older fit, which had not seen the holdout: nothing is known "
@@ -95,7 +95,7 @@ def _holdout(record: ExportRecord) -> str:
 
 | | search loss | holdout loss |
 |---|---|---|
-| this configuration | {record.scores.loss:.4f} | {found.loss:.4f} |
+| this configuration | {loss(record.scores.loss)} | {loss(found.loss)} |
 {rows}
 
 {openings}

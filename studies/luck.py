@@ -5,9 +5,9 @@ from collections.abc import Collection
 
 from models.spa import MIN_BARS
 from studies.captions import show
-from studies.markdown import counted, loss, p_value, plain, table
+from studies.markdown import plain, table
 from studies.report import Report
-from studies.verdict import percent
+from studies.text import counted, loss, p_value, percent
 
 
 def luck(report: Report, pictures: Collection[str]) -> list[str]:

@@ -1,14 +1,10 @@
-"""Markdown by hand: text that is taken as it stands, figures, tables, pictures."""
+"""Markdown by hand: text that is taken as it stands, tables, pictures."""
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 
 # What is markup wherever it stands in a line; a _ is none inside a word.
 _MARKUP = re.compile(r"([\\`*\[\]<&|]|(?<![^\W_])_|_(?![^\W_]))")
-
-# A smaller p would be written as 0.
-LEAST_P = 0.001
 
 
 def plain(text: object) -> str:
@@ -32,20 +28,3 @@ def picture(name: str, alt: str, caption: str) -> str:
 def join(parts: Iterable[str]) -> str:
     """Put paragraphs one after the other, leaving out empty ones."""
     return "\n\n".join(part for part in parts if part)
-
-
-def loss(value: float) -> str:
-    """Write a loss; one without end is of a training that diverged."""
-    return f"{value:.4f}" if math.isfinite(value) else "diverged"
-
-
-def p_value(value: float) -> str:
-    """Write a p-value."""
-    if math.isnan(value):
-        return "undefined"
-    return f"{value:.3f}" if value >= LEAST_P else f"below {LEAST_P}"
-
-
-def counted(number: int, thing: str) -> str:
-    """Write a number of things."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"

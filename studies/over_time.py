@@ -15,7 +15,7 @@ from models.series import TARGETS
 from studies.canvas import BLUE, GREY, INK, ORANGE, dress, explain, new_figure
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
 from studies.study import Handle
-from studies.verdict import signed
+from studies.text import signed
 
 Floats = NDArray[np.float64]
 

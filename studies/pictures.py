@@ -28,11 +28,10 @@ from studies.canvas import (
 )
 from studies.duplicates import trained
 from studies.importance import Importance, importance
-from studies.markdown import counted
 from studies.over_time import draw_equity, draw_forecasts
 from studies.report import Report
 from studies.study import Handle
-from studies.verdict import percent, signed
+from studies.text import counted, loss, percent, signed
 
 # A baseline is drawn if it is no farther away than the curves are apart.
 _FAR = 1.0
@@ -82,7 +81,7 @@ def _curves(search: Handle, report: Report) -> Figure:
     )
     axes.set_ylim(*_with_baselines(axes, search, *limits(shown)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    title = f"The winner's lowest loss is {best:.4f}, after {counted(report.epochs, 'epoch')}"
+    title = f"The winner's lowest loss is {loss(best)}, after {counted(report.epochs, 'epoch')}"
     dress(axes, title, "epoch", f"validation loss, mean over folds ({search.spec.training.loss})")
     explain_below(figure)
     return figure
@@ -107,13 +106,15 @@ def _with_baselines(axes: Axes, search: Handle, low: float, high: float) -> tupl
         ("persistence_losses", "persistence", "--"),
         ("mean_losses", "training mean", ":"),
     ):
-        loss = float(np.mean(search.attrs[key]))
-        if low - reach <= loss <= high + reach:
-            axes.axhline(loss, color=ORANGE, ls=dashes, linewidth=1.8, label=f"{name}: {loss:.4f}")
-            low, high = min(low, spaced(loss, high)[0]), max(high, spaced(low, loss)[1])
+        value = float(np.mean(search.attrs[key]))
+        if low - reach <= value <= high + reach:
+            axes.axhline(
+                value, color=ORANGE, ls=dashes, linewidth=1.8, label=f"{name}: {loss(value)}"
+            )
+            low, high = min(low, spaced(value, high)[0]), max(high, spaced(low, value)[1])
         else:
-            where = "above" if loss > high else "below"
-            axes.plot([], [], " ", label=f"{name}: {loss:.4f}, {where} the picture")
+            where = "above" if value > high else "below"
+            axes.plot([], [], " ", label=f"{name}: {loss(value)}, {where} the picture")
     return low, high
 
 
@@ -184,7 +185,7 @@ def _median(complete: list[FrozenTrial], cell: str) -> float:
 
 def _listed(medians: dict[str, float]) -> str:
     return ", ".join(
-        f"{cell.upper()} {'has none' if np.isnan(value) else format(value, '.4f')}"
+        f"{cell.upper()} {'has none' if np.isnan(value) else loss(value)}"
         for cell, value in medians.items()
     )
 
@@ -250,7 +251,7 @@ def _overtuning(_search: Handle, report: Report) -> Figure | None:
         (found.search, BLUE, "o-", "search folds"),
         (found.holdout, ORANGE, "s--", "holdout"),
     ):
-        label = f"{name}: {losses[0]:.4f} to {losses[-1]:.4f}"
+        label = f"{name}: {loss(losses[0])} to {loss(losses[-1])}"
         axes.plot(places, losses / losses[0] - 1, style, color=colour, linewidth=2.0, label=label)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_xticks(places, [str(n) for n in found.trials])
@@ -290,7 +291,7 @@ def _seeds(search: Handle, report: Report) -> Figure:
             axes.text(place, high, f"{(~here).sum()} diverged", ha="center", va="top", fontsize=10)
     axes.plot(places, found, "D", mfc="none", color=INK, label="in the search")
     if spread.smallest is not None:
-        label = f"one-standard-error bound: {spread.bound:.4f}"
+        label = f"one-standard-error bound: {loss(spread.bound)}"
         axes.axhline(spread.bound, color=ORANGE, ls="--", linewidth=1.8, label=label)
     axes.set_xticks(places, [_seed_label(report, i) for i in places])
     axes.set_xlim(-0.6, len(found) - 0.4)

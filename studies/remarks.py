@@ -13,7 +13,7 @@ from models.errors import PuffinError
 from models.walk_forward import Span
 from studies import tickets
 from studies.duplicates import is_duplicate
-from studies.markdown import counted
+from studies.text import counted
 from studies.validation import when
 from studies.workload import Workload
 

@@ -182,8 +182,9 @@ def _search(exported: Exported, folds: Workload) -> Iterator[Check]:
         yield Check("scores.loss", scores.loss, float("nan"), 0.0)
         return
     yield trained.loss("scores.loss", scores.loss, best.valid_loss, scores.loss)
-    for i, (own, loss) in enumerate(zip(scores.fold_losses, best.fold_losses, strict=True)):
-        yield trained.loss(f"scores.fold_losses[{i}]", own, loss, own)
+    rows = zip(scores.fold_losses, best.fold_losses, strict=True)
+    for number, (own, loss) in enumerate(rows, start=1):
+        yield trained.loss(f"scores.fold_losses of fold {number}", own, loss, own)
     persistence = float(np.mean(folds.persistence_losses))
     gained, unit = skill(best.valid_loss, persistence), _in_skill(scores, persistence)
     yield trained.loss("scores.skill", scores.skill, gained, unit)

@@ -15,11 +15,12 @@ from studies.captions import show
 from studies.duplicates import trained
 from studies.importance import Importance, importance
 from studies.luck import luck
-from studies.markdown import counted, join, loss, p_value, plain, table
+from studies.markdown import join, plain, table
 from studies.report import COST_BPS, MOVES, SLIPPAGE_BPS, Report
 from studies.result import remarks
 from studies.study import Handle
-from studies.verdict import openings, percent, sentences, signed
+from studies.text import counted, loss, p_value, percent, signed
+from studies.verdict import openings, sentences
 
 # Complete trials below which the importance of hyperparameters is mostly noise.
 _FEW = 50

@@ -1,5 +1,6 @@
 """Text for a terminal: names from a file or a database made harmless, and numbers in words."""
 
+import math
 import unicodedata
 
 # Control and format characters (escapes, bidi overrides, zero width), lone surrogates, and line
@@ -24,8 +25,39 @@ def printable_lines(text: str) -> str:
 
 
 def loss(value: float) -> str:
-    """Write a loss with four significant digits, whatever its size."""
-    return f"{value:#.4g}".removesuffix(".")
+    """Write a loss with four significant digits, whatever its size; one that is no number in words.
+
+    A training that diverged has no finite loss.
+    """
+    return f"{value:#.4g}".removesuffix(".") if math.isfinite(value) else "diverged"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Write a share as ``12.3 %``, and one that is not defined as ``-``."""
+    return _share(share, f".{digits}%")
+
+
+def signed(share: float, digits: int = 1) -> str:
+    """Write a share as ``+12.3 %``; one that rounds to zero has no sign."""
+    return _share(share, f"+.{digits}%")
+
+
+def _share(share: float, form: str) -> str:
+    if math.isnan(share):
+        return "-"
+    text = format(share, form).removesuffix("%")
+    return f"{text.lstrip('+-') if float(text) == 0 else text} %"
+
+
+# A smaller p would be written as 0.
+_LEAST_P = 0.001
+
+
+def p_value(value: float) -> str:
+    """Write a p-value as ``0.040``, ``below 0.001`` or ``undefined``."""
+    if math.isnan(value):
+        return "undefined"
+    return f"{value:.3f}" if value >= _LEAST_P else f"below {_LEAST_P}"
 
 
 def counted(count: int, noun: str) -> str:

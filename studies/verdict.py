@@ -9,9 +9,9 @@ import pandas as pd
 
 from models.backtest import Backtest
 from models.comparison import LEVEL
-from studies.markdown import counted, p_value
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report
 from studies.rivals import Judgement, Rival
+from studies.text import counted, p_value, percent, signed
 from studies.validation import when
 
 # A loss above so many others is written as a multiple, below as a share.
@@ -196,13 +196,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return _plain(value.item())
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """Write a share as ``12.3 %``."""
-    return "-" if math.isnan(value) else f"{value:.{digits}%}".replace("%", " %")
-
-
-def signed(value: float) -> str:
-    """Write a share as ``+12.3 %``."""
-    return "-" if math.isnan(value) else f"{value:+.1%}".replace("%", " %")

@@ -37,7 +37,7 @@ def bars(count: int = 60, first: str = "2020-01-01") -> pd.DataFrame:
 
 
 def table(residuals: np.ndarray) -> bytes:
-    columns = {"date": _DAY, "fold": 0, "forecast": 1.0, "actual": 1.0 + residuals}
+    columns = {"date": _DAY, "fold": 1, "forecast": 1.0, "actual": 1.0 + residuals}
     return pd.DataFrame({**columns, "persistence": 1.0}).to_csv(index=False).encode()
 
 

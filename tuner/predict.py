@@ -15,7 +15,7 @@ from studies.checksums import added_note
 from studies.exported import Exported, load_exported
 from studies.forecasting import Bounds, Prediction
 from studies.prices import Prices, load_prices
-from studies.text import printable
+from studies.text import percent, printable
 from studies.validation import DataError, when
 from tuner import present
 
@@ -86,13 +86,13 @@ def _basis(found: Prediction, origin: str, *, own: bool) -> list[str]:
     newer = "; --csv FILE or --symbol S takes newer ones" if own else ""
     lines = [f"the last bar of {origin} is {when(found.last)}, {age}{newer}", _intervals(found)]
     if found.coverage is not None:
-        share, bars = present.percent(found.coverage.share), found.coverage.bars
+        share, bars = percent(found.coverage.share), found.coverage.bars
         lines.append(f"made without the holdout's own, they held {share} of its {bars} bars")
     return lines
 
 
 def _intervals(found: Prediction) -> str:
-    made = f"{present.percent(found.level)} intervals from {found.residuals} out-of-sample errors"
+    made = f"{percent(found.level)} intervals from {found.residuals} out-of-sample errors"
     if len(found.steps) <= found.horizon:
         return made
     return f"{made}; beyond {found.horizon} ahead the forecasts are fed back, with drawn errors"

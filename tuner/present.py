@@ -1,6 +1,5 @@
 """What a person sees: numbers, messages and tables. stdout is data, stderr is messages."""
 
-import math
 import shlex
 import shutil
 import sys
@@ -22,7 +21,7 @@ from studies.result import Group
 from studies.space import grid_points
 from studies.spec import Spec
 from studies.study import Handle
-from studies.text import loss, printable, printable_lines
+from studies.text import loss, percent, printable, printable_lines, signed
 from studies.validation import when
 from studies.workload import Workload
 
@@ -70,14 +69,7 @@ def say(message: str, console: Console | None = None) -> None:
 
 def signed_percent(value: float | None) -> str:
     """Write a share as ``+12.3 %``."""
-    return "-" if value is None or math.isnan(value) else f"{value:+z.1%}".replace("%", " %")
-
-
-def percent(value: float) -> str:
-    """Write a share as ``12.3 %``."""
-    if math.isnan(value):
-        return "-"
-    return f"{value:z.1%}".replace("%", " %")
+    return "-" if value is None else signed(value)
 
 
 def new_table(*columns: str, edge: bool = True) -> Table:

@@ -9,13 +9,12 @@ import optuna
 from rich.table import Table
 
 from studies import report as reports
-from studies.markdown import p_value
 from studies.pages import check_folder, write_pages
 from studies.reruns import open_seal, rerun_seeds
 from studies.retraining_cost import Cost, retraining_cost
 from studies.storage import open_storage
 from studies.study import load_search
-from studies.text import counted, loss
+from studies.text import counted, loss, p_value
 from studies.verdict import sentences, to_json
 from tuner import present
 from tuner.run import report_cost, search

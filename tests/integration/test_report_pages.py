@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 
@@ -17,11 +18,11 @@ from studies.pages import PAGES, report_files
 from studies.pictures import PICTURES
 from studies.prices import load_prices
 from studies.report import Report
-from studies.reruns import open_seal, rerun_seeds
+from studies.reruns import open_seal, read_artifact, rerun_seeds
 from studies.spec import load_spec
 from studies.storage import open_storage
 from studies.study import Handle, load, submit
-from studies.verdict import percent, signed
+from studies.text import loss, percent, signed
 from tuner.interrupt import Interrupt
 from tuner.rota import Duty, work
 
@@ -50,7 +51,7 @@ class Case:
         return self.files["report.md"].decode()
 
     @property
-    def values(self) -> dict:
+    def figures(self) -> dict:
         return json.loads(self.files["report.json"])
 
 
@@ -187,14 +188,14 @@ def p(value: float | None) -> str:
 
 def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
     before, after = case.page.split("## Direction")
-    found, table = case.values, rows(after) | rows(before)
+    found, table = case.figures, rows(after) | rows(before)
     for key, value in found["winner"]["config"].items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         assert table[key] == [f"{shown:.3g}" if isinstance(shown, float) else str(shown)]
     own = [found["winner"]["search_loss"], found["holdout"]["loss"]]
-    assert table["winner"] == [*(f"{v:.4f}" for v in own), "", "", ""]
+    assert table["winner"] == [*map(loss, own), "", "", ""]
     for rival in found["baselines"]:
-        losses = [f"{rival[key]:.4f}" for key in ("search_loss", "holdout_loss")]
+        losses = [loss(rival[key]) for key in ("search_loss", "holdout_loss")]
         nested = rival["clark_west"]
         tests = [p(rival["diebold_mariano"]["p_better"]), p(nested["p_better"]) if nested else "-"]
         assert (nested is None) is (rival["name"] in ("ar", "ridge"))
@@ -208,10 +209,10 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
 
 
 def test_the_direction_of_the_winner_is_set_beside_that_of_the_baselines(case: Case) -> None:
-    direction, page = case.values["direction"], case.page.split("## Direction")[1]
+    direction, page = case.figures["direction"], case.page.split("## Direction")[1]
     table = rows(page.split("## Seeds")[0])
     assert table["winner"] == [percent(direction["accuracy"])]
-    for rival in case.values["baselines"]:
+    for rival in case.figures["baselines"]:
         accuracy = rival["direction_accuracy"]
         assert (accuracy is None) is (rival["name"] == "persistence")
         assert table[rival["label"]] == ["-" if accuracy is None else percent(accuracy)]
@@ -220,33 +221,38 @@ def test_the_direction_of_the_winner_is_set_beside_that_of_the_baselines(case: C
 def test_a_range_has_no_pesaran_timmermann_test_and_the_reason_is_said(
     returns: Case, ranges: Case
 ) -> None:
-    assert ranges.values["direction"]["pesaran_timmermann"] is None
-    assert returns.values["direction"]["no_pesaran_timmermann"] is None
+    assert ranges.figures["direction"]["pesaran_timmermann"] is None
+    assert returns.figures["direction"]["no_pesaran_timmermann"] is None
     assert "There is no Pesaran-Timmermann test: the last range alone tells" in ranges.page
     assert "Pesaran-Timmermann p" not in ranges.page
     assert "at random get" not in ranges.page
-    assert returns.values["direction"]["pesaran_timmermann"]["moves"] == 20
+    assert returns.figures["direction"]["pesaran_timmermann"]["moves"] == 20
     assert "Pesaran-Timmermann p: " in returns.page
 
 
+def test_folds_are_numbered_from_one_in_the_table_of_forecasts(case: Case) -> None:
+    table = pd.read_csv(io.BytesIO(read_artifact(case.search, case.search.best())))
+    assert table["fold"].value_counts(sort=False).to_dict() == {1: 20, 2: 20}
+
+
 def test_seeds_and_overtuning_are_tabled_trial_by_trial(case: Case) -> None:
-    found = case.values
+    found = case.figures
     before, after = case.page.split("### Did it pay to search on?")
     seeds, tuned = rows(before), rows(after)
     for i, trial in enumerate(found["seeds"]["trials"]):
         losses = found["seeds"]["losses"][i]
-        shown = [f"{v:.4f}" for v in (*losses, float(np.mean(losses)))]
+        shown = [loss(v) for v in (*losses, float(np.mean(losses)))]
         assert seeds[f"trial {trial}"][0] == f"{found['seeds']['parameters'][i]:,}"
         assert seeds[f"trial {trial}"][2:] == shown
     over = found["luck"]["overtuning"]
     for i, trial in enumerate(over["trials"]):
-        losses = [f"{over[key][i]:.4f}" for key in ("search", "holdout", "excess")]
+        losses = [loss(over[key][i]) for key in ("search", "holdout", "excess")]
         relative = "-" if over["relative"][i] is None else f"{over['relative'][i]:.2f}"
         assert tuned[f"trial {trial}"] == [*losses, relative]
 
 
 def test_the_backtest_is_set_beside_holding(returns: Case) -> None:
-    found, table = returns.values["backtest"], rows(returns.page)
+    found, table = returns.figures["backtest"], rows(returns.page)
     hold = found["buy_and_hold"]
     assert table["total return"] == [signed(v["total_return"]) for v in (found, hold)]
     assert table["largest fall"] == [percent(v["max_drawdown"]) for v in (found, hold)]
@@ -255,14 +261,14 @@ def test_the_backtest_is_set_beside_holding(returns: Case) -> None:
 
 
 def test_the_luck_is_said_with_what_it_was_counted_from(case: Case) -> None:
-    luck = case.values["luck"]
+    luck = case.figures["luck"]
     pruned = luck["trials"] - luck["complete"]
     tried = f"tried {luck['trials']} different networks: {luck['complete']} trained to their end"
     assert f"{tried} and {pruned} pruned." in case.page
 
 
 def test_overfitting_is_said_of_the_trials_that_were_trained_to_their_end(returns: Case) -> None:
-    luck, page = returns.values["luck"], returns.page
+    luck, page = returns.figures["luck"], returns.page
     assert luck["pbo_trials"] == luck["complete"] == 12
     assert f"(PBO) is {percent(luck['pbo'], 0)}: in so many of" in page
     assert f"splits of {luck['pbo_blocks']} blocks of bars" in page
@@ -272,7 +278,7 @@ def test_overfitting_is_said_of_the_trials_that_were_trained_to_their_end(return
 
 
 def test_few_trials_of_one_budget_have_no_overfitting_and_the_reason_is_said(ranges: Case) -> None:
-    luck, page = ranges.values["luck"], ranges.page
+    luck, page = ranges.figures["luck"], ranges.page
     complete = sum(t.state.name == "COMPLETE" for t in ranges.search.trials())
     assert luck["complete"] == complete < report.FEWEST_COMPLETE
     assert luck["pbo"] is luck["pbo_trials"] is None

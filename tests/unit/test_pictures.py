@@ -64,7 +64,7 @@ def test_a_baseline_that_would_flatten_the_curves_is_named_instead(
     low, high = _with_baselines(axes, SimpleNamespace(attrs=attrs), 1.0, 2.0)
     label = axes.get_legend_handles_labels()[1][0]
     assert (low <= loss <= high) is shown
-    assert f"{loss:.4f}" in label
+    assert f"{loss:.3f}" in label
     assert ("the picture" in label) is not shown
     assert (low <= 1.0, high >= 2.0) == (True, True)
 

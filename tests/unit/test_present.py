@@ -10,6 +10,7 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from studies.result import Group
+from studies.text import percent
 from tuner import present
 
 
@@ -95,15 +96,19 @@ def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> 
 @pytest.mark.parametrize(
     ("value", "signed", "plain"),
     [
-        (0.0, "+0.0 %", "0.0 %"),
+        (0.0, "0.0 %", "0.0 %"),
+        (-0.0004, "0.0 %", "0.0 %"),
+        (0.0004, "0.0 %", "0.0 %"),
+        (0.0006, "+0.1 %", "0.1 %"),
         (0.1234, "+12.3 %", "12.3 %"),
         (-0.5, "-50.0 %", "-50.0 %"),
-        (-0.0001, "+0.0 %", "0.0 %"),
         (math.nan, "-", "-"),
     ],
 )
-def test_shares_are_written_in_percent(value: float, signed: str, plain: str) -> None:
-    assert (present.signed_percent(value), present.percent(value)) == (signed, plain)
+def test_shares_are_written_in_percent_and_zero_has_no_sign(
+    value: float, signed: str, plain: str
+) -> None:
+    assert (present.signed_percent(value), percent(value)) == (signed, plain)
 
 
 def test_a_share_that_is_not_there_is_a_dash() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from studies.text import duration, loss, printable, printable_lines, roughly
+from studies.text import duration, loss, p_value, printable, printable_lines, roughly
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,17 @@ def test_an_estimate_is_rounded_to_what_is_known_of_it(seconds: float, written: 
         (3.52179, "3.522"),
         (1234.5, "1234"),
         (1e9, "1.000e+09"),
+        (float("inf"), "diverged"),
+        (float("nan"), "diverged"),
     ],
 )
 def test_a_loss_has_four_digits_whatever_its_size(value: float, written: str) -> None:
     assert loss(value) == written
+
+
+def test_no_p_is_written_as_zero() -> None:
+    written = [p_value(p) for p in (0.04, 0.001, 0.00049, 0.0, float("nan"))]
+    assert written == ["0.040", "0.001", "below 0.001", "below 0.001", "undefined"]
 
 
 def test_lines_stay_lines() -> None:

@@ -1,0 +1,120 @@
+"""What a study forecasts: target, prices, features and dates, in words and as plain values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.series import TARGETS
+from studies.export_record import FoldDates
+from studies.spec import DataSection, Spec
+from studies.study import Handle
+from studies.text import counted
+from studies.validation import when
+from studies.workload import Workload
+
+# A target in words: of what, and how far ahead.
+_IN_WORDS = {
+    "return": "the return{of} over the next {bars}",
+    "change": "the change in price{of} over the next {bars}",
+    "price": "the price{of} {bars} ahead",
+    "range": "the high-low range{of} {bars} ahead",
+}
+
+
+def target_in_words(data: DataSection, of: str = "") -> str:
+    """Return what is forecast, as in "the return of AAPL over the next 5 bars"."""
+    bars = counted(data.horizon, "bar")
+    if data.target in {"return", "change"} and data.horizon == 1:
+        bars = "bar"
+    return _IN_WORDS[data.target].format(of=f" of {of}" if of else "", bars=bars)
+
+
+def series_name(data: DataSection) -> str:
+    """Return the symbol of the prices, or the name of their file."""
+    return data.symbol or Path(str(data.path).replace("\\", "/")).name
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a study forecasts from what.
+
+    Attributes
+    ----------
+    spec : its study file
+    origin, first, last, bars : of all prices
+    holdout_first, holdout_last, holdout_bars : of the targets that judge the winner
+    folds : dates of training and validation
+    made_with : package to version
+    """
+
+    spec: Spec
+    origin: str
+    first: str
+    last: str
+    bars: int
+    holdout_first: str
+    holdout_last: str
+    holdout_bars: int
+    folds: list[FoldDates]
+    made_with: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        data = self.spec.data
+        return {
+            "source": data.source,
+            "symbol": data.symbol,
+            "path": data.path,
+            "origin": self.origin,
+            # A file's own bars may be of any length.
+            "interval": None if data.source == "csv" else data.interval,
+            "bars": self.bars,
+            "first": self.first,
+            "last": self.last,
+            "target": data.target,
+            "target_in_words": target_in_words(data, series_name(data)),
+            "unit": TARGETS[data.target].unit,
+            "horizon": data.horizon,
+            "features": list(data.inputs),
+            "loss": self.spec.training.loss,
+            "folds": [fold.model_dump() for fold in self.folds],
+            "holdout": {
+                "first": self.holdout_first,
+                "last": self.holdout_last,
+                "bars": self.holdout_bars,
+            },
+            "made_with": self.made_with,
+        }
+
+
+def subject(search: Handle) -> Subject:
+    """Describe a study whose holdout is open."""
+    data, opened = search.attrs["data"], search.opened
+    (fold,) = opened.folds
+    dates = opened.dates[fold.valid.start : fold.valid.stop]
+    return Subject(
+        spec=search.spec,
+        origin=data["origin"],
+        first=data["first"],
+        last=data["last"],
+        bars=data["bars"],
+        holdout_first=when(dates[0]),
+        holdout_last=when(dates[-1]),
+        holdout_bars=len(dates),
+        folds=fold_dates(search.workload),
+        made_with=search.attrs["made_with"],
+    )
+
+
+def fold_dates(workload: Workload) -> list[FoldDates]:
+    """Return the first and the last bar of each part of each fold."""
+    dates = workload.dates
+    return [
+        FoldDates(
+            train_first=when(dates[fold.train.start]),
+            train_last=when(dates[fold.train.stop - 1]),
+            valid_first=when(dates[fold.valid.start]),
+            valid_last=when(dates[fold.valid.stop - 1]),
+        )
+        for fold in workload.folds
+    ]
