@@ -2,8 +2,8 @@
 
 from models.rnn import CELLS
 from models.series import TARGETS
-from studies.export_record import ExportRecord
-from studies.text import counted, loss, percent, signed
+from studies.export_record import ExportRecord, Opening
+from studies.text import counted, loss, minute, percent, signed
 
 _PLAIN_TORCH = """\
 import tomllib, torch
@@ -84,10 +84,7 @@ def _holdout(record: ExportRecord) -> str:
         if record.refit.data == "all"
         else ""
     )
-    openings = "\n".join(
-        f"* opened {o.time} for trial {o.trial}"
-        for o in (record.seal.openings if record.seal else ())
-    )
+    looks = "\n".join(map(_look, record.seal.openings if record.seal else ()))
     said = "\n".join(f"* {sentence}" for sentence in found.sentences)
     return f"""## Holdout
 
@@ -98,10 +95,17 @@ def _holdout(record: ExportRecord) -> str:
 | this configuration | {loss(record.scores.loss)} | {loss(found.loss)} |
 {rows}
 
-{openings}
+The bars of the holdout were looked at:
+
+{looks}
 
 `report.html` has the rest, with pictures.
 """
+
+
+def _look(opening: Opening) -> str:
+    study = f"study `{opening.study}`, " if opening.study else ""
+    return f"* {minute(opening.time)}: {study}trial {opening.trial}"
 
 
 def _data(record: ExportRecord) -> str:

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from studies import tickets
 from studies.artifacts import artifact_ids
+from studies.openings import holdout_sha256, insert, read_openings
 from studies.optuna_internals import FIXED_PARAMS, study_id
 from studies.storage import artifacts, checkpoints, transaction
 from studies.study import RERUNS, Handle, StudyError, create_within, load
@@ -36,8 +37,9 @@ class Copied:
 def copy(source: Handle, target: RDBStorage) -> Copied:
     """Copy a study with trials, tickets, snapshot, artifacts and checkpoints, and its retrainings.
 
-    Trials keep their numbers. One that is in training waits in the copy, at its checkpoint if it
-    has one. The copy exists completely or not at all, and is not paused.
+    Every look at the bars of its holdout goes along, by whichever study it was: the copy's report
+    must know of it. Trials keep their numbers. One that is in training waits in the copy, at its
+    checkpoint if it has one. The copy exists completely or not at all, and is not paused.
 
     Raises
     ------
@@ -49,11 +51,14 @@ def copy(source: Handle, target: RDBStorage) -> Copied:
         known = tickets.budgets(source.storage)
         names = (source.name + suffix for suffix in RERUNS)
         family += [load(source.storage, name) for name in names if name in known]
+    bars = holdout_sha256(source)
     copied = Copied(0, 0, 0)
     try:
         with transaction(target) as connection:
             for study in family:
                 copied += _copy_one(connection, study, target)
+            # Last: an opening that one of them has recorded meanwhile is among these.
+            insert(connection, read_openings(source.storage, bars))
     except tickets.NameTakenError:
         msg = f"a study {source.name!r} is in that database already; `tuner delete` it there first"
         raise StudyError(msg) from None

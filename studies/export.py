@@ -26,6 +26,7 @@ from studies.exported import (
     check_exported,
 )
 from studies.files import write_files
+from studies.openings import Opening, looks_at
 from studies.reruns import find_holdout, own_refit, read_artifact, require_opened
 from studies.result import best_record
 from studies.safe_toml import MOST_BYTES, parse_toml
@@ -117,7 +118,7 @@ def _add_holdout(
     holdout, files = find_holdout(handle), {}
     if holdout is not None:
         files[HOLDOUT_FILE] = to_csv(handle.load_holdout_prices())
-        values["seal"] = {"openings": [_plain_opening(o) for o in holdout.attrs["openings"]]}
+        values["seal"] = {"openings": [_plain_opening(look) for look in looks_at(handle)]}
     if isinstance(report, StudyError):
         values["unjudged"] = str(report)
     elif holdout is not None:
@@ -148,8 +149,8 @@ def _whole(handle: Handle) -> Workload:
     return Workload.build(handle.spec, handle.load_all_prices())
 
 
-def _plain_opening(opening: dict[str, Any]) -> dict[str, Any]:
-    return {key: opening[key] for key in ("time", "trial")}
+def _plain_opening(look: Opening) -> dict[str, Any]:
+    return {"time": look.time, "study": look.study, "trial": look.trial}
 
 
 def _holdout(report: "Report") -> dict[str, Any]:

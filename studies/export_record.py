@@ -202,14 +202,15 @@ class Refit(_Part):
 
 
 class Opening(_Part):
-    """One opening of the seal."""
+    """One look at the bars of the holdout; exports of earlier versions do not name the study."""
 
     time: Instant
+    study: Line | None = None
     trial: Number
 
 
 class Seal(_Part):
-    """Every opening of the seal."""
+    """Every look at the bars of the holdout, by whichever study of the database it was."""
 
     openings: list[Opening]
 

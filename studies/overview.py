@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from studies import tickets
+from studies.reruns import OPENED_FOR
 from studies.result import Status, mishaps, status
 from studies.storage import FAILURE
 from studies.study import RERUNS, Handle, load, lowest_complete
@@ -53,7 +54,7 @@ class Overview:
     last_trials : those that ended last, the latest first
     failures : reasons why trials failed or diverged, and how often
     retraining : the studies that train its best again
-    openings : how often its holdout was opened
+    openings : winners that its holdout was opened for
     """
 
     status: Status
@@ -112,7 +113,7 @@ def overview(handle: Handle) -> Overview:
         last_trials=tuple(map(_ended, _latest(trials))),
         failures=dict(mishaps(handle).most_common()),
         retraining=tuple(map(status, retraining)),
-        openings=sum(len(each.attrs.get("openings", ())) for each in retraining),
+        openings=sum(len(each.attrs.get(OPENED_FOR, ())) for each in retraining),
     )
 
 

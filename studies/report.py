@@ -28,7 +28,9 @@ from models.selection import (
 from models.sharpe import DeflatedSharpe, deflated_sharpe
 from models.spa import MIN_BARS, SpaResult, spa
 from studies.duplicates import distinct, trained
+from studies.openings import Opening, before, looks_at
 from studies.reruns import (
+    OPENED_FOR,
     RERUN_OF,
     SEED,
     in_order_of_end,
@@ -66,7 +68,8 @@ class Report:
     study : its name
     winner : number of the trial, fixed before the seal was opened
     config, epochs : of the winner
-    openings : each opening of the seal: time, trial, configuration
+    looks : every opening of these bars, by whatever study of the database, the first one first
+    opened_for : those by this study, the trial that was the winner to the id of the opening
     dates : array, (holdout bars,), of its targets
     forecasts, actual : array, (holdout bars,), in the target's unit
     search_loss : of the winner on the search folds
@@ -91,7 +94,8 @@ class Report:
     winner: int
     config: dict[str, Any]
     epochs: int
-    openings: list[dict[str, Any]]
+    looks: list[Opening]
+    opened_for: dict[int, str]
     dates: pd.DatetimeIndex
     forecasts: Floats
     actual: Floats
@@ -130,9 +134,9 @@ class Report:
         return when(self.dates[-1])
 
     @property
-    def opened_before(self) -> bool:
-        """Whether the seal was opened for another winner before this one was fixed."""
-        return any(opening["trial"] != self.winner for opening in self.openings)
+    def looks_before(self) -> list[Opening]:
+        """Openings of these bars before the one for this winner."""
+        return before(self.looks, self.opened_for[self.winner])
 
 
 def build(search: Handle) -> Report:
@@ -166,7 +170,8 @@ def build(search: Handle) -> Report:
         winner=best.number,
         config=best.user_attrs["config"],
         epochs=best.user_attrs["best_epoch"],
-        openings=holdout.attrs["openings"],
+        looks=looks_at(search),
+        opened_for={int(trial): each for trial, each in holdout.attrs[OPENED_FOR].items()},
         dates=opened.dates[fold.valid.start : fold.valid.stop],
         forecasts=forecasts,
         actual=actual,

@@ -6,7 +6,6 @@ the same workers do: no sampler learns from them, and they survive what the sear
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import optuna
@@ -16,12 +15,15 @@ from optuna.trial import FrozenTrial, TrialState
 from models.selection import incumbents
 from studies import stamp, tickets
 from studies.duplicates import identity, trained
+from studies.openings import Opening, insert, new_opening
 from studies.spec import SPEC_VERSION
 from studies.storage import FAILURE, transaction
 from studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, StudyError, create, load, require
 
 TOP, SEEDS = 5, 5
 RERUN_OF, SEED = "rerun_of", "seed"
+# Attribute of a holdout study: the winners that it was opened for, trial to id of the opening.
+OPENED_FOR = "opened_for"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def rerun_seeds(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
     _require_ready(handle)
     wanted = list(reruns_for_seeds(handle, top, seeds))
     attrs = {"targets_sha256": handle.attrs["targets_sha256"]}
-    return _order(handle, handle.name + SEEDS_SUFFIX, wanted, attrs)
+    return _order(handle, handle.name + SEEDS_SUFFIX, wanted, attrs, None)
 
 
 def open_seal(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
@@ -73,7 +75,8 @@ def open_seal(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
 
     Judged are the `top` configurations of lowest search loss, each trained with `seeds` seeds, and
     every trial that was the best so far when it ended, with the study's own seed. Given again, the
-    holdout study gets only those refits that it does not have.
+    holdout study gets only those refits that it does not have. Opening it again for the same winner
+    is no other look at the bars.
 
     Raises
     ------
@@ -82,18 +85,20 @@ def open_seal(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
     """
     _require_ready(handle)
     best = handle.best()
-    opening = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "trial": best.number,
-        "config": best.user_attrs["config"],
-    }
-    attrs = {"targets_sha256": handle.opened.targets_sha256, "openings": [opening]}
+    opening = new_opening(handle, best.number, best.user_attrs["config"])
+    attrs = {"targets_sha256": handle.opened.targets_sha256, OPENED_FOR: _opened_for(opening)}
     name, wanted = handle.name + HOLDOUT_SUFFIX, list(reruns_for_holdout(handle, top, seeds))
-    return _order(handle, name, wanted, attrs)
+    return _order(handle, name, wanted, attrs, opening)
 
 
-def _order(handle: Handle, name: str, wanted: list[Rerun], attrs: dict[str, Any]) -> Handle:
-    """Create a study of retrainings, or add to it what it does not have."""
+def _opened_for(opening: Opening) -> dict[str, str]:
+    return {str(opening.trial): opening.opening_id}
+
+
+def _order(
+    handle: Handle, name: str, wanted: list[Rerun], attrs: dict[str, Any], opening: Opening | None
+) -> Handle:
+    """Create a study of retrainings, or add to it what it does not have; record an opening."""
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
         # The search may have been deleted, and another one of its name made, since it was read.
@@ -108,21 +113,24 @@ def _order(handle: Handle, name: str, wanted: list[Rerun], attrs: dict[str, Any]
         }
         for key, value in (values | attrs).items():
             study.set_user_attr(key, value)
+        if opening is not None:
+            insert(connection, [opening])
         tickets.publish(connection, creation_id, len(wanted))
 
     if (created := create(handle.storage, name, populate)) is not None:
         return created
-    _add(load(handle.storage, name), wanted, attrs)
+    _add(load(handle.storage, name), wanted, opening)
     return load(handle.storage, name)
 
 
-def _add(known: Handle, wanted: list[Rerun], attrs: dict[str, Any]) -> None:
-    """Record an opening, and add the retrainings that are wanted and not there."""
+def _add(known: Handle, wanted: list[Rerun], opening: Opening | None) -> None:
+    """Add the retrainings that are wanted and not there; record an opening for a new winner."""
     with transaction(known.storage) as connection:
         tickets.require(connection, known.creation_id, exclusive=True)
         stored = known.attrs  # read anew: another process may have added some a moment ago
-        if openings := attrs.get("openings"):
-            known.study.set_user_attr("openings", [*stored["openings"], *openings])
+        if opening is not None and str(opening.trial) not in stored[OPENED_FOR]:
+            known.study.set_user_attr(OPENED_FOR, stored[OPENED_FOR] | _opened_for(opening))
+            insert(connection, [opening])
         there = stored["reruns"]
         if more := [asdict(rerun) for rerun in wanted if asdict(rerun) not in there]:
             known.study.set_user_attr("reruns", [*there, *more])
@@ -173,6 +181,12 @@ def find_holdout(search: Handle) -> Handle | None:
     return load(search.storage, name) if there else None
 
 
+def is_opened(search: Handle) -> bool:
+    """Return whether the holdout was opened for the best trial of a search."""
+    holdout = find_holdout(search)
+    return holdout is not None and str(search.best().number) in holdout.attrs[OPENED_FOR]
+
+
 def require_opened(search: Handle) -> tuple[FrozenTrial, Handle]:
     """Give the best trial of a search, and the holdout study that was opened for it and is done.
 
@@ -182,7 +196,7 @@ def require_opened(search: Handle) -> tuple[FrozenTrial, Handle]:
         If the seal is closed or was opened for other winners only, or a rerun is not done.
     """
     best, holdout = search.best(), find_holdout(search)
-    if holdout is None or all(r["trial"] != best.number for r in holdout.attrs["reruns"]):
+    if holdout is None or not is_opened(search):
         msg = (
             f"the holdout of study {search.name!r} has not been opened for its best, trial "
             f"{best.number}; `tuner report {search.name}` opens it"

@@ -19,8 +19,8 @@ from studies.markdown import join, plain, table
 from studies.report import COST_BPS, MOVES, SLIPPAGE_BPS, Report
 from studies.result import remarks
 from studies.study import Handle
-from studies.text import counted, loss, p_value, percent, signed
-from studies.verdict import openings, sentences
+from studies.text import counted, loss, minute, p_value, percent, signed
+from studies.verdict import looks_before, sentences
 
 # Complete trials below which the importance of hyperparameters is mostly noise.
 _FEW = 50
@@ -140,8 +140,14 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
             "how often luck alone gives as much."
         ),
         least,
-        f"{_sentence(openings(report))} Each opening:",
-        table(("time", "trial"), [(o["time"], o["trial"]) for o in report.openings]),
+        (
+            f"{_sentence(looks_before(report))} Every look at exactly these bars, by any study of "
+            "the database; looks at bars that overlap them in part are not counted:"
+        ),
+        table(
+            ("time", "study", "winner"),
+            [(minute(look.time), look.study, f"trial {look.trial}") for look in report.looks],
+        ),
         show("forecasts.png", pictures),
     ]
 

@@ -1,4 +1,4 @@
-"""The database behind a study: Optuna's tables and four of ours. The only maker of storages.
+"""The database behind a study: Optuna's tables and five of ours. The only maker of storages.
 
 SQLite serves one machine, PostgreSQL many. Schema and studies are made once, by
 `open_storage(url, create=True)` in ``tuner run`` and ``tuner submit``; workers only load.
@@ -102,6 +102,22 @@ artifacts = sa.Table(
     # Of the study that the file belongs to; None for a file that the dashboard has added.
     sa.Column("creation_id", sa.String(32), nullable=True, index=True),
     sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+# Each look at the bars of a holdout. Rows are only ever added: they outlive the study that looked,
+# because the bars have been seen.
+openings = sa.Table(
+    "puffin_openings",
+    metadata,
+    sa.Column("opening_id", sa.String(32), primary_key=True),
+    sa.Column("holdout_sha256", sa.String(64), nullable=False, index=True),
+    sa.Column("study", sa.String(_NAME), nullable=False),
+    sa.Column("creation_id", sa.String(32), nullable=False),
+    # ISO 8601 in UTC.
+    sa.Column("time", sa.String(32), nullable=False),
+    sa.Column("trial", sa.Integer, nullable=False),
+    # JSON: the winner's configuration.
+    sa.Column("config", sa.Text, nullable=False),
 )
 
 

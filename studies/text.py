@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from datetime import UTC, datetime
 
 # Control and format characters (escapes, bidi overrides, zero width), lone surrogates, and line
 # and paragraph separators.
@@ -63,6 +64,18 @@ def p_value(value: float) -> str:
 def counted(count: int, noun: str) -> str:
     """Write ``1 trial`` or ``3 trials``."""
     return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def minute(time: str) -> str:
+    """Write an ISO 8601 time as ``2026-11-26 13:53 UTC``; one without a zone is in UTC."""
+    moment = datetime.fromisoformat(time)
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def times(count: int) -> str:
+    """Write how often: ``once``, ``twice`` or ``3 times``."""
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400

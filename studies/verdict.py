@@ -9,9 +9,10 @@ import pandas as pd
 
 from models.backtest import Backtest
 from models.comparison import LEVEL
+from studies.openings import Opening
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report
 from studies.rivals import Judgement, Rival
-from studies.text import counted, p_value, percent, signed
+from studies.text import counted, p_value, percent, signed, times
 from studies.validation import when
 
 # A loss above so many others is written as a multiple, below as a share.
@@ -96,18 +97,28 @@ def _luck(report: Report) -> str:
         f"other half in {percent(found.probability, 0)} of the splits "
         f"({percent(found.by_luck, 0)} is luck)"
     )
-    return f"Luck of the search: {odds}; {openings(report)}."
+    return f"Luck of the search: {odds}; {looks_before(report)}."
 
 
-def openings(report: Report) -> str:
-    """Say how often the seal was opened, and whether it was before the winner was fixed."""
-    times = len(report.openings)
-    said = f"the seal has been opened {'once' if times == 1 else f'{times} times'}"
-    if report.opened_before:
-        others = {o["trial"] for o in report.openings} - {report.winner}
-        named = ", ".join(f"trial {number}" for number in sorted(others))
-        return f"{said}, first for another winner ({named}): this one has seen that answer"
-    return said
+def looks_before(report: Report) -> str:
+    """Return how often the bars of the holdout had been looked at, and by whom."""
+    looks = report.looks_before
+    if not looks:
+        return "nobody had looked at these bars before"
+    by = dict.fromkeys(_looker(report, look) for look in looks)
+    return (
+        f"these bars had been looked at {times(len(looks))} before, by {' and '.join(by)}, so the "
+        "result is not independent of what was seen then"
+    )
+
+
+def _looker(report: Report, look: Opening) -> str:
+    """Return who has looked: another study, or this one for an earlier winner."""
+    if look.opening_id in report.opened_for.values():
+        return f"this study for trial {look.trial}"
+    if look.study == report.study:
+        return "an earlier study of this name"
+    return f"study {look.study}"
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -134,9 +145,9 @@ def to_json(report: Report) -> dict[str, Any]:
             "loss": report.loss,
             "skill": report.skill,
             "detectable_skill": found.detectable_skill,
-            "openings": len(report.openings),
-            "opened": report.openings,
-            "opened_before_the_winner_was_fixed": report.opened_before,
+            "openings": len(report.looks),
+            "openings_before": len(report.looks_before),
+            "opened": [_look(look) for look in report.looks],
         },
         "baselines": [_rival(rival) for rival in found.rivals],
         "direction": asdict(report.direction)
@@ -172,6 +183,10 @@ def to_json(report: Report) -> dict[str, Any]:
     }
     plain: dict[str, Any] = _plain(values)
     return plain
+
+
+def _look(look: Opening) -> dict[str, Any]:
+    return {key: getattr(look, key) for key in ("time", "study", "trial", "config")}
 
 
 def _rival(rival: Rival) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`tuner report`: train the best again, open the seal, say what it shows."""
+"""`tuner report`: train the best again, open the seal, say what it shows; or show it once more."""
 
 import json
 from collections.abc import Sequence
@@ -9,12 +9,13 @@ import optuna
 from rich.table import Table
 
 from studies import report as reports
+from studies.openings import looks_at
 from studies.pages import check_folder, write_pages
-from studies.reruns import open_seal, rerun_seeds
+from studies.reruns import is_opened, open_seal, rerun_seeds
 from studies.retraining_cost import Cost, retraining_cost
 from studies.storage import open_storage
-from studies.study import load_search
-from studies.text import counted, loss, p_value
+from studies.study import Handle, load_search, lowest_complete
+from studies.text import counted, loss, p_value, percent, times
 from studies.verdict import sentences, to_json
 from tuner import present
 from tuner.run import report_cost, search
@@ -37,6 +38,9 @@ def report(
 ) -> None:
     """Judge the best of a study on its holdout: print the verdict, then write the pages.
 
+    A report that is finished is shown again: nothing is trained or opened for it, and as JSON it
+    leaves the pages as they are.
+
     Raises
     ------
     StudyError
@@ -46,25 +50,47 @@ def report(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     handle = load_search(open_storage(storage_url), name)
-    check_folder(out, name)
+    finished = _is_finished(handle, top, seeds)
+    writes_pages = not (finished and as_json)
+    if writes_pages:
+        check_folder(out, name)
     again = rerun_seeds(handle, top, seeds)
-    _announce(retraining_cost(handle, top, seeds), len(devices))
+    _announce(handle, retraining_cost(handle, top, seeds), len(devices), finished=finished)
     search(again, storage_url, devices)
+    first_look = not is_opened(handle)
     holdout = open_seal(handle, top, seeds)
-    present.say(f"the holdout of study {name} is open")
+    if first_look:
+        present.say(f"the holdout of study {name} is open")
     search(holdout, storage_url, devices)
     found = reports.build(handle)
     _print(found, as_json=as_json)
-    pictures = write_pages(out, handle, found)
-    present.say(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures")
+    if writes_pages:
+        pictures = write_pages(out, handle, found)
+        present.say(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures")
 
 
-def _announce(cost: Cost, workers: int) -> None:
-    """Say what there is to train before it starts; nothing where all has been trained before."""
+def _is_finished(handle: Handle, top: int, seeds: int) -> bool:
+    """Return whether the winner was judged before, and all has been trained that is asked for."""
+    if lowest_complete(handle.trials()) is None:
+        return False  # there is no winner to judge, and `rerun_seeds` says so
+    return is_opened(handle) and not retraining_cost(handle, top, seeds).trainings
+
+
+def _announce(handle: Handle, cost: Cost, workers: int, *, finished: bool) -> None:
+    """Say before it starts what there is to train, and who has looked at the holdout before."""
+    if finished:
+        present.say(
+            f"the report of study {handle.name} is finished: nothing is trained or opened for it"
+        )
     if cost.trainings:
         present.say(
             f"{report_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
             f"with other seeds, then {cost.holdout} to be judged on the holdout"
+        )
+    if not is_opened(handle) and (looks := looks_at(handle)):
+        names = ", ".join(dict.fromkeys(look.study for look in looks))
+        present.say(
+            f"the bars of this holdout have been looked at {times(len(looks))} before, by {names}"
         )
 
 
@@ -84,13 +110,13 @@ def _rival_table(found: reports.Report) -> Table:
     table = present.new_table(
         "", "search loss", "holdout loss", "direction", "skill of winner", "p of DM", "p of CW"
     )
-    accuracy = present.percent(found.direction.accuracy)
+    accuracy = percent(found.direction.accuracy)
     table.add_row("winner", *map(loss, (found.search_loss, found.loss)), accuracy, "", "", "")
     for rival in found.judgement.rivals:
         table.add_row(
             rival.label,
             *map(loss, (rival.search_loss, rival.holdout_loss)),
-            present.percent(rival.direction.accuracy) if rival.direction else "-",
+            percent(rival.direction.accuracy) if rival.direction else "-",
             present.signed_percent(rival.skill),
             p_value(rival.diebold_mariano.p_better),
             p_value(rival.clark_west.p_better) if rival.clark_west else "-",

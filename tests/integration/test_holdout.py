@@ -36,10 +36,11 @@ from models.training import forecast
 from studies import export, report, reruns, tickets, verdict
 from studies.artifacts import attach
 from studies.copy import copy
+from studies.openings import looks_at, new_opening
 from studies.pages import report_files
 from studies.prices import Prices
 from studies.report import Report
-from studies.reruns import RERUN_OF, Rerun, open_seal, rerun_seeds
+from studies.reruns import OPENED_FOR, RERUN_OF, Rerun, open_seal, rerun_seeds
 from studies.spec import Spec, parse_spec
 from studies.spread import smallest_within_error
 from studies.storage import open_storage, transaction
@@ -178,16 +179,17 @@ def test_no_price_of_the_holdout_changes_what_a_refit_is_trained_on(
     )
 
 
-def test_an_opening_is_noted_with_its_time_and_winner_and_orders_nothing_twice(
+def test_an_opening_is_the_first_for_a_winner_and_orders_nothing_twice(
     judged: Report, searched: Handle
 ) -> None:
     again = open_seal(searched, top=3, seeds=3)
     assert tickets.finished(again.trials()) == len(again.attrs["reruns"]) == len(judged.refits)
-    first, second = again.attrs["openings"]
-    assert first["trial"] == second["trial"] == judged.winner
-    assert first["config"] == judged.config
-    assert pd.Timestamp(first["time"]).tz is not None
     more = open_seal(searched, top=3, seeds=4)
+    (opening,) = looks_at(searched)
+    assert (opening.study, opening.creation_id) == ("tiny", searched.creation_id)
+    assert (opening.trial, opening.config) == (judged.winner, judged.config)
+    assert pd.Timestamp(opening.time).tz is not None
+    assert more.attrs[OPENED_FOR] == {str(judged.winner): opening.opening_id}
     ordered = more.attrs["reruns"][len(judged.refits) :]
     assert [r["seed"] for r in ordered] == [3, 3, 3]
     assert tickets.total(searched.storage, more.name) == len(judged.refits) + 3
@@ -210,7 +212,7 @@ def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> 
     assert values["verdict"]["sentences"] == verdict.sentences(judged)
     losses = [b["search_loss"] for b in values["baselines"]]
     assert losses == sorted(losses)
-    assert "the seal has been opened once" in values["verdict"]["sentences"][2]
+    assert "nobody had looked at these bars before" in values["verdict"]["sentences"][2]
 
 
 def test_pruned_trials_count_as_tries_and_not_as_what_a_trained_one_may_get(
@@ -293,6 +295,32 @@ def test_a_copy_has_the_holdout_with_its_openings_and_says_the_same(
     assert copied.trials == len(searched.trials()) + len(judged.refits) + judged.spread.losses.size
     again = report.build(load(target, "tiny"))
     assert verdict.to_json(again) == verdict.to_json(judged)
+    open_seal(load(target, "tiny"), top=3, seeds=3)
+    assert looks_at(load(target, "tiny")) == judged.looks
+
+
+def test_a_look_by_another_study_counts_against_this_one_even_after_its_deletion(
+    judged: Report, searched: Handle, url: str, make_study: Callable[..., Handle]
+) -> None:
+    other = make_study(
+        "other",
+        data={"target": "range", "features": ["range"], "horizon": 2},
+        search={"trials": 1, "pruner": "none"},
+    )
+    work(url, Interrupt(), Duty("other", device="cpu"))
+    found = judge(other, url, top=1, seeds=3)
+    assert "these bars had been looked at once before, by study tiny" in verdict.sentences(found)[2]
+    values = verdict.to_json(found)["holdout"]
+    assert (values["openings"], values["openings_before"]) == (2, 1)
+    assert [look["study"] for look in values["opened"]] == ["tiny", "other"]
+    # What came later does not change what was found before.
+    assert verdict.sentences(report.build(searched)) == verdict.sentences(judged)
+    delete(searched.storage, "tiny")
+    delete(searched.storage, "other")
+    again = make_study("other", search={"trials": 1, "pruner": "none"})
+    work(url, Interrupt(), Duty("other", device="cpu"))
+    said = verdict.sentences(judge(again, url, top=1, seeds=3))[2]
+    assert "twice before, by study tiny and an earlier study of this name, so the" in said
 
 
 def test_reruns_are_no_search_go_with_their_study_and_keep_their_names_for_themselves(
@@ -357,7 +385,8 @@ def test_what_a_killed_worker_was_training_again_is_trained_by_another_to_the_sa
 def figures(found: Report) -> dict[str, Any]:
     """What a report says but for when the seal was opened, and which of its trials ended first."""
     values = verdict.to_json(found)
-    del values["holdout"]["opened"]
+    for look in values["holdout"]["opened"]:
+        del look["time"]
     values["refits"].sort(key=lambda r: (r["trial"], r["seed"]))
     return values
 
@@ -427,15 +456,14 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
         report.build(after)
     found = judge(after, url, top=3, seeds=3)
     assert found.winner == 8
-    assert found.opened_before
-    assert len(found.openings) == 2
+    assert [look.trial for look in found.looks] == [judged.winner, 8]
     said = verdict.sentences(found)[2]
-    assert f"first for another winner (trial {judged.winner}): this one has seen" in said
-    assert verdict.to_json(found)["holdout"]["opened_before_the_winner_was_fixed"] is True
-    assert not judged.opened_before
+    assert f"looked at once before, by this study for trial {judged.winner}, so the" in said
+    assert verdict.to_json(found)["holdout"]["openings_before"] == 1
+    assert judged.looks_before == []
 
 
-def test_reports_at_once_lose_no_opening_and_order_each_refit_once(
+def test_reports_at_once_are_one_opening_and_order_each_refit_once(
     searched: Handle, url: str
 ) -> None:
     open_seal(searched, top=1, seeds=3)
@@ -448,7 +476,7 @@ def test_reports_at_once_lose_no_opening_and_order_each_refit_once(
         for one in asked:
             one.result(timeout=120)
     holdout = load(searched.storage, "tiny.holdout")
-    assert len(holdout.attrs["openings"]) == 1 + len(wishes)
+    assert len(looks_at(searched)) == 1
     ordered = [(r["trial"], r["seed"]) for r in holdout.attrs["reruns"]]
     assert len(set(ordered)) == len(ordered) == tickets.total(searched.storage, holdout.name)
     assert {(searched.best().number, seed) for seed in range(5)} <= set(ordered)
@@ -501,7 +529,7 @@ def test_whoever_dies_while_adding_retrainings_has_added_none(
     def known() -> list[Any]:
         names = ("tiny.seeds", "tiny.holdout")
         attrs = [load(searched.storage, name).attrs for name in names]
-        return [(a["reruns"], a.get("openings")) for a in attrs]
+        return [(a["reruns"], a.get(OPENED_FOR), looks_at(searched)) for a in attrs]
 
     before = known()
     with monkeypatch.context() as patch:
@@ -514,11 +542,11 @@ def test_whoever_dies_while_adding_retrainings_has_added_none(
 
 
 @pytest.mark.usefixtures("judged")
-def test_two_reports_at_once_record_both_openings(
+def test_two_reports_at_once_for_two_winners_record_both_openings(
     searched: Handle, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if one is suspended between reading the list of openings and writing it."""
-    stored = load(searched.storage, "tiny.holdout").attrs["openings"]
+    stored = load(searched.storage, "tiny.holdout").attrs[OPENED_FOR]
     reading, write = threading.Event(), optuna.Study.set_user_attr
 
     def write_late(study: optuna.Study, key: str, value: Any) -> None:
@@ -531,13 +559,14 @@ def test_two_reports_at_once_record_both_openings(
         holdout = load(open_storage(url), "tiny.holdout")
         if trial == 200:
             reading.wait(30)
-        reruns._add(holdout, [], {"openings": [{"trial": trial}]})
+        reruns._add(holdout, [], new_opening(searched, trial, {}))
 
     monkeypatch.setattr(optuna.Study, "set_user_attr", write_late)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(add, (100, 200)))
-    openings = load(searched.storage, "tiny.holdout").attrs["openings"]
-    assert openings == [*stored, {"trial": 100}, {"trial": 200}]
+    openings = load(searched.storage, "tiny.holdout").attrs[OPENED_FOR]
+    assert list(openings) == [*stored, "100", "200"]
+    assert set(openings.values()) == {look.opening_id for look in looks_at(searched)}
 
 
 def test_forecasts_further_ahead_than_the_search_has_bars_are_judged_all_the_same(
@@ -609,43 +638,29 @@ def test_a_folder_that_cannot_be_written_is_found_while_the_seal_is_closed(
     assert study_names(searched.storage) == ["tiny"]
 
 
-def test_the_command_has_workers_train_the_refits_and_counts_each_opening(
+def test_the_command_has_workers_train_the_refits_and_shows_a_finished_report_again(
     searched: Handle, url: str, tmp_path: Path
 ) -> None:
-    said = [
-        CliRunner().invoke(
-            main,
-            [
-                "report",
-                "tiny",
-                "--workers",
-                "1",
-                "--top",
-                "2",
-                "--seeds",
-                "3",
-                *form,
-                "--out",
-                str(tmp_path / "pages"),
-                "--storage",
-                url,
-            ],
-        )
-        for form in ([], ["--json"])
-    ]
-    assert [s.exit_code for s in said] == [0, 0], said[0].output
-    words, values = said[0].stdout, json.loads(said[1].stdout)
-    assert "the seal has been opened once." in words
-    assert values["verdict"]["sentences"][0] in words
-    assert values["holdout"]["openings"] == 2
-    assert all(f" {b['label']} " in words for b in values["baselines"])
-    pictures = list((tmp_path / "pages" / "pictures").iterdir())
-    done = (
-        f"wrote {tmp_path}/pages/report.html, report.md, report.json and {len(pictures)} pictures"
-    )
-    assert all(s.stderr.splitlines()[-1] == done for s in said)
-    assert json.loads((tmp_path / "pages" / "report.json").read_text("utf-8")) == values
+    pages = tmp_path / "pages"
+    options = ["--workers", "1", "--top", "2", "--seeds", "3", "--out", str(pages)]
+    command = ["report", "tiny", *options, "--storage", url]
+    first = CliRunner().invoke(main, command)
+    assert first.exit_code == 0, first.output
+    assert "the holdout of study tiny is open" in first.stderr
+    written = {path: path.stat().st_mtime_ns for path in pages.rglob("*")}
+    count = len(list((pages / "pictures").iterdir()))
+    done = f"wrote {pages}/report.html, report.md, report.json and {count} pictures"
+    assert first.stderr.splitlines()[-1] == done
+
+    again = CliRunner().invoke(main, [*command, "--json"])
+    assert again.exit_code == 0, again.output
+    message = "the report of study tiny is finished: nothing is trained or opened for it"
+    assert again.stderr.splitlines() == [message]
+    assert {path: path.stat().st_mtime_ns for path in pages.rglob("*")} == written
+    values = json.loads(again.stdout)
+    assert values["holdout"]["openings"] == 1
+    assert all(sentence in first.stdout for sentence in values["verdict"]["sentences"])
+    assert all(f" {b['label']} " in first.stdout for b in values["baselines"])
+    assert json.loads((pages / "report.json").read_text("utf-8")) == values
     holdout = load(searched.storage, "tiny.holdout")
-    hosts = {t.user_attrs[tickets.WORKER] for t in holdout.trials()}
-    assert len(hosts) >= 1
     assert tickets.finished(holdout.trials()) == len(values["refits"])

@@ -22,7 +22,7 @@ from studies.reruns import open_seal, read_artifact, rerun_seeds
 from studies.spec import load_spec
 from studies.storage import open_storage
 from studies.study import Handle, load, submit
-from studies.text import loss, percent, signed
+from studies.text import loss, minute, percent, signed
 from tuner.interrupt import Interrupt
 from tuner.rota import Duty, work
 
@@ -201,7 +201,7 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
         assert (nested is None) is (rival["name"] in ("ar", "ridge"))
         assert table[rival["label"]] == [*losses, signed(rival["skill_of_winner"]), *tests]
     for opening in found["holdout"]["opened"]:
-        assert table[opening["time"]] == [str(opening["trial"])]
+        assert table[minute(opening["time"])] == [opening["study"], f"trial {opening['trial']}"]
     spa = ("consistent", "lower", "upper")
     assert [table[f"Hansen's SPA, {key}"] for key in spa] == [[p(found["spa"][k])] for k in spa]
     assert table["White's reality check"] == [p(found["spa"]["reality_check"])]

@@ -1,0 +1,88 @@
+"""Looks at the bars of a holdout are counted over all studies of a database and never forgotten."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.storages import RDBStorage
+
+from studies.copy import copy
+from studies.openings import Opening, before, holdout_sha256, insert, looks_at, new_opening
+from studies.prices import Prices
+from studies.spec import Spec, parse_spec
+from studies.storage import open_storage, transaction
+from studies.study import Handle, delete, load, submit
+
+
+def look(handle: Handle, trial: int = 0) -> Opening:
+    """Record that the bars of a study were looked at."""
+    opening = new_opening(handle, trial, {"cell": "gru"})
+    with transaction(handle.storage) as connection:
+        insert(connection, [opening])
+    return opening
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"data": {"features": ["range", "volume"], "target": "range"}}, True),
+        ({"data": {"horizon": 3, "start": "2011-07-01"}}, True),
+        ({"walk_forward": {"holdout_bars": 21}}, False),
+    ],
+)
+def test_bars_are_the_same_whatever_is_forecast_from_them(
+    *, tmp_path: Path, tiny: Spec, prices: Prices, changes: dict[str, Any], same: bool
+) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path / 'own.db'}", create=True)
+    values = tiny.to_json() | {"name": "other"}
+    for section, change in changes.items():
+        values[section] = values[section] | change
+    spec = parse_spec(values, "other")
+    shorter = replace(prices, frame=prices.frame.loc[str(spec.data.start) :])
+    one, other = submit(storage, tiny, prices), submit(storage, spec, shorter)
+    assert (holdout_sha256(one) == holdout_sha256(other)) is same
+    opening = look(one)
+    assert looks_at(other) == ([opening] if same else [])
+
+
+def test_other_prices_of_the_same_days_are_other_bars(
+    make_study: Callable[..., Handle], prices: Prices
+) -> None:
+    one = make_study("one")
+    prices.frame.loc[prices.frame.index[-1], "close"] += 0.01
+    assert holdout_sha256(make_study("two")) != holdout_sha256(one)
+
+
+def test_every_look_is_there_in_order_and_stays_when_its_study_is_deleted(
+    storage: RDBStorage, make_study: Callable[..., Handle]
+) -> None:
+    one, two = make_study("one"), make_study("two")
+    expected = [look(one, 3), look(two, 1), look(one, 5)]
+    assert looks_at(one) == looks_at(two) == expected
+    assert [(o.study, o.trial, o.config) for o in expected] == [
+        ("one", 3, {"cell": "gru"}),
+        ("two", 1, {"cell": "gru"}),
+        ("one", 5, {"cell": "gru"}),
+    ]
+    assert before(expected, expected[2].opening_id) == expected[:2]
+    delete(storage, "one")
+    again = make_study("one")
+    assert again.creation_id != one.creation_id
+    assert looks_at(again) == expected
+
+
+def test_a_copy_takes_the_looks_along_and_back_without_counting_one_twice(
+    storage: RDBStorage, make_study: Callable[..., Handle], tmp_path: Path
+) -> None:
+    one, two = make_study("one"), make_study("two")
+    expected = [look(one), look(two)]
+    elsewhere = open_storage(f"sqlite:///{tmp_path / 'elsewhere.db'}", create=True)
+    copy(one, elsewhere)
+    there = load(elsewhere, "one")
+    assert looks_at(there) == expected
+    expected.append(look(there, 7))
+    delete(storage, "one")
+    copy(there, storage)
+    assert looks_at(load(storage, "one")) == looks_at(two) == expected
