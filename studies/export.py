@@ -16,7 +16,7 @@ from models.walk_forward import Fold
 from models.windows import fold_tensors
 from studies.card import card
 from studies.checksums import CONFIG_FILE, SUMS_FILE, ExportError, named, read_sums, sums
-from studies.export_record import ExportRecord, FoldDates, RecordError
+from studies.export_record import ExportRecord, RecordError
 from studies.exported import (
     CARD_FILE,
     EXPORT_FILES,
@@ -33,6 +33,7 @@ from studies.safe_toml import MOST_BYTES, parse_toml
 from studies.snapshot import to_csv
 from studies.stamp import machine_type
 from studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, StudyError
+from studies.subject import fold_dates
 from studies.validation import when
 from studies.workload import Workload
 
@@ -290,17 +291,3 @@ def _provenance(handle: Handle, best: FrozenTrial, scaler: Scaler) -> dict[str, 
         "folds": [dates.model_dump() for dates in fold_dates(handle.workload)],
         "spec": spec.to_json(),
     }
-
-
-def fold_dates(workload: Workload) -> list[FoldDates]:
-    """Return the first and the last bar of each part of each fold."""
-    dates = workload.dates
-    return [
-        FoldDates(
-            train_first=when(dates[fold.train.start]),
-            train_last=when(dates[fold.train.stop - 1]),
-            valid_first=when(dates[fold.valid.start]),
-            valid_last=when(dates[fold.valid.stop - 1]),
-        )
-        for fold in workload.folds
-    ]

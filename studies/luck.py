@@ -100,7 +100,7 @@ def _overtuning(report: Report) -> list[str]:
             loss(searched),
             loss(judged),
             loss(excess),
-            "-" if math.isnan(relative) else f"{relative:.2f}",
+            "-" if math.isnan(relative) else f"{relative:z.2f}",
         )
         for number, searched, judged, excess, relative in zip(
             found.trials, found.search, found.holdout, found.excess, found.relative, strict=True

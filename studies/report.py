@@ -41,6 +41,7 @@ from studies.reruns import (
 from studies.rivals import Judgement, judge
 from studies.spread import Spread, read_spread
 from studies.study import Handle
+from studies.subject import Subject, subject
 from studies.validation import when
 from studies.workload import Workload
 
@@ -66,6 +67,7 @@ class Report:
     Attributes
     ----------
     study : its name
+    subject : what was forecast from what
     winner : number of the trial, fixed before the seal was opened
     config, epochs : of the winner
     looks : every opening of these bars, by whatever study of the database, the first one first
@@ -91,6 +93,7 @@ class Report:
     """
 
     study: str
+    subject: Subject
     winner: int
     config: dict[str, Any]
     epochs: int
@@ -167,6 +170,7 @@ def build(search: Handle) -> Report:
     (fold,) = opened.folds
     return Report(
         study=search.name,
+        subject=subject(search),
         winner=best.number,
         config=best.user_attrs["config"],
         epochs=best.user_attrs["best_epoch"],
@@ -338,7 +342,7 @@ def untradable(workload: Workload) -> str | None:
     """Say why forecasts of these targets cannot be traded on, if they cannot."""
     target, horizon = workload.spec.data.target, workload.series.horizon
     if target not in TRADED:
-        return f"nobody can hold a {target}"
+        return f"a {target} cannot be bought"
     spans = [workload.closes[f.valid.start - horizon : f.valid.stop] for f in workload.folds]
     if not (np.concatenate(spans) > 0).all():
         return "a close is zero or negative, and then there are no returns in per cent"

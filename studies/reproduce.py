@@ -14,12 +14,13 @@ from models.metrics import skill
 from models.series import Scaler
 from models.training import FoldTraining, build_networks, forecast, train_epochs
 from studies.card import card
-from studies.export import fold_dates, refit_winner
+from studies.export import refit_winner
 from studies.export_record import ExportRecord, Holdout, Scores
 from studies.exported import CARD_FILE, FORECAST_FILES, Exported
 from studies.report import trade, why_no_backtest
 from studies.rivals import judge
 from studies.stamp import compare, machine_type, own_versions
+from studies.subject import fold_dates
 from studies.validation import when
 from studies.verdict import money_sentence, outcome_sentence
 from studies.workload import Workload
@@ -276,7 +277,7 @@ def _holdout(
     bars = (told.first, told.last, told.bars)
     yield _same("holdout.bars", bars, (when(dates[0]), when(dates[-1]), len(dates)))
     words = [
-        outcome_sentence(found, dates),
+        outcome_sentence(found, dates, spec.data),
         money_sentence(trade(opened, forecasts), why_no_backtest(opened)),
     ]
     said = "\n".join(told.sentences[: len(words)])

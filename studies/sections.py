@@ -10,6 +10,7 @@ import numpy as np
 from optuna.trial import TrialState
 
 from models.comparison import LEVEL, DirectionTest
+from models.series import TARGETS
 from studies import tickets
 from studies.captions import show
 from studies.duplicates import trained
@@ -19,6 +20,7 @@ from studies.markdown import join, plain, table
 from studies.report import COST_BPS, MOVES, SLIPPAGE_BPS, Report
 from studies.result import remarks
 from studies.study import Handle
+from studies.subject import Subject, series_name, target_in_words
 from studies.text import counted, loss, minute, p_value, percent, signed
 from studies.verdict import looks_before, sentences
 
@@ -31,6 +33,7 @@ def write(search: Handle, report: Report, pictures: Collection[str]) -> str:
     parts = [
         f"# Is the best of {plain(report.study)} any good?",
         *(plain(sentence) for sentence in sentences(report)),
+        *_subject(report.subject),
         *_winner(search, report, pictures),
         *_holdout(search, report, pictures),
         *_direction(search, report),
@@ -40,6 +43,26 @@ def write(search: Handle, report: Report, pictures: Collection[str]) -> str:
         *_reading(search, report),
     ]
     return join(parts) + "\n"
+
+
+def _subject(found: Subject) -> list[str]:
+    data, holdout = found.spec.data, counted(found.holdout_bars, "bar")
+    facts = {
+        "Target": f"{target_in_words(data, series_name(data))} ({TARGETS[data.target].unit})",
+        "Data": f"{found.origin}, {counted(found.bars, 'bar')} from {found.first} to {found.last}",
+        "Features": f"{', '.join(data.inputs)} of each bar",
+        "Holdout": f"{holdout} from {found.holdout_first} to {found.holdout_last}",
+        "Made with": ", ".join(f"{name} {version}" for name, version in found.made_with.items()),
+    }
+    dates = [
+        (str(number), f"{f.train_first} to {f.train_last}", f"{f.valid_first} to {f.valid_last}")
+        for number, f in enumerate(found.folds, start=1)
+    ]
+    return [
+        "## What was forecast",
+        "\n".join(f"* {name}: {plain(fact)}" for name, fact in facts.items()),
+        table(("fold", "trained on", "validated on"), dates),
+    ]
 
 
 def _winner(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
@@ -117,12 +140,6 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
     versus = signed(report.skill)
     if math.isnan(report.skill):
         versus = "undefined: persistence is never wrong there"
-    least = (
-        "How large a skill these bars would show cannot be said: all gains are alike."
-        if math.isnan(found.detectable_skill)
-        else f"A true skill of {percent(found.detectable_skill)} would be shown on so many bars "
-        "four times out of five, and a smaller one less often."
-    )
     return [
         "## The holdout",
         (
@@ -132,23 +149,37 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
         ),
         table(header, rows),
         (
-            f"Losses are {search.spec.training.loss} in units of the standardised target. The "
-            "first baseline was the best on the search data and is the one to beat, which is "
-            f"clear where p is below {LEVEL}. DM is Diebold-Mariano, with the correction of "
-            "Harvey, Leybourne and Newbold. CW is Clark-West, which is valid only for a baseline "
-            "that is a special case of the network; the others have a dash. Both are one-sided: "
-            "how often luck alone gives as much."
+            f"Losses are the error of the first sentence: {search.spec.training.loss} in units of "
+            "the standardised target. Skill is the share by which the winner's loss is lower. The "
+            "first baseline did best on the search data and is the one to beat. DM is the test of "
+            "Diebold and Mariano with the correction of Harvey, Leybourne and Newbold; CW is that "
+            "of Clark and West, valid only for a baseline that is a special case of the network; "
+            "the others have a dash. Both are one-sided: p is how often chance alone gives as "
+            f"much, and a difference counts where it is below {LEVEL}."
         ),
-        least,
-        (
-            f"{_sentence(looks_before(report))} Every look at exactly these bars, by any study of "
-            "the database; looks at bars that overlap them in part are not counted:"
-        ),
-        table(
-            ("time", "study", "winner"),
-            [(minute(look.time), look.study, f"trial {look.trial}") for look in report.looks],
-        ),
+        _detectable(found.detectable_skill),
+        *_looks(report),
         show("forecasts.png", pictures),
+    ]
+
+
+def _detectable(skill: float) -> str:
+    if math.isnan(skill):
+        return "How large a skill these bars would show cannot be said: all differences are alike."
+    return (
+        f"A true skill of {percent(skill)} would be shown on so many bars four times out of five, "
+        "and a smaller one less often."
+    )
+
+
+def _looks(report: Report) -> list[str]:
+    rows = [(minute(look.time), look.study, f"trial {look.trial}") for look in report.looks]
+    return [
+        (
+            f"{_sentence(looks_before(report))} All looks at exactly these bars, by any study of "
+            "the database, are listed; looks at bars that only overlap them are not counted."
+        ),
+        table(("time", "study", "winner"), rows),
     ]
 
 
@@ -222,8 +253,8 @@ def _seeds(search: Handle, report: Report, pictures: Collection[str]) -> list[st
     choice = (
         "None of them came to its end with each seed, so none is chosen by the standard error."
         if spread.smallest is None
-        else f"The smallest network within one standard error over seeds of the best mean is trial "
-        f"{spread.smallest}; the bound is {loss(spread.bound)}."
+        else f"The smallest network within one standard error over seeds of the best mean (up to "
+        f"{loss(spread.bound)}) is {_choice(report, spread.smallest)}."
     )
     return [
         "## Seeds",
@@ -236,6 +267,13 @@ def _seeds(search: Handle, report: Report, pictures: Collection[str]) -> list[st
         _refits(report),
         show("seeds.png", pictures),
     ]
+
+
+def _choice(report: Report, smallest: int) -> str:
+    if smallest == report.winner:
+        return "the winner"
+    command = f"tuner best {report.study} --rule 1se"
+    return f"trial {smallest}: as good by this measure, and `{command}` prints it"
 
 
 def _refits(report: Report) -> str:
@@ -271,7 +309,7 @@ def _backtest(report: Report, pictures: Collection[str]) -> list[str]:
 
 
 def _ratio(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
+    return "-" if math.isnan(value) else f"{value:z.2f}"
 
 
 def _reading(search: Handle, report: Report) -> list[str]:
@@ -292,7 +330,7 @@ def _reading(search: Handle, report: Report) -> list[str]:
             "PBO and SPA count them as they are."
         ),
         "The p-values are not corrected for there being several baselines and several tests.",
-        "One holdout is one stretch of one market. A seal that was opened before is worth less.",
+        "One holdout is one stretch of one market, and worth less where it was looked at before.",
         "No forecast, and no figure on this page, is advice to trade.",
     ]
     if search.spec.data.target == "range":
@@ -304,8 +342,8 @@ def _reading(search: Handle, report: Report) -> list[str]:
     if report.deflated_sharpe is not None:
         hints.insert(
             -1,
-            "The deflated Sharpe ratio is held against trials without skill, not against "
-            "holding: a winner that is always long has what the market gave.",
+            "The deflated Sharpe ratio compares with trials without skill, not with buy-and-hold: "
+            "a winner that is always long has what the market gave.",
         )
     if report.backtest is not None:
         hints.insert(

@@ -23,9 +23,8 @@ _IN_WORDS = {
 
 def target_in_words(data: DataSection, of: str = "") -> str:
     """Return what is forecast, as in "the return of AAPL over the next 5 bars"."""
-    bars = counted(data.horizon, "bar")
-    if data.target in {"return", "change"} and data.horizon == 1:
-        bars = "bar"
+    one = "bar" if data.target in {"return", "change"} else "one bar"
+    bars = counted(data.horizon, "bar") if data.horizon > 1 else one
     return _IN_WORDS[data.target].format(of=f" of {of}" if of else "", bars=bars)
 
 

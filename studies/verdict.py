@@ -12,92 +12,159 @@ from models.comparison import LEVEL
 from studies.openings import Opening
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report
 from studies.rivals import Judgement, Rival
-from studies.text import counted, p_value, percent, signed, times
+from studies.spec import DataSection
+from studies.subject import series_name, target_in_words
+from studies.text import counted, percent, signed, times
 from studies.validation import when
 
 # A loss above so many others is written as a multiple, below as a share.
 _TIMES = 10
+# Probabilities of overfitting below this are called low: Bailey and others reject above it.
+_LOW_PBO = 0.05
+# A smaller chance would be written as 0.
+_LEAST_CHANCE = 0.001
+# Baselines in words; others are known by their label.
+_BASELINES = {
+    "persistence": "persistence (no change)",
+    "drift": "drift (the average change of the past)",
+    "mean": "the average of the past",
+    "ar": "an autoregression ({label})",
+    "ridge": "a linear regression ({label})",
+}
 
 
 def sentences(report: Report) -> list[str]:
-    """Say in three sentences what was found, what it would have earned, and what luck may be."""
-    dates = report.dates
+    """Return the verdict: whether it forecasts better, what trading on it made, whether by luck."""
     return [
-        outcome_sentence(report.judgement, dates),
+        outcome_sentence(report.judgement, report.dates, report.subject.spec.data),
         money_sentence(report.backtest, report.no_backtest),
         _luck(report),
     ]
 
 
-def outcome_sentence(found: Judgement, dates: pd.DatetimeIndex) -> str:
-    """Say who forecasts the holdout better; `dates` are those of its targets."""
-    rival, lowest = found.rival, found.lowest
-    where = f"on {len(dates)} bars that no choice has seen ({when(dates[0])} to {when(dates[-1])})"
+def outcome_sentence(found: Judgement, dates: pd.DatetimeIndex, data: DataSection) -> str:
+    """Return what was forecast, how that compares with the best simple model, and how sure it is.
+
+    Parameters
+    ----------
+    found : Judgement
+    dates : DatetimeIndex
+        Of the holdout's targets.
+    data : DataSection
+        What was forecast.
+    """
+    target = target_in_words(data, series_name(data))
+    bars = (
+        f"on the {counted(len(dates), 'bar')} kept out of the search "
+        f"({when(dates[0])} to {when(dates[-1])})"
+    )
     if found.nothing_moves:
         return (
-            f"Nothing can be judged {where}: the target never moves there, so persistence is never "
-            "wrong and no forecast can be better."
-        )
-    p, p_worse = rival.diebold_mariano.p_better, rival.diebold_mariano.p_worse
-    if found.outcome == "better":
-        return (
-            f"The winner beats every baseline {where}: {percent(rival.skill)} less loss than "
-            f"{rival.label}, the best of them on the search data (p {p_value(p)})."
-        )
-    if found.outcome == "worse":
-        return (
-            f"The winner is worse than {rival.label} {where}: its loss is "
-            f"{_above(found.loss, rival.holdout_loss)} (p {p_value(p_worse)})."
-        )
-    least = ""
-    if not math.isnan(found.detectable_skill):
-        any_or_below = f"a true skill below {percent(found.detectable_skill)}"
-        if found.detectable_skill >= 1:
-            any_or_below = "any true skill"
-        least = f"; so many bars would miss {any_or_below} more often than one time in five"
-    side = f"{percent(abs(rival.skill))} {'below' if rival.skill > 0 else 'above'}"
-    if p < LEVEL:
-        return (
-            f"Undecided: the winner is {side} {rival.label} {where} (p {p_value(p)}), but above "
-            f"{lowest.label}."
+            f"Undecided: nothing can be judged {bars}, because {target} never changes there, and "
+            "to forecast no change is never wrong."
         )
     return (
-        f"Undecided: the winner is {side} {rival.label} {where}, which luck alone would show as "
-        f"well (p {p_value(p)}, not below {LEVEL}){least}."
+        f"{found.outcome.capitalize()}: forecasts of {target} had "
+        f"{_compared(found.loss, found.rival)}, the best simple model of the search, {bars}; "
+        f"{_how_sure(found)}."
     )
 
 
-def _above(loss: float, lowest: float) -> str:
-    """Say how far a loss is above the lowest one."""
-    if lowest == 0:
-        return f"{loss:.4g}, where the other is never wrong"
-    if loss > _TIMES * lowest:
-        return f"{loss / lowest:,.0f} times as high"
-    return f"{percent(loss / lowest - 1)} higher"
+def _compared(loss: float, rival: Rival) -> str:
+    """Return how the error of the winner compares with that of a baseline."""
+    name, other = _in_words(rival), rival.holdout_loss
+    if other == 0:
+        return f"errors, unlike {name}"
+    if loss > _TIMES * other:
+        return f"{loss / other:,.0f} times the error of {name}"
+    if loss == other:
+        return f"the same error as {name}"
+    side = "less" if loss < other else "more"
+    return f"{percent(abs(loss / other - 1))} {side} error than {name}"
+
+
+def _in_words(rival: Rival) -> str:
+    return _BASELINES.get(rival.name, "{label}").format(label=rival.label)
+
+
+def _how_sure(found: Judgement) -> str:
+    """Return how often chance gives such a difference, and what so few bars would not show."""
+    test = found.rival.diebold_mariano
+    if math.isnan(test.p_better):
+        return "the differences are all alike, so no test can tell whether that is chance"
+    p = test.p_better if found.loss < found.rival.holdout_loss else test.p_worse
+    chance = "fewer than 0.1 %" if p < _LEAST_CHANCE else percent(p)
+    sure = f"chance alone gives such a difference in {chance} of cases"
+    if found.outcome != "undecided":
+        return sure
+    if test.p_better < LEVEL:
+        lowest = _in_words(found.lowest)
+        return f"{sure}, but {lowest}, another simple model, had still less error there"
+    return f"{sure}, too often to decide{_least(found.detectable_skill)}"
+
+
+def _least(skill: float) -> str:
+    """Return what skill so few bars would show four times out of five."""
+    if math.isnan(skill):
+        return ""
+    if skill >= 1:
+        return ", and so few bars would often not show even the best of forecasts"
+    return (
+        f", and a true lead below {percent(skill)} would be missed on so few bars more often than "
+        "one time in five"
+    )
 
 
 def money_sentence(earned: Backtest | None, why_not: str | None) -> str:
-    """Say what trading on the forecasts of the holdout would have earned."""
+    """Return what trading on the forecasts of the holdout would have earned."""
     if earned is None:
-        return f"There is no backtest: {why_not}."
-    own, hold = (signed(e["total_return"]) for e in (earned, earned["buy_and_hold"]))
-    trades = counted(len(earned["trades"]), "trade")
+        return f"There is no backtest of trading: {why_not}."
+    made, hold = (signed(e["total_return"]) for e in (earned, earned["buy_and_hold"]))
+    trades = len(earned["trades"])
+    if not trades:
+        return (
+            "It never forecast a rise, so trading on it would have meant to stay out of the "
+            f"market, while buy-and-hold made {hold}."
+        )
+    if trades == 1 and earned["exposure"] == 1:
+        return f"It always forecast a rise, so trading on it is buy-and-hold: {made} after costs."
     return (
-        f"Long where it forecast a rise and flat otherwise, at {COST_BPS + SLIPPAGE_BPS:.0f} basis "
-        f"points a trade, it would have made {own} in {trades}, and buy-and-hold {hold}."
+        f"Trading on it, in the market only while it forecast a rise, would have made {made} "
+        f"after costs ({counted(trades, 'trade')}, {COST_BPS + SLIPPAGE_BPS:.0f} basis points "
+        f"each), and buy-and-hold {hold}."
     )
 
 
 def _luck(report: Report) -> str:
+    """Return whether the search was lucky: overfitting, Sharpe ratio, looks at the holdout."""
+    parts = [_overfitting(report), _sharpe(report), looks_before(report)]
+    text = "; ".join(part for part in parts if part)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _overfitting(report: Report) -> str:
     found = report.overfitting
-    odds = (
-        "too few trials or bars to say"
-        if found is None
-        else f"the best trial on one half of the search bars was no better than the median on the "
-        f"other half in {percent(found.probability, 0)} of the splits "
-        f"({percent(found.by_luck, 0)} is luck)"
+    if found is None:
+        return (
+            "whether the search only picked a lucky configuration cannot be said: the probability "
+            f"of overfitting is not known, as {report.no_overfitting}"
+        )
+    pbo, chance = found.probability, found.by_luck
+    risk = "low" if pbo < _LOW_PBO else "moderate" if pbo < chance else "high"
+    return (
+        f"the risk that the search only picked a lucky configuration is {risk} (a probability of "
+        f"overfitting of {percent(pbo, 0)}, where {percent(chance, 0)} is pure luck)"
     )
-    return f"Luck of the search: {odds}; {looks_before(report)}."
+
+
+def _sharpe(report: Report) -> str:
+    found = report.deflated_sharpe
+    if found is None or math.isnan(found.probability):
+        return ""
+    return (
+        f"with a probability of {percent(found.probability, 0)} its Sharpe ratio in the search is "
+        f"more than the luckiest of {counted(found.trials, 'trial')} without skill would get"
+    )
 
 
 def looks_before(report: Report) -> str:
@@ -127,6 +194,7 @@ def to_json(report: Report) -> dict[str, Any]:
     luck, sharpe = report.overfitting, report.deflated_sharpe
     values = {
         "study": report.study,
+        "forecast_of": report.subject.to_json(),
         "verdict": {
             "outcome": found.outcome,
             "beats_baseline": found.beats_baseline,

@@ -180,6 +180,27 @@ def test_the_page_begins_with_the_verdict(case: Case) -> None:
     assert said == verdict.sentences(case.report)
 
 
+def test_the_page_says_what_was_forecast_from_what(case: Case) -> None:
+    section = case.page.split("## What was forecast\n\n")[1].split("\n\n##")[0]
+    target = case.search.spec.data.target
+    words = {
+        "return": "return of AAPL over the next bar",
+        "range": "high-low range of AAPL one bar",
+    }
+    assert f"* Target: the {words[target]}" in section
+    assert "* Data: sample AAPL, 440 bars from 2011-06-01 to 2013-03-01\n" in section
+    assert "* Features: return, range of each bar\n" in section
+    assert "* Holdout: 20 bars from 2013-02-01 to 2013-03-01\n" in section
+    assert "* Made with: puffin-tuner " in section
+    for number, dates in enumerate(case.figures["forecast_of"]["folds"], start=1):
+        spans = [f"{dates[f'{p}_first']} to {dates[f'{p}_last']}" for p in ("train", "valid")]
+        assert rows(section)[str(number)] == spans
+
+
+def test_no_share_is_a_negative_zero_and_no_p_is_zero(case: Case) -> None:
+    assert not re.search(r"-0\.0 %|\| -?0\.000 \|$|p = 0\.000", case.page, re.MULTILINE)
+
+
 def p(value: float | None) -> str:
     if value is None:
         return "undefined"
@@ -294,8 +315,8 @@ def test_what_is_missing_is_said_with_the_reason(ranges: Case) -> None:
     complete = ranges.search.trials()
     assert any(t.state.name == "PRUNED" for t in complete)
     for words in (
-        "There is no backtest: nobody can hold a range.",
-        "There is none: nobody can hold a range.",
+        "There is no backtest: a range cannot be bought.",
+        "There is none: a range cannot be bought.",
         "No importance of the hyperparameters is shown: it needs 10 complete trials or more",
     ):
         assert words in ranges.page
@@ -354,7 +375,7 @@ def test_a_report_on_bars_that_never_move_says_so_and_is_written(
     assert values["verdict"]["outcome"] == "undecided"
     assert values["holdout"]["skill"] is None
     lines = page.splitlines()
-    assert re.match(r"Nothing can be judged on 20 bars .* the target never moves there", lines[2])
+    assert re.match(r"Undecided: nothing can be judged on the 20 bars .* never changes", lines[2])
     assert "Its skill against persistence is undefined: persistence is never wrong" in page
     assert any(re.match(r"Fold 2 \(\S+ to \S+\): the target never moves", line) for line in lines)
     assert not re.search(r"\bnan\b|its loss is - ", page, re.IGNORECASE)
