@@ -5,16 +5,22 @@ screen.
 """
 
 import io
+from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Inches and dots: 900 pixels wide.
-WIDTH, DPI = 8.2, 110
+# Inches.
+WIDTH = 8.2
+# Letters are drawn as paths, so that a picture looks alike whichever fonts there are; and names of
+# elements are derived from a fixed text, so that the same figure is the same bytes.
+_SVG: dict[Any, Any] = {"svg.fonttype": "path", "svg.hashsalt": "puffin-tuner"}
 # Okabe and Ito's colours, which the colour-blind tell apart, and which differ in grey as well.
 BLUE, ORANGE = "#0072b2", "#d55e00"
 INK, GREY, PALE = "#222222", "#6e6e6e", "#b5b5b5"
@@ -25,7 +31,7 @@ _SHARE, _MARGIN = 0.9, 0.06
 
 def new_figure(height: float) -> Figure:
     """Make an empty figure of the common width, `height` inches high."""
-    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
+    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
 
 
 def dress(axes: Axes, title: str, x: str, y: str) -> None:
@@ -38,6 +44,11 @@ def dress(axes: Axes, title: str, x: str, y: str) -> None:
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.grid(visible=True, axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
+    formatter = axes.yaxis.get_major_formatter()
+    if isinstance(formatter, ScalarFormatter):
+        # Each tick has its whole number: no offset to add, no power to multiply by.
+        formatter.set_useOffset(False)
+        formatter.set_scientific(False)
 
 
 def explain_below(figure: Figure) -> None:
@@ -53,10 +64,11 @@ def explain(axes: Axes) -> None:
     axes.legend(loc="best", fontsize=_TEXT - 1, frameon=True, framealpha=0.85, edgecolor="none")
 
 
-def png(figure: Figure) -> bytes:
+def svg(figure: Figure) -> bytes:
     """Draw a figure; the same one gives the same bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    with rc_context(_SVG):
+        figure.savefig(buffer, format="svg", metadata={"Creator": None, "Date": None})
     return buffer.getvalue()
 
 

@@ -21,10 +21,10 @@ def luck(report: Report, pictures: Collection[str]) -> list[str]:
         ),
         *_spa(report),
         *_overfitting(report),
-        show("overfitting.png", pictures),
+        show("overfitting.svg", pictures),
         *_deflated(report),
         *_overtuning(report),
-        show("overtuning.png", pictures),
+        show("overtuning.svg", pictures),
     ]
 
 

@@ -1,5 +1,6 @@
 """Pictures of a report whose axis is time: what the winner forecast, and what it earned."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,46 +11,70 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.backtest import Backtest
+from models.intervals import IntervalError, residual_interval
 from models.metrics import skill
-from models.series import TARGETS
 from studies.canvas import BLUE, GREY, INK, ORANGE, dress, explain, new_figure
 from studies.report import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
 from studies.study import Handle
-from studies.text import signed
+from studies.text import percent, signed
 
 Floats = NDArray[np.float64]
 
 # More panels would be too small to be read.
 MOST_FOLDS = 12
+# Of the band around the forecasts of the holdout; `tuner predict` has the same by default.
+LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """How a target is drawn: the label of its axis, and its values out of the target's own unit."""
+
+    label: str
+    convert: Callable[[Floats], Floats]
+
+
+_UNITS = {
+    "return": _Unit("return, %", lambda log_return: 100 * np.expm1(log_return)),
+    "range": _Unit("high above low, %", lambda log_range: 100 * np.expm1(np.exp(log_range))),
+    "price": _Unit("price", np.asarray),
+    "change": _Unit("change in price", np.asarray),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class _Panel:
-    """Forecasts of some bars beside the truth; `skill` is against persistence."""
+    """Forecasts of some bars beside the truth, in the target's unit.
+
+    `skill` is against persistence; `errors` are those whose interval is drawn around the forecast.
+    """
 
     name: str
     dates: pd.DatetimeIndex
     forecast: Floats
     actual: Floats
+    persistence: Floats
     skill: float
+    errors: Floats | None = None
 
 
 def draw_forecasts(search: Handle, report: Report) -> Figure:
     """Draw what the winner forecast, fold by fold and on the holdout, and what came."""
-    folds = _fold_panels(search)[-MOST_FOLDS:]
-    rows = (len(folds) + 1) // 2
-    figure = new_figure(1.7 * rows + 2.6)
-    grid = figure.add_gridspec(rows + 1, 2, height_ratios=[1.0] * rows + [1.3])
-    for i, panel in enumerate(folds):
-        _panel(figure.add_subplot(grid[i // 2, i % 2]), panel)
-    holdout = _Panel("holdout", report.dates, report.forecasts, report.actual, report.skill)
-    _panel(figure.add_subplot(grid[rows, :]), holdout)
+    folds = _fold_panels(search)
+    shown, rows = folds[-MOST_FOLDS:], (min(len(folds), MOST_FOLDS) + 1) // 2
+    unit = _UNITS[search.spec.data.target]
+    figure = new_figure(1.7 * rows + 2.9)
+    grid = figure.add_gridspec(rows + 1, 2, height_ratios=[1.0] * rows + [1.5])
+    for i, panel in enumerate(shown):
+        _panel(figure.add_subplot(grid[i // 2, i % 2]), panel, unit)
+    holdout = figure.add_subplot(grid[rows, :])
+    _panel(holdout, _holdout_panel(search, report, folds), unit)
     figure.legend(
-        handles=figure.axes[0].get_lines(), loc="outside upper right", ncols=2, frameon=False
+        *holdout.get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False
     )
     bars = search.spec.data.horizon
     ahead = f"{bars} bars ahead" if bars > 1 else "one bar ahead"
-    figure.supylabel(f"{TARGETS[search.spec.data.target].unit}, {ahead}", fontsize=10.5, color=INK)
+    figure.supylabel(f"{unit.label}, {ahead}", fontsize=10.5, color=INK)
     return figure
 
 
@@ -59,6 +84,7 @@ def _fold_panels(search: Handle) -> list[_Panel]:
         folds.folds,
         read_forecasts(search, best),
         folds.scored(folds.series.target),
+        folds.scored(folds.series.persistence),
         best.user_attrs["fold_losses"],
         search.attrs["persistence_losses"],
         strict=True,
@@ -69,19 +95,64 @@ def _fold_panels(search: Handle) -> list[_Panel]:
             folds.dates[fold.valid.start : fold.valid.stop],
             forecast,
             actual,
+            persistence,
             skill(loss, last),
         )
-        for number, (fold, forecast, actual, loss, last) in enumerate(rows, start=1)
+        for number, (fold, forecast, actual, persistence, loss, last) in enumerate(rows, start=1)
     ]
 
 
-def _panel(axes: Axes, panel: _Panel) -> None:
+def _holdout_panel(search: Handle, report: Report, folds: list[_Panel]) -> _Panel:
+    (persistence,) = search.opened.scored(search.opened.series.persistence)
+    return _Panel(
+        "holdout",
+        report.dates,
+        report.forecasts,
+        report.actual,
+        persistence,
+        report.skill,
+        errors=np.concatenate([fold.actual - fold.forecast for fold in folds]),
+    )
+
+
+def _panel(axes: Axes, panel: _Panel, unit: _Unit) -> None:
     days = panel.dates.to_numpy()
-    axes.plot(days, panel.actual, color="#9a9a9a", linewidth=1.0, label="truth")
-    axes.plot(days, panel.forecast, color=BLUE, linewidth=1.7, label="forecast")
     worth = "undefined" if np.isnan(panel.skill) else signed(panel.skill)
-    dress(axes, f"{panel.name}: skill {worth}", "", "")
+    title = f"{panel.name}: skill {worth}"
+    with np.errstate(over="ignore"):  # of a forecast that is far too large
+        if (band := _band(panel)) is not None:
+            low, high = map(unit.convert, band)
+            axes.fill_between(
+                days,
+                low,
+                high,
+                color=BLUE,
+                alpha=0.15,
+                linewidth=0,
+                label=f"{percent(LEVEL, 0)} band",
+            )
+            held = np.mean((band[0] <= panel.actual) & (panel.actual <= band[1]))
+            title += f"; {percent(float(held), 0)} of the bars in the {percent(LEVEL, 0)} band"
+        for values, colour, dashes, width, label in (
+            (panel.actual, "#9a9a9a", "-", 1.0, "truth"),
+            (panel.persistence, ORANGE, ":", 1.1, "persistence"),
+            (panel.forecast, BLUE, "-", 1.6, "forecast"),
+        ):
+            drawn = unit.convert(values)
+            axes.plot(days, drawn, color=colour, ls=dashes, linewidth=width, label=label)
+    dress(axes, title, "", "")
     _date_axis(axes)
+
+
+def _band(panel: _Panel) -> tuple[Floats, Floats] | None:
+    """Return the ends of the interval around the forecasts; None where its errors are too few."""
+    if panel.errors is None:
+        return None
+    try:
+        low, high = residual_interval(panel.errors, LEVEL)
+    except IntervalError:
+        return None
+    return panel.forecast + low, panel.forecast + high
 
 
 def _date_axis(axes: Axes) -> None:

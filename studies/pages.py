@@ -21,8 +21,12 @@ PAGES = ("report.md", "report.json", "report.html")
 # The page that says whose report it is.
 _OWNER = "report.json"
 _FOLDER = "pictures"
-# Every file that a report may be.
-FILES = {*PAGES, *(f"{_FOLDER}/{name}" for name in PICTURES)}
+# Every file that a report may be; version 0.1 drew its pictures as PNG.
+FILES = {
+    *PAGES,
+    *(f"{_FOLDER}/{name}" for name in PICTURES),
+    *(f"{_FOLDER}/{Path(name).stem}.png" for name in PICTURES),
+}
 _HTML = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -60,6 +64,10 @@ th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); white-spa
 th { text-align: left; color: var(--soft); font-weight: 600; }
 img { display: block; width: 100%; height: auto; background: #fff; border-radius: 6px; }
 img + em { color: var(--soft); font-size: 0.9rem; font-style: normal; }
+@media (max-width: 40rem) {
+  p:has(> img) { overflow-x: auto; }
+  img { min-width: 36rem; }
+}
 @media print {
   :root { --ink: #000; --soft: #444; --line: #bbb; --paper: #fff; }
   main { max-width: none; padding: 0; }
@@ -78,7 +86,7 @@ def report_files(search: Handle, report: Report) -> dict[str, bytes]:
     Returns
     -------
     dict
-        ``report.md``, ``report.html``, ``report.json`` and ``pictures/NAME.png``. The pages name
+        ``report.md``, ``report.html``, ``report.json`` and ``pictures/NAME.svg``. The pages name
         no file that is not among these, and the HTML page needs none of them.
     """
     pictures = draw(search, report)
@@ -97,10 +105,10 @@ def to_html(page: str, title: str, pictures: dict[str, bytes]) -> str:
     Parameters
     ----------
     page : str
-        Its pictures are ``pictures/NAME.png``. HTML in it is shown as text.
+        Its pictures are ``pictures/NAME.svg``. HTML in it is shown as text.
     title : str
     pictures : dict
-        PNG files by name.
+        SVG files by name.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(page)
@@ -108,14 +116,15 @@ def to_html(page: str, title: str, pictures: dict[str, bytes]) -> str:
         for child in token.children or []:
             if child.type == "image":
                 _embed(child, pictures)
-    body = parser.renderer.render(tokens, parser.options, {})
+    # No line ends between a number and its unit.
+    body = parser.renderer.render(tokens, parser.options, {}).replace(" %", "\u00a0%")
     return _HTML.format(title=escape(title), style=_STYLE, body=body)
 
 
 def _embed(image: Token, pictures: dict[str, bytes]) -> None:
     name = str(image.attrs["src"]).removeprefix(f"{_FOLDER}/")
     data = base64.b64encode(pictures[name]).decode()
-    image.attrs["src"] = f"data:image/png;base64,{data}"
+    image.attrs["src"] = f"data:image/svg+xml;base64,{data}"
 
 
 def write_pages(folder: Path, search: Handle, report: Report) -> int:

@@ -1,4 +1,4 @@
-"""The pictures of a report, as PNG files.
+"""The pictures of a report, as SVG files.
 
 Each is a function of a search and its report that gives a figure, or None where there is nothing
 to draw: the page says why. Nothing is told by colour alone.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from studies.canvas import (
@@ -23,8 +23,8 @@ from studies.canvas import (
     explain_below,
     limits,
     new_figure,
-    png,
     spaced,
+    svg,
 )
 from studies.duplicates import trained
 from studies.importance import Importance, importance
@@ -46,10 +46,10 @@ def draw(search: Handle, report: Report) -> dict[str, bytes]:
     Returns
     -------
     dict
-        PNG files by name: keys of ``PICTURES``.
+        SVG files by name: keys of ``PICTURES``.
     """
     figures = {name: make(search, report) for name, make in PICTURES.items()}
-    return {name: png(figure) for name, figure in figures.items() if figure is not None}
+    return {name: svg(figure) for name, figure in figures.items() if figure is not None}
 
 
 def _in_state(search: Handle, state: TrialState) -> list[FrozenTrial]:
@@ -79,7 +79,7 @@ def _curves(search: Handle, report: Report) -> Figure:
     shown = np.array(
         [v for t in complete for v in t.intermediate_values.values()] + _lowest(pruned)
     )
-    axes.set_ylim(*_with_baselines(axes, search, *limits(shown)))
+    axes.set_ylim(*_with_baselines(axes, search, report, *limits(shown)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     title = f"The winner's lowest loss is {loss(best)}, after {counted(report.epochs, 'epoch')}"
     dress(axes, title, "epoch", f"validation loss, mean over folds ({search.spec.training.loss})")
@@ -99,12 +99,14 @@ def _curve(axes: Axes, trial: FrozenTrial, *, color: str, linewidth: float, labe
     axes.plot(epochs, losses, marker=marker, color=color, linewidth=linewidth, label=label)
 
 
-def _with_baselines(axes: Axes, search: Handle, low: float, high: float) -> tuple[float, float]:
-    """Draw the baselines that lie near the curves and name the others; give the limits."""
+def _with_baselines(
+    axes: Axes, search: Handle, report: Report, low: float, high: float
+) -> tuple[float, float]:
+    """Draw the baselines that lie near the curves and name the others; return the limits."""
     reach = _FAR * (high - low)
     for key, name, dashes in (
         ("persistence_losses", "persistence", "--"),
-        ("mean_losses", "training mean", ":"),
+        ("mean_losses", _name_of_mean(report), ":"),
     ):
         value = float(np.mean(search.attrs[key]))
         if low - reach <= value <= high + reach:
@@ -118,6 +120,12 @@ def _with_baselines(axes: Axes, search: Handle, low: float, high: float) -> tupl
     return low, high
 
 
+def _name_of_mean(report: Report) -> str:
+    """Return how the tables call the training mean: of returns it is the drift."""
+    labels = {rival.name: rival.label for rival in report.judgement.rivals}
+    return labels.get("mean") or labels.get("drift", "training mean")
+
+
 def _importance(search: Handle, _report: Report) -> Figure | None:
     """Draw how much each hyperparameter tells the best trials from the others."""
     found = importance(search)
@@ -126,15 +134,14 @@ def _importance(search: Handle, _report: Report) -> Figure | None:
     names, shares = list(found.shares)[::-1], list(found.shares.values())[::-1]
     figure = new_figure(1.4 + 0.36 * len(names))
     axes = figure.add_subplot()
-    bars = axes.barh(names, shares, color=BLUE, height=0.65)
+    bars = axes.barh(names, [100 * s for s in shares], color=BLUE, height=0.65)
     axes.bar_label(bars, [percent(s, 0) for s in shares], padding=4, fontsize=10, color=INK)
-    axes.set_xlim(0, max(shares) * 1.12)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlim(0, 100 * max(shares) * 1.12)
     title = (
         f"{names[-1]} tells the best {found.best} of {found.trials} complete trials most from the "
         "others"
     )
-    dress(axes, title, "share of the importance", "")
+    dress(axes, title, "share of the importance, %", "")
     axes.grid(visible=False, axis="y")
     return figure
 
@@ -252,17 +259,20 @@ def _overtuning(_search: Handle, report: Report) -> Figure | None:
         (found.holdout, ORANGE, "s--", "holdout"),
     ):
         label = f"{name}: {loss(losses[0])} to {loss(losses[-1])}"
-        axes.plot(places, losses / losses[0] - 1, style, color=colour, linewidth=2.0, label=label)
+        against = 100 * (losses / losses[0] - 1)
+        axes.plot(places, against, style, color=colour, linewidth=2.0, label=label)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_xticks(places, [str(n) for n in found.trials])
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     searched, judged = (losses[-1] / losses[0] - 1 for losses in (found.search, found.holdout))
-    title = f"The loss went {signed(searched)} on the search folds, {signed(judged)} on the holdout"
+    title = (
+        f"The loss from the first to the last: {signed(searched)} on the search folds, "
+        f"{signed(judged)} on the holdout"
+    )
     dress(
         axes,
         title,
         "trials that were the best so far, in the order that they ended",
-        "loss against the first of them",
+        "loss against the first of them, %",
     )
     explain(axes)
     return figure
@@ -314,12 +324,12 @@ def _seed_label(report: Report, place: int) -> str:
 
 
 PICTURES: dict[str, Callable[[Handle, Report], Figure | None]] = {
-    "curves.png": _curves,
-    "forecasts.png": draw_forecasts,
-    "equity.png": draw_equity,
-    "importance.png": _importance,
-    "losses.png": _losses,
-    "overfitting.png": _overfitting,
-    "overtuning.png": _overtuning,
-    "seeds.png": _seeds,
+    "curves.svg": _curves,
+    "forecasts.svg": draw_forecasts,
+    "equity.svg": draw_equity,
+    "importance.svg": _importance,
+    "losses.svg": _losses,
+    "overfitting.svg": _overfitting,
+    "overtuning.svg": _overtuning,
+    "seeds.svg": _seeds,
 }

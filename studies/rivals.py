@@ -1,6 +1,6 @@
 """The winner beside simple forecasts of the same bars: who forecasts the holdout better."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,9 +151,12 @@ def _run_all(folds: Workload, opened: Workload, lookback: int) -> list[_Run]:
             holdout = forecast(opened.series, lookback, fold.train, fold.valid)
         except TooShortError:
             continue
-        # For returns drift is the training mean: one of them is enough.
-        if not any(_alike(holdout, run.holdout) for run in runs):
+        twin = next((run for run in runs if _alike(holdout, run.holdout)), None)
+        if twin is None:
             runs.append(_Run(name, search, holdout))
+        else:  # for returns drift is the training mean: one row is enough, with both names
+            both = replace(twin.holdout, label=f"{twin.holdout.label} ({holdout.label})")
+            runs[runs.index(twin)] = replace(twin, holdout=both)
     return runs
 
 

@@ -84,10 +84,10 @@ def _winner(search: Handle, report: Report, pictures: Collection[str]) -> list[s
         _pruned_below(search, report),
         *(_sentence(remark) for remark in remarks(search)),
         table(("hyperparameter", "value"), [*rows, ("epochs", report.epochs)]),
-        show("curves.png", pictures),
-        show("losses.png", pictures),
+        show("curves.svg", pictures),
+        show("losses.svg", pictures),
         _importance(search),
-        show("importance.png", pictures),
+        show("importance.svg", pictures),
     ]
 
 
@@ -159,7 +159,7 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
         ),
         _detectable(found.detectable_skill),
         *_looks(report),
-        show("forecasts.png", pictures),
+        show("forecasts.svg", pictures),
     ]
 
 
@@ -265,7 +265,7 @@ def _seeds(search: Handle, report: Report, pictures: Collection[str]) -> list[st
         table(("", "weights", "in the search", *seeds, "mean"), rows),
         choice,
         _refits(report),
-        show("seeds.png", pictures),
+        show("seeds.svg", pictures),
     ]
 
 
@@ -304,7 +304,7 @@ def _backtest(report: Report, pictures: Collection[str]) -> list[str]:
             f"{SLIPPAGE_BPS:g}; buy-and-hold pays that once. Cash earns nothing."
         ),
         table(("", "strategy", "buy-and-hold"), rows),
-        show("equity.png", pictures),
+        show("equity.svg", pictures),
     ]
 
 

@@ -58,7 +58,7 @@ def test_other_files_beside_an_export_are_named_and_not_looked_into(folder: Path
 
 
 def test_a_file_in_a_folder_of_the_export_is_named_with_its_folder(tmp_path: Path) -> None:
-    files = FILES | {"pictures/curves.png": b"png"}
+    files = FILES | {"pictures/curves.svg": b"svg"}
     folder = write_export(tmp_path / "best", files)
     (folder / "pictures" / ".DS_Store").touch()
     assert "also holds pictures/.DS_Store, which is no part" in str(added_note(folder, files))
@@ -165,10 +165,10 @@ def test_what_is_not_as_it_was_written_is_refused_by_name(
 
 
 def test_a_folder_of_pictures_that_is_a_link_is_refused(tmp_path: Path) -> None:
-    folder = write_export(tmp_path / "best", FILES | {"pictures/curves.png": b"png"})
+    folder = write_export(tmp_path / "best", FILES | {"pictures/curves.svg": b"svg"})
     (folder / "pictures").rename(tmp_path / "elsewhere")
     (folder / "pictures").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ExportError, match=r"\(a symbolic link: pictures/curves\.png\)"):
+    with pytest.raises(ExportError, match=r"\(a symbolic link: pictures/curves\.svg\)"):
         load_exported(folder)
 
 

@@ -13,7 +13,7 @@ from studies import pages
 from studies.markdown import join, picture, plain, table
 from studies.pages import PagesError, check_folder, to_html, write_pages
 
-PNG = b"\x89PNG\r\n\x1a\n"
+SVG = b"<svg/>"
 
 
 class Seen(HTMLParser):
@@ -46,7 +46,7 @@ class Seen(HTMLParser):
 )
 def test_text_is_shown_as_it_stands(text: str) -> None:
     seen = Seen(to_html(plain(text), "t", {}))
-    assert seen.text.strip() == text
+    assert seen.text.strip() == text.replace(" %", "\u00a0%")
     assert {tag for tag, _ in seen.tags} == {"main", "p"}
 
 
@@ -62,9 +62,9 @@ def test_a_title_is_escaped() -> None:
 
 
 def test_a_picture_is_in_the_page_with_its_words() -> None:
-    page = to_html(picture("a.png", "what it shows", "a line"), "t", {"a.png": PNG})
+    page = to_html(picture("a.svg", "what it shows", "a line"), "t", {"a.svg": SVG})
     ((_, image),) = [tag for tag in Seen(page).tags if tag[0] == "img"]
-    assert image == {"src": "data:image/png;base64,iVBORw0KGgo=", "alt": "what it shows"}
+    assert image == {"src": "data:image/svg+xml;base64,PHN2Zy8+", "alt": "what it shows"}
     assert "a line" in Seen(page).text
 
 
@@ -114,8 +114,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     found = SimpleNamespace(study="mine", files={})
     monkeypatch.setattr(pages, "report_files", lambda _search, report: report.files)
     found.files = {
-        "pictures/curves.png": PNG,
-        "pictures/equity.png": PNG,
+        "pictures/curves.svg": SVG,
+        "pictures/equity.svg": SVG,
         "report.md": b"page",
         "report.json": b'{"study": "mine"}',
         "report.html": b"html",
@@ -135,7 +135,8 @@ def test_a_later_report_takes_the_place_of_an_earlier_one_and_of_nothing_else(
     others = {"pictures/own.png": b"mine", "notes.txt": b"mine"}
     for name, body in others.items():
         (tmp_path / "r" / name).write_bytes(body)
-    del written.files["pictures/equity.png"]
+    del written.files["pictures/equity.svg"]
+    (tmp_path / "r" / "pictures" / "curves.png").write_bytes(b"of version 0.1")
     written.files["report.md"] = b"page two"
     assert write_pages(tmp_path / "r", None, written) == 1
     assert files_in(tmp_path / "r") == written.files | others

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from matplotlib.figure import Figure
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
 import studies
-from studies.canvas import dress, limits, new_figure, png, spaced
+from studies.canvas import dress, limits, new_figure, spaced, svg
 from studies.importance import Importance, importance
 from studies.over_time import _held
-from studies.pictures import _with_baselines
+from studies.pictures import PICTURES, _with_baselines
 
 SOURCES = Path(studies.__file__).parent
 
@@ -46,10 +47,57 @@ def test_a_figure_is_drawn_alike_each_time() -> None:
         axes = figure.add_subplot()
         axes.plot([1, 2, 3])
         dress(axes, "title", "x", "y")
-        return png(figure)
+        return svg(figure)
 
     assert drawn() == drawn()
-    assert drawn().startswith(b"\x89PNG")
+    assert drawn().startswith(b"<?xml")
+    assert b"<dc:date>" not in drawn()
+
+
+def ticks(figure: Figure) -> list[str]:
+    """Return the labels of the ticks that are seen on the axis of y."""
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    return [
+        tick.get_text()
+        for tick, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+        if low <= place <= high
+    ]
+
+
+@pytest.mark.parametrize("low", [0.0, 0.0011, 1234.5])
+@pytest.mark.parametrize("spread", [0.3, 0.002, 0.00004, 3e-7])
+def test_ticks_that_differ_have_labels_that_differ(low: float, spread: float) -> None:
+    figure = new_figure(3.0)
+    axes = figure.add_subplot()
+    axes.plot([low, low + spread])
+    dress(axes, "", "", "")
+    labels = ticks(figure)
+    assert len(labels) > 3
+    assert len(set(labels)) == len(labels)
+    # Each label is the whole number: there is no offset to add.
+    assert axes.yaxis.get_offset_text().get_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("search", "holdout"),
+    [([1.0, 0.9995, 0.9988], [1.0, 0.9999, 0.9997]), ([2.0, 1.0], [2.0, 3.0])],
+)
+def test_overtuning_is_drawn_in_per_cent_of_the_first(
+    search: list[float], holdout: list[float]
+) -> None:
+    found = SimpleNamespace(
+        trials=list(range(len(search))), search=np.array(search), holdout=np.array(holdout)
+    )
+    figure = PICTURES["overtuning.svg"](None, SimpleNamespace(overtuning=found))
+    (axes,) = figure.axes
+    drawn = [line.get_ydata() for line in axes.get_lines()[:2]]
+    for line, losses in zip(drawn, (search, holdout), strict=True):
+        assert np.allclose(line, [100 * (v / losses[0] - 1) for v in losses])
+    labels = ticks(figure)
+    assert len(set(labels)) == len(labels) > 3
+    assert axes.get_ylabel().endswith(", %")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +109,9 @@ def test_a_baseline_that_would_flatten_the_curves_is_named_instead(
 ) -> None:
     axes = new_figure(2.0).add_subplot()
     attrs = {"persistence_losses": [loss - 0.5, loss + 0.5], "mean_losses": [1.5]}
-    low, high = _with_baselines(axes, SimpleNamespace(attrs=attrs), 1.0, 2.0)
+    judgement = SimpleNamespace(rivals=[])
+    report = SimpleNamespace(judgement=judgement)
+    low, high = _with_baselines(axes, SimpleNamespace(attrs=attrs), report, 1.0, 2.0)
     label = axes.get_legend_handles_labels()[1][0]
     assert (low <= loss <= high) is shown
     assert f"{loss:.3f}" in label
