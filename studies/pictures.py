@@ -241,7 +241,7 @@ def _overfitting(_search: Handle, report: Report) -> Figure | None:
     axes.axvline(0, color=INK, linewidth=2.0)
     luck = percent(found.by_luck, 0)
     title = f"Probability of overfitting: {percent(found.probability, 0)} ({luck} is luck)"
-    dress(axes, title, "log odds of its rank (0 is the median of all trials)", "splits")
+    dress(axes, title, "log odds of its rank (0 is the median)", "splits")
     explain(axes)
     return figure
 
@@ -311,7 +311,7 @@ def _seeds(search: Handle, report: Report) -> Figure:
     if len(found) == 1:
         title = f"The winner's loss with {seeds} other seeds"
     dress(axes, title, "", f"loss on the search folds ({search.spec.training.loss})")
-    explain(axes)
+    explain_below(figure)
     return figure
 
 

@@ -166,6 +166,8 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
 def _detectable(skill: float) -> str:
     if math.isnan(skill):
         return "How large a skill these bars would show cannot be said: all differences are alike."
+    if skill >= 1:
+        return "On so many bars even the best of forecasts would often not be shown to be better."
     return (
         f"A true skill of {percent(skill)} would be shown on so many bars four times out of five, "
         "and a smaller one less often."

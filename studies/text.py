@@ -33,6 +33,10 @@ def loss(value: float) -> str:
     return f"{value:#.4g}".removesuffix(".") if math.isfinite(value) else "diverged"
 
 
+# Digits behind the point say nothing of a share as large as this.
+_LARGE_SHARE = 10
+
+
 def percent(share: float, digits: int = 1) -> str:
     """Write a share as ``12.3 %``, and one that is not defined as ``-``."""
     return _share(share, f".{digits}%")
@@ -46,6 +50,8 @@ def signed(share: float, digits: int = 1) -> str:
 def _share(share: float, form: str) -> str:
     if math.isnan(share):
         return "-"
+    if abs(share) >= _LARGE_SHARE:
+        return format(share, form.partition(".")[0] + ",.0%").replace("%", " %")
     text = format(share, form).removesuffix("%")
     return f"{text.lstrip('+-') if float(text) == 0 else text} %"
 

@@ -19,8 +19,9 @@ from studies.validation import when
 
 # A loss above so many others is written as a multiple, below as a share.
 _TIMES = 10
-# Probabilities of overfitting below this are called low: Bailey and others reject above it.
-_LOW_PBO = 0.05
+# Probabilities of overfitting below this are called low: Bailey and others reject above it. From
+# this share of what pure luck gives they are called high.
+_LOW_PBO, _HIGH_PBO = 0.05, 0.5
 # A smaller chance would be written as 0.
 _LEAST_CHANCE = 0.001
 # Baselines in words; others are known by their label.
@@ -150,7 +151,7 @@ def _overfitting(report: Report) -> str:
             f"of overfitting is not known, as {report.no_overfitting}"
         )
     pbo, chance = found.probability, found.by_luck
-    risk = "low" if pbo < _LOW_PBO else "moderate" if pbo < chance else "high"
+    risk = "low" if pbo < _LOW_PBO else "moderate" if pbo < _HIGH_PBO * chance else "high"
     return (
         f"the risk that the search only picked a lucky configuration is {risk} (a probability of "
         f"overfitting of {percent(pbo, 0)}, where {percent(chance, 0)} is pure luck)"
@@ -163,7 +164,8 @@ def _sharpe(report: Report) -> str:
         return ""
     return (
         f"with a probability of {percent(found.probability, 0)} its Sharpe ratio in the search is "
-        f"more than the luckiest of {counted(found.trials, 'trial')} without skill would get"
+        f"more than the luckiest of {counted(found.trials, 'trial')} without skill would get "
+        "(rising prices alone can do that)"
     )
 
 

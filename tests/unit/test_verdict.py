@@ -189,6 +189,8 @@ def luck(**changes: Any) -> str:
     [
         (0.0, "low (a probability of overfitting of 0 %, where 50 % is pure luck)"),
         (0.05, "moderate (a probability of overfitting of 5 %"),
+        (0.249, "moderate (a probability of overfitting of 25 %"),
+        (0.25, "high (a probability of overfitting of 25 %"),
         (0.5, "high (a probability of overfitting of 50 %"),
     ],
 )
@@ -216,7 +218,7 @@ def test_the_deflated_sharpe_ratio_is_said_in_words_where_there_is_one() -> None
     )
     words = (
         "with a probability of 79 % its Sharpe ratio in the search is more than the luckiest of "
-        "12 trials without skill would get"
+        "12 trials without skill would get (rising prices alone can do that);"
     )
     assert words in luck(deflated_sharpe=found)
     assert "Sharpe" not in luck(deflated_sharpe=replace(found, probability=math.nan))
