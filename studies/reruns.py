@@ -18,12 +18,26 @@ from studies.duplicates import identity, trained
 from studies.openings import Opening, insert, new_opening
 from studies.spec import SPEC_VERSION
 from studies.storage import FAILURE, transaction
-from studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, StudyError, create, load, require
+from studies.study import (
+    HOLDOUT_SUFFIX,
+    SEEDS_SUFFIX,
+    Handle,
+    StudyError,
+    create,
+    load,
+    name_metric,
+    require,
+)
 
 TOP, SEEDS = 5, 5
 RERUN_OF, SEED = "rerun_of", "seed"
 # Attribute of a holdout study: the winners that it was opened for, trial to id of the opening.
 OPENED_FOR = "opened_for"
+# What the values of the two studies are, as the dashboard names them.
+_METRICS = {
+    SEEDS_SUFFIX: "walk-forward loss with another seed",
+    HOLDOUT_SUFFIX: "loss on the holdout",
+}
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,7 @@ def _order(
         }
         for key, value in (values | attrs).items():
             study.set_user_attr(key, value)
+        name_metric(study, _METRICS[name.removeprefix(handle.name)])
         if opening is not None:
             insert(connection, [opening])
         tickets.publish(connection, creation_id, len(wanted))

@@ -382,10 +382,15 @@ def _write_search(
     }
     for key, value in attrs.items():
         study.set_user_attr(key, value)
+    name_metric(study, "walk-forward loss")
+    tickets.publish(connection, creation_id, spec.tickets)
+
+
+def name_metric(study: optuna.Study, name: str) -> None:
+    """Name what the values of a study are, as the dashboard shows it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(["walk-forward loss"])
-    tickets.publish(connection, creation_id, spec.tickets)
+        study.set_metric_names([name])
 
 
 def _find(storage: RDBStorage, name: str) -> Handle | None:

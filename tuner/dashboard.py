@@ -44,6 +44,7 @@ def dashboard_app(storage: RDBStorage, *, writable: bool, password: bytes | None
     # Its plots of importance warn on the console about a method that the page itself names.
     warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
     app = answers_importance(_tolerate_plain_clients(pages), cached)
+    app = names_no_best(app, cached)
     app = says_when_away(checks_changes(app, cached), Pulse(storage.engine))
     return guarded(app, writable=writable, password=password)
 
@@ -78,6 +79,38 @@ def answers_importance(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
         return [json.dumps({"param_importances": [[] for _ in directions]}).encode()]
 
     return wrapped
+
+
+def names_no_best(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
+    """Serve a study that retrains without a best trial, and without a direction.
+
+    The lowest of several trainings of one configuration is lower by luck. With a direction the
+    browser would look for it by itself, and draw it through the history.
+    """
+
+    def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        asked = re.fullmatch(r"/api/studies/(\d{1,9})", environ["PATH_INFO"])
+        if environ["REQUEST_METHOD"] != "GET" or asked is None or not _retrains(storage, asked[1]):
+            return app(environ, start_response)
+        answers: list[tuple[str, list[tuple[str, str]]]] = []
+        body = b"".join(app(environ, lambda status, headers, *_: answers.append((status, headers))))
+        status, headers = answers[-1]
+        if status.startswith("200"):
+            values = json.loads(body) | {"best_trials": [], "directions": ["not_set"]}
+            body = json.dumps(values).encode()
+        others = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        start_response(status, [*others, ("Content-Length", str(len(body)))])
+        return [body]
+
+    return wrapped
+
+
+def _retrains(storage: BaseStorage, study_id: str) -> bool:
+    """Return whether a study trains the best of another one again; False if there is none."""
+    try:
+        return "search" in storage.get_study_user_attrs(int(study_id))
+    except KeyError:
+        return False
 
 
 def _has_parameters(storage: BaseStorage, study_id: int) -> bool:

@@ -59,6 +59,7 @@ def ask(
 def retrained(storage: RDBStorage) -> optuna.Study:
     """Make a study of two trials without a hyperparameter, as those of retraining are."""
     study = optuna.create_study(study_name="x.holdout", storage=storage)
+    study.set_user_attr("search", "x")
     study.optimize(lambda trial: float(trial.number), n_trials=2)
     return study
 
@@ -99,6 +100,22 @@ def test_nothing_is_important_in_a_study_without_hyperparameters(
     found = ask(app, "GET", f"/api/studies/{other._study_id}/param_importances")
     assert [each["name"] for each in json.loads(found.body)["param_importances"][0]] == ["lr"]
     assert caplog.messages == []
+
+
+def test_a_study_that_retrains_has_no_best_trial_and_a_search_has(storage: RDBStorage) -> None:
+    study = retrained(storage)
+    search = optuna.create_study(study_name="searched", storage=storage)
+    search.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=2)
+    app = dashboard_app(storage, writable=False, password=None)
+    answers = [ask(app, "GET", f"/api/studies/{s._study_id}?after=0") for s in (study, search)]
+    assert [int(a.headers["Content-Length"]) for a in answers] == [len(a.body) for a in answers]
+    again, found = (json.loads(answer.body) for answer in answers)
+    # Without a direction the browser looks for no lowest value either.
+    assert (again["best_trials"], again["directions"]) == ([], ["not_set"])
+    assert [trial["number"] for trial in again["trials"]] == [0, 1]
+    assert [t["number"] for t in found["best_trials"]] == [search.best_trial.number]
+    assert found["directions"] == ["minimize"]
+    assert ask(app, "GET", "/api/studies/77?after=0").status == 404
 
 
 @pytest.mark.parametrize(

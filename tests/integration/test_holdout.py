@@ -190,6 +190,9 @@ def test_an_opening_is_the_first_for_a_winner_and_orders_nothing_twice(
     assert (opening.trial, opening.config) == (judged.winner, judged.config)
     assert pd.Timestamp(opening.time).tz is not None
     assert more.attrs[OPENED_FOR] == {str(judged.winner): opening.opening_id}
+    assert more.study.metric_names == ["loss on the holdout"]
+    seeds = load(searched.storage, "tiny.seeds").study.metric_names
+    assert seeds == ["walk-forward loss with another seed"]
     ordered = more.attrs["reruns"][len(judged.refits) :]
     assert [r["seed"] for r in ordered] == [3, 3, 3]
     assert tickets.total(searched.storage, more.name) == len(judged.refits) + 3
