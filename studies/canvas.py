@@ -35,7 +35,7 @@ def new_figure(height: float) -> Figure:
 
 
 def dress(axes: Axes, title: str, x: str, y: str) -> None:
-    """Give axes their title and labels, and take away what says nothing."""
+    """Style axes: title, labels, and none of the lines that say nothing."""
     axes.set_title(title, loc="left", fontsize=_TITLE, color=INK, wrap=True)
     axes.set_xlabel(x, fontsize=_TEXT, color=INK)
     axes.set_ylabel(y, fontsize=_TEXT, color=INK)
@@ -73,7 +73,7 @@ def svg(figure: Figure) -> bytes:
 
 
 def limits(values: Floats) -> tuple[float, float]:
-    """Give the limits of an axis that shows the lowest of `values`, and nine tenths of them."""
+    """Return the limits of an axis that shows the lowest of `values`, and nine tenths of them."""
     low, high = float(values.min()), float(np.quantile(values, _SHARE))
     return spaced(low, high)
 

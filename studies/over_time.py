@@ -197,7 +197,7 @@ def draw_equity(search: Handle, report: Report) -> Figure | None:
 
 
 def _held(earned: Backtest, last: int) -> list[tuple[int, int]]:
-    """Give first and last bar of each time that the strategy was long."""
+    """Return first and last bar of each time that the strategy was long."""
     bought = [bar for side, bar, _, _ in earned["trades"] if side == "BUY"]
     sold = [bar for side, bar, _, _ in earned["trades"] if side == "SELL"]
     return list(zip(bought, [*sold, last][: len(bought)], strict=True))

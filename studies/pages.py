@@ -177,7 +177,7 @@ def _try(place: Path) -> None:
 
 
 def _owner(folder: Path) -> str | None:
-    """Give the study whose report a folder holds; None where it holds none."""
+    """Return the study whose report a folder holds; None where it holds none."""
     if not any((folder / name).exists() for name in PAGES):
         return None
     try:

@@ -57,7 +57,7 @@ def _in_state(search: Handle, state: TrialState) -> list[FrozenTrial]:
 
 
 def _loss(trial: FrozenTrial) -> float:
-    """Give the loss of a complete trial."""
+    """Return the loss of a complete trial."""
     return float(trial.values[0])  # no DataFrame
 
 
@@ -88,7 +88,7 @@ def _curves(search: Handle, report: Report) -> Figure:
 
 
 def _lowest(pruned: list[FrozenTrial]) -> list[float]:
-    """Give the lowest loss of each pruned trial; one that diverged at once has none."""
+    """Return the lowest loss of each pruned trial; one that diverged at once has none."""
     return [t.user_attrs["best_loss"] for t in pruned if "best_loss" in t.user_attrs]
 
 

@@ -64,7 +64,7 @@ class Rerun:
 
 
 def ordered(handle: Handle, ticket: int) -> Rerun:
-    """Give what a ticket of a study of reruns stands for."""
+    """Return what a ticket of a study of reruns stands for."""
     return Rerun(**handle.attrs["reruns"][ticket])
 
 
@@ -105,6 +105,12 @@ def open_seal(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
     return _order(handle, name, wanted, attrs, opening)
 
 
+def _opened_before(holdout: Handle) -> dict[str, str]:
+    """Return the winners that a holdout study was opened for; an earlier build recorded none."""
+    opened: dict[str, str] = holdout.attrs.get(OPENED_FOR, {})
+    return opened
+
+
 def _opened_for(opening: Opening) -> dict[str, str]:
     return {str(opening.trial): opening.opening_id}
 
@@ -143,8 +149,8 @@ def _add(known: Handle, wanted: list[Rerun], opening: Opening | None) -> None:
     with transaction(known.storage) as connection:
         tickets.require(connection, known.creation_id, exclusive=True)
         stored = known.attrs  # read anew: another process may have added some a moment ago
-        if opening is not None and str(opening.trial) not in stored[OPENED_FOR]:
-            known.study.set_user_attr(OPENED_FOR, stored[OPENED_FOR] | _opened_for(opening))
+        if opening is not None and str(opening.trial) not in _opened_before(known):
+            known.study.set_user_attr(OPENED_FOR, _opened_before(known) | _opened_for(opening))
             insert(connection, [opening])
         there = stored["reruns"]
         if more := [asdict(rerun) for rerun in wanted if asdict(rerun) not in there]:
@@ -173,7 +179,7 @@ def _require_ready(handle: Handle) -> None:
 
 
 def require_done(handle: Handle) -> None:
-    """Hold a study of reruns to having done them all.
+    """Require that a study of retrainings has done them all.
 
     Raises
     ------
@@ -190,7 +196,7 @@ def require_done(handle: Handle) -> None:
 
 
 def find_holdout(search: Handle) -> Handle | None:
-    """Give the holdout study of a search, if its seal was opened."""
+    """Return the holdout study of a search, if its seal was opened."""
     name = search.name + HOLDOUT_SUFFIX
     there = tickets.total(search.storage, name) is not None
     return load(search.storage, name) if there else None
@@ -199,11 +205,11 @@ def find_holdout(search: Handle) -> Handle | None:
 def is_opened(search: Handle) -> bool:
     """Return whether the holdout was opened for the best trial of a search."""
     holdout = find_holdout(search)
-    return holdout is not None and str(search.best().number) in holdout.attrs[OPENED_FOR]
+    return holdout is not None and str(search.best().number) in _opened_before(holdout)
 
 
 def require_opened(search: Handle) -> tuple[FrozenTrial, Handle]:
-    """Give the best trial of a search, and the holdout study that was opened for it and is done.
+    """Return the best trial of a search, and the holdout study that was opened for it and is done.
 
     Raises
     ------
@@ -222,7 +228,7 @@ def require_opened(search: Handle) -> tuple[FrozenTrial, Handle]:
 
 
 def own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
-    """Give the winner's refit with the study's own seed.
+    """Return the winner's refit with the study's own seed.
 
     Raises
     ------
@@ -257,7 +263,7 @@ def _complete(handle: Handle) -> list[FrozenTrial]:
 
 
 def _ranked(handle: Handle) -> list[FrozenTrial]:
-    """Give the complete trials, each configuration once, the best first."""
+    """Return the complete trials, each configuration once, the best first."""
     distinct: dict[str, FrozenTrial] = {}
     for trial in sorted(_complete(handle), key=lambda t: (t.value, t.number)):
         distinct.setdefault(identity(trial.user_attrs["config"]), trial)

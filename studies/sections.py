@@ -21,7 +21,7 @@ from studies.report import COST_BPS, MOVES, SLIPPAGE_BPS, Report
 from studies.result import remarks
 from studies.study import Handle
 from studies.subject import Subject, series_name, target_in_words
-from studies.text import counted, loss, minute, p_value, percent, signed
+from studies.text import counted, loss, minute, p_value, percent, printable, signed
 from studies.verdict import looks_before, sentences
 
 # Complete trials below which the importance of hyperparameters is mostly noise.
@@ -60,7 +60,7 @@ def _subject(found: Subject) -> list[str]:
     ]
     return [
         "## What was forecast",
-        "\n".join(f"* {name}: {plain(fact)}" for name, fact in facts.items()),
+        "\n".join(f"* {name}: {plain(printable(fact))}" for name, fact in facts.items()),
         table(("fold", "trained on", "validated on"), dates),
     ]
 

@@ -8,7 +8,7 @@ from models.series import TARGETS
 from studies.export_record import FoldDates
 from studies.spec import DataSection, Spec
 from studies.study import Handle
-from studies.text import counted
+from studies.text import counted, printable
 from studies.validation import when
 from studies.workload import Workload
 
@@ -29,8 +29,8 @@ def target_in_words(data: DataSection, of: str = "") -> str:
 
 
 def series_name(data: DataSection) -> str:
-    """Return the symbol of the prices, or the name of their file."""
-    return data.symbol or Path(str(data.path).replace("\\", "/")).name
+    """Return the symbol of the prices, or the name of their file, fit for a terminal."""
+    return printable(data.symbol or Path(str(data.path).replace("\\", "/")).name)
 
 
 @dataclass(frozen=True)

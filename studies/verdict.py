@@ -191,7 +191,7 @@ def _looker(report: Report, look: Opening) -> str:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """Give all figures as plain values, NaN as null."""
+    """Return all figures as plain values, NaN as null."""
     found, spread = report.judgement, report.spread
     luck, sharpe = report.overfitting, report.deflated_sharpe
     values = {
@@ -273,7 +273,7 @@ def _rival(rival: Rival) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Give what JSON can say of a value."""
+    """Return what JSON can say of a value."""
     if isinstance(value, dict):
         return {key: _plain(v) for key, v in value.items()}
     if isinstance(value, np.ndarray | list | tuple):

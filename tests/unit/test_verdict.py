@@ -60,6 +60,11 @@ def test_every_target_has_its_words(target: str) -> None:
     assert target_in_words(DataSection(symbol="X", target=target), "X").count(" of X") == 1
 
 
+def test_a_file_cannot_steer_a_terminal_by_its_name() -> None:
+    data = DataSection(source="csv", path="a\u202eb\udcff.csv")
+    assert series_name(data) == r"a\u202eb\udcff.csv"
+
+
 @pytest.mark.parametrize("path", ["brent.csv", "/data/x/brent.csv", r"C:\data\brent.csv"])
 def test_a_file_is_named_without_its_folder(path: str) -> None:
     assert series_name(DataSection(source="csv", path=path)) == "brent.csv"
