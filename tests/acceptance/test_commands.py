@@ -596,9 +596,10 @@ def test_the_card_has_the_direction_accuracy_with_its_interval(
 ) -> None:
     p, low, high = direction_of(finished, best_trial(finished))
     card = (exported / "README.md").read_text("utf-8")
-    assert f"| direction accuracy | {p:.1%} ({low:.1%} to {high:.1%}) |\n" in card
+    p_text, low_text, high_text = (f"{100 * x:.1f} %" for x in (p, low, high))
+    assert f"| direction accuracy | {p_text} ({low_text} to {high_text}) |\n" in card
     mean = config["scores"]["mean_direction_accuracy"]
-    assert f"| direction accuracy of the training mean | {mean:.1%} |\n" in card
+    assert f"| direction accuracy of the training mean | {100 * mean:.1f} % |\n" in card
 
 
 def test_check_prints_the_folds_and_writes_no_database(
@@ -710,13 +711,13 @@ def test_the_card_names_data_folds_seed_and_scores(exported: Path, config: dict[
     for fold, loss in zip(config["folds"], config["scores"]["fold_losses"], strict=True):
         line = (
             f"{fold['train_first']} to {fold['train_last']} "
-            f"| {fold['valid_first']} to {fold['valid_last']} | {loss:.4f} |"
+            f"| {fold['valid_first']} to {fold['valid_last']} | {loss:#.4g} |"
         )
         assert line in card
     assert "seed 3" in card
     for name in ("loss", "persistence_loss", "mean_loss"):
-        assert f"| {config['scores'][name]:.4f} |" in card
-    assert f"{config['scores']['skill']:+.4f}" in card
+        assert f"| {config['scores'][name]:#.4g} |" in card
+    assert f"{100 * config['scores']['skill']:+.1f} %" in card
     assert "sample AAPL" in card
 
 
