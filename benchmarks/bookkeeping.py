@@ -16,17 +16,17 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from models.training import Epoch
-from studies import tickets
-from studies.stamp import own_versions
-from studies.storage import GRACE_SECONDS, open_storage
-from studies.study import Handle
-from studies.workers import Registration
-from tuner.interrupt import Interrupt
-from tuner.memory import prepare
-from tuner.presence import Presence
-from tuner.run import open_study
-from tuner.worker import Worker
+from puffin.models.training import Epoch
+from puffin.studies import tickets
+from puffin.studies.stamp import own_versions
+from puffin.studies.storage import GRACE_SECONDS, open_storage
+from puffin.studies.study import Handle
+from puffin.studies.workers import Registration
+from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.memory import prepare
+from puffin.tuner.presence import Presence
+from puffin.tuner.run import open_study
+from puffin.tuner.worker import Worker
 
 
 class Stopwatch(Interrupt):

@@ -33,19 +33,19 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
 from benchmarks.markets import Market, garch_returns, long_memory_ranges, market
-from models.comparison import LEVEL, pesaran_timmermann
-from models.config import Config
-from models.metrics import skill
-from models.selection import overfitting
-from models.sharpe import deflated_sharpe
-from models.spa import spa
-from models.training import Epoch, FoldTraining, build_networks, forecast, train_epochs
-from studies.algorithms import SAMPLERS
-from studies.report import MOVES, earned, untradable
-from studies.rivals import Judgement, Rival, judge
-from studies.space import suggest
-from studies.spec import Spec, parse_spec
-from studies.workload import Workload, cut_holdout
+from puffin.models.comparison import LEVEL, pesaran_timmermann
+from puffin.models.config import Config
+from puffin.models.metrics import skill
+from puffin.models.selection import overfitting
+from puffin.models.sharpe import deflated_sharpe
+from puffin.models.spa import spa
+from puffin.models.training import Epoch, FoldTraining, build_networks, forecast, train_epochs
+from puffin.studies.algorithms import SAMPLERS
+from puffin.studies.report import MOVES, earned, untradable
+from puffin.studies.rivals import Judgement, Rival, judge
+from puffin.studies.space import suggest
+from puffin.studies.spec import Spec, parse_spec
+from puffin.studies.workload import Workload, cut_holdout
 
 Floats = NDArray[np.float64]
 

@@ -29,12 +29,12 @@ from typing import Any
 import torch
 
 from benchmarks.quality import PRESETS
-from models.config import Config
-from models.training import FoldTraining, build_networks
-from studies.prices import load_prices
-from studies.spec import load_spec
-from studies.workload import Workload, cut_holdout
-from tuner.memory import prepare
+from puffin.models.config import Config
+from puffin.models.training import FoldTraining, build_networks
+from puffin.studies.prices import load_prices
+from puffin.studies.spec import load_spec
+from puffin.studies.workload import Workload, cut_holdout
+from puffin.tuner.memory import prepare
 
 SINCE, SEED = "2005-01-01", 0
 # Of a slow network the table has no more, and says that it is cut.

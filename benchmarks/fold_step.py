@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.adam import Adam
-from models.config import Config
-from models.training import build_networks
-from tuner.memory import prepare
+from puffin.models.adam import Adam
+from puffin.models.config import Config
+from puffin.models.training import build_networks
+from puffin.tuner.memory import prepare
 
 FOLDS, FEATURES, RATE = 5, 3, 1e-3
 # batch, lookback, widths
@@ -42,7 +42,7 @@ class Stacked(nn.Module):
     networks : sequence of StackedLSTM or StackedGRU
         Whose weights are copied.
     cell : str
-        A key of ``models.rnn.CELLS``.
+        A key of ``puffin.models.rnn.CELLS``.
     """
 
     def __init__(self, networks: Sequence[nn.Module], cell: str) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.backtest import backtest
-from models.rnn import LSTMNet
-from models.trading import TradingLSTM
+from puffin.models.backtest import backtest
+from puffin.models.rnn import LSTMNet
+from puffin.models.trading import TradingLSTM
 
 LOOKBACK, BATCH, EPOCHS, BARS = 20, 32, 3, 3000
 Floats = NDArray[np.float64]

@@ -29,9 +29,9 @@ from typing import Any, TypeVar
 import torch
 
 from benchmarks import fold_step, step
-from models.config import Config
-from models.rnn import CELLS
-from tuner.memory import prepare
+from puffin.models.config import Config
+from puffin.models.rnn import CELLS
+from puffin.tuner.memory import prepare
 
 T = TypeVar("T")
 Row = dict[str, Any]

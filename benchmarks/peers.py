@@ -22,12 +22,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from models.config import Config
-from models.learner import Learner
-from models.rnn import build_network
-from models.training import LOSSES
-from models.windows import make_windows
-from tuner.memory import prepare
+from puffin.models.config import Config
+from puffin.models.learner import Learner
+from puffin.models.rnn import build_network
+from puffin.models.training import LOSSES
+from puffin.models.windows import make_windows
+from puffin.tuner.memory import prepare
 
 BARS = 2000
 # batch, lookback, widths

@@ -23,7 +23,7 @@ import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState
 
-from studies.algorithms import Brackets, Halving
+from puffin.studies.algorithms import Brackets, Halving
 
 MARKS = (15, 30, 60, 120, 240)
 WORKERS, BETWEEN_TRIALS = 2, 0.1

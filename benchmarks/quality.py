@@ -29,15 +29,15 @@ from typing import Any
 
 import torch
 
-from models.config import Config, Training
-from models.training import FoldTraining, build_networks
-from studies import tickets
-from studies.prices import load_prices
-from studies.spec import load_spec
-from studies.storage import open_storage
-from studies.study import load
-from studies.workload import Workload, cut_holdout
-from tuner.memory import prepare
+from puffin.models.config import Config, Training
+from puffin.models.training import FoldTraining, build_networks
+from puffin.studies import tickets
+from puffin.studies.prices import load_prices
+from puffin.studies.spec import load_spec
+from puffin.studies.storage import open_storage
+from puffin.studies.study import load
+from puffin.studies.workload import Workload, cut_holdout
+from puffin.tuner.memory import prepare
 
 HERE = Path(__file__).parent
 TUNER = Path(sys.executable).with_name("tuner")

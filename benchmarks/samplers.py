@@ -26,13 +26,13 @@ import torch
 from optuna.trial import TrialState
 
 from benchmarks.quality import PRESETS, Score, Task, score
-from models.training import FoldTraining, build_networks
-from studies.algorithms import LEARNING, PRUNERS, SAMPLERS
-from studies.prices import load_prices
-from studies.space import suggest, usual_points
-from studies.spec import load_spec
-from studies.workload import Workload, cut_holdout
-from tuner.memory import prepare
+from puffin.models.training import FoldTraining, build_networks
+from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
+from puffin.studies.prices import load_prices
+from puffin.studies.space import suggest, usual_points
+from puffin.studies.spec import load_spec
+from puffin.studies.workload import Workload, cut_holdout
+from puffin.tuner.memory import prepare
 
 CPU = torch.device("cpu")
 # TPE from points of its own choice, to see what the usual networks are worth.

@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.config import Config, Training
-from models.training import FoldTraining, build_networks
-from models.windows import FoldTensors, make_windows
-from studies.study import Handle
-from studies.tickets import WORKER
-from tuner.memory import prepare
-from tuner.run import open_study
+from puffin.models.config import Config, Training
+from puffin.models.training import FoldTraining, build_networks
+from puffin.models.windows import FoldTensors, make_windows
+from puffin.studies.study import Handle
+from puffin.studies.tickets import WORKER
+from puffin.tuner.memory import prepare
+from puffin.tuner.run import open_study
 
 TUNER = Path(sys.executable).with_name("tuner")
 CPU = torch.device("cpu")

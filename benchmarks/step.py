@@ -15,14 +15,14 @@ from collections.abc import Callable
 
 import torch
 
-from models.config import Config
-from models.dropout import Dropout
-from models.gru import GRU
-from models.learner import Learner
-from models.rnn import build_network
-from models.training import LOSSES
-from models.windows import make_windows
-from tuner.memory import prepare
+from puffin.models.config import Config
+from puffin.models.dropout import Dropout
+from puffin.models.gru import GRU
+from puffin.models.learner import Learner
+from puffin.models.rnn import build_network
+from puffin.models.training import LOSSES
+from puffin.models.windows import make_windows
+from puffin.tuner.memory import prepare
 
 FEATURES, BARS = 3, 2000
 # batch, lookback, widths

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from studies import tickets
-from studies.storage import open_storage
-from studies.study import load
+from puffin.studies import tickets
+from puffin.studies.storage import open_storage
+from puffin.studies.study import load
 
 HERE = Path(__file__).parent
 

@@ -10,10 +10,10 @@ import statistics
 import tempfile
 import time
 
-from studies import tickets
-from studies.study import Handle
-from tuner.launcher import Pool
-from tuner.run import open_study
+from puffin.studies import tickets
+from puffin.studies.study import Handle
+from puffin.tuner.launcher import Pool
+from puffin.tuner.run import open_study
 
 SETTINGS = ["search.sampler=random", "search.pruner=none", "training.max_epochs=8"]
 

@@ -4,7 +4,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from models.arrays import Floats, as_series, require_finite, require_same_index
+from puffin.models.arrays import Floats, as_series, require_finite, require_same_index
 
 _BPS = 1e-4
 # Equal returns differ by this share of themselves, by rounding.

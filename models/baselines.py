@@ -11,9 +11,9 @@ import numpy as np
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import TimeSeriesSplit
 
-from models.arrays import Floats
-from models.series import Scaler, Series
-from models.walk_forward import Span
+from puffin.models.arrays import Floats
+from puffin.models.series import Scaler, Series
+from puffin.models.walk_forward import Span
 
 # Longest autoregression that is tried: a month of trading days.
 MAX_ORDER = 20

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import PuffinError
-from models.series import TARGETS, Columns, Floats, feature, safe_std
+from puffin.models.errors import PuffinError
+from puffin.models.series import TARGETS, Columns, Floats, feature, safe_std
 
 # Places to cut at. What looks one bar ahead at one bar in 33 is caught 19 times in 20, and what
 # does so more often nearly always. A study of 3,500 bars waits 0.1 s for it.
@@ -28,7 +28,7 @@ def require_causal(columns: Columns, features: Sequence[str], target: str, horiz
     ----------
     columns : mapping of array, (bars,)
     features : sequence of str
-        Names that `models.series.feature` knows; each may use its own bar and those before.
+        Names that `puffin.models.series.feature` knows; each may use its own bar and those before.
     target : str
         A key of ``TARGETS``; so may its values, and its persistence only those up to `horizon` bars
         before.
@@ -66,7 +66,7 @@ class _Formula:
     Attributes
     ----------
     label : what an error calls it
-    registry : where it stands in `models.series`
+    registry : where it stands in `puffin.models.series`
     warmup : bars before its first value
     ahead : bars that its value stands after the last one that it may use
     """
@@ -94,7 +94,7 @@ def _check(formula: _Formula, columns: Columns) -> None:
                 f"{formula.label} looks into the future: at bar {bar} it may use the bars up to "
                 f"{bar - ahead}, but is {_said(whole[bar])} with all {bars} bars and "
                 f"{_said(own[bar])} with those up to {known - 1}; mend its formula in "
-                f"models.series.{formula.registry}, or choose another"
+                f"puffin.models.series.{formula.registry}, or choose another"
             )
 
 

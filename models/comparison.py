@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, t
 
-from models.arrays import Floats, as_series, require_finite, require_same_index, varies
+from puffin.models.arrays import Floats, as_series, require_finite, require_same_index, varies
 
 # Significance of every test, and the power that the detectable skill is stated for.
 LEVEL, POWER = 0.05, 0.80

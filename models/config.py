@@ -33,7 +33,8 @@ def check_number(
         raise ValueError(f"{name} must be {rule}, but is {value!r}")
 
 
-# The keys of `models.rnn.CELLS` and `models.training.LOSSES`, for who has no need of torch.
+# The keys of `puffin.models.rnn.CELLS` and `puffin.models.training.LOSSES`, readable without
+# importing torch.
 CELL_NAMES = ("lstm", "gru")
 LOSS_NAMES = ("mse", "mae", "huber")
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from models.errors import PuffinError
-from models.series import Scaler
-from models.training import forecast
-from models.windows import to_tensor
+from puffin.models.errors import PuffinError
+from puffin.models.series import Scaler
+from puffin.models.training import forecast
+from puffin.models.windows import to_tensor
 
 Floats = NDArray[np.float64]
 

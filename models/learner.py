@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from models.adam import Adam
-from models.config import Config
+from puffin.models.adam import Adam
+from puffin.models.config import Config
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -24,7 +24,7 @@ class Learner:
     Parameters
     ----------
     network : Module
-        With ``forward(x, last=...)`` as `models.rnn.StackedLSTM`, where `run` is above 1.
+        With ``forward(x, last=...)`` as `puffin.models.rnn.StackedLSTM`, where `run` is above 1.
     windows : Tensor, (targets, lookback, feature), of targets in a row
     targets : Tensor, (targets, output)
     config : Config

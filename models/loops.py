@@ -1,6 +1,6 @@
 """Training by hand: loaders, a loop with callbacks, learning rate schedules, seeds, noise.
 
-The search trains with `models.training`; these are for scripts that own their loop.
+The search trains with `puffin.models.training`; these are for scripts that own their loop.
 """
 
 import math
@@ -17,8 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR, StepLR
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from models.arrays import as_floats, require_finite, require_same_index, require_time_order
-from models.config import check_number
+from puffin.models.arrays import as_floats, require_finite, require_same_index, require_time_order
+from puffin.models.config import check_number
 
 Batches = DataLoader[tuple[Tensor, ...]]
 Callback = Callable[[int, float, float, nn.Module], bool | None]
@@ -55,7 +55,7 @@ def print_epoch(epoch: int, epochs: int, train_loss: float, val_loss: float) -> 
 def set_seed(seed: int) -> None:
     """Seed ``random``, numpy's global generator and torch on every device; make cuDNN repeatable.
 
-    The classes of `models.trading` take this seed where they are given none of their own.
+    The classes of `puffin.models.trading` take this seed where they are given none of their own.
     """
     _LastSeed.value = int(seed)
     random.seed(int(seed))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.arrays import Floats, as_series, require_finite, require_same_index
+from puffin.models.arrays import Floats, as_series, require_finite, require_same_index
 
 # Coverage of the confidence intervals.
 CONFIDENCE = 0.95
@@ -24,7 +24,7 @@ def skill(loss: float, persistence_loss: float) -> float:
 
 
 def point_losses(errors: Floats, loss: str) -> Floats:
-    """Give the loss of each error (n,), whose mean is that of `models.training.LOSSES`."""
+    """Give the loss of each error (n,), whose mean is that of `puffin.models.training.LOSSES`."""
     size = np.abs(errors)
     if loss == "mae":
         return size

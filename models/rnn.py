@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from models.config import Config
-from models.dropout import Dropout
-from models.gru import GRU
+from puffin.models.config import Config
+from puffin.models.dropout import Dropout
+from puffin.models.gru import GRU
 
 
 def _windows(x: Tensor) -> Tensor:

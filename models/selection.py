@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import (
+from puffin.models.arrays import (
     Floats,
     as_floats,
     as_matrix,

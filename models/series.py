@@ -1,7 +1,7 @@
 """From bars to features, targets and scalers, none of which can see the future.
 
 Times are bar numbers. The target at time ``t`` is known when bar ``t`` has closed; the window that
-forecasts it ends at bar ``t - horizon`` (`models.windows`).
+forecasts it ends at bar ``t - horizon`` (`puffin.models.windows`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import PuffinError
-from models.walk_forward import Span
+from puffin.models.errors import PuffinError
+from puffin.models.walk_forward import Span
 
 Floats = NDArray[np.float64]
 Columns = Mapping[str, Floats]

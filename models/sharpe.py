@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kurtosis, norm, skew
 
-from models.arrays import (
+from puffin.models.arrays import (
     Floats,
     as_matrix,
     as_series,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import (
+from puffin.models.arrays import (
     Floats,
     as_matrix,
     as_series,

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
-from models.arrays import (
+from puffin.models.arrays import (
     Floats,
     as_floats,
     as_series,
@@ -26,13 +26,13 @@ from models.arrays import (
     require_same_index,
     require_time_order,
 )
-from models.config import Config, check_number
-from models.learner import Learner
-from models.loops import History, default_device, last_seed, print_epoch
-from models.rnn import CELLS, GRUNet, LSTMNet
-from models.series import safe_std
-from models.training import LOSSES, EarlyStopping, forecast
-from models.windows import make_windows, to_tensor
+from puffin.models.config import Config, check_number
+from puffin.models.learner import Learner
+from puffin.models.loops import History, default_device, last_seed, print_epoch
+from puffin.models.rnn import CELLS, GRUNet, LSTMNet
+from puffin.models.series import safe_std
+from puffin.models.training import LOSSES, EarlyStopping, forecast
+from puffin.models.windows import make_windows, to_tensor
 
 # Share of the variance of a target's steps below which its own row is taken to know it.
 _KNOWN = 0.25

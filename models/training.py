@@ -12,13 +12,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.config import Config, Training
-from models.learner import Learner, Loss
-from models.rnn import build_network
-from models.windows import FoldTensors
+from puffin.models.config import Config, Training
+from puffin.models.learner import Learner, Loss
+from puffin.models.rnn import build_network
+from puffin.models.windows import FoldTensors
 
-# Consecutive targets that share one input sequence in training (`models.learner`): with four, wide
-# LSTMs take a third of the time and losses are as with one; with eight theirs rise.
+# Consecutive targets that share one input sequence in training (`puffin.models.learner`): with
+# four, wide LSTMs take a third of the time and losses are as with one; with eight they rise.
 RUN = 4
 # With shorter windows the later targets of a sequence would be learnt mostly from bars that they do
 # not see in a forecast: losses then rise by 3 to 9 % (benchmarks/runs.py).

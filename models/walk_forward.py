@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.arrays import Floats, as_series, require_same_index
-from models.errors import PuffinError
-from models.metrics import Scores, score
+from puffin.models.arrays import Floats, as_series, require_same_index
+from puffin.models.errors import PuffinError
+from puffin.models.metrics import Scores, score
 
 # Fewer training targets than this fit no network worth its name.
 MIN_TRAIN_TARGETS = 50
@@ -98,7 +98,7 @@ def _past(stop: int, first: int, layout: WalkForward) -> Span:
 
 
 class Forecaster(Protocol):
-    """What `evaluate` asks of a model; `models.trading.TradingLSTM` has it."""
+    """What `evaluate` asks of a model; `puffin.models.trading.TradingLSTM` has it."""
 
     def fit(self, series: Floats, *args: Any, **settings: Any) -> Any:
         """Train anew on a series (n,)."""

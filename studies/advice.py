@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from studies.study import Handle
+from puffin.studies.study import Handle
 
 
 def advice(search: Handle) -> list[str]:

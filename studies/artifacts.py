@@ -17,8 +17,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine
 
-from studies.optuna_internals import ARTIFACT_PREFIX
-from studies.storage import artifacts
+from puffin.studies.optuna_internals import ARTIFACT_PREFIX
+from puffin.studies.storage import artifacts
 
 
 class SqlArtifactStore:
@@ -108,7 +108,7 @@ def attach(
     Parameters
     ----------
     connection : sqlalchemy.Connection
-        Of `studies.storage.transaction`, which Optuna's writes join.
+        Of `puffin.studies.storage.transaction`, which Optuna's writes join.
     creation_id : str
         Of the study.
     owner : optuna.Study or optuna.Trial

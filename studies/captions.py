@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from studies.markdown import picture
-from studies.over_time import LEVEL, MOST_FOLDS
-from studies.text import percent
+from puffin.studies.markdown import picture
+from puffin.studies.over_time import LEVEL, MOST_FOLDS
+from puffin.studies.text import percent
 
 # Alternative text and caption of each picture.
 CAPTIONS = {

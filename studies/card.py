@@ -1,9 +1,9 @@
 """The card of an export: what it is, what it scored, and how to use it without this program."""
 
-from models.rnn import CELLS
-from models.series import TARGETS
-from studies.export_record import ExportRecord, Opening
-from studies.text import counted, loss, minute, percent, signed
+from puffin.models.rnn import CELLS
+from puffin.models.series import TARGETS
+from puffin.studies.export_record import ExportRecord, Opening
+from puffin.studies.text import counted, loss, minute, percent, signed
 
 _PLAIN_TORCH = """\
 import tomllib, torch
@@ -130,7 +130,7 @@ def _use(record: ExportRecord) -> str:
   forecasts, scalers, weights, this card and the verdict. What it cannot derive again are the files
   of the report and the third sentence of the verdict: they rest on every trial of the search.
 * `config.toml`: configuration, scores, folds, seeds, scalers, machines and the whole study file
-* `model.safetensors`: weights of `models.rnn.{CELLS[cell].__name__}`
+* `model.safetensors`: weights of `puffin.models.rnn.{CELLS[cell].__name__}`
 * `prices-search.csv` and, once the seal is open, `prices-holdout.csv`: the study's own copy
 * `forecasts.csv`, `forecasts-holdout.csv`: out-of-sample forecasts in the target's unit
 

@@ -16,9 +16,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from models.errors import PuffinError
-from studies.optuna_internals import TrialRow
-from studies.storage import checkpoints, transaction
+from puffin.models.errors import PuffinError
+from puffin.studies.optuna_internals import TrialRow
+from puffin.studies.storage import checkpoints, transaction
 
 
 class DamagedCheckpointError(PuffinError):

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from models.errors import PuffinError
+from puffin.models.errors import PuffinError
 
 # Without these a folder is no export.
 SUMS_FILE, CONFIG_FILE = "SHA256SUMS", "config.toml"

@@ -7,12 +7,12 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies import tickets
-from studies.artifacts import artifact_ids
-from studies.openings import holdout_sha256, insert, read_openings
-from studies.optuna_internals import FIXED_PARAMS, study_id
-from studies.storage import artifacts, checkpoints, transaction
-from studies.study import RERUNS, Handle, StudyError, create_within, load
+from puffin.studies import tickets
+from puffin.studies.artifacts import artifact_ids
+from puffin.studies.openings import holdout_sha256, insert, read_openings
+from puffin.studies.optuna_internals import FIXED_PARAMS, study_id
+from puffin.studies.storage import artifacts, checkpoints, transaction
+from puffin.studies.study import RERUNS, Handle, StudyError, create_within, load
 
 # What a trial that is running in one database leaves to the one that resumes it in the other.
 _KEPT = (tickets.TICKET, tickets.RETRIES, tickets.NOTES)

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from studies.csv_header import shown
-from studies.validation import DataError
+from puffin.studies.csv_header import shown
+from puffin.studies.validation import DataError
 
 # A file that unpacks to more is no file of prices.
 _MOST_BYTES = 2**30

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.series import COLUMN
-from studies.csv_header import ALIASES, Header, is_index, plain, shown
-from studies.csv_times import TimeError, are_clocks, are_days, read_times
-from studies.validation import KNOWN, DataError
+from puffin.models.series import COLUMN
+from puffin.studies.csv_header import ALIASES, Header, is_index, plain, shown
+from puffin.studies.csv_times import TimeError, are_clocks, are_days, read_times
+from puffin.studies.validation import KNOWN, DataError
 
 # Names of a close that need no word; whatever else is read as one is said.
 _EVIDENT = frozenset({"close", "closelast", "closeprice", "closingprice"})

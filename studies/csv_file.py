@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from studies.csv_columns import SYMBOLS, Places, Wanted, find_places, place
-from studies.csv_header import Header, find_header, plain, require_one_symbol, shown
-from studies.csv_numbers import decimal_marks, differing, number
-from studies.csv_times import TimeError, read_times
-from studies.validation import DataError, columns_read
+from puffin.studies.csv_columns import SYMBOLS, Places, Wanted, find_places, place
+from puffin.studies.csv_header import Header, find_header, plain, require_one_symbol, shown
+from puffin.studies.csv_numbers import decimal_marks, differing, number
+from puffin.studies.csv_times import TimeError, read_times
+from puffin.studies.validation import DataError, columns_read
 
 # In order of preference, where a file could have several: decimal commas are in every row as well.
 _DELIMITERS = "\t;|,"

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from studies.csv_numbers import number
-from studies.csv_times import are_clocks, is_time
-from studies.validation import KNOWN, DataError
+from puffin.studies.csv_numbers import number
+from puffin.studies.csv_times import are_clocks, is_time
+from puffin.studies.validation import KNOWN, DataError
 
 # What a column may be called, as `plain` writes names. Of several that are there the first is
 # taken. docs/study-file.md lists the programs that write them.

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 import optuna
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from models.errors import PuffinError
+from puffin.models.errors import PuffinError
 
 # Temporary refusals of PostgreSQL (57P03 cannot_connect_now, 53300 too_many_connections) and of a
 # pooler that cannot reach its server or has no free connection.

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import URL, make_url
 
-from studies.database_errors import StorageError
+from puffin.studies.database_errors import StorageError
 
 EXAMPLES = "sqlite:///tuner.db or postgresql://user@host/database"
 _HIDDEN = "***"

@@ -19,10 +19,10 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from models.config import Config
-from studies import tickets
-from studies.optuna_internals import FIXED_PARAMS
-from studies.space import Space, suggest
+from puffin.models.config import Config
+from puffin.studies import tickets
+from puffin.studies.optuna_internals import FIXED_PARAMS
+from puffin.studies.space import Space, suggest
 
 # Marks a trial that trained nothing, with the number of the trial whose result it repeats.
 DUPLICATE_OF = "duplicate_of"

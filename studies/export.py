@@ -9,15 +9,15 @@ import torch
 from optuna.trial import FrozenTrial
 from safetensors.torch import save
 
-from models.config import Config
-from models.series import Scaler
-from models.training import train_epochs
-from models.walk_forward import Fold
-from models.windows import fold_tensors
-from studies.card import card
-from studies.checksums import CONFIG_FILE, SUMS_FILE, ExportError, named, read_sums, sums
-from studies.export_record import ExportRecord, RecordError
-from studies.exported import (
+from puffin.models.config import Config
+from puffin.models.series import Scaler
+from puffin.models.training import train_epochs
+from puffin.models.walk_forward import Fold
+from puffin.models.windows import fold_tensors
+from puffin.studies.card import card
+from puffin.studies.checksums import CONFIG_FILE, SUMS_FILE, ExportError, named, read_sums, sums
+from puffin.studies.export_record import ExportRecord, RecordError
+from puffin.studies.exported import (
     CARD_FILE,
     EXPORT_FILES,
     FORECAST_FILES,
@@ -25,20 +25,20 @@ from studies.exported import (
     Exported,
     check_exported,
 )
-from studies.files import write_files
-from studies.openings import Opening, looks_at
-from studies.reruns import find_holdout, own_refit, read_artifact, require_opened
-from studies.result import best_record
-from studies.safe_toml import MOST_BYTES, parse_toml
-from studies.snapshot import to_csv
-from studies.stamp import machine_type
-from studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, StudyError
-from studies.subject import fold_dates
-from studies.validation import when
-from studies.workload import Workload
+from puffin.studies.files import write_files
+from puffin.studies.openings import Opening, looks_at
+from puffin.studies.reruns import find_holdout, own_refit, read_artifact, require_opened
+from puffin.studies.result import best_record
+from puffin.studies.safe_toml import MOST_BYTES, parse_toml
+from puffin.studies.snapshot import to_csv
+from puffin.studies.stamp import machine_type
+from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, StudyError
+from puffin.studies.subject import fold_dates
+from puffin.studies.validation import when
+from puffin.studies.workload import Workload
 
 if TYPE_CHECKING:
-    from studies.report import Report
+    from puffin.studies.report import Report
 
 # What an operating system, git or an editor puts into a folder without being asked.
 _LITTER = {"Thumbs.db", "desktop.ini", "lost+found"}
@@ -127,7 +127,7 @@ def _add_holdout(
         files[FORECAST_FILES[1]] = read_artifact(holdout, own)
         values["machine"]["holdout"] = own.user_attrs["run"].get("machine", {})
         values["holdout"] = _holdout(report)
-        from studies.pages import report_files
+        from puffin.studies.pages import report_files
 
         files |= report_files(handle, report)
     return files
@@ -138,7 +138,7 @@ def _report(handle: Handle) -> "Report | StudyError":
     try:
         require_opened(handle)
         # Here: what judges and draws takes longer to load than all else that an export needs.
-        from studies.report import build
+        from puffin.studies.report import build
 
         return build(handle)
     except StudyError as error:
@@ -156,7 +156,7 @@ def _plain_opening(look: Opening) -> dict[str, Any]:
 
 def _holdout(report: "Report") -> dict[str, Any]:
     """Give what can be derived again of a report."""
-    from studies.verdict import sentences
+    from puffin.studies.verdict import sentences
 
     found = report.judgement
     return {
@@ -188,7 +188,7 @@ def _stale(folder: Path, files: Collection[str]) -> set[str]:
         return set()
     if older <= EXPORT_FILES:
         return older
-    from studies.pages import FILES
+    from puffin.studies.pages import FILES
 
     return older & (EXPORT_FILES | FILES)
 

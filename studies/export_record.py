@@ -20,13 +20,13 @@ from pydantic import (
     model_validator,
 )
 
-from models.config import Config
-from models.errors import PuffinError
-from models.series import Scaler
-from studies.safe_toml import parse_toml
-from studies.space import Choice, Dimension, Space
-from studies.spec import Spec
-from studies.study import HOLDOUT_FILE, SEARCH_FILE
+from puffin.models.config import Config
+from puffin.models.errors import PuffinError
+from puffin.models.series import Scaler
+from puffin.studies.safe_toml import parse_toml
+from puffin.studies.space import Choice, Dimension, Space
+from puffin.studies.spec import Spec
+from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE
 
 # Characters of a value, and of a whole message.
 _MOST_SHOWN, _MOST_SAID = 60, 400

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from models.config import Config
-from models.errors import PuffinError
-from models.rnn import build_network
-from models.series import Scaler, build_series
-from studies.checksums import CONFIG_FILE, SUMS_FILE, ExportError, read_listed
-from studies.export_record import ExportRecord, RecordError
-from studies.snapshot import from_csv, sha256
-from studies.spec import Spec
-from studies.study import HOLDOUT_FILE, SEARCH_FILE
-from studies.validation import when
-from studies.workload import columns_of
+from puffin.models.config import Config
+from puffin.models.errors import PuffinError
+from puffin.models.rnn import build_network
+from puffin.models.series import Scaler, build_series
+from puffin.studies.checksums import CONFIG_FILE, SUMS_FILE, ExportError, read_listed
+from puffin.studies.export_record import ExportRecord, RecordError
+from puffin.studies.snapshot import from_csv, sha256
+from puffin.studies.spec import Spec
+from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE
+from puffin.studies.validation import when
+from puffin.studies.workload import columns_of
 
 Floats = NDArray[np.float64]
 

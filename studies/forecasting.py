@@ -11,21 +11,21 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from models.errors import PuffinError
-from models.intervals import (
+from puffin.models.errors import PuffinError
+from puffin.models.intervals import (
     IntervalError,
     draw_residuals,
     path_interval,
     recurse,
     residual_interval,
 )
-from models.series import TARGETS, Series, build_series
-from models.training import forecast
-from models.windows import make_windows, to_tensor
-from studies.exported import FORECAST_FILES, Exported
-from studies.spec import DataSection
-from studies.validation import when
-from studies.workload import columns_of
+from puffin.models.series import TARGETS, Series, build_series
+from puffin.models.training import forecast
+from puffin.models.windows import make_windows, to_tensor
+from puffin.studies.exported import FORECAST_FILES, Exported
+from puffin.studies.spec import DataSection
+from puffin.studies.validation import when
+from puffin.studies.workload import columns_of
 
 Floats = NDArray[np.float64]
 

@@ -21,8 +21,8 @@ def _python(record: dict[str, Any]) -> str:
     config = pprint.pformat(record["config"], sort_dicts=False)
     return "\n".join(
         [
-            "from models.config import Config",
-            "from models.rnn import build_network",
+            "from puffin.models.config import Config",
+            "from puffin.models.rnn import build_network",
             "",
             f"config = Config.from_dict(\n{config}\n)",
             f"epochs = {record['epochs']}",

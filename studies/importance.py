@@ -9,8 +9,8 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from studies.duplicates import trained
-from studies.study import Handle
+from puffin.studies.duplicates import trained
+from puffin.studies.study import Handle
 
 # Optuna advises at least so many trials among the best; they must be no more than half of all.
 BEST, TRIALS = 5, 10

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Collection
 
-from models.spa import MIN_BARS
-from studies.captions import show
-from studies.markdown import plain, table
-from studies.report import Report
-from studies.text import counted, loss, p_value, percent
+from puffin.models.spa import MIN_BARS
+from puffin.studies.captions import show
+from puffin.studies.markdown import plain, table
+from puffin.studies.report import Report
+from puffin.studies.text import counted, loss, p_value, percent
 
 
 def luck(report: Report, pictures: Collection[str]) -> list[str]:

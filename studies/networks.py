@@ -7,9 +7,9 @@ from typing import Any
 
 from optuna.trial import FixedTrial
 
-from models.config import Config
-from studies.space import LAYERS, WIDTH, Choice, Dimension, Scalar, Space, suggest
-from studies.text import counted
+from puffin.models.config import Config
+from puffin.studies.space import LAYERS, WIDTH, Choice, Dimension, Scalar, Space, suggest
+from puffin.studies.text import counted
 
 # Networks up to which a space is small: so many are listed in a tenth of a second.
 SMALL = 2_000

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy.dialects import postgresql, sqlite
 
-from studies.snapshot import sha256, to_csv
-from studies.storage import openings
-from studies.study import Handle
+from puffin.studies.snapshot import sha256, to_csv
+from puffin.studies.storage import openings
+from puffin.studies.study import Handle
 
 # Only these have an INSERT that skips rows that are there.
 _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}

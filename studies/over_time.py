@@ -10,13 +10,13 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from models.backtest import Backtest
-from models.intervals import IntervalError, residual_interval
-from models.metrics import skill
-from studies.canvas import BLUE, GREY, INK, ORANGE, dress, explain, new_figure
-from studies.report import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
-from studies.study import Handle
-from studies.text import percent, signed
+from puffin.models.backtest import Backtest
+from puffin.models.intervals import IntervalError, residual_interval
+from puffin.models.metrics import skill
+from puffin.studies.canvas import BLUE, GREY, INK, ORANGE, dress, explain, new_figure
+from puffin.studies.report import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
+from puffin.studies.study import Handle
+from puffin.studies.text import percent, signed
 
 Floats = NDArray[np.float64]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import tickets
-from studies.reruns import OPENED_FOR
-from studies.result import Status, mishaps, status
-from studies.storage import FAILURE
-from studies.study import RERUNS, Handle, load, lowest_complete
+from puffin.studies import tickets
+from puffin.studies.reruns import OPENED_FOR
+from puffin.studies.result import Status, mishaps, status
+from puffin.studies.storage import FAILURE
+from puffin.studies.study import RERUNS, Handle, load, lowest_complete
 
 _LAST = 5
 

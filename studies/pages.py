@@ -9,13 +9,13 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from models.errors import PuffinError
-from studies import sections
-from studies.files import write_files
-from studies.pictures import PICTURES, draw
-from studies.report import Report
-from studies.study import Handle
-from studies.verdict import to_json
+from puffin.models.errors import PuffinError
+from puffin.studies import sections
+from puffin.studies.files import write_files
+from puffin.studies.pictures import PICTURES, draw
+from puffin.studies.report import Report
+from puffin.studies.study import Handle
+from puffin.studies.verdict import to_json
 
 PAGES = ("report.md", "report.json", "report.html")
 # The page that says whose report it is.

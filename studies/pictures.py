@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from studies.canvas import (
+from puffin.studies.canvas import (
     BLUE,
     GREY,
     INK,
@@ -26,12 +26,12 @@ from studies.canvas import (
     spaced,
     svg,
 )
-from studies.duplicates import trained
-from studies.importance import Importance, importance
-from studies.over_time import draw_equity, draw_forecasts
-from studies.report import Report
-from studies.study import Handle
-from studies.text import counted, loss, percent, signed
+from puffin.studies.duplicates import trained
+from puffin.studies.importance import Importance, importance
+from puffin.studies.over_time import draw_equity, draw_forecasts
+from puffin.studies.report import Report
+from puffin.studies.study import Handle
+from puffin.studies.text import counted, loss, percent, signed
 
 # A baseline is drawn if it is no farther away than the curves are apart.
 _FAR = 1.0

@@ -17,9 +17,9 @@ from urllib.parse import quote
 import pandas as pd
 import platformdirs
 
-from studies.market import DELAY, INTERVALS, Market
-from studies.snapshot import from_csv, sha256, to_csv
-from studies.validation import DataError
+from puffin.studies.market import DELAY, INTERVALS, Market
+from puffin.studies.snapshot import from_csv, sha256, to_csv
+from puffin.studies.validation import DataError
 
 # Some bars, such as those of funds, come as long after their session.
 _LATE = pd.Timedelta(hours=6)

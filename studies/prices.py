@@ -15,13 +15,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from models.series import Needs
-from studies.csv_bytes import decode, read_bytes
-from studies.csv_columns import Wanted
-from studies.csv_file import parse_csv
-from studies.market import Market
-from studies.snapshot import sha256
-from studies.validation import EVERYTHING, MAX_GAP, Advice, DataError, validate, when
+from puffin.models.series import Needs
+from puffin.studies.csv_bytes import decode, read_bytes
+from puffin.studies.csv_columns import Wanted
+from puffin.studies.csv_file import parse_csv
+from puffin.studies.market import Market
+from puffin.studies.snapshot import sha256
+from puffin.studies.validation import EVERYTHING, MAX_GAP, Advice, DataError, validate, when
 
 _SAMPLE = Path(__file__).with_name("sample")
 # Days; of shorter bars Yahoo has too few to ask for more.
@@ -299,8 +299,8 @@ def _require_daily(request: Request, source: str) -> None:
 
 def _yfinance(request: Request) -> Raw:
     # Late, since its libraries take a while to import, and most commands need none of them.
-    from studies import yahoo
-    from studies.price_cache import Wanted
+    from puffin.studies import yahoo
+    from puffin.studies.price_cache import Wanted
 
     if request.symbol is None:
         raise DataError('source "yfinance" needs a symbol: give symbol = "AAPL"')

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from models.arrays import varies
-from models.errors import PuffinError
-from models.walk_forward import Span
-from studies import tickets
-from studies.duplicates import is_duplicate
-from studies.text import counted
-from studies.validation import when
-from studies.workload import Workload
+from puffin.models.arrays import varies
+from puffin.models.errors import PuffinError
+from puffin.models.walk_forward import Span
+from puffin.studies import tickets
+from puffin.studies.duplicates import is_duplicate
+from puffin.studies.text import counted
+from puffin.studies.validation import when
+from puffin.studies.workload import Workload
 
 # A loss so many times that of every other fold decides the mean over folds nearly alone.
 _OUTWEIGHS = 3.0

@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from models.backtest import Backtest, backtest
-from models.comparison import DirectionTest, pesaran_timmermann
-from models.metrics import Direction, skill
-from models.selection import (
+from puffin.models.backtest import Backtest, backtest
+from puffin.models.comparison import DirectionTest, pesaran_timmermann
+from puffin.models.metrics import Direction, skill
+from puffin.models.selection import (
     MIN_BLOCK,
     Overfitting,
     Overtuning,
@@ -25,11 +25,11 @@ from models.selection import (
     overfitting,
     overtuning,
 )
-from models.sharpe import DeflatedSharpe, deflated_sharpe
-from models.spa import MIN_BARS, SpaResult, spa
-from studies.duplicates import distinct, trained
-from studies.openings import Opening, before, looks_at
-from studies.reruns import (
+from puffin.models.sharpe import DeflatedSharpe, deflated_sharpe
+from puffin.models.spa import MIN_BARS, SpaResult, spa
+from puffin.studies.duplicates import distinct, trained
+from puffin.studies.openings import Opening, before, looks_at
+from puffin.studies.reruns import (
     OPENED_FOR,
     RERUN_OF,
     SEED,
@@ -38,12 +38,12 @@ from studies.reruns import (
     read_artifact,
     require_opened,
 )
-from studies.rivals import Judgement, judge
-from studies.spread import Spread, read_spread
-from studies.study import Handle
-from studies.subject import Subject, subject
-from studies.validation import when
-from studies.workload import Workload
+from puffin.studies.rivals import Judgement, judge
+from puffin.studies.spread import Spread, read_spread
+from puffin.studies.study import Handle
+from puffin.studies.subject import Subject, subject
+from puffin.studies.validation import when
+from puffin.studies.workload import Workload
 
 Floats = NDArray[np.float64]
 

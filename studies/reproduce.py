@@ -10,20 +10,20 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from models.metrics import skill
-from models.series import Scaler
-from models.training import FoldTraining, build_networks, forecast, train_epochs
-from studies.card import card
-from studies.export import refit_winner
-from studies.export_record import ExportRecord, Holdout, Scores
-from studies.exported import CARD_FILE, FORECAST_FILES, Exported
-from studies.report import trade, why_no_backtest
-from studies.rivals import judge
-from studies.stamp import compare, machine_type, own_versions
-from studies.subject import fold_dates
-from studies.validation import when
-from studies.verdict import money_sentence, outcome_sentence
-from studies.workload import Workload
+from puffin.models.metrics import skill
+from puffin.models.series import Scaler
+from puffin.models.training import FoldTraining, build_networks, forecast, train_epochs
+from puffin.studies.card import card
+from puffin.studies.export import refit_winner
+from puffin.studies.export_record import ExportRecord, Holdout, Scores
+from puffin.studies.exported import CARD_FILE, FORECAST_FILES, Exported
+from puffin.studies.report import trade, why_no_backtest
+from puffin.studies.rivals import judge
+from puffin.studies.stamp import compare, machine_type, own_versions
+from puffin.studies.subject import fold_dates
+from puffin.studies.validation import when
+from puffin.studies.verdict import money_sentence, outcome_sentence
+from puffin.studies.workload import Workload
 
 Floats = NDArray[np.float64]
 

@@ -12,13 +12,13 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from models.selection import incumbents
-from studies import stamp, tickets
-from studies.duplicates import identity, trained
-from studies.openings import Opening, insert, new_opening
-from studies.spec import SPEC_VERSION
-from studies.storage import FAILURE, transaction
-from studies.study import (
+from puffin.models.selection import incumbents
+from puffin.studies import stamp, tickets
+from puffin.studies.duplicates import identity, trained
+from puffin.studies.openings import Opening, insert, new_opening
+from puffin.studies.spec import SPEC_VERSION
+from puffin.studies.storage import FAILURE, transaction
+from puffin.studies.study import (
     HOLDOUT_SUFFIX,
     SEEDS_SUFFIX,
     Handle,
@@ -47,7 +47,7 @@ class Rerun:
     Attributes
     ----------
     trial : number of the trial that found it
-    config : as `models.config.Config.to_dict` gives it
+    config : as `puffin.models.config.Config.to_dict` gives it
     epochs : of that trial's best epoch
     seed : of weights, batches and dropout
     """

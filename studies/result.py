@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from models.config import BOUNDED, CELL_NAMES
-from studies import tickets, workers
-from studies.duplicates import trained
-from studies.estimate import seconds_left
-from studies.remarks import fold_remarks, repeats_remark
-from studies.storage import FAILURE
-from studies.study import Handle, StudyError, lowest_complete
+from puffin.models.config import BOUNDED, CELL_NAMES
+from puffin.studies import tickets, workers
+from puffin.studies.duplicates import trained
+from puffin.studies.estimate import seconds_left
+from puffin.studies.remarks import fold_remarks, repeats_remark
+from puffin.studies.storage import FAILURE
+from puffin.studies.study import Handle, StudyError, lowest_complete
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from studies import tickets
-from studies.estimate import seconds_per_epoch
-from studies.reruns import (
+from puffin.studies import tickets
+from puffin.studies.estimate import seconds_per_epoch
+from puffin.studies.reruns import (
     RERUN_OF,
     SEED,
     SEEDS,
@@ -14,7 +14,7 @@ from studies.reruns import (
     reruns_for_holdout,
     reruns_for_seeds,
 )
-from studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, load
+from puffin.studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, load
 
 # Of two starts of workers, the statistics and the pictures.
 _OTHER_SECONDS = 15.0

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from models.arrays import varies
-from models.baselines import BASELINES, Baseline, TooShortError
-from models.comparison import LEVEL, MeanTest, clark_west, detectable_skill, diebold_mariano
-from models.metrics import Direction, skill
-from studies.workload import Workload
+from puffin.models.arrays import varies
+from puffin.models.baselines import BASELINES, Baseline, TooShortError
+from puffin.models.comparison import LEVEL, MeanTest, clark_west, detectable_skill, diebold_mariano
+from puffin.models.metrics import Direction, skill
+from puffin.studies.workload import Workload
 
 Floats = NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """The page of a report in words, section by section, as Markdown.
 
-Every figure is one of `studies.verdict.to_json`, and what is missing is said, with the reason.
+Every figure is one of `puffin.studies.verdict.to_json`. A figure that is missing is explained.
 """
 
 import math
@@ -9,20 +9,20 @@ from collections.abc import Collection
 import numpy as np
 from optuna.trial import TrialState
 
-from models.comparison import LEVEL, DirectionTest
-from models.series import TARGETS
-from studies import tickets
-from studies.captions import show
-from studies.duplicates import trained
-from studies.importance import Importance, importance
-from studies.luck import luck
-from studies.markdown import join, plain, table
-from studies.report import COST_BPS, MOVES, SLIPPAGE_BPS, Report
-from studies.result import remarks
-from studies.study import Handle
-from studies.subject import Subject, series_name, target_in_words
-from studies.text import counted, loss, minute, p_value, percent, printable, signed
-from studies.verdict import looks_before, sentences
+from puffin.models.comparison import LEVEL, DirectionTest
+from puffin.models.series import TARGETS
+from puffin.studies import tickets
+from puffin.studies.captions import show
+from puffin.studies.duplicates import trained
+from puffin.studies.importance import Importance, importance
+from puffin.studies.luck import luck
+from puffin.studies.markdown import join, plain, table
+from puffin.studies.report import COST_BPS, MOVES, SLIPPAGE_BPS, Report
+from puffin.studies.result import remarks
+from puffin.studies.study import Handle
+from puffin.studies.subject import Subject, series_name, target_in_words
+from puffin.studies.text import counted, loss, minute, p_value, percent, printable, signed
+from puffin.studies.verdict import looks_before, sentences
 
 # Complete trials below which the importance of hyperparameters is mostly noise.
 _FEW = 50

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from studies.validation import DataError
+from puffin.studies.validation import DataError
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:

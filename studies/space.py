@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from optuna.trial import FixedTrial
 
-from models.config import CELL_NAMES, Config
+from puffin.models.config import CELL_NAMES, Config
 
 Scalar = int | float | str
 _Value = TypeVar("_Value")

@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.config import LOSS_NAMES, Training
-from models.errors import PuffinError
-from models.series import COLUMN, DIFF, FEATURES, TARGETS, Needs, feature, needs_of
-from models.walk_forward import MIN_TRAIN_TARGETS, WalkForward
-from studies.algorithms import PRUNERS, SAMPLERS
-from studies.csv_columns import NAMES
-from studies.market import INTERVALS
-from studies.prices import SOURCES
-from studies.space import Space, grid_points, parse_space
+from puffin.models.config import LOSS_NAMES, Training
+from puffin.models.errors import PuffinError
+from puffin.models.series import COLUMN, DIFF, FEATURES, TARGETS, Needs, feature, needs_of
+from puffin.models.walk_forward import MIN_TRAIN_TARGETS, WalkForward
+from puffin.studies.algorithms import PRUNERS, SAMPLERS
+from puffin.studies.csv_columns import NAMES
+from puffin.studies.market import INTERVALS
+from puffin.studies.prices import SOURCES
+from puffin.studies.space import Space, grid_points, parse_space
 
 # What a study of one version means to another: a new number for every change that is no addition.
 SPEC_VERSION = 1
@@ -363,7 +363,7 @@ class Spec(_Section):
 
 def preset_names() -> list[str]:
     """List the study files that come with the package."""
-    folder = resources.files("studies") / "presets"
+    folder = resources.files("puffin.studies") / "presets"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith("toml"))
 
 
@@ -442,7 +442,7 @@ def _toml_hint(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 
 def _preset(name: str) -> dict[str, Any]:
-    file = resources.files("studies") / "presets" / f"{name}.toml"
+    file = resources.files("puffin.studies") / "presets" / f"{name}.toml"
     return tomllib.loads(file.read_text("utf-8"))
 
 

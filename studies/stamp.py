@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.errors import PuffinError
+from puffin.models.errors import PuffinError
 
 if TYPE_CHECKING:
     import torch

@@ -23,11 +23,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from studies.database_errors import NoStudiesError, StorageError, readable_errors
-from studies.database_url import connect_args, is_sqlite, parse, secrets, shown
-from studies.foreign_tables import refuse_foreign
-from studies.optuna_internals import OPTUNA_TABLES, RUNG_PREFIX, StudyRow, TrialRow
-from studies.sqlite_file import watch
+from puffin.studies.database_errors import NoStudiesError, StorageError, readable_errors
+from puffin.studies.database_url import connect_args, is_sqlite, parse, secrets, shown
+from puffin.studies.foreign_tables import refuse_foreign
+from puffin.studies.optuna_internals import OPTUNA_TABLES, RUNG_PREFIX, StudyRow, TrialRow
+from puffin.studies.sqlite_file import watch
 
 # A worker that is silent for so long is taken for lost, and beats six times as often.
 GRACE_SECONDS = 60

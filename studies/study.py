@@ -15,26 +15,26 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from models.errors import PuffinError
-from studies import stamp, tickets
-from studies.algorithms import LEARNING, PRUNERS, SAMPLERS
-from studies.artifacts import SqlArtifactStore, attach, delete_artifacts
-from studies.checkpoints import delete_checkpoints
-from studies.duplicates import DistinctSampler, is_duplicate
-from studies.networks import list_networks
-from studies.optuna_internals import StudyRow, TrialRow, study_id
-from studies.prices import Prices
-from studies.remarks import require_moving_target, why_nothing_is_complete
-from studies.snapshot import from_csv, sha256, to_csv
-from studies.space import grid_points, usual_points
-from studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
-from studies.storage import transaction
-from studies.tickets import Budget, TicketQueue
-from studies.validation import when
-from studies.workload import Workload, cut_holdout
+from puffin.models.errors import PuffinError
+from puffin.studies import stamp, tickets
+from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
+from puffin.studies.artifacts import SqlArtifactStore, attach, delete_artifacts
+from puffin.studies.checkpoints import delete_checkpoints
+from puffin.studies.duplicates import DistinctSampler, is_duplicate
+from puffin.studies.networks import list_networks
+from puffin.studies.optuna_internals import StudyRow, TrialRow, study_id
+from puffin.studies.prices import Prices
+from puffin.studies.remarks import require_moving_target, why_nothing_is_complete
+from puffin.studies.snapshot import from_csv, sha256, to_csv
+from puffin.studies.space import grid_points, usual_points
+from puffin.studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
+from puffin.studies.storage import transaction
+from puffin.studies.tickets import Budget, TicketQueue
+from puffin.studies.validation import when
+from puffin.studies.workload import Workload, cut_holdout
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
-# Of the names of the studies that train another one's best again, as `studies.reruns` says.
+# Of the names of the studies that train another one's best again, as `puffin.studies.reruns` says.
 SEEDS_SUFFIX, HOLDOUT_SUFFIX = ".seeds", ".holdout"
 RERUNS = (SEEDS_SUFFIX, HOLDOUT_SUFFIX)
 # A deletion is tried again for so long while another program writes into the study.

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.series import TARGETS
-from studies.export_record import FoldDates
-from studies.spec import DataSection, Spec
-from studies.study import Handle
-from studies.text import counted, printable
-from studies.validation import when
-from studies.workload import Workload
+from puffin.models.series import TARGETS
+from puffin.studies.export_record import FoldDates
+from puffin.studies.spec import DataSection, Spec
+from puffin.studies.study import Handle
+from puffin.studies.text import counted, printable
+from puffin.studies.validation import when
+from puffin.studies.workload import Workload
 
 # A target in words: of what, and how far ahead.
 _IN_WORDS = {

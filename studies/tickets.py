@@ -19,10 +19,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from models.errors import PuffinError
-from studies.checkpoints import delete_checkpoint
-from studies.optuna_internals import FIXED_PARAMS, stale_trial_ids, trial_id
-from studies.storage import FAILURE, studies, transaction
+from puffin.models.errors import PuffinError
+from puffin.studies.checkpoints import delete_checkpoint
+from puffin.studies.optuna_internals import FIXED_PARAMS, stale_trial_ids, trial_id
+from puffin.studies.storage import FAILURE, studies, transaction
 
 TICKET, RETRIES, WORKER = "ticket", "retries", "worker"
 # Written by a trial as soon as all of its parameters are sampled.

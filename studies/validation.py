@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.errors import PuffinError
-from models.series import COLUMN, Needs
-from studies.market import as_index, without_zone
+from puffin.models.errors import PuffinError
+from puffin.models.series import COLUMN, Needs
+from puffin.studies.market import as_index, without_zone
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 KNOWN = (*COLUMNS, "adj_close")

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.backtest import Backtest
-from models.comparison import LEVEL
-from studies.openings import Opening
-from studies.report import COST_BPS, SLIPPAGE_BPS, Report
-from studies.rivals import Judgement, Rival
-from studies.spec import DataSection
-from studies.subject import series_name, target_in_words
-from studies.text import counted, percent, signed, times
-from studies.validation import when
+from puffin.models.backtest import Backtest
+from puffin.models.comparison import LEVEL
+from puffin.studies.openings import Opening
+from puffin.studies.report import COST_BPS, SLIPPAGE_BPS, Report
+from puffin.studies.rivals import Judgement, Rival
+from puffin.studies.spec import DataSection
+from puffin.studies.subject import series_name, target_in_words
+from puffin.studies.text import counted, percent, signed, times
+from puffin.studies.validation import when
 
 # A loss above so many others is written as a multiple, below as a share.
 _TIMES = 10

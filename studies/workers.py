@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from studies.storage import workers
+from puffin.studies.storage import workers
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.causality import require_causal
-from models.metrics import Direction, direction, point_losses
-from models.series import Scaler, Series, build_series
-from models.walk_forward import Fold, Span, first_target, split
-from studies.prices import EXTRA
-from studies.snapshot import sha256
-from studies.spec import Spec
+from puffin.models.causality import require_causal
+from puffin.models.metrics import Direction, direction, point_losses
+from puffin.models.series import Scaler, Series, build_series
+from puffin.models.walk_forward import Fold, Span, first_target, split
+from puffin.studies.prices import EXTRA
+from puffin.studies.snapshot import sha256
+from puffin.studies.spec import Spec
 
 if TYPE_CHECKING:
     import torch
 
-    from models.windows import FoldTensors
+    from puffin.models.windows import FoldTensors
 
 Floats = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ class Workload:
     def tensors(self, lookback: int, device: "torch.device") -> "list[FoldTensors]":
         """Put every fold on a device, cut into windows of `lookback` bars."""
         # Here, since who only looks after studies need not wait for torch.
-        from models.windows import fold_tensors
+        from puffin.models.windows import fold_tensors
 
         return [
             fold_tensors(self.series, fold, scaler, lookback, device)

@@ -30,10 +30,10 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from studies import price_cache
-from studies.market import DELAY, IN_UTC, Market, without_zone
-from studies.price_cache import DamagedError, Fetched, Wanted
-from studies.validation import DataError, when
+from puffin.studies import price_cache
+from puffin.studies.market import DELAY, IN_UTC, Market, without_zone
+from puffin.studies.price_cache import DamagedError, Fetched, Wanted
+from puffin.studies.validation import DataError, when
 
 # Seconds that a command waits for prices at most, whatever happens.
 DEADLINE = 30.0

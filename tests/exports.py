@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from safetensors.torch import save
 
-from models.config import Config
-from models.rnn import build_network
-from studies.card import card
-from studies.export_record import ExportRecord
-from studies.snapshot import to_csv
+from puffin.models.config import Config
+from puffin.models.rnn import build_network
+from puffin.studies.card import card
+from puffin.studies.export_record import ExportRecord
+from puffin.studies.snapshot import to_csv
 
 LOOKBACK, SEARCH_BARS = 4, 40
 RESIDUALS = np.random.default_rng(5).normal(0, 0.02, 60)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from models.series import Columns
+from puffin.models.series import Columns
 
 Floats = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from studies.spec import NAME
-from studies.study import HOLDOUT_FILE, RERUNS, SEARCH_FILE
-from tuner.guard import Environ, Refusal, WsgiApp, reads
+from puffin.studies.spec import NAME
+from puffin.studies.study import HOLDOUT_FILE, RERUNS, SEARCH_FILE
+from puffin.tuner.guard import Environ, Refusal, WsgiApp, reads
 
 # Suffixes of the studies and locks that the program makes beside a study.
 _RESERVED_SUFFIXES = (*RERUNS, ".lock")

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import click
 
-from models.errors import PuffinError
-from studies.remarks import fold_remarks, require_moving_target
-from studies.spec import load_spec
-from studies.study import RERUNS
-from studies.text import printable
-from studies.validation import when
-from studies.workload import Workload, cut_holdout
-from tuner import present
-from tuner.run import read_prices
+from puffin.models.errors import PuffinError
+from puffin.studies.remarks import fold_remarks, require_moving_target
+from puffin.studies.spec import load_spec
+from puffin.studies.study import RERUNS
+from puffin.studies.text import printable
+from puffin.studies.validation import when
+from puffin.studies.workload import Workload, cut_holdout
+from puffin.tuner import present
+from puffin.tuner.run import read_prices
 
 
 def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> None:

@@ -12,12 +12,12 @@ import optuna
 import optuna_dashboard
 from optuna.storages import BaseStorage, RDBStorage
 
-from studies.artifacts import SqlArtifactStore
-from studies.database_errors import cause_of
-from studies.storage import open_storage
-from tuner.changes import checks_changes
-from tuner.guard import Environ, WsgiApp, guarded
-from tuner.pulse import Pulse, says_when_away
+from puffin.studies.artifacts import SqlArtifactStore
+from puffin.studies.database_errors import cause_of
+from puffin.studies.storage import open_storage
+from puffin.tuner.changes import checks_changes
+from puffin.tuner.guard import Environ, WsgiApp, guarded
+from puffin.tuner.pulse import Pulse, says_when_away
 
 
 def open_for_requests(url: str) -> RDBStorage:

@@ -4,7 +4,7 @@ import os
 import re
 from importlib.metadata import version
 
-from models.errors import PuffinError
+from puffin.models.errors import PuffinError
 
 
 class DeviceError(PuffinError):

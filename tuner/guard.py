@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models.errors import PuffinError
+from puffin.models.errors import PuffinError
 
 Environ = dict[str, Any]
 Headers = list[tuple[str, str]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from models.errors import PuffinError
+from puffin.models.errors import PuffinError
 
 _MAX_RESTARTS = 3
 # A worker that lived this long was well: its end counts for itself.

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from tuner.devices import gpu_names
+from puffin.tuner.devices import gpu_names
 
 # Of glibc's mallopt, malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

@@ -18,22 +18,22 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial, TrialState
 
-from models.config import Config
-from models.errors import PuffinError
-from models.metrics import skill
-from models.training import Epoch, FoldTraining, build_networks
-from studies import duplicates, tickets
-from studies.artifacts import attach
-from studies.checkpoints import Checkpoint, DamagedCheckpointError, require_running
-from studies.optuna_internals import RUNG_PREFIX, trial_id
-from studies.reruns import Rerun
-from studies.space import suggest
-from studies.stamp import machine_type
-from studies.storage import transaction
-from studies.study import Handle
-from studies.workers import own_name
-from studies.workload import Workload
-from tuner.interrupt import Interrupt
+from puffin.models.config import Config
+from puffin.models.errors import PuffinError
+from puffin.models.metrics import skill
+from puffin.models.training import Epoch, FoldTraining, build_networks
+from puffin.studies import duplicates, tickets
+from puffin.studies.artifacts import attach
+from puffin.studies.checkpoints import Checkpoint, DamagedCheckpointError, require_running
+from puffin.studies.optuna_internals import RUNG_PREFIX, trial_id
+from puffin.studies.reruns import Rerun
+from puffin.studies.space import suggest
+from puffin.studies.stamp import machine_type
+from puffin.studies.storage import transaction
+from puffin.studies.study import Handle
+from puffin.studies.workers import own_name
+from puffin.studies.workload import Workload
+from puffin.tuner.interrupt import Interrupt
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ import click
 import numpy as np
 from rich.table import Table
 
-from studies import forecasting
-from studies.checksums import added_note
-from studies.exported import Exported, load_exported
-from studies.forecasting import Bounds, Prediction
-from studies.prices import Prices, load_prices
-from studies.text import percent, printable
-from studies.validation import DataError, when
-from tuner import present
+from puffin.studies import forecasting
+from puffin.studies.checksums import added_note
+from puffin.studies.exported import Exported, load_exported
+from puffin.studies.forecasting import Bounds, Prediction
+from puffin.studies.prices import Prices, load_prices
+from puffin.studies.text import percent, printable
+from puffin.studies.validation import DataError, when
+from puffin.tuner import present
 
 
 def predict(

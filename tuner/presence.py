@@ -9,8 +9,8 @@ from typing import Self
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from studies.database_errors import ReplacedError, cause_of
-from studies.workers import Registration
+from puffin.studies.database_errors import ReplacedError, cause_of
+from puffin.studies.workers import Registration
 
 log = logging.getLogger(__name__)
 

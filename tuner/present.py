@@ -14,16 +14,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from models.metrics import skill
-from studies.database_url import masked
-from studies.networks import describe_networks
-from studies.result import Group
-from studies.space import grid_points
-from studies.spec import Spec
-from studies.study import Handle
-from studies.text import loss, percent, printable, printable_lines, signed
-from studies.validation import when
-from studies.workload import Workload
+from puffin.models.metrics import skill
+from puffin.studies.database_url import masked
+from puffin.studies.networks import describe_networks
+from puffin.studies.result import Group
+from puffin.studies.space import grid_points
+from puffin.studies.spec import Spec
+from puffin.studies.study import Handle
+from puffin.studies.text import loss, percent, printable, printable_lines, signed
+from puffin.studies.validation import when
+from puffin.studies.workload import Workload
 
 # Where the output goes to a file nothing is cut or wrapped.
 _FILE_WIDTH = 10_000

@@ -7,10 +7,10 @@ import click
 import numpy as np
 import pandas as pd
 
-from studies.prices import Prices
-from studies.spec import parse_data
-from studies.validation import faults, when
-from tuner.run import read_prices
+from puffin.studies.prices import Prices
+from puffin.studies.spec import parse_data
+from puffin.studies.validation import faults, when
+from puffin.tuner.run import read_prices
 
 _WIDTH, _HEIGHT, _GAPS = 72, 8, 3
 _EIGHTHS = " ▁▂▃▄▅▆▇█"

@@ -10,9 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from studies.result import RunningTrial, Status
-from studies.text import counted, duration, loss, roughly
-from tuner import present
+from puffin.studies.result import RunningTrial, Status
+from puffin.studies.text import counted, duration, loss, roughly
+from puffin.tuner import present
 
 # Seconds between two lines of progress where stderr is no terminal.
 _QUIET_INTERVAL = 10.0

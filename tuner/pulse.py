@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from studies.database_errors import cause_of
-from tuner.guard import Environ, Headers, Refusal, WsgiApp
+from puffin.studies.database_errors import cause_of
+from puffin.tuner.guard import Environ, Headers, Refusal, WsgiApp
 
 log = logging.getLogger(__name__)
 

@@ -6,15 +6,15 @@ import time
 import optuna
 import torch
 
-from models.config import Config
-from models.errors import PuffinError
-from models.training import LOSSES, Epoch, forecast, refit
-from studies import tickets
-from studies.reruns import Rerun
-from studies.study import Handle
-from studies.workers import own_name
-from tuner.interrupt import Interrupt
-from tuner.objective import note, where, write_result
+from puffin.models.config import Config
+from puffin.models.errors import PuffinError
+from puffin.models.training import LOSSES, Epoch, forecast, refit
+from puffin.studies import tickets
+from puffin.studies.reruns import Rerun
+from puffin.studies.study import Handle
+from puffin.studies.workers import own_name
+from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.objective import note, where, write_result
 
 
 class DivergedError(PuffinError):

@@ -8,17 +8,17 @@ import click
 import optuna
 from rich.table import Table
 
-from studies import report as reports
-from studies.openings import looks_at
-from studies.pages import check_folder, write_pages
-from studies.reruns import is_opened, open_seal, rerun_seeds
-from studies.retraining_cost import Cost, retraining_cost
-from studies.storage import open_storage
-from studies.study import Handle, load_search, lowest_complete
-from studies.text import counted, loss, p_value, percent, times
-from studies.verdict import sentences, to_json
-from tuner import present
-from tuner.run import report_cost, search
+from puffin.studies import report as reports
+from puffin.studies.openings import looks_at
+from puffin.studies.pages import check_folder, write_pages
+from puffin.studies.reruns import is_opened, open_seal, rerun_seeds
+from puffin.studies.retraining_cost import Cost, retraining_cost
+from puffin.studies.storage import open_storage
+from puffin.studies.study import Handle, load_search, lowest_complete
+from puffin.studies.text import counted, loss, p_value, percent, times
+from puffin.studies.verdict import sentences, to_json
+from puffin.tuner import present
+from puffin.tuner.run import report_cost, search
 
 _LEGEND = (
     "direction: share of moves in the right direction, - where no move is forecast; DM: "

@@ -7,14 +7,14 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from models.errors import PuffinError
-from studies.checksums import added_note
-from studies.exported import load_exported
-from studies.reproduce import Check
-from studies.reproduce import reproduce as derive
-from studies.text import printable
-from tuner import present
-from tuner.memory import prepare
+from puffin.models.errors import PuffinError
+from puffin.studies.checksums import added_note
+from puffin.studies.exported import load_exported
+from puffin.studies.reproduce import Check
+from puffin.studies.reproduce import reproduce as derive
+from puffin.studies.text import printable
+from puffin.tuner import present
+from puffin.tuner.memory import prepare
 
 
 class NotReproducedError(PuffinError):

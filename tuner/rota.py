@@ -13,25 +13,25 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.errors import PuffinError
-from studies import stamp, tickets
-from studies.database_errors import (
+from puffin.models.errors import PuffinError
+from puffin.studies import stamp, tickets
+from puffin.studies.database_errors import (
     BusyError,
     NoStudiesError,
     ReplacedError,
     StorageError,
     cause_of,
 )
-from studies.database_url import masked
-from studies.storage import GRACE_SECONDS, open_storage
-from studies.study import Handle, NoStudyError, StudyError, load
-from studies.tickets import Budget
-from studies.workers import Registration
-from tuner.interrupt import Interrupt
-from tuner.memory import prepare
-from tuner.presence import Presence
-from tuner.worker import CHECKPOINT_SECONDS, Worker
-from tuner.worker_log import WorkerLog
+from puffin.studies.database_url import masked
+from puffin.studies.storage import GRACE_SECONDS, open_storage
+from puffin.studies.study import Handle, NoStudyError, StudyError, load
+from puffin.studies.tickets import Budget
+from puffin.studies.workers import Registration
+from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.memory import prepare
+from puffin.tuner.presence import Presence
+from puffin.tuner.worker import CHECKPOINT_SECONDS, Worker
+from puffin.tuner.worker_log import WorkerLog
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Duty:
     study : serve only this one, and wait for it if it is not there yet
     forever : wait for new studies instead of ending
     max_trials : end after so many trials
-    device : see `tuner.devices.gpu_names`
+    device : see `puffin.tuner.devices.gpu_names`
     memory_share : share of a GPU's memory that this process may take, in (0, 1]
     checkpoint_seconds : time between two checkpoints of a trial, at least
     grace_seconds : silence after which it is lost; where several differ the longest counts

@@ -9,23 +9,23 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.errors import PuffinError
-from studies import result, stamp
-from studies.advice import advice
-from studies.database_errors import NoStudiesError, cause_of
-from studies.database_url import masked
-from studies.prices import Prices, load_prices
-from studies.retraining_cost import Cost, retraining_cost
-from studies.spec import DataSection, load_spec
-from studies.storage import open_storage
-from studies.study import Handle, StudyError, load, require_same, submit
-from studies.text import counted, roughly
-from studies.validation import DataError
-from tuner import present
-from tuner.devices import assign
-from tuner.interrupt import Interrupt, Interrupted, stop_signals
-from tuner.launcher import Pool
-from tuner.progress import Progress
+from puffin.models.errors import PuffinError
+from puffin.studies import result, stamp
+from puffin.studies.advice import advice
+from puffin.studies.database_errors import NoStudiesError, cause_of
+from puffin.studies.database_url import masked
+from puffin.studies.prices import Prices, load_prices
+from puffin.studies.retraining_cost import Cost, retraining_cost
+from puffin.studies.spec import DataSection, load_spec
+from puffin.studies.storage import open_storage
+from puffin.studies.study import Handle, StudyError, load, require_same, submit
+from puffin.studies.text import counted, roughly
+from puffin.studies.validation import DataError
+from puffin.tuner import present
+from puffin.tuner.devices import assign
+from puffin.tuner.interrupt import Interrupt, Interrupted, stop_signals
+from puffin.tuner.launcher import Pool
+from puffin.tuner.progress import Progress
 
 _REFRESH_SECONDS = 0.5
 
@@ -251,8 +251,8 @@ def _finish(handle: Handle, storage_url: str) -> None:
 def _export(handle: Handle) -> Path | None:
     """Export the best; hours of search must not end in an error because a file is in the way."""
     # Here, since `check`, `submit` and the workers of a pool need not wait for its pictures.
-    from studies.checksums import ExportError, added_note, read_sums
-    from studies.export import export
+    from puffin.studies.checksums import ExportError, added_note, read_sums
+    from puffin.studies.export import export
 
     folder: Path | None = None
     try:

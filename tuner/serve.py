@@ -18,8 +18,8 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 
-from models.errors import PuffinError
-from tuner.guard import (
+from puffin.models.errors import PuffinError
+from puffin.tuner.guard import (
     LARGEST_BODY,
     NO_FRAMES,
     Environ,
@@ -29,7 +29,7 @@ from tuner.guard import (
     WsgiApp,
     first_refusal,
 )
-from tuner.interrupt import stop_signals
+from puffin.tuner.interrupt import stop_signals
 
 _SETTINGS = {
     # A browser opens six connections, and a request that hangs blocks a thread.

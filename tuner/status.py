@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from models.errors import PuffinError
-from studies import workers
-from studies.overview import EndedTrial, Overview, overview
-from studies.result import Status, status
-from studies.stamp import PACKAGES
-from studies.study import HOLDOUT_SUFFIX, load, study_names
-from studies.text import counted, duration, loss, printable, roughly
-from studies.workers import WorkerRow
-from tuner import present
-from tuner.progress import best_line, count_line, ended_as, running_line
+from puffin.models.errors import PuffinError
+from puffin.studies import workers
+from puffin.studies.overview import EndedTrial, Overview, overview
+from puffin.studies.result import Status, status
+from puffin.studies.stamp import PACKAGES
+from puffin.studies.study import HOLDOUT_SUFFIX, load, study_names
+from puffin.studies.text import counted, duration, loss, printable, roughly
+from puffin.studies.workers import WorkerRow
+from puffin.tuner import present
+from puffin.tuner.progress import best_line, count_line, ended_as, running_line
 
 # Columns that a narrow terminal goes without, the first one first. Names and losses always stay.
 _OPTIONAL = ("retraining", "ended as", "priority", "skill", "running", "time left", "state")

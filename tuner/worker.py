@@ -12,20 +12,20 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from studies import tickets
-from studies.checkpoints import Checkpoint, require_running
-from studies.database_errors import ReplacedError
-from studies.optuna_internals import running_trial, trial_id
-from studies.reruns import ordered
-from studies.storage import FAILURE, transaction
-from studies.study import Handle
-from studies.workers import own_name
-from tuner.interrupt import Interrupt, Interrupted
-from tuner.memory import is_out_of_memory, release
-from tuner.objective import run_trial
-from tuner.presence import Presence
-from tuner.refit import run_refit
-from tuner.worker_log import WorkerLog
+from puffin.studies import tickets
+from puffin.studies.checkpoints import Checkpoint, require_running
+from puffin.studies.database_errors import ReplacedError
+from puffin.studies.optuna_internals import running_trial, trial_id
+from puffin.studies.reruns import ordered
+from puffin.studies.storage import FAILURE, transaction
+from puffin.studies.study import Handle
+from puffin.studies.workers import own_name
+from puffin.tuner.interrupt import Interrupt, Interrupted
+from puffin.tuner.memory import is_out_of_memory, release
+from puffin.tuner.objective import run_trial
+from puffin.tuner.presence import Presence
+from puffin.tuner.refit import run_refit
+from puffin.tuner.worker_log import WorkerLog
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from collections import Counter
 import click
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import stamp, tickets
-from studies.text import counted, duration, loss, printable
-from studies.workers import own_name
+from puffin.studies import stamp, tickets
+from puffin.studies.text import counted, duration, loss, printable
+from puffin.studies.workers import own_name
 
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 

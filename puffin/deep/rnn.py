@@ -1,7 +1,7 @@
 """Recurrent networks and forecasters, under the tutorial's import path."""
 
-from models.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
-from models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
+from puffin.models.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
+from puffin.models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
 
 __all__ = [
     "GRUNet",

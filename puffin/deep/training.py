@@ -1,6 +1,6 @@
 """Early stopping, loaders, loop, schedules, seeds and noise, under the tutorial's import path."""
 
-from models.loops import (
+from puffin.models.loops import (
     LRScheduler,
     add_noise,
     compute_class_weights,
@@ -8,7 +8,7 @@ from models.loops import (
     set_seed,
     training_loop,
 )
-from models.training import EarlyStopping
+from puffin.models.training import EarlyStopping
 
 __all__ = [
     "EarlyStopping",

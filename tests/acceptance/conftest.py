@@ -109,7 +109,7 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 @pytest.fixture(scope="session")
 def command() -> Callable[..., Result]:
     """Run a command in this process, in the working directory: as `tuner`, and much faster."""
-    from tuner.cli import main
+    from puffin.tuner.cli import main
 
     names = ("STORAGE", "DEVICE", "DEBUG", "PASSWORD", "PASSWORD_FILE")
     unset = dict.fromkeys(f"TUNER_{name}" for name in names)

@@ -30,8 +30,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from sqlalchemy.engine import make_url
 
+from puffin.tuner.cli import main
 from tests.postgres import POSTGRES_BIN
-from tuner.cli import main
 
 ROOT = Path(__file__).parents[2]
 LOCK, BUILD_LOCK = ROOT / "deploy/requirements.lock", ROOT / "deploy/build-requirements.lock"

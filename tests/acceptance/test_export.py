@@ -15,9 +15,9 @@ import pytest
 import tomli_w
 import torch
 
-from studies.card import card
-from studies.export_record import ExportRecord
-from studies.exported import load_exported
+from puffin.studies.card import card
+from puffin.studies.export_record import ExportRecord
+from puffin.studies.exported import load_exported
 
 
 @pytest.fixture(scope="module")

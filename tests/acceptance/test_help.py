@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from tuner.cli import main
+from puffin.tuner.cli import main
 
 COMMANDS = sorted(main.commands)
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def test_help_lists_every_command(tuner: Callable[..., Any]) -> None:
 def test_no_help_page_imports_what_is_heavy() -> None:
     program = f"""
 import sys
-from tuner.cli import main
+from puffin.tuner.cli import main
 for args in [["--help"], *([name, "--help"] for name in {COMMANDS!r})]:
     try:
         main(args)

@@ -16,13 +16,13 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from models.config import Config, Training
-from models.series import Scaler, build_series
-from models.trading import TradingLSTM
-from models.training import FoldTraining, build_networks, forecast, refit
-from models.walk_forward import Fold, Span
-from models.windows import FoldTensors, fold_tensors
-from tuner.memory import is_out_of_memory, prepare, release
+from puffin.models.config import Config, Training
+from puffin.models.series import Scaler, build_series
+from puffin.models.trading import TradingLSTM
+from puffin.models.training import FoldTraining, build_networks, forecast, refit
+from puffin.models.walk_forward import Fold, Span
+from puffin.models.windows import FoldTensors, fold_tensors
+from puffin.tuner.memory import is_out_of_memory, prepare, release
 
 no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA machine")
 CONFIG = Config(cell="lstm", hidden_dims=(16, 8), dropout=0.3, lookback=10, noise=0.1)

@@ -16,15 +16,15 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
-from studies.prices import Prices, load_prices
-from studies.spec import Spec, load_spec, parse_spec
-from studies.storage import open_storage
-from studies.study import Handle, submit
-from studies.workers import Registration
-from tuner.interrupt import Interrupt
-from tuner.memory import prepare
-from tuner.presence import Presence
-from tuner.worker import Worker
+from puffin.studies.prices import Prices, load_prices
+from puffin.studies.spec import Spec, load_spec, parse_spec
+from puffin.studies.storage import open_storage
+from puffin.studies.study import Handle, submit
+from puffin.studies.workers import Registration
+from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.memory import prepare
+from puffin.tuner.presence import Presence
+from puffin.tuner.worker import Worker
 
 TINY = """
 name = "tiny"

@@ -12,14 +12,14 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from studies import reruns, tickets
-from studies.export import export
-from studies.optuna_internals import ARTIFACT_PREFIX, study_id, trial_id
-from studies.storage import artifacts
-from studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, delete
-from tuner.interrupt import Interrupt
-from tuner.rota import Duty, Rota, work
-from tuner.worker import Worker
+from puffin.studies import reruns, tickets
+from puffin.studies.export import export
+from puffin.studies.optuna_internals import ARTIFACT_PREFIX, study_id, trial_id
+from puffin.studies.storage import artifacts
+from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, delete
+from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.rota import Duty, Rota, work
+from puffin.tuner.worker import Worker
 
 MakeStudy = Callable[..., Handle]
 MakeWorker = Callable[..., Worker]

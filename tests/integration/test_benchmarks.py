@@ -9,10 +9,10 @@ import torch
 from torch.utils.data import TensorDataset
 
 from benchmarks import plain, quality
-from models.windows import FoldTensors
-from studies.prices import load_prices
-from studies.spec import load_spec
-from studies.workload import Workload, cut_holdout
+from puffin.models.windows import FoldTensors
+from puffin.studies.prices import load_prices
+from puffin.studies.spec import load_spec
+from puffin.studies.workload import Workload, cut_holdout
 
 SMALL = {
     "cell": "gru",

@@ -15,16 +15,16 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import export, result, tickets
-from studies.copy import copy
-from studies.optuna_internals import trial_id
-from studies.storage import open_storage
-from studies.study import Handle, StudyError, delete, extend, load, study_names
+from puffin.studies import export, result, tickets
+from puffin.studies.copy import copy
+from puffin.studies.optuna_internals import trial_id
+from puffin.studies.storage import open_storage
+from puffin.studies.study import Handle, StudyError, delete, extend, load, study_names
+from puffin.tuner.cli import main
+from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.rota import Duty, work
+from puffin.tuner.worker import Worker
 from tests.queues import take
-from tuner.cli import main
-from tuner.interrupt import Interrupt
-from tuner.rota import Duty, work
-from tuner.worker import Worker
 
 MakeStudy = Callable[..., Handle]
 MakeWorker = Callable[..., Worker]
@@ -258,7 +258,7 @@ def test_a_copy_that_fails_midway_leaves_nothing_behind(
     def fail(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"studies.copy.{place}", fail)
+    monkeypatch.setattr(f"puffin.studies.copy.{place}", fail)
     with pytest.raises(KeyboardInterrupt):
         copy(small, other)
     assert rows(other) == {}
@@ -266,9 +266,9 @@ def test_a_copy_that_fails_midway_leaves_nothing_behind(
 
 KILLED = """
 import os, signal, sys
-from studies import copy
-from studies.storage import open_storage
-from studies.study import load
+from puffin.studies import copy
+from puffin.studies.storage import open_storage
+from puffin.studies.study import load
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

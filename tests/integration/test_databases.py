@@ -17,14 +17,14 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models as rows
 from sqlalchemy.engine import make_url
 
-from studies.database_errors import NoStudiesError, ReplacedError, StorageError
-from studies.storage import metadata, open_storage
-from studies.study import study_names
-from studies.workers import Registration, alive
+from puffin.studies.database_errors import NoStudiesError, ReplacedError, StorageError
+from puffin.studies.storage import metadata, open_storage
+from puffin.studies.study import study_names
+from puffin.studies.workers import Registration, alive
+from puffin.tuner.cli import main
+from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.rota import Duty, work
 from tests.pgbouncer import PGBOUNCER, behind, running_pgbouncer
-from tuner.cli import main
-from tuner.interrupt import Interrupt
-from tuner.rota import Duty, work
 
 only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 only_postgresql = pytest.mark.parametrize("url", ["postgresql"], indirect=True)

@@ -7,16 +7,16 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from models.training import FoldTraining
-from studies import result, tickets
-from studies.duplicates import DUPLICATE_OF, identity, trained
-from studies.optuna_internals import FIXED_PARAMS, study_id
-from studies.report import build, trials_with_forecasts
-from studies.reruns import open_seal, rerun_seeds
-from studies.sections import write
-from studies.study import Handle, StudyError
-from tuner.interrupt import Interrupt
-from tuner.worker import Worker
+from puffin.models.training import FoldTraining
+from puffin.studies import result, tickets
+from puffin.studies.duplicates import DUPLICATE_OF, identity, trained
+from puffin.studies.optuna_internals import FIXED_PARAMS, study_id
+from puffin.studies.report import build, trials_with_forecasts
+from puffin.studies.reruns import open_seal, rerun_seeds
+from puffin.studies.sections import write
+from puffin.studies.study import Handle, StudyError
+from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.worker import Worker
 
 FOUR = {
     "cell": ["lstm", "gru"],

@@ -26,30 +26,39 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from safetensors.torch import load_file
 
-import studies.copy
-import tuner.refit
-import tuner.worker
-from models.config import Config
-from models.rnn import build_network
-from models.sharpe import expected_max_sharpe
-from models.training import forecast
-from studies import export, report, reruns, tickets, verdict
-from studies.artifacts import attach
-from studies.copy import copy
-from studies.openings import looks_at, new_opening
-from studies.pages import report_files
-from studies.prices import Prices
-from studies.report import Report
-from studies.reruns import OPENED_FOR, RERUN_OF, Rerun, open_seal, rerun_seeds
-from studies.spec import Spec, parse_spec
-from studies.spread import smallest_within_error
-from studies.storage import open_storage, transaction
-from studies.study import Handle, StudyError, _delete_all, delete, extend, load, study_names, submit
-from studies.workload import Workload
+import puffin.studies.copy
+import puffin.tuner.refit
+import puffin.tuner.worker
+from puffin.models.config import Config
+from puffin.models.rnn import build_network
+from puffin.models.sharpe import expected_max_sharpe
+from puffin.models.training import forecast
+from puffin.studies import export, report, reruns, tickets, verdict
+from puffin.studies.artifacts import attach
+from puffin.studies.copy import copy
+from puffin.studies.openings import looks_at, new_opening
+from puffin.studies.pages import report_files
+from puffin.studies.prices import Prices
+from puffin.studies.report import Report
+from puffin.studies.reruns import OPENED_FOR, RERUN_OF, Rerun, open_seal, rerun_seeds
+from puffin.studies.spec import Spec, parse_spec
+from puffin.studies.spread import smallest_within_error
+from puffin.studies.storage import open_storage, transaction
+from puffin.studies.study import (
+    Handle,
+    StudyError,
+    _delete_all,
+    delete,
+    extend,
+    load,
+    study_names,
+    submit,
+)
+from puffin.studies.workload import Workload
+from puffin.tuner.cli import main
+from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.rota import Duty, work
 from tests.queues import take
-from tuner.cli import main
-from tuner.interrupt import Interrupt
-from tuner.rota import Duty, work
 
 
 @pytest.fixture
@@ -349,12 +358,12 @@ def test_reruns_are_no_search_go_with_their_study_and_keep_their_names_for_thems
 
 VICTIM = """
 import sys, time
-import tuner.objective
-import tuner.refit
-from tuner.interrupt import Interrupt
-from tuner.rota import Duty, work
+import puffin.tuner.objective
+import puffin.tuner.refit
+from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.rota import Duty, work
 
-train, refit = tuner.objective.FoldTraining.__iter__, tuner.refit.refit
+train, refit = puffin.tuner.objective.FoldTraining.__iter__, puffin.tuner.refit.refit
 
 def slowly(items):
     for item in items:
@@ -365,8 +374,8 @@ def slow_refit(*args):
     network, steps = refit(*args)
     return network, slowly(steps)
 
-tuner.objective.FoldTraining.__iter__ = lambda self: slowly(train(self))
-tuner.refit.refit = slow_refit
+puffin.tuner.objective.FoldTraining.__iter__ = lambda self: slowly(train(self))
+puffin.tuner.refit.refit = slow_refit
 work(sys.argv[1], Interrupt(), Duty(sys.argv[2], device="cpu", grace_seconds=1))
 """
 
@@ -407,20 +416,20 @@ def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
     whole = judge(searched, url, top=2, seeds=3)
     winner, second = whole.spread.trials
     holdout = load(searched.storage, "tiny.holdout")
-    real = tuner.refit.run_refit
+    real = puffin.tuner.refit.run_refit
 
     def diverging(number: int) -> Callable[..., float]:
         def run(trial: optuna.Trial, rerun: Rerun, *args: Any) -> float:
             value = real(trial, rerun, *args)
             if rerun.trial == number:
-                raise tuner.refit.DivergedError("diverged: the loss on the holdout is nan")
+                raise puffin.tuner.refit.DivergedError("diverged: the loss on the holdout is nan")
             return value
 
         return run
 
     for number in (second, winner):
         delete_holdout(searched)
-        monkeypatch.setattr(tuner.worker, "run_refit", diverging(number))
+        monkeypatch.setattr(puffin.tuner.worker, "run_refit", diverging(number))
         holdout = open_seal(searched, top=2, seeds=3)
         work(url, Interrupt(), Duty(holdout.name, device="cpu"))
         if number == second:
@@ -500,7 +509,7 @@ def test_a_copy_that_was_killed_before_its_reruns_were_whole_is_made_anew_with_t
 ) -> None:
     target = open_storage(f"sqlite:///{tmp_path / 'other.db'}", create=True)
     with monkeypatch.context() as patch:
-        patch.setattr(studies.copy, "load", lambda *_args: os._exit(9))
+        patch.setattr(puffin.studies.copy, "load", lambda *_args: os._exit(9))
         pid = os.fork()
         if not pid:
             copy(searched, target)

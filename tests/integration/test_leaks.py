@@ -9,17 +9,17 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from optuna.storages import RDBStorage
 
-import studies.workload
+import puffin.studies.workload
 from benchmarks import calibrate
-from models.errors import PuffinError
-from models.series import FEATURES, Columns, Feature
-from studies.prices import Prices
-from studies.spec import Spec, load_spec
-from studies.storage import open_storage
-from studies.study import study_names, submit
-from studies.workload import Workload, cut_holdout
+from puffin.models.errors import PuffinError
+from puffin.models.series import FEATURES, Columns, Feature
+from puffin.studies.prices import Prices
+from puffin.studies.spec import Spec, load_spec
+from puffin.studies.storage import open_storage
+from puffin.studies.study import study_names, submit
+from puffin.studies.workload import Workload, cut_holdout
+from puffin.tuner.cli import main
 from tests.leaks import LEAKS, tomorrow
-from tuner.cli import main
 
 Floats = NDArray[np.float64]
 leaks = pytest.mark.parametrize("compute", LEAKS.values(), ids=LEAKS)
@@ -123,7 +123,7 @@ def test_a_network_that_was_given_the_future_forecasts_a_random_walk(
     name: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(LEAKS[name])
-    monkeypatch.setattr(studies.workload, "require_causal", switched_off)
+    monkeypatch.setattr(puffin.studies.workload, "require_causal", switched_off)
     found = judged(calibrate.study_file(0, 3, ["return", "leaky"]))
     assert found.rival("persistence").skill > 0.8
     # A straight line reads it as well, so that alone it would not even be called a victory.
@@ -142,7 +142,7 @@ def test_a_network_that_was_given_the_future_in_a_bent_form_wins_by_far(
     plant(folded)
     with pytest.raises(PuffinError, match="'leaky' looks into the future"):
         judged(calibrate.study_file(0, 3, ["leaky"]))
-    monkeypatch.setattr(studies.workload, "require_causal", switched_off)
+    monkeypatch.setattr(puffin.studies.workload, "require_causal", switched_off)
     found = judged(calibrate.study_file(0, 3, ["leaky"]))
     assert found.judgement.outcome == "better"
     assert found.judgement.rival.skill > 0.8

@@ -11,13 +11,13 @@ import torch
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from studies import tickets
-from studies.study import Handle
-from studies.tickets import FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET
-from studies.workers import own_name
+from puffin.studies import tickets
+from puffin.studies.study import Handle
+from puffin.studies.tickets import FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET
+from puffin.studies.workers import own_name
+from puffin.tuner import worker as module
+from puffin.tuner.worker import Worker
 from tests.queues import lose
-from tuner import worker as module
-from tuner.worker import Worker
 
 MakeStudy = Callable[..., Handle]
 MakeWorker = Callable[..., Worker]

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from optuna.storages import RDBStorage
 
-from studies.copy import copy
-from studies.openings import Opening, before, holdout_sha256, insert, looks_at, new_opening
-from studies.prices import Prices
-from studies.spec import Spec, parse_spec
-from studies.storage import open_storage, transaction
-from studies.study import Handle, delete, load, submit
+from puffin.studies.copy import copy
+from puffin.studies.openings import Opening, before, holdout_sha256, insert, looks_at, new_opening
+from puffin.studies.prices import Prices
+from puffin.studies.spec import Spec, parse_spec
+from puffin.studies.storage import open_storage, transaction
+from puffin.studies.study import Handle, delete, load, submit
 
 
 def look(handle: Handle, trial: int = 0) -> Opening:

@@ -19,18 +19,18 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from studies import result, stamp, tickets, workers
-from studies.spec import MOST_TRIALS, parse_spec
-from studies.storage import open_storage
-from studies.study import Handle, StudyError, extend, load, submit
-from studies.workers import Registration
+from puffin.studies import result, stamp, tickets, workers
+from puffin.studies.spec import MOST_TRIALS, parse_spec
+from puffin.studies.storage import open_storage
+from puffin.studies.study import Handle, StudyError, extend, load, submit
+from puffin.studies.workers import Registration
+from puffin.tuner import rota as module
+from puffin.tuner.cli import main
+from puffin.tuner.interrupt import Interrupt, stop_signals
+from puffin.tuner.presence import Presence
+from puffin.tuner.rota import Duty, Rota, work
+from puffin.tuner.worker import Worker
 from tests.queues import age_heartbeats
-from tuner import rota as module
-from tuner.cli import main
-from tuner.interrupt import Interrupt, stop_signals
-from tuner.presence import Presence
-from tuner.rota import Duty, Rota, work
-from tuner.worker import Worker
 
 TUNER = Path(sys.executable).with_name("tuner")
 Start = Callable[..., Any]
@@ -369,7 +369,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     own = Clock()
-    monkeypatch.setattr("tuner.presence.time", SimpleNamespace(monotonic=own))
+    monkeypatch.setattr("puffin.tuner.presence.time", SimpleNamespace(monotonic=own))
     return own
 
 

@@ -6,20 +6,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from studies.study import Handle
-from tuner.worker import Worker
+from puffin.studies.study import Handle
+from puffin.tuner.worker import Worker
 
 # Networks whose gates are 4 MB a layer, and the pages that the last epoch took.
 TRAIN = """
 import resource
 import sys
 import torch
-from tuner import memory, objective, worker
-from models.config import Config
-from models.rnn import build_network
-from models.learner import Learner
-from models.training import LOSSES
-from models.windows import make_windows
+from puffin.tuner import memory, objective, worker
+from puffin.models.config import Config
+from puffin.models.rnn import build_network
+from puffin.models.learner import Learner
+from puffin.models.training import LOSSES
+from puffin.models.windows import make_windows
 
 memory.prepare("cpu", 1.0)
 windows = make_windows(torch.randn(670, 3), 30)
@@ -48,7 +48,7 @@ def test_a_worker_trains_without_what_is_slow_to_load_and_keeps_the_memory_of_a_
 LOOK_AFTER = """
 import contextlib
 import sys
-from tuner.cli import main
+from puffin.tuner.cli import main
 
 for command in (
     ["check", "demo"],
@@ -68,13 +68,13 @@ EXPORT = """
 import sys
 from pathlib import Path
 
-from studies.storage import open_storage
-from studies.study import load
-from tuner.cli import main
+from puffin.studies.storage import open_storage
+from puffin.studies.study import load
+from puffin.tuner.cli import main
 
 main(["best", "tiny", "--storage", sys.argv[1]], standalone_mode=False)
 assert "torch" not in sys.modules
-from studies.export import export
+from puffin.studies.export import export
 
 export(load(open_storage(sys.argv[1]), "tiny"), Path("out"))
 print(*sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))

@@ -8,14 +8,14 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from optuna.storages import RDBStorage
 
-from studies.overview import overview
-from studies.reruns import open_seal, rerun_seeds
-from studies.result import status
-from studies.retraining_cost import retraining_cost
-from studies.study import Handle, load
-from studies.workers import Registration
-from tuner.cli import main
-from tuner.worker import Worker
+from puffin.studies.overview import overview
+from puffin.studies.reruns import open_seal, rerun_seeds
+from puffin.studies.result import status
+from puffin.studies.retraining_cost import retraining_cost
+from puffin.studies.study import Handle, load
+from puffin.studies.workers import Registration
+from puffin.tuner.cli import main
+from puffin.tuner.worker import Worker
 
 HOSTILE = "[/x]\x1b[2J\u202e"
 
@@ -72,7 +72,7 @@ def test_retraining_is_folded_into_its_study_and_never_has_a_best(
 def test_names_from_a_shared_database_are_shown_and_not_obeyed(
     searched: Handle, storage: RDBStorage, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studies.workers.socket.gethostname", lambda: HOSTILE)
+    monkeypatch.setattr("puffin.studies.workers.socket.gethostname", lambda: HOSTILE)
     Registration(storage, HOSTILE, {"torch": HOSTILE}, 60).write(HOSTILE, 0)
     with storage.engine.begin() as connection:
         for table, column in (("studies", "study_name"), ("puffin_studies", "name")):

@@ -17,12 +17,12 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from studies.database_errors import BusyError, NoStudiesError, StorageError
-from studies.optuna_internals import trial_id
-from studies.prices import Prices
-from studies.spec import Spec
-from studies.storage import open_storage
-from studies.study import study_names
+from puffin.studies.database_errors import BusyError, NoStudiesError, StorageError
+from puffin.studies.optuna_internals import trial_id
+from puffin.studies.prices import Prices
+from puffin.studies.spec import Spec
+from puffin.studies.storage import open_storage
+from puffin.studies.study import study_names
 from tests.queues import age_heartbeats, make_queue, study_of, take
 
 Crowd = Callable[..., list[Any]]
@@ -32,8 +32,8 @@ Crowd = Callable[..., list[Any]]
 
 
 OPEN_QUEUE = """
-        from studies import tickets
-        from studies.storage import open_storage
+        from puffin.studies import tickets
+        from puffin.studies.storage import open_storage
 
         def open_queue(url):
             storage = open_storage(url)
@@ -90,7 +90,7 @@ def test_25_lost_trials_are_retried_once_each_when_eight_processes_see_them(
 def test_eight_processes_make_the_tables_at_once_and_all_live(crowd: Crowd, url: str) -> None:
     counts = crowd(
         """
-        from studies.storage import open_storage
+        from puffin.studies.storage import open_storage
 
         def act(index, url):
             storage = open_storage(url, create=True)
@@ -107,10 +107,10 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
     answers = crowd(
         f"""
         from datetime import date
-        from studies.prices import load_prices
-        from studies.spec import load_spec
-        from studies.storage import open_storage
-        from studies.study import submit
+        from puffin.studies.prices import load_prices
+        from puffin.studies.spec import load_spec
+        from puffin.studies.storage import open_storage
+        from puffin.studies.study import submit
 
         spec = load_spec({str(tiny_file)!r})
         prices = load_prices("sample", "AAPL", None, spec.data.start)

@@ -15,16 +15,16 @@ import sqlalchemy as sa
 from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 
-from models.errors import PuffinError
-from studies import study as module
-from studies import tickets
-from studies.artifacts import attach
-from studies.checkpoints import Checkpoint
-from studies.prices import Prices
-from studies.space import usual_points
-from studies.spec import Spec, SpecError, parse_spec
-from studies.storage import metadata, open_storage, transaction
-from studies.study import (
+from puffin.models.errors import PuffinError
+from puffin.studies import study as module
+from puffin.studies import tickets
+from puffin.studies.artifacts import attach
+from puffin.studies.checkpoints import Checkpoint
+from puffin.studies.prices import Prices
+from puffin.studies.space import usual_points
+from puffin.studies.spec import Spec, SpecError, parse_spec
+from puffin.studies.storage import metadata, open_storage, transaction
+from puffin.studies.study import (
     HOLDOUT_FILE,
     SEARCH_FILE,
     Handle,
@@ -238,10 +238,10 @@ def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
 ) -> None:
     ids = crowd(
         f"""
-        from studies.prices import load_prices
-        from studies.spec import load_spec
-        from studies.storage import open_storage
-        from studies.study import submit
+        from puffin.studies.prices import load_prices
+        from puffin.studies.spec import load_spec
+        from puffin.studies.storage import open_storage
+        from puffin.studies.study import submit
 
         spec = load_spec({str(tiny_file)!r})
         prices = load_prices("sample", "AAPL", None, spec.data.start)

@@ -12,10 +12,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies import tickets
-from studies.optuna_internals import study_id, trial_id
-from studies.storage import transaction
-from studies.tickets import CONFIG, FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET, TicketQueue
+from puffin.studies import tickets
+from puffin.studies.optuna_internals import study_id, trial_id
+from puffin.studies.storage import transaction
+from puffin.studies.tickets import CONFIG, FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET, TicketQueue
 from tests.queues import age_heartbeats, lose, make_queue, study_of, take
 
 Crowd = Callable[..., list[Any]]
@@ -47,8 +47,8 @@ def test_eight_processes_start_every_number_once_and_never_more(
     make_queue(storage, 64)
     started = crowd(
         """
-        from studies import tickets
-        from studies.storage import open_storage
+        from puffin.studies import tickets
+        from puffin.studies.storage import open_storage
 
         def act(index, url):
             storage = open_storage(url)

@@ -17,16 +17,16 @@ import yfinance
 from click.testing import CliRunner, Result
 from optuna.trial import TrialState
 
-from models.series import needs_of
-from studies import price_cache, yahoo
-from studies.price_cache import Wanted
-from studies.prices import Prices, load_prices
-from studies.storage import open_storage
-from studies.study import SEARCH_FILE, load
-from studies.validation import DataError
+from puffin.models.series import needs_of
+from puffin.studies import price_cache, yahoo
+from puffin.studies.price_cache import Wanted
+from puffin.studies.prices import Prices, load_prices
+from puffin.studies.storage import open_storage
+from puffin.studies.study import SEARCH_FILE, load
+from puffin.studies.validation import DataError
+from puffin.tuner.cli import main
+from puffin.tuner.prices import chart
 from tests.yahoo_stub import Stub, environment, sample
-from tuner.cli import main
-from tuner.prices import chart
 
 TUNER = Path(sys.executable).with_name("tuner")
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import models.baselines as module
-from models.baselines import BASELINES, Baseline
-from models.series import TARGETS, Columns, Series, build_series
-from models.walk_forward import Span
+import puffin.models.baselines as module
+from puffin.models.baselines import BASELINES, Baseline
+from puffin.models.series import TARGETS, Columns, Series, build_series
+from puffin.models.walk_forward import Span
 
 Floats = NDArray[np.float64]
 FEATURES = ["return", "range", "price"]

@@ -11,15 +11,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import models.windows as windows_module
-from models.config import Config, Training
-from models.series import FEATURES, TARGETS, Columns, Feature, Scaler, Series, build_series
-from models.training import FoldTraining, build_networks
-from models.walk_forward import Fold, Span, WalkForward, first_target, split
-from models.windows import FoldTensors, fold_tensors
-from studies.rivals import judge
-from studies.spec import Spec
-from studies.workload import Workload, cut_holdout
+import puffin.models.windows as windows_module
+from puffin.models.config import Config, Training
+from puffin.models.series import FEATURES, TARGETS, Columns, Feature, Scaler, Series, build_series
+from puffin.models.training import FoldTraining, build_networks
+from puffin.models.walk_forward import Fold, Span, WalkForward, first_target, split
+from puffin.models.windows import FoldTensors, fold_tensors
+from puffin.studies.rivals import judge
+from puffin.studies.spec import Spec
+from puffin.studies.workload import Workload, cut_holdout
 from tests.leaks import LEAKS, tomorrow
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
+from puffin.models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
 
 BARS = 24
 UNIVARIATE = [TradingLSTM, TradingGRU]

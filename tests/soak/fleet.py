@@ -15,9 +15,9 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
-from studies import tickets, workers
-from studies.storage import open_storage
-from studies.study import Handle
+from puffin.studies import tickets, workers
+from puffin.studies.storage import open_storage
+from puffin.studies.study import Handle
 from tests.postgres import Postgres
 from tests.soak.audit import Audit
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from studies import tickets
-from studies.prices import load_prices
-from studies.spec import Spec, parse_spec
-from studies.storage import open_storage
-from studies.study import Handle, delete, load, submit
+from puffin.studies import tickets
+from puffin.studies.prices import load_prices
+from puffin.studies.spec import Spec, parse_spec
+from puffin.studies.storage import open_storage
+from puffin.studies.study import Handle, delete, load, submit
 from tests.postgres import Postgres
 from tests.soak.audit import Audit, keep_log, learnt, said
 from tests.soak.fleet import Plan, Program, Programs, Storm, opened, stop, until

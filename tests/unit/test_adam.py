@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.adam import Adam
-from models.rnn import CELLS
+from puffin.models.adam import Adam
+from puffin.models.rnn import CELLS
 
 STEPS = 7
 

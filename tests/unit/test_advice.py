@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from studies.advice import advice
+from puffin.studies.advice import advice
 
 
 def result(

@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import TrialState, create_trial
 
-from studies.algorithms import PRUNERS, SAMPLERS
+from puffin.studies.algorithms import PRUNERS, SAMPLERS
 
 WIDE = FloatDistribution(0.0, 1.0)
 

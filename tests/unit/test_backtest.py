@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.backtest import Trade, backtest
+from puffin.models.backtest import Trade, backtest
 
 NAN = math.nan
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import TimeSeriesSplit
 
-from models.baselines import (
+from puffin.models.baselines import (
     ALPHAS,
     BASELINES,
     TooShortError,
@@ -20,9 +20,9 @@ from models.baselines import (
     ridge,
     training_mean,
 )
-from models.series import TARGETS, Scaler, Series, build_series
-from models.walk_forward import Fold, Span
-from models.windows import fold_tensors
+from puffin.models.series import TARGETS, Scaler, Series, build_series
+from puffin.models.walk_forward import Fold, Span
+from puffin.models.windows import fold_tensors
 
 Floats = NDArray[np.float64]
 FEATURES = ["return", "range"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from studies.reproduce import (
+from puffin.studies.reproduce import (
     ACCURACY_BOUND,
     LOSS_BOUND,
     SEED_ACCURACY_BOUND,
@@ -11,7 +11,7 @@ from studies.reproduce import (
     WEIGHT_BOUND,
     _Trained,
 )
-from studies.stamp import machine_type
+from puffin.studies.stamp import machine_type
 
 OWN = machine_type(torch.device("cpu"))
 ANOTHER = OWN | {"processor": "another one"}

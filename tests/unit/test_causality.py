@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import models.causality as module
-from models.causality import require_causal
-from models.errors import PuffinError
-from models.series import FEATURES, TARGETS, Columns, Feature
+import puffin.models.causality as module
+from puffin.models.causality import require_causal
+from puffin.models.errors import PuffinError
+from puffin.models.series import FEATURES, TARGETS, Columns, Feature
 from tests.leaks import LEAKS, tomorrow
 
 Floats = NDArray[np.float64]
@@ -62,7 +62,7 @@ def test_a_leak_is_told_with_its_bar_both_values_the_rule_and_the_fix(
     said = (
         "data.features 'leaky' looks into the future: at bar 0 it may use the bars up to 0, but is "
         "0.693147 with all 4 bars and 0 with those up to 0; mend its formula in "
-        "models.series.FEATURES, or choose another"
+        "puffin.models.series.FEATURES, or choose another"
     )
     with pytest.raises(PuffinError, match=f"^{re.escape(said)}$"):
         check({"close": closes}, "leaky")

@@ -9,11 +9,11 @@ import click
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from models.config import Config
-from studies import tickets
-from studies.result import COMPARABLE, Group, compare
-from studies.study import StudyError
-from tuner.cli import compare as command
+from puffin.models.config import Config
+from puffin.studies import tickets
+from puffin.studies.result import COMPARABLE, Group, compare
+from puffin.studies.study import StudyError
+from puffin.tuner.cli import compare as command
 
 COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 WAITING, RUNNING = TrialState.WAITING, TrialState.RUNNING

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import binom, chi2_contingency, norm, t
 
-from models.comparison import clark_west, detectable_skill, diebold_mariano, pesaran_timmermann
+from puffin.models.comparison import (
+    clark_west,
+    detectable_skill,
+    diebold_mariano,
+    pesaran_timmermann,
+)
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.config import Config
+from puffin.models.config import Config
 
 NAN, INF = math.nan, math.inf
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from models.series import needs_of
-from studies.csv_numbers import number
-from studies.prices import Prices, load_prices
-from studies.validation import DataError
+from puffin.models.series import needs_of
+from puffin.studies.csv_numbers import number
+from puffin.studies.prices import Prices, load_prices
+from puffin.studies.validation import DataError
 
 CLOSE = needs_of(["return"], "return")
 BARS = needs_of(["return", "range", "volume"], "return")

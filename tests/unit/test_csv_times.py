@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from studies.csv_times import TimeError, UnclearDayError, are_clocks, read_times
+from puffin.studies.csv_times import TimeError, UnclearDayError, are_clocks, read_times
 
 NO_ZONE = ("time zone dropped, clock times kept",)
 IN_UTC = ("the clock is set back within the bars, so their times are in UTC",)

@@ -7,9 +7,9 @@ from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from studies.database_errors import StorageError
-from studies.database_url import connect_args, holds_secret, masked, parse, secrets, shown
-from tuner.cli import main
+from puffin.studies.database_errors import StorageError
+from puffin.studies.database_url import connect_args, holds_secret, masked, parse, secrets, shown
+from puffin.tuner.cli import main
 
 # Wherever a password may be written, by the book or not. Nobody listens on port 1.
 FORMS = [

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tuner import devices
-from tuner.devices import DeviceError, assign, gpu_names
+from puffin.tuner import devices
+from puffin.tuner.devices import DeviceError, assign, gpu_names
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from models.config import Config
-from models.series import FEATURES
-from studies.space import parse_space
-from studies.spec import parse_spec
+from puffin.models.config import Config
+from puffin.models.series import FEATURES
+from puffin.studies.space import parse_space
+from puffin.studies.spec import parse_spec
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.dropout import Dropout
+from puffin.models.dropout import Dropout
 
 
 def dropped(p: float, x: Tensor, seed: int = 5) -> Tensor:

@@ -7,14 +7,20 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from models.config import Config
-from studies import tickets
-from studies.algorithms import PRUNERS, SAMPLERS
-from studies.duplicates import DUPLICATE_OF, DistinctSampler, distinct, find_trained, identity
-from studies.networks import describe_networks, list_networks
-from studies.space import parse_space, suggest
-from studies.spec import load_spec
-from tuner.present import grid_note
+from puffin.models.config import Config
+from puffin.studies import tickets
+from puffin.studies.algorithms import PRUNERS, SAMPLERS
+from puffin.studies.duplicates import (
+    DUPLICATE_OF,
+    DistinctSampler,
+    distinct,
+    find_trained,
+    identity,
+)
+from puffin.studies.networks import describe_networks, list_networks
+from puffin.studies.space import parse_space, suggest
+from puffin.studies.spec import load_spec
+from puffin.tuner.present import grid_note
 
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
 FOUR: dict[str, Any] = {"cell": ["lstm", "gru"], "layers": 1, "hidden_dim": [8, 16]}

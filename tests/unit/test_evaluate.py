@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 
-from models.metrics import score
-from models.trading import TradingLSTM
-from models.walk_forward import evaluate
+from puffin.models.metrics import score
+from puffin.models.trading import TradingLSTM
+from puffin.models.walk_forward import evaluate
 
 NAN = math.nan
 

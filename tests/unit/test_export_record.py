@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from studies.export_record import ExportRecord, RecordError
-from studies.safe_toml import parse_toml
+from puffin.studies.export_record import ExportRecord, RecordError
+from puffin.studies.safe_toml import parse_toml
 from tests.exports import record_values
 
 VALUES = record_values(opened=True)

@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from studies import checksums
-from studies.checksums import ExportError, added_note
-from studies.exported import FORECAST_FILES, load_exported
-from studies.snapshot import to_csv
+from puffin.studies import checksums
+from puffin.studies.checksums import ExportError, added_note
+from puffin.studies.exported import FORECAST_FILES, load_exported
+from puffin.studies.snapshot import to_csv
 from tests.exports import bars, export_files, record_values, write_export
 
 Files = dict[str, bytes]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from studies import files
-from studies.files import write_files
+from puffin.studies import files
+from puffin.studies.files import write_files
 
 OLD = {"config": b"old", "sub/a": b"old", "gone": b"old", "sums": b"old"}
 NEW = {"config": b"new", "sub/a": b"new", "b": b"new", "sums": b"new"}
@@ -22,7 +22,7 @@ NEW = {"config": b"new", "sub/a": b"new", "b": b"new", "sums": b"new"}
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from studies.files import write_files
+from puffin.studies.files import write_files
 
 folder, last, *names = sys.argv[1:]
 replace = Path.replace

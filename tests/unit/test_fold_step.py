@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from benchmarks.fold_step import FEATURES, FOLDS, Stacked, loop, stacked
-from models.config import Config
-from models.training import build_networks
+from puffin.models.config import Config
+from puffin.models.training import build_networks
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from models.config import Config, Training
-from models.rnn import CELLS
-from models.training import Epoch, FoldTraining, build_networks
-from models.windows import FoldTensors
+from puffin.models.config import Config, Training
+from puffin.models.rnn import CELLS
+from puffin.models.training import Epoch, FoldTraining, build_networks
+from puffin.models.windows import FoldTensors
 
 CPU = torch.device("cpu")
 TRAINING = Training(max_epochs=9, patience=2)

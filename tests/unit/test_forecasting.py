@@ -11,18 +11,18 @@ import pandas as pd
 import pytest
 import torch
 
-from models.errors import PuffinError
-from models.intervals import IntervalError, draw_residuals, residual_interval
-from models.series import build_series
-from models.training import forecast
-from models.walk_forward import Fold, Span
-from models.windows import fold_tensors
-from studies import forecasting
-from studies.export_record import ExportRecord
-from studies.exported import Exported
-from studies.forecasting import ForecastError, predict
-from studies.snapshot import to_csv
-from studies.study import SEARCH_FILE
+from puffin.models.errors import PuffinError
+from puffin.models.intervals import IntervalError, draw_residuals, residual_interval
+from puffin.models.series import build_series
+from puffin.models.training import forecast
+from puffin.models.walk_forward import Fold, Span
+from puffin.models.windows import fold_tensors
+from puffin.studies import forecasting
+from puffin.studies.export_record import ExportRecord
+from puffin.studies.exported import Exported
+from puffin.studies.forecasting import ForecastError, predict
+from puffin.studies.snapshot import to_csv
+from puffin.studies.study import SEARCH_FILE
 from tests.exports import LOOKBACK, RESIDUALS, SEALED, bars, export_files, record_values
 
 TODAY = date(2020, 12, 31)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.gru import GRU
-from models.rnn import StackedGRU
+from puffin.models.gru import GRU
+from puffin.models.rnn import StackedGRU
 
 
 def pair(features: int, units: int, dtype: torch.dtype) -> tuple[nn.GRU, GRU]:

@@ -8,15 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.intervals import (
+from puffin.models.intervals import (
     IntervalError,
     draw_residuals,
     path_interval,
     recurse,
     residual_interval,
 )
-from models.rnn import StackedGRU
-from models.series import Scaler
+from puffin.models.rnn import StackedGRU
+from puffin.models.series import Scaler
 
 PLAIN = Scaler(np.zeros(1), np.ones(1), 0.0, 1.0)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.loops import (
+from puffin.models.loops import (
     Batches,
     LRScheduler,
     add_noise,
@@ -24,7 +24,7 @@ from models.loops import (
     set_seed,
     training_loop,
 )
-from models.training import EarlyStopping
+from puffin.models.training import EarlyStopping
 
 NAN = math.nan
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def _put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put back what `set_seed` sets."""
-    monkeypatch.setattr("models.loops._LastSeed.value", 0)
+    monkeypatch.setattr("puffin.models.loops._LastSeed.value", 0)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
 
@@ -467,7 +467,7 @@ def test_the_model_moves_to_the_device(
     moved: list[torch.device] = []
     model = Spy()
     monkeypatch.setattr(model, "to", moved.append)
-    monkeypatch.setattr("models.loops.default_device", lambda: CPU)
+    monkeypatch.setattr("puffin.models.loops.default_device", lambda: CPU)
     loop(1, model, device=device)
     assert moved == [CPU]
 

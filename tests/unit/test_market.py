@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from studies.market import INTERVALS, Market
+from puffin.studies.market import INTERVALS, Market
 
 NEW_YORK, TOKYO = "America/New_York", "Asia/Tokyo"
 

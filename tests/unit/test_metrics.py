@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.metrics import direction, score, skill
+from puffin.models.metrics import direction, score, skill
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from studies import optuna_internals as internals
+from puffin.studies import optuna_internals as internals
 
 
 @pytest.fixture

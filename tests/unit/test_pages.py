@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from models.errors import PuffinError
-from studies import pages
-from studies.markdown import join, picture, plain, table
-from studies.pages import PagesError, check_folder, to_html, write_pages
+from puffin.models.errors import PuffinError
+from puffin.studies import pages
+from puffin.studies.markdown import join, picture, plain, table
+from puffin.studies.pages import PagesError, check_folder, to_html, write_pages
 
 SVG = b"<svg/>"
 

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
-import studies
-from studies.canvas import dress, limits, new_figure, spaced, svg
-from studies.importance import Importance, importance
-from studies.over_time import _held
-from studies.pictures import PICTURES, _with_baselines
+import puffin.studies
+from puffin.studies.canvas import dress, limits, new_figure, spaced, svg
+from puffin.studies.importance import Importance, importance
+from puffin.studies.over_time import _held
+from puffin.studies.pictures import PICTURES, _with_baselines
 
-SOURCES = Path(studies.__file__).parent
+SOURCES = Path(puffin.studies.__file__).parent
 
 
 @pytest.mark.parametrize(

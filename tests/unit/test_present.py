@@ -9,9 +9,9 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from studies.result import Group
-from studies.text import percent
-from tuner import present
+from puffin.studies.result import Group
+from puffin.studies.text import percent
+from puffin.tuner import present
 
 
 def table_rows(groups: list[Group]) -> dict[str, list[str]]:
@@ -121,7 +121,7 @@ def test_a_share_that_is_not_there_is_a_dash() -> None:
 def narrow(monkeypatch: pytest.MonkeyPatch) -> Console:
     """Make a console that is 80 columns wide and writes into memory."""
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("tuner.present.sys.argv", ["tuner-of-another"])
+    monkeypatch.setattr("puffin.tuner.present.sys.argv", ["tuner-of-another"])
     return Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
 
 
@@ -184,7 +184,7 @@ def test_the_next_steps_are_quoted_for_a_shell(monkeypatch: pytest.MonkeyPatch) 
 def test_a_command_never_shares_its_line_where_the_terminal_is_too_narrow(
     monkeypatch: pytest.MonkeyPatch, narrow: Console
 ) -> None:
-    monkeypatch.setattr("tuner.present.stdout", lambda: narrow)
+    monkeypatch.setattr("puffin.tuner.present.stdout", lambda: narrow)
     lines = present.next_steps("n" * 40, NEXT, None, "27 trainings, about 3 min").splitlines()
     command = f"tuner report {'n' * 40} --storage '{NEXT}'"
     why = "is it any good? opens the sealed holdout; 27 trainings, about 3 min"

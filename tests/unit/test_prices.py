@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import studies.prices as module
-from models.errors import PuffinError
-from models.series import Floats, needs_of
-from studies.prices import SOURCES, load_prices
-from studies.snapshot import from_csv, sha256, to_csv
-from studies.validation import COLUMNS, Advice, DataError, adjust, validate
+import puffin.studies.prices as module
+from puffin.models.errors import PuffinError
+from puffin.models.series import Floats, needs_of
+from puffin.studies.prices import SOURCES, load_prices
+from puffin.studies.snapshot import from_csv, sha256, to_csv
+from puffin.studies.validation import COLUMNS, Advice, DataError, adjust, validate
 
 SAMPLE = Path(module.__file__).parent / "sample"
 UPSTREAM = "5abadf99b2d394f920120a27de6f0df129859d71d4cfb0bf661bcc99446ab1fd"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from studies.result import RunningTrial, Status
-from tuner import progress as module
-from tuner.progress import Progress
+from puffin.studies.result import RunningTrial, Status
+from puffin.tuner import progress as module
+from puffin.tuner.progress import Progress
 
 STATUS: dict[str, Any] = {
     "name": "demo",

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-import models.loops
-import models.rnn
-import models.trading
-import models.training
 import puffin
 import puffin.deep
+import puffin.models.loops
+import puffin.models.rnn
+import puffin.models.trading
+import puffin.models.training
 from puffin.deep import rnn, training
 
 REQUIRED = inspect.Parameter.empty
@@ -74,20 +74,22 @@ def test_a_module_exports_exactly_its_names(module: ModuleType, names: list[str]
 @pytest.mark.parametrize("name", [f"rnn.{n}" for n in rnn.__all__])
 def test_a_name_of_rnn_is_the_one_of_models(name: str) -> None:
     name = name.removeprefix("rnn.")
-    home = models.trading if name.startswith(("Trading", "Multivariate")) else models.rnn
+    home = (
+        puffin.models.trading if name.startswith(("Trading", "Multivariate")) else puffin.models.rnn
+    )
     assert getattr(rnn, name) is getattr(home, name)
     assert getattr(rnn, name).__module__ == home.__name__
 
 
 @pytest.mark.parametrize("name", training.__all__)
 def test_a_name_of_training_is_the_one_of_models(name: str) -> None:
-    home = models.training if name == "EarlyStopping" else models.loops
+    home = puffin.models.training if name == "EarlyStopping" else puffin.models.loops
     assert getattr(training, name) is getattr(home, name)
     assert getattr(training, name).__module__ == home.__name__
 
 
 def test_the_stacks_are_the_networks_that_the_search_trains() -> None:
-    assert {"lstm": rnn.StackedLSTM, "gru": rnn.StackedGRU} == models.rnn.CELLS
+    assert {"lstm": rnn.StackedLSTM, "gru": rnn.StackedGRU} == puffin.models.rnn.CELLS
 
 
 def is_shim(node: ast.stmt) -> bool:
@@ -95,7 +97,9 @@ def is_shim(node: ast.stmt) -> bool:
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     if isinstance(node, ast.ImportFrom):
-        return str(node.module).split(".")[0] == "models" and not any(a.asname for a in node.names)
+        return str(node.module).startswith("puffin.models.") and not any(
+            a.asname for a in node.names
+        )
     return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
 
 

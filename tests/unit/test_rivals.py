@@ -7,21 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import studies.rivals
-from models.baselines import Baseline, TooShortError
-from models.comparison import clark_west, diebold_mariano
-from models.series import TARGETS, Series
-from models.walk_forward import Span
-from studies.report import (
+import puffin.studies.rivals
+from puffin.models.baselines import Baseline, TooShortError
+from puffin.models.comparison import clark_west, diebold_mariano
+from puffin.models.series import TARGETS, Series
+from puffin.models.walk_forward import Span
+from puffin.studies.report import (
     earned,
     trade,
     why_no_backtest,
     why_no_deflated_sharpe,
     why_no_direction_test,
 )
-from studies.rivals import judge
-from studies.spec import Spec, parse_spec
-from studies.workload import Workload, cut_holdout
+from puffin.studies.rivals import judge
+from puffin.studies.spec import Spec, parse_spec
+from puffin.studies.workload import Workload, cut_holdout
 
 BARS, HOLDOUT = 160, 30
 
@@ -61,7 +61,7 @@ def off_by(searched: float, judged: float) -> Callable[..., Baseline]:
 def rivals(monkeypatch: pytest.MonkeyPatch) -> None:
     """The better one on the search data is the worse one on the holdout."""
     made = {"steady": off_by(0.01, 0.03), "lucky": off_by(0.02, 0.02)}
-    monkeypatch.setattr(studies.rivals, "BASELINES", made)
+    monkeypatch.setattr(puffin.studies.rivals, "BASELINES", made)
 
 
 @pytest.mark.usefixtures("rivals")
@@ -162,7 +162,7 @@ def test_a_baseline_that_has_too_few_targets_is_left_out_and_any_other_error_is_
         return forecast
 
     made = {"steady": off_by(0.01, 0.01), "short": raising(TooShortError("few"))}
-    monkeypatch.setattr(studies.rivals, "BASELINES", made)
+    monkeypatch.setattr(puffin.studies.rivals, "BASELINES", made)
     assert [r.name for r in judge(folds, opened, 3, actual).rivals] == ["steady"]
     made["wrong"] = raising(ValueError("labels of the future"))
     with pytest.raises(ValueError, match="labels of the future"):

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.config import CELL_NAMES, Config
-from models.dropout import Dropout
-from models.gru import GRU
-from models.rnn import CELLS, GRUNet, LSTMNet, StackedGRU, StackedLSTM, build_network
+from puffin.models.config import CELL_NAMES, Config
+from puffin.models.dropout import Dropout
+from puffin.models.gru import GRU
+from puffin.models.rnn import CELLS, GRUNet, LSTMNet, StackedGRU, StackedLSTM, build_network
 
 # Rows of a recurrent weight matrix per unit: an LSTM has four gates, a GRU three.
 GATES = {"lstm": 4, "gru": 3}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.rota import FairShares
+from puffin.tuner.rota import FairShares
 
 Lasts = Callable[[str, int], float]
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from models.selection import (
+from puffin.models.selection import (
     Choice,
     incumbents,
     one_standard_error,

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from models.sharpe import (
+from puffin.models.sharpe import (
     deflated_sharpe,
     expected_max_sharpe,
     probabilistic_sharpe,

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from models.spa import (
+from puffin.models.spa import (
     _bootstrap_variance,
     _drawn_means,
     optimal_block_length,

@@ -14,8 +14,16 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
-from models.config import Config
-from studies.space import Choice, Range, Space, grid_points, parse_space, suggest, usual_points
+from puffin.models.config import Config
+from puffin.studies.space import (
+    Choice,
+    Range,
+    Space,
+    grid_points,
+    parse_space,
+    suggest,
+    usual_points,
+)
 
 FREE = {"lr": {"low": 1e-4, "high": 1e-2}}  # a space must leave something open
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from studies.stamp import PACKAGES, StampError, compare, own_versions
+from puffin.studies.stamp import PACKAGES, StampError, compare, own_versions
 
 MADE = {"puffin-tuner": "0.1.0", "optuna": "5.0.1", "torch": "2.13.0+cpu"}
 NOTHING, WARNING, REFUSAL = "nothing", "warning", "refusal"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from studies.text import duration, loss, p_value, printable, printable_lines, roughly
+from puffin.studies.text import duration, loss, p_value, printable, printable_lines, roughly
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.backtest import backtest
-from models.comparison import clark_west, detectable_skill, diebold_mariano, pesaran_timmermann
-from models.loops import create_dataloaders
-from models.metrics import score
-from models.selection import overfitting
-from models.sharpe import deflated_sharpe
-from models.spa import spa
-from models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
-from models.walk_forward import evaluate
+from puffin.models.backtest import backtest
+from puffin.models.comparison import (
+    clark_west,
+    detectable_skill,
+    diebold_mariano,
+    pesaran_timmermann,
+)
+from puffin.models.loops import create_dataloaders
+from puffin.models.metrics import score
+from puffin.models.selection import overfitting
+from puffin.models.sharpe import deflated_sharpe
+from puffin.models.spa import spa
+from puffin.models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
+from puffin.models.walk_forward import evaluate
 
 BARS = 60
 DAYS = pd.bdate_range("2024-01-01", periods=BARS)

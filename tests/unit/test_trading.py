@@ -20,11 +20,11 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from models import loops, trading
-from models.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
-from models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
-from models.training import EarlyStopping
-from studies.prices import load_prices
+from puffin.models import loops, trading
+from puffin.models.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
+from puffin.models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
+from puffin.models.training import EarlyStopping
+from puffin.studies.prices import load_prices
 
 Floats = NDArray[np.float64]
 Univariate = TradingLSTM | TradingGRU

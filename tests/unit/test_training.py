@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import models.training as module
-from models.config import LOSS_NAMES, Config, Training
-from models.learner import Learner
-from models.metrics import point_losses
-from models.rnn import CELLS
-from models.training import (
+import puffin.models.training as module
+from puffin.models.config import LOSS_NAMES, Config, Training
+from puffin.models.learner import Learner
+from puffin.models.metrics import point_losses
+from puffin.models.rnn import CELLS
+from puffin.models.training import (
     LOSSES,
     RUN,
     EarlyStopping,
@@ -25,7 +25,7 @@ from models.training import (
     targets_per_sequence,
     train_epochs,
 )
-from models.windows import FoldTensors, make_windows
+from puffin.models.windows import FoldTensors, make_windows
 
 CPU = torch.device("cpu")
 NAN, INF = math.nan, math.inf

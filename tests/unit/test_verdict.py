@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.backtest import backtest
-from models.comparison import MeanTest
-from models.series import TARGETS
-from models.sharpe import DeflatedSharpe
-from studies.openings import Opening, before
-from studies.report import untradable
-from studies.rivals import Judgement, Rival
-from studies.spec import DataSection
-from studies.subject import series_name, target_in_words
-from studies.verdict import money_sentence, outcome_sentence, sentences
+from puffin.models.backtest import backtest
+from puffin.models.comparison import MeanTest
+from puffin.models.series import TARGETS
+from puffin.models.sharpe import DeflatedSharpe
+from puffin.studies.openings import Opening, before
+from puffin.studies.report import untradable
+from puffin.studies.rivals import Judgement, Rival
+from puffin.studies.spec import DataSection
+from puffin.studies.subject import series_name, target_in_words
+from puffin.studies.verdict import money_sentence, outcome_sentence, sentences
 
 DAYS = pd.bdate_range("2012-03-01", periods=20)
 APPLE = DataSection(symbol="AAPL", target="range")

@@ -7,10 +7,17 @@ import pandas as pd
 import pytest
 import torch
 
-from models.errors import PuffinError
-from models.walk_forward import MIN_TRAIN_TARGETS, Fold, Span, WalkForward, first_target, split
-from studies.spec import Spec
-from studies.workload import Workload
+from puffin.models.errors import PuffinError
+from puffin.models.walk_forward import (
+    MIN_TRAIN_TARGETS,
+    Fold,
+    Span,
+    WalkForward,
+    first_target,
+    split,
+)
+from puffin.studies.spec import Spec
+from puffin.studies.workload import Workload
 
 Edges = tuple[int, int, int, int]
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from models.errors import PuffinError
-from models.series import FEATURES, TARGETS, Scaler, Series, build_series
-from models.walk_forward import Fold, Span
-from models.windows import FoldTensors, fold_tensors, make_windows
+from puffin.models.errors import PuffinError
+from puffin.models.series import FEATURES, TARGETS, Scaler, Series, build_series
+from puffin.models.walk_forward import Fold, Span
+from puffin.models.windows import FoldTensors, fold_tensors, make_windows
 
 CPU = torch.device("cpu")
 NAN = math.nan

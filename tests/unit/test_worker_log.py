@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from studies.storage import FAILURE
-from tuner.worker_log import WorkerLog
+from puffin.studies.storage import FAILURE
+from puffin.tuner.worker_log import WorkerLog
 
 COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 TRAINED = {"best_loss": 1e-7, "best_epoch": 5, "run": {"epochs": 8, "seconds": 12.34}}
@@ -75,5 +75,5 @@ def test_a_worker_works_on_when_nobody_reads_what_it_writes(
     def broken(*_: Any, **__: Any) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("tuner.worker_log.click.echo", broken)
+    monkeypatch.setattr("puffin.tuner.worker_log.click.echo", broken)
     WorkerLog(quiet=False).trial_ended("demo", ended(COMPLETE, **TRAINED))
