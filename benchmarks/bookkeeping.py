@@ -16,17 +16,17 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from puffin.models.training import Epoch
-from puffin.studies import tickets
+from puffin.models.training.training import Epoch
 from puffin.studies.stamp import own_versions
-from puffin.studies.storage import GRACE_SECONDS, open_storage
+from puffin.studies.storage import tickets
+from puffin.studies.storage.storage import GRACE_SECONDS, open_storage
+from puffin.studies.storage.workers import Registration
 from puffin.studies.study import Handle
-from puffin.studies.workers import Registration
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.memory import prepare
-from puffin.tuner.presence import Presence
-from puffin.tuner.run import open_study
-from puffin.tuner.worker import Worker
+from puffin.tuner.commands.run import open_study
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.worker import Worker
 
 
 class Stopwatch(Interrupt):

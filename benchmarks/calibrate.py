@@ -33,16 +33,22 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
 from benchmarks.markets import Market, garch_returns, long_memory_ranges, market
-from puffin.models.comparison import LEVEL, pesaran_timmermann
 from puffin.models.config import Config
-from puffin.models.metrics import skill
-from puffin.models.selection import overfitting
-from puffin.models.sharpe import deflated_sharpe
-from puffin.models.spa import spa
-from puffin.models.training import Epoch, FoldTraining, build_networks, forecast, train_epochs
+from puffin.models.evaluation.comparison import LEVEL, pesaran_timmermann
+from puffin.models.evaluation.metrics import skill
+from puffin.models.evaluation.selection import overfitting
+from puffin.models.evaluation.sharpe import deflated_sharpe
+from puffin.models.evaluation.spa import spa
+from puffin.models.training.training import (
+    Epoch,
+    FoldTraining,
+    build_networks,
+    forecast,
+    train_epochs,
+)
 from puffin.studies.algorithms import SAMPLERS
-from puffin.studies.report import MOVES, earned, untradable
-from puffin.studies.rivals import Judgement, Rival, judge
+from puffin.studies.report.report import MOVES, earned, untradable
+from puffin.studies.report.rivals import Judgement, Rival, judge
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.workload import Workload, cut_holdout

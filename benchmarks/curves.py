@@ -30,11 +30,11 @@ import torch
 
 from benchmarks.quality import PRESETS
 from puffin.models.config import Config
-from puffin.models.training import FoldTraining, build_networks
-from puffin.studies.prices import load_prices
+from puffin.models.training.training import FoldTraining, build_networks
+from puffin.studies.prices.prices import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.workload import Workload, cut_holdout
-from puffin.tuner.memory import prepare
+from puffin.tuner.worker.memory import prepare
 
 SINCE, SEED = "2005-01-01", 0
 # Of a slow network the table has no more, and says that it is cut.

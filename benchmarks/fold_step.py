@@ -3,7 +3,7 @@
 `loop` is ours: layer by layer, one fold after the other. `stacked` gives every tensor a leading
 fold axis, and loops over time with batched products. On CUDA `streams` is the loop with a stream
 for each fold, and each of the three is also captured in a CUDA graph. All take the same step from
-the same weights (tests/unit/test_fold_step.py holds `stacked` to `loop`).
+the same weights (tests/unit/training/test_fold_step.py holds `stacked` to `loop`).
 
     python benchmarks/fold_step.py --device cuda
 """
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from puffin.models.adam import Adam
 from puffin.models.config import Config
-from puffin.models.training import build_networks
-from puffin.tuner.memory import prepare
+from puffin.models.training.adam import Adam
+from puffin.models.training.training import build_networks
+from puffin.tuner.worker.memory import prepare
 
 FOLDS, FEATURES, RATE = 5, 3, 1e-3
 # batch, lookback, widths
@@ -42,7 +42,7 @@ class Stacked(nn.Module):
     networks : sequence of StackedLSTM or StackedGRU
         Whose weights are copied.
     cell : str
-        A key of ``puffin.models.rnn.CELLS``.
+        A key of ``puffin.models.networks.rnn.CELLS``.
     """
 
     def __init__(self, networks: Sequence[nn.Module], cell: str) -> None:

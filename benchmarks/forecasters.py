@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from puffin.models.backtest import backtest
-from puffin.models.rnn import LSTMNet
-from puffin.models.trading import TradingLSTM
+from puffin.models.estimators.trading import TradingLSTM
+from puffin.models.evaluation.backtest import backtest
+from puffin.models.networks.rnn import LSTMNet
 
 LOOKBACK, BATCH, EPOCHS, BARS = 20, 32, 3, 3000
 Floats = NDArray[np.float64]

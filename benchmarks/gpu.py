@@ -30,8 +30,8 @@ import torch
 
 from benchmarks import fold_step, step
 from puffin.models.config import Config
-from puffin.models.rnn import CELLS
-from puffin.tuner.memory import prepare
+from puffin.models.networks.rnn import CELLS
+from puffin.tuner.worker.memory import prepare
 
 T = TypeVar("T")
 Row = dict[str, Any]

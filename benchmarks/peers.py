@@ -23,11 +23,11 @@ import pandas as pd
 import torch
 
 from puffin.models.config import Config
-from puffin.models.learner import Learner
-from puffin.models.rnn import build_network
-from puffin.models.training import LOSSES
+from puffin.models.networks.rnn import build_network
+from puffin.models.training.learner import Learner
+from puffin.models.training.training import LOSSES
 from puffin.models.windows import make_windows
-from puffin.tuner.memory import prepare
+from puffin.tuner.worker.memory import prepare
 
 BARS = 2000
 # batch, lookback, widths

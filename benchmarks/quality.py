@@ -30,14 +30,14 @@ from typing import Any
 import torch
 
 from puffin.models.config import Config, Training
-from puffin.models.training import FoldTraining, build_networks
-from puffin.studies import tickets
-from puffin.studies.prices import load_prices
+from puffin.models.training.training import FoldTraining, build_networks
+from puffin.studies.prices.prices import load_prices
 from puffin.studies.spec import load_spec
-from puffin.studies.storage import open_storage
+from puffin.studies.storage import tickets
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import load
 from puffin.studies.workload import Workload, cut_holdout
-from puffin.tuner.memory import prepare
+from puffin.tuner.worker.memory import prepare
 
 HERE = Path(__file__).parent
 TUNER = Path(sys.executable).with_name("tuner")

@@ -16,13 +16,13 @@ from unittest.mock import patch
 
 import torch
 
-import puffin.models.training
+import puffin.models.training.training
 from puffin.models.config import CELL_NAMES, Config
-from puffin.models.training import RUN, FoldTraining, build_networks, targets_per_sequence
-from puffin.studies.prices import load_prices
+from puffin.models.training.training import RUN, FoldTraining, build_networks, targets_per_sequence
+from puffin.studies.prices.prices import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.workload import Workload, cut_holdout
-from puffin.tuner.memory import prepare
+from puffin.tuner.worker.memory import prepare
 
 LOOKBACKS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 CPU = torch.device("cpu")
@@ -44,7 +44,9 @@ def lowest_loss(cell: str, lookback: int, per_sequence: int, seed: int, width: i
     config = Config(cell=cell, hidden_dims=(width,), lookback=lookback, lr=0.004)
     folds = data.tensors(lookback, CPU)
     networks = build_networks(config, data.series.features.shape[1], len(folds), CPU, seed)
-    with patch.object(puffin.models.training, "targets_per_sequence", return_value=per_sequence):
+    with patch.object(
+        puffin.models.training.training, "targets_per_sequence", return_value=per_sequence
+    ):
         training = FoldTraining(networks, folds, config, data.spec.training_config, seed)
     return min(epoch.valid_loss for epoch in training)
 

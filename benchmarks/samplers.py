@@ -26,13 +26,13 @@ import torch
 from optuna.trial import TrialState
 
 from benchmarks.quality import PRESETS, Score, Task, score
-from puffin.models.training import FoldTraining, build_networks
+from puffin.models.training.training import FoldTraining, build_networks
 from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
-from puffin.studies.prices import load_prices
+from puffin.studies.prices.prices import load_prices
 from puffin.studies.space import suggest, usual_points
 from puffin.studies.spec import load_spec
 from puffin.studies.workload import Workload, cut_holdout
-from puffin.tuner.memory import prepare
+from puffin.tuner.worker.memory import prepare
 
 CPU = torch.device("cpu")
 # TPE from points of its own choice, to see what the usual networks are worth.

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 from puffin.models.config import Config, Training
-from puffin.models.training import FoldTraining, build_networks
+from puffin.models.training.training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, make_windows
+from puffin.studies.storage.tickets import WORKER
 from puffin.studies.study import Handle
-from puffin.studies.tickets import WORKER
-from puffin.tuner.memory import prepare
-from puffin.tuner.run import open_study
+from puffin.tuner.commands.run import open_study
+from puffin.tuner.worker.memory import prepare
 
 TUNER = Path(sys.executable).with_name("tuner")
 CPU = torch.device("cpu")

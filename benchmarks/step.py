@@ -16,13 +16,13 @@ from collections.abc import Callable
 import torch
 
 from puffin.models.config import Config
-from puffin.models.dropout import Dropout
-from puffin.models.gru import GRU
-from puffin.models.learner import Learner
-from puffin.models.rnn import build_network
-from puffin.models.training import LOSSES
+from puffin.models.networks.dropout import Dropout
+from puffin.models.networks.gru import GRU
+from puffin.models.networks.rnn import build_network
+from puffin.models.training.learner import Learner
+from puffin.models.training.training import LOSSES
 from puffin.models.windows import make_windows
-from puffin.tuner.memory import prepare
+from puffin.tuner.worker.memory import prepare
 
 FEATURES, BARS = 3, 2000
 # batch, lookback, widths

@@ -32,19 +32,19 @@ from optuna.storages._rdb.models import BaseModel, VersionInfoModel
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-import puffin.tuner.worker
-from puffin.studies import tickets
-from puffin.studies.optuna_internals import running_trial, trial_id
-from puffin.studies.prices import load_prices
+import puffin.tuner.worker.worker
+from puffin.studies.prices.prices import load_prices
 from puffin.studies.space import suggest
 from puffin.studies.spec import parse_spec
 from puffin.studies.stamp import own_versions
-from puffin.studies.storage import GRACE_SECONDS, metadata, open_storage, transaction
+from puffin.studies.storage import tickets
+from puffin.studies.storage.optuna_internals import running_trial, trial_id
+from puffin.studies.storage.storage import GRACE_SECONDS, metadata, open_storage, transaction
+from puffin.studies.storage.workers import Registration
 from puffin.studies.study import Handle, load, submit
-from puffin.studies.workers import Registration
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.presence import Presence
-from puffin.tuner.worker import Worker
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.worker import Worker
 from tests.postgres import Postgres, running_postgres
 
 NAME = "bench"
@@ -85,7 +85,7 @@ def loss(config: dict[str, Any]) -> float:
 
 
 def idle(trial: optuna.Trial, handle: Handle, *_args: object) -> float:
-    """Take the place of `puffin.tuner.objective.run_trial`, and train nothing."""
+    """Take the place of `puffin.tuner.worker.objective.run_trial`, and train nothing."""
     value = loss(suggest(trial, handle.spec.parsed_space).to_dict())
     for epoch in range(1, EPOCHS + 1):
         trial.report(value + 1 / epoch, epoch)
@@ -308,7 +308,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
         databases = Databases(Path(folder), server)
         growth(databases, options.filled, options.rounds)
-        puffin.tuner.worker.run_trial = idle  # type: ignore[assignment]
+        puffin.tuner.worker.worker.run_trial = idle  # type: ignore[assignment]
         crowds(databases, options.workers, options.seconds)
     sys.stdout.flush()
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from puffin.studies import tickets
-from puffin.studies.storage import open_storage
+from puffin.studies.storage import tickets
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import load
 
 HERE = Path(__file__).parent

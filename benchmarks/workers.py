@@ -10,10 +10,10 @@ import statistics
 import tempfile
 import time
 
-from puffin.studies import tickets
+from puffin.studies.storage import tickets
 from puffin.studies.study import Handle
+from puffin.tuner.commands.run import open_study
 from puffin.tuner.launcher import Pool
-from puffin.tuner.run import open_study
 
 SETTINGS = ["search.sampler=random", "search.pruner=none", "training.max_epochs=8"]
 

@@ -33,8 +33,7 @@ def check_number(
         raise ValueError(f"{name} must be {rule}, but is {value!r}")
 
 
-# The keys of `puffin.models.rnn.CELLS` and `puffin.models.training.LOSSES`, readable without
-# importing torch.
+# The keys of `rnn.CELLS` and of `training.LOSSES`, readable without importing torch.
 CELL_NAMES = ("lstm", "gru")
 LOSS_NAMES = ("mse", "mae", "huber")
 

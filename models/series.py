@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from puffin.models.errors import PuffinError
-from puffin.models.walk_forward import Span
+from puffin.models.folds import Span
 
 Floats = NDArray[np.float64]
 Columns = Mapping[str, Floats]

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from puffin.models.folds import Fold
 from puffin.models.series import Floats, Scaler, Series
-from puffin.models.walk_forward import Fold
 
 
 @dataclass(frozen=True)

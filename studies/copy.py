@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from puffin.studies import tickets
-from puffin.studies.artifacts import artifact_ids
 from puffin.studies.openings import holdout_sha256, insert, read_openings
-from puffin.studies.optuna_internals import FIXED_PARAMS, study_id
-from puffin.studies.storage import artifacts, checkpoints, transaction
+from puffin.studies.storage import tickets
+from puffin.studies.storage.artifacts import artifact_ids
+from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
+from puffin.studies.storage.storage import artifacts, checkpoints, transaction
 from puffin.studies.study import RERUNS, Handle, StudyError, create_within, load
 
 # What a trial that is running in one database leaves to the one that resumes it in the other.

@@ -20,9 +20,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from puffin.models.config import Config
-from puffin.studies import tickets
-from puffin.studies.optuna_internals import FIXED_PARAMS
 from puffin.studies.space import Space, suggest
+from puffin.studies.storage import tickets
+from puffin.studies.storage.optuna_internals import FIXED_PARAMS
 
 # Marks a trial that trained nothing, with the number of the trial whose result it repeats.
 DUPLICATE_OF = "duplicate_of"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies import tickets
+from puffin.studies.storage import tickets
 
 Floats = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy.dialects import postgresql, sqlite
 
-from puffin.studies.snapshot import sha256, to_csv
-from puffin.studies.storage import openings
+from puffin.studies.prices.snapshot import sha256, to_csv
+from puffin.studies.storage.storage import openings
 from puffin.studies.study import Handle
 
 # Only these have an INSERT that skips rows that are there.

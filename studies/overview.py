@@ -7,10 +7,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies import tickets
 from puffin.studies.reruns import OPENED_FOR
 from puffin.studies.result import Status, mishaps, status
-from puffin.studies.storage import FAILURE
+from puffin.studies.storage import tickets
+from puffin.studies.storage.storage import FAILURE
 from puffin.studies.study import RERUNS, Handle, load, lowest_complete
 
 _LAST = 5

@@ -12,12 +12,13 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.models.selection import incumbents
-from puffin.studies import stamp, tickets
+from puffin.models.evaluation.selection import incumbents
+from puffin.studies import stamp
 from puffin.studies.duplicates import identity, trained
 from puffin.studies.openings import Opening, insert, new_opening
 from puffin.studies.spec import SPEC_VERSION
-from puffin.studies.storage import FAILURE, transaction
+from puffin.studies.storage import tickets
+from puffin.studies.storage.storage import FAILURE, transaction
 from puffin.studies.study import (
     HOLDOUT_SUFFIX,
     SEEDS_SUFFIX,

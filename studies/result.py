@@ -14,11 +14,11 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.config import BOUNDED, CELL_NAMES
-from puffin.studies import tickets, workers
 from puffin.studies.duplicates import trained
 from puffin.studies.estimate import seconds_left
 from puffin.studies.remarks import fold_remarks, repeats_remark
-from puffin.studies.storage import FAILURE
+from puffin.studies.storage import tickets, workers
+from puffin.studies.storage.storage import FAILURE
 from puffin.studies.study import Handle, StudyError, lowest_complete
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from puffin.studies import tickets
 from puffin.studies.estimate import seconds_per_epoch
 from puffin.studies.reruns import (
     RERUN_OF,
@@ -14,6 +13,7 @@ from puffin.studies.reruns import (
     reruns_for_holdout,
     reruns_for_seeds,
 )
+from puffin.studies.storage import tickets
 from puffin.studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, load
 
 # Of two starts of workers, the statistics and the pictures.

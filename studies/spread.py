@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.config import Config
-from puffin.models.selection import one_standard_error, ranks_over_seeds
-from puffin.studies import tickets
+from puffin.models.evaluation.selection import one_standard_error, ranks_over_seeds
 from puffin.studies.reruns import RERUN_OF, SEED, require_done
+from puffin.studies.storage import tickets
 from puffin.studies.study import SEEDS_SUFFIX, Handle, StudyError, load
 
 Floats = NDArray[np.float64]
@@ -111,7 +111,7 @@ def _done(search: Handle, best: int) -> Handle:
 
 def _parameters(search: Handle, trial: FrozenTrial) -> int:
     # Here, since `tuner best` asks for it only where seeds are to choose.
-    from puffin.models.rnn import build_network
+    from puffin.models.networks.rnn import build_network
 
     network = build_network(
         Config.from_dict(trial.user_attrs["config"]), len(search.spec.data.inputs)

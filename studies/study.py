@@ -16,21 +16,22 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.errors import PuffinError
-from puffin.studies import stamp, tickets
+from puffin.studies import stamp
 from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
-from puffin.studies.artifacts import SqlArtifactStore, attach, delete_artifacts
-from puffin.studies.checkpoints import delete_checkpoints
 from puffin.studies.duplicates import DistinctSampler, is_duplicate
 from puffin.studies.networks import list_networks
-from puffin.studies.optuna_internals import StudyRow, TrialRow, study_id
-from puffin.studies.prices import Prices
+from puffin.studies.prices.prices import Prices
+from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
+from puffin.studies.prices.validation import when
 from puffin.studies.remarks import require_moving_target, why_nothing_is_complete
-from puffin.studies.snapshot import from_csv, sha256, to_csv
 from puffin.studies.space import grid_points, usual_points
 from puffin.studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
-from puffin.studies.storage import transaction
-from puffin.studies.tickets import Budget, TicketQueue
-from puffin.studies.validation import when
+from puffin.studies.storage import tickets
+from puffin.studies.storage.artifacts import SqlArtifactStore, attach, delete_artifacts
+from puffin.studies.storage.checkpoints import delete_checkpoints
+from puffin.studies.storage.optuna_internals import StudyRow, TrialRow, study_id
+from puffin.studies.storage.storage import transaction
+from puffin.studies.storage.tickets import Budget, TicketQueue
 from puffin.studies.workload import Workload, cut_holdout
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"

@@ -1,15 +1,14 @@
 """What a study forecasts: target, prices, features and dates, in words and as plain values."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from puffin.models.series import TARGETS
-from puffin.studies.export_record import FoldDates
+from puffin.studies.prices.validation import when
 from puffin.studies.spec import DataSection, Spec
 from puffin.studies.study import Handle
 from puffin.studies.text import counted, printable
-from puffin.studies.validation import when
 from puffin.studies.workload import Workload
 
 # A target in words: of what, and how far ahead.
@@ -31,6 +30,16 @@ def target_in_words(data: DataSection, of: str = "") -> str:
 def series_name(data: DataSection) -> str:
     """Return the symbol of the prices, or the name of their file, fit for a terminal."""
     return printable(data.symbol or Path(str(data.path).replace("\\", "/")).name)
+
+
+@dataclass(frozen=True)
+class FoldDates:
+    """First and last bar of the two parts of a fold."""
+
+    train_first: str
+    train_last: str
+    valid_first: str
+    valid_last: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class Subject:
             "horizon": data.horizon,
             "features": list(data.inputs),
             "loss": self.spec.training.loss,
-            "folds": [fold.model_dump() for fold in self.folds],
+            "folds": [asdict(fold) for fold in self.folds],
             "holdout": {
                 "first": self.holdout_first,
                 "last": self.holdout_last,

@@ -10,11 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from puffin.models.causality import require_causal
-from puffin.models.metrics import Direction, direction, point_losses
+from puffin.models.evaluation.metrics import Direction, direction, point_losses
+from puffin.models.folds import Fold, Span, first_target, split
 from puffin.models.series import Scaler, Series, build_series
-from puffin.models.walk_forward import Fold, Span, first_target, split
-from puffin.studies.prices import EXTRA
-from puffin.studies.snapshot import sha256
+from puffin.studies.prices.prices import EXTRA
+from puffin.studies.prices.snapshot import sha256
 from puffin.studies.spec import Spec
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save
 
 from puffin.models.config import Config
-from puffin.models.rnn import build_network
-from puffin.studies.card import card
-from puffin.studies.export_record import ExportRecord
-from puffin.studies.snapshot import to_csv
+from puffin.models.networks.rnn import build_network
+from puffin.studies.export.card import card
+from puffin.studies.export.export_record import ExportRecord
+from puffin.studies.prices.snapshot import to_csv
 
 LOOKBACK, SEARCH_BARS = 4, 40
 RESIDUALS = np.random.default_rng(5).normal(0, 0.02, 60)

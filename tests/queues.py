@@ -6,10 +6,10 @@ import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from puffin.studies import tickets
-from puffin.studies.optuna_internals import running_trial, study_id, trial_id
-from puffin.studies.storage import transaction
-from puffin.studies.tickets import TicketQueue
+from puffin.studies.storage import tickets
+from puffin.studies.storage.optuna_internals import running_trial, study_id, trial_id
+from puffin.studies.storage.storage import transaction
+from puffin.studies.storage.tickets import TicketQueue
 
 
 def make_queue(storage: RDBStorage, budget: int, name: str = "s") -> TicketQueue:

@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pandas as pd
 
-from puffin.studies.prices import SOURCES, Request
+from puffin.studies.prices.prices import SOURCES, Request
 
 CHART = "/v8/finance/chart/"
 QUERY_HOSTS = ("query1.finance.yahoo.com", "query2.finance.yahoo.com")

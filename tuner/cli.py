@@ -94,7 +94,7 @@ def _without_passwords(ctx: click.Context, message: str) -> str:
 
 
 def _may_hold_password(url: str) -> bool:
-    from puffin.studies.database_url import holds_secret
+    from puffin.studies.storage.database_url import holds_secret
 
     try:
         return holds_secret(url)
@@ -111,7 +111,7 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     if kind.__module__.startswith("sqlalchemy") or kind.__name__ == "StorageInternalError":
-        from puffin.studies.database_errors import cause_of
+        from puffin.studies.storage.database_errors import cause_of
 
         return f"the database failed: {cause_of(error)}"
     first_line = (str(error).splitlines() or ["no message"])[0]
@@ -127,7 +127,7 @@ def _without_password(ctx: click.Context, param: click.Parameter, value: str) ->
     typed = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
     if not typed or value.startswith("sqlite:///"):
         return value
-    from puffin.studies.database_url import holds_secret
+    from puffin.studies.storage.database_url import holds_secret
 
     if holds_secret(value):
         raise click.UsageError(
@@ -261,7 +261,7 @@ def run(
 
     SPEC is a study file or the name of a preset. A study that was interrupted goes on.
     """
-    from puffin.tuner.run import run as run_
+    from puffin.tuner.commands.run import run as run_
 
     run_(spec, overrides, storage, workers, device, workers_per_gpu, refresh=refresh)
 
@@ -274,8 +274,8 @@ def run(
 def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str) -> None:
     """Write the study of SPEC into the database and return; workers do the rest."""
     from puffin.studies import result
-    from puffin.tuner.present import typed
-    from puffin.tuner.run import open_study
+    from puffin.tuner.commands.present import typed
+    from puffin.tuner.commands.run import open_study
 
     handle = open_study(spec, overrides, storage, refresh=refresh)
     state = result.status(handle)
@@ -332,7 +332,7 @@ def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **op
     Writes a line to stderr when it starts, waits and ends, and one for each trial.
     """
     # Before the heavy imports: a signal that comes meanwhile must not be an ugly end.
-    from puffin.tuner.interrupt import Interrupt
+    from puffin.tuner.worker.interrupt import Interrupt
 
     interrupt = Interrupt()
     interrupt.install()
@@ -342,7 +342,7 @@ def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **op
         interrupt.with_parent(sys.stdin.fileno())
     # What these define stays: to look through it for garbage takes a seventh of a start.
     gc.disable()
-    from puffin.tuner.rota import Duty, work
+    from puffin.tuner.worker.rota import Duty, work
 
     gc.freeze()
     gc.enable()
@@ -359,7 +359,7 @@ def status(name: str | None, *, everything: bool, as_json: bool, storage: str) -
 
     With NAME show one study: target, data, time left, best configuration, last trials, failures.
     """
-    from puffin.tuner.status import print_studies, print_study
+    from puffin.tuner.commands.status import print_studies, print_study
 
     database = _open(storage)
     if name is None:
@@ -390,7 +390,7 @@ def best(name: str, form: str, rule: str, storage: str) -> None:
 
     The rule 1se rests on trainings with other seeds, which `tuner report` orders.
     """
-    from puffin.studies.formats import FORMATS
+    from puffin.studies.export.formats import FORMATS
     from puffin.studies.result import best_record
     from puffin.studies.spread import RULES
     from puffin.studies.study import load_search
@@ -419,7 +419,7 @@ def compare(name: str, by: str, storage: str) -> None:
     """
     from puffin.studies.result import compare as compare_
     from puffin.studies.study import load_search
-    from puffin.tuner import present
+    from puffin.tuner.commands import present
 
     present.stdout().print(present.group_table(compare_(load_search(_open(storage), name), by)))
 
@@ -459,8 +459,8 @@ def report(
     anew with several seeds: on the search folds, and on all search data to be held against simple
     baselines on bars that no choice has seen.
     """
-    from puffin.tuner.devices import assign
-    from puffin.tuner.report import report as report_
+    from puffin.tuner.commands.report import report as report_
+    from puffin.tuner.worker.devices import assign
 
     folder = Path("reports") / name if out is None else out
     report_(name, storage, assign(device, workers, 2), out=folder, **options)
@@ -483,8 +483,8 @@ def export(name: str, folder: Path, refit: str, storage: str) -> None:
     The weights are refitted for the best number of epochs. Once `tuner report` has opened the
     seal, its report is a part of the export.
     """
-    from puffin.studies.checksums import added_note, read_sums
-    from puffin.studies.export import export as export_
+    from puffin.studies.export.checksums import added_note, read_sums
+    from puffin.studies.export.export import export as export_
     from puffin.studies.study import load_search
 
     written = export_(load_search(_open(storage), name), folder, refit)
@@ -537,10 +537,10 @@ def predict(
     """
     if csv is not None and symbol is not None:
         raise click.UsageError("--csv and --symbol both say where the prices are; give one of them")
-    from puffin.studies.checksums import require_export
+    from puffin.studies.export.checksums import require_export
 
     require_export(folder)  # a mistyped folder need not wait for torch
-    from puffin.tuner.predict import predict as predict_
+    from puffin.tuner.commands.predict import predict as predict_
 
     predict_(folder, csv, symbol, steps, level, as_json=as_json)
 
@@ -554,10 +554,10 @@ def reproduce(folder: Path) -> None:
     bit on a machine of the same kind, within stated bounds elsewhere. Files that are not as they
     were exported are found first.
     """
-    from puffin.studies.checksums import require_export
+    from puffin.studies.export.checksums import require_export
 
     require_export(folder)  # a mistyped folder need not wait for torch
-    from puffin.tuner.reproduce import reproduce as reproduce_
+    from puffin.tuner.commands.reproduce import reproduce as reproduce_
 
     reproduce_(folder)
 
@@ -613,13 +613,13 @@ def dashboard(
 
     With a password it may be served to others as well: put a proxy with TLS before it.
     """
-    from puffin.tuner.guard import access_rules, chosen_password, place
+    from puffin.tuner.dashboard.guard import access_rules, chosen_password, place
 
     secret = chosen_password(password, password_file)
     where = place(host, port, secret)
     rules = access_rules(writable=writable, password=secret)
-    from puffin.tuner.dashboard import dashboard_app, open_for_requests
-    from puffin.tuner.serve import serve
+    from puffin.tuner.dashboard.dashboard import dashboard_app, open_for_requests
+    from puffin.tuner.dashboard.serve import serve
 
     def announce(url: str) -> None:
         may = "writable" if writable else "read-only"
@@ -636,7 +636,7 @@ def dashboard(
 @_refresh_option
 def check(spec: str, overrides: tuple[str, ...], *, refresh: bool) -> None:
     """Find everything that is wrong with SPEC and its prices, without training."""
-    from puffin.tuner.check import check as check_
+    from puffin.tuner.commands.check import check as check_
 
     check_(spec, overrides, refresh=refresh)
 
@@ -656,7 +656,7 @@ def prices(*, refresh: bool, **wanted: str | None) -> None:
 
     What Yahoo gave is kept: a study of the same days asks no more until another bar can be there.
     """
-    from puffin.tuner.prices import prices as prices_
+    from puffin.tuner.commands.prices import prices as prices_
 
     prices_(wanted, refresh=refresh)
 
@@ -673,7 +673,7 @@ def prices(*, refresh: bool, **wanted: str | None) -> None:
 @_storage_option
 def init(wait: float, storage: str) -> None:
     """Make the tables in the database, where they are missing; `run` and `submit` do it too."""
-    from puffin.tuner.run import init as init_
+    from puffin.tuner.commands.run import init as init_
 
     init_(storage, wait)
 
@@ -695,8 +695,8 @@ def resume(name: str, storage: str) -> None:
 
 
 def _set_paused(storage: str, name: str, *, paused: bool) -> None:
+    from puffin.studies.storage.tickets import set_paused
     from puffin.studies.study import load
-    from puffin.studies.tickets import set_paused
 
     study = load(_open(storage), name)
     set_paused(study.storage, study.creation_id, paused=paused)
@@ -712,8 +712,8 @@ def priority(name: str, priority: int, storage: str) -> None:
 
     A study of priority 3 gets three times the time of one of priority 1; none gets nothing.
     """
+    from puffin.studies.storage.tickets import set_priority
     from puffin.studies.study import load
-    from puffin.studies.tickets import set_priority
 
     study = load(_open(storage), name)
     set_priority(study.storage, study.creation_id, priority)
@@ -727,7 +727,7 @@ def priority(name: str, priority: int, storage: str) -> None:
 def extend(name: str, trials: int, storage: str) -> None:
     """Add trials to study NAME, whether it is done or not; workers do the rest."""
     from puffin.studies.study import extend as extend_
-    from puffin.tuner.present import typed
+    from puffin.tuner.commands.present import typed
 
     total = counted(extend_(_open(storage), name, trials), "trial")
     _say(f"study {name} has {total} now; `{typed('worker', storage=storage)}` does them")
@@ -751,8 +751,8 @@ def copy(name: str, to: str, storage: str) -> None:
     The original stays as it is. Pause it first, so that no worker goes on with it meanwhile.
     """
     from puffin.studies.copy import copy as copy_
-    from puffin.studies.database_url import masked
-    from puffin.studies.storage import open_storage
+    from puffin.studies.storage.database_url import masked
+    from puffin.studies.storage.storage import open_storage
     from puffin.studies.study import load
 
     copied = copy_(load(_open(storage), name), open_storage(to, create=True))
@@ -785,7 +785,7 @@ def _open(storage: str) -> Any:
     """Open a database that is there, quietly."""
     import optuna
 
-    from puffin.studies.storage import open_storage
+    from puffin.studies.storage.storage import open_storage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return open_storage(storage)

@@ -1,7 +1,12 @@
 """Recurrent networks and forecasters, under the tutorial's import path."""
 
-from puffin.models.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
-from puffin.models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
+from puffin.models.estimators.trading import (
+    MultivariateGRU,
+    MultivariateLSTM,
+    TradingGRU,
+    TradingLSTM,
+)
+from puffin.models.networks.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
 
 __all__ = [
     "GRUNet",

@@ -1,6 +1,6 @@
 """Early stopping, loaders, loop, schedules, seeds and noise, under the tutorial's import path."""
 
-from puffin.models.loops import (
+from puffin.models.estimators.loops import (
     LRScheduler,
     add_noise,
     compute_class_weights,
@@ -8,7 +8,7 @@ from puffin.models.loops import (
     set_seed,
     training_loop,
 )
-from puffin.models.training import EarlyStopping
+from puffin.models.training.training import EarlyStopping
 
 __all__ = [
     "EarlyStopping",

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from puffin.studies.storage import open_storage
-from puffin.tuner.guard import guarded
+from puffin.studies.storage.storage import open_storage
+from puffin.tuner.dashboard.guard import guarded
 
 CHROMIUM = shutil.which("chromium")
 

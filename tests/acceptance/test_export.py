@@ -15,9 +15,9 @@ import pytest
 import tomli_w
 import torch
 
-from puffin.studies.card import card
-from puffin.studies.export_record import ExportRecord
-from puffin.studies.exported import load_exported
+from puffin.studies.export.card import card
+from puffin.studies.export.export_record import ExportRecord
+from puffin.studies.export.exported import load_exported
 
 
 @pytest.fixture(scope="module")

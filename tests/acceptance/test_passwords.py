@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from puffin.tuner import present
 from puffin.tuner.cli import main
+from puffin.tuner.commands import present
 
 SECRET = "s3cr3t"  # noqa: S105  # of a database that is not there
 # Nobody listens on port 1.
@@ -56,7 +56,7 @@ def _own_signals() -> Iterator[None]:
     """Put back what a worker in this process makes of signals."""
     import signal
 
-    from puffin.tuner.interrupt import stop_signals
+    from puffin.tuner.worker.interrupt import stop_signals
 
     before = {number: signal.getsignal(number) for number in stop_signals()}
     yield

@@ -95,7 +95,7 @@ PRINTS = {
     "11_backtest.py": """\
         chapter final_capital #, total_return #%, # trades
         chapter, next bar final_capital #, total_return #%, # trades
-        puffin.models.backtest final_capital #, total_return #%, # trades
+        puffin.models.evaluation.backtest final_capital #, total_return #%, # trades
         buy and hold final_capital #, total_return #%, 1 trades""",
     "12_prices.py": """\
         504 closes from 2011-03-01 to 2013-03-01, the last 56.14
@@ -280,7 +280,7 @@ def test_everything_that_the_chapter_shows_has_a_script() -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_script_imports_nothing_of_ours_but_what_the_tutorial_publishes(script: Path) -> None:
     own = imports(script.read_text("utf-8")) - TOOLS
-    extensions = {"puffin.models.backtest"} if script.name == "11_backtest.py" else set()
+    extensions = {"puffin.models.evaluation.backtest"} if script.name == "11_backtest.py" else set()
     assert own <= PUBLISHED | extensions
     assert own & PUBLISHED
 

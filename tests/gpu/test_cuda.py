@@ -17,12 +17,12 @@ import torch
 
 from benchmarks import gpu
 from puffin.models.config import Config, Training
+from puffin.models.estimators.trading import TradingLSTM
+from puffin.models.folds import Fold, Span
 from puffin.models.series import Scaler, build_series
-from puffin.models.trading import TradingLSTM
-from puffin.models.training import FoldTraining, build_networks, forecast, refit
-from puffin.models.walk_forward import Fold, Span
+from puffin.models.training.training import FoldTraining, build_networks, forecast, refit
 from puffin.models.windows import FoldTensors, fold_tensors
-from puffin.tuner.memory import is_out_of_memory, prepare, release
+from puffin.tuner.worker.memory import is_out_of_memory, prepare, release
 
 no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA machine")
 CONFIG = Config(cell="lstm", hidden_dims=(16, 8), dropout=0.3, lookback=10, noise=0.1)

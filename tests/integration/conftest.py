@@ -16,15 +16,15 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
-from puffin.studies.prices import Prices, load_prices
+from puffin.studies.prices.prices import Prices, load_prices
 from puffin.studies.spec import Spec, load_spec, parse_spec
-from puffin.studies.storage import open_storage
+from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.workers import Registration
 from puffin.studies.study import Handle, submit
-from puffin.studies.workers import Registration
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.memory import prepare
-from puffin.tuner.presence import Presence
-from puffin.tuner.worker import Worker
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.worker import Worker
 
 TINY = """
 name = "tiny"

@@ -12,14 +12,15 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from puffin.studies import reruns, tickets
-from puffin.studies.export import export
-from puffin.studies.optuna_internals import ARTIFACT_PREFIX, study_id, trial_id
-from puffin.studies.storage import artifacts
+from puffin.studies import reruns
+from puffin.studies.export.export import export
+from puffin.studies.storage import tickets
+from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX, study_id, trial_id
+from puffin.studies.storage.storage import artifacts
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, delete
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, Rota, work
-from puffin.tuner.worker import Worker
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, Rota, work
+from puffin.tuner.worker.worker import Worker
 
 MakeStudy = Callable[..., Handle]
 MakeWorker = Callable[..., Worker]

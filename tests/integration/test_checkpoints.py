@@ -7,16 +7,16 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from puffin.studies import tickets
-from puffin.studies.checkpoints import (
+from puffin.studies.storage import tickets
+from puffin.studies.storage.checkpoints import (
     Checkpoint,
     DamagedCheckpointError,
     SavedCheckpoint,
     delete_checkpoints,
 )
-from puffin.studies.optuna_internals import trial_id
-from puffin.studies.storage import FAILURE, transaction
-from puffin.studies.tickets import TicketQueue
+from puffin.studies.storage.optuna_internals import trial_id
+from puffin.studies.storage.storage import FAILURE, transaction
+from puffin.studies.storage.tickets import TicketQueue
 from tests.queues import make_queue, study_of, take
 
 

@@ -15,15 +15,17 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies import export, result, tickets
+from puffin.studies import result
 from puffin.studies.copy import copy
-from puffin.studies.optuna_internals import trial_id
-from puffin.studies.storage import open_storage
+from puffin.studies.export import export
+from puffin.studies.storage import tickets
+from puffin.studies.storage.optuna_internals import trial_id
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import Handle, StudyError, delete, extend, load, study_names
 from puffin.tuner.cli import main
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, work
-from puffin.tuner.worker import Worker
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.worker.worker import Worker
 from tests.queues import take
 
 MakeStudy = Callable[..., Handle]
@@ -267,7 +269,7 @@ def test_a_copy_that_fails_midway_leaves_nothing_behind(
 KILLED = """
 import os, signal, sys
 from puffin.studies import copy
-from puffin.studies.storage import open_storage
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import load
 
 def die(*_):

@@ -14,10 +14,10 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage import open_storage
-from puffin.tuner.dashboard import dashboard_app
-from puffin.tuner.guard import LARGEST_BODY, Headers, WsgiApp
-from puffin.tuner.pulse import Pulse
+from puffin.studies.storage.storage import open_storage
+from puffin.tuner.dashboard.dashboard import dashboard_app
+from puffin.tuner.dashboard.guard import LARGEST_BODY, Headers, WsgiApp
+from puffin.tuner.dashboard.pulse import Pulse
 
 only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 FILE = "data:text/plain;base64," + base64.b64encode(b"hello").decode()

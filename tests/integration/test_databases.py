@@ -17,13 +17,13 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models as rows
 from sqlalchemy.engine import make_url
 
-from puffin.studies.database_errors import NoStudiesError, ReplacedError, StorageError
-from puffin.studies.storage import metadata, open_storage
+from puffin.studies.storage.database_errors import NoStudiesError, ReplacedError, StorageError
+from puffin.studies.storage.storage import metadata, open_storage
+from puffin.studies.storage.workers import Registration, alive
 from puffin.studies.study import study_names
-from puffin.studies.workers import Registration, alive
 from puffin.tuner.cli import main
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, work
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, work
 from tests.pgbouncer import PGBOUNCER, behind, running_pgbouncer
 
 only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -7,16 +7,17 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.models.training import FoldTraining
-from puffin.studies import result, tickets
+from puffin.models.training.training import FoldTraining
+from puffin.studies import result
 from puffin.studies.duplicates import DUPLICATE_OF, identity, trained
-from puffin.studies.optuna_internals import FIXED_PARAMS, study_id
-from puffin.studies.report import build, trials_with_forecasts
+from puffin.studies.report.report import build, trials_with_forecasts
+from puffin.studies.report.sections import write
 from puffin.studies.reruns import open_seal, rerun_seeds
-from puffin.studies.sections import write
+from puffin.studies.storage import tickets
+from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
 from puffin.studies.study import Handle, StudyError
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.worker import Worker
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.worker import Worker
 
 FOUR = {
     "cell": ["lstm", "gru"],

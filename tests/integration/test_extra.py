@@ -10,16 +10,16 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
-from puffin.studies import report
-from puffin.studies.prices import load_prices
+from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.snapshot import to_csv
+from puffin.studies.prices.validation import DataError
+from puffin.studies.report import report
 from puffin.studies.reruns import open_seal, rerun_seeds
-from puffin.studies.snapshot import to_csv
-from puffin.studies.storage import open_storage
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import load
-from puffin.studies.validation import DataError
 from puffin.tuner.cli import main
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, work
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, work
 
 
 @pytest.fixture

@@ -27,23 +27,26 @@ from optuna.trial import TrialState
 from safetensors.torch import load_file
 
 import puffin.studies.copy
-import puffin.tuner.refit
-import puffin.tuner.worker
+import puffin.tuner.worker.refit
+import puffin.tuner.worker.worker
 from puffin.models.config import Config
-from puffin.models.rnn import build_network
-from puffin.models.sharpe import expected_max_sharpe
-from puffin.models.training import forecast
-from puffin.studies import export, report, reruns, tickets, verdict
-from puffin.studies.artifacts import attach
+from puffin.models.evaluation.sharpe import expected_max_sharpe
+from puffin.models.networks.rnn import build_network
+from puffin.models.training.training import forecast
+from puffin.studies import reruns
 from puffin.studies.copy import copy
+from puffin.studies.export import export
 from puffin.studies.openings import looks_at, new_opening
-from puffin.studies.pages import report_files
-from puffin.studies.prices import Prices
-from puffin.studies.report import Report
+from puffin.studies.prices.prices import Prices
+from puffin.studies.report import report, verdict
+from puffin.studies.report.pages import report_files
+from puffin.studies.report.report import Report
 from puffin.studies.reruns import OPENED_FOR, RERUN_OF, Rerun, open_seal, rerun_seeds
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.spread import smallest_within_error
-from puffin.studies.storage import open_storage, transaction
+from puffin.studies.storage import tickets
+from puffin.studies.storage.artifacts import attach
+from puffin.studies.storage.storage import open_storage, transaction
 from puffin.studies.study import (
     Handle,
     StudyError,
@@ -56,8 +59,8 @@ from puffin.studies.study import (
 )
 from puffin.studies.workload import Workload
 from puffin.tuner.cli import main
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, work
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, work
 from tests.queues import take
 
 
@@ -358,12 +361,12 @@ def test_reruns_are_no_search_go_with_their_study_and_keep_their_names_for_thems
 
 VICTIM = """
 import sys, time
-import puffin.tuner.objective
-import puffin.tuner.refit
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, work
+import puffin.tuner.worker.objective
+import puffin.tuner.worker.refit
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, work
 
-train, refit = puffin.tuner.objective.FoldTraining.__iter__, puffin.tuner.refit.refit
+train, refit = puffin.tuner.worker.objective.FoldTraining.__iter__, puffin.tuner.worker.refit.refit
 
 def slowly(items):
     for item in items:
@@ -374,8 +377,8 @@ def slow_refit(*args):
     network, steps = refit(*args)
     return network, slowly(steps)
 
-puffin.tuner.objective.FoldTraining.__iter__ = lambda self: slowly(train(self))
-puffin.tuner.refit.refit = slow_refit
+puffin.tuner.worker.objective.FoldTraining.__iter__ = lambda self: slowly(train(self))
+puffin.tuner.worker.refit.refit = slow_refit
 work(sys.argv[1], Interrupt(), Duty(sys.argv[2], device="cpu", grace_seconds=1))
 """
 
@@ -416,20 +419,22 @@ def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
     whole = judge(searched, url, top=2, seeds=3)
     winner, second = whole.spread.trials
     holdout = load(searched.storage, "tiny.holdout")
-    real = puffin.tuner.refit.run_refit
+    real = puffin.tuner.worker.refit.run_refit
 
     def diverging(number: int) -> Callable[..., float]:
         def run(trial: optuna.Trial, rerun: Rerun, *args: Any) -> float:
             value = real(trial, rerun, *args)
             if rerun.trial == number:
-                raise puffin.tuner.refit.DivergedError("diverged: the loss on the holdout is nan")
+                raise puffin.tuner.worker.refit.DivergedError(
+                    "diverged: the loss on the holdout is nan"
+                )
             return value
 
         return run
 
     for number in (second, winner):
         delete_holdout(searched)
-        monkeypatch.setattr(puffin.tuner.worker, "run_refit", diverging(number))
+        monkeypatch.setattr(puffin.tuner.worker.worker, "run_refit", diverging(number))
         holdout = open_seal(searched, top=2, seeds=3)
         work(url, Interrupt(), Duty(holdout.name, device="cpu"))
         if number == second:

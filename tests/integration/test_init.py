@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from optuna.storages import RDBStorage
 
-from puffin.studies.database_errors import NoStudiesError, StorageError
-from puffin.studies.storage import metadata, open_storage
+from puffin.studies.storage.database_errors import NoStudiesError, StorageError
+from puffin.studies.storage.storage import metadata, open_storage
 from puffin.studies.study import study_names
 from puffin.tuner.cli import main
-from puffin.tuner.dashboard import dashboard_app
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, work
-from puffin.tuner.run import init
+from puffin.tuner.commands.run import init
+from puffin.tuner.dashboard.dashboard import dashboard_app
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, work
 
 Crowd = Callable[..., list[Any]]
 
@@ -52,7 +52,7 @@ def test_init_leaves_studies_that_are_there_alone(url: str, make_study: Callable
 def test_four_processes_make_a_database_ready_at_once(crowd: Crowd, url: str) -> None:
     crowd(
         """
-        from puffin.tuner.run import init
+        from puffin.tuner.commands.run import init
 
         def act(index, url):
             init(url, 0.0)

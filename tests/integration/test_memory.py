@@ -11,12 +11,12 @@ import torch
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies import tickets
+from puffin.studies.storage import tickets
+from puffin.studies.storage.tickets import FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET
+from puffin.studies.storage.workers import own_name
 from puffin.studies.study import Handle
-from puffin.studies.tickets import FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET
-from puffin.studies.workers import own_name
-from puffin.tuner import worker as module
-from puffin.tuner.worker import Worker
+from puffin.tuner.worker import worker as module
+from puffin.tuner.worker.worker import Worker
 from tests.queues import lose
 
 MakeStudy = Callable[..., Handle]

@@ -19,17 +19,18 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from puffin.studies import result, stamp, tickets, workers
+from puffin.studies import result, stamp
 from puffin.studies.spec import MOST_TRIALS, parse_spec
-from puffin.studies.storage import open_storage
+from puffin.studies.storage import tickets, workers
+from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.workers import Registration
 from puffin.studies.study import Handle, StudyError, extend, load, submit
-from puffin.studies.workers import Registration
-from puffin.tuner import rota as module
 from puffin.tuner.cli import main
-from puffin.tuner.interrupt import Interrupt, stop_signals
-from puffin.tuner.presence import Presence
-from puffin.tuner.rota import Duty, Rota, work
-from puffin.tuner.worker import Worker
+from puffin.tuner.worker import rota as module
+from puffin.tuner.worker.interrupt import Interrupt, stop_signals
+from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.rota import Duty, Rota, work
+from puffin.tuner.worker.worker import Worker
 from tests.queues import age_heartbeats
 
 TUNER = Path(sys.executable).with_name("tuner")
@@ -369,7 +370,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     own = Clock()
-    monkeypatch.setattr("puffin.tuner.presence.time", SimpleNamespace(monotonic=own))
+    monkeypatch.setattr("puffin.tuner.worker.presence.time", SimpleNamespace(monotonic=own))
     return own
 
 

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from optuna.storages import RDBStorage
 
-from puffin.studies.export import export
-from puffin.studies.exported import FORECAST_FILES, Exported, load_exported
-from puffin.studies.forecasting import predict
+from puffin.studies.export.export import export
+from puffin.studies.export.exported import FORECAST_FILES, Exported, load_exported
+from puffin.studies.export.forecasting import predict
 from puffin.studies.reruns import open_seal, rerun_seeds
 from puffin.studies.study import Handle, load
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, work
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, work
 
 TODAY = date(2020, 1, 1)
 

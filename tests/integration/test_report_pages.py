@@ -13,19 +13,19 @@ import optuna
 import pandas as pd
 import pytest
 
-from puffin.studies import report, sections, verdict
-from puffin.studies.over_time import draw_forecasts
-from puffin.studies.pages import PAGES, report_files
-from puffin.studies.pictures import PICTURES
-from puffin.studies.prices import load_prices
-from puffin.studies.report import Report
+from puffin.studies.prices.prices import load_prices
+from puffin.studies.report import report, sections, verdict
+from puffin.studies.report.over_time import draw_forecasts
+from puffin.studies.report.pages import PAGES, report_files
+from puffin.studies.report.pictures import PICTURES
+from puffin.studies.report.report import Report
 from puffin.studies.reruns import open_seal, read_artifact, rerun_seeds
 from puffin.studies.spec import load_spec
-from puffin.studies.storage import open_storage
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import Handle, load, submit
 from puffin.studies.text import loss, minute, percent, signed
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, work
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, work
 
 SMALL = [
     "data.start=2011-06-01",

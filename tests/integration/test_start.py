@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from puffin.studies.study import Handle
-from puffin.tuner.worker import Worker
+from puffin.tuner.worker.worker import Worker
 
 # Networks whose gates are 4 MB a layer, and the pages that the last epoch took.
 TRAIN = """
 import resource
 import sys
 import torch
-from puffin.tuner import memory, objective, worker
+from puffin.tuner.worker import memory, objective, worker
 from puffin.models.config import Config
-from puffin.models.rnn import build_network
-from puffin.models.learner import Learner
-from puffin.models.training import LOSSES
+from puffin.models.networks.rnn import build_network
+from puffin.models.training.learner import Learner
+from puffin.models.training.training import LOSSES
 from puffin.models.windows import make_windows
 
 memory.prepare("cpu", 1.0)
@@ -68,13 +68,13 @@ EXPORT = """
 import sys
 from pathlib import Path
 
-from puffin.studies.storage import open_storage
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import load
 from puffin.tuner.cli import main
 
 main(["best", "tiny", "--storage", sys.argv[1]], standalone_mode=False)
 assert "torch" not in sys.modules
-from puffin.studies.export import export
+from puffin.studies.export.export import export
 
 export(load(open_storage(sys.argv[1]), "tiny"), Path("out"))
 print(*sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))

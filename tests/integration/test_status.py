@@ -12,10 +12,10 @@ from puffin.studies.overview import overview
 from puffin.studies.reruns import open_seal, rerun_seeds
 from puffin.studies.result import status
 from puffin.studies.retraining_cost import retraining_cost
+from puffin.studies.storage.workers import Registration
 from puffin.studies.study import Handle, load
-from puffin.studies.workers import Registration
 from puffin.tuner.cli import main
-from puffin.tuner.worker import Worker
+from puffin.tuner.worker.worker import Worker
 
 HOSTILE = "[/x]\x1b[2J\u202e"
 
@@ -72,7 +72,7 @@ def test_retraining_is_folded_into_its_study_and_never_has_a_best(
 def test_names_from_a_shared_database_are_shown_and_not_obeyed(
     searched: Handle, storage: RDBStorage, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("puffin.studies.workers.socket.gethostname", lambda: HOSTILE)
+    monkeypatch.setattr("puffin.studies.storage.workers.socket.gethostname", lambda: HOSTILE)
     Registration(storage, HOSTILE, {"torch": HOSTILE}, 60).write(HOSTILE, 0)
     with storage.engine.begin() as connection:
         for table, column in (("studies", "study_name"), ("puffin_studies", "name")):

@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from puffin.studies.database_errors import BusyError, NoStudiesError, StorageError
-from puffin.studies.optuna_internals import trial_id
-from puffin.studies.prices import Prices
+from puffin.studies.prices.prices import Prices
 from puffin.studies.spec import Spec
-from puffin.studies.storage import open_storage
+from puffin.studies.storage.database_errors import BusyError, NoStudiesError, StorageError
+from puffin.studies.storage.optuna_internals import trial_id
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import study_names
 from tests.queues import age_heartbeats, make_queue, study_of, take
 
@@ -33,7 +33,7 @@ Crowd = Callable[..., list[Any]]
 
 OPEN_QUEUE = """
         from puffin.studies import tickets
-        from puffin.studies.storage import open_storage
+        from puffin.studies.storage.storage import open_storage
 
         def open_queue(url):
             storage = open_storage(url)
@@ -90,7 +90,7 @@ def test_25_lost_trials_are_retried_once_each_when_eight_processes_see_them(
 def test_eight_processes_make_the_tables_at_once_and_all_live(crowd: Crowd, url: str) -> None:
     counts = crowd(
         """
-        from puffin.studies.storage import open_storage
+        from puffin.studies.storage.storage import open_storage
 
         def act(index, url):
             storage = open_storage(url, create=True)
@@ -107,9 +107,9 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
     answers = crowd(
         f"""
         from datetime import date
-        from puffin.studies.prices import load_prices
+        from puffin.studies.prices.prices import load_prices
         from puffin.studies.spec import load_spec
-        from puffin.studies.storage import open_storage
+        from puffin.studies.storage.storage import open_storage
         from puffin.studies.study import submit
 
         spec = load_spec({str(tiny_file)!r})
@@ -207,7 +207,7 @@ def test_a_url_that_cannot_be_used_is_refused_in_words(
     *,
     create: bool,
 ) -> None:
-    """What a URL may be is a matter of tests/unit/test_database_url.py."""
+    """What a URL may be is a matter of tests/unit/storage/test_database_url.py."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError) as caught:

@@ -17,13 +17,13 @@ from optuna.storages import RDBStorage
 
 from puffin.models.errors import PuffinError
 from puffin.studies import study as module
-from puffin.studies import tickets
-from puffin.studies.artifacts import attach
-from puffin.studies.checkpoints import Checkpoint
-from puffin.studies.prices import Prices
+from puffin.studies.prices.prices import Prices
 from puffin.studies.space import usual_points
 from puffin.studies.spec import Spec, SpecError, parse_spec
-from puffin.studies.storage import metadata, open_storage, transaction
+from puffin.studies.storage import tickets
+from puffin.studies.storage.artifacts import attach
+from puffin.studies.storage.checkpoints import Checkpoint
+from puffin.studies.storage.storage import metadata, open_storage, transaction
 from puffin.studies.study import (
     HOLDOUT_FILE,
     SEARCH_FILE,
@@ -238,9 +238,9 @@ def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
 ) -> None:
     ids = crowd(
         f"""
-        from puffin.studies.prices import load_prices
+        from puffin.studies.prices.prices import load_prices
         from puffin.studies.spec import load_spec
-        from puffin.studies.storage import open_storage
+        from puffin.studies.storage.storage import open_storage
         from puffin.studies.study import submit
 
         spec = load_spec({str(tiny_file)!r})

@@ -21,26 +21,27 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.models import training
 from puffin.models.config import Config
-from puffin.studies import result, stamp, tickets, workers
-from puffin.studies import storage as storage_module
+from puffin.models.training import training
+from puffin.studies import result, stamp
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
-from puffin.studies.checkpoints import Checkpoint
-from puffin.studies.optuna_internals import RUNG_PREFIX, running_trial, study_id
-from puffin.studies.prices import Prices, load_prices
+from puffin.studies.prices.prices import Prices, load_prices
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.storage import open_storage
+from puffin.studies.storage import storage as storage_module
+from puffin.studies.storage import tickets, workers
+from puffin.studies.storage.checkpoints import Checkpoint
+from puffin.studies.storage.optuna_internals import RUNG_PREFIX, running_trial, study_id
+from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.workers import Registration
 from puffin.studies.study import Handle, StudyError, delete, load, submit
-from puffin.studies.workers import Registration
-from puffin.tuner import run as run_module
-from puffin.tuner import worker as worker_module
-from puffin.tuner.interrupt import Interrupt
+from puffin.tuner.commands import run as run_module
 from puffin.tuner.launcher import Pool
-from puffin.tuner.presence import Presence
-from puffin.tuner.rota import Duty, Rota, work
-from puffin.tuner.worker import Worker
+from puffin.tuner.worker import worker as worker_module
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.rota import Duty, Rota, work
+from puffin.tuner.worker.worker import Worker
 from tests.queues import lose, take
 
 Start = Callable[..., Any]
@@ -298,18 +299,18 @@ def test_two_processes_give_equal_losses_to_the_last_bit_and_one_waits_for_its_s
 
 VICTIM = """
 import sys, time
-import puffin.tuner.objective
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, work
+import puffin.tuner.worker.objective
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, work
 
-train = puffin.tuner.objective.FoldTraining.__iter__
+train = puffin.tuner.worker.objective.FoldTraining.__iter__
 
 def slowly(self):
     for epoch in train(self):
         yield epoch
         time.sleep(2 if epoch.number > 1 else 0)
 
-puffin.tuner.objective.FoldTraining.__iter__ = slowly
+puffin.tuner.worker.objective.FoldTraining.__iter__ = slowly
 duty = Duty("tiny", device="cpu", checkpoint_seconds=0, grace_seconds=3)
 work(sys.argv[1], Interrupt(), duty)
 """

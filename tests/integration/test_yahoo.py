@@ -18,14 +18,14 @@ from click.testing import CliRunner, Result
 from optuna.trial import TrialState
 
 from puffin.models.series import needs_of
-from puffin.studies import price_cache, yahoo
-from puffin.studies.price_cache import Wanted
-from puffin.studies.prices import Prices, load_prices
-from puffin.studies.storage import open_storage
+from puffin.studies.prices import price_cache, yahoo
+from puffin.studies.prices.price_cache import Wanted
+from puffin.studies.prices.prices import Prices, load_prices
+from puffin.studies.prices.validation import DataError
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import SEARCH_FILE, load
-from puffin.studies.validation import DataError
 from puffin.tuner.cli import main
-from puffin.tuner.prices import chart
+from puffin.tuner.commands.prices import chart
 from tests.yahoo_stub import Stub, environment, sample
 
 TUNER = Path(sys.executable).with_name("tuner")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from puffin.models.backtest import Trade, backtest
+from puffin.models.evaluation.backtest import Trade, backtest
 
 many = settings(max_examples=150, deadline=None)
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import puffin.models.baselines as module
-from puffin.models.baselines import BASELINES, Baseline
+import puffin.models.evaluation.baselines as module
+from puffin.models.evaluation.baselines import BASELINES, Baseline
+from puffin.models.folds import Span
 from puffin.models.series import TARGETS, Columns, Series, build_series
-from puffin.models.walk_forward import Span
 
 Floats = NDArray[np.float64]
 FEATURES = ["return", "range", "price"]

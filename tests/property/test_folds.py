@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import TimeSeriesSplit
 
 from puffin.models.errors import PuffinError
-from puffin.models.walk_forward import Fold, Span, WalkForward, first_target, split
+from puffin.models.folds import Fold, Span, WalkForward, first_target, split
 
 many = settings(max_examples=200, deadline=None)
 LEAST = 50

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 import puffin.models.windows as windows_module
 from puffin.models.config import Config, Training
+from puffin.models.folds import Fold, Span, WalkForward, first_target, split
 from puffin.models.series import FEATURES, TARGETS, Columns, Feature, Scaler, Series, build_series
-from puffin.models.training import FoldTraining, build_networks
-from puffin.models.walk_forward import Fold, Span, WalkForward, first_target, split
+from puffin.models.training.training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, fold_tensors
-from puffin.studies.rivals import judge
+from puffin.studies.report.rivals import judge
 from puffin.studies.spec import Spec
 from puffin.studies.workload import Workload, cut_holdout
 from tests.leaks import LEAKS, tomorrow

@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from puffin.models.trading import MultivariateGRU, MultivariateLSTM, TradingGRU, TradingLSTM
+from puffin.models.estimators.trading import (
+    MultivariateGRU,
+    MultivariateLSTM,
+    TradingGRU,
+    TradingLSTM,
+)
 
 BARS = 24
 UNIVARIATE = [TradingLSTM, TradingGRU]

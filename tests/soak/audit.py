@@ -12,11 +12,11 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies import storage as schema
-from puffin.studies import tickets, workers
 from puffin.studies.duplicates import trained
+from puffin.studies.storage import storage as schema
+from puffin.studies.storage import tickets, workers
+from puffin.studies.storage.workers import Registration
 from puffin.studies.study import Handle
-from puffin.studies.workers import Registration
 
 _LOG = "CREATE TABLE soak_log (at FLOAT, what TEXT, trial_id INTEGER, epoch INTEGER)"
 _EPOCH = "INSERT INTO soak_log VALUES ({now}, 'epoch', NEW.trial_id, NEW.step)"

@@ -15,8 +15,8 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
-from puffin.studies import tickets, workers
-from puffin.studies.storage import open_storage
+from puffin.studies.storage import tickets, workers
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import Handle
 from tests.postgres import Postgres
 from tests.soak.audit import Audit

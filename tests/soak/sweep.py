@@ -31,16 +31,16 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy.engine.default import DefaultDialect
 
-import puffin.studies.storage
-import puffin.tuner.report
-from puffin.studies import tickets
+import puffin.studies.storage.storage
+import puffin.tuner.commands.report
 from puffin.studies.openings import looks_at
-from puffin.studies.optuna_internals import ARTIFACT_PREFIX
-from puffin.studies.storage import open_storage
+from puffin.studies.storage import tickets
+from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import Handle, load, study_names
 from puffin.tuner.cli import main as tuner_main
-from puffin.tuner.interrupt import Interrupt
-from puffin.tuner.rota import Duty, work
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.rota import Duty, work
 from tests.postgres import Postgres, running_postgres
 
 STUDY = """
@@ -166,8 +166,8 @@ def run_command(
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
         os.environ |= {"TUNER_STORAGE": url, "TUNER_DEVICE": "cpu"}
-        puffin.studies.storage._IDLE_IN_TRANSACTION_SECONDS = 2
-        puffin.tuner.report.search = train_here
+        puffin.studies.storage.storage._IDLE_IN_TRANSACTION_SECONDS = 2
+        puffin.tuner.commands.report.search = train_here
         commits = strike_at_commits(blow)
         try:
             tuner_main(args=list(args))

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from puffin.studies import tickets
-from puffin.studies.prices import load_prices
+from puffin.studies.prices.prices import load_prices
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.storage import open_storage
+from puffin.studies.storage import tickets
+from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import Handle, delete, load, submit
 from tests.postgres import Postgres
 from tests.soak.audit import Audit, keep_log, learnt, said

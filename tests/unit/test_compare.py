@@ -10,8 +10,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.config import Config
-from puffin.studies import tickets
 from puffin.studies.result import COMPARABLE, Group, compare
+from puffin.studies.storage import tickets
 from puffin.studies.study import StudyError
 from puffin.tuner.cli import compare as command
 

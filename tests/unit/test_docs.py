@@ -25,7 +25,9 @@ def test_the_table_of_rooms_names_every_module_once() -> None:
         r"^\| [^|]*\| ([^|]*) \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE
     )
     named = [name for row in rows for name in re.findall("`(\\w+)`", row)]
-    files = (path for room in ("models", "studies", "tuner") for path in (ROOT / room).glob("*.py"))
+    files = (
+        path for room in ("models", "studies", "tuner") for path in (ROOT / room).rglob("*.py")
+    )
     assert sorted(named) == sorted(path.stem for path in files if path.stem != "__init__")
 
 

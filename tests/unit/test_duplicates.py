@@ -8,7 +8,6 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.config import Config
-from puffin.studies import tickets
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.duplicates import (
     DUPLICATE_OF,
@@ -20,7 +19,8 @@ from puffin.studies.duplicates import (
 from puffin.studies.networks import describe_networks, list_networks
 from puffin.studies.space import parse_space, suggest
 from puffin.studies.spec import load_spec
-from puffin.tuner.present import grid_note
+from puffin.studies.storage import tickets
+from puffin.tuner.commands.present import grid_note
 
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
 FOUR: dict[str, Any] = {"cell": ["lstm", "gru"], "layers": 1, "hidden_dim": [8, 16]}

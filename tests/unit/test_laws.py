@@ -56,7 +56,7 @@ def suggests_only_in_space(place: str, tree: ast.Module) -> Iterator[int]:
 
 
 def reports_only_in_objective(place: str, tree: ast.Module) -> Iterator[int]:
-    if place == "tuner/objective.py":
+    if place == "tuner/worker/objective.py":
         return
     imported = {(name or module).partition(".")[0] for _, module, name in imports(tree)}
     for call in calls(tree):
@@ -69,7 +69,7 @@ def reports_only_in_objective(place: str, tree: ast.Module) -> Iterator[int]:
 
 
 def opens_storages_only_in_storage(place: str, tree: ast.Module) -> Iterator[int]:
-    if place != "studies/storage.py":
+    if place != "studies/storage/storage.py":
         yield from (c.lineno for c in calls(tree) if called(c) == "RDBStorage")
 
 
@@ -132,7 +132,9 @@ def breaches_everywhere(law: Law) -> list[str]:
 
 def test_the_laws_are_held_against_every_package() -> None:
     assert {place.partition("/")[0] for place in SOURCES} == set(PACKAGES)
-    assert {"studies/space.py", "tuner/objective.py", "studies/storage.py"} <= set(SOURCES)
+    assert {"studies/space.py", "tuner/worker/objective.py", "studies/storage/storage.py"} <= set(
+        SOURCES
+    )
     assert {"puffin/deep/rnn.py", "puffin/deep/training.py"} <= set(SOURCES)
 
 
@@ -173,30 +175,46 @@ def test_the_models_know_neither_optuna_nor_sql() -> None:
 
 
 BROKEN: list[tuple[Law, str, str]] = [
-    (suggests_only_in_space, "tuner/objective.py", "x = trial.suggest_float('lr', 0, 1)"),
-    (suggests_only_in_space, "tuner/worker.py", "study.ask().suggest_int('n', 1, 2)"),
-    (reports_only_in_objective, "tuner/worker.py", "trial.report(0.5, 1)"),
-    (reports_only_in_objective, "tuner/worker.py", "self._trial.report(0.5, 1)"),
+    (suggests_only_in_space, "tuner/worker/objective.py", "x = trial.suggest_float('lr', 0, 1)"),
+    (suggests_only_in_space, "tuner/worker/worker.py", "study.ask().suggest_int('n', 1, 2)"),
+    (reports_only_in_objective, "tuner/worker/worker.py", "trial.report(0.5, 1)"),
+    (reports_only_in_objective, "tuner/worker/worker.py", "self._trial.report(0.5, 1)"),
     (reports_only_in_objective, "studies/result.py", "if t.should_prune(): pass"),
-    (opens_storages_only_in_storage, "tuner/run.py", "s = RDBStorage('sqlite:///x.db')"),
-    (opens_storages_only_in_storage, "tuner/run.py", "s = optuna.storages.RDBStorage(url)"),
+    (opens_storages_only_in_storage, "tuner/commands/run.py", "s = RDBStorage('sqlite:///x.db')"),
+    (
+        opens_storages_only_in_storage,
+        "tuner/commands/run.py",
+        "s = optuna.storages.RDBStorage(url)",
+    ),
     (touches_environment_only_at_the_edge, "tuner/cli.py", "url = os.environ['TUNER_STORAGE']"),
-    (touches_environment_only_at_the_edge, "studies/storage.py", "url = os.getenv('X')"),
-    (touches_environment_only_at_the_edge, "studies/storage.py", "from os import environ"),
-    (touches_environment_only_at_the_edge, "tuner/run.py", "click.option('--x', envvar='X')"),
-    (imports_not_its_own_root, "tuner/run.py", "import puffin.tuner"),
-    (imports_not_its_own_root, "tuner/run.py", "from puffin.tuner import run_everything"),
+    (touches_environment_only_at_the_edge, "studies/storage/storage.py", "url = os.getenv('X')"),
+    (touches_environment_only_at_the_edge, "studies/storage/storage.py", "from os import environ"),
+    (
+        touches_environment_only_at_the_edge,
+        "tuner/commands/run.py",
+        "click.option('--x', envvar='X')",
+    ),
+    (imports_not_its_own_root, "tuner/commands/run.py", "import puffin.tuner"),
+    (imports_not_its_own_root, "tuner/commands/run.py", "from puffin.tuner import run_everything"),
     (imports_not_its_own_root, "studies/study.py", "from . import __version__"),
     (imports_not_its_own_root, "puffin/deep/rnn.py", "import puffin"),
-    (unpickles_and_evaluates_nothing, "studies/export.py", "import pickle"),
-    (unpickles_and_evaluates_nothing, "studies/export.py", "from joblib import load"),
-    (unpickles_and_evaluates_nothing, "models/rnn.py", "state = torch.load('model.pt')"),
-    (unpickles_and_evaluates_nothing, "models/rnn.py", "from torch import load"),
+    (unpickles_and_evaluates_nothing, "studies/export/export.py", "import pickle"),
+    (unpickles_and_evaluates_nothing, "studies/export/export.py", "from joblib import load"),
+    (unpickles_and_evaluates_nothing, "models/networks/rnn.py", "state = torch.load('model.pt')"),
+    (unpickles_and_evaluates_nothing, "models/networks/rnn.py", "from torch import load"),
     (unpickles_and_evaluates_nothing, "studies/spec.py", "value = eval('1 + 1')"),
-    (unpickles_and_evaluates_nothing, "studies/prices.py", "frame = pd.read_pickle('x')"),
-    (unpickles_and_evaluates_nothing, "studies/prices.py", "np.load('x', allow_pickle=True)"),
-    (models_know_neither_optuna_nor_sql, "models/training.py", "import optuna.trial"),
-    (models_know_neither_optuna_nor_sql, "models/training.py", "from sqlalchemy import text"),
+    (unpickles_and_evaluates_nothing, "studies/prices/prices.py", "frame = pd.read_pickle('x')"),
+    (
+        unpickles_and_evaluates_nothing,
+        "studies/prices/prices.py",
+        "np.load('x', allow_pickle=True)",
+    ),
+    (models_know_neither_optuna_nor_sql, "models/training/training.py", "import optuna.trial"),
+    (
+        models_know_neither_optuna_nor_sql,
+        "models/training/training.py",
+        "from sqlalchemy import text",
+    ),
 ]
 
 
@@ -207,22 +225,26 @@ def test_a_breach_is_seen(law: Law, place: str, source: str) -> None:
 
 LAWFUL: list[tuple[Law, str, str]] = [
     (suggests_only_in_space, "studies/space.py", "trial.suggest_int('n', 1, 2)"),
-    (reports_only_in_objective, "tuner/objective.py", "trial.report(0.5, 1)"),
+    (reports_only_in_objective, "tuner/worker/objective.py", "trial.report(0.5, 1)"),
     (
         reports_only_in_objective,
         "tuner/cli.py",
-        "from puffin.studies import report\nreport.report(name)",
+        "from puffin.tuner.commands import report\nreport.report(name)",
     ),
-    (opens_storages_only_in_storage, "studies/storage.py", "RDBStorage(url)"),
+    (opens_storages_only_in_storage, "studies/storage/storage.py", "RDBStorage(url)"),
     (touches_environment_only_at_the_edge, "tuner/cli.py", "click.option('--x', envvar='X')"),
     (touches_environment_only_at_the_edge, "tuner/launcher.py", "env = os.environ | {'A': '1'}"),
     (
         imports_not_its_own_root,
-        "tuner/run.py",
-        "from puffin.tuner import present\nimport puffin.studies",
+        "tuner/commands/run.py",
+        "from puffin.tuner import launcher\nimport puffin.studies",
     ),
-    (imports_not_its_own_root, "puffin/deep/rnn.py", "from puffin.models.rnn import GRUNet"),
-    (unpickles_and_evaluates_nothing, "models/training.py", "network.eval()\nloads('{}')"),
+    (
+        imports_not_its_own_root,
+        "puffin/deep/rnn.py",
+        "from puffin.models.networks.rnn import GRUNet",
+    ),
+    (unpickles_and_evaluates_nothing, "models/training/training.py", "network.eval()\nloads('{}')"),
     (models_know_neither_optuna_nor_sql, "studies/study.py", "import optuna"),
 ]
 

@@ -12,10 +12,10 @@ import pytest
 
 import puffin
 import puffin.deep
-import puffin.models.loops
-import puffin.models.rnn
-import puffin.models.trading
-import puffin.models.training
+import puffin.models.estimators.loops
+import puffin.models.estimators.trading
+import puffin.models.networks.rnn
+import puffin.models.training.training
 from puffin.deep import rnn, training
 
 REQUIRED = inspect.Parameter.empty
@@ -75,7 +75,9 @@ def test_a_module_exports_exactly_its_names(module: ModuleType, names: list[str]
 def test_a_name_of_rnn_is_the_one_of_models(name: str) -> None:
     name = name.removeprefix("rnn.")
     home = (
-        puffin.models.trading if name.startswith(("Trading", "Multivariate")) else puffin.models.rnn
+        puffin.models.estimators.trading
+        if name.startswith(("Trading", "Multivariate"))
+        else puffin.models.networks.rnn
     )
     assert getattr(rnn, name) is getattr(home, name)
     assert getattr(rnn, name).__module__ == home.__name__
@@ -83,13 +85,17 @@ def test_a_name_of_rnn_is_the_one_of_models(name: str) -> None:
 
 @pytest.mark.parametrize("name", training.__all__)
 def test_a_name_of_training_is_the_one_of_models(name: str) -> None:
-    home = puffin.models.training if name == "EarlyStopping" else puffin.models.loops
+    home = (
+        puffin.models.training.training
+        if name == "EarlyStopping"
+        else puffin.models.estimators.loops
+    )
     assert getattr(training, name) is getattr(home, name)
     assert getattr(training, name).__module__ == home.__name__
 
 
 def test_the_stacks_are_the_networks_that_the_search_trains() -> None:
-    assert {"lstm": rnn.StackedLSTM, "gru": rnn.StackedGRU} == puffin.models.rnn.CELLS
+    assert {"lstm": rnn.StackedLSTM, "gru": rnn.StackedGRU} == puffin.models.networks.rnn.CELLS
 
 
 def is_shim(node: ast.stmt) -> bool:

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from puffin.models.baselines import BASELINES
 from puffin.models.errors import PuffinError
-from puffin.studies import tickets
+from puffin.models.evaluation.baselines import BASELINES
 from puffin.studies.duplicates import DUPLICATE_OF
 from puffin.studies.remarks import (
     fold_remarks,
@@ -19,9 +18,10 @@ from puffin.studies.remarks import (
     require_moving_target,
     why_nothing_is_complete,
 )
-from puffin.studies.rivals import Judgement, judge
+from puffin.studies.report.rivals import Judgement, judge
+from puffin.studies.report.verdict import outcome_sentence
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.verdict import outcome_sentence
+from puffin.studies.storage import tickets
 from puffin.studies.workload import Workload, cut_holdout
 
 # 160 bars: folds validate bars 90 to 109 and 110 to 129, and the last 30 are the holdout.
@@ -139,7 +139,7 @@ def test_forecasts_are_filed_under_the_number_that_a_fold_has_in_every_table() -
 def simple_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the baselines that take long to fit."""
     kept = {name: BASELINES[name] for name in ("persistence", "mean")}
-    monkeypatch.setattr("puffin.studies.rivals.BASELINES", kept)
+    monkeypatch.setattr("puffin.studies.report.rivals.BASELINES", kept)
 
 
 def judged(*flat: slice, error: float = 0.001, **data: Any) -> tuple[Judgement, str]:

@@ -6,7 +6,7 @@ import numpy as np
 import yfinance as yf
 
 from puffin.deep.rnn import TradingLSTM
-from puffin.models.backtest import backtest
+from puffin.models.evaluation.backtest import backtest
 
 START, THRESHOLD, CAPITAL = 100, 0.005, 10_000.0
 
@@ -50,7 +50,7 @@ forecasts[: START + 1] = np.nan
 library = backtest(prices, forecasts, THRESHOLD, CAPITAL)
 show("chapter", chapter)
 show("chapter, next bar", shifted)
-show("puffin.models.backtest", library)
+show("puffin.models.evaluation.backtest", library)
 show("buy and hold", {**library["buy_and_hold"], "trades": ["BUY"]})
 
 assert set(chapter) == {"final_capital", "total_return", "trades"}

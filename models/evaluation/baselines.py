@@ -1,0 +1,230 @@
+"""What a network has to beat: simple forecasts of the same targets from the same bars.
+
+Each is fitted on a training part alone, and its forecast of the target at bar ``t`` uses nothing
+after bar ``t - horizon``, as the networks' do. `BASELINES` holds them all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import TimeSeriesSplit
+
+from puffin.models.arrays import Floats
+from puffin.models.folds import Span
+from puffin.models.series import Scaler, Series
+
+# Longest autoregression that is tried: a month of trading days.
+MAX_ORDER = 20
+# Penalties of the ridge regression that are tried, for standardised features and targets.
+ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 8))
+_TARGETS_PER_LAG = 10
+# Parts of the training part that judge the penalty.
+_RIDGE_FOLDS = 5
+
+
+class TooShortError(ValueError):
+    """Too few targets to fit a baseline on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """Forecasts of a simple model.
+
+    Attributes
+    ----------
+    label : str, the model with what was chosen for it, such as "AR(3)"
+    forecasts : array, (scored targets,), in the target's unit
+    nested : bool, whether a network that reads the target's last value has it as a special case: a
+        constant, or that value plus a constant
+    """
+
+    label: str
+    forecasts: Floats
+    nested: bool = False
+
+
+def persistence(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
+    """Forecast that nothing changes: a zero return, or the last price or range.
+
+    Raises
+    ------
+    ValueError
+        If a training label is not known yet when the first forecast is made.
+    """
+    _check(series, lookback, train, score)
+    forecasts = series.persistence[score.start : score.stop].copy()
+    return Baseline("persistence", forecasts, nested=True)
+
+
+def training_mean(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
+    """Forecast the mean of the training part's targets, at every bar.
+
+    Raises
+    ------
+    ValueError
+        If a training label is not known yet when the first forecast is made.
+    """
+    _check(series, lookback, train, score)
+    mean = series.target[train.start : train.stop].mean()
+    return Baseline("training mean", np.full(len(score), mean), nested=True)
+
+
+def drift(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
+    """Forecast what persistence does, plus the mean move of the training part.
+
+    The move is that from `horizon` bars before to the target, in the target's unit. For a price or
+    a range this is the random walk with drift of that level. For a log return it is the random walk
+    with drift of the log price, and the same as `training_mean`.
+
+    Raises
+    ------
+    ValueError
+        If a training label is not known yet when the first forecast is made.
+
+    References
+    ----------
+    Hyndman and Athanasopoulos (2021), "Forecasting: Principles and Practice", 3rd edition, section
+    5.2.
+    """
+    _check(series, lookback, train, score)
+    moves = (series.target - series.persistence)[train.start : train.stop]
+    forecasts = series.persistence[score.start : score.stop] + moves.mean()
+    return Baseline("drift", forecasts, nested=True)
+
+
+def autoregression(
+    series: Series, lookback: int, train: Span, score: Span, max_order: int = MAX_ORDER
+) -> Baseline:
+    """Forecast from the last p targets that are known, by least squares.
+
+    The target at ``t`` is regressed on a constant and the targets at ``t - horizon``,
+    ``t - horizon - 1`` and so on: directly, no forecast is fed back. The number of lags is the one
+    of lowest BIC (Schwarz), on the training targets that have `max_order` lags, so that all orders
+    are compared on the same. 0 lags are no choice: that is `training_mean`.
+
+    Parameters
+    ----------
+    max_order : int
+        Lags that are tried at most; in a short training part one for every ten targets.
+
+    Raises
+    ------
+    ValueError
+        If a training label is not known yet when the first forecast is made.
+    TooShortError
+        If fewer than ten training targets have a lag that is known.
+
+    References
+    ----------
+    Marcellino, Stock and Watson (2006), "A comparison of direct and iterated multistep AR methods
+    for forecasting macroeconomic time series", Journal of Econometrics 135(1-2): the direct one.
+    Schwarz (1978), "Estimating the Dimension of a Model", Annals of Statistics 6(2).
+    """
+    _check(series, lookback, train, score)
+    # The first `horizon` targets are NaN, and the lags of a forecast begin a horizon before it.
+    usable = min(train.stop - 2 * series.horizon, len(train))
+    most = min(max_order, usable // _TARGETS_PER_LAG)
+    if most < 1:
+        raise TooShortError(
+            f"an autoregression needs {_TARGETS_PER_LAG} training targets with a known lag, "
+            f"but there are {max(usable, 0)}"
+        )
+    rows = np.arange(max(train.start, 2 * series.horizon + most - 1), train.stop)
+    lags = _lags(series, rows, most)
+    target = series.target[rows]
+    order = min(range(1, most + 1), key=lambda p: _bic(lags[:, : p + 1], target))
+    weights = _least_squares(lags[:, : order + 1], target)
+    ahead = _lags(series, np.arange(score.start, score.stop), order)
+    return Baseline(f"AR({order})", ahead @ weights)
+
+
+def _lags(series: Series, times: np.ndarray, order: int) -> Floats:
+    """Give a constant and the last targets known, (times, 1 + order), newest first."""
+    lagged = times[:, None] - series.horizon - np.arange(order)
+    return np.column_stack([np.ones(len(times)), series.target[lagged]])
+
+
+def _least_squares(columns: Floats, target: Floats) -> Floats:
+    return np.asarray(np.linalg.lstsq(columns, target)[0])
+
+
+def _bic(columns: Floats, target: Floats) -> float:
+    count, parameters = columns.shape
+    residuals = target - columns @ _least_squares(columns, target)
+    # A perfect fit has a logarithm of minus infinity, and is as good as it gets.
+    with np.errstate(divide="ignore"):
+        return float(count * np.log(residuals @ residuals / count) + parameters * np.log(count))
+
+
+def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
+    """Forecast by ridge regression on the windows that the networks see.
+
+    Features and target are standardised by the training part, as for the networks. The penalty is
+    chosen on the training part, by walking forward through it five times, `horizon` - 1 targets
+    apart.
+
+    Raises
+    ------
+    TooShortError
+        If no target is left to train on before the first of the five parts.
+    ValueError
+        If a training label is not known yet when the first forecast is made, or the first window
+        reaches before the first feature.
+
+    References
+    ----------
+    Hoerl and Kennard (1970), "Ridge Regression: Biased Estimation for Nonorthogonal Problems",
+    Technometrics 12(1).
+    """
+    _check(series, lookback, train, score)
+    part = len(train) // (_RIDGE_FOLDS + 1)
+    least = len(train) - _RIDGE_FOLDS * part - (series.horizon - 1)
+    if part < 1 or least < 1:
+        raise TooShortError(
+            f"walking forward {_RIDGE_FOLDS} times, horizon - 1 = {series.horizon - 1} targets "
+            f"apart, takes more than {len(train)} training targets"
+        )
+    scaler = Scaler.fit(series, train, lookback)
+    splitter = TimeSeriesSplit(_RIDGE_FOLDS, gap=series.horizon - 1)
+    model = RidgeCV(ALPHAS, cv=splitter, scoring="neg_mean_squared_error")
+    target = scaler.scale_target(series.target[train.start : train.stop])
+    model.fit(flat_windows(series, scaler, lookback, train), target)
+    scaled = model.predict(flat_windows(series, scaler, lookback, score))
+    return Baseline(f"ridge, alpha {model.alpha_:g}", scaler.unscale_target(scaled))
+
+
+def flat_windows(series: Series, scaler: Scaler, lookback: int, span: Span) -> Floats:
+    """Give the standardised windows that forecast `span`, (targets, lookback * feature)."""
+    first, last = (t - series.horizon for t in (span.start, span.stop))
+    rows = series.features[first - lookback + 1 : last]
+    rows = (rows - scaler.feature_mean) / scaler.feature_std
+    windows = np.lib.stride_tricks.sliding_window_view(rows, lookback, axis=0)
+    # (targets, feature, lookback) as it comes; the networks see (lookback, feature).
+    return windows.transpose(0, 2, 1).reshape(len(span), -1)
+
+
+def _check(series: Series, lookback: int, train: Span, score: Span) -> None:
+    if not (len(train) > 0 and len(score) > 0):
+        raise ValueError(f"train and score must hold targets, but are {train} and {score}")
+    if train.stop > score.start - series.horizon + 1:
+        raise ValueError(
+            f"the last training label, at bar {train.stop - 1}, must be known at bar "
+            f"{score.start - series.horizon}, when the first forecast is made: "
+            f"purge at least horizon - 1 = {series.horizon - 1} targets"
+        )
+    first = series.warmup + lookback - 1 + series.horizon
+    if train.start < first:
+        raise ValueError(
+            f"lookback {lookback} needs a first target at {first}, but it is {train.start}"
+        )
+
+
+BASELINES: dict[str, Callable[[Series, int, Span, Span], Baseline]] = {
+    "persistence": persistence,
+    "drift": drift,
+    "mean": training_mean,
+    "ar": autoregression,
+    "ridge": ridge,
+}

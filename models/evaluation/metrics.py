@@ -1,0 +1,177 @@
+"""What a forecast is worth: errors, skill against persistence, direction and its uncertainty."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from puffin.models.arrays import Floats, as_series, require_finite, require_same_index
+
+# Coverage of the confidence intervals.
+CONFIDENCE = 0.95
+
+
+def skill(loss: float, persistence_loss: float) -> float:
+    """Give ``1 - loss / persistence_loss``: 0 equals persistence, 1 is perfect, below 0 is worse.
+
+    The skill score of Murphy (1988), "Skill scores based on the mean square error", Monthly
+    Weather Review 116(12), with persistence as the reference forecast. NaN where persistence is
+    never wrong.
+    """
+    return 1.0 - loss / persistence_loss if persistence_loss > 0 else float("nan")
+
+
+def point_losses(errors: Floats, loss: str) -> Floats:
+    """Give the loss of each error (n,), whose mean is that of `training.LOSSES`."""
+    size = np.abs(errors)
+    if loss == "mae":
+        return size
+    if loss == "huber":
+        return np.where(size < 1.0, errors**2 / 2, size - 0.5)
+    return errors**2
+
+
+@dataclass(frozen=True)
+class Direction:
+    """How often the sign of a move was forecast.
+
+    Attributes
+    ----------
+    accuracy : float, share of the moves whose sign was right; NaN without a move
+    low, high : float, the 95 % confidence interval of it
+    moves : int, bars that moved
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    moves: int
+
+
+def direction(forecast: Floats, actual: Floats, last: Floats, horizon: int = 1) -> Direction:
+    """Count the moves away from `last` whose sign was forecast.
+
+    Parameters
+    ----------
+    forecast, actual, last : array, (n,), in one unit
+        `last` is the persistence forecast: 0 for a return, the last price or range otherwise. Bars
+        that did not move are left out.
+    horizon : int
+        Bars ahead. Moves that overlap are no independent trials, so the interval counts one in
+        `horizon` of them.
+
+    Returns
+    -------
+    Direction
+        With the interval of Wilson (1927), "Probable Inference, the Law of Succession, and
+        Statistical Inference", Journal of the American Statistical Association 22(158).
+    """
+    moved = actual != last
+    moves = int(moved.sum())
+    if not moves:
+        return Direction(float("nan"), float("nan"), float("nan"), 0)
+    accuracy = float(np.mean(np.sign(forecast - last)[moved] == np.sign(actual - last)[moved]))
+    trials = max(moves // horizon, 1)
+    return Direction(accuracy, *_wilson(round(accuracy * trials), trials), moves)
+
+
+def _wilson(hits: int, trials: int) -> tuple[float, float]:
+    """Give the interval of a share; by hand, since scipy.stats takes most of a second to import."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    share, weight = hits / trials, z * z / trials
+    middle = share + weight / 2
+    reach = z * math.sqrt((share * (1 - share) + weight / 4) / trials)
+    low, high = (middle - reach) / (1 + weight), (middle + reach) / (1 + weight)
+    return (low if hits else 0.0), (high if hits < trials else 1.0)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a series of forecasts is worth.
+
+    Attributes
+    ----------
+    count : int, bars that were forecast
+    mse, mae, r2 : float, scikit-learn's; r2 says little of prices, which any persistence fits
+    persistence_mse : float, of the persistence forecast on the same bars
+    skill : float, ``1 - mse / persistence_mse``
+    direction : Direction
+    """
+
+    count: int
+    mse: float
+    mae: float
+    r2: float
+    persistence_mse: float
+    skill: float
+    direction: Direction
+
+    def __str__(self) -> str:
+        """Write the scores, one to a line."""
+        d = self.direction
+        skill = f"{self.skill:+.1%}"
+        if math.isnan(self.skill):
+            skill = "undefined: persistence is never wrong on these bars"
+        share = f"{d.accuracy:.1%} ({d.low:.1%} to {d.high:.1%})"
+        return "\n".join(
+            [
+                f"bars                {self.count}",
+                f"MSE                 {self.mse:.6g}",
+                f"MSE of persistence  {self.persistence_mse:.6g}",
+                f"skill               {skill}",
+                f"MAE                 {self.mae:.6g}",
+                f"R2                  {'undefined' if math.isnan(self.r2) else f'{self.r2:.4f}'}",
+                f"direction accuracy  {share if d.moves else 'undefined: no bar moves'}",
+            ]
+        )
+
+
+def score(forecast: Any, actual: Any, persistence: Any, horizon: int = 1) -> Scores:
+    """Judge forecasts.
+
+    Parameters
+    ----------
+    forecast, actual, persistence : array, list or pandas Series, (n,), in one unit
+        `persistence` is what "as it was" says: the last price for a price, 0 for a return.
+    horizon : int
+        Bars ahead.
+
+    Raises
+    ------
+    ValueError
+        If the lengths or indexes differ or are 0, an index is not in order of time, a value is not
+        finite, or `horizon` is below 1.
+    """
+    # Here, since no training needs scikit-learn, which takes a second to import.
+    from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
+
+    if horizon < 1:
+        raise ValueError(f"horizon must be at least 1, but is {horizon}")
+    arrays = {
+        name: as_series(name, values)
+        for name, values in (
+            ("forecast", forecast),
+            ("actual", actual),
+            ("persistence", persistence),
+        )
+    }
+    require_same_index(forecast=forecast, actual=actual, persistence=persistence)
+    lengths = {name: len(values) for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1 or not lengths["actual"]:
+        raise ValueError(f"forecasts need values of one length, above 0, but have {lengths}")
+    for name, values in arrays.items():
+        require_finite(name, values)
+    own, truth, last = arrays.values()
+    mse = float(mean_squared_error(truth, own))
+    persistence_mse = float(mean_squared_error(truth, last))
+    return Scores(
+        count=len(truth),
+        mse=mse,
+        mae=float(mean_absolute_error(truth, own)),
+        r2=float(r2_score(truth, own)) if len(truth) > 1 else float("nan"),
+        persistence_mse=persistence_mse,
+        skill=skill(mse, persistence_mse),
+        direction=direction(own, truth, last, horizon),
+    )

@@ -1,0 +1,91 @@
+"""Walking forward: which bars train a network and which bars judge it.
+
+Folds are laid over targets before any window is cut, so every lookback is judged on the same
+targets. They are those of scikit-learn's ``TimeSeriesSplit``.
+"""
+
+from dataclasses import dataclass
+
+from puffin.models.errors import PuffinError
+
+# Fewer training targets than this fit no network worth its name.
+MIN_TRAIN_TARGETS = 50
+
+
+@dataclass(frozen=True)
+class Span:
+    """Target times ``start <= t < stop``, as bar numbers."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        """Count the targets."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training part and the validation part behind it, `purge` targets apart."""
+
+    train: Span
+    valid: Span
+
+
+@dataclass(frozen=True)
+class WalkForward:
+    """How the targets of a series are cut.
+
+    Parameters
+    ----------
+    folds : int
+        Validation parts, at least 2.
+    valid_bars : int
+        Targets in each.
+    purge : int
+        Targets left out between training and validation; horizon - 1 keeps the bars of a
+        training label out of the validation part (Lopez de Prado 2018, chapter 7).
+    train_bars : int, optional
+        Length of a rolling training part; the whole past when not given.
+    """
+
+    folds: int
+    valid_bars: int
+    purge: int = 0
+    train_bars: int | None = None
+
+
+def first_target(max_lookback: int, warmup: int, horizon: int) -> int:
+    """Give the first bar whose window of the longest lookback lies wholly in the series."""
+    return max_lookback + warmup + horizon - 1
+
+
+def split(bars: int, first: int, layout: WalkForward) -> list[Fold]:
+    """Cut the targets ``first <= t < bars`` into folds, oldest first.
+
+    Raises
+    ------
+    PuffinError
+        If the series is too short; the message gives the arithmetic.
+    """
+    least = layout.train_bars or MIN_TRAIN_TARGETS
+    need = first + least + layout.purge + layout.folds * layout.valid_bars
+    if bars < need:
+        msg = (
+            f"too few bars: {first} in front (longest lookback, feature warm-up, horizon) + "
+            f"{least} to train on + {layout.purge} purged + {layout.folds} folds x "
+            f"{layout.valid_bars} = {need} are needed, but {bars} are there before the holdout: "
+            "take a longer series, fewer folds, a smaller valid_bars or holdout_bars, "
+            "or a shorter lookback"
+        )
+        raise PuffinError(msg)
+    starts = range(bars - layout.folds * layout.valid_bars, bars, layout.valid_bars)
+    return [
+        Fold(_past(start - layout.purge, first, layout), Span(start, start + layout.valid_bars))
+        for start in starts
+    ]
+
+
+def _past(stop: int, first: int, layout: WalkForward) -> Span:
+    """Give the training part that ends at `stop`."""
+    return Span(max(first, stop - (layout.train_bars or stop)), stop)

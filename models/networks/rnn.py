@@ -1,0 +1,200 @@
+"""Recurrent networks that read a window of bars and forecast one number.
+
+In torch's ``nn.GRU`` the update gate ``z`` keeps the old state (``h = (1 - z) n + z h``), as in Cho
+et al. (2014); in other writings it takes the new one. The reset gate acts after the matrix product.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from puffin.models.config import Config
+from puffin.models.networks.dropout import Dropout
+from puffin.models.networks.gru import GRU
+
+
+def _windows(x: Tensor) -> Tensor:
+    """Hold an input to (batch, lookback, feature): torch would take two dimensions for one window.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    if x.ndim != 3:
+        msg = f"windows must be (batch, lookback, feature), but have shape {tuple(x.shape)}"
+        raise ValueError(msg)
+    return x
+
+
+class LSTMNet(nn.Module):
+    """LSTM layers of one width and a linear head on the last step.
+
+    Parameters
+    ----------
+    input_dim : int
+        Features per bar.
+    hidden_dim : int
+        Width of every layer.
+    num_layers : int
+        Stacked layers.
+    output_dim : int
+        Numbers to forecast.
+    dropout : float
+        Share of units dropped between layers; inert with one layer.
+    """
+
+    def __init__(
+        self,
+        input_dim: int = 1,
+        hidden_dim: int = 64,
+        num_layers: int = 2,
+        output_dim: int = 1,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.hidden_dim = hidden_dim
+        self.num_layers = num_layers
+        between = dropout if num_layers > 1 else 0.0
+        self.lstm = nn.LSTM(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
+        self.fc = nn.Linear(hidden_dim, output_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (batch, lookback, feature) to forecasts (batch, output)."""
+        out, _ = self.lstm(_windows(x))
+        return self.fc(out[:, -1, :])  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
+
+
+class GRUNet(nn.Module):
+    """GRU layers of one width and a linear head on the last step; parameters as `LSTMNet`."""
+
+    def __init__(
+        self,
+        input_dim: int = 1,
+        hidden_dim: int = 64,
+        num_layers: int = 2,
+        output_dim: int = 1,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.hidden_dim = hidden_dim
+        self.num_layers = num_layers
+        between = dropout if num_layers > 1 else 0.0
+        self.gru = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
+        self.fc = nn.Linear(hidden_dim, output_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (batch, lookback, feature) to forecasts (batch, output)."""
+        out, _ = self.gru(_windows(x))
+        return self.fc(out[:, -1, :])  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
+
+
+def _lstm(input_size: int, hidden_size: int) -> nn.LSTM:
+    return nn.LSTM(input_size, hidden_size, batch_first=True)
+
+
+def _stack(
+    layer: Callable[[int, int], nn.Module], input_dim: int, hidden_dims: Sequence[int]
+) -> nn.ModuleList:
+    """Build one single-layer recurrent module per width.
+
+    Raises
+    ------
+    ValueError
+        Without a width, or with one below 1.
+    """
+    if not hidden_dims or min(hidden_dims) < 1:
+        msg = f"hidden_dims needs at least one width, each at least 1, but got {list(hidden_dims)}"
+        raise ValueError(msg)
+    inputs = [input_dim, *hidden_dims[:-1]]
+    return nn.ModuleList(
+        layer(width_in, width) for width_in, width in zip(inputs, hidden_dims, strict=True)
+    )
+
+
+def _run_stack(layers: nn.ModuleList, dropout: nn.Dropout, x: Tensor, last: int) -> Tensor:
+    """Feed x (batch, bar, feature) through the layers, dropout between but not after them.
+
+    Gives the states after each of the `last` bars, (batch * last, unit).
+    """
+    x = _windows(x)
+    for i, layer in enumerate(layers):
+        x, _ = layer(dropout(x) if i else x)
+    return x[:, -last:].flatten(0, 1)
+
+
+class StackedLSTM(nn.Module):
+    """LSTM layers, each of its own width, and a linear head on the last step.
+
+    Parameters
+    ----------
+    input_dim : int
+        Features per bar.
+    hidden_dims : list of int, optional
+        Width of each layer, input side first; [64, 32] when not given.
+    output_dim : int
+        Numbers to forecast.
+    dropout : float
+        Share of units dropped between layers; inert with one layer.
+
+    Raises
+    ------
+    ValueError
+        Without a width, or with one below 1.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dims: Sequence[int] | None = None,
+        output_dim: int = 1,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.hidden_dims = [64, 32] if hidden_dims is None else hidden_dims
+        self.num_layers = len(self.hidden_dims)
+        self.lstm_layers = _stack(_lstm, input_dim, self.hidden_dims)
+        self.dropout = Dropout(dropout)
+        self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
+
+    def forward(self, x: Tensor, *, last: int = 1) -> Tensor:
+        """Map windows (batch, bar, feature) to forecasts (batch * last, output).
+
+        There is one after each of the `last` bars, from that bar and those before it.
+        """
+        states = _run_stack(self.lstm_layers, self.dropout, x, last)
+        return self.fc(states)  # type: ignore[no-any-return]
+
+
+class StackedGRU(nn.Module):
+    """GRU layers, each of its own width; parameters and errors as `StackedLSTM`."""
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dims: Sequence[int] | None = None,
+        output_dim: int = 1,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.hidden_dims = [64, 32] if hidden_dims is None else hidden_dims
+        self.num_layers = len(self.hidden_dims)
+        self.gru_layers = _stack(GRU, input_dim, self.hidden_dims)
+        self.dropout = Dropout(dropout)
+        self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
+
+    def forward(self, x: Tensor, *, last: int = 1) -> Tensor:
+        """Map windows (batch, bar, feature) to forecasts (batch * last, output).
+
+        There is one after each of the `last` bars, from that bar and those before it.
+        """
+        states = _run_stack(self.gru_layers, self.dropout, x, last)
+        return self.fc(states)  # type: ignore[no-any-return]
+
+
+CELLS: dict[str, type[StackedLSTM] | type[StackedGRU]] = {"lstm": StackedLSTM, "gru": StackedGRU}
+
+
+def build_network(config: Config, input_dim: int) -> nn.Module:
+    """Make the network that a configuration describes, with `input_dim` features per bar."""
+    return CELLS[config.cell](input_dim, list(config.hidden_dims), dropout=config.dropout)

@@ -1,0 +1,1 @@
+"""Training: optimiser, steps, folds in step, refits."""

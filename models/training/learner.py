@@ -1,0 +1,103 @@
+"""The steps of one network: its batches, its loss and its optimiser."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from puffin.models.config import Config
+from puffin.models.training.adam import Adam
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+# Batches gathered at once: enough to hide the cost of a gather, few enough to stay in the cache.
+_BLOCK = 32
+
+
+class Learner:
+    """One network with its optimiser, its shuffling and the windows that it learns from.
+
+    With a `run` above 1 the windows of so many targets in a row are one sequence of bars, with a
+    forecast after each of the last ones. A step then goes through fewer bars for as many targets,
+    and all but the first of a run see up to ``run - 1`` bars more than they do in a forecast.
+
+    Parameters
+    ----------
+    network : Module
+        With ``forward(x, last=...)`` as `rnn.StackedLSTM`, where `run` is above 1.
+    windows : Tensor, (targets, lookback, feature), of targets in a row
+    targets : Tensor, (targets, output)
+    config : Config
+    loss : callable
+    seed : int
+        Of the order of the windows and of the noise.
+    run : int
+        Targets in a row at most; fewer where there are fewer, or where it does not divide the batch
+        size.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        windows: Tensor,
+        targets: Tensor,
+        config: Config,
+        loss: Loss,
+        seed: int,
+        run: int = 1,
+    ) -> None:
+        self.network = network
+        self.run = max(
+            k for k in range(1, min(run, len(targets)) + 1) if config.batch_size % k == 0
+        )
+        self.windows = windows if self.run == 1 else _join(windows, self.run)
+        self.targets = targets.unfold(0, self.run, 1).transpose(1, 2)
+        self.config = config
+        self.loss = loss
+        self.optimizer = Adam(network.parameters(), config.lr, config.weight_decay)
+        self.generator = torch.Generator(device=windows.device).manual_seed(seed)
+
+    def run_epoch(self) -> Tensor:
+        """Take one step per batch in a new order; give the mean loss as a scalar on the device."""
+        self.network.train()
+        order = self._order()
+        losses = [self._step(x, y) * len(x) for x, y in self._batches(order)]
+        return torch.stack(losses).sum() / len(order)
+
+    def _order(self) -> Tensor:
+        """Cut the targets into runs, elsewhere in each epoch; give the first of each, shuffled.
+
+        The runs at both ends overlap those beside them, so that each target is in one.
+        """
+        generator, device = self.generator, self.windows.device
+        last = len(self.windows) - 1
+        # As many as it takes from any offset, so that a GPU need not be waited for.
+        runs = -(-(last + 2 * self.run - 1) // self.run)
+        starts = self.run * torch.randperm(runs, generator=generator, device=device)
+        if self.run > 1:
+            starts -= torch.randint(self.run, (1,), generator=generator, device=device)
+        return starts.clamp(0, last)
+
+    def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Cut the windows into batches; gathered by the block, since each gather has its price."""
+        size = self.config.batch_size // self.run
+        for block in torch.split(order, _BLOCK * size):
+            x, y = self.windows[block], self.targets[block]
+            if self.config.noise:
+                noise = torch.randn(x.shape, generator=self.generator, device=x.device)
+                x = x + self.config.noise * noise
+            yield from zip(torch.split(x, size), torch.split(y, size), strict=True)
+
+    def _step(self, x: Tensor, y: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        out = self.network(x) if self.run == 1 else self.network(x, last=self.run)
+        loss = self.loss(out, y.flatten(0, 1))
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
+        self.optimizer.step()
+        return loss.detach()
+
+
+def _join(windows: Tensor, run: int) -> Tensor:
+    """Give the bars of each `run` windows in a row, (runs, lookback + run - 1, feature)."""
+    bars = torch.cat([windows[0], windows[1:, -1]])
+    return bars.unfold(0, windows.shape[1] + run - 1, 1).transpose(1, 2)

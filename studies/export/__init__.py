@@ -1,0 +1,1 @@
+"""Exports. This package imports nothing, so that a command loads only what it uses."""

@@ -1,0 +1,142 @@
+"""The card of an export: what it is, what it scored, and how to use it without this program."""
+
+from puffin.models.networks.rnn import CELLS
+from puffin.models.series import TARGETS
+from puffin.studies.export.export_record import ExportRecord, Opening
+from puffin.studies.text import counted, loss, minute, percent, signed
+
+_PLAIN_TORCH = """\
+import tomllib, torch
+from safetensors.torch import load_file
+
+record = tomllib.load(open("config.toml", "rb"))
+widths = [len(record["input"]["features"]), *record["config"]["hidden_dims"]]
+layers = [torch.nn.{layer}(a, b, batch_first=True) for a, b in zip(widths, widths[1:])]
+parts = {{"{cell}_layers": torch.nn.ModuleList(layers), "fc": torch.nn.Linear(widths[-1], 1)}}
+torch.nn.ModuleDict(parts).load_state_dict(load_file("model.safetensors"))
+x = torch.zeros(1, record["config"]["lookback"], widths[0])  # bars, standardised as "input" says
+for layer in layers: x = layer(x)[0]
+print(parts["fc"](x[:, -1]))  # the target, standardised"""
+
+
+def card(record: ExportRecord) -> str:
+    """Describe an export in words and figures, as Markdown."""
+    parts = (_head, _scores, _holdout, _data, _use)
+    return "\n".join(part(record) for part in parts)
+
+
+def _head(record: ExportRecord) -> str:
+    config, given, refit = record.config, record.input, record.refit
+    widths = ", ".join(map(str, config.hidden_dims))
+    bars = "all bars, those of the holdout too" if refit.data == "all" else "the search data"
+    return f"""# {record.study}: {config.cell.upper()} [{widths}]
+
+The best of the complete trials of study `{record.study}` (trial {record.trial}), refitted on
+{bars}: {refit.targets} targets up to {refit.last}, for {counted(record.epochs, "epoch")}
+with seed {refit.seed}. It forecasts the {TARGETS[given.target].unit},
+{counted(given.horizon, "bar")} ahead, from {counted(config.lookback, "bar")} of
+{", ".join(given.features)}.
+"""
+
+
+def _scores(record: ExportRecord) -> str:
+    scores, refit = record.scores, record.refit
+    folds = "\n".join(
+        f"| {i + 1} | {f.train_first} to {f.train_last} "
+        f"| {f.valid_first} to {f.valid_last} | {loss(value)} |"
+        for i, (f, value) in enumerate(zip(record.folds, scores.fold_losses, strict=True))
+    )
+    low, high = scores.direction_interval
+    return f"""## Scores of the search
+
+Walk-forward validation, {refit.loss} on the target standardised by each training part.
+These scores chose the configuration, so they flatter it.
+
+| fold | trained on | validated on | loss |
+|---|---|---|---|
+{folds}
+
+| | |
+|---|---|
+| mean loss | {loss(scores.loss)} |
+| loss of persistence | {loss(scores.persistence_loss)} |
+| loss of the training mean | {loss(scores.mean_loss)} |
+| skill against persistence | {signed(scores.skill)} |
+| direction accuracy | {percent(scores.direction_accuracy)} ({percent(low)} to {percent(high)}) |
+| direction accuracy of the training mean | {percent(scores.mean_direction_accuracy)} |
+"""
+
+
+def _holdout(record: ExportRecord) -> str:
+    found = record.holdout
+    if found is None:
+        sealed = "" if record.seal else "The holdout is sealed: "
+        return f"""## Holdout
+
+{sealed}{record.unjudged}.
+"""
+    rows = "\n".join(
+        f"| {b.label} | {loss(b.search_loss)} | {loss(b.holdout_loss)} |" for b in found.baselines
+    )
+    older = (
+        "These are the scores of the older fit, which had not seen the holdout: nothing is known "
+        "of how well the weights here forecast.\n\n"
+        if record.refit.data == "all"
+        else ""
+    )
+    looks = "\n".join(map(_look, record.seal.openings if record.seal else ()))
+    said = "\n".join(f"* {sentence}" for sentence in found.sentences)
+    return f"""## Holdout
+
+{older}{said}
+
+| | search loss | holdout loss |
+|---|---|---|
+| this configuration | {loss(record.scores.loss)} | {loss(found.loss)} |
+{rows}
+
+The bars of the holdout were looked at:
+
+{looks}
+
+`report.html` has the rest, with pictures.
+"""
+
+
+def _look(opening: Opening) -> str:
+    study = f"study `{opening.study}`, " if opening.study else ""
+    return f"* {minute(opening.time)}: {study}trial {opening.trial}"
+
+
+def _data(record: ExportRecord) -> str:
+    data = record.data
+    hashes = "\n".join(f"* `{name}`: `{value}`" for name, value in data.sha256.items())
+    return f"""## Data
+
+{data.origin}: {data.bars} bars from {data.first} to {data.last};
+the search saw those up to {data.search_last}. sha256 of the study's own copy:
+
+{hashes}
+"""
+
+
+def _use(record: ExportRecord) -> str:
+    cell = record.config.cell
+    block = _PLAIN_TORCH.format(layer=cell.upper(), cell=cell)
+    return f"""## Use
+
+* `tuner predict DIR` forecasts with it, `sha256sum --check SHA256SUMS` tells whether a file was
+  changed, and `tuner reproduce DIR` trains it again from these files alone and compares scores,
+  forecasts, scalers, weights, this card and the verdict. What it cannot derive again are the files
+  of the report and the third sentence of the verdict: they rest on every trial of the search.
+* `config.toml`: configuration, scores, folds, seeds, scalers, machines and the whole study file
+* `model.safetensors`: weights of `puffin.models.networks.rnn.{CELLS[cell].__name__}`
+* `prices-search.csv` and, once the seal is open, `prices-holdout.csv`: the study's own copy
+* `forecasts.csv`, `forecasts-holdout.csv`: out-of-sample forecasts in the target's unit
+
+In plain torch:
+
+```python
+{block}
+```
+"""

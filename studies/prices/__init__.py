@@ -1,0 +1,1 @@
+"""Prices: sources, files, rules, exact copies."""

@@ -1,0 +1,252 @@
+"""A user's file of prices, read with the line number of whatever is wrong in it.
+
+`csv_bytes` has unpacked and decoded it. Here text is cut into rows; `csv_header` finds where the
+table begins, `csv_columns` which column is which, `csv_times` and `csv_numbers` read the cells.
+"""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from puffin.studies.prices.csv_columns import SYMBOLS, Places, Wanted, find_places, place
+from puffin.studies.prices.csv_header import Header, find_header, plain, require_one_symbol, shown
+from puffin.studies.prices.csv_numbers import decimal_marks, differing, number
+from puffin.studies.prices.csv_times import TimeError, read_times
+from puffin.studies.prices.validation import DataError, columns_read
+
+# In order of preference, where a file could have several: decimal commas are in every row as well.
+_DELIMITERS = "\t;|,"
+_SAMPLE_LINES = 100
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Rows of one width below a header, with the line of each in the file."""
+
+    header: Header
+    body: list[list[str]]
+    lines: list[int]
+    delimiter: str
+
+    def column(self, at: int) -> list[str]:
+        return [row[at] for row in self.body]
+
+
+def parse_csv(
+    text: str, where: str, wanted: Wanted | None = None, extra: Sequence[str] = ()
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Read bars and notes out of CSV text.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        Names its origin in errors.
+    wanted : Wanted or None
+        Which columns are read; None for whatever is there.
+    extra : sequence of str
+        Columns that are used elsewhere.
+
+    Raises
+    ------
+    DataError
+        With the line and the cell that cannot be read.
+    """
+    # Not pandas.read_csv: it renames duplicate columns, shifts ragged rows, guesses dates with
+    # warnings, and tells no line numbers.
+    wanted = wanted or Wanted()
+    table = _table(text, where, wanted)
+    places = find_places(table.header, table.body, wanted, where)
+    problems: list[str] = []
+    index, said = _times(table, places, where, problems)
+    values, more = _values(table, places, wanted, where, problems)
+    if problems:
+        raise DataError("\n".join(problems))
+    symbols = _symbols(table, where, refuse=index.has_duplicates)
+    frame = pd.DataFrame(values, index=index)
+    if wanted.alone is not None:
+        return frame.dropna(), ()
+    ignored = _unused(table, places, extra, where)
+    notes = [*table.header.notes, *places.notes, *said, *more, *ignored, *symbols]
+    return frame, tuple(notes)
+
+
+def _unused(table: _Table, places: Places, extra: Sequence[str], where: str) -> list[str]:
+    names = table.header.names
+    used = {places.date, places.clock, *places.numbers.values()}
+    used |= {place(names, name, "data.extra", where) for name in extra}
+    ignored = [name for at, name in enumerate(names) if at not in used]
+    return [f"columns that are not used: {shown(ignored)}"] if ignored else []
+
+
+# Text to rows
+
+
+def _table(text: str, where: str, wanted: Wanted) -> _Table:
+    text, delimiter = _delimiter(text)
+    found = _rows(text, delimiter, where)
+    rows = [row for row, _ in found]
+    dates, closes = ({wanted.columns.get(name, "").lower()} - {""} for name in ("date", "close"))
+    header = find_header(rows, dates, None if wanted.alone else closes, where)
+    names = header.names
+    below = found[header.first :]
+    while len(names) > 1 and not names[-1] and not any(any(r[len(names) - 1 :]) for r, _ in below):
+        names = names[:-1]  # a separator at the end of the line
+    notes = list(header.notes)
+    below = _without_comments(below, names, notes)
+    if not below:
+        raise DataError(
+            f"{where} must have a header and rows below it, but has no rows: export it again"
+        )
+    body = [_fitted(row, line, names, delimiter, where) for row, line in below]
+    lines = [line for _, line in below]
+    return _Table(Header(names, header.first, notes), body, lines, delimiter)
+
+
+def _delimiter(text: str) -> tuple[str, str]:
+    """Return the text without a line "sep=;", and what separates its columns.
+
+    csv.Sniffer is misled by quotes (cpython issues 97611 and 119123); here it is the separator
+    that cuts most lines alike.
+    """
+    if found := re.match(r'(\s*)"?sep=(.)"?[ \t\r]*\n', text):
+        return f"{found[1]}\n{text[found.end() :]}", found[2]
+    lines = [line for line in text.splitlines() if line.strip()][:_SAMPLE_LINES]
+
+    def alike(delimiter: str) -> int:
+        try:
+            widths = Counter(map(len, csv.reader(lines, delimiter=delimiter)))
+        except csv.Error:
+            return 0
+        return max((count for width, count in widths.items() if width > 1), default=0)
+
+    best = max(_DELIMITERS, key=alike)
+    return text, best if alike(best) else ","
+
+
+def _rows(text: str, delimiter: str, where: str) -> list[tuple[list[str], int]]:
+    """Cut text into rows of cells, each with its line; blank lines are left out."""
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    try:
+        found = [([cell.strip() for cell in row], reader.line_num) for row in reader]
+    except csv.Error as error:
+        raise DataError(
+            f"{where} line {reader.line_num} is not CSV ({error}): fix its quotes"
+        ) from None
+    return [(row, line) for row, line in found if any(row)]
+
+
+def _without_comments(
+    rows: list[tuple[list[str], int]], header: list[str], notes: list[str]
+) -> list[tuple[list[str], int]]:
+    """Leave out comments, repeated headers, and remarks below the table."""
+    kept = [(row, line) for row, line in rows if not row[0].startswith("#") and row != header]
+    while len(kept) > 1 and _is_remark(kept[-1][0]):
+        kept.pop()
+    if len(kept) < len(rows):
+        lines = {line for _, line in kept}
+        first = next((row, line) for row, line in rows if line not in lines)
+        notes.append(
+            f"lines that are no rows are left out: {len(rows) - len(kept)}, the first in line "
+            f"{first[1]}: {','.join(first[0])[:40]!r}"
+        )
+    return kept
+
+
+def _is_remark(row: list[str]) -> bool:
+    cells = [cell for cell in row if cell]
+    return len(cells) == 1 and row[0] == cells[0] and not row[0][0].isdigit() and " " in row[0]
+
+
+def _fitted(row: list[str], line: int, names: list[str], delimiter: str, where: str) -> list[str]:
+    """Return a row as wide as the header; it may have empty fields behind."""
+    width = len(names)
+    if len(row) >= width and not any(row[width:]):
+        return row[:width]
+    commas = "; decimal commas need quotes, or columns separated by semicolons"
+    raise DataError(
+        f"{where} line {line} must have {width} fields like the header, but has {len(row)}: "
+        f"fix its separators and quotes{commas if delimiter == ',' and len(row) > width else ''}"
+    )
+
+
+# Cells to values
+
+
+def _times(
+    table: _Table, places: Places, where: str, problems: list[str]
+) -> tuple[pd.DatetimeIndex, tuple[str, ...]]:
+    clocks = None if places.clock is None else table.column(places.clock)
+    is_named = bool(plain(table.header.names[places.date]))
+    try:
+        found = read_times(table.column(places.date), clocks, is_named=is_named)
+    except TimeError as error:
+        problems.append(f"{where} line {table.lines[error.row]}: {error}")
+        return pd.DatetimeIndex([]), ()
+    return found.index.rename("date"), found.notes
+
+
+def _values(
+    table: _Table, places: Places, wanted: Wanted, where: str, problems: list[str]
+) -> tuple[dict[str, list[float]], list[str]]:
+    """Read the columns of numbers; one that no study reads may have anything in it."""
+    columns = {name: table.column(at) for name, at in places.numbers.items()}
+    reads = set(columns_read(columns, wanted.reads)) if wanted.reads else set(columns)
+    mark, notes = _decimal_mark(columns, reads, table, where, problems)
+    values: dict[str, list[float]] = {}
+    for name, cells in columns.items():
+        found = [number(cell, mark) for cell in cells]
+        if name in reads and None in found:
+            at = found.index(None)
+            problems.append(
+                f"{where} line {table.lines[at]}: {table.header.names[places.numbers[name]]} must "
+                f"be a number, but got {cells[at][:40]!r}: write plain numbers like 1234.5"
+            )
+        values[name] = [float("nan") if value is None else value for value in found]
+    return values, notes
+
+
+def _decimal_mark(
+    columns: Mapping[str, Sequence[str]],
+    reads: set[str],
+    table: _Table,
+    where: str,
+    problems: list[str],
+) -> tuple[str, list[str]]:
+    """Choose the decimal mark of a file, which all its columns share."""
+    marks = decimal_marks([columns[name] for name in reads])
+    if len(marks) > 1:
+        marks = decimal_marks(list(columns.values())) or marks
+    if len(marks) == 1:
+        return marks.pop(), []
+    if not marks:  # the cells that fit neither are named
+        commas = sum(number(cell, ",") is None for name in reads for cell in columns[name])
+        points = sum(number(cell) is None for name in reads for cell in columns[name])
+        return "," if commas < points else ".", []
+    cell, point, comma = differing([columns[name] for name in reads])
+    if table.delimiter == ",":
+        return ".", [f"commas in numbers separate thousands: {cell} is {point:g}"]
+    problems.append(
+        f"{where}: {cell!r} can be {point:g} or {comma:g}, and no other number tells which: "
+        "write numbers without separators of thousands, or with a decimal point"
+    )
+    return ".", []
+
+
+def _symbols(table: _Table, where: str, *, refuse: bool) -> list[str]:
+    """Say that rows are of several symbols; if some times repeat, these are no one series."""
+    notes = []
+    for at, name in enumerate(table.header.names):
+        values = list(dict.fromkeys(table.column(at))) if plain(name) in SYMBOLS else []
+        if refuse:
+            require_one_symbol(values, f"the column {name}", where)
+        if len(values) > 1:
+            notes.append(f"rows are of several values of {name}: {shown(values, 5)}")
+    return notes

@@ -1,0 +1,203 @@
+"""Pictures of a report whose axis is time: what the winner forecast, and what it earned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from puffin.models.evaluation.backtest import Backtest
+from puffin.models.evaluation.intervals import IntervalError, residual_interval
+from puffin.models.evaluation.metrics import skill
+from puffin.studies.report.canvas import BLUE, GREY, INK, ORANGE, dress, explain, new_figure
+from puffin.studies.report.report import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
+from puffin.studies.study import Handle
+from puffin.studies.text import percent, signed
+
+Floats = NDArray[np.float64]
+
+# More panels would be too small to be read.
+MOST_FOLDS = 12
+# Of the band around the forecasts of the holdout; `tuner predict` has the same by default.
+LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """How a target is drawn: the label of its axis, and its values out of the target's own unit."""
+
+    label: str
+    convert: Callable[[Floats], Floats]
+
+
+_UNITS = {
+    "return": _Unit("return, %", lambda log_return: 100 * np.expm1(log_return)),
+    "range": _Unit("high above low, %", lambda log_range: 100 * np.expm1(np.exp(log_range))),
+    "price": _Unit("price", np.asarray),
+    "change": _Unit("change in price", np.asarray),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Panel:
+    """Forecasts of some bars beside the truth, in the target's unit.
+
+    `skill` is against persistence; `errors` are those whose interval is drawn around the forecast.
+    """
+
+    name: str
+    dates: pd.DatetimeIndex
+    forecast: Floats
+    actual: Floats
+    persistence: Floats
+    skill: float
+    errors: Floats | None = None
+
+
+def draw_forecasts(search: Handle, report: Report) -> Figure:
+    """Draw what the winner forecast, fold by fold and on the holdout, and what came."""
+    folds = _fold_panels(search)
+    shown, rows = folds[-MOST_FOLDS:], (min(len(folds), MOST_FOLDS) + 1) // 2
+    unit = _UNITS[search.spec.data.target]
+    figure = new_figure(1.7 * rows + 2.9)
+    grid = figure.add_gridspec(rows + 1, 2, height_ratios=[1.0] * rows + [1.5])
+    for i, panel in enumerate(shown):
+        _panel(figure.add_subplot(grid[i // 2, i % 2]), panel, unit)
+    holdout = figure.add_subplot(grid[rows, :])
+    _panel(holdout, _holdout_panel(search, report, folds), unit)
+    figure.legend(
+        *holdout.get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False
+    )
+    bars = search.spec.data.horizon
+    ahead = f"{bars} bars ahead" if bars > 1 else "one bar ahead"
+    figure.supylabel(f"{unit.label}, {ahead}", fontsize=10.5, color=INK)
+    return figure
+
+
+def _fold_panels(search: Handle) -> list[_Panel]:
+    best, folds = search.best(), search.workload
+    rows = zip(
+        folds.folds,
+        read_forecasts(search, best),
+        folds.scored(folds.series.target),
+        folds.scored(folds.series.persistence),
+        best.user_attrs["fold_losses"],
+        search.attrs["persistence_losses"],
+        strict=True,
+    )
+    return [
+        _Panel(
+            f"fold {number}",
+            folds.dates[fold.valid.start : fold.valid.stop],
+            forecast,
+            actual,
+            persistence,
+            skill(loss, last),
+        )
+        for number, (fold, forecast, actual, persistence, loss, last) in enumerate(rows, start=1)
+    ]
+
+
+def _holdout_panel(search: Handle, report: Report, folds: list[_Panel]) -> _Panel:
+    (persistence,) = search.opened.scored(search.opened.series.persistence)
+    return _Panel(
+        "holdout",
+        report.dates,
+        report.forecasts,
+        report.actual,
+        persistence,
+        report.skill,
+        errors=np.concatenate([fold.actual - fold.forecast for fold in folds]),
+    )
+
+
+def _panel(axes: Axes, panel: _Panel, unit: _Unit) -> None:
+    days = panel.dates.to_numpy()
+    worth = "undefined" if np.isnan(panel.skill) else signed(panel.skill)
+    title = f"{panel.name}: skill {worth}"
+    with np.errstate(over="ignore"):  # of a forecast that is far too large
+        if (band := _band(panel)) is not None:
+            low, high = map(unit.convert, band)
+            axes.fill_between(
+                days,
+                low,
+                high,
+                color=BLUE,
+                alpha=0.15,
+                linewidth=0,
+                label=f"{percent(LEVEL, 0)} band",
+            )
+            held = np.mean((band[0] <= panel.actual) & (panel.actual <= band[1]))
+            title += f"; {percent(float(held), 0)} of the bars in the {percent(LEVEL, 0)} band"
+        for values, colour, dashes, width, label in (
+            (panel.actual, "#9a9a9a", "-", 1.0, "truth"),
+            (panel.persistence, ORANGE, ":", 1.1, "persistence"),
+            (panel.forecast, BLUE, "-", 1.6, "forecast"),
+        ):
+            drawn = unit.convert(values)
+            axes.plot(days, drawn, color=colour, ls=dashes, linewidth=width, label=label)
+    dress(axes, title, "", "")
+    _date_axis(axes)
+
+
+def _band(panel: _Panel) -> tuple[Floats, Floats] | None:
+    """Return the ends of the interval around the forecasts; None where its errors are too few."""
+    if panel.errors is None:
+        return None
+    try:
+        low, high = residual_interval(panel.errors, LEVEL)
+    except IntervalError:
+        return None
+    return panel.forecast + low, panel.forecast + high
+
+
+def _date_axis(axes: Axes) -> None:
+    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)
+
+
+def draw_equity(search: Handle, report: Report) -> Figure | None:
+    """Draw what 100 became by trading on the forecasts of the holdout, and by holding."""
+    earned = report.backtest
+    if earned is None:
+        return None
+    (fold,) = search.opened.folds
+    days = search.opened.dates[fold.valid.start - 1 : fold.valid.stop].to_numpy()
+    figure = new_figure(4.6)
+    axes = figure.add_subplot()
+    hold = earned["buy_and_hold"]
+    spans = _held(earned, len(days) - 1)
+    for i, (start, stop) in enumerate(spans):
+        label = "the strategy holds" if not i else ""
+        axes.axvspan(days[start], days[stop], color="#e9eef2", linewidth=0, label=label)
+    # The dashes on top: both may go one way, and are seen all the same.
+    for result, colour, dashes, width, name in (
+        (earned, BLUE, "-", 2.8, "strategy"),
+        (hold, ORANGE, "--", 1.6, "buy-and-hold"),
+    ):
+        grown = 100 * result["equity"] / (result["final_capital"] / (1 + result["total_return"]))
+        label = f"{name}: {signed(result['total_return'])}"
+        axes.plot(days, grown, color=colour, ls=dashes, linewidth=width, label=label)
+    axes.axhline(100, color=GREY, linewidth=0.8)
+    trades = len(earned["trades"])
+    title = (
+        f"{signed(earned['total_return'])} in {trades} trade{'s' * (trades != 1)} at "
+        f"{COST_BPS + SLIPPAGE_BPS:.0f} basis points, {signed(hold['total_return'])} by holding"
+    )
+    dress(axes, title, "", "capital, 100 at the start")
+    _date_axis(axes)
+    explain(axes)
+    return figure
+
+
+def _held(earned: Backtest, last: int) -> list[tuple[int, int]]:
+    """Return first and last bar of each time that the strategy was long."""
+    bought = [bar for side, bar, _, _ in earned["trades"] if side == "BUY"]
+    sold = [bar for side, bar, _, _ in earned["trades"] if side == "SELL"]
+    return list(zip(bought, [*sold, last][: len(bought)], strict=True))

@@ -1,0 +1,198 @@
+"""The winner beside simple forecasts of the same bars: who forecasts the holdout better."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from puffin.models.arrays import varies
+from puffin.models.evaluation.baselines import BASELINES, Baseline, TooShortError
+from puffin.models.evaluation.comparison import (
+    LEVEL,
+    MeanTest,
+    clark_west,
+    detectable_skill,
+    diebold_mariano,
+)
+from puffin.models.evaluation.metrics import Direction, skill
+from puffin.studies.workload import Workload
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A baseline on the search folds and on the holdout.
+
+    Attributes
+    ----------
+    name, label : its key, and what was chosen for it
+    search_points, holdout_points : array, (scored bars,), losses, all folds one after the other
+    forecasts : array, (holdout bars,), in the target's unit
+    direction : how often it has the direction of the holdout's moves right; None where it never
+        forecasts a move, as persistence does
+    skill : of the winner against it on the holdout
+    diebold_mariano : whether the winner forecasts better
+    clark_west : the same for a baseline that is a special case of the network; None for others
+    """
+
+    name: str
+    label: str
+    search_points: Floats
+    holdout_points: Floats
+    forecasts: Floats
+    direction: Direction | None
+    skill: float
+    diebold_mariano: MeanTest
+    clark_west: MeanTest | None
+
+    @property
+    def search_loss(self) -> float:
+        """Mean loss on the search folds."""
+        return float(self.search_points.mean())
+
+    @property
+    def holdout_loss(self) -> float:
+        """Mean loss on the holdout."""
+        return float(self.holdout_points.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What the holdout says of a forecast.
+
+    Attributes
+    ----------
+    loss : of the forecast
+    rivals : the one that was best on the search data first
+    detectable_skill : true skill against that one which so many bars show four times out of five
+    """
+
+    loss: float
+    rivals: list[Rival]
+    detectable_skill: float
+
+    @property
+    def rival(self) -> Rival:
+        """The baseline that was best on the search data."""
+        return self.rivals[0]
+
+    @property
+    def lowest(self) -> Rival:
+        """The baseline that was best on the holdout."""
+        return min(self.rivals, key=lambda rival: rival.holdout_loss)
+
+    @property
+    def beats_baseline(self) -> bool:
+        """Whether the winner is below every baseline, and significantly below the first."""
+        below_all = self.loss < self.lowest.holdout_loss
+        return below_all and self.rival.diebold_mariano.p_better < LEVEL
+
+    @property
+    def nothing_moves(self) -> bool:
+        """Whether persistence is never wrong on the holdout, which can then judge nobody."""
+        return any(r.name == "persistence" and r.holdout_loss == 0 for r in self.rivals)
+
+    @property
+    def outcome(self) -> str:
+        """``better``, ``undecided`` or ``worse``.
+
+        Both ends need the test against the first rival, which the search data chose. The lowest of
+        several baselines on the holdout is below the winner by luck often enough, so being above it
+        is no more than undecided.
+        """
+        if self.nothing_moves:
+            return "undecided"
+        if self.beats_baseline:
+            return "better"
+        return "worse" if self.rival.diebold_mariano.p_worse < LEVEL else "undecided"
+
+
+def judge(folds: Workload, opened: Workload, lookback: int, forecast: Floats) -> Judgement:
+    """Compare a forecast of the holdout with every baseline.
+
+    Parameters
+    ----------
+    folds : Workload
+        The search part; which baseline is the one to beat is decided there.
+    opened : Workload
+        The holdout.
+    lookback : int
+        Bars that the forecast's network sees: ridge regression sees as many.
+    forecast : array, (holdout bars,), in the target's unit
+    """
+    own = opened.point_losses([forecast])
+    # Threads cost these small fits more than they give, and change the last bits.
+    with threadpool_limits(1):
+        runs = _run_all(folds, opened, lookback)
+    rivals = [_rival(run, folds, opened, forecast) for run in runs]
+    rivals.sort(key=lambda rival: rival.search_loss)
+    first = rivals[0].holdout_points
+    return Judgement(
+        loss=float(own.mean()),
+        rivals=rivals,
+        detectable_skill=detectable_skill(first - own, first, opened.series.horizon),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A baseline fitted on the search data: its forecasts fold by fold, and of the holdout."""
+
+    name: str
+    search: list[Floats]
+    holdout: Baseline
+
+
+def _run_all(folds: Workload, opened: Workload, lookback: int) -> list[_Run]:
+    runs: list[_Run] = []
+    (fold,) = opened.folds
+    for name, forecast in BASELINES.items():
+        try:
+            search = [
+                forecast(folds.series, lookback, part.train, part.valid).forecasts
+                for part in folds.folds
+            ]
+            holdout = forecast(opened.series, lookback, fold.train, fold.valid)
+        except TooShortError:
+            continue
+        twin = next((run for run in runs if _alike(holdout, run.holdout)), None)
+        if twin is None:
+            runs.append(_Run(name, search, holdout))
+        else:  # for returns drift is the training mean: one row is enough, with both names
+            both = replace(twin.holdout, label=f"{twin.holdout.label} ({holdout.label})")
+            runs[runs.index(twin)] = replace(twin, holdout=both)
+    return runs
+
+
+def _alike(one: Baseline, other: Baseline) -> bool:
+    return np.allclose(one.forecasts, other.forecasts, rtol=1e-9, atol=0)
+
+
+def _rival(run: _Run, folds: Workload, opened: Workload, forecast: Floats) -> Rival:
+    horizon, baseline = opened.series.horizon, run.holdout
+    points, own = opened.point_losses([baseline.forecasts]), opened.point_losses([forecast])
+    (actual,), (last,) = (
+        opened.scored(values) for values in (opened.series.target, opened.series.persistence)
+    )
+    moves = (baseline.forecasts != last).any()
+    nested = _is_nested(baseline, opened)
+    return Rival(
+        name=run.name,
+        label=baseline.label,
+        search_points=folds.point_losses(run.search),
+        holdout_points=points,
+        forecasts=baseline.forecasts,
+        direction=opened.direction([baseline.forecasts]) if moves else None,
+        skill=skill(float(own.mean()), float(points.mean())),
+        diebold_mariano=diebold_mariano(points - own, horizon),
+        clark_west=clark_west(forecast, baseline.forecasts, actual, horizon) if nested else None,
+    )
+
+
+def _is_nested(baseline: Baseline, opened: Workload) -> bool:
+    """Tell whether the study's networks have a baseline as a special case."""
+    data = opened.spec.data
+    reads_last_value = data.target in data.features
+    return baseline.nested and (reads_last_value or not varies(baseline.forecasts))

@@ -1,0 +1,1 @@
+"""The database: tables, transactions, tickets, checkpoints, artifacts, workers."""

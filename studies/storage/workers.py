@@ -1,0 +1,147 @@
+"""Who works on the studies of a database: one row for each worker, for as long as it lives.
+
+All times are those of the database, the only clock that its workers share.
+"""
+
+import json
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+
+from puffin.studies.storage.storage import workers
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """A worker that shows signs of life.
+
+    Attributes
+    ----------
+    host, pid : where it runs
+    device : what it trains on
+    versions : of the packages that a study asks for
+    since : when it came
+    study, ticket : what it is at, None while it waits
+    """
+
+    host: str
+    pid: int
+    device: str
+    versions: dict[str, str]
+    since: datetime
+    study: str | None
+    ticket: int | None
+
+    @property
+    def name(self) -> str:
+        """What its trials call it."""
+        return f"{self.host}:{self.pid}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values."""
+        return asdict(self) | {"since": self.since.isoformat()}
+
+
+def own_name() -> str:
+    """Give the name of this process, as its trials note it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@dataclass
+class Registration:
+    """The row of this process, which it writes again if others took it for gone.
+
+    Parameters
+    ----------
+    storage : RDBStorage
+    device : str
+    versions : mapping
+        Package to version.
+    grace : int
+        Seconds of silence after which it counts as gone.
+    """
+
+    storage: RDBStorage
+    device: str
+    versions: Mapping[str, str]
+    grace: int
+
+    def __post_init__(self) -> None:
+        self._worker = uuid.uuid4().hex
+        self._since: datetime | None = None
+
+    def write(self, study: str | None, ticket: int | None) -> None:
+        """Say that this process lives, and what it is at."""
+        at = {"study": study, "ticket": ticket}
+        with self.storage.engine.begin() as connection:
+            if self._since is None:
+                self._since = _now(connection)
+                _forget_the_gone(connection)
+            query = sa.update(workers).where(self._row()).values(seen=sa.func.now(), **at)
+            if connection.execute(query).rowcount:
+                return
+            who = {
+                "worker": self._worker,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "device": self.device,
+                "versions": json.dumps(dict(self.versions)),
+                "grace": self.grace,
+                "since": self._since,
+            }
+            connection.execute(sa.insert(workers).values(seen=sa.func.now(), **who, **at))
+
+    def longest_grace(self) -> int:
+        """Give the longest grace of all that live, so that nobody takes a slower one for lost."""
+        with self.storage.engine.connect() as connection:
+            now = _now(connection)
+            rows = connection.execute(sa.select(workers)).all()
+        return max(self.grace, *(int(r.grace) for r in rows if not _is_gone(r, now)), 0)
+
+    def remove(self) -> None:
+        """Say that this process ends."""
+        with self.storage.engine.begin() as connection:
+            connection.execute(sa.delete(workers).where(self._row()))
+
+    def _row(self) -> sa.ColumnElement[bool]:
+        return workers.c.worker == self._worker
+
+
+def alive(storage: RDBStorage) -> list[WorkerRow]:
+    """List the workers that show signs of life, by the time they came."""
+    with storage.engine.connect() as connection:
+        now = _now(connection)
+        rows = connection.execute(sa.select(workers).order_by(workers.c.since)).all()
+    return [
+        WorkerRow(r.host, r.pid, r.device, json.loads(r.versions), _utc(r.since), r.study, r.ticket)
+        for r in rows
+        if not _is_gone(r, now)
+    ]
+
+
+def _now(connection: sa.Connection) -> datetime:
+    query = sa.select(sa.func.now(type_=sa.DateTime(timezone=True)))
+    return _utc(connection.execute(query).scalar_one())
+
+
+def _utc(value: datetime) -> datetime:
+    """Mark what SQLite gives, which is UTC and does not say so."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _is_gone(row: sa.Row[Any], now: datetime) -> bool:
+    return bool((now - _utc(row.seen)).total_seconds() > row.grace)
+
+
+def _forget_the_gone(connection: sa.Connection) -> None:
+    now = _now(connection)
+    gone = [r.worker for r in connection.execute(sa.select(workers)) if _is_gone(r, now)]
+    if gone:
+        connection.execute(sa.delete(workers).where(workers.c.worker.in_(gone)))

@@ -1,0 +1,192 @@
+"""Figures and tables as a person reads them."""
+
+import io
+import math
+import shlex
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState, create_trial
+from rich.console import Console
+
+from puffin.studies.result import Group
+from puffin.studies.text import percent
+from puffin.tuner.commands import present
+
+
+def table_rows(groups: list[Group]) -> dict[str, list[str]]:
+    """Print a table of groups and read it back: the cells of each row by its name."""
+    out = io.StringIO()
+    Console(file=out, width=200).print(present.group_table(groups))
+    lines = [line for line in out.getvalue().splitlines() if line.strip(" ─")]
+    starts = [line.split("  ") for line in lines]
+    cells = [[cell.strip() for cell in parts if cell.strip()] for parts in starts]
+    return {"": cells[0]} | {name: values for name, *values in cells[1:]}
+
+
+def best(**attrs: Any) -> Any:
+    """Make the best trial of a group."""
+    known = {
+        "config": {"hidden_dims": [64, 32], "lookback": 20},
+        "best_loss": 0.51234,
+        "skill": 0.125,
+        "direction_accuracy": 0.625,
+    }
+    return create_trial(state=TrialState.COMPLETE, value=0.51234, user_attrs=known | attrs)
+
+
+FULL = Group("LSTM", 9, 5, 3, 1, best(), 0.61239, 3, 0.456)
+EMPTY = Group("GRU", 0, 0, 0, 0, None, None, None, None)
+
+
+def test_groups_stand_side_by_side_with_a_dash_for_what_is_not_there() -> None:
+    assert table_rows([FULL, EMPTY]) == {
+        "": ["LSTM", "GRU"],
+        "trials": ["9", "0"],
+        "complete / pruned / failed": ["5 / 3 / 1", "0 / 0 / 0"],
+        "median loss": ["0.6124", "-"],
+        "best loss": ["0.5123", "-"],
+        "folds won": ["3", "-"],
+        "skill": ["+12.5 %", "-"],
+        "direction accuracy": ["62.5 %", "-"],
+        "widths": ["64, 32", "-"],
+        "lookback": ["20", "-"],
+        "seconds per epoch": ["0.46", "-"],
+    }
+
+
+def test_a_group_that_won_no_fold_shows_a_zero() -> None:
+    none_won = Group("GRU", 1, 1, 0, 0, best(), 0.5, 0, 0.0)
+    rows = table_rows([FULL, none_won])
+    assert rows["folds won"] == ["3", "0"]
+    assert rows["seconds per epoch"] == ["0.46", "0.00"]
+
+
+def test_groups_that_are_compared_before_their_end_say_at_which_epoch() -> None:
+    cut = Group("LSTM", 3, 0, 3, 0, None, None, None, 0.1, 2, 0.7512)
+    whole = Group("GRU", 4, 2, 2, 0, best(), 0.6, None, 0.2, 2, 0.70049)
+    none = Group("other", 1, 0, 0, 1, None, None, None, None, 2, None)
+    rows = table_rows([cut, whole, none])
+    assert rows["best loss"] == ["-", "0.5123", "-"]
+    assert rows["best loss up to epoch 2"] == ["0.7512", "0.7005", "-"]
+    out = io.StringIO()
+    Console(file=out, width=200).print(present.group_table([cut, whole, none]))
+    said = " ".join(out.getvalue().split())
+    assert "No trial of LSTM was trained to its end: compare the losses up to epoch 2," in said
+    assert "up to epoch" not in str(table_rows([FULL, EMPTY]))
+
+
+def test_what_is_no_number_is_a_dash() -> None:
+    still = Group("5", 1, 1, 0, 0, best(skill=math.nan, direction_accuracy=math.nan), 0.5, 1, 0.1)
+    rows = table_rows([still])
+    assert (rows["skill"], rows["direction accuracy"]) == (["-"], ["-"])
+
+
+def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> None:
+    scores = {
+        "direction_accuracy": 0.6271,
+        "direction_interval": [0.5712, 0.6794],
+        "mean_direction_accuracy": 0.514,
+    }
+    assert present._direction(scores) == (
+        "direction accuracy 62.7 %, 95 % interval 57.1 % to 67.9 %; of the training mean 51.4 %"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "plain"),
+    [
+        (0.0, "0.0 %", "0.0 %"),
+        (-0.0004, "0.0 %", "0.0 %"),
+        (0.0004, "0.0 %", "0.0 %"),
+        (0.0006, "+0.1 %", "0.1 %"),
+        (-30.4004, "-3,040 %", "-3,040 %"),
+        (9.994, "+999.4 %", "999.4 %"),
+        (0.1234, "+12.3 %", "12.3 %"),
+        (-0.5, "-50.0 %", "-50.0 %"),
+        (math.nan, "-", "-"),
+    ],
+)
+def test_shares_are_written_in_percent_and_zero_has_no_sign(
+    value: float, signed: str, plain: str
+) -> None:
+    assert (present.signed_percent(value), percent(value)) == (signed, plain)
+
+
+def test_a_share_that_is_not_there_is_a_dash() -> None:
+    assert present.signed_percent(None) == "-"
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Console:
+    """Make a console that is 80 columns wide and writes into memory."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("puffin.tuner.commands.present.sys.argv", ["tuner-of-another"])
+    return Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("length", [4, 20, 40, 64, 80])
+def test_rows_lose_columns_and_then_become_lines_but_no_cell_is_cut(
+    narrow: Console, length: int
+) -> None:
+    row = ("n" * length, "open", "12 of 40", "3 complete, 9 pruned", "1.000e-07", "+35.2 %")
+    columns = ("study", "state", "trials", "ended as", "loss", "skill")
+    present.print_rows(narrow, columns, [row, row], ("ended as", "skill", "state"))
+    out = printed(narrow)
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in out
+    assert out.count("n" * length) == out.count("1.000e-07") == out.count("12 of 40") == 2
+    assert ("ended as" in out) == (length in (4, 64, 80))
+    assert "state" in out
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_a_table_of_groups_is_folded_and_never_cut(width: int) -> None:
+    out = Console(file=io.StringIO(), width=width)
+    out.print(present.group_table([FULL, EMPTY, FULL]))
+    assert "…" not in printed(out)
+
+
+def test_names_are_never_markup_nor_escapes(narrow: Console) -> None:
+    name = "[/x][bold]a[/bold]:smile:\x1b[31mred\u202e"
+    present.print_rows(narrow, ("study", "loss"), [(name, "0.5000")], ())
+    assert "[/x][bold]a[/bold]:smile:\\x1b[31mred\\u202e" in printed(narrow)
+
+
+def test_a_message_is_one_line_in_a_file_and_shows_escapes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = "word " * 40 + "[/x] \x1b[2J"
+    present.say(f"{long}\nsecond line")
+    assert capsys.readouterr().err == "word " * 40 + "[/x] \\x1b[2J\nsecond line\n"
+
+
+NEXT = "sqlite:///my data/tuner $HOME.db"
+
+
+def test_the_next_steps_are_quoted_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/opt/my tools/tuner"])
+    study, _, *steps = present.next_steps("demo", NEXT, None).splitlines()
+    assert study == f"study   demo in {NEXT}"
+    commands = [step[8:].partition("   ")[0] for step in steps]
+    assert [shlex.split(command) for command in commands] == [
+        ["/opt/my tools/tuner", *words, "--storage", NEXT]
+        for words in (["report", "demo"], ["compare", "demo"], ["best", "demo"], ["dashboard"])
+    ]
+
+
+def test_a_command_never_shares_its_line_where_the_terminal_is_too_narrow(
+    monkeypatch: pytest.MonkeyPatch, narrow: Console
+) -> None:
+    monkeypatch.setattr("puffin.tuner.commands.present.stdout", lambda: narrow)
+    lines = present.next_steps("n" * 40, NEXT, None, "27 trainings, about 3 min").splitlines()
+    command = f"tuner report {'n' * 40} --storage '{NEXT}'"
+    why = "is it any good? opens the sealed holdout; 27 trainings, about 3 min"
+    assert lines[2:4] == [f"next    {command}", f"            {why}"]
+    assert len(lines[3]) <= 80

@@ -1,0 +1,370 @@
+"""Tests of one forecaster against another: published figures, other derivations, and luck."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+from scipy.stats import binom, chi2_contingency, norm, t
+
+from puffin.models.evaluation.comparison import (
+    clark_west,
+    detectable_skill,
+    diebold_mariano,
+    pesaran_timmermann,
+)
+
+Floats = NDArray[np.float64]
+
+# One-step errors of R's ets and auto.arima on WWWusage[81:100], the example of forecast::dm.test.
+# Errors and p-values of R as the tests of JuliaStats/HypothesisTests.jl give them.
+ETS = np.array(
+    [
+        [0.002241270, -0.000661906, -1.200002613, -4.000218178, 3.799373533],
+        [3.401005111, -1.199692125, -0.800490048, -1.200048999, 3.399847229],
+        [7.000708948, 2.200989241, -4.800165569, -1.201043375, 3.400167556],
+        [3.000709085, 0.400267950, -6.800169207, -2.401259050, 1.200112198],
+    ]
+).ravel()
+ARIMA = np.array(
+    [
+        [0.1209998, 8.0622269, -0.9189429, -1.7952436, 5.3431277],
+        [2.0459823, -0.6073261, 0.5516816, -0.7633238, 4.1229472],
+        [5.8785333, 1.2828331, -3.4854233, 1.1971370, 3.1709314],
+        [2.3408457, 0.4962286, -5.9841362, 0.1537114, 0.4207951],
+    ]
+).ravel()
+
+
+def bounds(trials: int, share: float = 0.05) -> tuple[int, int]:
+    """Give what 99.9 % of binomial counts lie between."""
+    low, high = binom.interval(0.999, trials, share)
+    return int(low), int(high)
+
+
+def moving_sums(rng: np.random.Generator, count: int, horizon: int) -> Floats:
+    """Give noise that is correlated over ``horizon - 1`` bars, as overlapping labels are."""
+    return np.convolve(rng.standard_normal(count + horizon - 1), np.ones(horizon), "valid")
+
+
+# Diebold-Mariano
+
+
+@pytest.mark.parametrize(
+    ("power", "horizon", "two_sided", "better"),
+    [(2, 1, 0.8871, 0.5565), (2, 10, 0.9362, 0.5319), (1, 1, 0.7818, 0.3909)],
+)
+def test_diebold_mariano_gives_the_p_values_of_forecast_dm_test(
+    power: int, horizon: int, two_sided: float, better: float
+) -> None:
+    found = diebold_mariano(np.abs(ETS) ** power - np.abs(ARIMA) ** power, horizon)
+    assert found.p_two_sided == pytest.approx(two_sided, abs=5e-5)
+    assert found.p_better == pytest.approx(better, abs=5e-5)
+    assert (found.count, found.lags) == (20, horizon - 1)
+
+
+def test_diebold_mariano_gives_the_figures_of_the_package_dieboldmariano() -> None:
+    # The example of its README.
+    truth, own, other = ([10, 20, 30, 40, 50], [11, 21, 29, 42, 53], [13, 26, 24, 40, 59])
+    gains = np.subtract(truth, other) ** 2.0 - np.subtract(truth, own) ** 2.0
+    found = diebold_mariano(gains)
+    assert found.statistic == pytest.approx(2.2229922805746782, rel=1e-12)
+    assert found.p_better == pytest.approx(0.04515565862099125, rel=1e-12)
+
+
+def hac_t(values: Floats, horizon: int) -> float:
+    """Give the t statistic of a constant: scores are multiplied if fewer than `horizon` apart."""
+    errors = values - values.mean()
+    apart = np.abs(np.subtract.outer(np.arange(len(values)), np.arange(len(values))))
+    return float(values.sum() / np.sqrt(errors @ (apart < horizon) @ errors))
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3, 5, 10])
+def test_diebold_mariano_is_the_t_statistic_of_a_constant_with_the_published_correction(
+    horizon: int,
+) -> None:
+    values = 0.2 + moving_sums(np.random.default_rng(horizon), 80, horizon)
+    found = diebold_mariano(values, horizon)
+    n, h = 80, horizon
+    # Harvey, Leybourne and Newbold's factor, as it stands in the paper.
+    factor = math.sqrt((n + 1 - 2 * h + h * (h - 1) / n) / n)
+    assert found.statistic == pytest.approx(hac_t(values, h) * factor, rel=1e-12)
+    assert found.p_better == pytest.approx(t.sf(found.statistic, n - 1), rel=1e-12)
+    assert found.mean == pytest.approx(values.mean())
+
+
+def test_a_model_and_its_baseline_change_places_with_the_sign_of_the_gains() -> None:
+    gains = ETS**2 - ARIMA**2
+    one, other = diebold_mariano(gains, 3), diebold_mariano(-gains, 3)
+    assert other.statistic == -one.statistic
+    assert other.p_better == pytest.approx(1 - one.p_better)
+    assert other.p_two_sided == one.p_two_sided
+
+
+def test_where_the_long_run_variance_is_not_positive_the_horizon_counts_as_one() -> None:
+    # Up and down in turn: the first autocovariance is about minus the variance.
+    gains = np.tile([1.0, -0.5], 10)
+    assert diebold_mariano(gains, 2) == diebold_mariano(gains, 1)
+    assert diebold_mariano(gains, 2).lags == 0
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.1, -3.0])
+def test_gains_that_are_all_alike_say_nothing(gain: float) -> None:
+    found = diebold_mariano([gain] * 7, 2)
+    assert not found.defined
+    assert math.isnan(found.p_better)
+    assert math.isnan(found.p_two_sided)
+    assert found.mean == pytest.approx(gain)
+
+
+@pytest.mark.parametrize(("horizon", "most"), [(1, 0.05), (3, 0.075)])
+def test_diebold_mariano_calls_equal_forecasts_better_as_often_as_it_says(
+    horizon: int, most: float
+) -> None:
+    rng = np.random.default_rng(1)
+    found = [diebold_mariano(moving_sums(rng, 100, horizon), horizon) for _ in range(2000)]
+    rejected = sum(f.p_better < 0.05 for f in found)
+    # A rectangular window of estimated autocovariances rejects a little too often.
+    assert bounds(2000)[0] <= rejected <= bounds(2000, most)[1]
+
+
+@pytest.mark.parametrize(
+    ("gains", "horizon", "said"),
+    [
+        ([1.0, 2.0], 2, "horizon must be at least 1 and below the number of bars, but is 2 with 2"),
+        ([1.0, 2.0], 0, "but is 0 with 2 gains"),
+        ([], 1, "but is 1 with 0 gains"),
+        ([1.0, math.nan], 1, "gains must be finite, but 1 of 2 values are not"),
+        ([[1.0, 2.0]], 1, "gains must have one dimension"),
+    ],
+)
+def test_gains_that_cannot_be_tested_are_refused_in_words(
+    gains: Any, horizon: int, said: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        diebold_mariano(gains, horizon)
+
+
+# Clark-West
+
+# Errors of the smaller and the larger model, and p-values, as the tests of
+# JuliaStats/HypothesisTests.jl have them.
+SMALL = np.array(
+    [
+        [9.78432, 12.73500, 8.67224, 2.62740, 5.60947],
+        [7.57809, 4.53774, 2.51084, 0.49290, 3.48394],
+        [9.46152, 9.41220, 2.36289, 0.34495, 3.33599],
+        [5.31357, 4.28219, -3.74471, -5.73575, -3.71781],
+    ]
+).ravel()
+LARGE = np.array(
+    [
+        [2.82053, 4.39754, -1.78647, -4.30662, 3.69526],
+        [3.37259, -1.09002, -0.50984, -0.78973, 3.89077],
+        [7.52849, 2.82373, -3.95838, -0.13606, 4.54444],
+        [4.18216, 1.67993, -5.38077, -0.85686, 2.70479],
+    ]
+).ravel()
+
+
+@pytest.mark.parametrize(
+    ("horizon", "better", "two_sided"), [(1, 0.0001, 0.0002), (3, 0.0079, 0.0157)]
+)
+def test_clark_west_gives_the_p_values_of_hypothesistests(
+    horizon: int, better: float, two_sided: float
+) -> None:
+    found = clark_west(-LARGE, -SMALL, np.zeros(20), horizon)
+    assert found.p_better == pytest.approx(better, abs=5e-5)
+    assert found.p_two_sided == pytest.approx(two_sided, abs=5e-5)
+
+
+@pytest.mark.parametrize("horizon", [1, 4])
+def test_clark_west_is_the_t_statistic_of_the_adjusted_gain(horizon: int) -> None:
+    rng = np.random.default_rng(0)
+    truth = moving_sums(rng, 60, horizon)
+    own, small = 0.3 * truth + rng.standard_normal(60), rng.standard_normal(60)
+    found = clark_west(own, small, truth, horizon)
+    # Clark and West's other form of it: twice the smaller model's error times the difference.
+    adjusted = 2 * (truth - small) * (own - small)
+    assert found.mean == pytest.approx(adjusted.mean())
+    assert found.statistic == pytest.approx(hac_t(adjusted, horizon), rel=1e-12)
+    assert found.p_better == pytest.approx(norm.sf(found.statistic), rel=1e-12)
+
+
+def test_clark_west_forgives_a_larger_model_the_noise_that_it_fits() -> None:
+    """No skill: the truth is noise, the model forecasts the mean of the 30 bars before."""
+    rng = np.random.default_rng(2)
+    naive, adjusted = 0, 0
+    for _ in range(1000):
+        series = rng.standard_normal(150)
+        means = np.convolve(series, np.ones(30) / 30, "valid")[:-1]
+        truth, zero = series[30:], np.zeros(120)
+        naive += diebold_mariano(truth**2 - (truth - means) ** 2).p_better < 0.05
+        adjusted += clark_west(means, zero, truth).p_better < 0.05
+    # By squared errors alone it loses nearly always, which is what Clark and West set right.
+    assert naive <= 10
+    assert 20 <= adjusted <= bounds(1000)[1]
+
+
+def test_a_model_equal_to_its_baseline_says_nothing() -> None:
+    assert not clark_west(ETS, ETS, ARIMA).defined
+
+
+# Detectable skill
+
+
+def test_the_detectable_skill_of_five_bars_by_hand() -> None:
+    # Gains -1, 0, 1, 2, 3: mean 1, variance 2. Its corrected error is sqrt(2 / 5 * 5 / 4).
+    error = math.sqrt(0.5)
+    # The quantiles of Student's t with 4 degrees of freedom: 2.1318 and 0.9410.
+    expected = (2.131847 + 0.940965) * error / 10.0
+    found = detectable_skill([-1.0, 0.0, 1.0, 2.0, 3.0], [8.0, 9.0, 10.0, 11.0, 12.0])
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("share", "power"), [(0.0, 0.05), (2 / 3, 0.50), (1.0, 0.80)])
+def test_the_detectable_skill_is_shown_four_times_out_of_five_and_two_thirds_of_it_half_the_time(
+    share: float, power: float
+) -> None:
+    rng = np.random.default_rng(3)
+    bars, horizon = 200, 2
+    seen = [moving_sums(rng, bars, horizon) for _ in range(1000)]
+    baseline = np.full(bars, 40.0)
+    true_skill = share * np.mean([detectable_skill(gains, baseline, horizon) for gains in seen])
+    found = [diebold_mariano(gains + true_skill * 40.0, horizon).p_better < 0.05 for gains in seen]
+    assert np.mean(found) == pytest.approx(power, abs=0.05)
+
+
+def test_worse_is_the_other_side_of_better() -> None:
+    gains = ETS**2 - ARIMA**2
+    assert diebold_mariano(gains).p_worse == pytest.approx(diebold_mariano(-gains).p_better)
+    assert math.isnan(diebold_mariano([1.0, 1.0, 1.0]).p_worse)
+
+
+def test_no_skill_can_be_stated_where_gains_are_alike_or_the_baseline_is_never_wrong() -> None:
+    assert math.isnan(detectable_skill([0.0, 0.0, 0.0], [1.0, 1.0, 1.0]))
+    assert math.isnan(detectable_skill([0.0, -1.0, 0.0], [0.0, 0.0, 0.0]))
+
+
+# Pesaran-Timmermann
+
+
+def signs(up_up: int, up_down: int, down_up: int, down_down: int) -> tuple[Floats, Floats]:
+    """Give forecasts and moves, by numbers of (forecast, move)."""
+    counts = (up_up, up_down, down_up, down_down)
+    return (
+        np.repeat([1.0, 1.0, -1.0, -1.0], counts),
+        np.repeat([2.0, -2.0, 2.0, -2.0], counts),
+    )
+
+
+def test_pesaran_timmermann_on_a_table_by_hand() -> None:
+    # 100 moves, 60 up; 50 forecast up; 35 ups and 25 downs are hit: 0.60.
+    # By chance 0.6 * 0.5 + 0.4 * 0.5 = 0.50.
+    # Variance of the share 0.5 * 0.5 / 100 = 0.0025, and of what is expected by chance
+    # (2 * 0.5 - 1)² 0.24 / 100 + (2 * 0.6 - 1)² 0.25 / 100 + 4 * 0.6 * 0.5 * 0.4 * 0.5 / 100²
+    # = 0 + 0.0001 + 0.000024 = 0.000124.
+    found = pesaran_timmermann(*signs(35, 15, 25, 25), np.zeros(100))
+    assert (found.accuracy, found.by_chance) == (0.60, 0.50)
+    assert (found.up_share, found.forecast_up_share, found.moves) == (0.60, 0.50, 100)
+    assert found.statistic == pytest.approx(0.10 / math.sqrt(0.0025 - 0.000124), rel=1e-12)
+    assert found.statistic == pytest.approx(2.0515, abs=5e-5)
+    assert found.p_better == pytest.approx(0.0201, abs=5e-5)
+
+
+@pytest.mark.parametrize("counts", [(35, 15, 25, 25), (3, 9, 8, 1), (120, 80, 70, 60)])
+def test_its_square_is_the_chi_square_of_the_table(counts: tuple[int, int, int, int]) -> None:
+    n = sum(counts)
+    found = pesaran_timmermann(*signs(*counts), np.zeros(n))
+    table = np.reshape(counts, (2, 2))
+    expected = chi2_contingency(table, correction=False).statistic
+    assert found.statistic**2 * (n - 1) / n == pytest.approx(expected, rel=1e-12)
+    assert np.sign(found.statistic) == np.sign(np.linalg.det(table))
+
+
+@pytest.mark.parametrize(
+    ("counts", "up_share", "accuracy"),
+    [
+        ((6, 4, 0, 0), 0.6, 0.6),  # "always up"
+        ((0, 0, 6, 4), 0.6, 0.4),  # "always down"
+        ((7, 0, 3, 0), 1.0, 0.7),  # it only rose
+        ((0, 7, 0, 3), 0.0, 0.3),  # it only fell
+        ((1, 0, 0, 0), 1.0, 1.0),
+    ],
+)
+def test_forecasts_or_moves_of_one_direction_say_nothing_but_the_base_rate_is_told(
+    counts: tuple[int, int, int, int], up_share: float, accuracy: float
+) -> None:
+    found = pesaran_timmermann(*signs(*counts), np.zeros(sum(counts)))
+    assert not found.defined
+    assert math.isnan(found.p_better)
+    assert (found.up_share, found.accuracy) == (up_share, accuracy)
+
+
+def test_bars_that_did_not_move_are_left_out_and_a_forecast_of_no_move_is_no_rise() -> None:
+    forecast, actual, last = [11, 10, 12, 10], [12, 9, 10, 11], [10, 10, 10, 10]
+    found = pesaran_timmermann(forecast, actual, last)
+    assert (found.moves, found.accuracy) == (3, pytest.approx(2 / 3))
+    assert found.forecast_up_share == pytest.approx(1 / 3)
+    assert pesaran_timmermann([1.0], [2.0], [2.0]).moves == 0
+    assert not pesaran_timmermann([1.0], [2.0], [2.0]).defined
+
+
+def test_direction_is_found_by_luck_as_often_as_the_test_says() -> None:
+    rng = np.random.default_rng(4)
+    zero = np.zeros(100)
+    drawn = [np.sign(rng.random((2, 100)) - [[0.4], [0.45]]) for _ in range(2000)]
+    rejected = sum(pesaran_timmermann(own, truth, zero).p_better < 0.05 for own, truth in drawn)
+    # The test is approximate: shares are multiples of 1 / 100.
+    assert bounds(2000, 0.045)[0] <= rejected <= bounds(2000, 0.055)[1]
+
+
+def test_moves_that_overlap_do_not_pass_for_independent_trials() -> None:
+    rng = np.random.default_rng(5)
+    zero, rejected = np.zeros(200), 0
+    for _ in range(1000):
+        pair = moving_sums(rng, 200, 5), moving_sums(rng, 200, 5)
+        rejected += pesaran_timmermann(*pair, zero, horizon=5).p_better < 0.05
+    assert rejected <= bounds(1000)[1]
+
+
+def test_a_constant_forecast_of_what_comes_back_to_its_mean_passes_nearly_always() -> None:
+    """Why there is no such test of a range: half of it returns within a bar."""
+    rng = np.random.default_rng(6)
+    passed = 0
+    for _ in range(50):
+        noise = rng.standard_normal(300)
+        series = lfilter([1.0], [1.0, -0.5], noise)
+        passed += pesaran_timmermann(np.zeros(250), series[50:], series[49:-1]).p_better < 0.05
+    assert passed >= 48
+
+
+TWO = [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: clark_west([1.0], TWO, TWO), "forecast and baseline and actual must have one"),
+        (lambda: detectable_skill(TWO, [1.0]), "gains and baseline_losses must have one length"),
+        (lambda: pesaran_timmermann(TWO, TWO, [1.0]), "{'forecast': 2, 'actual': 2, 'last': 1}"),
+        (lambda: pesaran_timmermann(TWO, TWO, TWO, 0), "horizon must be at least 1, but is 0"),
+        (lambda: clark_west([1.0, math.inf], TWO, TWO), "forecast must be finite"),
+        (lambda: clark_west(TWO, TWO, TWO, 2), "but is 2 with 2 adjusted gains"),
+    ],
+)
+def test_series_that_do_not_fit_are_refused_in_words(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        call()
+
+
+def test_lists_and_pandas_series_are_tested_as_arrays_are() -> None:
+    gains = ETS**2 - ARIMA**2
+    expected = diebold_mariano(gains, 2)
+    assert diebold_mariano(gains.tolist(), 2) == expected
+    assert diebold_mariano(pd.Series(gains, index=range(20, 0, -1)), 2) == expected

@@ -1,0 +1,216 @@
+"""Intervals from residuals, worked out by hand, and paths of networks whose spread is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from puffin.models.evaluation.intervals import (
+    IntervalError,
+    draw_residuals,
+    path_interval,
+    recurse,
+    residual_interval,
+)
+from puffin.models.networks.rnn import StackedGRU
+from puffin.models.series import Scaler
+
+PLAIN = Scaler(np.zeros(1), np.ones(1), 0.0, 1.0)
+
+
+class Linear(nn.Module):
+    """Forecasts a weighted sum of the last two rows, (batch, lookback, 1)."""
+
+    def __init__(self, last: float, before: float = 0.0) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor([before, last]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x[:, -2:, 0] * self.weights).sum(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("count", "level", "low", "high"),
+    [
+        # Of 1, 2, ..., n the k-th from either end, k = floor((n + 1) (1 - level) / 2).
+        (19, 0.9, 1, 19),
+        (20, 0.9, 1, 20),
+        (38, 0.9, 1, 38),
+        (39, 0.9, 2, 38),
+        (39, 0.95, 1, 39),
+        (99, 0.8, 10, 90),
+        (99, 0.5, 25, 75),
+        (100, 0.8, 10, 91),
+        (999, 0.99, 5, 995),
+        (3, 0.5, 1, 3),
+        (3, 1e-6, 1, 3),
+        (4, 1e-6, 2, 3),
+    ],
+)
+def test_the_ends_are_residuals_of_the_rank_that_is_worked_out_by_hand(
+    count: int, level: float, low: float, high: float
+) -> None:
+    residuals = np.random.default_rng(0).permutation(np.arange(1.0, count + 1))
+    assert residual_interval(residuals, level) == (low, high)
+
+
+def test_the_tails_need_not_be_alike() -> None:
+    assert residual_interval(np.exp(np.linspace(0, 5, 19)) - 3, 0.9) == pytest.approx(
+        (-2.0, math.exp(5) - 3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "level", "words"),
+    [
+        (38, 0.95, "0.95 needs at least 39 .* tail of 0.025, but there are 38; .* at most 0.948"),
+        (18, 0.9, "0.9 needs at least 19 .* there are 18; give a level of at most 0.894"),
+        (998, 0.998, "needs at least 999 .* there are 998"),
+        (1, 0.5, "needs at least 3 .* there are 1; search with more bars"),
+        (0, 0.9, "there are 0; search with more bars"),
+        (99, 0.0, "level must be above 0 and below 1, but is 0"),
+        (99, 1.0, "level must be above 0 and below 1, but is 1"),
+        (99, math.nan, "level must be above 0 and below 1, but is nan"),
+    ],
+)
+def test_what_the_residuals_cannot_give_is_said_with_what_they_can(
+    count: int, level: float, words: str
+) -> None:
+    with pytest.raises(IntervalError, match=words):
+        residual_interval(np.zeros(count), level)
+
+
+@pytest.mark.parametrize("count", [18, 38, 150, 998])
+def test_the_level_that_is_offered_instead_is_one_that_can_be_given(count: int) -> None:
+    with pytest.raises(IntervalError) as caught:
+        residual_interval(np.arange(count), 0.9999)
+    offered = float(str(caught.value).rsplit(" ", 1)[1])
+    assert residual_interval(np.arange(count), offered) == (0, count - 1)
+
+
+@pytest.mark.parametrize(("count", "level"), [(19, 0.9), (39, 0.9), (60, 0.8), (200, 0.95)])
+def test_the_next_one_falls_between_the_ends_as_often_as_the_ranks_say(
+    count: int, level: float
+) -> None:
+    draws = np.random.default_rng(1).gamma(2.0, size=(4000, count + 1))
+    held = np.mean(
+        [
+            low <= row[-1] <= high
+            for row in draws
+            for low, high in [residual_interval(row[:-1], level)]
+        ]
+    )
+    rank = math.floor((count + 1) * (1 - level) / 2 + 1e-9)
+    exact = 1 - 2 * rank / (count + 1)
+    assert held == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 4000))
+    assert exact >= level - 1e-9
+
+
+def test_drawn_residuals_are_of_the_given_ones_and_the_same_for_the_same_seed() -> None:
+    residuals = np.arange(7.0)
+    drawn = draw_residuals(residuals, 0.9, steps=5)
+    assert drawn.shape == (1000, 5)
+    assert set(drawn.ravel()) == set(residuals)
+    np.testing.assert_array_equal(drawn, draw_residuals(residuals, 0.9, steps=5))
+    assert (drawn != draw_residuals(residuals, 0.9, steps=5, seed=1)).any()
+    # Each as often as another, at each step: the first and the last too.
+    counts = np.array([(drawn == value).mean() for value in residuals])
+    assert counts == pytest.approx(1 / 7, abs=0.02)
+
+
+def test_neighbours_stay_together_within_a_block_and_not_beyond_it() -> None:
+    drawn = draw_residuals(np.arange(50.0), 0.9, steps=7, block=3)
+    assert drawn.shape == (1000, 7)
+    steps = np.diff(drawn, axis=1) == 1
+    assert steps[:, [0, 1, 3, 4]].all()
+    assert steps[:, [2, 5]].mean() < 0.1
+
+
+def test_fewer_residuals_than_a_block_are_drawn_whole() -> None:
+    drawn = draw_residuals(np.array([1.0, 2.0]), 0.5, steps=4, block=5)
+    assert (drawn == [1, 2, 1, 2]).all()
+
+
+@pytest.mark.parametrize(("level", "paths"), [(0.5, 1000), (0.98, 1000), (0.99, 2000)])
+def test_there_are_ten_paths_in_each_tail(level: float, paths: int) -> None:
+    assert len(draw_residuals(np.arange(5.0), level, steps=1)) == paths
+
+
+def loop(
+    network: nn.Module, scaler: Scaler, known: list[float], horizon: int, noise: list[float]
+) -> list[float]:
+    """Go on from `known` one step at a time, as one would on paper."""
+    lookback = len(known) - horizon + 1
+    values = list(known)
+    for shock in noise:
+        end = len(values) - horizon + 1
+        window = [(v - scaler.feature_mean[0]) / scaler.feature_std[0] for v in values]
+        window = window[end - lookback : end]
+        with torch.no_grad():
+            own = float(network(torch.tensor(window, dtype=torch.float32)[None, :, None])[0, 0])
+        values.append(own * scaler.target_std + scaler.target_mean + shock)
+    return values[len(known) :]
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_the_recursion_is_what_a_loop_by_hand_gives(horizon: int) -> None:
+    torch.manual_seed(0)
+    network = StackedGRU(1, [3], dropout=0.5)
+    scaler = Scaler(np.array([2.0]), np.array([0.5]), 1.5, 0.7)
+    known = np.random.default_rng(0).normal(2, 0.5, size=4 + horizon - 1)
+    noise = np.random.default_rng(1).normal(size=(3, 8))
+    noise[0] = 0
+    found = recurse(network, scaler, known, horizon, noise)
+    expected = [loop(network, scaler, known.tolist(), horizon, row.tolist()) for row in noise]
+    assert found == pytest.approx(np.array(expected), abs=1e-5)
+
+
+def test_a_shock_is_felt_a_horizon_later_and_not_before() -> None:
+    noise = np.zeros((2, 7))
+    noise[1, 1] = 1.0
+    calm, shaken = recurse(Linear(0.5), PLAIN, np.ones(4), 3, noise)
+    assert shaken - calm == pytest.approx([0, 1, 0, 0, 0.5, 0, 0])
+    assert calm == pytest.approx([0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125])
+
+
+def spread(paths: NDArray[np.float64]) -> list[float]:
+    return paths.var(axis=0).tolist()
+
+
+def test_paths_of_an_autoregression_spread_as_its_theory_says() -> None:
+    phi, sigma = 0.8, 0.3
+    residuals = np.random.default_rng(0).normal(0, sigma, 5000)
+    noise = draw_residuals(residuals, 0.998, steps=6)
+    assert len(noise) == 10_000
+    paths = recurse(Linear(phi), PLAIN, np.array([0.0, 2.0]), 1, noise)
+    theory = [sigma**2 * sum(phi ** (2 * k) for k in range(step)) for step in range(1, 7)]
+    assert spread(paths) == pytest.approx(theory, rel=0.06)
+    assert paths.mean(axis=0) == pytest.approx([2 * phi**k for k in range(1, 7)], abs=0.02)
+    point = recurse(Linear(phi), PLAIN, np.array([0.0, 2.0]), 1, np.zeros((1, 6)))
+    assert point[0] == pytest.approx([2 * phi**k for k in range(1, 7)], rel=1e-6)
+    low, high = path_interval(paths, len(residuals), 0.9)
+    assert high - low == pytest.approx(2 * 1.645 * np.sqrt(theory), rel=0.06)
+
+
+def test_overlapping_errors_are_drawn_as_they_hang_together() -> None:
+    # Persistence two steps ahead of a random walk: the errors of two neighbours share one shock,
+    # and the sum of a path's first two steps spreads by 1 + 4 + 1 = 6 shocks, not by 2 + 2.
+    shocks = np.random.default_rng(0).normal(size=20_001)
+    errors = shocks[:-1] + shocks[1:]
+    for block, expected in [(2, 6.0), (1, 4.0)]:
+        noise = draw_residuals(errors, 0.998, steps=2, block=block)
+        paths = recurse(Linear(1.0), PLAIN, np.zeros(3), 2, noise)
+        assert paths.sum(axis=1).var() == pytest.approx(expected, rel=0.06)
+
+
+@pytest.mark.parametrize(("count", "level"), [(19, 0.9), (180, 0.9), (180, 0.8), (77, 0.5)])
+def test_many_paths_of_one_step_end_where_the_interval_of_residuals_ends(
+    count: int, level: float
+) -> None:
+    residuals = np.random.default_rng(count).normal(size=count)
+    every = np.repeat(residuals, 100)[:, None]
+    low, high = path_interval(every, count, level)
+    assert (low[0], high[0]) == residual_interval(residuals, level)

@@ -1,0 +1,323 @@
+"""Forecasts of an export made by hand: aligned in time, in people's units, told in words."""
+
+import json
+import math
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from puffin.models.errors import PuffinError
+from puffin.models.evaluation.intervals import IntervalError, draw_residuals, residual_interval
+from puffin.models.folds import Fold, Span
+from puffin.models.series import build_series
+from puffin.models.training.training import forecast
+from puffin.models.windows import fold_tensors
+from puffin.studies.export import forecasting
+from puffin.studies.export.export_record import ExportRecord
+from puffin.studies.export.exported import Exported
+from puffin.studies.export.forecasting import ForecastError, predict
+from puffin.studies.prices.snapshot import to_csv
+from puffin.studies.study import SEARCH_FILE
+from tests.exports import LOOKBACK, RESIDUALS, SEALED, bars, export_files, record_values
+
+TODAY = date(2020, 12, 31)
+
+
+def made(
+    features: tuple[str, ...] = ("range",),
+    target: str = "range",
+    horizon: int = 1,
+    *,
+    opened: bool = False,
+    residuals: np.ndarray = RESIDUALS,
+) -> Exported:
+    """Give an export of an untrained network, whose search ended 20 bars before its data."""
+    values = record_values(features, target, horizon, opened=opened)
+    files = export_files(values, residuals)
+    return Exported(Path("own"), files, ExportRecord.of(values))
+
+
+def points(exported: Exported, frame: pd.DataFrame, steps: int, level: float = 0.9) -> list[float]:
+    found = predict(exported, frame, steps, level, TODAY)
+    return [step.value.forecast for step in found.steps]
+
+
+ALL = ("return", "range", "volume", "price", "change")
+
+
+@pytest.mark.parametrize("target", ["return", "range", "price", "change"])
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_forecast_is_what_training_would_have_scored_at_that_bar(
+    target: str, horizon: int
+) -> None:
+    exported, frame = made(ALL, target, horizon), bars()
+    columns = {name: frame[name].to_numpy() for name in frame}
+    series = build_series(columns, ALL, target, horizon)
+    fold = Fold(Span(20, 30), Span(30, 60))
+    cpu = torch.device("cpu")
+    tensors = fold_tensors(series, fold, exported.scaler, LOOKBACK, cpu)
+    scaled = forecast(exported.network, tensors.valid_windows)[:, 0].double().numpy()
+    scored = dict(zip(range(30, 60), exported.scaler.unscale_target(scaled), strict=True))
+    for last in (29, 40, 59 - horizon):
+        found = points(exported, frame.iloc[: last + 1], horizon)
+        expected = [scored[last + k] for k in range(1, horizon + 1)]
+        assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_the_forecast_of_a_bar_uses_nothing_after_the_bar_a_horizon_before(horizon: int) -> None:
+    exported, frame = made(ALL, "return", horizon), bars()
+    before = points(exported, frame, horizon)
+    for back in range(1, horizon + 1):
+        changed = frame.copy()
+        changed.iloc[-back:] *= 1.5
+        after = points(exported, changed, horizon)
+        # The window of step k ends horizon - k bars before the last.
+        blind = max(horizon - back, 0)
+        assert after[:blind] == before[:blind]
+        assert all(a != b for a, b in zip(after[blind:], before[blind:], strict=True))
+
+
+def test_bars_before_the_first_window_change_nothing() -> None:
+    exported, frame = made(("return",), "return"), bars()
+    assert points(exported, frame.iloc[-LOOKBACK - 1 :], 3) == points(exported, frame, 3)
+
+
+def test_the_interval_is_the_forecast_with_the_residuals_of_the_ranks() -> None:
+    low, high = residual_interval(RESIDUALS, 0.8)
+    for step in predict(made(horizon=3), bars(), 3, 0.8, TODAY).steps:
+        assert step.value.low == pytest.approx(step.value.forecast + low)
+        assert step.value.high == pytest.approx(step.value.forecast + high)
+
+
+@pytest.mark.parametrize(
+    ("features", "target", "horizon"),
+    [(("range",), "range", 1), (("range",), "range", 3), (("price",), "price", 2)],
+)
+def test_steps_beyond_the_horizon_go_on_from_those_before(
+    features: tuple[str, ...], target: str, horizon: int
+) -> None:
+    exported, frame = made(features, target, horizon), bars()
+    found = points(exported, frame, horizon + 2)
+    assert found[:horizon] == pytest.approx(points(exported, frame, horizon), rel=1e-6)
+    # As if the forecasts so far had come true.
+    further = frame.copy()
+    for value in found[:2]:
+        day = further.index[-1] + pd.offsets.BDay()
+        spread = math.exp(value) if target == "range" else 0.02
+        high = 100 * math.exp(spread)
+        further.loc[day] = {"high": high, "low": 100.0, "close": value, "volume": 1.0}
+    assert points(exported, further, horizon) == pytest.approx(found[2:], rel=1e-5)
+
+
+def test_steps_beyond_the_horizon_spread_and_those_within_are_exact() -> None:
+    exported = made(("return",), "return")
+    short, long = (predict(exported, bars(), steps, 0.9, TODAY).steps for steps in (1, 8))
+    assert long[0] == short[0]
+    widths = [math.log(step.plain.high / step.plain.low) for step in long if step.plain]
+    assert widths == sorted(widths)
+    assert widths[7] == pytest.approx(widths[0] * math.sqrt(8), rel=0.25)
+    assert predict(exported, bars(), 8, 0.9, TODAY).steps == long
+
+
+@pytest.mark.parametrize(("target", "horizon"), [("return", 1), ("range", 3)])
+def test_up_to_the_horizon_no_path_is_asked_however_many_residuals_there_are(
+    target: str, horizon: int
+) -> None:
+    # So many that paths drawn from them end a little beside their exact ranks.
+    many = np.random.default_rng(7).normal(0, 0.02, 3001)
+    exported = made((target,), target, horizon, residuals=many)
+    short, long = (predict(exported, bars(), k, 0.9, TODAY).steps for k in (horizon, horizon + 1))
+    assert long[:horizon] == short
+
+
+def test_errors_that_overlap_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = []
+
+    def spy(*args: Any, block: int, **kwargs: Any) -> np.ndarray:
+        blocks.append(block)
+        return draw_residuals(*args, block=block, **kwargs)
+
+    monkeypatch.setattr(forecasting, "draw_residuals", spy)
+    for horizon in (1, 3):
+        predict(made(horizon=horizon), bars(), horizon + 1, 0.9, TODAY)
+    assert blocks == [1, 3]
+
+
+def test_a_return_is_put_on_the_close_that_it_starts_from() -> None:
+    frame = bars()
+    steps = predict(made(ALL, "return", 3), frame, 3, 0.9, TODAY).steps
+    for step, start in zip(steps, frame["close"].iloc[-3:], strict=True):
+        assert step.plain is not None
+        own = (step.value.forecast, step.value.low, step.value.high)
+        shown = (step.plain.forecast, step.plain.low, step.plain.high)
+        assert shown == pytest.approx([start * math.exp(value) for value in own])
+    (first, *_) = predict(made(ALL, "return", 3), frame, 2, 0.9, TODAY).steps
+    assert first == steps[0]
+
+
+def test_returns_that_are_fed_back_add_up_from_the_last_close() -> None:
+    frame = bars()
+    steps = predict(made(("return",), "return"), frame, 4, 0.9, TODAY).steps
+    total = 0.0
+    for step in steps:
+        total += step.value.forecast
+        assert step.plain is not None
+        assert step.plain.forecast == pytest.approx(frame["close"].iloc[-1] * math.exp(total))
+        assert step.plain.low < step.plain.forecast < step.plain.high
+
+
+def test_a_change_is_put_on_the_close_that_it_starts_from_also_below_zero() -> None:
+    frame = bars() - 100.0
+    last = frame["close"].iloc[-1]
+    steps = predict(made(("change",), "change"), frame, 4, 0.9, TODAY).steps
+    total = 0.0
+    for step in steps:
+        total += step.value.forecast
+        assert step.plain is not None
+        assert step.plain.forecast == pytest.approx(last + total)
+    ahead = predict(made(("rsi", "change"), "change", 3), frame, 3, 0.9, TODAY).steps
+    for step, start in zip(ahead, frame["close"].iloc[-3:], strict=True):
+        assert step.plain is not None
+        assert step.plain.high == pytest.approx(start + step.value.high)
+
+
+def test_closes_without_a_ratio_are_compared_by_their_difference() -> None:
+    exported = made(("change",), "change")
+    exported.files[SEARCH_FILE] = to_csv((bars() - 100.0).iloc[:40])
+    same, other = (predict(exported, bars() - by, 1, 0.9, TODAY).warnings for by in (100.0, 99.0))
+    assert same == ()
+    assert "over 40 shared bars they differ by up to 1;" in other[0]
+
+
+def test_a_range_is_shown_in_percent_and_a_price_as_it_is() -> None:
+    found = predict(made(), bars(), 1, 0.9, TODAY)
+    (step,) = found.steps
+    assert step.plain is not None
+    assert step.plain.high == pytest.approx(100 * math.exp(step.value.high))
+    assert found.plain_unit == "log(high / low), %"
+    priced = predict(made(ALL, "price"), bars(), 1, 0.9, TODAY)
+    assert (priced.steps[0].plain, priced.plain_unit, priced.unit) == (None, None, "price")
+
+
+@pytest.mark.parametrize(("today", "days"), [("2020-03-24", 0), ("2021-03-24", 365)])
+def test_the_age_is_that_of_the_last_bar(today: str, days: int) -> None:
+    found = predict(made(), bars(), 1, 0.9, date.fromisoformat(today))
+    assert (found.last, found.age_days) == (pd.Timestamp("2020-03-24"), days)
+
+
+def test_a_bar_of_this_afternoon_is_of_today() -> None:
+    frame = bars().set_axis(pd.date_range("2020-03-24 09:00", periods=60, freq="5min"))
+    found = predict(made(), frame, 1, 0.9, date(2020, 3, 24))
+    assert found.age_days == 0
+    assert found.to_json()["last"] == "2020-03-24 13:55:00"
+
+
+def test_the_holdout_tries_the_interval_that_was_made_without_it() -> None:
+    found = predict(made(opened=True), bars(), 1, 0.8, TODAY)
+    assert found.residuals == len(RESIDUALS) + len(SEALED)
+    low, high = residual_interval(RESIDUALS, 0.8)
+    assert found.coverage is not None
+    assert found.coverage.bars == 20
+    assert found.coverage.share == sum(low <= e <= high for e in SEALED) / 20
+    # With its own errors it would have held another share: the test would see it.
+    own = residual_interval(np.concatenate([RESIDUALS, SEALED]), 0.8)
+    assert found.coverage.share != sum(own[0] <= e <= own[1] for e in SEALED) / 20
+
+
+def test_a_level_for_which_the_holdout_is_needed_cannot_be_tried_on_it() -> None:
+    found = predict(made(opened=True), bars(), 1, 0.97, TODAY)
+    assert (found.coverage, found.residuals) == (None, 80)
+
+
+def test_a_sealed_holdout_tries_nothing() -> None:
+    found = predict(made(), bars(), 1, 0.8, TODAY)
+    assert (found.coverage, found.residuals) == (None, 60)
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_the_own_bars_and_later_ones_raise_no_doubt(*, opened: bool) -> None:
+    exported = made(opened=opened)
+    for frame in (exported.prices, bars(), bars() * 1.005):
+        assert predict(exported, frame, 1, 0.9, TODAY).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("frame", "target", "words"),
+    [
+        (bars().iloc[:30], "range", ["end at 2020-02-11", "trained on, 2020-02-25", "has seen"]),
+        (bars(first="2022-01-03"), "range", ["share no bar", "2020-01-01 to 2020-02-25"]),
+        (bars()[::-1].set_axis(bars().index), "range", ["not those of sample AAPL", "40 shared"]),
+        (bars() * 2, "price", ["2 times those of sample AAPL", "reads the price itself"]),
+        (bars() / 2, "price", ["0.5 times those of sample AAPL", "reads the price itself"]),
+        (bars() * 2, "change", ["2 times those of sample AAPL", "reads the price itself"]),
+    ],
+)
+def test_prices_that_may_be_others_are_told(
+    frame: pd.DataFrame, target: str, words: list[str]
+) -> None:
+    (said,) = predict(made((target,), target), frame, 1, 0.9, TODAY).warnings
+    assert [word for word in words if word not in said] == []
+
+
+def test_a_split_is_nothing_to_a_model_that_reads_no_price() -> None:
+    assert predict(made(), bars() * 2, 1, 0.9, TODAY).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("features", "target", "horizon", "words"),
+    [
+        (ALL, "range", 3, "at most the horizon = 3, but is 4.* reads return, range, .* 1 to 3"),
+        (("return",), "return", 3, "reads the return of one bar and forecasts that of 3"),
+        (("change",), "change", 3, "reads the change of one bar and forecasts that of 3"),
+        (("return",), "range", 3, "reads return of each bar, and forecasts only the range"),
+    ],
+)
+def test_a_model_that_cannot_go_on_says_why_and_how_far_it_can(
+    features: tuple[str, ...], target: str, horizon: int, words: str
+) -> None:
+    with pytest.raises(ForecastError, match=words):
+        predict(made(features, target, horizon), bars(), horizon + 1, 0.9, TODAY)
+
+
+@pytest.mark.parametrize(
+    ("features", "horizon", "least"), [(("return",), 3, 7), (("range",), 3, 6), (("range",), 1, 4)]
+)
+def test_too_few_bars_are_told_with_the_sum_and_just_enough_do(
+    features: tuple[str, ...], horizon: int, least: int
+) -> None:
+    exported = made(features, "range", horizon)
+    sum_ = f"at least {least} bars, but have {least - 1}: {features == ('return',):d} before"
+    with pytest.raises(ForecastError, match=f"{sum_} .* lookback = 4 .* - 1 = {horizon - 1};"):
+        predict(exported, bars().iloc[: least - 1], horizon, 0.9, TODAY)
+    assert all(map(math.isfinite, points(exported, bars().iloc[:least], horizon)))
+
+
+def test_a_missing_column_is_named() -> None:
+    with pytest.raises(PuffinError, match="'range' needs high and low, but the prices have only"):
+        predict(made(), bars()[["close"]], 1, 0.9, TODAY)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, math.nan])
+def test_a_level_that_is_no_probability_is_refused(level: float) -> None:
+    with pytest.raises(IntervalError, match="level must be above 0 and below 1"):
+        predict(made(), bars(), 1, level, TODAY)
+
+
+def test_too_few_residuals_for_the_level_are_told_before_any_path_is_drawn() -> None:
+    with pytest.raises(IntervalError, match=r"at least 79 .* there are 60; .* at most 0\.967"):
+        predict(made(), bars(), 5, 0.975, TODAY)
+
+
+def test_json_is_plain_and_says_null_where_there_is_no_number() -> None:
+    exported = made(residuals=np.append(RESIDUALS, np.inf))
+    found = predict(exported, bars(), 1, 0.96, TODAY)
+    values: dict[str, Any] = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert values["steps"][0]["value"]["high"] is None
+    assert values["steps"][0]["ahead"] == 1
+    assert (values["study"], values["last"], values["coverage"]) == ("own", "2020-03-24", None)

@@ -1,0 +1,179 @@
+"""Pictures show most of what there is, the same every time, and weigh only what can be weighed."""
+
+import ast
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from matplotlib.figure import Figure
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import create_trial
+
+import puffin.studies
+from puffin.studies.report.canvas import dress, limits, new_figure, spaced, svg
+from puffin.studies.report.importance import Importance, importance
+from puffin.studies.report.over_time import _held
+from puffin.studies.report.pictures import PICTURES, _with_baselines
+
+SOURCES = Path(puffin.studies.__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        ([1.0, 1.0, 1.0], 0.94, 1.06),
+        ([0.0], -1.0, 1.0),
+        ([*np.linspace(0, 1, 11)], -0.054, 0.954),
+        ([*np.linspace(0, 1, 100), 1e9], -0.0545, 0.9636),
+    ],
+)
+def test_an_axis_holds_the_lowest_and_nine_tenths_of_the_values(
+    values: list[float], low: float, high: float
+) -> None:
+    assert limits(np.array(values)) == pytest.approx((low, high), abs=1e-3)
+
+
+def test_ends_of_an_axis_are_apart() -> None:
+    assert spaced(0.0, 1.0) == pytest.approx((-0.06, 1.06))
+    assert spaced(2.0, 2.0) == pytest.approx((1.88, 2.12))
+
+
+def test_a_figure_is_drawn_alike_each_time() -> None:
+    def drawn() -> bytes:
+        figure = new_figure(2.0)
+        axes = figure.add_subplot()
+        axes.plot([1, 2, 3])
+        dress(axes, "title", "x", "y")
+        return svg(figure)
+
+    assert drawn() == drawn()
+    assert drawn().startswith(b"<?xml")
+    assert b"<dc:date>" not in drawn()
+
+
+def ticks(figure: Figure) -> list[str]:
+    """Return the labels of the ticks that are seen on the axis of y."""
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    return [
+        tick.get_text()
+        for tick, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+        if low <= place <= high
+    ]
+
+
+@pytest.mark.parametrize("low", [0.0, 0.0011, 1234.5])
+@pytest.mark.parametrize("spread", [0.3, 0.002, 0.00004, 3e-7])
+def test_ticks_that_differ_have_labels_that_differ(low: float, spread: float) -> None:
+    figure = new_figure(3.0)
+    axes = figure.add_subplot()
+    axes.plot([low, low + spread])
+    dress(axes, "", "", "")
+    labels = ticks(figure)
+    assert len(labels) > 3
+    assert len(set(labels)) == len(labels)
+    # Each label is the whole number: there is no offset to add.
+    assert axes.yaxis.get_offset_text().get_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("search", "holdout"),
+    [([1.0, 0.9995, 0.9988], [1.0, 0.9999, 0.9997]), ([2.0, 1.0], [2.0, 3.0])],
+)
+def test_overtuning_is_drawn_in_per_cent_of_the_first(
+    search: list[float], holdout: list[float]
+) -> None:
+    found = SimpleNamespace(
+        trials=list(range(len(search))), search=np.array(search), holdout=np.array(holdout)
+    )
+    figure = PICTURES["overtuning.svg"](None, SimpleNamespace(overtuning=found))
+    (axes,) = figure.axes
+    drawn = [line.get_ydata() for line in axes.get_lines()[:2]]
+    for line, losses in zip(drawn, (search, holdout), strict=True):
+        assert np.allclose(line, [100 * (v / losses[0] - 1) for v in losses])
+    labels = ticks(figure)
+    assert len(set(labels)) == len(labels) > 3
+    assert axes.get_ylabel().endswith(", %")
+
+
+@pytest.mark.parametrize(
+    ("loss", "shown"),
+    [(1.5, True), (2.9, True), (3.1, False), (0.1, True), (-0.1, False)],
+)
+def test_a_baseline_that_would_flatten_the_curves_is_named_instead(
+    *, loss: float, shown: bool
+) -> None:
+    axes = new_figure(2.0).add_subplot()
+    attrs = {"persistence_losses": [loss - 0.5, loss + 0.5], "mean_losses": [1.5]}
+    judgement = SimpleNamespace(rivals=[])
+    report = SimpleNamespace(judgement=judgement)
+    low, high = _with_baselines(axes, SimpleNamespace(attrs=attrs), report, 1.0, 2.0)
+    label = axes.get_legend_handles_labels()[1][0]
+    assert (low <= loss <= high) is shown
+    assert f"{loss:.3f}" in label
+    assert ("the picture" in label) is not shown
+    assert (low <= 1.0, high >= 2.0) == (True, True)
+
+
+def test_a_position_lasts_from_a_buy_to_a_sell_or_to_the_end() -> None:
+    trades = [("BUY", 0, 1.0, 1.0), ("SELL", 3, 1.0, 1.0), ("BUY", 7, 1.0, 1.0)]
+    assert _held({"trades": trades}, 9) == [(0, 3), (7, 9)]
+    assert _held({"trades": trades[:2]}, 9) == [(0, 3)]
+    assert _held({"trades": []}, 9) == []
+
+
+def search_of(count: int, **spaces: optuna.distributions.BaseDistribution) -> SimpleNamespace:
+    """Trials whose loss is their `lr`, whatever else they have."""
+    study = optuna.create_study()
+    for i in range(count):
+        params: dict[str, Any] = {"lr": (i + 0.5) / count}
+        for name, space in spaces.items():
+            assert isinstance(space, CategoricalDistribution)
+            params[name] = space.choices[i % len(space.choices)]
+        known = {"lr": FloatDistribution(0.0, 1.0), **spaces}
+        study.add_trial(create_trial(params=params, distributions=known, value=params["lr"]))
+    return SimpleNamespace(study=study, trials=study.get_trials)
+
+
+def test_what_the_best_trials_have_in_common_weighs_most() -> None:
+    search = search_of(40, cell=CategoricalDistribution(["gru", "lstm"]))
+    found = importance(search)
+    assert isinstance(found, Importance)
+    assert list(found.shares) == ["lr", "cell"]
+    assert found.shares["lr"] > 0.9
+    assert sum(found.shares.values()) == pytest.approx(1.0)
+    assert (found.trials, found.best) == (40, 5)
+    assert importance(search) == found
+
+
+def test_the_best_are_a_tenth_or_five() -> None:
+    counts = [importance(search_of(n)) for n in (10, 50, 100)]
+    assert [(c.trials, c.best) for c in counts if isinstance(c, Importance)] == [
+        (10, 5),
+        (50, 5),
+        (100, 10),
+    ]
+
+
+def test_importance_that_cannot_be_had_is_said() -> None:
+    assert importance(search_of(9)) == "it needs 10 complete trials or more, and the search has 9"
+    alike = optuna.create_study()
+    for _ in range(12):
+        alike.add_trial(create_trial(value=1.0))
+    found = importance(SimpleNamespace(study=alike, trials=alike.get_trials))
+    assert found == "the best trials differ from the others in no hyperparameter that was searched"
+
+
+def test_no_module_draws_by_pyplot() -> None:
+    for path in SOURCES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            assert not [n for n in names if n.startswith("matplotlib.pyplot")], path

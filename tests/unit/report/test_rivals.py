@@ -1,0 +1,245 @@
+"""The rules of the verdict, on made-up forecasts whose every figure can be told by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import puffin.studies.report.rivals
+from puffin.models.evaluation.baselines import Baseline, TooShortError
+from puffin.models.evaluation.comparison import clark_west, diebold_mariano
+from puffin.models.folds import Span
+from puffin.models.series import TARGETS, Series
+from puffin.studies.report.report import (
+    earned,
+    trade,
+    why_no_backtest,
+    why_no_deflated_sharpe,
+    why_no_direction_test,
+)
+from puffin.studies.report.rivals import judge
+from puffin.studies.spec import Spec, parse_spec
+from puffin.studies.workload import Workload, cut_holdout
+
+BARS, HOLDOUT = 160, 30
+
+
+def spec_of(**data: Any) -> Spec:
+    values = {
+        "name": "made-up",
+        "data": {"symbol": "NONE", "features": ["return"], "target": "return"} | data,
+        "walk_forward": {"folds": 2, "valid_bars": 20, "holdout_bars": HOLDOUT},
+        "space": {"hidden_dim": 4, "lookback": [3, 4]},
+    }
+    return parse_spec(values, "made-up")
+
+
+def market(
+    spec: Spec, dates: pd.DatetimeIndex | None = None, lower: float = 0.0
+) -> tuple[Workload, Workload]:
+    rng = np.random.default_rng(7)
+    closes = 100 * np.exp(np.cumsum(0.01 * rng.standard_normal(BARS)))
+    index = pd.bdate_range("2020-01-01", periods=BARS) if dates is None else dates
+    frame = pd.DataFrame({"close": closes - lower}, index=index)
+    search, holdout = cut_holdout(frame, spec)
+    return Workload.build(spec, search), Workload.opened(spec, search, holdout)
+
+
+def off_by(searched: float, judged: float) -> Callable[..., Baseline]:
+    """A baseline whose forecasts are off by so much on the search folds, and on the holdout."""
+
+    def forecast(series: Series, _lookback: int, _train: Span, score: Span) -> Baseline:
+        error = judged if len(score) == HOLDOUT else searched
+        return Baseline(f"off by {error}", series.target[score.start : score.stop] + error)
+
+    return forecast
+
+
+@pytest.fixture
+def rivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The better one on the search data is the worse one on the holdout."""
+    made = {"steady": off_by(0.01, 0.03), "lucky": off_by(0.02, 0.02)}
+    monkeypatch.setattr(puffin.studies.report.rivals, "BASELINES", made)
+
+
+@pytest.mark.usefixtures("rivals")
+def test_the_rival_to_beat_is_chosen_by_the_search_data_and_not_by_the_holdout() -> None:
+    folds, opened = market(spec_of())
+    (actual,) = opened.scored(opened.series.target)
+    found = judge(folds, opened, 3, actual + np.resize([0.024, 0.026], HOLDOUT))
+    assert [rival.name for rival in found.rivals] == ["steady", "lucky"]
+    assert found.rival.name == "steady"
+    assert found.lowest.name == "lucky"
+    # Clearly below the rival, but above the one that came out lowest: no victory.
+    assert found.rival.diebold_mariano.p_better < 0.05
+    assert found.outcome == "undecided"
+    better = judge(folds, opened, 3, actual + np.resize([0.014, 0.016], HOLDOUT))
+    assert better.outcome == "better"
+    worse = judge(folds, opened, 3, actual + np.resize([0.034, 0.036], HOLDOUT))
+    assert worse.outcome == "worse"
+
+
+@pytest.mark.usefixtures("rivals")
+def test_a_tie_is_undecided_on_either_side() -> None:
+    """Errors as often above the rival's as below: the mean decides nothing."""
+    folds, opened = market(spec_of())
+    (actual,) = opened.scored(opened.series.target)
+    for shift in (-0.0001, 0.0001):
+        found = judge(folds, opened, 3, actual + np.resize([0.02, 0.038], HOLDOUT) + shift)
+        assert 0.05 < found.rival.diebold_mariano.p_better < 0.95
+        assert found.outcome == "undecided"
+
+
+@pytest.mark.usefixtures("rivals")
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_losses_that_overlap_are_tested_as_such(horizon: int) -> None:
+    folds, opened = market(spec_of(horizon=horizon))
+    (actual,) = opened.scored(opened.series.target)
+    errors = 0.02 + 0.01 * np.sin(np.arange(HOLDOUT))
+    found = judge(folds, opened, 3, actual + errors)
+    (scaler,) = opened.scalers
+    gains = (0.03**2 - errors**2) / scaler.target_std**2
+    expected = diebold_mariano(gains, horizon)
+    assert found.rival.diebold_mariano.lags == horizon - 1
+    assert found.rival.diebold_mariano.p_better == pytest.approx(expected.p_better, rel=1e-6)
+    assert found.loss == pytest.approx((errors**2).mean() / scaler.target_std**2)
+    assert found.rival.skill == pytest.approx(1 - (errors**2).mean() / 0.03**2)
+
+
+@pytest.mark.parametrize(
+    ("target", "features", "nested"),
+    [
+        # A return's persistence is 0, and drift is the mean: a network's bias has both.
+        ("return", ["return"], {"persistence", "drift"}),
+        ("return", ["rsi"], {"persistence", "drift"}),
+        ("change", ["return"], {"persistence", "drift"}),
+        ("price", ["price"], {"persistence", "drift", "mean"}),
+        # No network forecasts the last price that does not read it.
+        ("price", ["return"], {"mean"}),
+    ],
+)
+def test_clark_west_is_of_baselines_that_a_network_has_as_special_cases(
+    target: str, features: list[str], nested: set[str]
+) -> None:
+    folds, opened = market(spec_of(target=target, features=features))
+    (actual,), (last,) = (
+        opened.scored(v) for v in (opened.series.target, opened.series.persistence)
+    )
+    forecast = actual + np.resize([0.024, -0.026], HOLDOUT)
+    found = judge(folds, opened, 3, forecast)
+    assert {rival.name for rival in found.rivals if rival.clark_west is not None} == nested
+    assert {"ar", "ridge"} <= {rival.name for rival in found.rivals}
+    for rival in found.rivals:
+        if rival.clark_west is not None:
+            expected = clark_west(forecast, rival.forecasts, actual)
+            assert rival.clark_west.p_better == pytest.approx(expected.p_better)
+        if rival.name == "persistence":
+            assert rival.direction is None
+        else:
+            right = (rival.forecasts > last) == (actual > last)
+            assert rival.direction is not None
+            assert rival.direction.accuracy == pytest.approx(right.mean())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_directions_are_tested_where_the_target_is_a_move(target: str) -> None:
+    tested = why_no_direction_test(target) is None
+    assert tested is (target in ("return", "change"))
+
+
+def test_a_baseline_that_has_too_few_targets_is_left_out_and_any_other_error_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folds, opened = market(spec_of())
+    (actual,) = opened.scored(opened.series.target)
+
+    def raising(error: Exception) -> Callable[..., Baseline]:
+        def forecast(*_args: Any) -> Baseline:
+            raise error
+
+        return forecast
+
+    made = {"steady": off_by(0.01, 0.01), "short": raising(TooShortError("few"))}
+    monkeypatch.setattr(puffin.studies.report.rivals, "BASELINES", made)
+    assert [r.name for r in judge(folds, opened, 3, actual).rivals] == ["steady"]
+    made["wrong"] = raising(ValueError("labels of the future"))
+    with pytest.raises(ValueError, match="labels of the future"):
+        judge(folds, opened, 3, actual)
+
+
+def test_the_backtest_earns_the_moves_of_the_bars_that_were_forecast() -> None:
+    _, opened = market(spec_of())
+    closes = opened.closes
+    moves = np.log(closes[-HOLDOUT:] / closes[-HOLDOUT - 1 : -1])
+    earned = trade(opened, moves)
+    assert earned is not None
+    rises = moves > 0
+    # Each change of sides costs a basis point, and fills a basis point off.
+    changes = int(np.abs(np.diff(np.append(False, rises).astype(int))).sum())
+    expected = np.exp(moves[rises].sum()) - 1
+    assert earned["total_return"] == pytest.approx(expected, abs=2.1e-4 * changes * (1 + expected))
+    assert len(earned["trades"]) == changes
+    hold = closes[-1] / closes[-HOLDOUT - 1] - 1
+    assert earned["buy_and_hold"]["total_return"] == pytest.approx(hold, abs=3e-4)
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_price_its_change_and_its_return_are_traded_alike(horizon: int) -> None:
+    for target in ("price", "change"):
+        folds, opened = market(spec_of(target=target, features=[target], horizon=horizon))
+        plain, judged = market(spec_of(horizon=horizon))
+        moves = [np.concatenate(w.scored(w.series.target)) for w in (plain, judged)]
+        ahead = [np.concatenate(w.scored(w.series.target)) for w in (folds, opened)]
+        kept, expected = earned(folds, [ahead[0]]), earned(plain, [moves[0]])
+        np.testing.assert_allclose(kept, expected, rtol=1e-9, atol=1e-15)
+        if horizon == 1:
+            found, own = trade(opened, ahead[1]), trade(judged, moves[1])
+            assert found is not None
+            assert own is not None
+            assert found["total_return"] == pytest.approx(own["total_return"], rel=1e-9)
+
+
+@pytest.mark.parametrize("target", ["price", "change"])
+def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> None:
+    folds, opened = market(spec_of(target=target, features=[target]), lower=100.0)
+    (actual,) = opened.scored(opened.series.target)
+    assert judge(folds, opened, 3, actual).loss == 0.0
+    assert trade(opened, actual) is None
+    reason = "a close is zero or negative, and then there are no returns in per cent"
+    assert why_no_backtest(opened) == why_no_deflated_sharpe(folds, 100, 9, 9) == reason
+
+
+@pytest.mark.parametrize(
+    ("bars", "complete", "tried", "reason"),
+    [
+        (20, 6, 6, None),
+        (
+            20,
+            5,
+            40,
+            (
+                "it needs 6 different networks that were trained to their end, and there are 5, "
+                "beside 35 that were pruned"
+            ),
+        ),
+        (2, 6, 6, "it needs 3 returns that do not overlap, and the search bars hold 2"),
+    ],
+)
+def test_a_deflated_sharpe_ratio_needs_returns_and_trials_of_one_budget(
+    bars: int, complete: int, tried: int, reason: str | None
+) -> None:
+    folds, _ = market(spec_of())
+    assert why_no_deflated_sharpe(folds, bars, complete, tried) == reason
+
+
+def test_a_year_of_hours_has_more_bars_than_one_of_days() -> None:
+    spec = spec_of()
+    daily = trade(market(spec)[1], np.ones(HOLDOUT))
+    hours = pd.date_range("2020-01-01", periods=BARS, freq="h")
+    hourly = trade(market(spec, hours)[1], np.ones(HOLDOUT))
+    assert daily is not None
+    assert hourly is not None
+    # 8,766 hours, and 5 of 7 days.
+    assert hourly["sharpe"] / daily["sharpe"] == pytest.approx((8766 / 260.9) ** 0.5, rel=0.01)

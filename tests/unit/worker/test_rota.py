@@ -1,0 +1,132 @@
+"""Fair shares: each study gets time by its priority, and none waits for ever."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from puffin.tuner.worker.rota import FairShares
+
+Lasts = Callable[[str, int], float]
+
+
+def serve(
+    shares: FairShares,
+    priorities: dict[str, int],
+    turns: int,
+    lasts: Lasts = lambda _name, _turn: 1.0,
+) -> tuple[list[str], Counter[str]]:
+    """Give so many turns; who had them, and the seconds that each study got."""
+    served: list[str] = []
+    seconds: Any = Counter()
+    for turn in range(turns):
+        name = shares.order(priorities)[0]
+        shares.charge(name, lasts(name, turn), priorities[name])
+        served.append(name)
+        seconds[name] += lasts(name, turn)
+    return served, seconds
+
+
+def test_two_equal_studies_have_one_of_every_two_turns() -> None:
+    served, _ = serve(FairShares(), {"a": 1, "b": 1}, 100)
+    pairs = zip(served[::2], served[1::2], strict=True)
+    assert {frozenset(pair) for pair in pairs} == {frozenset("ab")}
+
+
+def test_two_studies_of_one_priority_get_the_same_time_though_one_has_longer_trials() -> None:
+    _, seconds = serve(
+        FairShares(), {"long": 2, "short": 2}, 1100, lambda name, _: 10.0 if name == "long" else 1.0
+    )
+    assert seconds["long"] == pytest.approx(seconds["short"], abs=10.0)
+
+
+@pytest.mark.parametrize(
+    ("high", "low"), [(1.0, 1.0), (7.0, 1.0), (1.0, 7.0), (0.5, 30.0)], ids=str
+)
+def test_priority_3_gets_three_times_the_seconds_of_priority_1(high: float, low: float) -> None:
+    priorities = {"high": 3, "low": 1}
+
+    def lasts(name: str, turn: int) -> float:
+        return (high if name == "high" else low) * (1 + turn % 5)
+
+    shares, seconds = FairShares(), Counter[str]()
+    while seconds.total() < 4000 * max(high, low):
+        _, more = serve(shares, priorities, 100, lasts)
+        seconds += more
+    assert seconds["high"] / seconds["low"] == pytest.approx(3.0, rel=0.02)
+
+
+def test_a_newcomer_has_no_two_turns_in_a_row_for_the_time_before_it_came() -> None:
+    shares = FairShares()
+    serve(shares, {"a": 1, "b": 1}, 100)
+    served, _ = serve(shares, {"a": 1, "b": 1, "new": 1}, 99)
+    assert 32 <= served.count("new") <= 34
+    assert ("new", "new", "new") not in zip(served, served[1:], served[2:], strict=False)
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["no ticket to give", "paused"])
+def test_a_study_that_was_idle_does_not_make_up_for_it(*, listed: bool) -> None:
+    shares = FairShares()
+    serve(shares, {"idle": 1, "busy": 1}, 2)
+    for _ in range(100):  # only one of them has something to do
+        assert "busy" in shares.order(["busy", "idle"] if listed else ["busy"])
+        shares.charge("busy", 1.0, 1)
+    served, _ = serve(shares, {"idle": 1, "busy": 1}, 20)
+    assert 9 <= served.count("idle") <= 11
+    assert all(len(set(served[i : i + 3])) == 2 for i in range(len(served) - 2))
+
+
+def test_workers_that_start_together_do_not_all_start_with_the_same_study() -> None:
+    firsts = Counter(FairShares().order(["a", "b", "c"])[0] for _ in range(300))
+    assert set(firsts) == {"a", "b", "c"}
+    assert min(firsts.values()) > 50
+
+
+def test_every_study_is_in_the_order_once() -> None:
+    shares = FairShares()
+    for names in (["a"], ["a", "b", "c"], ["c", "b"], []):
+        assert sorted(shares.order(names)) == sorted(names)
+
+
+@given(
+    priorities=st.lists(st.integers(1, 100), min_size=2, max_size=5),
+    durations=st.lists(st.floats(0.001, 1000.0), min_size=1, max_size=200),
+)
+def test_no_study_is_ahead_of_another_by_more_than_one_turn(
+    priorities: list[int], durations: list[float]
+) -> None:
+    """Ahead by virtual time, seconds over priority: what Goyal, Vin and Cheng prove of it."""
+    shares, names = FairShares(), [str(i) for i in range(len(priorities))]
+    had, longest = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    for seconds in durations:
+        name = shares.order(names)[0]
+        turn = seconds / priorities[int(name)]
+        shares.charge(name, seconds, priorities[int(name)])
+        had[name] += turn
+        longest[name] = max(longest[name], turn)
+        first = min(had, key=had.__getitem__)
+        last = max(had, key=had.__getitem__)
+        assert had[last] - had[first] <= longest[last] * (1 + 1e-9)
+
+
+@given(
+    priorities=st.lists(st.integers(1, 100), min_size=2, max_size=5),
+    seconds=st.lists(st.floats(1.0, 20.0), min_size=1, max_size=30),
+)
+def test_no_study_starves(priorities: list[int], seconds: list[float]) -> None:
+    """While one waits, each other one has at most its share of the longest turn there can be."""
+    by_name = {str(i): priority for i, priority in enumerate(priorities)}
+    served, _ = serve(FairShares(), by_name, 600, lambda _, turn: seconds[turn % len(seconds)])
+    longest, shortest = max(seconds), min(seconds)
+    for name, own in by_name.items():
+        most = sum(
+            longest / own * priority / shortest + 2
+            for other, priority in by_name.items()
+            if other != name
+        )
+        turns = [-1, *(i for i, who in enumerate(served) if who == name), len(served)]
+        assert max(b - a for a, b in pairwise(turns)) <= most + 1, (name, most)

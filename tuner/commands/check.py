@@ -1,0 +1,49 @@
+"""`tuner check`: what a study file leads to, without training."""
+
+from collections.abc import Sequence
+
+import click
+
+from puffin.models.errors import PuffinError
+from puffin.studies.prices.validation import when
+from puffin.studies.remarks import fold_remarks, require_moving_target
+from puffin.studies.spec import load_spec
+from puffin.studies.study import RERUNS
+from puffin.studies.text import printable
+from puffin.studies.workload import Workload, cut_holdout
+from puffin.tuner.commands import present
+from puffin.tuner.commands.run import read_prices
+
+
+def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> None:
+    """Check a study file and its prices, and print the folds.
+
+    Raises
+    ------
+    PuffinError
+        With everything that is wrong.
+    """
+    spec = load_spec(path_or_preset, overrides)
+    if spec.name.endswith(RERUNS):
+        msg = (
+            f"name = {spec.name!r}: names that end in {' or '.join(RERUNS)} are kept for what "
+            "`tuner report` trains again; use another name (--set name=...)"
+        )
+        raise PuffinError(msg)
+    prices = read_prices(spec.data, refresh=refresh)
+    search, holdout = cut_holdout(prices.frame, spec)
+    workload = Workload.build(spec, search)
+    require_moving_target(workload)
+    out = present.stdout()
+    click.echo(printable(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars"))
+    out.print(present.fold_dates_table(workload))
+    click.echo(
+        f"holdout: {len(holdout) - spec.purge} targets from {when(holdout.index[spec.purge])}"
+    )
+    click.echo(f"budget: {spec.tickets} trials, sampler {spec.search.sampler}")
+    if note := present.grid_note(spec):
+        click.echo(note)
+    for remark in fold_remarks(workload):
+        present.say(remark)
+    for warning in prices.warnings:
+        present.say(f"prices: {warning}")

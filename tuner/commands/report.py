@@ -1,0 +1,124 @@
+"""`tuner report`: train the best again, open the seal, say what it shows; or show it once more."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import optuna
+from rich.table import Table
+
+from puffin.studies.openings import looks_at
+from puffin.studies.report import report as reports
+from puffin.studies.report.pages import check_folder, write_pages
+from puffin.studies.report.verdict import sentences, to_json
+from puffin.studies.reruns import is_opened, open_seal, rerun_seeds
+from puffin.studies.retraining_cost import Cost, retraining_cost
+from puffin.studies.storage.storage import open_storage
+from puffin.studies.study import Handle, load_search, lowest_complete
+from puffin.studies.text import counted, loss, p_value, percent, times
+from puffin.tuner.commands import present
+from puffin.tuner.commands.run import report_cost, search
+
+_LEGEND = (
+    "direction: share of moves in the right direction, - where no move is forecast; DM: "
+    "Diebold-Mariano; CW: Clark-West, - where the baseline is no special case of the network"
+)
+
+
+def report(
+    name: str,
+    storage_url: str,
+    devices: Sequence[str],
+    *,
+    top: int,
+    seeds: int,
+    as_json: bool,
+    out: Path,
+) -> None:
+    """Judge the best of a study on its holdout: print the verdict, then write the pages.
+
+    A report that is finished is shown again: nothing is trained or opened for it, and as JSON it
+    leaves the pages as they are.
+
+    Raises
+    ------
+    StudyError
+        If the search is not done, or has found nothing.
+    PagesError
+        If the pages cannot be written; where that can be known the seal stays closed.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    handle = load_search(open_storage(storage_url), name)
+    finished = _is_finished(handle, top, seeds)
+    writes_pages = not (finished and as_json)
+    if writes_pages:
+        check_folder(out, name)
+    again = rerun_seeds(handle, top, seeds)
+    _announce(handle, retraining_cost(handle, top, seeds), len(devices), finished=finished)
+    search(again, storage_url, devices)
+    first_look = not is_opened(handle)
+    holdout = open_seal(handle, top, seeds)
+    if first_look:
+        present.say(f"the holdout of study {name} is open")
+    search(holdout, storage_url, devices)
+    found = reports.build(handle)
+    _print(found, as_json=as_json)
+    if writes_pages:
+        pictures = write_pages(out, handle, found)
+        present.say(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures")
+
+
+def _is_finished(handle: Handle, top: int, seeds: int) -> bool:
+    """Return whether the winner was judged before, and all has been trained that is asked for."""
+    if lowest_complete(handle.trials()) is None:
+        return False  # there is no winner to judge, and `rerun_seeds` says so
+    return is_opened(handle) and not retraining_cost(handle, top, seeds).trainings
+
+
+def _announce(handle: Handle, cost: Cost, workers: int, *, finished: bool) -> None:
+    """Say before it starts what there is to train, and who has looked at the holdout before."""
+    if finished:
+        present.say(
+            f"the report of study {handle.name} is finished: nothing is trained or opened for it"
+        )
+    if cost.trainings:
+        present.say(
+            f"{report_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
+            f"with other seeds, then {cost.holdout} to be judged on the holdout"
+        )
+    if not is_opened(handle) and (looks := looks_at(handle)):
+        names = ", ".join(dict.fromkeys(look.study for look in looks))
+        present.say(
+            f"the bars of this holdout have been looked at {times(len(looks))} before, by {names}"
+        )
+
+
+def _print(found: reports.Report, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(to_json(found), indent=2))
+        return
+    console = present.stdout()
+    for sentence in sentences(found):
+        console.print(sentence)
+    console.print(_rival_table(found))
+    console.print(_LEGEND)
+
+
+def _rival_table(found: reports.Report) -> Table:
+    """Set the winner beside the baselines, on the search folds and on the holdout."""
+    table = present.new_table(
+        "", "search loss", "holdout loss", "direction", "skill of winner", "p of DM", "p of CW"
+    )
+    accuracy = percent(found.direction.accuracy)
+    table.add_row("winner", *map(loss, (found.search_loss, found.loss)), accuracy, "", "", "")
+    for rival in found.judgement.rivals:
+        table.add_row(
+            rival.label,
+            *map(loss, (rival.search_loss, rival.holdout_loss)),
+            percent(rival.direction.accuracy) if rival.direction else "-",
+            present.signed_percent(rival.skill),
+            p_value(rival.diebold_mariano.p_better),
+            p_value(rival.clark_west.p_better) if rival.clark_west else "-",
+        )
+    return table

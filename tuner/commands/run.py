@@ -1,0 +1,274 @@
+"""`tuner run`: submit, work here with live progress, show the result, export the best."""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from puffin.models.errors import PuffinError
+from puffin.studies import result, stamp
+from puffin.studies.advice import advice
+from puffin.studies.prices.prices import Prices, load_prices
+from puffin.studies.prices.validation import DataError
+from puffin.studies.retraining_cost import Cost, retraining_cost
+from puffin.studies.spec import DataSection, load_spec
+from puffin.studies.storage.database_errors import NoStudiesError, cause_of
+from puffin.studies.storage.database_url import masked
+from puffin.studies.storage.storage import open_storage
+from puffin.studies.study import Handle, StudyError, load, require_same, submit
+from puffin.studies.text import counted, roughly
+from puffin.tuner.commands import present
+from puffin.tuner.commands.progress import Progress
+from puffin.tuner.launcher import Pool
+from puffin.tuner.worker.devices import assign
+from puffin.tuner.worker.interrupt import Interrupt, Interrupted, stop_signals
+
+_REFRESH_SECONDS = 0.5
+
+
+def init(storage_url: str, wait: float) -> None:
+    """Make the tables of a database that may be about to start.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be used, or does not answer within `wait` seconds.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    end = time.monotonic() + wait
+    while True:
+        try:
+            open_storage(storage_url, create=True)
+        except NoStudiesError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_REFRESH_SECONDS)
+        else:
+            present.say(f"{masked(storage_url)} is ready")
+            return
+
+
+def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
+    """Load the prices that a study file names, and say how they came."""
+    prices = load_prices(
+        data.source,
+        data.symbol,
+        Path(data.path) if data.path else None,
+        data.start,
+        data.end,
+        data.period,
+        data.interval,
+        data.extra,
+        refresh=refresh,
+        columns=data.columns,
+        needs=data.needs,
+    )
+    for line in prices.said:
+        present.say(f"prices: {line}")
+    return prices
+
+
+def open_study(
+    path_or_preset: str, overrides: Sequence[str], storage_url: str, *, refresh: bool = False
+) -> Handle:
+    """Check a study file and its prices, and make the study or find it.
+
+    A study that is there goes on with its own copy of the prices, whatever became of theirs;
+    a service on the network is not even asked.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    spec = load_spec(path_or_preset, overrides)
+    if spec.data.source == "yfinance" and (there := _find(spec.name, storage_url)):
+        if refresh:
+            present.say(f"prices: study {spec.name} resumes with its own copy")
+        return require_same(there, spec)
+    try:
+        prices = read_prices(spec.data, refresh=refresh)
+    except DataError as error:
+        there = _find(spec.name, storage_url)
+        if there is None:
+            raise
+        handle = require_same(there, spec)
+        present.say(f"prices: {error}; the study resumes with its own copy")
+        return handle
+    storage = open_storage(storage_url, create=True)
+    handle = submit(storage, spec, prices)
+    if not handle.keeps(prices):
+        present.say(
+            f"prices: {prices.origin} has changed since study {spec.name} was submitted, which "
+            "resumes with its own copy; --set name=... makes a new study of the new prices"
+        )
+    return handle
+
+
+def _find(name: str, storage_url: str) -> Handle | None:
+    """Give the study of a name, if there is one that is whole."""
+    try:
+        return load(open_storage(storage_url), name)
+    except PuffinError:
+        return None
+
+
+def run(
+    path_or_preset: str,
+    overrides: Sequence[str],
+    storage_url: str,
+    workers: int | None,
+    device: str,
+    workers_per_gpu: int,
+    *,
+    refresh: bool,
+) -> None:
+    """Do the whole of `tuner run`.
+
+    Raises
+    ------
+    PuffinError
+        With whatever keeps the search from its end.
+    KeyboardInterrupt
+        After a clean stop on SIGINT or SIGTERM.
+    """
+    devices = assign(device, workers, workers_per_gpu)
+    handle = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
+    state = result.status(handle)
+    for warning in handle.attrs["data"]["warnings"]:
+        present.say(f"prices: {warning}")
+    if state.done:
+        done = counted(state.finished, "trial")
+        present.say(f"study {handle.name} is complete: {done}")
+    else:
+        _require_workable(handle, state)
+        _announce(handle, state, devices)
+        search(handle, storage_url, devices)
+    _finish(handle, storage_url)
+
+
+def _require_workable(handle: Handle, state: result.Status) -> None:
+    """Refuse at once what workers would refuse one after the other."""
+    if state.paused:
+        msg = f"study {handle.name!r} is paused; `{present.typed('resume', handle.name)}` first"
+        raise StudyError(msg)
+    try:
+        warnings = stamp.compare(handle.attrs["made_with"], stamp.own_versions())
+    except stamp.StampError as error:
+        msg = f"study {handle.name!r}: {error}"
+        raise StudyError(msg) from None
+    for warning in warnings:
+        present.say(f"study {handle.name}: {warning}")
+
+
+def _announce(handle: Handle, state: result.Status, devices: Sequence[str]) -> None:
+    verb = "resumes" if handle.trials() else "starts"
+    data = handle.attrs["data"]
+    trials = counted(state.tickets - state.finished, "trial")
+    workers = counted(len(devices), "worker")
+    present.say(
+        f"study {handle.name} {verb} with {trials} on {workers} "
+        f"({', '.join(sorted(set(devices)))}); {data['origin']}, {data['bars']} bars; "
+        "Ctrl-C stops, and the same command resumes"
+    )
+    if note := present.grid_note(handle.spec):
+        present.say(note)
+
+
+def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
+    """Keep workers at it until the budget is spent, and show how it goes."""
+    if result.status(handle).done:
+        return
+    previous = {number: signal.getsignal(number) for number in stop_signals()}
+    interrupt = Interrupt()
+    interrupt.install()
+    try:
+        with (
+            Progress() as progress,
+            Pool(storage_url, handle.name, devices, progress.say) as pool,
+        ):
+            for state in interrupt.guard(_watch(handle, pool, progress, interrupt)):
+                progress.show(state)
+    except Interrupted:
+        pass
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    state = result.status(handle)
+    total = counted(state.tickets, "trial")
+    done = f"{state.finished} of {total} done; the same command resumes"
+    if interrupt.requested:
+        present.say(f"stopped with {done}")
+        raise KeyboardInterrupt
+    if not state.done:  # somebody ended the workers, but not this command
+        msg = f"the workers were stopped with {done}"
+        raise PuffinError(msg)
+
+
+def _watch(
+    handle: Handle, pool: Pool, progress: Progress, interrupt: Interrupt
+) -> Iterator[result.Status]:
+    """Give the state of a study again and again, until it or all of its workers are done."""
+    # Done by the database: workers notice by themselves, but only at their next look.
+    while pool.poll() and not (state := _look(handle, progress, interrupt)).done:
+        yield state
+        interrupt.wait(_REFRESH_SECONDS)
+
+
+def _look(handle: Handle, progress: Progress, interrupt: Interrupt) -> result.Status:
+    """Read the state; a database that does not answer is given as long as the workers give it."""
+    for pause in (1, 2, 4, 8, 16, 32, 64):
+        try:
+            return result.status(handle)
+        except KeyError:
+            if handle.is_current():
+                raise
+            msg = f"study {handle.name!r} was deleted while this command worked on it"
+            raise StudyError(msg) from None
+        except (StorageInternalError, SQLAlchemyError) as error:
+            progress.say(f"the database failed, trying again: {cause_of(error)}")
+            if not interrupt.pause(pause):
+                raise Interrupted from None
+    return result.status(handle)
+
+
+def _finish(handle: Handle, storage_url: str) -> None:
+    """Print the result and what it says, and export the best."""
+    for reason, times in result.mishaps(handle).most_common():
+        present.say(f"{counted(times, 'trial')} {reason}")
+    record = result.best_record(handle)
+    present.print_result(handle, record, result.compare(handle))
+    folder = _export(handle)
+    out = present.stdout()
+    for sentence in (*advice(handle), *result.remarks(handle)):
+        out.print(sentence)
+    out.print()
+    workers = len(assign("auto", None, 2))  # as `tuner report` does without options
+    reports = report_cost(retraining_cost(handle), workers)
+    out.print(present.next_steps(handle.name, storage_url, folder, reports), soft_wrap=True)
+
+
+def _export(handle: Handle) -> Path | None:
+    """Export the best; hours of search must not end in an error because a file is in the way."""
+    # Here, since `check`, `submit` and the workers of a pool need not wait for its pictures.
+    from puffin.studies.export.checksums import ExportError, added_note, read_sums
+    from puffin.studies.export.export import export
+
+    folder: Path | None = None
+    try:
+        folder = export(handle, Path("exports") / handle.name)
+        if note := added_note(folder, read_sums(folder)):
+            present.say(note)
+    except ExportError as error:
+        again = present.typed("export", handle.name, "DIR")
+        present.say(f"not exported: {error}, `{again}`")
+    return folder
+
+
+def report_cost(cost: Cost, workers: int) -> str:
+    """Write what a report has to train: ``27 trainings, about 3 min``; nothing if none is left."""
+    if not cost.trainings:
+        return ""
+    seconds = cost.seconds(workers)
+    takes = "" if seconds is None else f", {roughly(seconds)}"
+    return counted(cost.trainings, "training") + takes

@@ -1,0 +1,252 @@
+"""`tuner status`: all studies of a database in a table, or one of them in detail."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from optuna.storages import RDBStorage
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from puffin.models.errors import PuffinError
+from puffin.studies.overview import EndedTrial, Overview, overview
+from puffin.studies.result import Status, status
+from puffin.studies.stamp import PACKAGES
+from puffin.studies.storage import workers
+from puffin.studies.storage.workers import WorkerRow
+from puffin.studies.study import HOLDOUT_SUFFIX, load, study_names
+from puffin.studies.text import counted, duration, loss, printable, roughly
+from puffin.tuner.commands import present
+from puffin.tuner.commands.progress import best_line, count_line, ended_as, running_line
+
+# Columns that a narrow terminal goes without, the first one first. Names and losses always stay.
+_OPTIONAL = ("retraining", "ended as", "priority", "skill", "running", "time left", "state")
+_OPTIONAL_OF_WORKERS = (" / ".join(PACKAGES), "since", "device")
+_OPTIONAL_OF_TRIALS = ("configuration", "seconds", "epochs")
+_MOST_REASONS = 5
+
+
+def print_studies(storage: RDBStorage, *, everything: bool, as_json: bool) -> None:
+    """Print the studies of a database and the workers alive.
+
+    Parameters
+    ----------
+    storage : RDBStorage
+    everything : bool
+        Whether studies that train the best of another one again have rows of their own.
+    as_json : bool
+        Print JSON, which always has every study.
+    """
+    states = _all_states(storage)
+    alive = workers.alive(storage)
+    if as_json:
+        _print_json([state.to_json() for state in states], alive)
+        return
+    names = {state.name for state in states}
+    rows = [s for s in states if everything or s.search is None or s.search not in names]
+    out = present.stdout()
+    if rows:
+        _print_table(out, rows, {} if everything else _retraining(states))
+    else:
+        out.print("no study yet")
+    _print_workers(out, alive, states)
+
+
+def print_study(storage: RDBStorage, name: str, *, as_json: bool) -> None:
+    """Print all that there is to know of one study.
+
+    Raises
+    ------
+    StudyError
+        If there is none of that name, or it cannot be read.
+    """
+    found = overview(load(storage, name))
+    alive = [w for w in workers.alive(storage) if w.study == name]
+    if as_json:
+        _print_json([found.to_json()], alive)
+        return
+    out = present.stdout()
+    facts = Table.grid(padding=(0, 2))
+    for label, lines in _facts(found, is_served=bool(alive)):
+        facts.add_row(label, Text("\n".join(map(printable, lines))))
+    out.print(facts)
+    if found.last_trials:
+        out.print()
+        out.print("Last trials")
+        _print_trials(out, found.last_trials)
+    _print_workers(out, alive, [found.status])
+
+
+def _all_states(storage: RDBStorage) -> list[Status]:
+    """Return the state of each study that can be read, and say which cannot."""
+    states = []
+    for name in study_names(storage):
+        try:
+            states.append(status(load(storage, name)))
+        except PuffinError as error:
+            present.say(f"not listed: {error}")
+        except KeyError:
+            continue  # deleted just now
+    return states
+
+
+def _print_json(studies: Sequence[Mapping[str, Any]], alive: Sequence[WorkerRow]) -> None:
+    values = {"studies": studies, "workers": [worker.to_json() for worker in alive]}
+    click.echo(json.dumps(values, indent=2))
+
+
+def _retraining(states: Sequence[Status]) -> dict[str, str]:
+    """Return how much of the retraining of each search is done."""
+    searches = {state.search for state in states if state.search is not None}
+    return {
+        search: f"{sum(s.finished for s in states if s.search == search)} of "
+        f"{sum(s.tickets for s in states if s.search == search)}"
+        for search in searches
+    }
+
+
+def _print_table(out: Console, states: Sequence[Status], retraining: Mapping[str, str]) -> None:
+    """Print a row per study; a column that is empty for all of them is left out."""
+    columns = {
+        "study": [s.name for s in states],
+        "state": [s.state for s in states],
+        "priority": [str(s.priority) for s in states],
+        "trials": [f"{s.finished} of {s.tickets}" for s in states],
+        "ended as": [ended_as(s) or "-" for s in states],
+        "running": [str(s.running or "-") for s in states],
+        "time left": [_time_left(s) for s in states],
+        "retraining": [retraining.get(s.name, "-") for s in states],
+        "loss": ["-" if s.best_loss is None else loss(s.best_loss) for s in states],
+        "skill": [present.signed_percent(s.best_skill) for s in states],
+    }
+    nothing = {"priority": "1", "running": "-", "time left": "-", "retraining": "-"}
+    for name, empty in nothing.items():
+        if set(columns[name]) == {empty}:
+            del columns[name]
+    rows = list(zip(*columns.values(), strict=True))
+    present.print_rows(out, list(columns), rows, _OPTIONAL)
+
+
+def _time_left(state: Status) -> str:
+    if state.seconds_left is None or state.paused or not state.workers:
+        return "-"
+    return roughly(state.seconds_left)
+
+
+def _print_workers(out: Console, alive: Sequence[WorkerRow], states: Sequence[Status]) -> None:
+    out.print()
+    if not alive:
+        out.print("no worker is alive")
+        return
+    trials = {(s.name, t.ticket): t.trial for s in states for t in s.running_trials}
+    columns = ("worker", "study", "trial", "device", "since", " / ".join(PACKAGES))
+    rows = [
+        (
+            worker.name,
+            worker.study or "-",
+            str(trials.get((worker.study or "", worker.ticket), "-")),
+            worker.device,
+            f"{worker.since:%Y-%m-%d %H:%M} UTC",
+            " / ".join(worker.versions.get(package, "?") for package in PACKAGES),
+        )
+        for worker in alive
+    ]
+    present.print_rows(out, columns, rows, _OPTIONAL_OF_WORKERS)
+
+
+def _facts(found: Overview, *, is_served: bool) -> list[tuple[str, list[str]]]:
+    """Return labels, each with its lines, of what a study is; without those that have none."""
+    state = found.status
+    facts: dict[str, list[str | None]] = {
+        "study": [state.name, state.search and f"trains the best of study {state.search} again"],
+        "state": [f"{state.state}, {count_line(state)}"],
+        "priority": [str(state.priority) if state.priority != 1 else None],
+        "target": [
+            f"{found.target}, {counted(found.horizon, 'bar')} ahead, from "
+            + ", ".join(found.features)
+        ],
+        "data": [
+            f"{found.origin}, {found.first} to {found.last}",
+            f"{counted(found.bars, 'bar')}, the last {found.holdout_bars} sealed",
+        ],
+        "submitted": [_ago(found.submitted)],
+        "time left": [_outlook(state, is_served=is_served)],
+        "best": [
+            (best_line(state) or "").removeprefix("best "),
+            f"{_configuration(found.config)}, best epoch {found.best_epoch}"
+            if found.config
+            else None,
+        ],
+        "running": [running_line(trial) for trial in state.running_trials],
+        "retraining": [_retraining_line(each, found.openings) for each in found.retraining],
+        "failures": list(_reasons(found.failures)),
+    }
+    lines = {label: [line for line in values if line] for label, values in facts.items()}
+    return [(label, values) for label, values in lines.items() if values]
+
+
+def _ago(moment: str | None) -> str | None:
+    """Write a time of ISO 8601 in UTC, and how long ago that is by this machine's clock."""
+    if moment is None:
+        return None
+    then = datetime.fromisoformat(moment)
+    age = (datetime.now(UTC) - then).total_seconds()
+    return f"{then:%Y-%m-%d %H:%M} UTC, {duration(max(age, 0))} ago"
+
+
+def _outlook(state: Status, *, is_served: bool) -> str | None:
+    if state.done:
+        return None
+    if state.paused:
+        return f"paused: `{present.typed('resume', state.name)}` resumes it"
+    left = "" if state.seconds_left is None else roughly(state.seconds_left)
+    if not is_served:
+        return f"no worker is at work on it{left and f'; with one {left}'}"
+    return left or "not known before three trials have ended"
+
+
+def _configuration(config: Mapping[str, Any]) -> str:
+    """Write a configuration in one line: ``gru 32, 16, dropout 0.1, lookback 20, ...``."""
+    widths = ", ".join(map(str, config["hidden_dims"]))
+    inert = {"dropout"} if len(config["hidden_dims"]) == 1 else set()
+    others = {k: v for k, v in config.items() if k not in {"cell", "hidden_dims"} | inert}
+    values = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in others.items())
+    return ", ".join([f"{config['cell']} {widths}", *values])
+
+
+def _retraining_line(state: Status, openings: int) -> str:
+    opened = ""
+    if state.name.endswith(HOLDOUT_SUFFIX):
+        opened = f"; opened {counted(openings, 'time')}"
+    return f"{state.name}: {count_line(state)}{opened}"
+
+
+def _reasons(failures: Mapping[str, int]) -> Iterator[str]:
+    for reason, times in list(failures.items())[:_MOST_REASONS]:
+        yield f"{counted(times, 'trial')} {reason}"
+    if (more := len(failures) - _MOST_REASONS) > 0:
+        yield f"and {counted(more, 'other reason')}"
+
+
+def _print_trials(out: Console, trials: Sequence[EndedTrial]) -> None:
+    columns = ("trial", "ended", "loss", "best epoch", "epochs", "seconds", "configuration")
+    rows = [
+        (
+            str(trial.trial),
+            trial.state,
+            "-" if trial.loss is None else loss(trial.loss),
+            _or_dash(trial.best_epoch),
+            _or_dash(trial.epochs),
+            _or_dash(trial.seconds),
+            _configuration(trial.config) if trial.config else "-",
+        )
+        for trial in trials
+    ]
+    present.print_rows(out, columns, rows, _OPTIONAL_OF_TRIALS)
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,1 @@
+"""Optuna Dashboard, and who may do what with it."""

@@ -1,0 +1,112 @@
+"""Checks of what a browser writes: names of new studies, notes, and files of studies."""
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from puffin.studies.spec import NAME
+from puffin.studies.study import HOLDOUT_FILE, RERUNS, SEARCH_FILE
+from puffin.tuner.dashboard.guard import Environ, Refusal, WsgiApp, reads
+
+# Suffixes of the studies and locks that the program makes beside a study.
+_RESERVED_SUFFIXES = (*RERUNS, ".lock")
+# Names of the files that the program attaches to studies and trials.
+_RESERVED_FILES = {SEARCH_FILE, HOLDOUT_FILE, "forecasts.csv"}
+
+Reason = str | None
+
+
+def checks_changes(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
+    """Refuse a change that Optuna Dashboard accepts although it breaks a study or is lost."""
+
+    def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if reads(environ):
+            return app(environ, start_response)
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        refusal = _refusal(environ, body, storage)
+        if refusal is not None:
+            return refusal.send(start_response)
+        return app(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
+
+    return wrapped
+
+
+def _refusal(environ: Environ, body: bytes, storage: BaseStorage) -> Refusal | None:
+    """Return the refusal of a change, or None if it is allowed."""
+    if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != "application/json":
+        return Refusal("415 Unsupported Media Type", "a change is sent as application/json")
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        return Refusal("400 Bad Request", "the body of a change must be an object of JSON")
+    path = environ["PATH_INFO"]
+    ids = [int(part) for part in path.split("/") if part.isdigit()]
+    if ids and not _exists(storage, *ids):
+        return Refusal("404 Not Found", "there is no such study or trial in the database")
+    if path == "/api/studies":
+        reason = _why_not_create(values)
+    elif path.endswith("/note"):
+        reason = _why_not_note(values)
+    else:
+        reason = _why_not_attach(values)
+    return None if reason is None else Refusal("400 Bad Request", reason)
+
+
+def _exists(storage: BaseStorage, study_id: int, trial_id: int | None = None) -> bool:
+    try:
+        storage.get_study_name_from_id(study_id)
+    except KeyError:
+        return False
+    trials = [] if trial_id is None else storage.get_all_trials(study_id, deepcopy=False)
+    return trial_id is None or any(t._trial_id == trial_id for t in trials)  # noqa: SLF001  # no public name
+
+
+def _why_not_create(values: dict[str, Any]) -> Reason:
+    name, directions = values.get("study_name"), values.get("directions")
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        return "study_name must have 1 to 64 letters, digits, dots, dashes or underscores"
+    if name.endswith(_RESERVED_SUFFIXES):
+        suffixes = ", ".join(_RESERVED_SUFFIXES)
+        return f"study_name must not end in {suffixes}: such studies are made by the program itself"
+    if not isinstance(directions, list) or not all(isinstance(d, str) for d in directions):
+        return "directions must be a list of minimize or maximize"
+    return None
+
+
+def _why_not_note(values: dict[str, Any]) -> Reason:
+    if isinstance(values.get("body"), str) and isinstance(values.get("version"), int):
+        return None
+    return "a note must have a body, which is text, and a version, which is a whole number"
+
+
+def _why_not_attach(values: dict[str, Any]) -> Reason:
+    name, file = values.get("filename"), values.get("file")
+    if (
+        not isinstance(name, str)
+        or not re.fullmatch(r"[^/\\]{1,255}", name)
+        or not name.isprintable()
+    ):
+        return "filename must have 1 to 255 printable characters without / and \\"
+    if name.lower() in _RESERVED_FILES:
+        return f"filename must not be {name}: files of this name are written by the program itself"
+    if not isinstance(file, str) or not _is_data_uri(file):
+        return "file must be a data URI in base64, as data:text/plain;base64,aGVsbG8="
+    return None
+
+
+def _is_data_uri(text: str) -> bool:
+    head, comma, data = text.partition(",")
+    if not head.startswith("data:") or not comma:
+        return False
+    try:
+        base64.standard_b64decode(data)
+    except ValueError:
+        return False
+    return True

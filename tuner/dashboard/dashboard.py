@@ -1,0 +1,131 @@
+"""Optuna Dashboard over the studies of a database, with their artifacts; read-only."""
+
+import json
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import optuna
+import optuna_dashboard
+from optuna.storages import BaseStorage, RDBStorage
+
+from puffin.studies.storage.artifacts import SqlArtifactStore
+from puffin.studies.storage.database_errors import cause_of
+from puffin.studies.storage.storage import open_storage
+from puffin.tuner.dashboard.changes import checks_changes
+from puffin.tuner.dashboard.guard import Environ, WsgiApp, guarded
+from puffin.tuner.dashboard.pulse import Pulse, says_when_away
+
+
+def open_for_requests(url: str) -> RDBStorage:
+    """Open a database without waiting when it stops answering: each request reports that.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be used.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return open_storage(url, pause=lambda _: False)
+
+
+def dashboard_app(storage: RDBStorage, *, writable: bool, password: bytes | None) -> WsgiApp:
+    """Make the WSGI application, which asks for the password if there is one.
+
+    The storage goes through ``get_storage``, whose cache makes a refresh four times as fast.
+    """
+    cached = optuna.storages.get_storage(storage)
+    pages = optuna_dashboard.wsgi(cached, artifact_store=SqlArtifactStore(storage.engine))
+    pages.catchall = False  # what it catches itself it writes to the terminal as a traceback
+    logging.getLogger("optuna_dashboard._bottle_util").addFilter(_OneLine())
+    # Its plots of importance warn on the console about a method that the page itself names.
+    warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
+    app = answers_importance(_tolerate_plain_clients(pages), cached)
+    app = names_no_best(app, cached)
+    app = says_when_away(checks_changes(app, cached), Pulse(storage.engine))
+    return guarded(app, writable=writable, password=password)
+
+
+class _OneLine(logging.Filter):
+    """Replaces a traceback in the message by its cause, and drops consecutive duplicates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = sys.exc_info()[1]
+        cause = cause_of(error) if isinstance(error, Exception) else record.getMessage()
+        record.msg, record.args = f"a request failed: {cause.partition(chr(10))[0]}", ()
+        is_new, self._before = record.msg != self._before, record.msg
+        return is_new
+
+
+def answers_importance(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
+    """Answer with an empty importance for a study without hyperparameters (those of retraining).
+
+    Optuna Dashboard divides by their number.
+    """
+
+    def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        asked = re.fullmatch(r"/api/studies/(\d{1,9})/param_importances", environ["PATH_INFO"])
+        if asked is None or _has_parameters(storage, int(asked[1])):
+            return app(environ, start_response)
+        directions = storage.get_study_directions(int(asked[1]))
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps({"param_importances": [[] for _ in directions]}).encode()]
+
+    return wrapped
+
+
+def names_no_best(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
+    """Serve a study that retrains without a best trial, and without a direction.
+
+    The lowest of several trainings of one configuration is lower by luck. With a direction the
+    browser would look for it by itself, and draw it through the history.
+    """
+
+    def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        asked = re.fullmatch(r"/api/studies/(\d{1,9})", environ["PATH_INFO"])
+        if environ["REQUEST_METHOD"] != "GET" or asked is None or not _retrains(storage, asked[1]):
+            return app(environ, start_response)
+        answers: list[tuple[str, list[tuple[str, str]]]] = []
+        body = b"".join(app(environ, lambda status, headers, *_: answers.append((status, headers))))
+        status, headers = answers[-1]
+        if status.startswith("200"):
+            values = json.loads(body) | {"best_trials": [], "directions": ["not_set"]}
+            body = json.dumps(values).encode()
+        others = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        start_response(status, [*others, ("Content-Length", str(len(body)))])
+        return [body]
+
+    return wrapped
+
+
+def _retrains(storage: BaseStorage, study_id: str) -> bool:
+    """Return whether a study trains the best of another one again; False if there is none."""
+    try:
+        return "search" in storage.get_study_user_attrs(int(study_id))
+    except KeyError:
+        return False
+
+
+def _has_parameters(storage: BaseStorage, study_id: int) -> bool:
+    """Return whether any trial of a study has a hyperparameter; True if there is no such study."""
+    try:
+        return any(trial.params for trial in storage.get_all_trials(study_id, deepcopy=False))
+    except KeyError:
+        return True
+
+
+def _tolerate_plain_clients(app: WsgiApp) -> WsgiApp:
+    """Fill in a header without which the dashboard's static files answer 500."""
+
+    def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")
+        return app(environ, start_response)
+
+    return wrapped

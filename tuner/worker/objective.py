@@ -1,0 +1,242 @@
+"""One trial: sample, train all folds in step, report the curve, prune, and write down the result.
+
+A trial whose ticket was in training before goes on from its checkpoint. One whose network was
+trained by another trial takes over that result. A rerun is a trial whose configuration and seed are
+given, and which is not pruned.
+
+The only place that calls ``trial.report`` and ``trial.should_prune``.
+"""
+
+import logging
+import math
+import socket
+import time
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from optuna.trial import FrozenTrial, TrialState
+
+from puffin.models.config import Config
+from puffin.models.errors import PuffinError
+from puffin.models.evaluation.metrics import skill
+from puffin.models.training.training import Epoch, FoldTraining, build_networks
+from puffin.studies import duplicates
+from puffin.studies.reruns import Rerun
+from puffin.studies.space import suggest
+from puffin.studies.stamp import machine_type
+from puffin.studies.storage import tickets
+from puffin.studies.storage.artifacts import attach
+from puffin.studies.storage.checkpoints import Checkpoint, DamagedCheckpointError, require_running
+from puffin.studies.storage.optuna_internals import RUNG_PREFIX, trial_id
+from puffin.studies.storage.storage import transaction
+from puffin.studies.storage.workers import own_name
+from puffin.studies.study import Handle
+from puffin.studies.workload import Workload
+from puffin.tuner.worker.interrupt import Interrupt
+
+log = logging.getLogger(__name__)
+
+FORECASTS_FILE = "forecasts.csv"
+# What `record` writes down of a trial.
+_SCORES = (
+    "best_epoch",
+    "best_loss",
+    "fold_losses",
+    "skill",
+    "direction_accuracy",
+    "direction_interval",
+)
+
+
+class TargetsError(PuffinError):
+    """A trial would be scored on other targets than its study."""
+
+
+def run_trial(
+    trial: optuna.Trial,
+    handle: Handle,
+    device: torch.device,
+    interrupt: Interrupt,
+    checkpoint: Checkpoint,
+    rerun: Rerun | None = None,
+) -> float:
+    """Train and score the configuration that `trial` samples, or a given one.
+
+    Parameters
+    ----------
+    trial : optuna.Trial
+    handle : Handle
+        Of its study.
+    device : torch.device
+    interrupt : Interrupt
+        Ends the training, at a checkpoint if it can, when the process is asked to stop.
+    checkpoint : Checkpoint
+        Where this ticket's training stands, if it was begun.
+    rerun : Rerun, optional
+        What to train instead of a sampled point.
+
+    Returns
+    -------
+    float
+        The lowest mean validation loss over folds.
+
+    Raises
+    ------
+    optuna.TrialPruned
+        If the pruner gives the trial up, or its loss is no longer finite.
+    TargetsError
+        If the targets are not the study's.
+    """
+    started = time.perf_counter()
+    workload = handle.workload
+    trial.set_user_attr(tickets.WORKER, own_name())
+    if rerun is None:
+        config, seed = suggest(trial, workload.spec.parsed_space), workload.spec.search.seed
+        trial.set_user_attr(tickets.CONFIG, config.to_dict())
+        if (original := duplicates.find_trained(handle.trials(), config)) is not None:
+            return _repeat(trial, handle, original)
+    else:
+        config, seed = Config.from_dict(rerun.config), rerun.seed
+        note(trial, rerun)
+    folds = workload.tensors(config.lookback, device)
+    _check_targets(workload.scored_targets(folds), workload.targets_sha256)
+    inputs = workload.series.features.shape[1]
+    networks = build_networks(config, inputs, len(folds), device, seed)
+    training = FoldTraining(networks, folds, config, workload.spec.training_config, seed)
+    resumed = _resume(trial, training, checkpoint, config)
+    reason = None
+    for epoch in interrupt.guard(iter(training)):
+        if not math.isfinite(epoch.valid_loss):
+            # Without the constraint TPE ranks a late divergence above an early pruning.
+            trial.set_constraint("finite_loss", 1.0)
+            reason = f"diverged: the loss is {epoch.valid_loss} at epoch {epoch.number}"
+            break
+        trial.report(epoch.valid_loss, epoch.number)
+        # The pruner is asked even at the end, because it records the loss for the trials to come;
+        # but a trial that has trained to its end is complete.
+        if rerun is None and trial.should_prune() and not training.has_ended:
+            reason = f"pruned at epoch {epoch.number}"
+            break
+        if checkpoint.due or interrupt.requested:
+            checkpoint.save(_facts(trial, config), training.state())
+    best = training.best
+    run = {
+        "epochs": len(training.curve),
+        "resumed_after": resumed,
+        "seconds": round(time.perf_counter() - started, 3),
+        **where(device),
+    }
+    write_result(trial, handle, best, run)
+    if reason is not None:
+        trial.set_user_attr("reason", reason)
+    if reason is not None or best is None:
+        raise optuna.TrialPruned(reason)
+    return best.valid_loss
+
+
+def write_result(
+    trial: optuna.Trial, handle: Handle, best: Epoch | None, run: dict[str, Any]
+) -> None:
+    """Store what a trial is worth at its best epoch, its forecasts, and how it ran.
+
+    All at once, so that forecasts always belong to a trial that says where they are.
+
+    Raises
+    ------
+    UpdateFinishedTrialError
+        If another process has ended the trial.
+    """
+    workload = handle.workload
+    run = run | {"targets_sha256": workload.targets_sha256}
+    with transaction(handle.storage) as connection:
+        require_running(connection, trial_id(trial))
+        if best is not None:
+            record(trial, workload, best)
+            table = workload.forecasts_csv(workload.unscaled(best.forecasts))
+            run["forecasts"] = attach(connection, handle.creation_id, trial, FORECASTS_FILE, table)
+        trial.set_user_attr("run", run)
+
+
+def _repeat(trial: optuna.Trial, handle: Handle, original: FrozenTrial) -> float:
+    """Spend a trial on the result of the one that trained the same network.
+
+    Raises
+    ------
+    optuna.TrialPruned
+        If that one was pruned.
+    UpdateFinishedTrialError
+        If another process has ended the trial.
+    """
+    with transaction(handle.storage) as connection:
+        require_running(connection, trial_id(trial))
+        for key in (*_SCORES, "reason"):
+            if key in original.user_attrs:
+                trial.set_user_attr(key, original.user_attrs[key])
+        trial.set_user_attr(duplicates.DUPLICATE_OF, original.number)
+    if original.state == TrialState.COMPLETE and original.value is not None:
+        return original.value
+    # TPE ranks a pruned trial by its last report.
+    if (last := original.last_step) is not None:
+        trial.report(original.intermediate_values[last], last)
+    for key, violation in original.constraints.items():
+        trial.set_constraint(key, violation)
+    raise optuna.TrialPruned(original.user_attrs.get("reason"))
+
+
+def note(trial: optuna.Trial, rerun: Rerun) -> None:
+    """Write down what a trial of a study of reruns trains."""
+    for key, value in rerun.attrs.items():
+        trial.set_user_attr(key, value)
+
+
+def where(device: torch.device) -> dict[str, Any]:
+    """Say where a trial is trained."""
+    return {"device": str(device), "host": socket.gethostname(), "machine": machine_type(device)}
+
+
+def _resume(
+    trial: optuna.Trial, training: FoldTraining, checkpoint: Checkpoint, config: Config
+) -> int:
+    """Load the checkpoint of this ticket, if there is one; return its number of epochs."""
+    try:
+        saved = checkpoint.load()
+    except DamagedCheckpointError as error:
+        log.warning("%s: the training starts again", error)
+        return 0
+    if saved is None or saved.facts["config"] != config.to_dict():
+        return 0
+    training.load_state(saved.body)
+    # The pruner was asked when these epochs were new, and is not asked again.
+    for number, loss in enumerate(training.curve, start=1):
+        trial.report(loss, number)
+    for key, value in saved.facts["rungs"].items():
+        trial.storage.set_trial_system_attr(trial_id(trial), key, value)
+    return len(training.curve)
+
+
+def _facts(trial: optuna.Trial, config: Config) -> dict[str, Any]:
+    """Give what a checkpoint holds beside the state of the training."""
+    attrs = trial.storage.get_trial_system_attrs(trial_id(trial))
+    rungs = {key: value for key, value in attrs.items() if key.startswith(RUNG_PREFIX)}
+    return {"config": config.to_dict(), "rungs": rungs}
+
+
+def _check_targets(own: str, expected: str) -> None:
+    """Hold a trial to the targets of its study: scores on others could not be compared."""
+    if own != expected:
+        msg = f"this trial would be scored on targets {own}, but its study on {expected}"
+        raise TargetsError(msg)
+
+
+def record(trial: optuna.Trial, workload: Workload, best: Epoch) -> None:
+    """Keep what the best epoch is worth beside its loss."""
+    persistence_loss = float(np.mean(workload.persistence_losses))
+    moves = workload.direction(workload.unscaled(best.forecasts))
+    trial.set_user_attr("best_epoch", best.number)
+    trial.set_user_attr("best_loss", best.valid_loss)
+    trial.set_user_attr("fold_losses", list(best.fold_losses))
+    trial.set_user_attr("skill", skill(best.valid_loss, persistence_loss))
+    trial.set_user_attr("direction_accuracy", moves.accuracy)
+    trial.set_user_attr("direction_interval", [moves.low, moves.high])

@@ -1,0 +1,75 @@
+"""One refit: a configuration of a search, trained on all its data and judged on the holdout."""
+
+import math
+import time
+
+import optuna
+import torch
+
+from puffin.models.config import Config
+from puffin.models.errors import PuffinError
+from puffin.models.training.training import LOSSES, Epoch, forecast, refit
+from puffin.studies.reruns import Rerun
+from puffin.studies.storage import tickets
+from puffin.studies.storage.workers import own_name
+from puffin.studies.study import Handle
+from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.objective import note, where, write_result
+
+
+class DivergedError(PuffinError):
+    """A training whose loss is no number."""
+
+
+def run_refit(
+    trial: optuna.Trial, rerun: Rerun, handle: Handle, device: torch.device, interrupt: Interrupt
+) -> float:
+    """Train a configuration of the search and score it on the holdout.
+
+    It is trained as an export is, and one that is stopped begins anew: it takes no longer than a
+    fold of a trial.
+
+    Parameters
+    ----------
+    trial : optuna.Trial
+    rerun : Rerun
+        What to train.
+    handle : Handle
+        Of the holdout study.
+    device : torch.device
+    interrupt : Interrupt
+        Ends the training when the process is asked to stop.
+
+    Returns
+    -------
+    float
+        Loss on the holdout, of the target standardised by the search data.
+
+    Raises
+    ------
+    DivergedError
+        If that is not finite.
+    """
+    started = time.perf_counter()
+    workload, loss = handle.workload, handle.spec.training.loss
+    config = Config.from_dict(rerun.config)
+    trial.set_user_attr(tickets.WORKER, own_name())
+    note(trial, rerun)
+    (fold,) = workload.tensors(config.lookback, device)
+    windows, targets = fold.train_windows, fold.train_targets
+    network, steps = refit(windows, targets, config, loss, rerun.epochs, rerun.seed)
+    for _ in interrupt.guard(steps):
+        pass
+    out = forecast(network, fold.valid_windows)
+    value = float(LOSSES[loss](out, fold.valid_targets))
+    if not math.isfinite(value):
+        msg = f"diverged: the loss on the holdout is {value} after {rerun.epochs} epochs"
+        raise DivergedError(msg)
+    judged = Epoch(rerun.epochs, value, (value,), float("nan"), out.T, improved=True)
+    run = {
+        "epochs": rerun.epochs,
+        "seconds": round(time.perf_counter() - started, 3),
+        **where(device),
+    }
+    write_result(trial, handle, judged, run)
+    return value

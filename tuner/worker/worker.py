@@ -1,0 +1,180 @@
+"""One ticket of a study in the hands of a worker: claimed, trained, and ended in one way of few."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+import torch
+from optuna.exceptions import StorageInternalError, TrialPruned, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from puffin.studies.reruns import ordered
+from puffin.studies.storage import tickets
+from puffin.studies.storage.checkpoints import Checkpoint, require_running
+from puffin.studies.storage.database_errors import ReplacedError
+from puffin.studies.storage.optuna_internals import running_trial, trial_id
+from puffin.studies.storage.storage import FAILURE, transaction
+from puffin.studies.storage.workers import own_name
+from puffin.studies.study import Handle
+from puffin.tuner.worker.interrupt import Interrupt, Interrupted
+from puffin.tuner.worker.memory import is_out_of_memory, release
+from puffin.tuner.worker.objective import run_trial
+from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.refit import run_refit
+from puffin.tuner.worker.worker_log import WorkerLog
+
+log = logging.getLogger(__name__)
+
+# A trial that is lost loses no more of its training than this.
+CHECKPOINT_SECONDS = 30.0
+# What another process takes of the memory now it may have given back by then.
+_PAUSE_WITHOUT_MEMORY = 5.0
+
+
+@dataclass
+class Worker:
+    """Runs the tickets of studies in one database on one device."""
+
+    storage: RDBStorage
+    device: torch.device
+    interrupt: Interrupt
+    presence: Presence
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    journal: WorkerLog = field(default_factory=lambda: WorkerLog(quiet=True))
+
+    def step(self, handle: Handle) -> bool | None:
+        """Run one ticket of a study.
+
+        Returns
+        -------
+        bool or None
+            True if a ticket was run, False if others still hold some, None if all are finished.
+
+        Raises
+        ------
+        StudyError
+            If this worker cannot read what the study was made with; no ticket is spent on it.
+        KeyError
+            If the study was deleted.
+        """
+        _ = handle.workload  # what cannot be read is found before a ticket is spent
+        if self.presence.is_steady:
+            handle.queue.retry_stale()
+        claimed = handle.queue.claim() or handle.queue.start_next(handle.initial_params)
+        if claimed is not None:
+            self._run(handle, claimed)
+            return True
+        total = tickets.total(handle.storage, handle.name) or 0
+        return False if tickets.finished(handle.trials()) < total else None
+
+    def _run(self, handle: Handle, claimed: FrozenTrial) -> None:
+        ticket = claimed.user_attrs[tickets.TICKET]
+        self.presence.begins(handle.name, ticket, trial_id(claimed))
+        try:
+            handle.prepare_sampler(ticket)
+            trial = running_trial(handle.study, trial_id(claimed))
+            self._train(handle, trial)
+        except UpdateFinishedTrialError:
+            if handle.is_current():
+                log.warning("trial %s was ended already; this worker continues", claimed.number)
+            else:
+                log.warning("study %s was deleted in the middle of a trial", handle.name)
+        else:
+            self.journal.trial_ended(handle.name, handle.storage.get_trial(trial_id(claimed)))
+        finally:
+            self.presence.ends()
+
+    def _train(self, handle: Handle, trial: optuna.Trial) -> None:
+        queue, key, number = handle.queue, trial_id(trial), trial.user_attrs[tickets.TICKET]
+        checkpoint = Checkpoint(
+            handle.storage, handle.creation_id, number, key, self.checkpoint_seconds
+        )
+        starved = False
+        try:
+            value = self._value(handle, trial, checkpoint)
+        except TrialPruned:
+            self._end(trial, checkpoint, TrialState.PRUNED)
+        except Interrupted:
+            self._surely(lambda: queue.requeue(key))
+        except (UpdateFinishedTrialError, ReplacedError):
+            raise
+        except (StorageInternalError, SQLAlchemyError):
+            # The connection broke within a statement; the trial has done nothing wrong.
+            self._surely(lambda: queue.requeue(key))
+            raise
+        except Exception as error:  # one bad trial must not stop a study
+            if not handle.is_current():
+                raise  # the study was deleted, which is no fault of the trial
+            starved = is_out_of_memory(error)
+            if starved:
+                queue.retry_or_fail(key, self._starved(trial, error))
+            else:
+                self._fail(trial, checkpoint, error)
+        else:
+            self._end(trial, checkpoint, TrialState.COMPLETE, value)
+        # Only here: inside of `except` the traceback still holds the networks.
+        release(self.device)
+        if starved:
+            self.interrupt.wait(_PAUSE_WITHOUT_MEMORY)
+
+    def _value(self, handle: Handle, trial: optuna.Trial, checkpoint: Checkpoint) -> float:
+        """Train what the ticket stands for; return its loss."""
+        if handle.search is None:
+            return run_trial(trial, handle, self.device, self.interrupt, checkpoint)
+        rerun = ordered(handle, checkpoint.ticket)
+        if handle.judges_holdout:
+            return run_refit(trial, rerun, handle, self.device, self.interrupt)
+        return run_trial(trial, handle, self.device, self.interrupt, checkpoint, rerun)
+
+    def _surely(self, act: Callable[[], None]) -> None:
+        """Act, again if the connection breaks: connecting waits until the server is back."""
+        try:
+            act()
+        except (StorageInternalError, SQLAlchemyError):
+            self.storage.remove_session()
+            act()
+
+    def _end(
+        self,
+        trial: optuna.Trial,
+        checkpoint: Checkpoint,
+        state: TrialState,
+        value: float | None = None,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """End a trial and delete its checkpoint, unless another process has ended the trial."""
+
+        def end() -> None:
+            with transaction(checkpoint.storage) as connection:
+                require_running(connection, trial_id(trial))
+                for key, attr in (attrs or {}).items():
+                    trial.set_user_attr(key, attr)
+                trial.study.tell(trial, value, state=state)
+                checkpoint.delete(connection)
+
+        self._surely(end)
+
+    def _starved(self, trial: optuna.Trial, error: Exception) -> str:
+        """Say that a trial found no memory, which is not its fault alone."""
+        note = f"out of memory on {self.device} of {own_name()}: {_first_line(error)}"
+        log.warning("trial %s: %s", trial.number, note, exc_info=_debug_info(error))
+        return note
+
+    def _fail(self, trial: optuna.Trial, checkpoint: Checkpoint, error: Exception) -> None:
+        """Record why a trial failed; its ticket is spent."""
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        log.warning("trial %s failed: %s", trial.number, reason, exc_info=_debug_info(error))
+        self._end(trial, checkpoint, TrialState.FAIL, attrs={FAILURE: reason})
+
+
+def _debug_info(error: Exception) -> Exception | None:
+    """Give the traceback to the log only where somebody asked for it."""
+    return error if log.isEnabledFor(logging.DEBUG) else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no message"])[0]

@@ -1,0 +1,78 @@
+"""What a worker writes to stderr: one line when it starts, waits and ends, and one per trial."""
+
+import contextlib
+import time
+from collections import Counter
+
+import click
+from optuna.trial import FrozenTrial, TrialState
+
+from puffin.studies import stamp
+from puffin.studies.storage import tickets
+from puffin.studies.storage.workers import own_name
+from puffin.studies.text import counted, duration, loss, printable
+
+_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+class WorkerLog:
+    """Counts the trials of one worker and says what happens to them.
+
+    Parameters
+    ----------
+    quiet : bool
+        Whether to write nothing; warnings are logged by who has them.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._ended: Counter[str] = Counter()
+        self._since = time.monotonic()
+        self._has_started = False
+        self._waits = False
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            with contextlib.suppress(OSError):  # whoever read this is gone; the work is not
+                click.echo(printable(line), err=True)
+
+    def starts(self, url: str, device: str) -> None:
+        """Say once who works where; `url` is that of the database, without its password."""
+        if self._has_started:
+            return
+        self._has_started = True
+        versions = ", ".join(f"{name} {number}" for name, number in stamp.own_versions().items())
+        self._say(f"worker {own_name()} on {device}, {url}; {versions}")
+
+    def waits(self, reason: str) -> None:
+        """Say once why there is nothing to do now, until there is something again."""
+        if not self._waits:
+            self._waits = True
+            self._say(f"{reason}; waiting")
+
+    def trial_ended(self, study: str, trial: FrozenTrial) -> None:
+        """Say how a trial ended; one whose ticket waits again for a worker has only stopped."""
+        self._waits = False
+        if not tickets.is_finished(trial):
+            self._ended["requeued"] += 1
+            self._say(f"trial {trial.number} of study {study}: stopped, waits for a worker again")
+            return
+        state, attrs = _STATES[trial.state], trial.user_attrs
+        self._ended[state] += 1
+        parts = [state]
+        if "best_loss" in attrs:
+            parts.append(f"loss {loss(attrs['best_loss'])} at epoch {attrs['best_epoch']}")
+        if "run" in attrs:
+            epochs, seconds = attrs["run"]["epochs"], attrs["run"]["seconds"]
+            parts.append(f"{counted(epochs, 'epoch')} in {seconds:.1f} s")
+        self._say(f"trial {trial.number} of study {study}: {', '.join(parts)}")
+
+    def ends(self, reason: str) -> None:
+        """Say why the worker ends and what it has done, if it has started."""
+        if not self._has_started:
+            return
+        states = {state: self._ended[state] for state in _STATES.values()}
+        states |= {"requeued": self._ended["requeued"]} if self._ended["requeued"] else {}
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        elapsed = duration(time.monotonic() - self._since)
+        self._say(f"worker {own_name()} ends after {elapsed}: {counts}; {reason}")
