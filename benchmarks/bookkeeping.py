@@ -17,11 +17,11 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from puffin.models.training.training import Epoch
-from puffin.studies.stamp import own_versions
 from puffin.studies.storage import tickets
-from puffin.studies.storage.storage import GRACE_SECONDS, open_storage
+from puffin.studies.storage.database import GRACE_SECONDS, open_storage
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
+from puffin.studies.versions import installed_versions
 from puffin.tuner.commands.run import open_study
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.memory import prepare
@@ -47,12 +47,12 @@ class Stopwatch(Interrupt):
             yield item
 
 
-def fill(handle: Handle, count: int) -> None:
+def fill(study: StoredStudy, count: int) -> None:
     """Copy finished trials, in turn, until there are `count` more."""
-    done = [t for t in handle.trials() if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    done = [t for t in study.trials() if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     for i in range(count):
         twin = done[i % len(done)]
-        handle.study.add_trial(
+        study.optuna_study.add_trial(
             create_trial(
                 state=twin.state,
                 value=twin.value,
@@ -65,15 +65,15 @@ def fill(handle: Handle, count: int) -> None:
         )
 
 
-def run(handle: Handle, worker: Worker, watch: Stopwatch, trials: int, label: str) -> None:
+def run(study: StoredStudy, worker: Worker, watch: Stopwatch, trials: int, label: str) -> None:
     """Run trials and print the shares."""
     rows = []
     for _ in range(trials):
         watch.training = 0.0
         started = time.perf_counter()
-        worker.step(handle)
+        worker.step(study)
         rows.append((time.perf_counter() - started, watch.training))
-    states = [t.state.name for t in handle.trials()[-trials:]]
+    states = [t.state.name for t in study.trials()[-trials:]]
     for state in sorted(set(states)):
         chosen = [row for row, s in zip(rows, states, strict=True) if s == state]
         report(f"{label}, {state.lower()}", chosen)
@@ -101,16 +101,16 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'bench.db'}"
-        handle = open_study(options.spec, [], url)
+        study = open_study(options.spec, [], url)
         watch = Stopwatch()
         storage = open_storage(url)
-        me = Registration(storage, "cpu", own_versions(), GRACE_SECONDS)
+        me = Registration(storage, "cpu", installed_versions(), GRACE_SECONDS)
         with Presence(storage, me) as presence:
             worker = Worker(storage, prepare("cpu", 1.0), watch, presence)
-            worker.step(handle)  # reads the prices, once per study
-            run(handle, worker, watch, options.trials, "from the start")
-            fill(handle, options.filled)
-            run(handle, worker, watch, options.trials, f"after {options.filled} more")
+            worker.step(study)  # reads the prices, once per study
+            run(study, worker, watch, options.trials, "from the start")
+            fill(study, options.filled)
+            run(study, worker, watch, options.trials, f"after {options.filled} more")
 
 
 if __name__ == "__main__":

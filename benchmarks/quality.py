@@ -34,7 +34,7 @@ from puffin.models.training.training import FoldTraining, build_networks
 from puffin.studies.prices.prices import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.storage import tickets
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
 from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.worker.memory import prepare
@@ -123,13 +123,13 @@ def ours(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
         capture_output=True,
     )
     took = time.perf_counter() - started
-    handle = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), task.preset)
+    study = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), task.preset)
     return took, incumbents(
         [
             Held(
                 (t.datetime_complete - begin).total_seconds(), t.value, t.user_attrs[tickets.CONFIG]
             )
-            for t in handle.trials()
+            for t in study.trials()
             if t.value is not None and t.datetime_complete is not None
         ]
     )

@@ -25,7 +25,7 @@ from puffin.models.config import Config, Training
 from puffin.models.training.training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, make_windows
 from puffin.studies.storage.tickets import WORKER
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
 from puffin.tuner.commands.run import open_study
 from puffin.tuner.worker.memory import prepare
 
@@ -94,12 +94,12 @@ def memory(pid: int) -> tuple[int, int]:
     return sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["Rss"]
 
 
-def first_starts(handle: Handle, begin: datetime, workers: int) -> list[float]:
+def first_starts(study: StoredStudy, begin: datetime, workers: int) -> list[float]:
     """Wait until every worker has begun a trial; give the seconds that each took."""
     end = time.monotonic() + WAIT
     while time.monotonic() < end:
         begun: dict[str, float] = {}
-        for trial in handle.trials():
+        for trial in study.trials():
             if WORKER in trial.user_attrs and trial.datetime_start is not None:
                 seconds = (trial.datetime_start - begin).total_seconds()
                 begun.setdefault(trial.user_attrs[WORKER], seconds)
@@ -116,15 +116,15 @@ def starts(workers: int, rounds: int) -> None:
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             url = f"sqlite:///{folder}/tuner.db"
-            handle = open_study("volatility", ["search.pruner=none"], url)
+            study = open_study("volatility", ["search.pruner=none"], url)
             begin = datetime.now()  # noqa: DTZ005  # as Optuna notes it
-            command = [str(TUNER), "worker", "--study", handle.name, "--storage", url]
+            command = [str(TUNER), "worker", "--study", study.name, "--storage", url]
             processes = [
                 subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)  # noqa: S603
                 for _ in range(workers)
             ]
             try:
-                seconds = first_starts(handle, begin, workers)
+                seconds = first_starts(study, begin, workers)
                 time.sleep(5)
                 used = [memory(process.pid) for process in processes]
             finally:

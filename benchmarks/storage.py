@@ -36,12 +36,12 @@ import puffin.tuner.worker.worker
 from puffin.studies.prices.prices import load_prices
 from puffin.studies.space import suggest
 from puffin.studies.spec import parse_spec
-from puffin.studies.stamp import own_versions
 from puffin.studies.storage import tickets
+from puffin.studies.storage.database import GRACE_SECONDS, metadata, open_storage, transaction
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
-from puffin.studies.storage.storage import GRACE_SECONDS, metadata, open_storage, transaction
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import Handle, load, submit
+from puffin.studies.study import StoredStudy, load, submit
+from puffin.studies.versions import installed_versions
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.presence import Presence
 from puffin.tuner.worker.worker import Worker
@@ -84,9 +84,9 @@ def loss(config: dict[str, Any]) -> float:
     return float((config["lookback"] - 12) ** 2 + config["dropout"])
 
 
-def idle(trial: optuna.Trial, handle: Handle, *_args: object) -> float:
+def idle(trial: optuna.Trial, study: StoredStudy, *_args: object) -> float:
     """Take the place of `puffin.tuner.worker.objective.run_trial`, and train nothing."""
-    value = loss(suggest(trial, handle.spec.parsed_space).to_dict())
+    value = loss(suggest(trial, study.spec.parsed_space).to_dict())
     for epoch in range(1, EPOCHS + 1):
         trial.report(value + 1 / epoch, epoch)
         if trial.should_prune():
@@ -100,18 +100,18 @@ def idle(trial: optuna.Trial, handle: Handle, *_args: object) -> float:
 def serve(url: str, seconds: float, barrier: Barrier, answers: Any) -> None:
     """Be a worker for some seconds, and put down what it came to."""
     storage = open_storage(url)
-    handle = load(storage, NAME)
+    study = load(storage, NAME)
     counts: Counter[str] = Counter()
     longest = 0.0
-    me = Registration(storage, "cpu", own_versions(), GRACE_SECONDS)
+    me = Registration(storage, "cpu", installed_versions(), GRACE_SECONDS)
     with Presence(storage, me) as presence:
         worker = Worker(storage, torch.device("cpu"), Interrupt(), presence)
-        _ = handle.workload  # read before the clock runs
+        _ = study.workload  # read before the clock runs
         barrier.wait(120)
         end = time.monotonic() + seconds
         while (started := time.monotonic()) < end:
             try:
-                counts["tickets" if worker.step(handle) else "nothing"] += 1
+                counts["tickets" if worker.step(study) else "nothing"] += 1
             except (StorageInternalError, SQLAlchemyError) as error:
                 counts[type(error).__name__] += 1
             longest = max(longest, time.monotonic() - started)
@@ -182,11 +182,11 @@ def opened(url: str, *, create: bool = False) -> Iterator[RDBStorage]:
         storage.engine.dispose()
 
 
-def past(handle: Handle, number: int, rng: random.Random) -> FrozenTrial:
+def past(study: StoredStudy, number: int, rng: random.Random) -> FrozenTrial:
     """Make up a finished trial: half of them were pruned at some epoch."""
-    handle.prepare_sampler(number)
+    study.prepare_sampler(number)
     sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
-    config = suggest(sampled, handle.spec.parsed_space).to_dict()
+    config = suggest(sampled, study.spec.parsed_space).to_dict()
     epochs = EPOCHS if rng.random() < 0.5 else rng.randint(1, EPOCHS)
     value = loss(config)
     return create_trial(
@@ -199,12 +199,12 @@ def past(handle: Handle, number: int, rng: random.Random) -> FrozenTrial:
     )
 
 
-def fill(handle: Handle, count: int, rng: random.Random) -> None:
+def fill(study: StoredStudy, count: int, rng: random.Random) -> None:
     """Put finished trials into the study until there are `count`."""
-    there = len(handle.trials())
-    handle.study.add_trials([past(handle, n, rng) for n in range(there, count)])
-    with transaction(handle.storage) as connection:
-        tickets.set_budget(connection, handle.creation_id, issued=count)
+    there = len(study.trials())
+    study.optuna_study.add_trials([past(study, n, rng) for n in range(there, count)])
+    with transaction(study.storage) as connection:
+        tickets.set_budget(connection, study.creation_id, issued=count)
 
 
 def carry(source: str, target: str) -> None:
@@ -229,25 +229,25 @@ def carry(source: str, target: str) -> None:
         writing.execute(sa.text("ANALYZE"))
 
 
-def step(handle: Handle) -> list[float]:
+def step(study: StoredStudy) -> list[float]:
     """Do what a worker does with a ticket, by the same calls; give the seconds of each part."""
     clock = [time.perf_counter()]
-    handle.queue.retry_stale()
+    study.queue.retry_stale()
     clock.append(time.perf_counter())
-    claimed = handle.queue.claim() or handle.queue.start_next()
+    claimed = study.queue.claim() or study.queue.start_next()
     if claimed is None:
         msg = "no ticket is to come"
         raise RuntimeError(msg)
     clock.append(time.perf_counter())
-    handle.prepare_sampler(claimed.user_attrs[tickets.TICKET])
-    trial = running_trial(handle.study, trial_id(claimed))
-    value = loss(suggest(trial, handle.spec.parsed_space).to_dict())
+    study.prepare_sampler(claimed.user_attrs[tickets.TICKET])
+    trial = running_trial(study.optuna_study, trial_id(claimed))
+    value = loss(suggest(trial, study.spec.parsed_space).to_dict())
     clock.append(time.perf_counter())
     for epoch in range(1, EPOCHS + 1):
         trial.report(value + 1 / epoch, epoch)
         trial.should_prune()
     clock.append(time.perf_counter())
-    handle.study.tell(trial, value)
+    study.optuna_study.tell(trial, value)
     clock.append(time.perf_counter())
     seconds = [b - a for a, b in itertools.pairwise(clock)]
     seconds[3] /= EPOCHS
@@ -267,12 +267,12 @@ def growth(database: "Databases", sizes: list[int], rounds: int) -> None:
         carry(url, other)
         for kind, at in (("sqlite", url), ("postgresql", other)):
             with opened(at) as storage:  # as a worker that starts now
-                handle = load(storage, NAME)
+                study = load(storage, NAME)
                 started = time.perf_counter()
-                handle.trials()
+                study.trials()
                 first = time.perf_counter() - started
-                times = [step(handle) for _ in range(rounds)]
-                waiting = sum(t.state == TrialState.WAITING for t in handle.trials())
+                times = [step(study) for _ in range(rounds)]
+                waiting = sum(t.state == TrialState.WAITING for t in study.trials())
             medians = [statistics.median(column) * 1e3 for column in zip(*times, strict=True)]
             print(
                 f"{kind:12}{size:10}{waiting:9}{first * 1e3:9.0f} ms"

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from puffin.studies.storage import tickets
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
 
 HERE = Path(__file__).parent

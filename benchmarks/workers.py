@@ -11,7 +11,7 @@ import tempfile
 import time
 
 from puffin.studies.storage import tickets
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
 from puffin.tuner.commands.run import open_study
 from puffin.tuner.launcher import Pool
 
@@ -20,23 +20,23 @@ SETTINGS = ["search.sampler=random", "search.pruner=none", "training.max_epochs=
 
 def search(url: str, workers: int, trials: int) -> tuple[float, dict[int, list[float]]]:
     """Run a study; give the seconds between its first start and last end, and fold losses."""
-    handle = open_study("demo", [*SETTINGS, f"search.trials={trials}"], url)
-    with Pool(url, handle.name, ["cpu"] * workers, print) as pool:
+    study = open_study("demo", [*SETTINGS, f"search.trials={trials}"], url)
+    with Pool(url, study.name, ["cpu"] * workers, print) as pool:
         while pool.poll():
             time.sleep(0.2)
-    return span(handle), losses(handle)
+    return span(study), losses(study)
 
 
-def span(handle: Handle) -> float:
+def span(study: StoredStudy) -> float:
     """Give the seconds from the first start to the last end of a trial."""
-    starts = [t.datetime_start for t in handle.trials() if t.datetime_start]
-    ends = [t.datetime_complete for t in handle.trials() if t.datetime_complete]
+    starts = [t.datetime_start for t in study.trials() if t.datetime_start]
+    ends = [t.datetime_complete for t in study.trials() if t.datetime_complete]
     return (max(ends) - min(starts)).total_seconds()
 
 
-def losses(handle: Handle) -> dict[int, list[float]]:
+def losses(study: StoredStudy) -> dict[int, list[float]]:
     """Give the loss of each fold by ticket."""
-    return {t.user_attrs[tickets.TICKET]: t.user_attrs["fold_losses"] for t in handle.trials()}
+    return {t.user_attrs[tickets.TICKET]: t.user_attrs["fold_losses"] for t in study.trials()}
 
 
 def main() -> None:

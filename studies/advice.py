@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
 
 
-def advice(search: Handle) -> list[str]:
+def advice(study: StoredStudy) -> list[str]:
     """Return what the best trial of a search says about the study file, one sentence each.
 
     Raises
@@ -16,17 +16,17 @@ def advice(search: Handle) -> list[str]:
     StudyError
         If no trial is complete.
     """
-    best = search.best()
+    best = study.best()
     losses = best.user_attrs["fold_losses"]
-    persistence = search.attrs["persistence_losses"]
+    persistence = study.attrs["persistence_losses"]
     return [
-        *_beside_persistence(search, losses, persistence),
-        *_last_epoch(search, best),
+        *_beside_persistence(study, losses, persistence),
+        *_last_epoch(study, best),
     ]
 
 
 def _beside_persistence(
-    search: Handle, losses: Sequence[float], persistence: Sequence[float]
+    study: StoredStudy, losses: Sequence[float], persistence: Sequence[float]
 ) -> Iterator[str]:
     worse = sum(own >= last for own, last in zip(losses, persistence, strict=True))
     if not worse:
@@ -34,13 +34,13 @@ def _beside_persistence(
     on_average = np.mean(losses) >= np.mean(persistence)
     sentence = f"The best trial is no better than persistence on {worse} of {len(losses)} folds"
     sentence += ", and on average" if on_average else ""
-    if on_average and search.spec.data.target == "price":
+    if on_average and study.spec.data.target == "price":
         sentence += '; of prices hardly anything is: target = "return" may do better'
     yield f"{sentence}."
 
 
-def _last_epoch(search: Handle, best: FrozenTrial) -> Iterator[str]:
-    epoch, most = best.user_attrs["best_epoch"], search.spec.training.max_epochs
+def _last_epoch(study: StoredStudy, best: FrozenTrial) -> Iterator[str]:
+    epoch, most = best.user_attrs["best_epoch"], study.spec.training.max_epochs
     if epoch == most:
         yield (
             f"The best epoch of the best trial, {epoch}, is the last that training.max_epochs = "

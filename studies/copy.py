@@ -10,31 +10,31 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from puffin.studies.openings import holdout_sha256, insert, read_openings
 from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import artifact_ids
+from puffin.studies.storage.database import artifacts, checkpoints, transaction
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
-from puffin.studies.storage.storage import artifacts, checkpoints, transaction
-from puffin.studies.study import RERUNS, Handle, StudyError, create_within, load
+from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, StudyError, create_within, load
 
 # What a trial that is running in one database leaves to the one that resumes it in the other.
-_KEPT = (tickets.TICKET, tickets.RETRIES, tickets.NOTES)
+_KEPT_ATTRS = (tickets.TICKET, tickets.RETRIES, tickets.NOTES)
 
 
 @dataclass(frozen=True)
-class Copied:
+class CopySummary:
     """How much was copied; `in_training` of the trials wait to be resumed."""
 
     trials: int
     artifacts: int
     in_training: int
 
-    def __add__(self, other: Self) -> "Copied":
-        return Copied(
+    def __add__(self, other: Self) -> "CopySummary":
+        return CopySummary(
             self.trials + other.trials,
             self.artifacts + other.artifacts,
             self.in_training + other.in_training,
         )
 
 
-def copy(source: Handle, target: RDBStorage) -> Copied:
+def copy(source: StoredStudy, target: RDBStorage) -> CopySummary:
     """Copy a study with trials, tickets, snapshot, artifacts and checkpoints, and its retrainings.
 
     Every look at the bars of its holdout goes along, by whichever study it was: the copy's report
@@ -47,12 +47,12 @@ def copy(source: Handle, target: RDBStorage) -> Copied:
         If a study of that name is there.
     """
     family = [source]
-    if source.search is None:
+    if source.parent_name is None:
         known = tickets.budgets(source.storage)
-        names = (source.name + suffix for suffix in RERUNS)
+        names = (source.name + suffix for suffix in RETRAINING_SUFFIXES)
         family += [load(source.storage, name) for name in names if name in known]
     bars = holdout_sha256(source)
-    copied = Copied(0, 0, 0)
+    copied = CopySummary(0, 0, 0)
     try:
         with transaction(target) as connection:
             for study in family:
@@ -65,19 +65,19 @@ def copy(source: Handle, target: RDBStorage) -> Copied:
     return copied
 
 
-def _copy_one(connection: sa.Connection, source: Handle, target: RDBStorage) -> Copied:
+def _copy_one(connection: sa.Connection, source: StoredStudy, target: RDBStorage) -> CopySummary:
     """Copy one study in a transaction of the target that is under way."""
     study, creation_id = create_within(connection, target, source.name)
     key, budget = study_id(study), tickets.budgets(source.storage)[source.name]
     # Read once: the same list says which trials are written and which numbers were issued.
     trials = source.trials()
-    system_attrs = source.storage.get_study_system_attrs(study_id(source.study))
+    system_attrs = source.storage.get_study_system_attrs(study_id(source.optuna_study))
     for name, value in system_attrs.items():
         target.set_study_system_attr(key, name, value)
     for name, value in (source.attrs | {"creation_id": creation_id}).items():
         target.set_study_user_attr(key, name, value)
     for trial in trials:
-        target.create_new_trial(key, _at_rest(trial))
+        target.create_new_trial(key, _as_waiting(trial))
     at_rest = [t.system_attrs for t in trials if t.state != TrialState.RUNNING]
     ids = [each for attrs in (system_attrs, *at_rest) for each in artifact_ids(attrs)]
     copied = _copy_artifacts(connection, source, creation_id, ids)
@@ -86,22 +86,22 @@ def _copy_one(connection: sa.Connection, source: Handle, target: RDBStorage) -> 
     numbers = [t.user_attrs[tickets.TICKET] for t in trials if tickets.TICKET in t.user_attrs]
     issued = max(numbers, default=-1) + 1
     tickets.publish(connection, creation_id, budget.tickets, issued, budget.priority)
-    return Copied(len(trials), copied, sum(t.state == TrialState.RUNNING for t in trials))
+    return CopySummary(len(trials), copied, sum(t.state == TrialState.RUNNING for t in trials))
 
 
-def _at_rest(trial: FrozenTrial) -> FrozenTrial:
+def _as_waiting(trial: FrozenTrial) -> FrozenTrial:
     """Return a trial as it can stand in a database where nobody trains it."""
     if trial.state != TrialState.RUNNING:
         return trial
     return create_trial(
         state=TrialState.WAITING,
         system_attrs={FIXED_PARAMS: tickets.fixed_params(trial)},
-        user_attrs={key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs},
+        user_attrs={key: trial.user_attrs[key] for key in _KEPT_ATTRS if key in trial.user_attrs},
     )
 
 
 def _copy_artifacts(
-    connection: sa.Connection, source: Handle, creation_id: str, ids: list[str]
+    connection: sa.Connection, source: StoredStudy, creation_id: str, ids: list[str]
 ) -> int:
     """Copy files; return their number."""
     count = 0
@@ -116,7 +116,7 @@ def _copy_artifacts(
     return count
 
 
-def _copy_checkpoints(connection: sa.Connection, source: Handle, creation_id: str) -> None:
+def _copy_checkpoints(connection: sa.Connection, source: StoredStudy, creation_id: str) -> None:
     query = sa.select(checkpoints).where(checkpoints.c.creation_id == source.creation_id)
     with source.storage.engine.connect() as reading:
         rows = [{**row, "creation_id": creation_id} for row in reading.execute(query).mappings()]

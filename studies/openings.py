@@ -17,8 +17,8 @@ from optuna.storages import RDBStorage
 from sqlalchemy.dialects import postgresql, sqlite
 
 from puffin.studies.prices.snapshot import sha256, to_csv
-from puffin.studies.storage.storage import openings
-from puffin.studies.study import Handle
+from puffin.studies.storage.database import openings
+from puffin.studies.study import StoredStudy
 
 # Only these have an INSERT that skips rows that are there.
 _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -46,23 +46,23 @@ class Opening:
     config: dict[str, Any]
 
 
-def holdout_sha256(search: Handle) -> str:
+def holdout_sha256(study: StoredStudy) -> str:
     """Return the fingerprint of the bars that judge a search: their times and closes.
 
     Bars in front that are not scored, and columns that only some features read, make no other
     holdout of it.
     """
-    bars = search.load_holdout_prices()[["close"]]
-    return sha256(to_csv(bars.iloc[-search.spec.walk_forward.holdout_bars :]))
+    bars = study.load_holdout_prices()[["close"]]
+    return sha256(to_csv(bars.iloc[-study.spec.walk_forward.holdout_bars :]))
 
 
-def new_opening(search: Handle, trial: int, config: dict[str, Any]) -> Opening:
+def new_opening(study: StoredStudy, trial: int, config: dict[str, Any]) -> Opening:
     """Make the record of an opening that happens now."""
     return Opening(
         opening_id=uuid.uuid4().hex,
-        holdout_sha256=holdout_sha256(search),
-        study=search.name,
-        creation_id=search.creation_id,
+        holdout_sha256=holdout_sha256(study),
+        study=study.name,
+        creation_id=study.creation_id,
         time=datetime.now(UTC).isoformat(timespec="microseconds"),
         trial=trial,
         config=config,
@@ -77,9 +77,9 @@ def insert(connection: sa.Connection, new: Iterable[Opening]) -> None:
         connection.execute(statement.on_conflict_do_nothing(), rows)
 
 
-def looks_at(search: Handle) -> list[Opening]:
+def looks_at(study: StoredStudy) -> list[Opening]:
     """Return every look at the bars that judge a search, the first one first."""
-    return read_openings(search.storage, holdout_sha256(search))
+    return read_openings(study.storage, holdout_sha256(study))
 
 
 def read_openings(storage: RDBStorage, holdout: str) -> list[Opening]:

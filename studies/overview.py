@@ -7,11 +7,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies.reruns import OPENED_FOR
-from puffin.studies.result import Status, mishaps, status
+from puffin.studies.retraining import OPENED_FOR
 from puffin.studies.storage import tickets
-from puffin.studies.storage.storage import FAILURE
-from puffin.studies.study import RERUNS, Handle, load, lowest_complete
+from puffin.studies.storage.database import FAILURE
+from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, load, lowest_complete
+from puffin.studies.summary import Status, failure_reasons, status
 
 _LAST = 5
 
@@ -84,7 +84,7 @@ class Overview:
         return self.status.to_json() | others
 
 
-def overview(handle: Handle) -> Overview:
+def overview(study: StoredStudy) -> Overview:
     """Read all that there is to show of a study.
 
     Raises
@@ -92,11 +92,11 @@ def overview(handle: Handle) -> Overview:
     KeyError
         If it was deleted meanwhile.
     """
-    attrs, spec, trials = handle.attrs, handle.spec, handle.trials()
-    data, retraining = attrs["data"], _retraining(handle)
-    best = lowest_complete(trials) if handle.search is None else None
+    attrs, spec, trials = study.attrs, study.spec, study.trials()
+    data, retraining = attrs["data"], _retraining(study)
+    best = lowest_complete(trials) if study.parent_name is None else None
     return Overview(
-        status=status(handle),
+        status=status(study),
         submitted=attrs.get("submitted"),
         target=spec.data.target,
         horizon=spec.data.horizon,
@@ -111,17 +111,17 @@ def overview(handle: Handle) -> Overview:
         config=best.user_attrs.get(tickets.CONFIG) if best else None,
         best_epoch=best.user_attrs.get("best_epoch") if best else None,
         last_trials=tuple(map(_ended, _latest(trials))),
-        failures=dict(mishaps(handle).most_common()),
+        failures=dict(failure_reasons(study).most_common()),
         retraining=tuple(map(status, retraining)),
         openings=sum(len(each.attrs.get(OPENED_FOR, ())) for each in retraining),
     )
 
 
-def _retraining(handle: Handle) -> list[Handle]:
+def _retraining(study: StoredStudy) -> list[StoredStudy]:
     """Return the studies that train the best of this one again."""
-    names = [handle.name + suffix for suffix in RERUNS]
-    whole = tickets.budgets(handle.storage)
-    return [load(handle.storage, name) for name in names if name in whole]
+    names = [study.name + suffix for suffix in RETRAINING_SUFFIXES]
+    whole = tickets.budgets(study.storage)
+    return [load(study.storage, name) for name in names if name in whole]
 
 
 def _latest(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:

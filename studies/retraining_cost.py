@@ -4,17 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from puffin.studies.estimate import seconds_per_epoch
-from puffin.studies.reruns import (
-    RERUN_OF,
+from puffin.studies.retraining import (
+    RETRAINED_TRIAL,
     SEED,
     SEEDS,
     TOP,
-    Rerun,
-    reruns_for_holdout,
-    reruns_for_seeds,
+    RetrainingJob,
+    jobs_for_holdout,
+    jobs_for_seeds,
 )
 from puffin.studies.storage import tickets
-from puffin.studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, Handle, load
+from puffin.studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, StoredStudy, load
 
 # Of two starts of workers, the statistics and the pictures.
 _OTHER_SECONDS = 15.0
@@ -47,38 +47,38 @@ class Cost:
         return self.worker_seconds / workers + _OTHER_SECONDS
 
 
-def retraining_cost(search: Handle, top: int = TOP, seeds: int = SEEDS) -> Cost:
+def retraining_cost(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> Cost:
     """Estimate what a report of a finished search costs, from what its trials took.
 
     A training on the folds takes as many epochs as the trial that found the configuration, about.
     One for the holdout trains a single network on more targets, for the best number of epochs.
     """
-    on_folds = _open(search, SEEDS_SUFFIX, reruns_for_seeds(search, top, seeds))
-    on_all = _open(search, HOLDOUT_SUFFIX, reruns_for_holdout(search, top, seeds))
+    on_folds = _open(study, SEEDS_SUFFIX, jobs_for_seeds(study, top, seeds))
+    on_all = _open(study, HOLDOUT_SUFFIX, jobs_for_holdout(study, top, seeds))
     wanted = {rerun.trial for rerun in (*on_folds, *on_all)}
     speeds, epochs = {}, {}
-    for trial in search.trials():
+    for trial in study.trials():
         if trial.number in wanted and (speed := seconds_per_epoch(trial)) is not None:
             speeds[trial.number], epochs[trial.number] = speed, trial.user_attrs["run"]["epochs"]
     if wanted - set(speeds):
         return Cost(len(on_folds), len(on_all), None)
-    share = _share_of_targets(search)
+    share = _share_of_targets(study)
     seconds = sum(speeds[rerun.trial] * epochs[rerun.trial] for rerun in on_folds)
     seconds += sum(speeds[rerun.trial] * rerun.epochs * share for rerun in on_all)
     return Cost(len(on_folds), len(on_all), seconds)
 
 
-def _open(search: Handle, suffix: str, wanted: Iterable[Rerun]) -> list[Rerun]:
+def _open(study: StoredStudy, suffix: str, wanted: Iterable[RetrainingJob]) -> list[RetrainingJob]:
     """Return what is wanted and has not been trained yet."""
-    name = search.name + suffix
-    if name not in tickets.budgets(search.storage):
+    name = study.name + suffix
+    if name not in tickets.budgets(study.storage):
         return list(wanted)
-    ended = [t.user_attrs for t in load(search.storage, name).trials() if tickets.is_finished(t)]
-    done = {(attrs.get(RERUN_OF), attrs.get(SEED)) for attrs in ended}
+    ended = [t.user_attrs for t in load(study.storage, name).trials() if tickets.is_finished(t)]
+    done = {(attrs.get(RETRAINED_TRIAL), attrs.get(SEED)) for attrs in ended}
     return [rerun for rerun in wanted if (rerun.trial, rerun.seed) not in done]
 
 
-def _share_of_targets(search: Handle) -> float:
+def _share_of_targets(study: StoredStudy) -> float:
     """Return the targets of a refit as a share of those of all folds, which a trial trains."""
-    workload = search.workload
+    workload = study.workload
     return len(workload.refit_span()) / sum(len(fold.train) for fold in workload.folds)

@@ -16,7 +16,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.errors import PuffinError
-from puffin.studies import stamp
+from puffin.studies import versions
 from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
 from puffin.studies.duplicates import DistinctSampler, is_duplicate
 from puffin.studies.networks import list_networks
@@ -29,15 +29,15 @@ from puffin.studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
 from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import SqlArtifactStore, attach, delete_artifacts
 from puffin.studies.storage.checkpoints import delete_checkpoints
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import StudyRow, TrialRow, study_id
-from puffin.studies.storage.storage import transaction
 from puffin.studies.storage.tickets import Budget, TicketQueue
 from puffin.studies.workload import Workload, cut_holdout
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
-# Of the names of the studies that train another one's best again, as `puffin.studies.reruns` says.
+# Of the names of the studies that train another one's best again: see `retraining`.
 SEEDS_SUFFIX, HOLDOUT_SUFFIX = ".seeds", ".holdout"
-RERUNS = (SEEDS_SUFFIX, HOLDOUT_SUFFIX)
+RETRAINING_SUFFIXES = (SEEDS_SUFFIX, HOLDOUT_SUFFIX)
 # A deletion is tried again for so long while another program writes into the study.
 _DELETION_SECONDS = 10.0
 
@@ -55,11 +55,11 @@ class NoStudyError(StudyError):
 
 
 @dataclass(frozen=True)
-class Handle:
+class StoredStudy:
     """A study in an open database."""
 
     storage: RDBStorage
-    study: optuna.Study
+    optuna_study: optuna.Study
     store: SqlArtifactStore
     spec: Spec
     creation_id: str
@@ -67,26 +67,26 @@ class Handle:
     @property
     def name(self) -> str:
         """Name of the study."""
-        return self.study.study_name
+        return self.optuna_study.study_name
 
     @property
     def attrs(self) -> dict[str, Any]:
         """What was written down when the study was made."""
-        return self.study.user_attrs
+        return self.optuna_study.user_attrs
 
     @property
     def queue(self) -> TicketQueue:
         """The tickets of the study."""
-        return TicketQueue(self.storage, study_id(self.study), self.creation_id)
+        return TicketQueue(self.storage, study_id(self.optuna_study), self.creation_id)
 
-    def is_current(self) -> bool:
+    def still_exists(self) -> bool:
         """Return whether the database still has this study, and not a later one of its name."""
         budget = tickets.budget_of(self.storage, self.name)
         return budget is not None and budget.creation_id == self.creation_id
 
     def trials(self) -> list[FrozenTrial]:
         """Give every trial, without copying."""
-        return self.study.get_trials(deepcopy=False)
+        return self.optuna_study.get_trials(deepcopy=False)
 
     def prepare_sampler(self, ticket: int) -> None:
         """Seed the sampler by the ticket, so that no two workers and no two runs draw alike."""
@@ -97,7 +97,7 @@ class Handle:
             sampler = DistinctSampler(
                 sampler, self.spec.parsed_space, self.trials, lambda: self._networks, seed
             )
-        self.study.sampler = sampler
+        self.optuna_study.sampler = sampler
 
     @cached_property
     def initial_params(self) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ class Handle:
         that the seed decides; and the default networks if the sampler learns from trials, because
         its own first points would be random.
         """
-        if self.search is not None:
+        if self.parent_name is not None:
             return []
         sampler, space = self.spec.search.sampler, self.spec.parsed_space
         if sampler == "grid":
@@ -132,10 +132,10 @@ class Handle:
         """
         best = lowest_complete(self.trials())
         if best is None:
-            raise StudyError(self._no_best())
+            raise StudyError(self._why_no_best())
         return best
 
-    def _no_best(self) -> str:
+    def _why_no_best(self) -> str:
         """Say why there is no best trial, and what helps."""
         trials, total = self.trials(), tickets.total(self.storage, self.name) or 0
         if (done := tickets.finished(trials)) >= total:
@@ -145,7 +145,7 @@ class Handle:
             "are still to come: `tuner run` or `tuner worker` continues it"
         )
 
-    def keeps(self, prices: Prices) -> bool:
+    def has_same_prices(self, prices: Prices) -> bool:
         """Tell whether the study's own copy is of these very prices."""
         hashes = {name: sha256(body) for name, body in snapshot(self.spec, prices).items()}
         return bool(hashes == self.attrs["data"]["sha256"])
@@ -170,20 +170,20 @@ class Handle:
         return workload
 
     def _workload(self) -> Workload:
-        if self.search is None:
+        if self.parent_name is None:
             return Workload.build(self.spec, self.load_search_prices())
-        search = load(self.storage, self.search)
+        search = load(self.storage, self.parent_name)
         return search.opened if self.judges_holdout else search._workload()  # noqa: SLF001  # its own
 
     @property
-    def search(self) -> str | None:
+    def parent_name(self) -> str | None:
         """Name of the study whose best this one trains again; None for a search."""
         return self.attrs.get("search")
 
     @property
     def judges_holdout(self) -> bool:
         """Whether its trials are scored on the holdout of a search."""
-        return self.search is not None and self.name == self.search + HOLDOUT_SUFFIX
+        return self.parent_name is not None and self.name == self.parent_name + HOLDOUT_SUFFIX
 
     @cached_property
     def opened(self) -> Workload:
@@ -245,7 +245,7 @@ def lowest_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
     return min(complete, key=lambda t: (t.value, is_duplicate(t), t.number), default=None)
 
 
-def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
+def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> StoredStudy:
     """Write a study with its spec and its own copy of the prices, or find it as it stands.
 
     Everything that can be wrong is found before the first row is written, and a study that could
@@ -258,10 +258,10 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     PuffinError
         If the prices do not suffice for the spec.
     """
-    if spec.name.endswith(RERUNS):
+    if spec.name.endswith(RETRAINING_SUFFIXES):
         msg = (
-            f"{spec.name!r}: names that end in {' or '.join(RERUNS)} are kept for what `tuner "
-            "report` trains again; use another name (--set name=...)"
+            f"{spec.name!r}: names that end in {' or '.join(RETRAINING_SUFFIXES)} are kept for "
+            "what `tuner report` trains again; use another name (--set name=...)"
         )
         raise StudyError(msg)
     if (existing := _find(storage, spec.name)) is not None:
@@ -277,12 +277,12 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> Handle:
     return require_same(load(storage, spec.name), spec)
 
 
-def create(storage: RDBStorage, name: str, populate: Populate) -> Handle | None:
+def create(storage: RDBStorage, name: str, populate: Populate) -> StoredStudy | None:
     """Create a study in one transaction, so that it exists completely or not at all.
 
     Returns
     -------
-    Handle or None
+    StoredStudy or None
         None if there is a study of that name.
 
     Raises
@@ -361,7 +361,7 @@ def _write_search(
     attrs = {
         "spec": spec.to_json(),
         "spec_version": SPEC_VERSION,
-        "made_with": stamp.own_versions(),
+        "made_with": versions.installed_versions(),
         "submitted": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {
             "origin": prices.origin,
@@ -394,7 +394,7 @@ def name_metric(study: optuna.Study, name: str) -> None:
         study.set_metric_names([name])
 
 
-def _find(storage: RDBStorage, name: str) -> Handle | None:
+def _find(storage: RDBStorage, name: str) -> StoredStudy | None:
     """Return the study of that name, if there is one."""
     try:
         return load(storage, name)
@@ -402,7 +402,7 @@ def _find(storage: RDBStorage, name: str) -> Handle | None:
         return None
 
 
-def require_same(handle: Handle, spec: Spec) -> Handle:
+def require_same(study: StoredStudy, spec: Spec) -> StoredStudy:
     """Give a study back if it was made from this very spec.
 
     Raises
@@ -410,15 +410,15 @@ def require_same(handle: Handle, spec: Spec) -> Handle:
     StudyError
         If it was not; the message lists the settings that differ.
     """
-    stored, given = _flat(handle.spec.to_json()), _flat(spec.to_json())
+    stored, given = _flat(study.spec.to_json()), _flat(spec.to_json())
     # The same file has another path from another folder; what it holds is compared by hash.
     differing = sorted(
         k for k in stored | given if k != "data.path" and stored.get(k) != given.get(k)
     )
-    total = tickets.total(handle.storage, handle.name)
+    total = tickets.total(study.storage, study.name)
     only_trials = differing == ["search.trials"]
     if not differing or (only_trials and spec.tickets == total):  # as `extend` has made it
-        return handle
+        return study
     lines = [f"  - {k}: {stored.get(k)!r} there, {given.get(k)!r} here" for k in differing]
     more = f"`tuner extend {spec.name} --trials N` adds N to its {total} trials, or " * only_trials
     msg = (
@@ -429,7 +429,7 @@ def require_same(handle: Handle, spec: Spec) -> Handle:
     raise StudyError(msg)
 
 
-def load_search(storage: RDBStorage, name: str) -> Handle:
+def load_search(storage: RDBStorage, name: str) -> StoredStudy:
     """Open a study that searches.
 
     Raises
@@ -437,14 +437,14 @@ def load_search(storage: RDBStorage, name: str) -> Handle:
     StudyError
         If there is none, or it trains the best of another one again.
     """
-    handle = load(storage, name)
-    if handle.search is not None:
+    study = load(storage, name)
+    if study.parent_name is not None:
         msg = (
-            f"{name!r} trains the best of study {handle.search!r} again and searches for nothing: "
-            f"name {handle.search!r}"
+            f"{name!r} trains the best of study {study.parent_name!r} again and searches for "
+            f"nothing: name {study.parent_name!r}"
         )
         raise StudyError(msg)
-    return handle
+    return study
 
 
 def extend(storage: RDBStorage, name: str, more: int) -> int:
@@ -455,15 +455,15 @@ def extend(storage: RDBStorage, name: str, more: int) -> int:
     StudyError
         If there is none, or it runs the points of a grid.
     """
-    handle = load_search(storage, name)
-    if handle.spec.search.sampler == "grid":
+    study = load_search(storage, name)
+    if study.spec.search.sampler == "grid":
         msg = f"study {name!r} runs every point of a grid once: there are no more trials to add"
         raise StudyError(msg)
     total = tickets.total(storage, name) or 0
     if total + more > MOST_TRIALS:
         msg = f"a study has at most {MOST_TRIALS} trials, but {total} + {more} are asked for"
         raise StudyError(msg)
-    return tickets.extend(storage, handle.creation_id, more)
+    return tickets.extend(storage, study.creation_id, more)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -477,7 +477,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def load(storage: RDBStorage, name: str) -> Handle:
+def load(storage: RDBStorage, name: str) -> StoredStudy:
     """Open a study by its name.
 
     Raises
@@ -510,7 +510,7 @@ def load(storage: RDBStorage, name: str) -> Handle:
         raise StudyError(msg)
     spec = parse_spec(stored, f"the stored spec of {name!r}")
     study.pruner = PRUNERS[spec.search.pruner](spec.training.max_epochs)
-    return Handle(storage, study, SqlArtifactStore(storage.engine), spec, budget.creation_id)
+    return StoredStudy(storage, study, SqlArtifactStore(storage.engine), spec, budget.creation_id)
 
 
 def study_names(storage: RDBStorage) -> list[str]:
@@ -552,7 +552,7 @@ def require_deletable(storage: RDBStorage, name: str) -> None:
         if _optuna_key(storage, name) is None:
             require(storage, name)
         return
-    parent = next((name.removesuffix(s) for s in RERUNS if name.endswith(s)), name)
+    parent = next((name.removesuffix(s) for s in RETRAINING_SUFFIXES if name.endswith(s)), name)
     if parent != name and _is_ours(storage, parent):
         msg = (
             f"{name!r} belongs to study {parent!r} and records when its seal was opened: "
@@ -583,7 +583,7 @@ def delete(storage: RDBStorage, name: str) -> None:
         If it retrains the best of another study, or if another program goes on writing into it.
     """
     require_deletable(storage, name)
-    family = (*(name + suffix for suffix in RERUNS), name)
+    family = (*(name + suffix for suffix in RETRAINING_SUFFIXES), name)
     with transaction(storage) as connection:
         closed = {each: tickets.close(connection, each) for each in family}
         ours = {each: creation_id for each, creation_id in closed.items() if creation_id}

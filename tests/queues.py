@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
 from puffin.studies.storage import tickets
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import running_trial, study_id, trial_id
-from puffin.studies.storage.storage import transaction
 from puffin.studies.storage.tickets import TicketQueue
 
 

@@ -94,7 +94,7 @@ def _without_passwords(ctx: click.Context, message: str) -> str:
 
 
 def _may_hold_password(url: str) -> bool:
-    from puffin.studies.storage.database_url import holds_secret
+    from puffin.studies.storage.url import holds_secret
 
     try:
         return holds_secret(url)
@@ -111,7 +111,7 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     if kind.__module__.startswith("sqlalchemy") or kind.__name__ == "StorageInternalError":
-        from puffin.studies.storage.database_errors import cause_of
+        from puffin.studies.storage.errors import cause_of
 
         return f"the database failed: {cause_of(error)}"
     first_line = (str(error).splitlines() or ["no message"])[0]
@@ -127,7 +127,7 @@ def _without_password(ctx: click.Context, param: click.Parameter, value: str) ->
     typed = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
     if not typed or value.startswith("sqlite:///"):
         return value
-    from puffin.studies.storage.database_url import holds_secret
+    from puffin.studies.storage.url import holds_secret
 
     if holds_secret(value):
         raise click.UsageError(
@@ -273,15 +273,15 @@ def run(
 @_storage_option
 def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str) -> None:
     """Write the study of SPEC into the database and return; workers do the rest."""
-    from puffin.studies import result
+    from puffin.studies import summary
     from puffin.tuner.commands.present import typed
     from puffin.tuner.commands.run import open_study
 
-    handle = open_study(spec, overrides, storage, refresh=refresh)
-    state = result.status(handle)
+    study = open_study(spec, overrides, storage, refresh=refresh)
+    state = summary.status(study)
     rest = state.tickets - state.finished
     _say(
-        f"study {handle.name}: {rest} of {counted(state.tickets, 'trial')} to do; "
+        f"study {study.name}: {rest} of {counted(state.tickets, 'trial')} to do; "
         f"`{typed('worker', storage=storage)}` does them"
     )
 
@@ -391,12 +391,12 @@ def best(name: str, form: str, rule: str, storage: str) -> None:
     The rule 1se rests on trainings with other seeds, which `tuner report` orders.
     """
     from puffin.studies.export.formats import FORMATS
-    from puffin.studies.result import best_record
-    from puffin.studies.spread import RULES
+    from puffin.studies.seeds import RULES
     from puffin.studies.study import load_search
+    from puffin.studies.summary import best_record
 
-    handle = load_search(_open(storage), name)
-    click.echo(FORMATS[form](best_record(handle, RULES[rule](handle))))
+    study = load_search(_open(storage), name)
+    click.echo(FORMATS[form](best_record(study, RULES[rule](study))))
 
 
 @main.command(epilog=_example("tuner compare demo", "tuner compare demo --by layers"))
@@ -417,8 +417,8 @@ def compare(name: str, by: str, storage: str) -> None:
     complete trials. Where a group has none, because its trials were pruned, the losses of all
     groups are compared up to the last epoch that all have come to.
     """
-    from puffin.studies.result import compare as compare_
     from puffin.studies.study import load_search
+    from puffin.studies.summary import compare as compare_
     from puffin.tuner.commands import present
 
     present.stdout().print(present.group_table(compare_(load_search(_open(storage), name), by)))
@@ -751,12 +751,14 @@ def copy(name: str, to: str, storage: str) -> None:
     The original stays as it is. Pause it first, so that no worker goes on with it meanwhile.
     """
     from puffin.studies.copy import copy as copy_
-    from puffin.studies.storage.database_url import masked
-    from puffin.studies.storage.storage import open_storage
+    from puffin.studies.storage.database import open_storage
+    from puffin.studies.storage.url import masked_url
     from puffin.studies.study import load
 
     copied = copy_(load(_open(storage), name), open_storage(to, create=True))
-    _say(f"copied study {name} to {masked(to)}: {copied.trials} trials, {copied.artifacts} files")
+    _say(
+        f"copied study {name} to {masked_url(to)}: {copied.trials} trials, {copied.artifacts} files"
+    )
     if copied.in_training:
         _say(
             f"{copied.in_training} of the trials are in training here and wait there; `tuner "
@@ -785,7 +787,7 @@ def _open(storage: str) -> Any:
     """Open a database that is there, quietly."""
     import optuna
 
-    from puffin.studies.storage.storage import open_storage
+    from puffin.studies.storage.database import open_storage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return open_storage(storage)

@@ -37,12 +37,12 @@ from puffin.studies.files import write_files
 from puffin.studies.openings import Opening, looks_at
 from puffin.studies.prices.snapshot import to_csv
 from puffin.studies.prices.validation import when
-from puffin.studies.reruns import find_holdout, own_refit, read_artifact, require_opened
-from puffin.studies.result import best_record
+from puffin.studies.report.subject import fold_dates
+from puffin.studies.retraining import find_holdout, own_refit, read_artifact, require_opened
 from puffin.studies.safe_toml import MOST_BYTES, parse_toml
-from puffin.studies.stamp import machine_type
-from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, StudyError
-from puffin.studies.subject import fold_dates
+from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy, StudyError
+from puffin.studies.summary import best_record
+from puffin.studies.versions import machine_type
 from puffin.studies.workload import Workload
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 _LITTER = {"Thumbs.db", "desktop.ini", "lost+found"}
 
 
-def export(handle: Handle, folder: Path, refit: str = "search") -> Path:
+def export(study: StoredStudy, folder: Path, refit: str = "search") -> Path:
     """Write the best configuration of a study, refitted for its best epoch count.
 
     Once the seal is open, what it showed is a part of the export. Every file is whole before the
@@ -73,8 +73,8 @@ def export(handle: Handle, folder: Path, refit: str = "search") -> Path:
     StudyError
         If no trial is complete, or all bars are asked for and the seal has not been opened.
     """
-    _check_folder(folder, handle.name)
-    files = _files(handle, refit)
+    _check_folder(folder, study.name)
+    files = _files(study, refit)
     try:
         # First the file that says whose folder it is, last the one that says that it is whole.
         write_files(folder, {**files, SUMS_FILE: sums(files)}, _stale(folder, files))
@@ -84,27 +84,27 @@ def export(handle: Handle, folder: Path, refit: str = "search") -> Path:
     return folder
 
 
-def _files(handle: Handle, refit: str) -> dict[str, bytes]:
+def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
     """Return every file of an export but its sums, checked as a reader checks them."""
     # Read once: a search that is extended meanwhile may find a better one.
-    best, report = handle.best(), _report(handle)
+    best, report = study.best(), _report(study)
     if refit == "all" and isinstance(report, StudyError):
         raise report
-    values = best_record(handle, best)
+    values = best_record(study, best)
     config, epochs = Config.from_dict(values["config"]), values["epochs"]
-    workload = handle.workload if refit == "search" else _whole(handle)
+    workload = study.workload if refit == "search" else _whole(study)
     network, scaler, targets = refit_winner(workload, config, epochs)
-    values |= _provenance(handle, best, scaler)
+    values |= _provenance(study, best, scaler)
     values["refit"] = {
         "data": refit,
         "targets": targets,
         "last": when(workload.dates[-1]),
-        "seed": handle.spec.search.seed,
-        "loss": handle.spec.training.loss,
+        "seed": study.spec.search.seed,
+        "loss": study.spec.training.loss,
     }
-    files = {SEARCH_FILE: to_csv(handle.load_search_prices())}
-    files[FORECAST_FILES[0]] = read_artifact(handle, best)
-    files |= _add_holdout(handle, best, report, values)
+    files = {SEARCH_FILE: to_csv(study.load_search_prices())}
+    files[FORECAST_FILES[0]] = read_artifact(study, best)
+    files |= _add_holdout(study, best, report, values)
     try:
         record = ExportRecord.of(values)
         files = {
@@ -115,47 +115,47 @@ def _files(handle: Handle, refit: str) -> dict[str, bytes]:
         }
         check_exported(Exported(Path(), files, record))
     except (RecordError, ExportError) as error:
-        msg = f"the best of study {handle.name!r} is no forecaster to export: {error}"
+        msg = f"the best of study {study.name!r} is no forecaster to export: {error}"
         raise ExportError(msg) from None
     return files
 
 
 def _add_holdout(
-    handle: Handle, best: FrozenTrial, report: "Report | StudyError", values: dict[str, Any]
+    study: StoredStudy, best: FrozenTrial, report: "Report | StudyError", values: dict[str, Any]
 ) -> dict[str, bytes]:
     """Add what the holdout has shown so far to the values of a record; return its files."""
-    holdout, files = find_holdout(handle), {}
+    holdout, files = find_holdout(study), {}
     if holdout is not None:
-        files[HOLDOUT_FILE] = to_csv(handle.load_holdout_prices())
-        values["seal"] = {"openings": [_plain_opening(look) for look in looks_at(handle)]}
+        files[HOLDOUT_FILE] = to_csv(study.load_holdout_prices())
+        values["seal"] = {"openings": [_plain_opening(look) for look in looks_at(study)]}
     if isinstance(report, StudyError):
         values["unjudged"] = str(report)
     elif holdout is not None:
-        own = own_refit(holdout, best.number, handle.spec.search.seed)
+        own = own_refit(holdout, best.number, study.spec.search.seed)
         files[FORECAST_FILES[1]] = read_artifact(holdout, own)
         values["machine"]["holdout"] = own.user_attrs["run"].get("machine", {})
         values["holdout"] = _holdout(report)
         from puffin.studies.report.pages import report_files
 
-        files |= report_files(handle, report)
+        files |= report_files(study, report)
     return files
 
 
-def _report(handle: Handle) -> "Report | StudyError":
+def _report(study: StoredStudy) -> "Report | StudyError":
     """Give what the holdout showed of the best, or why it has shown nothing yet."""
     try:
-        require_opened(handle)
+        require_opened(study)
         # Here: what judges and draws takes longer to load than all else that an export needs.
         from puffin.studies.report.report import build
 
-        return build(handle)
+        return build(study)
     except StudyError as error:
         return error
 
 
-def _whole(handle: Handle) -> Workload:
+def _whole(study: StoredStudy) -> Workload:
     """Prepare all bars to train on, those of the holdout too."""
-    return Workload.build(handle.spec, handle.load_all_prices())
+    return Workload.build(study.spec, study.load_all_prices())
 
 
 def _plain_opening(look: Opening) -> dict[str, Any]:
@@ -275,9 +275,9 @@ def refit_winner(
     return network, scaler, len(span)
 
 
-def _provenance(handle: Handle, best: FrozenTrial, scaler: Scaler) -> dict[str, Any]:
+def _provenance(study: StoredStudy, best: FrozenTrial, scaler: Scaler) -> dict[str, Any]:
     """Give everything that the scores and the weights depend on."""
-    spec = handle.spec
+    spec = study.spec
     trained = best.user_attrs["run"].get("machine", {})
     return {
         "input": {
@@ -290,12 +290,12 @@ def _provenance(handle: Handle, best: FrozenTrial, scaler: Scaler) -> dict[str, 
             "target_std": scaler.target_std,
         },
         "data": {
-            key: handle.attrs["data"][key]
+            key: study.attrs["data"][key]
             for key in ("origin", "bars", "first", "last", "search_last", "sha256")
         },
-        "targets_sha256": handle.attrs["targets_sha256"],
-        "made_with": handle.attrs["made_with"],
+        "targets_sha256": study.attrs["targets_sha256"],
+        "made_with": study.attrs["made_with"],
         "machine": {"trial": trained, "refit": machine_type(torch.device("cpu"))},
-        "folds": [asdict(dates) for dates in fold_dates(handle.workload)],
+        "folds": [asdict(dates) for dates in fold_dates(study.workload)],
         "spec": spec.to_json(),
     }

@@ -20,9 +20,9 @@ from puffin.studies.export.exported import CARD_FILE, FORECAST_FILES, Exported
 from puffin.studies.prices.validation import when
 from puffin.studies.report.report import trade, why_no_backtest
 from puffin.studies.report.rivals import judge
+from puffin.studies.report.subject import fold_dates
 from puffin.studies.report.verdict import money_sentence, outcome_sentence
-from puffin.studies.stamp import compare, machine_type, own_versions
-from puffin.studies.subject import fold_dates
+from puffin.studies.versions import check_versions, installed_versions, machine_type
 from puffin.studies.workload import Workload
 
 Floats = NDArray[np.float64]
@@ -77,11 +77,11 @@ def reproduce(exported: Exported) -> Iterator[Check]:
 
     Raises
     ------
-    StampError
+    VersionMismatchError
         If another version of this package exported it, which trains otherwise.
     """
     record = exported.record
-    compare({"puffin-tuner": record.made_with["puffin-tuner"]}, own_versions())
+    check_versions({"puffin-tuner": record.made_with["puffin-tuner"]}, installed_versions())
     folds = Workload.build(exported.spec, exported.search)
     yield from _targets(record, folds)
     yield from _baselines(record, folds)

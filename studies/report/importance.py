@@ -10,7 +10,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from puffin.studies.duplicates import trained
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
 
 # Optuna advises at least so many trials among the best; they must be no more than half of all.
 BEST, TRIALS = 5, 10
@@ -33,7 +33,7 @@ class Importance:
     best: int
 
 
-def importance(search: Handle) -> Importance | str:
+def importance(search: StoredStudy) -> Importance | str:
     """Weigh the hyperparameters of a search, or say in words why that cannot be done.
 
     PED-ANOVA draws nothing at random: the same trials give the same shares. It weighs conditional

@@ -15,7 +15,7 @@ from puffin.models.evaluation.intervals import IntervalError, residual_interval
 from puffin.models.evaluation.metrics import skill
 from puffin.studies.report.canvas import BLUE, GREY, INK, ORANGE, dress, explain, new_figure
 from puffin.studies.report.report import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
 from puffin.studies.text import percent, signed
 
 Floats = NDArray[np.float64]
@@ -58,35 +58,35 @@ class _Panel:
     errors: Floats | None = None
 
 
-def draw_forecasts(search: Handle, report: Report) -> Figure:
+def draw_forecasts(study: StoredStudy, report: Report) -> Figure:
     """Draw what the winner forecast, fold by fold and on the holdout, and what came."""
-    folds = _fold_panels(search)
+    folds = _fold_panels(study)
     shown, rows = folds[-MOST_FOLDS:], (min(len(folds), MOST_FOLDS) + 1) // 2
-    unit = _UNITS[search.spec.data.target]
+    unit = _UNITS[study.spec.data.target]
     figure = new_figure(1.7 * rows + 2.9)
     grid = figure.add_gridspec(rows + 1, 2, height_ratios=[1.0] * rows + [1.5])
     for i, panel in enumerate(shown):
         _panel(figure.add_subplot(grid[i // 2, i % 2]), panel, unit)
     holdout = figure.add_subplot(grid[rows, :])
-    _panel(holdout, _holdout_panel(search, report, folds), unit)
+    _panel(holdout, _holdout_panel(study, report, folds), unit)
     figure.legend(
         *holdout.get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False
     )
-    bars = search.spec.data.horizon
+    bars = study.spec.data.horizon
     ahead = f"{bars} bars ahead" if bars > 1 else "one bar ahead"
     figure.supylabel(f"{unit.label}, {ahead}", fontsize=10.5, color=INK)
     return figure
 
 
-def _fold_panels(search: Handle) -> list[_Panel]:
-    best, folds = search.best(), search.workload
+def _fold_panels(study: StoredStudy) -> list[_Panel]:
+    best, folds = study.best(), study.workload
     rows = zip(
         folds.folds,
-        read_forecasts(search, best),
+        read_forecasts(study, best),
         folds.scored(folds.series.target),
         folds.scored(folds.series.persistence),
         best.user_attrs["fold_losses"],
-        search.attrs["persistence_losses"],
+        study.attrs["persistence_losses"],
         strict=True,
     )
     return [
@@ -102,8 +102,8 @@ def _fold_panels(search: Handle) -> list[_Panel]:
     ]
 
 
-def _holdout_panel(search: Handle, report: Report, folds: list[_Panel]) -> _Panel:
-    (persistence,) = search.opened.scored(search.opened.series.persistence)
+def _holdout_panel(study: StoredStudy, report: Report, folds: list[_Panel]) -> _Panel:
+    (persistence,) = study.opened.scored(study.opened.series.persistence)
     return _Panel(
         "holdout",
         report.dates,
@@ -162,13 +162,13 @@ def _date_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(formatter)
 
 
-def draw_equity(search: Handle, report: Report) -> Figure | None:
+def draw_equity(study: StoredStudy, report: Report) -> Figure | None:
     """Draw what 100 became by trading on the forecasts of the holdout, and by holding."""
     earned = report.backtest
     if earned is None:
         return None
-    (fold,) = search.opened.folds
-    days = search.opened.dates[fold.valid.start - 1 : fold.valid.stop].to_numpy()
+    (fold,) = study.opened.folds
+    days = study.opened.dates[fold.valid.start - 1 : fold.valid.stop].to_numpy()
     figure = new_figure(4.6)
     axes = figure.add_subplot()
     hold = earned["buy_and_hold"]

@@ -15,7 +15,7 @@ from puffin.studies.report import sections
 from puffin.studies.report.pictures import PICTURES, draw
 from puffin.studies.report.report import Report
 from puffin.studies.report.verdict import to_json
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
 
 PAGES = ("report.md", "report.json", "report.html")
 # The page that says whose report it is.
@@ -80,7 +80,7 @@ class PagesError(PuffinError):
     """A folder that a report cannot be written to."""
 
 
-def report_files(search: Handle, report: Report) -> dict[str, bytes]:
+def report_files(study: StoredStudy, report: Report) -> dict[str, bytes]:
     """Write a report, in memory.
 
     Returns
@@ -89,8 +89,8 @@ def report_files(search: Handle, report: Report) -> dict[str, bytes]:
         ``report.md``, ``report.html``, ``report.json`` and ``pictures/NAME.svg``. The pages name
         no file that is not among these, and the HTML page needs none of them.
     """
-    pictures = draw(search, report)
-    page = sections.write(search, report, pictures)
+    pictures = draw(study, report)
+    page = sections.write(study, report, pictures)
     return {
         **{f"{_FOLDER}/{name}": body for name, body in pictures.items()},
         "report.md": page.encode(),
@@ -127,7 +127,7 @@ def _embed(image: Token, pictures: dict[str, bytes]) -> None:
     image.attrs["src"] = f"data:image/svg+xml;base64,{data}"
 
 
-def write_pages(folder: Path, search: Handle, report: Report) -> int:
+def write_pages(folder: Path, study: StoredStudy, report: Report) -> int:
     """Write a report into a folder; return the number of its pictures.
 
     Every file is whole before the first takes its place. An earlier report of the same study is
@@ -139,7 +139,7 @@ def write_pages(folder: Path, search: Handle, report: Report) -> int:
         If the folder holds another study's report, or cannot be written.
     """
     check_folder(folder, report.study)
-    files = report_files(search, report)
+    files = report_files(study, report)
     stale = FILES - set(files)
     try:
         # First the file that says whose report it is: without it a later one would be refused.

@@ -30,7 +30,7 @@ from puffin.studies.report.canvas import (
 from puffin.studies.report.importance import Importance, importance
 from puffin.studies.report.over_time import draw_equity, draw_forecasts
 from puffin.studies.report.report import Report
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, loss, percent, signed
 
 # A baseline is drawn if it is no farther away than the curves are apart.
@@ -40,7 +40,7 @@ _BINS = 12
 _MOST_TICKS = 12
 
 
-def draw(search: Handle, report: Report) -> dict[str, bytes]:
+def draw(study: StoredStudy, report: Report) -> dict[str, bytes]:
     """Draw what there is to draw.
 
     Returns
@@ -48,12 +48,12 @@ def draw(search: Handle, report: Report) -> dict[str, bytes]:
     dict
         SVG files by name: keys of ``PICTURES``.
     """
-    figures = {name: make(search, report) for name, make in PICTURES.items()}
+    figures = {name: make(study, report) for name, make in PICTURES.items()}
     return {name: svg(figure) for name, figure in figures.items() if figure is not None}
 
 
-def _in_state(search: Handle, state: TrialState) -> list[FrozenTrial]:
-    return [t for t in trained(search.trials()) if t.state == state]
+def _in_state(study: StoredStudy, state: TrialState) -> list[FrozenTrial]:
+    return [t for t in trained(study.trials()) if t.state == state]
 
 
 def _loss(trial: FrozenTrial) -> float:
@@ -61,9 +61,9 @@ def _loss(trial: FrozenTrial) -> float:
     return float(trial.values[0])  # no DataFrame
 
 
-def _curves(search: Handle, report: Report) -> Figure:
+def _curves(study: StoredStudy, report: Report) -> Figure:
     """Draw the validation loss of every trial, epoch by epoch."""
-    complete, pruned = (_in_state(search, s) for s in (TrialState.COMPLETE, TrialState.PRUNED))
+    complete, pruned = (_in_state(study, s) for s in (TrialState.COMPLETE, TrialState.PRUNED))
     figure = new_figure(5.4)
     axes = figure.add_subplot()
     for trials, width, colour, label in (
@@ -79,10 +79,10 @@ def _curves(search: Handle, report: Report) -> Figure:
     shown = np.array(
         [v for t in complete for v in t.intermediate_values.values()] + _lowest(pruned)
     )
-    axes.set_ylim(*_with_baselines(axes, search, report, *limits(shown)))
+    axes.set_ylim(*_with_baselines(axes, study, report, *limits(shown)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     title = f"The winner's lowest loss is {loss(best)}, after {counted(report.epochs, 'epoch')}"
-    dress(axes, title, "epoch", f"validation loss, mean over folds ({search.spec.training.loss})")
+    dress(axes, title, "epoch", f"validation loss, mean over folds ({study.spec.training.loss})")
     explain_below(figure)
     return figure
 
@@ -100,7 +100,7 @@ def _curve(axes: Axes, trial: FrozenTrial, *, color: str, linewidth: float, labe
 
 
 def _with_baselines(
-    axes: Axes, search: Handle, report: Report, low: float, high: float
+    axes: Axes, study: StoredStudy, report: Report, low: float, high: float
 ) -> tuple[float, float]:
     """Draw the baselines that lie near the curves and name the others; return the limits."""
     reach = _FAR * (high - low)
@@ -108,7 +108,7 @@ def _with_baselines(
         ("persistence_losses", "persistence", "--"),
         ("mean_losses", _name_of_mean(report), ":"),
     ):
-        value = float(np.mean(search.attrs[key]))
+        value = float(np.mean(study.attrs[key]))
         if low - reach <= value <= high + reach:
             axes.axhline(
                 value, color=ORANGE, ls=dashes, linewidth=1.8, label=f"{name}: {loss(value)}"
@@ -126,9 +126,9 @@ def _name_of_mean(report: Report) -> str:
     return labels.get("mean") or labels.get("drift", "training mean")
 
 
-def _importance(search: Handle, _report: Report) -> Figure | None:
+def _importance(study: StoredStudy, _report: Report) -> Figure | None:
     """Draw how much each hyperparameter tells the best trials from the others."""
-    found = importance(search)
+    found = importance(study)
     if not isinstance(found, Importance):
         return None
     names, shares = list(found.shares)[::-1], list(found.shares.values())[::-1]
@@ -146,9 +146,9 @@ def _importance(search: Handle, _report: Report) -> Figure | None:
     return figure
 
 
-def _losses(search: Handle, report: Report) -> Figure:
+def _losses(study: StoredStudy, report: Report) -> Figure:
     """Draw the loss of every trial by its cell type and by its lookback."""
-    complete, pruned = (_in_state(search, s) for s in (TrialState.COMPLETE, TrialState.PRUNED))
+    complete, pruned = (_in_state(study, s) for s in (TrialState.COMPLETE, TrialState.PRUNED))
     pruned = [t for t in pruned if _lowest([t])]
     figure = new_figure(4.6)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.7])
@@ -171,7 +171,7 @@ def _losses(search: Handle, report: Report) -> Figure:
         fontsize=12,
         color=INK,
     )
-    dress(left, "", "cell type (bar: median)", f"lowest loss ({search.spec.training.loss})")
+    dress(left, "", "cell type (bar: median)", f"lowest loss ({study.spec.training.loss})")
     lookbacks = sorted({t.user_attrs["config"]["lookback"] for t in complete + pruned})
     if len(lookbacks) <= _MOST_TICKS:
         right.set_xticks(lookbacks)
@@ -213,7 +213,7 @@ def _scatter(
     axes.plot([place(best)], [_loss(best)], "*", color=INK, markersize=15, label="winner")
 
 
-def _overfitting(_search: Handle, report: Report) -> Figure | None:
+def _overfitting(_search: StoredStudy, report: Report) -> Figure | None:
     """Draw how the best on one half of the search bars ranked on the other, over all splits."""
     found = report.overfitting
     if found is None:
@@ -246,7 +246,7 @@ def _overfitting(_search: Handle, report: Report) -> Figure | None:
     return figure
 
 
-def _overtuning(_search: Handle, report: Report) -> Figure | None:
+def _overtuning(_search: StoredStudy, report: Report) -> Figure | None:
     """Draw how the loss of each best trial so far changed, on the search folds and after them."""
     found = report.overtuning
     if len(found.trials) == 1:
@@ -278,9 +278,9 @@ def _overtuning(_search: Handle, report: Report) -> Figure | None:
     return figure
 
 
-def _seeds(search: Handle, report: Report) -> Figure:
+def _seeds(study: StoredStudy, report: Report) -> Figure:
     """Draw the losses of the best over seeds, and the one-standard-error choice among them."""
-    spread, known = report.spread, {t.number: t for t in search.trials()}
+    spread, known = report.spread, {t.number: t for t in study.trials()}
     figure = new_figure(4.8)
     axes = figure.add_subplot()
     found = np.array([_loss(known[n]) for n in spread.trials])
@@ -300,9 +300,9 @@ def _seeds(search: Handle, report: Report) -> Figure:
         else:
             axes.text(place, high, f"{(~here).sum()} diverged", ha="center", va="top", fontsize=10)
     axes.plot(places, found, "D", mfc="none", color=INK, label="in the search")
-    if spread.smallest is not None:
-        label = f"one-standard-error bound: {loss(spread.bound)}"
-        axes.axhline(spread.bound, color=ORANGE, ls="--", linewidth=1.8, label=label)
+    if spread.one_se_choice is not None:
+        label = f"one-standard-error bound: {loss(spread.one_se_bound)}"
+        axes.axhline(spread.one_se_bound, color=ORANGE, ls="--", linewidth=1.8, label=label)
     axes.set_xticks(places, [_seed_label(report, i) for i in places])
     axes.set_xlim(-0.6, len(found) - 0.4)
     axes.set_ylim(low, high)
@@ -310,7 +310,7 @@ def _seeds(search: Handle, report: Report) -> Figure:
     title = f"The winner is the best of {len(found)} with {wins} of {seeds} other seeds"
     if len(found) == 1:
         title = f"The winner's loss with {seeds} other seeds"
-    dress(axes, title, "", f"loss on the search folds ({search.spec.training.loss})")
+    dress(axes, title, "", f"loss on the search folds ({study.spec.training.loss})")
     explain_below(figure)
     return figure
 
@@ -318,12 +318,12 @@ def _seeds(search: Handle, report: Report) -> Figure:
 def _seed_label(report: Report, place: int) -> str:
     spread = report.spread
     number = spread.trials[place]
-    roles = ["winner"] * (number == report.winner) + ["choice"] * (number == spread.smallest)
+    roles = ["winner"] * (number == report.winner) + ["choice"] * (number == spread.one_se_choice)
     lines = [f"trial {number}", f"{spread.parameters[place]:,} weights", " and ".join(roles)]
     return "\n".join(lines)
 
 
-PICTURES: dict[str, Callable[[Handle, Report], Figure | None]] = {
+PICTURES: dict[str, Callable[[StoredStudy, Report], Figure | None]] = {
     "curves.svg": _curves,
     "forecasts.svg": draw_forecasts,
     "equity.svg": draw_equity,

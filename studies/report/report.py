@@ -31,18 +31,18 @@ from puffin.studies.duplicates import distinct, trained
 from puffin.studies.openings import Opening, before, looks_at
 from puffin.studies.prices.validation import when
 from puffin.studies.report.rivals import Judgement, judge
-from puffin.studies.reruns import (
+from puffin.studies.report.subject import Subject, subject
+from puffin.studies.retraining import (
     OPENED_FOR,
-    RERUN_OF,
+    RETRAINED_TRIAL,
     SEED,
     in_order_of_end,
     own_refit,
     read_artifact,
     require_opened,
 )
-from puffin.studies.spread import Spread, read_spread
-from puffin.studies.study import Handle
-from puffin.studies.subject import Subject, subject
+from puffin.studies.seeds import SeedSensitivity, read_seed_sensitivity
+from puffin.studies.study import StoredStudy
 from puffin.studies.workload import Workload
 
 Floats = NDArray[np.float64]
@@ -109,7 +109,7 @@ class Report:
     direction_test: DirectionTest | None
     no_direction_test: str | None
     refits: pd.DataFrame
-    spread: Spread
+    spread: SeedSensitivity
     tried: int
     complete: int
     spa: SpaResult | None
@@ -142,7 +142,7 @@ class Report:
         return before(self.looks, self.opened_for[self.winner])
 
 
-def build(search: Handle) -> Report:
+def build(study: StoredStudy) -> Report:
     """Judge the winner of a search by its studies of reruns.
 
     Raises
@@ -150,31 +150,31 @@ def build(search: Handle) -> Report:
     StudyError
         If the seal is closed or was opened for other winners only, or a rerun is not done.
     """
-    best, holdout = require_opened(search)
-    spread = read_spread(search)
+    best, holdout = require_opened(study)
+    spread = read_seed_sensitivity(study)
     refits = _refits(holdout)
-    folds, opened = search.workload, search.opened
-    own = own_refit(holdout, best.number, search.spec.search.seed)
+    folds, opened = study.workload, study.opened
+    own = own_refit(holdout, best.number, study.spec.search.seed)
     (forecasts,) = read_forecasts(holdout, own)
     judgement = judge(folds, opened, best.user_attrs["config"]["lookback"], forecasts)
     horizon = opened.series.horizon
     (actual,), (last,) = (
         opened.scored(v) for v in (opened.series.target, opened.series.persistence)
     )
-    no_direction_test = why_no_direction_test(search.spec.data.target)
-    trials = trials_with_forecasts(search)
+    no_direction_test = why_no_direction_test(study.spec.data.target)
+    trials = trials_with_forecasts(study)
     matrix = np.column_stack([folds.point_losses(f) for _, f in trials])
     complete = [trial.state == TrialState.COMPLETE for trial, _ in trials]
     no_overfitting = why_no_overfitting(len(matrix), sum(complete), len(trials))
     no_sharpe = why_no_deflated_sharpe(folds, len(matrix), sum(complete), len(trials))
     (fold,) = opened.folds
     return Report(
-        study=search.name,
-        subject=subject(search),
+        study=study.name,
+        subject=subject(study),
         winner=best.number,
         config=best.user_attrs["config"],
         epochs=best.user_attrs["best_epoch"],
-        looks=looks_at(search),
+        looks=looks_at(study),
         opened_for={int(trial): each for trial, each in holdout.attrs[OPENED_FOR].items()},
         dates=opened.dates[fold.valid.start : fold.valid.stop],
         forecasts=forecasts,
@@ -196,40 +196,40 @@ def build(search: Handle) -> Report:
         no_overfitting=no_overfitting,
         deflated_sharpe=None if no_sharpe else _deflated(folds, trials, best),
         no_deflated_sharpe=no_sharpe,
-        overtuning=_overtuning(search, refits),
+        overtuning=_overtuning(study, refits),
         backtest=trade(opened, forecasts),
         no_backtest=why_no_backtest(opened),
     )
 
 
-def _refits(holdout: Handle) -> pd.DataFrame:
+def _refits(holdout: StoredStudy) -> pd.DataFrame:
     """Table the refits that came to an end: trial, seed, loss."""
     rows = [
-        {"trial": t.user_attrs[RERUN_OF], "seed": t.user_attrs[SEED], "loss": t.value}
+        {"trial": t.user_attrs[RETRAINED_TRIAL], "seed": t.user_attrs[SEED], "loss": t.value}
         for t in holdout.trials()
         if t.state == TrialState.COMPLETE
     ]
     return pd.DataFrame(rows, columns=["trial", "seed", "loss"])
 
 
-def read_forecasts(handle: Handle, trial: FrozenTrial) -> list[Floats]:
+def read_forecasts(study: StoredStudy, trial: FrozenTrial) -> list[Floats]:
     """Read what a trial forecast, fold by fold, in the target's unit."""
-    frame = pd.read_csv(io.BytesIO(read_artifact(handle, trial)))
+    frame = pd.read_csv(io.BytesIO(read_artifact(study, trial)))
     return [part["forecast"].to_numpy(np.float64) for _, part in frame.groupby("fold")]
 
 
-def trials_with_forecasts(search: Handle) -> list[tuple[FrozenTrial, list[Floats]]]:
+def trials_with_forecasts(study: StoredStudy) -> list[tuple[FrozenTrial, list[Floats]]]:
     """Return each network that came to a best epoch, pruned or not, with its forecasts there.
 
     Trials that trained one network alike are no two tries.
     """
     ended = [
         trial
-        for trial in search.trials()
+        for trial in study.trials()
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         and "best_epoch" in trial.user_attrs
     ]
-    return [(trial, read_forecasts(search, trial)) for trial in distinct(ended)]
+    return [(trial, read_forecasts(study, trial)) for trial in distinct(ended)]
 
 
 def _spa(benchmark: Floats, matrix: Floats, horizon: int) -> SpaResult | None:
@@ -324,11 +324,11 @@ def _log_returns(folds: Workload) -> Floats:
     return np.asarray(np.log(closes / before))
 
 
-def _overtuning(search: Handle, refits: pd.DataFrame) -> Overtuning:
+def _overtuning(study: StoredStudy, refits: pd.DataFrame) -> Overtuning:
     """Set the incumbents' losses on the holdout against those on the search folds."""
-    ended = trained(search.trials())
+    ended = trained(study.trials())
     complete = in_order_of_end(t for t in ended if t.state == TrialState.COMPLETE)
-    own = refits[refits.seed == search.spec.search.seed]
+    own = refits[refits.seed == study.spec.search.seed]
     judged = own.drop_duplicates("trial", keep="last").set_index("trial").loss
     best_so_far = (complete[i] for i in incumbents([t.value for t in complete]))
     # One whose refit diverged is judged by nothing; the curve goes on without it.

@@ -17,30 +17,30 @@ from puffin.studies.report.importance import Importance, importance
 from puffin.studies.report.luck import luck
 from puffin.studies.report.markdown import join, plain, table
 from puffin.studies.report.report import COST_BPS, MOVES, SLIPPAGE_BPS, Report
+from puffin.studies.report.subject import Subject, series_name, target_in_words
 from puffin.studies.report.verdict import looks_before, sentences
-from puffin.studies.result import remarks
 from puffin.studies.storage import tickets
-from puffin.studies.study import Handle
-from puffin.studies.subject import Subject, series_name, target_in_words
+from puffin.studies.study import StoredStudy
+from puffin.studies.summary import remarks
 from puffin.studies.text import counted, loss, minute, p_value, percent, printable, signed
 
 # Complete trials below which the importance of hyperparameters is mostly noise.
 _FEW = 50
 
 
-def write(search: Handle, report: Report, pictures: Collection[str]) -> str:
+def write(study: StoredStudy, report: Report, pictures: Collection[str]) -> str:
     """Write the page; `pictures` are the names of those that were drawn."""
     parts = [
         f"# Is the best of {plain(report.study)} any good?",
         *(plain(sentence) for sentence in sentences(report)),
         *_subject(report.subject),
-        *_winner(search, report, pictures),
-        *_holdout(search, report, pictures),
-        *_direction(search, report),
-        *_seeds(search, report, pictures),
+        *_winner(study, report, pictures),
+        *_holdout(study, report, pictures),
+        *_direction(study, report),
+        *_seeds(study, report, pictures),
         *luck(report, pictures),
         *_backtest(report, pictures),
-        *_reading(search, report),
+        *_reading(study, report),
     ]
     return join(parts) + "\n"
 
@@ -65,9 +65,9 @@ def _subject(found: Subject) -> list[str]:
     ]
 
 
-def _winner(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
-    trials = trained(search.trials())
-    count, repeated = tickets.count(trials), len(search.trials()) - len(trials)
+def _winner(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
+    trials = trained(study.trials())
+    count, repeated = tickets.count(trials), len(study.trials()) - len(trials)
     repeats = f" Repeated without training: {repeated}." if repeated else ""
     rows = [
         (key, ", ".join(map(str, value)) if isinstance(value, list) else _setting(value))
@@ -81,12 +81,12 @@ def _winner(search: Handle, report: Report, pictures: Collection[str]) -> list[s
             f"on the search folds is {loss(report.search_loss)} after "
             f"{counted(report.epochs, 'epoch')}. It was chosen by that loss, which flatters it."
         ),
-        _pruned_below(search, report),
-        *(_sentence(remark) for remark in remarks(search)),
+        _pruned_below(study, report),
+        *(_sentence(remark) for remark in remarks(study)),
         table(("hyperparameter", "value"), [*rows, ("epochs", report.epochs)]),
         show("curves.svg", pictures),
         show("losses.svg", pictures),
-        _importance(search),
+        _importance(study),
         show("importance.svg", pictures),
     ]
 
@@ -95,11 +95,11 @@ def _setting(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _pruned_below(search: Handle, report: Report) -> str:
+def _pruned_below(study: StoredStudy, report: Report) -> str:
     """Say where the pruner gave up what had come lower than the winner ever did."""
     below = [
         t.user_attrs["best_loss"]
-        for t in trained(search.trials())
+        for t in trained(study.trials())
         if t.state == TrialState.PRUNED
         and t.user_attrs.get("best_loss", math.inf) < report.search_loss
     ]
@@ -111,8 +111,8 @@ def _pruned_below(search: Handle, report: Report) -> str:
     )
 
 
-def _importance(search: Handle) -> str:
-    found = importance(search)
+def _importance(study: StoredStudy) -> str:
+    found = importance(study)
     if not isinstance(found, Importance):
         return f"No importance of the hyperparameters is shown: {found}."
     return (
@@ -122,7 +122,7 @@ def _importance(search: Handle) -> str:
     )
 
 
-def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
+def _holdout(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
     found = report.judgement
     rows = [("winner", loss(report.search_loss), loss(report.loss), "", "", "")]
     rows += [
@@ -149,7 +149,7 @@ def _holdout(search: Handle, report: Report, pictures: Collection[str]) -> list[
         ),
         table(header, rows),
         (
-            f"Losses are the error of the first sentence: {search.spec.training.loss} in units of "
+            f"Losses are the error of the first sentence: {study.spec.training.loss} in units of "
             "the standardised target. Skill is the share by which the winner's loss is lower. The "
             "first baseline did best on the search data and is the one to beat. DM is the test of "
             "Diebold and Mariano with the correction of Harvey, Leybourne and Newbold; CW is that "
@@ -189,9 +189,9 @@ def _sentence(text: str) -> str:
     return plain(text[:1].upper() + text[1:] + ".")
 
 
-def _direction(search: Handle, report: Report) -> list[str]:
+def _direction(study: StoredStudy, report: Report) -> list[str]:
     found, test = report.direction, report.direction_test
-    target = search.spec.data.target
+    target = study.spec.data.target
     if not found.moves:
         return ["## Direction", "No bar of the holdout moved: there is no direction to forecast."]
     moves = "moves" if target in MOVES else f"moves of the {target}"
@@ -235,9 +235,9 @@ def _direction_p(test: DirectionTest) -> str:
     return "undefined: too few moves"
 
 
-def _seeds(search: Handle, report: Report, pictures: Collection[str]) -> list[str]:
+def _seeds(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
     spread = report.spread
-    known = {t.number: t.value for t in search.trials() if t.value is not None}
+    known = {t.number: t.value for t in study.trials() if t.value is not None}
     rows: list[tuple[object, ...]] = [
         (
             f"trial {number}",
@@ -254,9 +254,9 @@ def _seeds(search: Handle, report: Report, pictures: Collection[str]) -> list[st
     seeds = [f"seed {seed}" for seed in spread.seeds]
     choice = (
         "None of them came to its end with each seed, so none is chosen by the standard error."
-        if spread.smallest is None
+        if spread.one_se_choice is None
         else f"The smallest network within one standard error over seeds of the best mean (up to "
-        f"{loss(spread.bound)}) is {_choice(report, spread.smallest)}."
+        f"{loss(spread.one_se_bound)}) is {_choice(report, spread.one_se_choice)}."
     )
     return [
         "## Seeds",
@@ -314,7 +314,7 @@ def _ratio(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:z.2f}"
 
 
-def _reading(search: Handle, report: Report) -> list[str]:
+def _reading(study: StoredStudy, report: Report) -> list[str]:
     hints = [
         "A loss says nothing alone: compare it with those of the baselines on the same bars.",
         "The search loss chose the winner, and the holdout loss did not. Believe the second.",
@@ -335,7 +335,7 @@ def _reading(search: Handle, report: Report) -> list[str]:
         "One holdout is one stretch of one market, and worth less where it was looked at before.",
         "No forecast, and no figure on this page, is advice to trade.",
     ]
-    if search.spec.data.target == "range":
+    if study.spec.data.target == "range":
         hints.insert(
             -1,
             "A range comes back to its mean, so most of its directions are easy: compare the "

@@ -13,8 +13,8 @@ from puffin.studies.openings import Opening
 from puffin.studies.prices.validation import when
 from puffin.studies.report.report import COST_BPS, SLIPPAGE_BPS, Report
 from puffin.studies.report.rivals import Judgement, Rival
+from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.spec import DataSection
-from puffin.studies.subject import series_name, target_in_words
 from puffin.studies.text import counted, percent, signed, times
 
 # A loss above so many others is written as a multiple, below as a share.
@@ -245,8 +245,8 @@ def to_json(report: Report) -> dict[str, Any]:
             "losses": spread.losses,
             "parameters": spread.parameters,
             "ranks_of_winner": spread.ranks,
-            "one_standard_error_choice": spread.smallest,
-            "one_standard_error_bound": spread.bound,
+            "one_standard_error_choice": spread.one_se_choice,
+            "one_standard_error_bound": spread.one_se_bound,
         },
         "refits": report.refits.to_dict("records"),
         "backtest": report.backtest,

@@ -17,8 +17,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine
 
+from puffin.studies.storage.database import artifacts
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX
-from puffin.studies.storage.storage import artifacts
 
 
 class SqlArtifactStore:
@@ -108,7 +108,7 @@ def attach(
     Parameters
     ----------
     connection : sqlalchemy.Connection
-        Of `puffin.studies.storage.storage.transaction`, which Optuna's writes join.
+        Of `puffin.studies.storage.database.transaction`, which Optuna's writes join.
     creation_id : str
         Of the study.
     owner : optuna.Study or optuna.Trial

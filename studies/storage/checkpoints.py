@@ -17,8 +17,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from puffin.models.errors import PuffinError
+from puffin.studies.storage.database import checkpoints, transaction
 from puffin.studies.storage.optuna_internals import TrialRow
-from puffin.studies.storage.storage import checkpoints, transaction
 
 
 class DamagedCheckpointError(PuffinError):
@@ -27,9 +27,9 @@ class DamagedCheckpointError(PuffinError):
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """A checkpoint: `facts` as they were saved, and the state of the training."""
+    """A checkpoint: `metadata` as they were saved, and the state of the training."""
 
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     body: bytes
 
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
 from sqlalchemy import Engine
 
-from puffin.studies.storage.database_errors import StorageError
+from puffin.studies.storage.errors import StorageError
 
 # Alembic's table, which every program with migrations has, and the form of Optuna's revisions.
 _ALEMBIC_TABLE, _OPTUNA_REVISION = "alembic_version", re.compile(r"v\d+\.\d+\.\d+\.\w")

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from puffin.studies.storage.database_errors import ReplacedError
+from puffin.studies.storage.errors import ReplacedError
 
 
 def watch(engine: Engine, path: str) -> None:

@@ -21,8 +21,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.errors import PuffinError
 from puffin.studies.storage.checkpoints import delete_checkpoint
+from puffin.studies.storage.database import FAILURE, studies, transaction
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, stale_trial_ids, trial_id
-from puffin.studies.storage.storage import FAILURE, studies, transaction
 
 TICKET, RETRIES, WORKER = "ticket", "retries", "worker"
 # Written by a trial as soon as all of its parameters are sampled.

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage.storage import workers
+from puffin.studies.storage.database import workers
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class WorkerRow:
         return asdict(self) | {"since": self.since.isoformat()}
 
 
-def own_name() -> str:
+def process_name() -> str:
     """Give the name of this process, as its trials note it."""
     return f"{socket.gethostname()}:{os.getpid()}"
 

@@ -37,7 +37,7 @@ from puffin.models.training.training import train_epochs
 from puffin.studies.prices.prices import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.storage.artifacts import SqlArtifactStore
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 
 FILES = {
     "config.toml",

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.tuner.dashboard.guard import guarded
 
 CHROMIUM = shutil.which("chromium")

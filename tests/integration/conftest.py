@@ -18,9 +18,9 @@ from optuna.storages import RDBStorage
 
 from puffin.studies.prices.prices import Prices, load_prices
 from puffin.studies.spec import Spec, load_spec, parse_spec
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import Handle, submit
+from puffin.studies.study import StoredStudy, submit
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.memory import prepare
 from puffin.tuner.worker.presence import Presence
@@ -231,10 +231,10 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., St
 
 
 @pytest.fixture
-def make_study(storage: RDBStorage, tiny: Spec, prices: Prices) -> Callable[..., Handle]:
+def make_study(storage: RDBStorage, tiny: Spec, prices: Prices) -> Callable[..., StoredStudy]:
     """Submit the study that trains in a blink, with some values changed."""
 
-    def make(name: str = "tiny", **sections: dict[str, Any]) -> Handle:
+    def make(name: str = "tiny", **sections: dict[str, Any]) -> StoredStudy:
         values = tiny.to_json() | {"name": name}
         for section, changes in sections.items():
             values[section] = values[section] | changes

@@ -12,17 +12,17 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from puffin.studies import reruns
+from puffin.studies import retraining
 from puffin.studies.export.export import export
 from puffin.studies.storage import tickets
+from puffin.studies.storage.database import artifacts
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX, study_id, trial_id
-from puffin.studies.storage.storage import artifacts
-from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, Handle, delete
+from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy, delete
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.rota import Duty, Rota, work
 from puffin.tuner.worker.worker import Worker
 
-MakeStudy = Callable[..., Handle]
+MakeStudy = Callable[..., StoredStudy]
 MakeWorker = Callable[..., Worker]
 
 
@@ -31,54 +31,54 @@ def url(new_url: Callable[[str], str]) -> str:
     return new_url("sqlite")
 
 
-def add_file(handle: Handle, filename: str, trial: int | None = None) -> None:
+def add_file(study: StoredStudy, filename: str, trial: int | None = None) -> None:
     """Add a file to a study or a trial as Optuna Dashboard does."""
     artifact_id = f"added-{filename}-{trial}"
     meta = {"artifact_id": artifact_id, "filename": filename, "mimetype": "", "encoding": None}
     key, text = ARTIFACT_PREFIX + artifact_id, json.dumps(meta)
-    handle.store.write(artifact_id, io.BytesIO(b"x"))
+    study.store.write(artifact_id, io.BytesIO(b"x"))
     if trial is None:
-        handle.storage.set_study_system_attr(study_id(handle.study), key, text)
+        study.storage.set_study_system_attr(study_id(study.optuna_study), key, text)
     else:
-        handle.storage.set_trial_system_attr(trial, key, text)
+        study.storage.set_trial_system_attr(trial, key, text)
 
 
 def test_files_of_any_name_at_a_study_and_at_a_running_trial_leave_search_and_export_alone(
     url: str, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    handle = make_study(search={"trials": 2, "pruner": "none"})
+    study = make_study(search={"trials": 2, "pruner": "none"})
     for name in (SEARCH_FILE, HOLDOUT_FILE, "forecasts.csv", "notes.txt"):
-        add_file(handle, name)
+        add_file(study, name)
     report = optuna.Trial.report
 
     def report_and_add(trial: optuna.Trial, value: float, step: int) -> None:
         report(trial, value, step)
         if step == 1:
             for name in ("forecasts.csv", "notes.txt"):
-                add_file(handle, name, trial_id(trial))
+                add_file(study, name, trial_id(trial))
 
     monkeypatch.setattr(optuna.Trial, "report", report_and_add)
     work(url, Interrupt(), Duty("tiny", device="cpu"))
-    assert tickets.finished(handle.trials()) == 2
-    best = handle.best()
-    assert len(reruns.read_artifact(handle, best).splitlines()) == 1 + 2 * 20
-    assert (export(handle, tmp_path / "best") / "forecasts.csv").read_bytes() == (
-        reruns.read_artifact(handle, best)
+    assert tickets.finished(study.trials()) == 2
+    best = study.best()
+    assert len(retraining.read_artifact(study, best).splitlines()) == 1 + 2 * 20
+    assert (export(study, tmp_path / "best") / "forecasts.csv").read_bytes() == (
+        retraining.read_artifact(study, best)
     )
-    delete(handle.storage, "tiny")
-    with handle.storage.engine.connect() as connection:
+    delete(study.storage, "tiny")
+    with study.storage.engine.connect() as connection:
         assert connection.execute(sa.select(artifacts)).all() == []
 
 
 def test_an_empty_study_under_the_name_of_a_retraining_does_not_block_it(
     url: str, storage: RDBStorage, make_study: MakeStudy
 ) -> None:
-    handle = make_study(search={"trials": 1, "pruner": "none"}, training={"max_epochs": 1})
+    study = make_study(search={"trials": 1, "pruner": "none"}, training={"max_epochs": 1})
     work(url, Interrupt(), Duty("tiny", device="cpu"))
     for suffix in (".seeds", ".holdout"):
         optuna.create_study(study_name=f"tiny{suffix}", storage=storage)
-    assert reruns.rerun_seeds(handle, 1, 3).name == "tiny.seeds"
-    assert reruns.open_seal(handle, 1, 3).name == "tiny.holdout"
+    assert retraining.retrain_with_seeds(study, 1, 3).name == "tiny.seeds"
+    assert retraining.open_seal(study, 1, 3).name == "tiny.holdout"
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_a_study_that_cannot_be_served_is_said_once_and_the_others_are_served(
 ) -> None:
     good = make_study("good", search={"trials": 2}, training={"max_epochs": 1})
     bad = make_study("bad", search={"trials": 2})
-    break_study(bad.study)
+    break_study(bad.optuna_study)
     rota = Rota(make_worker(), None, forever=False)
     with caplog.at_level(logging.WARNING):
         while rota.turn():
             pass
     assert tickets.finished(good.trials()) == 2
-    assert storage.get_all_trials(study_id(bad.study)) == []
+    assert storage.get_all_trials(study_id(bad.optuna_study)) == []
     assert len([m for m in caplog.messages if "'bad'" in m]) == 1
 
 
@@ -117,7 +117,7 @@ def test_a_deletion_while_a_trial_trains_ends_the_trial_and_not_the_worker(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    handle = make_study(search={"trials": 1, "pruner": "none"})
+    study = make_study(search={"trials": 1, "pruner": "none"})
     report = optuna.Trial.report
 
     def report_and_delete(trial: optuna.Trial, value: float, step: int) -> None:
@@ -130,5 +130,5 @@ def test_a_deletion_while_a_trial_trains_ends_the_trial_and_not_the_worker(
     with caplog.at_level(logging.WARNING):
         while rota.turn():
             pass
-    assert not handle.is_current()
+    assert not study.still_exists()
     assert caplog.messages == []

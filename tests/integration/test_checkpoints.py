@@ -14,8 +14,8 @@ from puffin.studies.storage.checkpoints import (
     SavedCheckpoint,
     delete_checkpoints,
 )
+from puffin.studies.storage.database import FAILURE, transaction
 from puffin.studies.storage.optuna_internals import trial_id
-from puffin.studies.storage.storage import FAILURE, transaction
 from puffin.studies.storage.tickets import TicketQueue
 from tests.queues import make_queue, study_of, take
 

@@ -15,20 +15,20 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies import result
+from puffin.studies import summary
 from puffin.studies.copy import copy
 from puffin.studies.export import export
 from puffin.studies.storage import tickets
+from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import trial_id
-from puffin.studies.storage.storage import open_storage
-from puffin.studies.study import Handle, StudyError, delete, extend, load, study_names
+from puffin.studies.study import StoredStudy, StudyError, delete, extend, load, study_names
 from puffin.tuner.cli import main
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.rota import Duty, work
 from puffin.tuner.worker.worker import Worker
 from tests.queues import take
 
-MakeStudy = Callable[..., Handle]
+MakeStudy = Callable[..., StoredStudy]
 MakeWorker = Callable[..., Worker]
 NewUrl = Callable[[str], str]
 
@@ -77,12 +77,12 @@ def facts(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def artifacts(handle: Handle) -> list[tuple[str, str, bytes]]:
+def artifacts(study: StoredStudy) -> list[tuple[str, str, bytes]]:
     """Name, key and bytes of each file, those of the study first."""
-    storage = handle.study._storage
+    storage = study.optuna_study._storage
     return [
-        (meta.filename, meta.artifact_id, handle.store.open_reader(meta.artifact_id).read())
-        for owner in (handle.study, *handle.trials())
+        (meta.filename, meta.artifact_id, study.store.open_reader(meta.artifact_id).read())
+        for owner in (study.optuna_study, *study.trials())
         for meta in get_all_artifact_meta(owner, storage=storage)
     ]
 
@@ -92,13 +92,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def finished(make_study: MakeStudy, make_worker: MakeWorker) -> Handle:
+def finished(make_study: MakeStudy, make_worker: MakeWorker) -> StoredStudy:
     """A study with trials of every kind: complete, pruned, failed, given back, and two to come."""
     handle = make_study(search={"trials": 12, "sampler": "random"})
     worker = make_worker()
     for _ in range(5):
         worker.step(handle)
-    study, queue = handle.study, handle.queue
+    study, queue = handle.optuna_study, handle.queue
     for why in ("requeued", "failed"):
         trial = take(study, queue)
         trial.suggest_float("lr", 1e-3, 1e-2, log=True)
@@ -115,15 +115,15 @@ def finished(make_study: MakeStudy, make_worker: MakeWorker) -> Handle:
 
 
 @pytest.fixture
-def small(make_study: MakeStudy, make_worker: MakeWorker) -> Handle:
+def small(make_study: MakeStudy, make_worker: MakeWorker) -> StoredStudy:
     """A study with one trial."""
-    handle = make_study(training={"max_epochs": 1})
-    make_worker().step(handle)
-    return handle
+    study = make_study(training={"max_epochs": 1})
+    make_worker().step(study)
+    return study
 
 
 def test_a_copy_there_and_back_is_equal_in_all(
-    finished: Handle, other: RDBStorage, tmp_path: Path
+    finished: StoredStudy, other: RDBStorage, tmp_path: Path
 ) -> None:
     states = {t.state for t in finished.trials()}
     assert states == set(TrialState) - {TrialState.RUNNING}
@@ -138,10 +138,10 @@ def test_a_copy_there_and_back_is_equal_in_all(
         assert len(artifacts(twin)) == copied.artifacts == 2 + 5
         assert twin.attrs == finished.attrs | {"creation_id": twin.creation_id}
         assert twin.creation_id != finished.creation_id
-        assert twin.study.metric_names == finished.study.metric_names
-        assert twin.study.direction == finished.study.direction
-        assert result.status(twin) == result.status(finished)
-        assert result.best_record(twin) == result.best_record(finished)
+        assert twin.optuna_study.metric_names == finished.optuna_study.metric_names
+        assert twin.optuna_study.direction == finished.optuna_study.direction
+        assert summary.status(twin) == summary.status(finished)
+        assert summary.best_record(twin) == summary.best_record(finished)
         own, theirs = (
             tickets.budgets(h.storage)["tiny"].__dict__ | {"creation_id": ""}
             for h in (twin, finished)
@@ -149,8 +149,8 @@ def test_a_copy_there_and_back_is_equal_in_all(
         assert own == theirs
     assert (own["tickets"], own["issued"], own["priority"]) == (15, 7, 7)
     exported = [
-        files(export.export(handle, tmp_path / name))
-        for name, handle in (("first", finished), ("last", load(back, "tiny")))
+        files(export.export(study, tmp_path / name))
+        for name, study in (("first", finished), ("last", load(back, "tiny")))
     ]
     assert exported[0] == exported[1]
     before = rows(finished.storage)
@@ -161,7 +161,7 @@ def test_a_copy_there_and_back_is_equal_in_all(
     assert rows(finished.storage) == before
 
 
-def interrupted(worker: Worker, handle: Handle, epochs: int) -> None:
+def interrupted(worker: Worker, study: StoredStudy, epochs: int) -> None:
     """Leave a trial as it is in the midst of its training, its worker being elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         report = optuna.Trial.report
@@ -173,7 +173,7 @@ def interrupted(worker: Worker, handle: Handle, epochs: int) -> None:
 
         patch.setattr(optuna.Trial, "report", report_and_die)
         with pytest.raises(KeyboardInterrupt):
-            worker.step(handle)
+            worker.step(study)
 
 
 def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
@@ -183,12 +183,12 @@ def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
         "training": {"max_epochs": 6, "patience": 6},
         "search": {"trials": 3, "pruner": "none"},
     }
-    handle, worker = make_study(**changes), make_worker()
+    study, worker = make_study(**changes), make_worker()
     worker.checkpoint_seconds = 0.0
-    interrupted(worker, handle, epochs=3)
-    (running,) = handle.trials()
+    interrupted(worker, study, epochs=3)
+    (running,) = study.trials()
     assert running.state == TrialState.RUNNING
-    copied = copy(handle, other)
+    copied = copy(study, other)
     assert (copied.trials, copied.in_training) == (1, 1)
     twin = load(other, "tiny")
     (waiting,) = twin.trials()
@@ -206,19 +206,19 @@ def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
         assert (own.value, own.state) == (theirs.value, theirs.state)
         assert own.user_attrs["fold_losses"] == theirs.user_attrs["fold_losses"]
     assert load(other, "tiny").trials()[0].user_attrs["run"]["resumed_after"] == 3
-    assert [t.state for t in handle.trials()] == [TrialState.RUNNING], "the original is left alone"
+    assert [t.state for t in study.trials()] == [TrialState.RUNNING], "the original is left alone"
     assert "puffin_checkpoints" not in rows(other)
 
 
 def test_a_trial_that_has_not_begun_to_sample_keeps_its_fixed_point_and_notes_in_the_copy(
     make_study: MakeStudy, other: RDBStorage
 ) -> None:
-    handle = make_study()
-    queue = handle.queue
+    study = make_study()
+    queue = study.queue
     for _ in range(2):
-        queue.retry_or_fail(trial_id(take(handle.study, queue, lookback=4)), "no memory")
+        queue.retry_or_fail(trial_id(take(study.optuna_study, queue, lookback=4)), "no memory")
     assert queue.claim() is not None
-    copy(handle, other)
+    copy(study, other)
     (waiting,) = [t for t in load(other, "tiny").trials() if t.state == TrialState.WAITING]
     assert waiting.system_attrs["fixed_params"] == {"lookback": 4}
     assert waiting.user_attrs == {
@@ -229,33 +229,33 @@ def test_a_trial_that_has_not_begun_to_sample_keeps_its_fixed_point_and_notes_in
 
 
 def test_a_copy_of_a_paused_study_is_open(make_study: MakeStudy, other: RDBStorage) -> None:
-    handle = make_study()
-    tickets.set_paused(handle.storage, handle.creation_id, paused=True)
-    copy(handle, other)
+    study = make_study()
+    tickets.set_paused(study.storage, study.creation_id, paused=True)
+    copy(study, other)
     assert not tickets.budgets(other)["tiny"].paused
-    assert tickets.budgets(handle.storage)["tiny"].paused
+    assert tickets.budgets(study.storage)["tiny"].paused
 
 
 @pytest.mark.parametrize("theirs", ["a whole study", "the same database", "a study of Optuna"])
 def test_a_copy_under_a_name_that_is_taken_is_refused_and_leaves_nothing_behind(
     make_study: MakeStudy, other: RDBStorage, theirs: str
 ) -> None:
-    handle = make_study()
-    target = handle.storage if theirs == "the same database" else other
+    study = make_study()
+    target = study.storage if theirs == "the same database" else other
     if theirs == "a whole study":
-        copy(handle, other)
+        copy(study, other)
     elif theirs == "a study of Optuna":
         optuna.create_study(study_name="tiny", storage=other).set_user_attr("a", 1)
     before = rows(target)
     words = "was not made by Puffin" if theirs == "a study of Optuna" else "in that database alr"
     with pytest.raises(StudyError, match=words):
-        copy(handle, target)
+        copy(study, target)
     assert rows(target) == before
 
 
 @pytest.mark.parametrize("place", ["_copy_artifacts", "_copy_checkpoints"])
 def test_a_copy_that_fails_midway_leaves_nothing_behind(
-    small: Handle, other: RDBStorage, monkeypatch: pytest.MonkeyPatch, place: str
+    small: StoredStudy, other: RDBStorage, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     def fail(*_args: object) -> None:
         raise KeyboardInterrupt
@@ -269,7 +269,7 @@ def test_a_copy_that_fails_midway_leaves_nothing_behind(
 KILLED = """
 import os, signal, sys
 from puffin.studies import copy
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
 
 def die(*_):
@@ -281,7 +281,7 @@ copy.copy(load(open_storage(sys.argv[1]), "tiny"), open_storage(sys.argv[2], cre
 
 
 def test_a_copy_that_is_killed_midway_is_nowhere_and_a_second_one_succeeds(
-    small: Handle, url: str, other: RDBStorage
+    small: StoredStudy, url: str, other: RDBStorage
 ) -> None:
     target = other.engine.url.render_as_string(hide_password=False)
     done = subprocess.run(
@@ -300,8 +300,8 @@ def test_a_copy_that_is_killed_midway_is_nowhere_and_a_second_one_succeeds(
 def test_the_command_copies_says_how_much_and_shows_no_password(
     make_study: MakeStudy, make_worker: MakeWorker, url: str, other: RDBStorage
 ) -> None:
-    handle = make_study()
-    interrupted(make_worker(), handle, epochs=0)
+    study = make_study()
+    interrupted(make_worker(), study, epochs=0)
     target = other.engine.url.render_as_string(hide_password=False)
     target = target.replace("postgresql+psycopg://puffin@", "postgresql://puffin:secret@")
     assert "secret" in target
@@ -323,7 +323,7 @@ def test_the_command_copies_says_how_much_and_shows_no_password(
 
 
 def test_an_artifact_without_a_body_is_no_reason_not_to_copy(
-    small: Handle, other: RDBStorage
+    small: StoredStudy, other: RDBStorage
 ) -> None:
     """The dashboard writes down that there is one before it is there, and may die between."""
     (*_, last) = artifacts(small)
@@ -331,7 +331,7 @@ def test_an_artifact_without_a_body_is_no_reason_not_to_copy(
     assert copy(small, other).artifacts == len(artifacts_there(small)) == 2
 
 
-def artifacts_there(handle: Handle) -> list[bytes]:
-    with handle.storage.engine.connect() as connection:
+def artifacts_there(study: StoredStudy) -> list[bytes]:
+    with study.storage.engine.connect() as connection:
         query = sa.text("SELECT body FROM puffin_artifacts")
         return [bytes(row.body) for row in connection.execute(query)]

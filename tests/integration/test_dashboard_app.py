@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.tuner.dashboard.dashboard import dashboard_app
 from puffin.tuner.dashboard.guard import LARGEST_BODY, Headers, WsgiApp
 from puffin.tuner.dashboard.pulse import Pulse

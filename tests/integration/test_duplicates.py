@@ -8,14 +8,14 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.training.training import FoldTraining
-from puffin.studies import result
+from puffin.studies import summary
 from puffin.studies.duplicates import DUPLICATE_OF, identity, trained
 from puffin.studies.report.report import build, trials_with_forecasts
 from puffin.studies.report.sections import write
-from puffin.studies.reruns import open_seal, rerun_seeds
+from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.storage import tickets
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
-from puffin.studies.study import Handle, StudyError
+from puffin.studies.study import StoredStudy, StudyError
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.worker import Worker
 
@@ -28,7 +28,7 @@ FOUR = {
     "lr": 0.01,
 }
 SCORES = ("config", "best_epoch", "best_loss", "fold_losses", "skill", "direction_interval")
-Make = Callable[..., Handle]
+Make = Callable[..., StoredStudy]
 
 
 @pytest.fixture
@@ -37,15 +37,15 @@ def url(new_url: Callable[[str], str]) -> str:
     return new_url("sqlite")
 
 
-def make(make_study: Make, sampler: str, pruner: str = "none", **space: Any) -> Handle:
+def make(make_study: Make, sampler: str, pruner: str = "none", **space: Any) -> StoredStudy:
     search = {"sampler": sampler, "pruner": pruner, "trials": 7}
     return make_study(sampler, search=search, space=FOUR | space)
 
 
-def work_off(handle: Handle, worker: Worker) -> list[FrozenTrial]:
-    while worker.step(handle):
+def work_off(study: StoredStudy, worker: Worker) -> list[FrozenTrial]:
+    while worker.step(study):
         pass
-    return handle.trials()
+    return study.trials()
 
 
 def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
@@ -61,8 +61,8 @@ def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
         begin(*args)
 
     monkeypatch.setattr(FoldTraining, "__init__", counted)
-    handle = make(make_study, "tpe", "asha")
-    trials = work_off(handle, make_worker())
+    study = make(make_study, "tpe", "asha")
+    trials = work_off(study, make_worker())
     assert [t.user_attrs[tickets.TICKET] for t in trials] == list(range(7))
     assert tickets.finished(trials) == 7
     first, repeated = trials[:4], trials[4:]
@@ -77,13 +77,13 @@ def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
         ]
         assert trial.user_attrs.get("reason") == original.user_attrs.get("reason")
         assert "run" not in trial.user_attrs, "it took no time"
-    assert sum(group.trials for group in result.compare(handle)) == 4
-    assert result.status(handle).finished == 7
+    assert sum(group.trials for group in summary.compare(study)) == 4
+    assert summary.status(study).finished == 7
 
 
 def test_a_random_search_of_a_small_space_is_the_same_whoever_does_it(make_study: Make) -> None:
-    handle, again = make(make_study, "random"), make(make_study, "random")
-    points = handle.initial_params
+    study, again = make(make_study, "random"), make(make_study, "random")
+    points = study.initial_params
     assert points == again.initial_params
     assert len(points) == 4
     assert {(p["cell"], p["hidden_dim_0"]) for p in points} == {
@@ -96,16 +96,16 @@ def test_a_random_search_of_a_small_space_is_the_same_whoever_does_it(make_study
 def test_a_report_counts_each_network_once(
     make_study: Make, make_worker: Callable[..., Worker]
 ) -> None:
-    handle, worker = make(make_study, "tpe"), make_worker()
-    trials = work_off(handle, worker)
-    for again in (rerun_seeds(handle, 9, 3), open_seal(handle, 9, 1)):
+    study, worker = make(make_study, "tpe"), make_worker()
+    trials = work_off(study, worker)
+    for again in (retrain_with_seeds(study, 9, 3), open_seal(study, 9, 1)):
         assert len({rerun["trial"] for rerun in again.attrs["reruns"]}) == 4, "each network once"
         work_off(again, worker)
-    assert len(trials_with_forecasts(handle)) == 4
-    found = build(handle)
-    assert (found.tried, found.winner) == (4, handle.best().number)
+    assert len(trials_with_forecasts(study)) == 4
+    found = build(study)
+    assert (found.tried, found.winner) == (4, study.best().number)
     assert "lowest of 4 complete trials. Pruned: 0. Failed: 0. Repeated without training: 3." in (
-        " ".join(write(handle, found, ()).split())
+        " ".join(write(study, found, ()).split())
     )
     assert len(trials) == 7
 
@@ -113,8 +113,8 @@ def test_a_report_counts_each_network_once(
 def test_a_duplicate_is_never_the_best_though_it_has_the_lower_number(
     make_study: Make, make_worker: Callable[..., Worker]
 ) -> None:
-    handle, worker = make(make_study, "random", hidden_dim=4), make_worker()
-    points = handle.initial_params
+    study, worker = make(make_study, "random", hidden_dim=4), make_worker()
+    points = study.initial_params
     # The first trial waits until another one has trained the network that it asks for.
     keys = []
     for number, point in enumerate((points[0], *points)):
@@ -123,19 +123,19 @@ def test_a_duplicate_is_never_the_best_though_it_has_the_lower_number(
             system_attrs={FIXED_PARAMS: point},
             user_attrs={tickets.TICKET: number},
         )
-        keys.append(handle.storage.create_new_trial(study_id(handle.study), template))
+        keys.append(study.storage.create_new_trial(study_id(study.optuna_study), template))
     for key in (*keys[1:], keys[0]):
-        worker._run(handle, handle.storage.get_trial(key))
-    duplicate, original = handle.trials()[:2]
+        worker._run(study, study.storage.get_trial(key))
+    duplicate, original = study.trials()[:2]
     assert duplicate.user_attrs[DUPLICATE_OF] == original.number == 1
     assert duplicate.value == original.value
-    assert handle.best().number != 0
+    assert study.best().number != 0
 
 
 def test_a_ticket_that_was_given_back_keeps_its_network_and_its_epochs(
     make_study: Make, make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handle, interrupt = make(make_study, "tpe"), Interrupt()
+    study, interrupt = make(make_study, "tpe"), Interrupt()
     epoch = FoldTraining._run_epoch
 
     def stopped(training: FoldTraining) -> Any:
@@ -144,8 +144,8 @@ def test_a_ticket_that_was_given_back_keeps_its_network_and_its_epochs(
 
     with monkeypatch.context() as patch:
         patch.setattr(FoldTraining, "_run_epoch", stopped)
-        make_worker(interrupt).step(handle)
-    trials = work_off(handle, make_worker())
+        make_worker(interrupt).step(study)
+    trials = work_off(study, make_worker())
     given_back, resumed = (t for t in trials if t.user_attrs[tickets.TICKET] == 0)
     assert given_back.state == TrialState.FAIL
     assert resumed.user_attrs["run"]["resumed_after"] == 1
@@ -157,13 +157,13 @@ def test_a_ticket_that_was_given_back_keeps_its_network_and_its_epochs(
 def test_what_diverged_is_repeated_as_infeasible(
     make_study: Make, make_worker: Callable[..., Worker]
 ) -> None:
-    handle = make(make_study, "tpe", lr=1e30, hidden_dim=4)
-    trials = work_off(handle, make_worker())
+    study = make(make_study, "tpe", lr=1e30, hidden_dim=4)
+    trials = work_off(study, make_worker())
     assert [t.state for t in trials] == [TrialState.PRUNED] * 7
     assert [t.constraints for t in trials] == [{"finite_loss": 1.0}] * 7
-    assert sum(result.mishaps(handle).values()) == 2, "of two networks"
+    assert sum(summary.failure_reasons(study).values()) == 2, "of two networks"
     with pytest.raises(StudyError) as caught:
-        handle.best()
+        study.best()
     assert str(caught.value) == (
         "study 'tpe' has found nothing: none of its 7 trials is complete (7 diverged): lower "
         "space.lr, and start a study of another name (--set name=...)"

@@ -14,8 +14,8 @@ from puffin.studies.prices.prices import load_prices
 from puffin.studies.prices.snapshot import to_csv
 from puffin.studies.prices.validation import DataError
 from puffin.studies.report import report
-from puffin.studies.reruns import open_seal, rerun_seeds
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.retraining import open_seal, retrain_with_seeds
+from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
 from puffin.tuner.cli import main
 from puffin.tuner.worker.interrupt import Interrupt
@@ -63,7 +63,7 @@ extra = ["IBM", "MSFT"]"""
     expected = pd.read_csv(file, sep=";", decimal=",")["Mood"].to_numpy()[5:]
     kept = pd.concat([search.load_search_prices(), search.load_holdout_prices()])
     np.testing.assert_array_equal(kept["column:mood"], expected)
-    for again in (rerun_seeds(search, 2, 3), open_seal(search, 2, 3)):
+    for again in (retrain_with_seeds(search, 2, 3), open_seal(search, 2, 3)):
         work(url, Interrupt(), Duty(again.name, device="cpu"))
     assert len(report.build(search).dates) == 20
     folder = tmp_path / "best"

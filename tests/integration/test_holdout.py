@@ -33,7 +33,7 @@ from puffin.models.config import Config
 from puffin.models.evaluation.sharpe import expected_max_sharpe
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.training import forecast
-from puffin.studies import reruns
+from puffin.studies import retraining
 from puffin.studies.copy import copy
 from puffin.studies.export import export
 from puffin.studies.openings import looks_at, new_opening
@@ -41,14 +41,20 @@ from puffin.studies.prices.prices import Prices
 from puffin.studies.report import report, verdict
 from puffin.studies.report.pages import report_files
 from puffin.studies.report.report import Report
-from puffin.studies.reruns import OPENED_FOR, RERUN_OF, Rerun, open_seal, rerun_seeds
+from puffin.studies.retraining import (
+    OPENED_FOR,
+    RETRAINED_TRIAL,
+    RetrainingJob,
+    open_seal,
+    retrain_with_seeds,
+)
+from puffin.studies.seeds import one_se_choice
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.spread import smallest_within_error
 from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import attach
-from puffin.studies.storage.storage import open_storage, transaction
+from puffin.studies.storage.database import open_storage, transaction
 from puffin.studies.study import (
-    Handle,
+    StoredStudy,
     StudyError,
     _delete_all,
     delete,
@@ -77,8 +83,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def searched(
-    storage: RDBStorage, url: str, make_study: Callable[..., Handle], done: Path
-) -> Handle:
+    storage: RDBStorage, url: str, make_study: Callable[..., StoredStudy], done: Path
+) -> StoredStudy:
     """A search that is done."""
 
     def search() -> None:
@@ -90,7 +96,7 @@ def searched(
 
 
 @pytest.fixture
-def judged(searched: Handle, url: str, done: Path) -> Report:
+def judged(searched: StoredStudy, url: str, done: Path) -> Report:
     """Its holdout, judged with three seeds of the best three."""
     once(done / "judged.db", url, lambda: judge(searched, url, top=3, seeds=3))
     return report.build(searched)
@@ -108,24 +114,24 @@ def once(done: Path, url: str, work_on: Callable[[], object]) -> None:
         ours.backup(theirs)
 
 
-def judge(searched: Handle, url: str, top: int, seeds: int) -> Report:
-    for again in (rerun_seeds(searched, top, seeds), open_seal(searched, top, seeds)):
+def judge(searched: StoredStudy, url: str, top: int, seeds: int) -> Report:
+    for again in (retrain_with_seeds(searched, top, seeds), open_seal(searched, top, seeds)):
         work(url, Interrupt(), Duty(again.name, device="cpu"))
     return report.build(searched)
 
 
 def test_the_seal_stays_closed_until_every_trial_is_done(
-    storage: RDBStorage, url: str, make_study: Callable[..., Handle]
+    storage: RDBStorage, url: str, make_study: Callable[..., StoredStudy]
 ) -> None:
-    handle = make_study()
+    study = make_study()
     work(url, Interrupt(), Duty("tiny", device="cpu", max_trials=7))
     with pytest.raises(StudyError, match="has done 7 of 8 trials: the winner is not fixed"):
-        open_seal(handle)
+        open_seal(study)
     assert study_names(storage) == ["tiny"]
 
 
 def test_the_best_are_trained_with_every_seed_and_the_incumbents_with_one(
-    judged: Report, searched: Handle
+    judged: Report, searched: StoredStudy
 ) -> None:
     complete = [t for t in searched.trials() if t.state == TrialState.COMPLETE]
     ranked = [t.number for t in sorted(complete, key=lambda t: t.value)]
@@ -143,7 +149,7 @@ def test_the_best_are_trained_with_every_seed_and_the_incumbents_with_one(
 
 
 def test_the_winner_that_is_judged_is_the_one_that_is_exported(
-    judged: Report, searched: Handle, tmp_path: Path
+    judged: Report, searched: StoredStudy, tmp_path: Path
 ) -> None:
     folder = export.export(searched, tmp_path / "best")
     opened = searched.opened
@@ -159,7 +165,7 @@ def test_the_winner_that_is_judged_is_the_one_that_is_exported(
 
 
 def test_what_is_judged_is_the_end_of_the_series_and_no_trial_was_scored_on_it(
-    judged: Report, searched: Handle, prices: Prices
+    judged: Report, searched: StoredStudy, prices: Prices
 ) -> None:
     last = prices.frame.index[-20:]
     assert len(judged.dates) == 20
@@ -192,7 +198,7 @@ def test_no_price_of_the_holdout_changes_what_a_refit_is_trained_on(
 
 
 def test_an_opening_is_the_first_for_a_winner_and_orders_nothing_twice(
-    judged: Report, searched: Handle
+    judged: Report, searched: StoredStudy
 ) -> None:
     again = open_seal(searched, top=3, seeds=3)
     assert tickets.finished(again.trials()) == len(again.attrs["reruns"]) == len(judged.refits)
@@ -202,8 +208,8 @@ def test_an_opening_is_the_first_for_a_winner_and_orders_nothing_twice(
     assert (opening.trial, opening.config) == (judged.winner, judged.config)
     assert pd.Timestamp(opening.time).tz is not None
     assert more.attrs[OPENED_FOR] == {str(judged.winner): opening.opening_id}
-    assert more.study.metric_names == ["loss on the holdout"]
-    seeds = load(searched.storage, "tiny.seeds").study.metric_names
+    assert more.optuna_study.metric_names == ["loss on the holdout"]
+    seeds = load(searched.storage, "tiny.seeds").optuna_study.metric_names
     assert seeds == ["walk-forward loss with another seed"]
     ordered = more.attrs["reruns"][len(judged.refits) :]
     assert [r["seed"] for r in ordered] == [3, 3, 3]
@@ -237,7 +243,7 @@ def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> 
 
 
 def test_pruned_trials_count_as_tries_and_not_as_what_a_trained_one_may_get(
-    judged: Report, searched: Handle, monkeypatch: pytest.MonkeyPatch
+    judged: Report, searched: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = report.trials_with_forecasts(searched)
     pruned = [copy_trial(trial) for trial, _ in trials]
@@ -300,16 +306,16 @@ def test_a_range_is_judged_without_a_backtest_that_nobody_could_trade(
     values = tiny.to_json()
     values["data"] |= {"target": "range", "features": ["range"]}
     values["search"] |= {"pruner": "none", "trials": 3}
-    handle = submit(storage, parse_spec(values, "tiny"), prices)
+    study = submit(storage, parse_spec(values, "tiny"), prices)
     work(url, Interrupt(), Duty("tiny", device="cpu"))
-    found = judge(handle, url, top=1, seeds=3)
+    found = judge(study, url, top=1, seeds=3)
     assert (found.backtest, found.deflated_sharpe) == (None, None)
     assert verdict.to_json(found)["luck"]["deflated_sharpe"] is None
     assert verdict.sentences(found)[1].endswith(": a range cannot be bought.")
 
 
 def test_a_copy_has_the_holdout_with_its_openings_and_says_the_same(
-    judged: Report, searched: Handle, tmp_path: Path
+    judged: Report, searched: StoredStudy, tmp_path: Path
 ) -> None:
     target = open_storage(f"sqlite:///{tmp_path / 'other.db'}", create=True)
     copied = copy(searched, target)
@@ -321,7 +327,7 @@ def test_a_copy_has_the_holdout_with_its_openings_and_says_the_same(
 
 
 def test_a_look_by_another_study_counts_against_this_one_even_after_its_deletion(
-    judged: Report, searched: Handle, url: str, make_study: Callable[..., Handle]
+    judged: Report, searched: StoredStudy, url: str, make_study: Callable[..., StoredStudy]
 ) -> None:
     other = make_study(
         "other",
@@ -345,9 +351,12 @@ def test_a_look_by_another_study_counts_against_this_one_even_after_its_deletion
 
 
 def test_reruns_are_no_search_go_with_their_study_and_keep_their_names_for_themselves(
-    searched: Handle, url: str, tiny: Spec, prices: Prices
+    searched: StoredStudy, url: str, tiny: Spec, prices: Prices
 ) -> None:
-    for again in (rerun_seeds(searched, top=1, seeds=3), open_seal(searched, top=1, seeds=1)):
+    for again in (
+        retrain_with_seeds(searched, top=1, seeds=3),
+        open_seal(searched, top=1, seeds=1),
+    ):
         for command in (["best"], ["compare"], ["report"], ["extend", "--trials", "1"]):
             result = CliRunner().invoke(main, [*command, again.name, "--storage", url])
             assert result.exit_code == 1
@@ -384,16 +393,22 @@ work(sys.argv[1], Interrupt(), Duty(sys.argv[2], device="cpu", grace_seconds=1))
 
 
 def test_what_a_killed_worker_was_training_again_is_trained_by_another_to_the_same_figures(
-    searched: Handle, url: str, tmp_path: Path, start: Callable[..., Any]
+    searched: StoredStudy, url: str, tmp_path: Path, start: Callable[..., Any]
 ) -> None:
     other = f"sqlite:///{tmp_path / 'undisturbed.db'}"
     copy(searched, open_storage(other, create=True))
     expected = judge(load(open_storage(other), "tiny"), other, top=1, seeds=3)
     script = tmp_path / "victim.py"
     script.write_text(VICTIM)
-    for again in (rerun_seeds(searched, top=1, seeds=3), open_seal(searched, top=1, seeds=3)):
+    for again in (
+        retrain_with_seeds(searched, top=1, seeds=3),
+        open_seal(searched, top=1, seeds=3),
+    ):
         victim = start(url, sys.executable, script, url, again.name)
-        victim.until(lambda: any(RERUN_OF in t.user_attrs for t in again.trials()), "it trains")  # noqa: B023
+        victim.until(
+            lambda: any(RETRAINED_TRIAL in t.user_attrs for t in again.trials()),  # noqa: B023
+            "it trains",
+        )
         os.kill(victim.process.pid, signal.SIGKILL)
         assert victim.end(10) == -signal.SIGKILL
         work(url, Interrupt(), Duty(again.name, device="cpu", grace_seconds=1))
@@ -413,7 +428,7 @@ def figures(found: Report) -> dict[str, Any]:
 
 
 def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
-    searched: Handle, url: str, monkeypatch: pytest.MonkeyPatch
+    searched: StoredStudy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second best diverges on the holdout; then the winner does."""
     whole = judge(searched, url, top=2, seeds=3)
@@ -422,7 +437,7 @@ def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
     real = puffin.tuner.worker.refit.run_refit
 
     def diverging(number: int) -> Callable[..., float]:
-        def run(trial: optuna.Trial, rerun: Rerun, *args: Any) -> float:
+        def run(trial: optuna.Trial, rerun: RetrainingJob, *args: Any) -> float:
             value = real(trial, rerun, *args)
             if rerun.trial == number:
                 raise puffin.tuner.worker.refit.DivergedError(
@@ -447,7 +462,7 @@ def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
                 report.build(searched)
 
 
-def delete_holdout(searched: Handle) -> None:
+def delete_holdout(searched: StoredStudy) -> None:
     """Forget that the seal was opened, which no command does."""
     storage, name = searched.storage, searched.name + ".holdout"
     with pytest.raises(StudyError, match=r"belongs to study 'tiny' and records when its seal was"):
@@ -458,13 +473,13 @@ def delete_holdout(searched: Handle) -> None:
 
 
 def test_an_opening_for_another_winner_is_held_against_the_later_one(
-    judged: Report, searched: Handle, url: str
+    judged: Report, searched: StoredStudy, url: str
 ) -> None:
     storage = searched.storage
     extend(storage, "tiny", 1)
     with pytest.raises(StudyError, match="has done 8 of 9 trials"):
         open_seal(searched)
-    better, trial = searched.best(), take(searched.study, searched.queue)
+    better, trial = searched.best(), take(searched.optuna_study, searched.queue)
     for key, value in better.user_attrs.items():
         if key not in (tickets.TICKET, "best_loss"):
             trial.set_user_attr(key, value)
@@ -473,7 +488,7 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
     with transaction(storage) as connection:
         added = attach(connection, searched.creation_id, trial, "forecasts.csv", body)
     trial.set_user_attr("run", better.user_attrs["run"] | {"forecasts": added})
-    searched.study.tell(trial, (better.value or 0.0) - 0.01)
+    searched.optuna_study.tell(trial, (better.value or 0.0) - 0.01)
     after = load(storage, "tiny")
     with pytest.raises(StudyError, match="has not been opened for its best, trial 8"):
         report.build(after)
@@ -487,7 +502,7 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
 
 
 def test_reports_at_once_are_one_opening_and_order_each_refit_once(
-    searched: Handle, url: str
+    searched: StoredStudy, url: str
 ) -> None:
     open_seal(searched, top=1, seeds=3)
     wishes = [(1, 3), (2, 3), (3, 3), (1, 4), (2, 4), (3, 5)]
@@ -506,11 +521,11 @@ def test_reports_at_once_are_one_opening_and_order_each_refit_once(
     work(url, Interrupt(), Duty(holdout.name, device="cpu"))
     for trial in holdout.trials():
         attrs = trial.user_attrs
-        assert ordered[attrs[tickets.TICKET]] == (attrs[RERUN_OF], attrs["seed"])
+        assert ordered[attrs[tickets.TICKET]] == (attrs[RETRAINED_TRIAL], attrs["seed"])
 
 
 def test_a_copy_that_was_killed_before_its_reruns_were_whole_is_made_anew_with_them(
-    judged: Report, searched: Handle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judged: Report, searched: StoredStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = open_storage(f"sqlite:///{tmp_path / 'other.db'}", create=True)
     with monkeypatch.context() as patch:
@@ -544,7 +559,7 @@ def test_the_points_of_a_grid_are_trained_again_as_they_were(
 
 
 def test_whoever_dies_while_adding_retrainings_has_added_none(
-    judged: Report, searched: Handle, url: str, monkeypatch: pytest.MonkeyPatch
+    judged: Report, searched: StoredStudy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_args: Any, **_values: Any) -> None:
         raise KeyboardInterrupt
@@ -557,7 +572,7 @@ def test_whoever_dies_while_adding_retrainings_has_added_none(
     before = known()
     with monkeypatch.context() as patch:
         patch.setattr(tickets, "set_budget", die)
-        for order in (rerun_seeds, open_seal):
+        for order in (retrain_with_seeds, open_seal):
             with pytest.raises(KeyboardInterrupt):
                 order(searched, 3, 4)
     assert known() == before
@@ -566,7 +581,7 @@ def test_whoever_dies_while_adding_retrainings_has_added_none(
 
 @pytest.mark.usefixtures("judged")
 def test_two_reports_at_once_for_two_winners_record_both_openings(
-    searched: Handle, url: str, monkeypatch: pytest.MonkeyPatch
+    searched: StoredStudy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if one is suspended between reading the list of openings and writing it."""
     stored = load(searched.storage, "tiny.holdout").attrs[OPENED_FOR]
@@ -582,7 +597,7 @@ def test_two_reports_at_once_for_two_winners_record_both_openings(
         holdout = load(open_storage(url), "tiny.holdout")
         if trial == 200:
             reading.wait(30)
-        reruns._add(holdout, [], new_opening(searched, trial, {}))
+        retraining._add(holdout, [], new_opening(searched, trial, {}))
 
     monkeypatch.setattr(optuna.Study, "set_user_attr", write_late)
     with ThreadPoolExecutor(2) as pool:
@@ -593,7 +608,7 @@ def test_two_reports_at_once_for_two_winners_record_both_openings(
 
 
 def test_forecasts_further_ahead_than_the_search_has_bars_are_judged_all_the_same(
-    url: str, make_study: Callable[..., Handle]
+    url: str, make_study: Callable[..., StoredStudy]
 ) -> None:
     searched = make_study(
         data={"horizon": 45},
@@ -612,7 +627,7 @@ def test_forecasts_further_ahead_than_the_search_has_bars_are_judged_all_the_sam
 
 
 def test_a_holdout_too_short_to_tell_forecasts_apart_stays_sealed(
-    url: str, storage: RDBStorage, make_study: Callable[..., Handle]
+    url: str, storage: RDBStorage, make_study: Callable[..., StoredStudy]
 ) -> None:
     make_study(walk_forward={"holdout_bars": 2}, search={"trials": 1, "pruner": "none"})
     work(url, Interrupt(), Duty("tiny", device="cpu"))
@@ -622,14 +637,14 @@ def test_a_holdout_too_short_to_tell_forecasts_apart_stays_sealed(
 
 
 def test_seeds_have_their_own_ranks_and_the_choice_of_the_smallest_is_theirs(
-    judged: Report, searched: Handle
+    judged: Report, searched: StoredStudy
 ) -> None:
     seeds = load(searched.storage, "tiny.seeds")
     spread = judged.spread
     assert spread.seeds == [1, 2]
     assert spread.trials[0] == judged.winner
     by_hand = {
-        (t.user_attrs[RERUN_OF], t.user_attrs["seed"]): t.value
+        (t.user_attrs[RETRAINED_TRIAL], t.user_attrs["seed"]): t.value
         for t in seeds.trials()
         if t.state == TrialState.COMPLETE
     }
@@ -641,17 +656,17 @@ def test_seeds_have_their_own_ranks_and_the_choice_of_the_smallest_is_theirs(
     lowest = min(means, key=lambda n: means[n])
     row = expected[spread.trials.index(lowest)]
     bound = means[lowest] + abs(row[0] - row[1]) / 2  # the standard error of two
-    assert spread.bound == pytest.approx(bound)
+    assert spread.one_se_bound == pytest.approx(bound)
     sizes = dict(zip(spread.trials, spread.parameters, strict=True))
     within = [n for n in spread.trials if means[n] <= bound]
-    assert spread.smallest == min(within, key=lambda n: (sizes[n], means[n]))
-    assert smallest_within_error(searched).number == spread.smallest
+    assert spread.one_se_choice == min(within, key=lambda n: (sizes[n], means[n]))
+    assert one_se_choice(searched).number == spread.one_se_choice
     # The search's own seed is none of them: with it the loss is the trial's to the last bit.
     assert judged.search_loss not in expected[0]
 
 
 def test_a_folder_that_cannot_be_written_is_found_while_the_seal_is_closed(
-    searched: Handle, url: str, tmp_path: Path
+    searched: StoredStudy, url: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     out = str(tmp_path / "file" / "pages")
@@ -662,7 +677,7 @@ def test_a_folder_that_cannot_be_written_is_found_while_the_seal_is_closed(
 
 
 def test_the_command_has_workers_train_the_refits_and_shows_a_finished_report_again(
-    searched: Handle, url: str, tmp_path: Path
+    searched: StoredStudy, url: str, tmp_path: Path
 ) -> None:
     pages = tmp_path / "pages"
     options = ["--workers", "1", "--top", "2", "--seeds", "3", "--out", str(pages)]

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage.database_errors import NoStudiesError, StorageError
-from puffin.studies.storage.storage import metadata, open_storage
+from puffin.studies.storage.database import metadata, open_storage
+from puffin.studies.storage.errors import NoStudiesError, StorageError
 from puffin.studies.study import study_names
 from puffin.tuner.cli import main
 from puffin.tuner.commands.run import init

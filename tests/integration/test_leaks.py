@@ -15,7 +15,7 @@ from puffin.models.errors import PuffinError
 from puffin.models.series import FEATURES, Columns, Feature
 from puffin.studies.prices.prices import Prices
 from puffin.studies.spec import Spec, load_spec
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.study import study_names, submit
 from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.cli import main

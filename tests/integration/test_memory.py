@@ -13,13 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies.storage import tickets
 from puffin.studies.storage.tickets import FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET
-from puffin.studies.storage.workers import own_name
-from puffin.studies.study import Handle
+from puffin.studies.storage.workers import process_name
+from puffin.studies.study import StoredStudy
 from puffin.tuner.worker import worker as module
 from puffin.tuner.worker.worker import Worker
 from tests.queues import lose
 
-MakeStudy = Callable[..., Handle]
+MakeStudy = Callable[..., StoredStudy]
 MakeWorker = Callable[..., Worker]
 Starve = Callable[..., list[int]]
 OUT_OF_MEMORY = [
@@ -70,7 +70,7 @@ def starve(monkeypatch: pytest.MonkeyPatch) -> Starve:
 
 
 @pytest.fixture
-def handle(make_study: MakeStudy) -> Handle:
+def handle(make_study: MakeStudy) -> StoredStudy:
     return make_study(
         training={"max_epochs": 6, "patience": 6}, search={"trials": 1, "pruner": "none"}
     )
@@ -87,28 +87,28 @@ def checkpoints(storage: RDBStorage) -> int:
 
 @CASES
 def test_a_trial_without_memory_is_tried_again_with_its_point_and_a_note(
-    handle: Handle, make_worker: MakeWorker, starve: Starve, error: Exception, said: str
+    study: StoredStudy, make_worker: MakeWorker, starve: Starve, error: Exception, said: str
 ) -> None:
     starve(error, times=1)
     worker = make_worker()
-    assert worker.step(handle) is True
-    short, again = handle.trials()
-    note = f"out of memory on cpu of {own_name()}: {said}"
+    assert worker.step(study) is True
+    short, again = study.trials()
+    note = f"out of memory on cpu of {process_name()}: {said}"
     assert (short.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
     assert FAILURE not in short.user_attrs
     assert again.user_attrs == {TICKET: 0, RETRIES: 1, NOTES: [note]}
     assert again.system_attrs["fixed_params"] == short.params != {}
-    assert worker.step(handle) is True
-    (trial,) = handle.study.get_trials(states=(TrialState.COMPLETE,))
+    assert worker.step(study) is True
+    (trial,) = study.optuna_study.get_trials(states=(TrialState.COMPLETE,))
     assert trial.params == short.params
     assert trial.user_attrs[NOTES] == [note]
-    assert worker.step(handle) is None
+    assert worker.step(study) is None
 
 
 @on_both
 def test_a_trial_that_lacked_memory_goes_on_from_its_checkpoint_to_the_same_losses(
     storage: RDBStorage,
-    handle: Handle,
+    study: StoredStudy,
     make_study: MakeStudy,
     make_worker: MakeWorker,
     starve: Starve,
@@ -117,10 +117,10 @@ def test_a_trial_that_lacked_memory_goes_on_from_its_checkpoint_to_the_same_loss
     worker = make_worker()
     worker.checkpoint_seconds = 0.0
     for _ in range(2):
-        assert worker.step(handle) is True
+        assert worker.step(study) is True
         assert checkpoints(storage) == 1
-    assert worker.step(handle) is True
-    *_, trial = handle.trials()
+    assert worker.step(study) is True
+    *_, trial = study.trials()
     assert trial.state == TrialState.COMPLETE
     assert trial.user_attrs["run"]["resumed_after"] == 3
     assert len(curve(trial)) == 6
@@ -140,7 +140,7 @@ def test_a_trial_that_lacked_memory_goes_on_from_its_checkpoint_to_the_same_loss
 @on_both
 def test_a_trial_that_finds_no_memory_four_times_fails_with_its_notes_and_no_checkpoint(
     storage: RDBStorage,
-    handle: Handle,
+    study: StoredStudy,
     make_worker: MakeWorker,
     starve: Starve,
     caplog: pytest.LogCaptureFixture,
@@ -150,17 +150,17 @@ def test_a_trial_that_finds_no_memory_four_times_fails_with_its_notes_and_no_che
     worker.checkpoint_seconds = 0.0
     with caplog.at_level(logging.WARNING):
         for _ in range(MAX_RETRIES + 1):
-            assert worker.step(handle) is True
+            assert worker.step(study) is True
         assert checkpoints(storage) == 0
-        assert worker.step(handle) is None
-    note = f"out of memory on cpu of {own_name()}: too wide"
+        assert worker.step(study) is None
+    note = f"out of memory on cpu of {process_name()}: too wide"
     assert caplog.messages == [f"trial {number}: {note}" for number in range(4)]
     assert len(epochs) == 4
-    failed = [t for t in handle.trials() if tickets.is_finished(t)]
+    failed = [t for t in study.trials() if tickets.is_finished(t)]
     assert [t.user_attrs[FAILURE] for t in failed] == [f"tried 4 times: {note}"]
     assert failed[0].user_attrs[NOTES] == [note] * 4
-    assert failed[0].params == handle.trials()[0].params
-    assert tickets.count(handle.trials()) == {"failed": 1}
+    assert failed[0].params == study.trials()[0].params
+    assert tickets.count(study.trials()) == {"failed": 1}
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_trial_that_finds_no_memory_four_times_fails_with_its_notes_and_no_che
 )
 def test_a_trial_that_raises_something_else_is_failed_at_once(
     storage: RDBStorage,
-    handle: Handle,
+    study: StoredStudy,
     make_worker: MakeWorker,
     starve: Starve,
     error: Exception,
@@ -178,25 +178,25 @@ def test_a_trial_that_raises_something_else_is_failed_at_once(
     starve(error, times=1)
     worker = make_worker()
     worker.checkpoint_seconds = 0.0
-    assert worker.step(handle) is True
-    (failed,) = handle.trials()
+    assert worker.step(study) is True
+    (failed,) = study.trials()
     assert failed.user_attrs[FAILURE] == f"{type(error).__name__}: {error}"
-    assert worker.step(handle) is None
+    assert worker.step(study) is None
     assert checkpoints(storage) == 0
 
 
 def test_a_trial_without_memory_that_others_have_ended_is_left_to_them(
-    handle: Handle,
+    study: StoredStudy,
     make_worker: MakeWorker,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def ended(*_args: Any) -> float:
-        lose(handle.queue)
+        lose(study.queue)
         raise MemoryError
 
     monkeypatch.setattr(module, "run_trial", ended)
-    assert make_worker().step(handle) is True
+    assert make_worker().step(study) is True
     assert "trial 0 was ended already; this worker continues" in caplog.text
-    assert tickets.count(handle.trials()) == {"waiting": 1}
-    assert [t.user_attrs.get(RETRIES) for t in handle.trials()] == [None, 1]
+    assert tickets.count(study.trials()) == {"waiting": 1}
+    assert [t.user_attrs.get(RETRIES) for t in study.trials()] == [None, 1]

@@ -12,14 +12,14 @@ from puffin.studies.copy import copy
 from puffin.studies.openings import Opening, before, holdout_sha256, insert, looks_at, new_opening
 from puffin.studies.prices.prices import Prices
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.storage.storage import open_storage, transaction
-from puffin.studies.study import Handle, delete, load, submit
+from puffin.studies.storage.database import open_storage, transaction
+from puffin.studies.study import StoredStudy, delete, load, submit
 
 
-def look(handle: Handle, trial: int = 0) -> Opening:
+def look(study: StoredStudy, trial: int = 0) -> Opening:
     """Record that the bars of a study were looked at."""
-    opening = new_opening(handle, trial, {"cell": "gru"})
-    with transaction(handle.storage) as connection:
+    opening = new_opening(study, trial, {"cell": "gru"})
+    with transaction(study.storage) as connection:
         insert(connection, [opening])
     return opening
 
@@ -48,7 +48,7 @@ def test_bars_are_the_same_whatever_is_forecast_from_them(
 
 
 def test_other_prices_of_the_same_days_are_other_bars(
-    make_study: Callable[..., Handle], prices: Prices
+    make_study: Callable[..., StoredStudy], prices: Prices
 ) -> None:
     one = make_study("one")
     prices.frame.loc[prices.frame.index[-1], "close"] += 0.01
@@ -56,7 +56,7 @@ def test_other_prices_of_the_same_days_are_other_bars(
 
 
 def test_every_look_is_there_in_order_and_stays_when_its_study_is_deleted(
-    storage: RDBStorage, make_study: Callable[..., Handle]
+    storage: RDBStorage, make_study: Callable[..., StoredStudy]
 ) -> None:
     one, two = make_study("one"), make_study("two")
     expected = [look(one, 3), look(two, 1), look(one, 5)]
@@ -74,7 +74,7 @@ def test_every_look_is_there_in_order_and_stays_when_its_study_is_deleted(
 
 
 def test_a_copy_takes_the_looks_along_and_back_without_counting_one_twice(
-    storage: RDBStorage, make_study: Callable[..., Handle], tmp_path: Path
+    storage: RDBStorage, make_study: Callable[..., StoredStudy], tmp_path: Path
 ) -> None:
     one, two = make_study("one"), make_study("two")
     expected = [look(one), look(two)]

@@ -19,12 +19,12 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from puffin.studies import result, stamp
+from puffin.studies import summary, versions
 from puffin.studies.spec import MOST_TRIALS, parse_spec
 from puffin.studies.storage import tickets, workers
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import Handle, StudyError, extend, load, submit
+from puffin.studies.study import StoredStudy, StudyError, extend, load, submit
 from puffin.tuner.cli import main
 from puffin.tuner.worker import rota as module
 from puffin.tuner.worker.interrupt import Interrupt, stop_signals
@@ -35,7 +35,7 @@ from tests.queues import age_heartbeats
 
 TUNER = Path(sys.executable).with_name("tuner")
 Start = Callable[..., Any]
-MakeStudy = Callable[..., Handle]
+MakeStudy = Callable[..., StoredStudy]
 MakeWorker = Callable[..., Worker]
 on_both = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 
@@ -52,7 +52,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def one_epoch(make_study: MakeStudy) -> MakeStudy:
-    def make(name: str = "tiny", trials: int = 2, **search: Any) -> Handle:
+    def make(name: str = "tiny", trials: int = 2, **search: Any) -> StoredStudy:
         return make_study(name, training={"max_epochs": 1}, search={"trials": trials} | search)
 
     return make
@@ -64,17 +64,17 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     served: list[str] = []
     step = Worker.step
 
-    def noted(worker: Worker, handle: Handle) -> bool | None:
-        if ran := step(worker, handle):
-            served.append(handle.name)
+    def noted(worker: Worker, study: StoredStudy) -> bool | None:
+        if ran := step(worker, study):
+            served.append(study.name)
         return ran
 
     monkeypatch.setattr(Worker, "step", noted)
     return served
 
 
-def finished(handle: Handle) -> int:
-    return tickets.finished(handle.trials())
+def finished(study: StoredStudy) -> int:
+    return tickets.finished(study.trials())
 
 
 # Turns
@@ -95,7 +95,7 @@ def test_a_pool_worker_serves_two_studies_by_turns(
         pass
     assert {frozenset(steps[i : i + 2]) for i in range(0, 8, 2)} == {frozenset("ab")}
     assert len(steps) == 8
-    assert [finished(handle) for handle in handles] == [4, 4]
+    assert [finished(study) for study in handles] == [4, 4]
 
 
 def test_a_study_of_priority_3_has_three_of_four_turns_from_when_it_is_given_it(
@@ -111,8 +111,8 @@ def test_a_study_of_priority_3_has_three_of_four_turns_from_when_it_is_given_it(
     served: list[str] = []
     now = [0.0]
 
-    def step(_worker: Worker, handle: Handle) -> bool:
-        served.append(handle.name)
+    def step(_worker: Worker, study: StoredStudy) -> bool:
+        served.append(study.name)
         now[0] += 2.0
         return True
 
@@ -153,12 +153,12 @@ def test_a_paused_study_gets_no_ticket_while_the_other_goes_on_and_the_pool_ends
 def test_a_study_that_is_paused_in_the_midst_ends_the_trial_at_hand_and_begins_no_other(
     storage: RDBStorage, one_epoch: MakeStudy, make_worker: MakeWorker
 ) -> None:
-    handle = one_epoch(trials=5)
+    study = one_epoch(trials=5)
     rota = Rota(make_worker(), None, forever=False)
     assert rota.turn()
     pause(storage, "tiny", paused=True)
     assert not rota.turn()
-    assert tickets.count(handle.trials()).total() == finished(handle) == 1
+    assert tickets.count(study.trials()).total() == finished(study) == 1
 
 
 def test_a_worker_of_one_study_waits_while_it_is_paused_says_so_once_and_goes_on(
@@ -167,26 +167,26 @@ def test_a_worker_of_one_study_waits_while_it_is_paused_says_so_once_and_goes_on
     make_worker: MakeWorker,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    handle = one_epoch(trials=2)
+    study = one_epoch(trials=2)
     pause(storage, "tiny", paused=True)
     rota = Rota(make_worker(), "tiny", forever=False)
     with caplog.at_level(logging.WARNING):
         assert [rota.turn() for _ in range(3)] == [True] * 3
     assert caplog.messages == ["study 'tiny' is paused; waiting for `tuner resume tiny`"]
-    assert handle.trials() == []
+    assert study.trials() == []
     pause(storage, "tiny", paused=False)
     while rota.turn():
         pass
-    assert finished(handle) == 2
+    assert finished(study) == 2
 
 
 @pytest.mark.timeout(30)
 def test_a_worker_of_one_study_does_not_wait_for_one_that_was_paused_when_it_was_done(
     storage: RDBStorage, url: str, one_epoch: MakeStudy
 ) -> None:
-    handle = one_epoch(trials=1)
+    study = one_epoch(trials=1)
     work(url, Interrupt(), Duty(device="cpu"))
-    assert finished(handle) == 1
+    assert finished(study) == 1
     pause(storage, "tiny", paused=True)
     work(url, Interrupt(), Duty("tiny", device="cpu"))
 
@@ -198,25 +198,25 @@ def test_a_worker_of_one_study_does_not_wait_for_one_that_was_paused_when_it_was
 def test_a_worker_goes_on_by_itself_when_a_finished_study_is_extended(
     storage: RDBStorage, one_epoch: MakeStudy, make_worker: MakeWorker
 ) -> None:
-    handle = one_epoch(trials=2)
+    study = one_epoch(trials=2)
     rota = Rota(make_worker(), None, forever=True)
     for _ in range(4):
         assert rota.turn()
-    assert finished(handle) == 2
+    assert finished(study) == 2
     assert extend(storage, "tiny", 3) == 5
     for _ in range(4):
         assert rota.turn()
-    assert finished(handle) == 5
-    numbers = {t.user_attrs[tickets.TICKET] for t in handle.trials()}
+    assert finished(study) == 5
+    numbers = {t.user_attrs[tickets.TICKET] for t in study.trials()}
     assert numbers == set(range(5)), "the new tickets go on where the old ones end"
 
 
 def test_an_extended_study_is_accepted_with_its_first_file_and_with_the_number_that_it_has(
     storage: RDBStorage, one_epoch: MakeStudy
 ) -> None:
-    handle = one_epoch(trials=4)
+    study = one_epoch(trials=4)
     extend(storage, "tiny", 3)
-    assert [one_epoch(trials=n).creation_id for n in (4, 7)] == [handle.creation_id] * 2
+    assert [one_epoch(trials=n).creation_id for n in (4, 7)] == [study.creation_id] * 2
     assert tickets.total(storage, "tiny") == 7
     with pytest.raises(StudyError) as caught:
         one_epoch(trials=5)
@@ -264,7 +264,7 @@ def test_a_worker_ends_after_so_many_trials_of_whatever_study(
     handles = [one_epoch(name, 4) for name in ("a", "b")]
     work(url, Interrupt(), Duty(device="cpu", forever=True, max_trials=3))
     assert len(steps) == 3
-    assert sum(finished(handle) for handle in handles) == 3
+    assert sum(finished(study) for study in handles) == 3
 
 
 @pytest.fixture
@@ -282,13 +282,13 @@ def _own_signals() -> Iterator[None]:
 def test_a_worker_whose_time_is_up_in_mid_trial_gives_its_ticket_back_with_exit_0(
     url: str, storage: RDBStorage, make_study: MakeStudy
 ) -> None:
-    handle = make_study("long", training={"max_epochs": 10**6, "patience": 10**6})
+    study = make_study("long", training={"max_epochs": 10**6, "patience": 10**6})
     started = time.monotonic()
     said = CliRunner().invoke(main, ["worker", "--max-time", "1.5", "--storage", url])
     assert (said.exit_code, said.stdout) == (0, "")
     assert said.stderr.endswith(" 0 failed, 1 requeued; it was asked to stop\n")
     assert 1.5 <= time.monotonic() - started < 15
-    lost, again = handle.trials()
+    lost, again = study.trials()
     assert lost.intermediate_values, "it trained"
     assert (lost.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
     assert again.system_attrs["fixed_params"] == lost.params
@@ -322,21 +322,21 @@ def test_a_worker_is_listed_idle_and_at_work_comes_back_when_struck_out_and_ages
     program = start(url, TUNER, "worker", "--forever", "--grace-seconds", "3")
     (idle,) = program.until(lambda: workers.alive(storage), "it is there")
     assert idle.pid == program.process.pid
-    assert idle.name == workers.own_name().replace(str(os.getpid()), str(idle.pid))
-    assert (idle.device, idle.versions) == ("cpu", stamp.own_versions())
+    assert idle.name == workers.process_name().replace(str(os.getpid()), str(idle.pid))
+    assert (idle.device, idle.versions) == ("cpu", versions.installed_versions())
     assert (idle.study, idle.ticket) == (None, None)
     assert 0 <= time.time() - idle.since.timestamp() < 60
     said = CliRunner().invoke(main, ["status", "--storage", url])
     (row,) = [line.split() for line in said.stdout.splitlines() if idle.name in line]
     assert row[:4] == [idle.name, "-", "-", "cpu"]
-    assert row[7::2] == list(stamp.own_versions().values())
+    assert row[7::2] == list(versions.installed_versions().values())
     listed = json.loads(CliRunner().invoke(main, ["status", "--json", "--storage", url]).stdout)
     assert listed == {"studies": [], "workers": [idle.to_json()]}
 
     make_study("long", training={"max_epochs": 10**6, "patience": 10**6})
     (at_work,) = program.until(lambda: [w for w in workers.alive(storage) if w.study], "it trains")
     assert (at_work.study, at_work.ticket) == ("long", 0)
-    assert result.status(load(storage, "long")).workers == (idle.name,)
+    assert summary.status(load(storage, "long")).workers == (idle.name,)
     with storage.engine.begin() as connection:  # as if others had taken it for gone
         connection.execute(sa.text("DELETE FROM puffin_workers"))
     assert workers.alive(storage) == []
@@ -444,19 +444,19 @@ def test_one_beat_that_is_late_is_no_outage(presence: Presence, clock: Clock) ->
 def test_a_worker_that_is_not_steady_fails_no_trial_and_one_that_is_does(
     storage: RDBStorage, one_epoch: MakeStudy, clock: Clock, make_worker: MakeWorker
 ) -> None:
-    handle = one_epoch(trials=1)
+    study = one_epoch(trials=1)
     worker = make_worker()
-    assert handle.queue.start_next() is not None
+    assert study.queue.start_next() is not None
     age_heartbeats(storage)
     storage = open_storage(str(storage.engine.url))
-    handle = load(storage, "tiny")
+    study = load(storage, "tiny")
     worker.presence._beat()
-    assert worker.step(handle) is False
-    assert [t.state for t in handle.trials()] == [TrialState.RUNNING]
+    assert worker.step(study) is False
+    assert [t.state for t in study.trials()] == [TrialState.RUNNING]
     beat_for(worker.presence, clock, 60)
-    assert worker.step(handle) is True
-    assert handle.trials()[0].state == TrialState.FAIL
-    assert finished(handle) == 1
+    assert worker.step(study) is True
+    assert study.trials()[0].state == TrialState.FAIL
+    assert finished(study) == 1
 
 
 def test_of_several_graces_the_longest_counts_as_long_as_its_worker_lives(
@@ -530,21 +530,23 @@ def test_a_worker_for_ever_keeps_nothing_of_a_study_that_is_done(
 # Versions
 
 
-def of_another_torch(handle: Handle) -> None:
-    handle.study.set_user_attr("made_with", stamp.own_versions() | {"torch": "1.0.0"})
+def of_another_torch(study: StoredStudy) -> None:
+    study.optuna_study.set_user_attr(
+        "made_with", versions.installed_versions() | {"torch": "1.0.0"}
+    )
 
 
 @pytest.mark.usefixtures("_own_signals")
 def test_a_worker_of_a_study_of_another_torch_refuses_with_the_reason_and_spends_no_ticket(
     storage: RDBStorage, url: str, one_epoch: MakeStudy
 ) -> None:
-    handle = one_epoch()
-    of_another_torch(handle)
+    study = one_epoch()
+    of_another_torch(study)
     said = CliRunner().invoke(main, ["worker", "--study", "tiny", "--storage", url])
     assert said.exit_code == 1
     assert "\nerror: study 'tiny': it was made with torch 1.0.0, but this is" in said.stderr
-    assert handle.trials() == []
-    assert tickets.budgets(storage)[handle.name].issued == 0
+    assert study.trials() == []
+    assert tickets.budgets(storage)[study.name].issued == 0
 
 
 def test_a_pool_worker_passes_over_a_study_of_another_torch_says_so_once_and_serves_the_others(
@@ -562,14 +564,16 @@ def test_a_pool_worker_passes_over_a_study_of_another_torch_says_so_once_and_ser
 def test_a_worker_says_once_of_another_patch_and_goes_on(
     url: str, one_epoch: MakeStudy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    handle = one_epoch(trials=3)
-    own = stamp.own_versions()["torch"]
+    study = one_epoch(trials=3)
+    own = versions.installed_versions()["torch"]
     patched = ".".join([*own.split(".")[:2], "99"])
-    handle.study.set_user_attr("made_with", stamp.own_versions() | {"torch": patched})
+    study.optuna_study.set_user_attr(
+        "made_with", versions.installed_versions() | {"torch": patched}
+    )
     with caplog.at_level(logging.WARNING):
         work(url, Interrupt(), Duty(device="cpu"))
     assert caplog.messages == [f"study 'tiny': it was made with torch {patched}, this is {own}"]
-    assert finished(handle) == 3
+    assert finished(study) == 3
 
 
 def test_a_study_of_another_torch_can_be_read_and_deleted_but_not_run(
@@ -579,9 +583,9 @@ def test_a_study_of_another_torch_can_be_read_and_deleted_but_not_run(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    handle = one_epoch(trials=2)
+    study = one_epoch(trials=2)
     work(url, Interrupt(), Duty(device="cpu", max_trials=1))
-    of_another_torch(handle)
+    of_another_torch(study)
     monkeypatch.chdir(tmp_path)
     tiny_file.write_text(
         tiny_file.read_text().replace("= 3\npatience", "= 1\npatience").replace("= 8\n", "= 2\n")
@@ -638,14 +642,14 @@ def test_a_study_that_cannot_be_read_is_named_in_every_error_and_can_be_deleted(
 ) -> None:
     url = str(storage.engine.url)
     one_epoch("sound")
-    handle = one_epoch()
+    study = one_epoch()
     if broken == "study":
         optuna.delete_study(study_name="tiny", storage=storage)
     else:
         with storage.engine.begin() as connection:
             key = {"version": "spec_version", "settings": "spec"}[broken]
             query = "DELETE FROM study_user_attributes WHERE key = :key AND study_id = :study"
-            own = {"key": key, "study": handle.study._study_id}
+            own = {"key": key, "study": study.optuna_study._study_id}
             connection.execute(sa.text(query), own)
     monkeypatch.chdir(Path(url.removeprefix("sqlite:///")).parent)
     for args in NEEDS_A_STUDY[: len(NEEDS_A_STUDY) if broken == "version" else 2]:

@@ -13,8 +13,8 @@ from optuna.storages import RDBStorage
 from puffin.studies.export.export import export
 from puffin.studies.export.exported import FORECAST_FILES, Exported, load_exported
 from puffin.studies.export.forecasting import predict
-from puffin.studies.reruns import open_seal, rerun_seeds
-from puffin.studies.study import Handle, load
+from puffin.studies.retraining import open_seal, retrain_with_seeds
+from puffin.studies.study import StoredStudy, load
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.rota import Duty, work
 
@@ -28,14 +28,14 @@ def url(new_url: Callable[[str], str]) -> str:
 
 @pytest.fixture
 def opened(
-    storage: RDBStorage, url: str, make_study: Callable[..., Handle], tmp_path: Path
+    storage: RDBStorage, url: str, make_study: Callable[..., StoredStudy], tmp_path: Path
 ) -> Exported:
     """The export of a search whose holdout was judged."""
     data = {"features": ["range"], "target": "range", "horizon": 2}
     make_study(data=data, search={"pruner": "none", "trials": 2})
     work(url, Interrupt(), Duty("tiny", device="cpu"))
     searched = load(storage, "tiny")
-    for again in (rerun_seeds(searched, 1, 3), open_seal(searched, 1, 3)):
+    for again in (retrain_with_seeds(searched, 1, 3), open_seal(searched, 1, 3)):
         work(url, Interrupt(), Duty(again.name, device="cpu"))
     return load_exported(export(searched, tmp_path / "best"))
 

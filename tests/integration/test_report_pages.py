@@ -19,10 +19,10 @@ from puffin.studies.report.over_time import draw_forecasts
 from puffin.studies.report.pages import PAGES, report_files
 from puffin.studies.report.pictures import PICTURES
 from puffin.studies.report.report import Report
-from puffin.studies.reruns import open_seal, read_artifact, rerun_seeds
+from puffin.studies.retraining import open_seal, read_artifact, retrain_with_seeds
 from puffin.studies.spec import load_spec
-from puffin.studies.storage.storage import open_storage
-from puffin.studies.study import Handle, load, submit
+from puffin.studies.storage.database import open_storage
+from puffin.studies.study import StoredStudy, load, submit
 from puffin.studies.text import loss, minute, percent, signed
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.rota import Duty, work
@@ -43,7 +43,7 @@ SMALL = [
 class Case:
     """A search with its report and the files that were made of it."""
 
-    search: Handle
+    search: StoredStudy
     report: Report
     files: dict[str, bytes]
 
@@ -58,7 +58,7 @@ class Case:
 
 def judged(
     tmp_path_factory: pytest.TempPathFactory, *overrides: str, flat_bars: int = 0, top: int = 2
-) -> tuple[Handle, Report]:
+) -> tuple[StoredStudy, Report]:
     """Search, train the best again and open the seal; the last bars may stand still."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = f"sqlite:///{tmp_path_factory.mktemp('pages') / 'test.db'}"
@@ -70,7 +70,7 @@ def judged(
     search = submit(storage, spec, prices)
     work(url, Interrupt(), Duty(search.name, device="cpu"))
     search = load(storage, search.name)
-    for again in (rerun_seeds(search, top, 3), open_seal(search, top, 3)):
+    for again in (retrain_with_seeds(search, top, 3), open_seal(search, top, 3)):
         work(url, Interrupt(), Duty(again.name, device="cpu"))
     return search, report.build(search)
 
@@ -369,7 +369,7 @@ def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
             p_better=float("nan"),
             forecast_up_share=1.0,
         ),
-        spread=replace(returns.report.spread, smallest=None, bound=float("nan")),
+        spread=replace(returns.report.spread, one_se_choice=None, one_se_bound=float("nan")),
     )
     files = report_files(returns.search, bare)
     page = files["report.md"].decode()

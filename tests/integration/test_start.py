@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.worker import Worker
 
 # Networks whose gates are 4 MB a layer, and the pages that the last epoch took.
@@ -68,7 +68,7 @@ EXPORT = """
 import sys
 from pathlib import Path
 
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
 from puffin.tuner.cli import main
 
@@ -82,13 +82,13 @@ print(*sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))
 
 
 def test_an_export_whose_seal_is_closed_loads_no_judge_and_the_best_no_torch(
-    make_study: Callable[..., Handle],
+    make_study: Callable[..., StoredStudy],
     make_worker: Callable[..., Worker],
     url: str,
     tmp_path: Path,
 ) -> None:
-    handle, worker = make_study(search={"trials": 1, "pruner": "none"}), make_worker()
-    while worker.step(handle) is not None:
+    study, worker = make_study(search={"trials": 1, "pruner": "none"}), make_worker()
+    while worker.step(study) is not None:
         pass
     for _ in range(2):  # the second replaces the first
         done = subprocess.run(

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from optuna.storages import RDBStorage
 
 from puffin.studies.overview import overview
-from puffin.studies.reruns import open_seal, rerun_seeds
-from puffin.studies.result import status
+from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.retraining_cost import retraining_cost
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import Handle, load
+from puffin.studies.study import StoredStudy, load
+from puffin.studies.summary import status
 from puffin.tuner.cli import main
 from puffin.tuner.worker.worker import Worker
 
@@ -26,13 +26,15 @@ def url(new_url: Callable[[str], str]) -> str:
 
 
 @pytest.fixture
-def searched(make_study: Callable[..., Handle], make_worker: Callable[..., Worker]) -> Handle:
+def searched(
+    make_study: Callable[..., StoredStudy], make_worker: Callable[..., Worker]
+) -> StoredStudy:
     """Search three trials to their end."""
-    handle = make_study(search={"trials": 3, "pruner": "none"}, training={"max_epochs": 2})
+    study = make_study(search={"trials": 3, "pruner": "none"}, training={"max_epochs": 2})
     worker = make_worker()
-    while worker.step(handle):
+    while worker.step(study):
         pass
-    return handle
+    return study
 
 
 def shown(url: str, *args: str) -> str:
@@ -42,10 +44,10 @@ def shown(url: str, *args: str) -> str:
 
 
 def test_retraining_is_folded_into_its_study_and_never_has_a_best(
-    searched: Handle, make_worker: Callable[..., Worker], url: str
+    searched: StoredStudy, make_worker: Callable[..., Worker], url: str
 ) -> None:
     assert "retraining" not in shown(url)
-    seeds, _ = rerun_seeds(searched, 1, 3), open_seal(searched, 1, 3)
+    seeds, _ = retrain_with_seeds(searched, 1, 3), open_seal(searched, 1, 3)
     worker = make_worker()
     assert worker.step(seeds)
     out = shown(url)
@@ -70,7 +72,7 @@ def test_retraining_is_folded_into_its_study_and_never_has_a_best(
 
 
 def test_names_from_a_shared_database_are_shown_and_not_obeyed(
-    searched: Handle, storage: RDBStorage, url: str, monkeypatch: pytest.MonkeyPatch
+    searched: StoredStudy, storage: RDBStorage, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("puffin.studies.storage.workers.socket.gethostname", lambda: HOSTILE)
     Registration(storage, HOSTILE, {"torch": HOSTILE}, 60).write(HOSTILE, 0)
@@ -86,7 +88,7 @@ def test_names_from_a_shared_database_are_shown_and_not_obeyed(
 
 
 def test_the_cost_of_a_report_is_what_it_still_has_to_train(
-    searched: Handle, make_worker: Callable[..., Worker]
+    searched: StoredStudy, make_worker: Callable[..., Worker]
 ) -> None:
     best = searched.best()
     run, epoch = best.user_attrs["run"], best.user_attrs["best_epoch"]
@@ -102,13 +104,13 @@ def test_the_cost_of_a_report_is_what_it_still_has_to_train(
     only = 2 * run["seconds"] + cost.holdout * run["seconds"] * 5
     assert cost.worker_seconds <= only
     assert cost.seconds(2) == pytest.approx(cost.worker_seconds / 2 + 15)
-    seeds = rerun_seeds(searched, 1, 3)
+    seeds = retrain_with_seeds(searched, 1, 3)
     assert make_worker().step(seeds)
     left = retraining_cost(searched, 1, 3)
     assert (left.seeds, left.holdout) == (1, cost.holdout)
 
 
-def test_a_search_of_which_nothing_is_measured_has_no_time_left(searched: Handle) -> None:
+def test_a_search_of_which_nothing_is_measured_has_no_time_left(searched: StoredStudy) -> None:
     assert status(searched).seconds_left is None
     found = overview(searched)
     assert (found.bars, found.failures, found.openings) == (440, {}, 0)

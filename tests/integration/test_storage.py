@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 
 from puffin.studies.prices.prices import Prices
 from puffin.studies.spec import Spec
-from puffin.studies.storage.database_errors import BusyError, NoStudiesError, StorageError
+from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.errors import BusyError, NoStudiesError, StorageError
 from puffin.studies.storage.optuna_internals import trial_id
-from puffin.studies.storage.storage import open_storage
 from puffin.studies.study import study_names
 from tests.queues import age_heartbeats, make_queue, study_of, take
 
@@ -33,7 +33,7 @@ Crowd = Callable[..., list[Any]]
 
 OPEN_QUEUE = """
         from puffin.studies import tickets
-        from puffin.studies.storage.storage import open_storage
+        from puffin.studies.storage.database import open_storage
 
         def open_queue(url):
             storage = open_storage(url)
@@ -90,7 +90,7 @@ def test_25_lost_trials_are_retried_once_each_when_eight_processes_see_them(
 def test_eight_processes_make_the_tables_at_once_and_all_live(crowd: Crowd, url: str) -> None:
     counts = crowd(
         """
-        from puffin.studies.storage.storage import open_storage
+        from puffin.studies.storage.database import open_storage
 
         def act(index, url):
             storage = open_storage(url, create=True)
@@ -109,7 +109,7 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
         from datetime import date
         from puffin.studies.prices.prices import load_prices
         from puffin.studies.spec import load_spec
-        from puffin.studies.storage.storage import open_storage
+        from puffin.studies.storage.database import open_storage
         from puffin.studies.study import submit
 
         spec = load_spec({str(tiny_file)!r})
@@ -117,7 +117,7 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
 
         def act(index, url):
             handle = submit(open_storage(url, create=True), spec, prices)
-            return [handle.study._study_id, handle.attrs["targets_sha256"],
+            return [handle.optuna_study._study_id, handle.attrs["targets_sha256"],
                     len(handle.load_search_prices()), handle.spec.to_json() == spec.to_json()]
         """
     )
@@ -207,7 +207,7 @@ def test_a_url_that_cannot_be_used_is_refused_in_words(
     *,
     create: bool,
 ) -> None:
-    """What a URL may be is a matter of tests/unit/storage/test_database_url.py."""
+    """What a URL may be is a matter of tests/unit/storage/test_url.py."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError) as caught:

@@ -23,12 +23,12 @@ from puffin.studies.spec import Spec, SpecError, parse_spec
 from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.checkpoints import Checkpoint
-from puffin.studies.storage.storage import metadata, open_storage, transaction
+from puffin.studies.storage.database import metadata, open_storage, transaction
 from puffin.studies.study import (
     HOLDOUT_FILE,
     SEARCH_FILE,
-    Handle,
     NoStudyError,
+    StoredStudy,
     StudyError,
     delete,
     load,
@@ -62,9 +62,9 @@ def other(spec: Spec, **sections: Any) -> Spec:
     return parse_spec(values, "other")
 
 
-def start(handle: Handle) -> optuna.Trial:
+def start(study: StoredStudy) -> optuna.Trial:
     """Start the next trial as a worker does."""
-    return take(handle.study, handle.queue)
+    return take(study.optuna_study, study.queue)
 
 
 # Made once
@@ -74,16 +74,16 @@ def test_a_submitted_study_holds_all_that_a_worker_needs(
     storage: RDBStorage, url: str, tiny: Spec, prices: Prices
 ) -> None:
     submit(storage, tiny, prices)
-    handle = load(open_storage(url), "tiny")
-    assert handle.spec == tiny
-    assert handle.name == "tiny"
-    assert handle.trials() == []
-    assert handle.attrs["data"]["origin"] == "sample AAPL"
-    assert handle.attrs["data"]["bars"] == len(prices.frame)
-    assert len(handle.attrs["persistence_losses"]) == len(handle.attrs["mean_losses"]) == 2
-    assert handle.study.direction == optuna.study.StudyDirection.MINIMIZE
-    assert tickets.total(storage, handle.name) == 8
-    assert isinstance(handle.study.pruner, optuna.pruners.SuccessiveHalvingPruner)
+    study = load(open_storage(url), "tiny")
+    assert study.spec == tiny
+    assert study.name == "tiny"
+    assert study.trials() == []
+    assert study.attrs["data"]["origin"] == "sample AAPL"
+    assert study.attrs["data"]["bars"] == len(prices.frame)
+    assert len(study.attrs["persistence_losses"]) == len(study.attrs["mean_losses"]) == 2
+    assert study.optuna_study.direction == optuna.study.StudyDirection.MINIMIZE
+    assert tickets.total(storage, study.name) == 8
+    assert isinstance(study.optuna_study.pruner, optuna.pruners.SuccessiveHalvingPruner)
 
 
 def test_submitting_twice_gives_the_same_study(
@@ -93,7 +93,7 @@ def test_submitting_twice_gives_the_same_study(
     first.queue.start_next()
     before = rows(storage)
     second = submit(storage, tiny, prices)
-    assert second.study._study_id == first.study._study_id
+    assert second.optuna_study._study_id == first.optuna_study._study_id
     assert rows(storage) == before
     assert len(second.trials()) == 1
     assert study_names(storage) == ["tiny"]
@@ -129,17 +129,17 @@ def test_a_sampler_that_learns_starts_from_the_usual_points(
     storage: RDBStorage, tiny: Spec, prices: Prices, sampler: str
 ) -> None:
     changed = other(tiny, search={"sampler": sampler, "pruner": "none"})
-    handle = submit(storage, changed, prices)
+    study = submit(storage, changed, prices)
     points = usual_points(changed.parsed_space)
-    assert handle.initial_params == points
+    assert study.initial_params == points
     assert points != [{}]
 
 
 def test_a_random_search_is_random_from_its_first_trial(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
-    handle = submit(storage, other(tiny, search={"sampler": "random"}), prices)
-    assert handle.initial_params == []
+    study = submit(storage, other(tiny, search={"sampler": "random"}), prices)
+    assert study.initial_params == []
 
 
 def test_studies_are_listed_oldest_first_and_named_when_one_is_not_there(
@@ -166,8 +166,8 @@ def test_the_best_of_a_study_without_a_complete_trial_is_refused(
 def test_a_stored_spec_that_breaks_a_rule_is_refused_in_words(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
-    handle = submit(storage, tiny, prices)
-    handle.study.set_user_attr("spec", tiny.to_json() | {"later": 1})
+    study = submit(storage, tiny, prices)
+    study.optuna_study.set_user_attr("spec", tiny.to_json() | {"later": 1})
     with pytest.raises(SpecError, match="the stored spec of 'tiny':\n  - later: unknown key"):
         load(storage, "tiny")
 
@@ -240,7 +240,7 @@ def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
         f"""
         from puffin.studies.prices.prices import load_prices
         from puffin.studies.spec import load_spec
-        from puffin.studies.storage.storage import open_storage
+        from puffin.studies.storage.database import open_storage
         from puffin.studies.study import submit
 
         spec = load_spec({str(tiny_file)!r})
@@ -273,7 +273,7 @@ def test_an_empty_study_of_another_program_does_not_hold_its_name(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     optuna.create_study(study_name="tiny", storage=storage)
-    assert submit(storage, tiny, prices).study.user_attrs["spec"] == tiny.to_json()
+    assert submit(storage, tiny, prices).optuna_study.user_attrs["spec"] == tiny.to_json()
     assert rows(storage)["studies"] == 1
 
 
@@ -283,15 +283,15 @@ def test_an_empty_study_of_another_program_does_not_hold_its_name(
 def test_the_snapshot_is_the_frame_bit_for_bit_in_two_parts_that_are_apart(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
-    handle = submit(storage, tiny, prices)
-    search = handle.load_search_prices()
-    holdout = handle._load_prices(HOLDOUT_FILE)
+    study = submit(storage, tiny, prices)
+    search = study.load_search_prices()
+    holdout = study._load_prices(HOLDOUT_FILE)
     assert len(holdout) == 20
     assert search.index[-1] < holdout.index[0]
     whole = pd.concat([search, holdout])
     pd.testing.assert_frame_equal(whole, prices.frame, check_exact=True, check_freq=False)
     assert whole.to_numpy().tobytes() == np.ascontiguousarray(prices.frame.to_numpy()).tobytes()
-    assert str(search.index[-1].date()) == handle.attrs["data"]["search_last"][:10]
+    assert str(search.index[-1].date()) == study.attrs["data"]["search_last"][:10]
 
 
 @pytest.mark.parametrize(("horizon", "purge", "sealed"), [(1, None, 20), (5, None, 24), (5, 9, 29)])
@@ -299,17 +299,17 @@ def test_the_purge_is_cut_off_with_the_holdout(
     storage: RDBStorage, tiny: Spec, prices: Prices, horizon: int, purge: int | None, sealed: int
 ) -> None:
     spec = other(tiny, data={"horizon": horizon}, walk_forward={"purge": purge})
-    handle = submit(storage, spec, prices)
-    assert len(handle._load_prices(HOLDOUT_FILE)) == sealed
-    assert len(handle.load_search_prices()) == len(prices.frame) - sealed
+    study = submit(storage, spec, prices)
+    assert len(study._load_prices(HOLDOUT_FILE)) == sealed
+    assert len(study.load_search_prices()) == len(prices.frame) - sealed
 
 
 @pytest.mark.parametrize("filename", [SEARCH_FILE, HOLDOUT_FILE])
 def test_a_snapshot_with_one_other_byte_is_refused(
     storage: RDBStorage, tiny: Spec, prices: Prices, filename: str
 ) -> None:
-    handle = submit(storage, tiny, prices)
-    (meta,) = [m for m in get_all_artifact_meta(handle.study) if m.filename == filename]
+    study = submit(storage, tiny, prices)
+    (meta,) = [m for m in get_all_artifact_meta(study.optuna_study) if m.filename == filename]
     table = metadata.tables["puffin_artifacts"]
     this = table.c.artifact_id == meta.artifact_id
     with storage.engine.begin() as connection:
@@ -320,19 +320,19 @@ def test_a_snapshot_with_one_other_byte_is_refused(
     with pytest.raises(StudyError) as caught:
         load(storage, "tiny")._load_prices(filename)
     assert f"{filename} of study 'tiny' has sha256 " in str(caught.value)
-    assert handle.attrs["data"]["sha256"][filename] in str(caught.value)
+    assert study.attrs["data"]["sha256"][filename] in str(caught.value)
     assert "submit a new study" in str(caught.value)
 
 
 def test_a_study_knows_whether_prices_are_those_of_its_snapshot(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
-    handle = submit(storage, tiny, prices)
-    assert handle.keeps(prices)
+    study = submit(storage, tiny, prices)
+    assert study.has_same_prices(prices)
     changed = prices.frame.copy()
     changed.iloc[-1, 0] = np.nextafter(changed.iloc[-1, 0], np.inf)
-    assert not handle.keeps(Prices(changed, (), "changed"))
-    assert not handle.keeps(Prices(prices.frame.iloc[1:], (), "shorter"))
+    assert not study.has_same_prices(Prices(changed, (), "changed"))
+    assert not study.has_same_prices(Prices(prices.frame.iloc[1:], (), "shorter"))
 
 
 # Deleting
@@ -343,23 +343,23 @@ def test_deleting_takes_every_row_and_artifact_of_the_study_and_none_of_another(
 ) -> None:
     submit(storage, other(tiny, name="stays"), prices)
     before = rows(storage)
-    handle = submit(storage, tiny, prices)
+    study = submit(storage, tiny, prices)
     for number in range(3):
-        trial = start(handle)
+        trial = start(study)
         trial.suggest_float("x", 0.0, 1.0)
         trial.report(1.0, 1)
         trial.set_user_attr("config", {})
         trial.set_constraint("finite_loss", 1.0)
         with transaction(storage) as connection:
-            attach(connection, handle.creation_id, trial, "forecasts.csv", b"date,forecast\n")
-        Checkpoint(storage, handle.creation_id, number, trial._trial_id, 0).save({}, b"")
-        handle.store.write(f"added-{number}", io.BytesIO(b"by the dashboard"))
+            attach(connection, study.creation_id, trial, "forecasts.csv", b"date,forecast\n")
+        Checkpoint(storage, study.creation_id, number, trial._trial_id, 0).save({}, b"")
+        study.store.write(f"added-{number}", io.BytesIO(b"by the dashboard"))
         meta = {"artifact_id": f"added-{number}", "filename": "a", "mimetype": "", "encoding": None}
         storage.set_trial_system_attr(
             trial._trial_id, f"artifacts:added-{number}", json.dumps(meta)
         )
         if number:
-            handle.study.tell(trial, 1.0)
+            study.optuna_study.tell(trial, 1.0)
     assert rows(storage)["puffin_artifacts"] == 2 + 2 + 3 + 3
     delete(storage, "tiny")
     assert rows(storage) == before
@@ -374,9 +374,9 @@ def test_a_deleted_name_is_free_for_other_settings(
 ) -> None:
     submit(storage, tiny, prices)
     delete(storage, "tiny")
-    handle = submit(storage, other(tiny, search={"trials": 3}), prices)
-    assert tickets.total(storage, handle.name) == 3
-    assert start(handle).user_attrs["ticket"] == 0
+    study = submit(storage, other(tiny, search={"trials": 3}), prices)
+    assert tickets.total(storage, study.name) == 3
+    assert start(study).user_attrs["ticket"] == 0
 
 
 def test_a_deletion_that_was_killed_half_way_is_finished_by_the_next_command(
@@ -386,15 +386,15 @@ def test_a_deletion_that_was_killed_half_way_is_finished_by_the_next_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for finish in (lambda: delete(storage, "tiny"), lambda: None):
-        handle = submit(storage, tiny, prices)
-        start(handle)
+        study = submit(storage, tiny, prices)
+        start(study)
         with monkeypatch.context() as patch:
             patch.setattr(module, "_delete_all", lambda *_: None)  # kill -9 here
             delete(storage, "tiny")
         with pytest.raises(NoStudyError, match="'tiny' is being deleted; `tuner delete tiny` fin"):
             load(storage, "tiny")
         assert study_names(storage) == []
-        assert not handle.is_current()
+        assert not study.still_exists()
         finish()
         assert submit(storage, tiny, prices).trials() == []
         delete(storage, "tiny")
@@ -416,8 +416,8 @@ def test_whoever_comes_back_after_the_deletion_of_a_study_writes_nothing_into_th
     assert Checkpoint(storage, new.creation_id, 0, 0, 0).load() is None
     module._delete_all(storage, {"tiny": old.creation_id})  # of a `delete` that was suspended
     assert rows(storage) == before
-    assert not old.is_current()
-    assert new.is_current()
+    assert not old.still_exists()
+    assert new.still_exists()
 
 
 @pytest.mark.parametrize("swallowed", [1, 3])

@@ -13,8 +13,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.studies.storage import tickets
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import study_id, trial_id
-from puffin.studies.storage.storage import transaction
 from puffin.studies.storage.tickets import (
     CONFIG,
     FAILURE,
@@ -56,7 +56,7 @@ def test_eight_processes_start_every_number_once_and_never_more(
     started = crowd(
         """
         from puffin.studies import tickets
-        from puffin.studies.storage.storage import open_storage
+        from puffin.studies.storage.database import open_storage
 
         def act(index, url):
             storage = open_storage(url)

@@ -23,18 +23,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.config import Config
 from puffin.models.training import training
-from puffin.studies import result, stamp
+from puffin.studies import summary, versions
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.prices.prices import Prices, load_prices
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.storage import storage as storage_module
+from puffin.studies.storage import database as storage_module
 from puffin.studies.storage import tickets, workers
 from puffin.studies.storage.checkpoints import Checkpoint
+from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import RUNG_PREFIX, running_trial, study_id
-from puffin.studies.storage.storage import open_storage
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import Handle, StudyError, delete, load, submit
+from puffin.studies.study import StoredStudy, StudyError, delete, load, submit
 from puffin.tuner.commands import run as run_module
 from puffin.tuner.launcher import Pool
 from puffin.tuner.worker import worker as worker_module
@@ -103,18 +103,18 @@ def aapl(spec: Spec) -> Prices:
     return load_prices("sample", "AAPL", None, spec.data.start)
 
 
-def running(handle: Handle, epochs: int = 2) -> list[FrozenTrial]:
+def running(study: StoredStudy, epochs: int = 2) -> list[FrozenTrial]:
     """The trials that are in the midst of their training."""
-    trials = handle.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    trials = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [t for t in trials if len(t.intermediate_values) >= epochs]
 
 
-def spent(handle: Handle) -> dict[int, FrozenTrial]:
+def spent(study: StoredStudy) -> dict[int, FrozenTrial]:
     """The trial that spent each ticket; fails if not every ticket was spent exactly once."""
-    trials = handle.trials()
+    trials = study.trials()
     finished = [t for t in trials if tickets.is_finished(t)]
     times = Counter(t.user_attrs[tickets.TICKET] for t in finished)
-    assert times == dict.fromkeys(range(handle.spec.tickets), 1)
+    assert times == dict.fromkeys(range(study.spec.tickets), 1)
     open_states = (TrialState.RUNNING, TrialState.WAITING)
     assert not [t for t in trials if t.state in open_states], "something is left open"
     return {t.user_attrs[tickets.TICKET]: t for t in finished}
@@ -129,7 +129,7 @@ class Fleet:
     workers: list[Any]
     codes: list[int]
 
-    def handle(self, name: str) -> Handle:
+    def handle(self, name: str) -> StoredStudy:
         return load(open_storage(self.url), name)
 
 
@@ -153,12 +153,13 @@ def fleet(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
 def test_a_pool_ends_cleanly_with_a_line_for_each_trial(fleet: Fleet) -> None:
     assert fleet.codes == [0, 0], [worker.said for worker in fleet.workers]
     assert [worker.printed for worker in fleet.workers] == ["", ""]
-    versions = ", ".join(f"{name} {number}" for name, number in stamp.own_versions().items())
+    packages = versions.installed_versions().items()
+    listed = ", ".join(f"{name} {number}" for name, number in packages)
     written: Counter[str] = Counter()
     for worker in fleet.workers:
         first, *trials, last = worker.said.splitlines()
         name = f"worker {socket.gethostname()}:{worker.process.pid}"
-        assert first == f"{name} on cpu, {fleet.url}; {versions}"
+        assert first == f"{name} on cpu, {fleet.url}; {listed}"
         assert last.startswith(f"{name} ends after ")
         assert last.endswith(" 0 failed; no work is left")
         written.update(line for line in trials if not line.endswith("; waiting"))
@@ -178,12 +179,12 @@ def test_a_pool_ends_cleanly_with_a_line_for_each_trial(fleet: Fleet) -> None:
 def test_two_workers_finish_every_ticket_once_with_any_sampler_and_pruner(
     fleet: Fleet, sampler: str, pruner: str
 ) -> None:
-    handle = fleet.handle(f"{sampler}-{pruner}")
-    trials = spent(handle)
+    study = fleet.handle(f"{sampler}-{pruner}")
+    trials = spent(study)
     states = Counter(t.state for t in trials.values())
     assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert states[TrialState.COMPLETE] >= 1
-    assert len(handle.trials()) == BUDGET[sampler], "no other trial may be there"
+    assert len(study.trials()) == BUDGET[sampler], "no other trial may be there"
     assert all(t.params and t.intermediate_values for t in trials.values())
     if pruner == "none":
         assert states[TrialState.PRUNED] == 0
@@ -212,21 +213,21 @@ def test_two_workers_cover_a_grid_exactly_once(fleet: Fleet, pruner: str) -> Non
 
 
 def test_a_trial_keeps_its_configuration_scores_run_and_forecasts(fleet: Fleet) -> None:
-    handle = fleet.handle("tpe-asha")
-    trials = spent(handle).values()
+    study = fleet.handle("tpe-asha")
+    trials = spent(study).values()
     assert {t.state for t in trials} == {TrialState.COMPLETE, TrialState.PRUNED}
     for trial in trials:
         attrs = trial.user_attrs
         curve = trial.intermediate_values
         fixed = optuna.trial.FixedTrial(trial.params)
-        assert Config.from_dict(attrs["config"]) == suggest(fixed, handle.spec.parsed_space)
+        assert Config.from_dict(attrs["config"]) == suggest(fixed, study.spec.parsed_space)
         assert list(curve) == list(range(1, attrs["run"]["epochs"] + 1))
         assert attrs["best_loss"] == min(curve.values()) == curve[attrs["best_epoch"]]
         assert attrs["best_loss"] == pytest.approx(sum(attrs["fold_losses"]) / 2, rel=1e-12)
-        assert attrs["run"]["targets_sha256"] == handle.attrs["targets_sha256"]
-        metas = get_all_artifact_meta(trial, storage=handle.storage)
+        assert attrs["run"]["targets_sha256"] == study.attrs["targets_sha256"]
+        metas = get_all_artifact_meta(trial, storage=study.storage)
         assert [m.filename for m in metas] == ["forecasts.csv"]
-        body = handle.store.open_reader(metas[0].artifact_id).read().decode()
+        body = study.store.open_reader(metas[0].artifact_id).read().decode()
         assert len(body.splitlines()) == 1 + 2 * 20
         if trial.state == TrialState.COMPLETE:
             assert trial.value == attrs["best_loss"]
@@ -235,14 +236,14 @@ def test_a_trial_keeps_its_configuration_scores_run_and_forecasts(fleet: Fleet) 
 
 
 def test_pruned_trials_feed_the_sampler(fleet: Fleet) -> None:
-    handle = fleet.handle("tpe-asha")
-    states = Counter(t.state for t in handle.trials())
+    study = fleet.handle("tpe-asha")
+    states = Counter(t.state for t in study.trials())
     assert states[TrialState.COMPLETE] < 10 <= sum(states.values()), "TPE starts after ten trials"
-    handle.prepare_sampler(99)
-    key = handle.storage.create_new_trial(study_id(handle.study))
-    trial = running_trial(handle.study, key)
+    study.prepare_sampler(99)
+    key = study.storage.create_new_trial(study_id(study.optuna_study))
+    trial = running_trial(study.optuna_study, key)
     assert {"cell", "layers", "lr", "lookback"} <= set(trial.relative_params or {})
-    handle.study.tell(trial, state=TrialState.FAIL)
+    study.optuna_study.tell(trial, state=TrialState.FAIL)
 
 
 def test_a_study_that_only_diverges_spends_its_tickets_as_infeasible_prunings(
@@ -316,7 +317,7 @@ work(sys.argv[1], Interrupt(), duty)
 """
 
 
-def curves(handle: Handle) -> dict[int, list[Any]]:
+def curves(study: StoredStudy) -> dict[int, list[Any]]:
     """What each ticket's trial has learnt, to the last bit."""
     return {
         ticket: [
@@ -325,7 +326,7 @@ def curves(handle: Handle) -> dict[int, list[Any]]:
             trial.user_attrs["best_epoch"],
             trial.user_attrs["run"]["epochs"],
         ]
-        for ticket, trial in spent(handle).items()
+        for ticket, trial in spent(study).items()
     }
 
 
@@ -351,8 +352,8 @@ def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
     script = tmp_path / "victim.py"
     script.write_text(VICTIM)
     victim = start(url, sys.executable, script, url)
-    handle = load(open_storage(url), "tiny")
-    (lost,) = victim.until(lambda: running(handle), "it trains")
+    study = load(open_storage(url), "tiny")
+    (lost,) = victim.until(lambda: running(study), "it trains")
     time.sleep(0.5)  # for the checkpoint, which follows on the report
     os.kill(victim.process.pid, signal.SIGKILL)
     assert victim.end(10) == -signal.SIGKILL
@@ -386,36 +387,36 @@ def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(
     )
     submit(open_storage(url, create=True), spec, aapl(spec))
     program = start(url, TUNER, "worker")
-    handle = load(open_storage(url), "long")
-    program.until(lambda: running(handle, epochs=10), "it trains")
+    study = load(open_storage(url), "long")
+    program.until(lambda: running(study, epochs=10), "it trains")
     stopped = time.monotonic()
     program.process.send_signal(signal.SIGTERM)
     assert program.end(10) == 0, program.said
     assert time.monotonic() - stopped < 10
-    assert checkpoint_rows(handle.storage) == 1
+    assert checkpoint_rows(study.storage) == 1
     work(url, Interrupt(), Duty("long", device="cpu"))
-    handle = load(open_storage(url), "long")
-    stopped_at = len(handle.trials()[0].intermediate_values)
-    assert spent(handle)[0].user_attrs["run"]["resumed_after"] == stopped_at >= 10
-    assert curves(handle) == undisturbed(tmp_path, spec)
-    assert checkpoint_rows(handle.storage) == 0
+    study = load(open_storage(url), "long")
+    stopped_at = len(study.trials()[0].intermediate_values)
+    assert spent(study)[0].user_attrs["run"]["resumed_after"] == stopped_at >= 10
+    assert curves(study) == undisturbed(tmp_path, spec)
+    assert checkpoint_rows(study.storage) == 0
 
 
 def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, url: str) -> None:
     spec = endless("long")
     submit(open_storage(url, create=True), spec, aapl(spec))
     program = start(url, TUNER, "worker")
-    handle = load(open_storage(url), "long")
-    (trial,) = program.until(lambda: running(handle), "it trains")
+    study = load(open_storage(url), "long")
+    (trial,) = program.until(lambda: running(study), "it trains")
     program.process.send_signal(signal.SIGTERM)
     assert program.end(10) == 0, program.said
     assert program.said.splitlines()[1] == (
         f"trial {trial.number} of study long: stopped, waits for a worker again"
     )
     assert program.said.endswith(" 0 failed, 1 requeued; it was asked to stop\n")
-    handle = load(open_storage(url), "long")
-    assert tickets.count(handle.trials()) == {"waiting": 1}
-    again = take(handle.study, handle.queue)
+    study = load(open_storage(url), "long")
+    assert tickets.count(study.trials()) == {"waiting": 1}
+    again = take(study.optuna_study, study.queue)
     assert again.user_attrs == {tickets.TICKET: trial.user_attrs[tickets.TICKET]}
     asked = suggest(again, spec.parsed_space)
     assert asked.to_dict() == trial.user_attrs["config"]
@@ -440,14 +441,14 @@ def test_a_worker_ends_with_its_terminal_unless_it_was_started_to_outlive_it(
     # The tests themselves may have been started by nohup.
     command = (sys.executable, "-c", WITH_HANGUP, str(TUNER), "worker")
     plain, outliving = (start(url, *command, how) for how in ("SIG_DFL", "SIG_IGN"))
-    handle = load(open_storage(url), "long")
-    plain.until(lambda: len(running(handle)) == 2, "both train")
+    study = load(open_storage(url), "long")
+    plain.until(lambda: len(running(study)) == 2, "both train")
     for program in (plain, outliving):
         os.killpg(program.process.pid, signal.SIGHUP)
     assert plain.end(10) == 0, plain.said
-    (trial,) = running(handle)
+    (trial,) = running(study)
     epochs = len(trial.intermediate_values)
-    outliving.until(lambda: running(handle, epochs + 1), "the other trains on")
+    outliving.until(lambda: running(study, epochs + 1), "the other trains on")
     outliving.process.send_signal(signal.SIGTERM)
     assert outliving.end(10) == 0, outliving.said
 
@@ -487,26 +488,26 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
 
     def midway() -> bool:
         try:
-            handle = load(open_storage(url), "run")
+            study = load(open_storage(url), "run")
         except Exception:  # noqa: BLE001  # it is not there yet
             return False
-        fresh = [t for t in running(handle) if len(t.intermediate_values) < 10]
-        return tickets.count(handle.trials())["complete"] >= 2 and bool(fresh)
+        fresh = [t for t in running(study) if len(t.intermediate_values) < 10]
+        return tickets.count(study.trials())["complete"] >= 2 and bool(fresh)
 
     first.until(midway, "it is in the midst of the search")
     os.killpg(first.process.pid, signal.SIGINT)  # as the terminal does
     assert first.end(20) == 130, first.said
     assert "study run starts with 8 trials on 2 workers (cpu)" in first.said
     assert "Traceback" not in first.said
-    handle = load(open_storage(url), "run")
-    before = tickets.count(handle.trials())
+    study = load(open_storage(url), "run")
+    before = tickets.count(study.trials())
     assert before["running"] == before["failed"] == 0
     assert before["waiting"] >= 1
     done = before["complete"]
     assert 2 <= done < 8
     assert f"stopped with {done} of 8 trials done; the same command resumes" in first.said
     assert first.printed == ""
-    early = {t.user_attrs[tickets.TICKET]: t.number for t in handle.trials() if t.value is not None}
+    early = {t.user_attrs[tickets.TICKET]: t.number for t in study.trials() if t.value is not None}
 
     pair = [start(url, *command, "1", cwd=tmp_path) for _ in range(2)]
     assert [run.end(60) for run in pair] == [0, 0], [run.said for run in pair]
@@ -541,11 +542,11 @@ def test_a_killed_run_takes_its_workers_along_and_their_tickets_wait_again(
     sets = [word for value in values for word in ("--set", value)]
     program = start(url, TUNER, "run", "demo", "--workers", "2", *sets, cwd=tmp_path)
 
-    def both_train() -> Handle | None:
-        handle = load(storage, "long") if "long" in tickets.budgets(storage) else None
-        return handle if handle and len(running(handle)) == 2 else None
+    def both_train() -> StoredStudy | None:
+        study = load(storage, "long") if "long" in tickets.budgets(storage) else None
+        return study if study and len(running(study)) == 2 else None
 
-    handle = program.until(both_train, "both workers train")
+    study = program.until(both_train, "both workers train")
     pids = [worker.pid for worker in workers.alive(storage)]
     assert len(pids) == 2
     program.process.kill()
@@ -554,7 +555,7 @@ def test_a_killed_run_takes_its_workers_along_and_their_tickets_wait_again(
     while time.monotonic() < end and any(map(is_alive, pids)):
         time.sleep(0.1)
     assert not any(map(is_alive, pids)), "a worker outlived its `tuner run`"
-    assert tickets.count(handle.trials()) == {"waiting": 2}
+    assert tickets.count(study.trials()) == {"waiting": 2}
     assert workers.alive(storage) == []
 
 
@@ -571,7 +572,7 @@ def test_ctrl_c_is_not_heard_within_a_statement_of_sql(
 ) -> None:
     # There it has SQLAlchemy write a traceback about a cursor that it cannot close.
     spec = spec_of("tiny")
-    handle = submit(open_storage(url, create=True), spec, aapl(spec))
+    study = submit(open_storage(url, create=True), spec, aapl(spec))
     gone_through, before = [], signal.getsignal(signal.SIGINT)
 
     def press(*_: Any) -> None:
@@ -581,13 +582,13 @@ def test_ctrl_c_is_not_heard_within_a_statement_of_sql(
     class PoolThenCtrlC(Pool):
         def __enter__(self) -> Self:
             entered = super().__enter__()
-            engine = handle.storage.engine
+            engine = study.storage.engine
             sa.event.listen(engine, "after_cursor_execute", press, once=True)
             return entered
 
     monkeypatch.setattr(run_module, "Pool", PoolThenCtrlC)
     with pytest.raises(KeyboardInterrupt):
-        run_module.search(handle, url, ["cpu"])
+        run_module.search(study, url, ["cpu"])
     assert gone_through == [True]
     assert "stopped with 0 of 3 trials done; the same command resumes" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
@@ -607,8 +608,8 @@ def test_an_epoch_that_takes_long_does_not_keep_a_worker_from_its_end(
         .replace("duty =", "interrupt = Interrupt()\ninterrupt.install()\nduty =")
     )
     program = start(url, sys.executable, script, url)
-    handle = load(open_storage(url), "tiny")
-    program.until(lambda: running(handle, epochs=1), "it trains")
+    study = load(open_storage(url), "tiny")
+    program.until(lambda: running(study, epochs=1), "it trains")
     time.sleep(0.5)
     stopped = time.monotonic()
     program.process.send_signal(signal.SIGINT)
@@ -616,7 +617,7 @@ def test_an_epoch_that_takes_long_does_not_keep_a_worker_from_its_end(
     assert program.end(30) == 0, program.said
     # 5 s are given to it; this one goes on for 300 s.
     assert 4 < time.monotonic() - stopped < 30, "a moment is given to an epoch that ends soon"
-    assert [t.state for t in handle.trials()] == [TrialState.FAIL, TrialState.WAITING]
+    assert [t.state for t in study.trials()] == [TrialState.FAIL, TrialState.WAITING]
 
 
 # Trials that are pruned
@@ -631,12 +632,12 @@ def test_a_trial_that_trained_to_its_end_is_complete_even_where_the_pruner_has_a
         training={"max_epochs": 2},
         search={"trials": 6, "sampler": "random", "pruner": pruner},
     )
-    handle = submit(storage, spec, aapl(spec))
+    study = submit(storage, spec, aapl(spec))
     worker = worker_of(storage)
-    while worker.step(handle):
+    while worker.step(study):
         pass
-    assert Counter(t.state for t in handle.trials()) == {TrialState.COMPLETE: 6}
-    assert any(k.startswith(RUNG_PREFIX) for t in handle.trials() for k in t.system_attrs), (
+    assert Counter(t.state for t in study.trials()) == {TrialState.COMPLETE: 6}
+    assert any(k.startswith(RUNG_PREFIX) for t in study.trials() for k in t.system_attrs), (
         "the pruner was not asked, so nothing was tested"
     )
 
@@ -655,13 +656,13 @@ def worker(storage: RDBStorage) -> Worker:
     return worker_of(storage)
 
 
-def serve(worker: Worker, handle: Handle) -> int:
+def serve(worker: Worker, study: StoredStudy) -> int:
     """Run steps until the study is done; their number."""
     for steps in range(100):
-        result = worker.step(handle)
-        if result is None:
+        summary = worker.step(study)
+        if summary is None:
             return steps
-        assert result, "nothing else holds a ticket"
+        assert summary, "nothing else holds a ticket"
     return pytest.fail("the study does not end")
 
 
@@ -682,7 +683,7 @@ def test_a_trial_that_raises_is_failed_with_the_reason_and_the_study_goes_on(
     reason: str,
 ) -> None:
     spec = spec_of("tiny", search={"trials": 3})
-    handle = submit(worker.storage, spec, aapl(spec))
+    study = submit(worker.storage, spec, aapl(spec))
     run_trial = worker_module.run_trial
 
     def run_or_raise(trial: optuna.Trial, *args: Any) -> float:
@@ -694,13 +695,13 @@ def test_a_trial_that_raises_is_failed_with_the_reason_and_the_study_goes_on(
 
     monkeypatch.setattr(worker_module, "run_trial", run_or_raise)
     with caplog.at_level(logging.WARNING):
-        assert serve(worker, handle) == 3
-    trials = spent(handle)
+        assert serve(worker, study) == 3
+    trials = spent(study)
     assert trials[1].state == TrialState.FAIL
     assert trials[1].user_attrs[tickets.FAILURE] == reason
     assert trials[1].params
     assert {trials[0].state, trials[2].state} <= {TrialState.COMPLETE, TrialState.PRUNED}
-    assert tickets.count(handle.trials())["failed"] == 1
+    assert tickets.count(study.trials())["failed"] == 1
     assert [record.getMessage() for record in caplog.records] == [f"trial 1 failed: {reason}"]
 
 
@@ -716,9 +717,9 @@ def test_a_divergence_after_good_epochs_keeps_the_best_of_them_and_is_infeasible
 
     monkeypatch.setattr(training, "_validate", diverge)
     spec = spec_of("tiny", search={"trials": 2, "pruner": "none"})
-    handle = submit(worker.storage, spec, aapl(spec))
-    assert serve(worker, handle) == 2
-    for trial in spent(handle).values():
+    study = submit(worker.storage, spec, aapl(spec))
+    assert serve(worker, study) == 2
+    for trial in spent(study).values():
         assert trial.state == TrialState.PRUNED
         assert list(trial.intermediate_values) == [1, 2]
         assert trial.constraints == {"finite_loss": 1.0}
@@ -737,13 +738,13 @@ def test_a_worker_that_would_score_something_else_refuses_and_spends_no_ticket(
     worker: Worker, key: str, value: Any, words: str
 ) -> None:
     spec = spec_of("tiny", search={"trials": 3})
-    handle = submit(worker.storage, spec, aapl(spec))
+    study = submit(worker.storage, spec, aapl(spec))
     if key == "data":
-        value = handle.attrs["data"] | {"sha256": value}
-    handle.study.set_user_attr(key, value)
+        value = study.attrs["data"] | {"sha256": value}
+    study.optuna_study.set_user_attr(key, value)
     with pytest.raises(StudyError, match=words):
-        worker.step(handle)
-    assert handle.trials() == []
+        worker.step(study)
+    assert study.trials() == []
     assert tickets.budgets(worker.storage)["tiny"].issued == 0
 
 
@@ -760,9 +761,9 @@ def test_a_study_made_anew_under_a_used_name_and_key_is_served_by_its_own_settin
     rota._handles.clear()  # as for another worker
     delete(storage, "tiny")
     new = spec_of("tiny", search={"trials": 1}, **changes)
-    handle = submit(storage, new, aapl(new))
+    study = submit(storage, new, aapl(new))
     rota.turn()
-    (trial,) = handle.trials()
+    (trial,) = study.trials()
     assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED), trial.user_attrs
     assert trial.user_attrs["run"]["epochs"] <= new.training.max_epochs
     assert len(trial.user_attrs["fold_losses"]) == new.walk_forward.folds
@@ -773,20 +774,20 @@ def test_a_trial_that_was_taken_for_dead_is_left_to_its_retry(
 ) -> None:
     """As after a suspension: others have failed and retried the trial that goes on here."""
     spec = spec_of("tiny", search={"trials": 2, "pruner": "none"})
-    handle = submit(worker.storage, spec, aapl(spec))
+    study = submit(worker.storage, spec, aapl(spec))
     run_trial = worker_module.run_trial
     times = iter([True])
 
     def suspended(trial: optuna.Trial, *args: Any) -> float:
         if next(times, False):
-            lose(handle.queue)
+            lose(study.queue)
         return run_trial(trial, *args)
 
     monkeypatch.setattr(worker_module, "run_trial", suspended)
     with caplog.at_level(logging.WARNING):
-        serve(worker, handle)
+        serve(worker, study)
     assert "trial 0 was ended already; this worker continues" in caplog.text
-    trials = spent(handle)
+    trials = spent(study)
     assert {t.state for t in trials.values()} == {TrialState.COMPLETE}
     assert trials[0].user_attrs[tickets.RETRIES] == 1
 
@@ -796,14 +797,14 @@ def test_a_trial_that_was_taken_at_its_very_end_leaves_the_checkpoint_to_its_ret
     worker: Worker, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     spec = spec_of("tiny", search={"trials": 1, "pruner": "none"})
-    handle = submit(worker.storage, spec, aapl(spec))
-    queue = handle.queue
+    study = submit(worker.storage, spec, aapl(spec))
+    queue = study.queue
 
     def run_trial(trial: optuna.Trial, *_args: Any) -> float:
         trial.report(0.5, 1)
         lose(queue)  # while this process is suspended
-        taken = take(handle.study, queue)
-        Checkpoint(worker.storage, handle.creation_id, 0, taken._trial_id, 0.0).save({}, b"its own")
+        taken = take(study.optuna_study, queue)
+        Checkpoint(worker.storage, study.creation_id, 0, taken._trial_id, 0.0).save({}, b"its own")
         if end == "pruned":
             raise optuna.TrialPruned
         if end == "failed":
@@ -811,8 +812,8 @@ def test_a_trial_that_was_taken_at_its_very_end_leaves_the_checkpoint_to_its_ret
         return 0.5
 
     monkeypatch.setattr(worker_module, "run_trial", run_trial)
-    worker.step(handle)
-    assert tickets.count(handle.trials()) == {"running": 1}
+    worker.step(study)
+    assert tickets.count(study.trials()) == {"running": 1}
     assert checkpoint_rows(worker.storage) == 1
 
 
@@ -822,7 +823,7 @@ def test_a_request_to_stop_gives_the_ticket_back_between_epochs(
     interrupt = Interrupt()
     worker = worker_of(storage, interrupt)
     spec = endless("long")
-    handle = submit(storage, spec, aapl(spec))
+    study = submit(storage, spec, aapl(spec))
     report = optuna.Trial.report
 
     def report_and_stop(trial: optuna.Trial, value: float, step: int) -> None:
@@ -831,9 +832,9 @@ def test_a_request_to_stop_gives_the_ticket_back_between_epochs(
             interrupt._handle(signal.SIGTERM, None)
 
     monkeypatch.setattr(optuna.Trial, "report", report_and_stop)
-    assert worker.step(handle) is True
+    assert worker.step(study) is True
     assert interrupt.requested
-    lost, again = handle.trials()
+    lost, again = study.trials()
     assert list(lost.intermediate_values) == [1, 2, 3]
     assert (lost.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
     assert tickets.FAILURE not in lost.user_attrs
@@ -874,10 +875,10 @@ def test_a_worker_says_when_its_study_is_deleted(
     submit(storage, spec, aapl(spec))
     step = Worker.step
 
-    def step_and_delete(worker: Worker, handle: Handle) -> bool | None:
-        result = step(worker, handle)
+    def step_and_delete(worker: Worker, study: StoredStudy) -> bool | None:
+        summary = step(worker, study)
         delete(storage, "tiny")
-        return result
+        return summary
 
     monkeypatch.setattr(Worker, "step", step_and_delete)
     with pytest.raises(StudyError, match="study 'tiny' was deleted while this worker served it"):
@@ -892,11 +893,11 @@ def test_a_pool_goes_on_with_other_studies_when_one_is_deleted(
         submit(storage, spec, aapl(spec))
     step = Worker.step
 
-    def step_and_delete(worker: Worker, handle: Handle) -> bool | None:
-        result = step(worker, handle)
-        if handle.name == "gone":
+    def step_and_delete(worker: Worker, study: StoredStudy) -> bool | None:
+        summary = step(worker, study)
+        if study.name == "gone":
             delete(storage, "gone")
-        return result
+        return summary
 
     monkeypatch.setattr(Worker, "step", step_and_delete)
     work(url, Interrupt(), Duty(None, device="cpu"))
@@ -905,15 +906,15 @@ def test_a_pool_goes_on_with_other_studies_when_one_is_deleted(
 
 def test_a_trial_of_a_deleted_study_cannot_touch_the_next_study(storage: RDBStorage) -> None:
     old = spec_of("old", search={"trials": 1})
-    handle = submit(storage, old, aapl(old))
-    held = take(handle.study, handle.queue)
+    study = submit(storage, old, aapl(old))
+    held = take(study.optuna_study, study.queue)
     delete(storage, "old")
     new = spec_of("new", search={"trials": 1})
     other = submit(storage, new, aapl(new))
-    take(other.study, other.queue)
+    take(other.optuna_study, other.queue)
     with pytest.raises(KeyError):
         held.report(0.001, 1)
-    assert [t.intermediate_values for t in other.study.trials] == [{}]
+    assert [t.intermediate_values for t in other.optuna_study.trials] == [{}]
 
 
 def test_a_pool_serves_its_other_studies_when_one_cannot_be_read(
@@ -921,7 +922,7 @@ def test_a_pool_serves_its_other_studies_when_one_cannot_be_read(
 ) -> None:
     broken, sound = (spec_of(name, search={"trials": 1}) for name in ("broken", "sound"))
     bad = submit(storage, broken, aapl(broken))
-    bad.study.set_user_attr("spec", broken.to_json() | {"made_by_a_later_version": 1})
+    bad.optuna_study.set_user_attr("spec", broken.to_json() | {"made_by_a_later_version": 1})
     good = submit(storage, sound, aapl(sound))
     rota = Rota(worker_of(storage), None, forever=False)
     while rota.turn():
@@ -934,7 +935,7 @@ def test_a_trial_that_diverged_and_was_then_lost_does_not_break_the_result(
     storage: RDBStorage,
 ) -> None:
     spec = spec_of("tiny", search={"trials": 1})
-    handle = submit(storage, spec, aapl(spec))
-    take(handle.study, handle.queue).set_constraint("finite_loss", 1.0)
-    lose(handle.queue)
-    assert result.mishaps(handle) == {}
+    study = submit(storage, spec, aapl(spec))
+    take(study.optuna_study, study.queue).set_constraint("finite_loss", 1.0)
+    lose(study.queue)
+    assert summary.failure_reasons(study) == {}

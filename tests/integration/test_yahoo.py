@@ -22,7 +22,7 @@ from puffin.studies.prices import price_cache, yahoo
 from puffin.studies.prices.price_cache import Wanted
 from puffin.studies.prices.prices import Prices, load_prices
 from puffin.studies.prices.validation import DataError
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.study import SEARCH_FILE, load
 from puffin.tuner.cli import main
 from puffin.tuner.commands.prices import chart
@@ -559,13 +559,13 @@ def test_two_workers_do_a_study_while_the_service_is_down(
     asked, stub.faults = stub.charts, ["500"]
     workers = [start(url, TUNER, "worker") for _ in range(2)]
     assert [worker.end(60) for worker in workers] == [0, 0], [w.said for w in workers]
-    handle = load(open_storage(url), "live")
-    trials = [t for t in handle.trials() if t.state in {TrialState.COMPLETE, TrialState.PRUNED}]
+    study = load(open_storage(url), "live")
+    trials = [t for t in study.trials() if t.state in {TrialState.COMPLETE, TrialState.PRUNED}]
     assert len(trials) == 4
     assert stub.charts == asked, "a worker reads the study's own copy"
     folder = tmp_path / "best"
     assert tuner("export", "live", str(folder), "--storage", url).exit_code == 0
     snapshot = (folder / "prices-search.csv").read_bytes()
-    assert hashlib.sha256(snapshot).hexdigest() == handle.attrs["data"]["sha256"][SEARCH_FILE]
+    assert hashlib.sha256(snapshot).hexdigest() == study.attrs["data"]["sha256"][SEARCH_FILE]
     assert snapshot.partition(b"\n")[0] == b"date,open,high,low,close,volume,extra:IBM"
     assert stub.charts == asked

@@ -13,10 +13,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies.duplicates import trained
-from puffin.studies.storage import storage as schema
+from puffin.studies.storage import database as schema
 from puffin.studies.storage import tickets, workers
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
 
 _LOG = "CREATE TABLE soak_log (at FLOAT, what TEXT, trial_id INTEGER, epoch INTEGER)"
 _EPOCH = "INSERT INTO soak_log VALUES ({now}, 'epoch', NEW.trial_id, NEW.step)"
@@ -107,7 +107,7 @@ class Handover:
 class Audit:
     """All there is of a study whose tickets are spent."""
 
-    handle: Handle
+    handle: StoredStudy
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -194,7 +194,7 @@ class Audit:
         assert rows == [(0,)], f"checkpoints: {rows}"
         self._say("no checkpoint is left")
         bodies = {row[0] for row in self._rows("SELECT artifact_id FROM puffin_artifacts")}
-        study, storage = self.handle.study, self.handle.storage
+        study, storage = self.handle.optuna_study, self.handle.storage
         owners: dict[str, FrozenTrial | None] = {
             meta.artifact_id: owner if isinstance(owner, FrozenTrial) else None
             for owner in (study, *self.trials)

@@ -16,8 +16,8 @@ from typing import Any
 from optuna.storages import RDBStorage
 
 from puffin.studies.storage import tickets, workers
-from puffin.studies.storage.storage import open_storage
-from puffin.studies.study import Handle
+from puffin.studies.storage.database import open_storage
+from puffin.studies.study import StoredStudy
 from tests.postgres import Postgres
 from tests.soak.audit import Audit
 
@@ -183,9 +183,9 @@ class Storm:
         """Start the fleet."""
         self.living = [self._new() for _ in range(self.plan.size)]
 
-    def run(self, handle: Handle) -> float:
+    def run(self, study: StoredStudy) -> float:
         """Disturb the fleet until every ticket is spent; give the seconds it took."""
-        plan, total = self.plan, handle.spec.tickets
+        plan, total = self.plan, study.spec.tickets
         kills, suspensions, outages = (
             list(events) for events in (plan.kills, plan.suspensions, plan.outages)
         )
@@ -195,8 +195,8 @@ class Storm:
             assert now - started < plan.seconds, f"{done} of {total} are done: {self._said}"
             self._look_after(now)
             if self._up_at is None:
-                done = tickets.finished(handle.trials())
-                self._hit(handle, done, now, kills, suspensions)
+                done = tickets.finished(study.trials())
+                self._hit(study, done, now, kills, suspensions)
                 if outages and done >= outages[0][0]:
                     self._strike(now, outages.pop(0)[1])
             if plan.every is not None and total - done > plan.size:
@@ -211,16 +211,16 @@ class Storm:
         return now - started
 
     def _hit(
-        self, handle: Handle, done: int, now: float, kills: list[int], suspensions: list[int]
+        self, study: StoredStudy, done: int, now: float, kills: list[int], suspensions: list[int]
     ) -> None:
         """Do what is due to a worker that has epochs to lose, if there is one."""
         if kills and done >= kills[0]:
-            victims = self._caught(handle)
+            victims = self._caught(study)
             if victims:
                 del kills[0]
                 self._kill(victims)
         elif not kills and suspensions and done >= suspensions[0]:
-            victims = self._at_work(handle)
+            victims = self._at_work(study)
             if victims:
                 del suspensions[0]
                 self._suspend(victims, now)
@@ -248,18 +248,18 @@ class Storm:
     def _awake(self) -> list[Program]:
         return [p for p in self.living if p not in self._suspended]
 
-    def _at_work(self, handle: Handle) -> list[Program]:
+    def _at_work(self, study: StoredStudy) -> list[Program]:
         """The workers that would lose epochs, were they killed."""
-        unsaved = {h.ticket: bool(h.again) for h in Audit(handle).handovers()}
-        rows = workers.alive(handle.storage)
+        unsaved = {h.ticket: bool(h.again) for h in Audit(study).handovers()}
+        rows = workers.alive(study.storage)
         pids = {row.pid for row in rows if row.ticket is not None and unsaved.get(row.ticket)}
         return [p for p in self._awake() if p.pid in pids]
 
-    def _caught(self, handle: Handle) -> list[Program]:
+    def _caught(self, study: StoredStudy) -> list[Program]:
         """A worker at work, stopped so that it can save nothing more, or none."""
-        for program in self._at_work(handle):
+        for program in self._at_work(study):
             program.send(signal.SIGSTOP)
-            if program in self._at_work(handle):
+            if program in self._at_work(study):
                 return [program]
             program.send(signal.SIGCONT)
         return []

@@ -31,13 +31,13 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy.engine.default import DefaultDialect
 
-import puffin.studies.storage.storage
+import puffin.studies.storage.database
 import puffin.tuner.commands.report
 from puffin.studies.openings import looks_at
 from puffin.studies.storage import tickets
+from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX
-from puffin.studies.storage.storage import open_storage
-from puffin.studies.study import Handle, load, study_names
+from puffin.studies.study import StoredStudy, load, study_names
 from puffin.tuner.cli import main as tuner_main
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.rota import Duty, work
@@ -166,7 +166,7 @@ def run_command(
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
         os.environ |= {"TUNER_STORAGE": url, "TUNER_DEVICE": "cpu"}
-        puffin.studies.storage.storage._IDLE_IN_TRANSACTION_SECONDS = 2
+        puffin.studies.storage.database._IDLE_IN_TRANSACTION_SECONDS = 2
         puffin.tuner.commands.report.search = train_here
         commits = strike_at_commits(blow)
         try:
@@ -180,10 +180,10 @@ def run_command(
         os._exit(code)
 
 
-def train_here(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
+def train_here(study: StoredStudy, storage_url: str, devices: Sequence[str]) -> None:
     """Train what a report has ordered in this process, where its commits are counted."""
     del devices
-    duty = Duty(handle.name, device="cpu", checkpoint_seconds=0.0, grace_seconds=1)
+    duty = Duty(study.name, device="cpu", checkpoint_seconds=0.0, grace_seconds=1)
     work(storage_url, Interrupt(), duty)
 
 

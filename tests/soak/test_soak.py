@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from puffin.studies.prices.prices import load_prices
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import tickets
-from puffin.studies.storage.storage import open_storage
-from puffin.studies.study import Handle, delete, load, submit
+from puffin.studies.storage.database import open_storage
+from puffin.studies.study import StoredStudy, delete, load, submit
 from tests.postgres import Postgres
 from tests.soak.audit import Audit, keep_log, learnt, said
 from tests.soak.fleet import Plan, Program, Programs, Storm, opened, stop, until
@@ -104,9 +104,9 @@ def study(epochs: int, trials: int) -> Spec:
     return parse_spec(tomllib.loads(STUDY % (epochs, trials)), NAME)
 
 
-def in_training(handle: Handle, epochs: int) -> int:
+def in_training(study: StoredStudy, epochs: int) -> int:
     """Count the trials that have come so far."""
-    trials = handle.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    trials = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return sum(1 for t in trials if len(t.intermediate_values) >= epochs)
 
 
@@ -135,8 +135,8 @@ def test_every_ticket_is_spent_once_and_to_the_same_bits_whatever_is_done_to_the
     storm = Storm(programs, url, plan, OPTIONS, GRACE_SECONDS, server, random.Random(seed))
     storm.start()
     with opened(url) as storage:
-        handle = load(storage, NAME)
-        seconds = storm.run(handle)
+        study = load(storage, NAME)
+        seconds = storm.run(study)
         ends = stop(storm.living, 30)
         time.sleep(GRACE_SECONDS + 1)
         audit = Audit(load(storage, NAME))
@@ -177,8 +177,8 @@ def test_workers_that_are_all_asked_to_stop_end_soon_and_others_go_on(
     with opened(url) as storage:
         for epoch in (50, 150):
             fleet = [programs.start(url, "worker", *OPTIONS) for _ in range(size)]
-            handle = load(storage, NAME)
-            until(lambda: in_training(handle, epoch) == size, "all train", fleet, 120)  # noqa: B023
+            study = load(storage, NAME)
+            until(lambda: in_training(study, epoch) == size, "all train", fleet, 120)  # noqa: B023
             ends += stop(fleet, 10)
             assert tickets.count(load(storage, NAME).trials())["running"] == 0
         fleet = [programs.start(url, "worker", *OPTIONS) for _ in range(size)]
@@ -217,11 +217,11 @@ def test_workers_and_submits_that_start_together_on_an_empty_database_all_do_the
         assert len(program.said.splitlines()) <= 2, program.said
         assert "Traceback" not in program.said
     with opened(url) as storage:
-        handle = load(storage, NAME)
-        numbers = sorted(t.user_attrs[tickets.TICKET] for t in handle.trials())
+        study = load(storage, NAME)
+        numbers = sorted(t.user_attrs[tickets.TICKET] for t in study.trials())
         assert numbers == list(range(trials))
-        assert {t.state for t in handle.trials()} == {TrialState.COMPLETE}
-        at_work = {t.user_attrs[tickets.WORKER] for t in handle.trials()}
+        assert {t.state for t in study.trials()} == {TrialState.COMPLETE}
+        at_work = {t.user_attrs[tickets.WORKER] for t in study.trials()}
     words = said(program.said for program in submits + fleet)
     show(
         f"{kind}, {count} workers and {count} submits at once: {time.monotonic() - started:.0f} s, "
@@ -244,8 +244,8 @@ def test_a_worker_that_comes_before_its_database_says_so_once_and_works_when_it_
     submitted = programs.start(url, "submit", file)
     assert submitted.end(60) == 0, submitted.said
     with opened(url) as storage:
-        handle = load(storage, NAME)
-        until(lambda: tickets.finished(handle.trials()) == 3, "the study is done", [worker])
+        study = load(storage, NAME)
+        until(lambda: tickets.finished(study.trials()) == 3, "the study is done", [worker])
     worker.send(signal.SIGTERM)
     assert worker.end(10) == 0
     (line,) = worker.said.splitlines()

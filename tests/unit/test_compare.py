@@ -10,9 +10,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.config import Config
-from puffin.studies.result import COMPARABLE, Group, compare
 from puffin.studies.storage import tickets
 from puffin.studies.study import StudyError
+from puffin.studies.summary import COMPARABLE, Group, compare
 from puffin.tuner.cli import compare as command
 
 COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -46,7 +46,7 @@ def trial(
 
 
 def study(*trials: FrozenTrial) -> Any:
-    """Give what `compare` asks of a study."""
+    """Give what `check_versions` asks of a study."""
     for number, own in enumerate(trials):
         own.number = number
     return SimpleNamespace(name="x", trials=lambda: list(trials))

@@ -8,7 +8,7 @@ from puffin.models.errors import PuffinError
 from puffin.studies.prices.validation import when
 from puffin.studies.remarks import fold_remarks, require_moving_target
 from puffin.studies.spec import load_spec
-from puffin.studies.study import RERUNS
+from puffin.studies.study import RETRAINING_SUFFIXES
 from puffin.studies.text import printable
 from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.commands import present
@@ -24,10 +24,10 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
         With everything that is wrong.
     """
     spec = load_spec(path_or_preset, overrides)
-    if spec.name.endswith(RERUNS):
+    if spec.name.endswith(RETRAINING_SUFFIXES):
         msg = (
-            f"name = {spec.name!r}: names that end in {' or '.join(RERUNS)} are kept for what "
-            "`tuner report` trains again; use another name (--set name=...)"
+            f"name = {spec.name!r}: names that end in {' or '.join(RETRAINING_SUFFIXES)} are kept "
+            "for what `tuner report` trains again; use another name (--set name=...)"
         )
         raise PuffinError(msg)
     prices = read_prices(spec.data, refresh=refresh)

@@ -17,11 +17,11 @@ from rich.text import Text
 from puffin.models.evaluation.metrics import skill
 from puffin.studies.networks import describe_networks
 from puffin.studies.prices.validation import when
-from puffin.studies.result import Group
 from puffin.studies.space import grid_points
 from puffin.studies.spec import Spec
-from puffin.studies.storage.database_url import masked
-from puffin.studies.study import Handle
+from puffin.studies.storage.url import masked_url
+from puffin.studies.study import StoredStudy
+from puffin.studies.summary import Group
 from puffin.studies.text import loss, percent, printable, printable_lines, signed
 from puffin.studies.workload import Workload
 
@@ -112,13 +112,13 @@ def print_rows(
         out.print(Padding(Text(details), (0, 0, 1, 2)))
 
 
-def print_result(handle: Handle, record: dict[str, Any], cells: Sequence[Group]) -> None:
+def print_result(study: StoredStudy, record: dict[str, Any], cells: Sequence[Group]) -> None:
     """Print what a finished search has found: configuration, folds, one cell against another."""
     out = stdout()
     out.print(Text(f"Best of study {record['study']}: trial {record['trial']}", "bold"))
     out.print(_config_table(record))
     out.print(Text("Validation", "bold"))
-    out.print(_fold_table(handle, record))
+    out.print(_fold_table(study, record))
     out.print(Text(_direction(record["scores"])))
     out.print()
     out.print(Text("LSTM against GRU", "bold"))
@@ -134,11 +134,11 @@ def _config_table(record: dict[str, Any]) -> Table:
     return table
 
 
-def _fold_table(handle: Handle, record: dict[str, Any]) -> Table:
+def _fold_table(study: StoredStudy, record: dict[str, Any]) -> Table:
     scores = record["scores"]
-    heading = f"walk-forward {handle.spec.training.loss}"
+    heading = f"walk-forward {study.spec.training.loss}"
     table = new_table("fold", heading, "persistence", "training mean", "skill")
-    persistence, means = handle.attrs["persistence_losses"], handle.attrs["mean_losses"]
+    persistence, means = study.attrs["persistence_losses"], study.attrs["mean_losses"]
     rows = zip(scores["fold_losses"], persistence, means, strict=True)
     for number, (own, last, mean) in enumerate(rows, start=1):
         table.add_row(str(number), *map(loss, (own, last, mean)), signed_percent(skill(own, last)))
@@ -256,7 +256,7 @@ def typed(*words: str, storage: str = "", program: str = "tuner") -> str:
         The program, or its path where no shell finds it by its name.
     """
     options = []
-    if storage not in ("", "sqlite:///tuner.db") and masked(storage) == storage:
+    if storage not in ("", "sqlite:///tuner.db") and masked_url(storage) == storage:
         options = ["--storage", storage]
     return shlex.join([program, *words, *options])
 
@@ -278,7 +278,7 @@ def next_steps(name: str, storage: str, folder: Path | None, reports: str = "") 
     reports : str
         How long ``tuner report`` is going to take, in words.
     """
-    shown, program = masked(storage), _own_name()
+    shown, program = masked_url(storage), _own_name()
     report, compare, best, dashboard = (
         typed(*words, storage=storage, program=program)
         for words in (["report", name], ["compare", name], ["best", name], ["dashboard"])

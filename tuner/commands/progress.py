@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from puffin.studies.result import RunningTrial, Status
+from puffin.studies.summary import RunningTrial, Status
 from puffin.studies.text import counted, duration, loss, roughly
 from puffin.tuner.commands import present
 

@@ -12,10 +12,10 @@ from puffin.studies.openings import looks_at
 from puffin.studies.report import report as reports
 from puffin.studies.report.pages import check_folder, write_pages
 from puffin.studies.report.verdict import sentences, to_json
-from puffin.studies.reruns import is_opened, open_seal, rerun_seeds
+from puffin.studies.retraining import is_opened, open_seal, retrain_with_seeds
 from puffin.studies.retraining_cost import Cost, retraining_cost
-from puffin.studies.storage.storage import open_storage
-from puffin.studies.study import Handle, load_search, lowest_complete
+from puffin.studies.storage.database import open_storage
+from puffin.studies.study import StoredStudy, load_search, lowest_complete
 from puffin.studies.text import counted, loss, p_value, percent, times
 from puffin.tuner.commands import present
 from puffin.tuner.commands.run import report_cost, search
@@ -49,45 +49,45 @@ def report(
         If the pages cannot be written; where that can be known the seal stays closed.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    handle = load_search(open_storage(storage_url), name)
-    finished = _is_finished(handle, top, seeds)
+    study = load_search(open_storage(storage_url), name)
+    finished = _is_finished(study, top, seeds)
     writes_pages = not (finished and as_json)
     if writes_pages:
         check_folder(out, name)
-    again = rerun_seeds(handle, top, seeds)
-    _announce(handle, retraining_cost(handle, top, seeds), len(devices), finished=finished)
+    again = retrain_with_seeds(study, top, seeds)
+    _announce(study, retraining_cost(study, top, seeds), len(devices), finished=finished)
     search(again, storage_url, devices)
-    first_look = not is_opened(handle)
-    holdout = open_seal(handle, top, seeds)
+    first_look = not is_opened(study)
+    holdout = open_seal(study, top, seeds)
     if first_look:
         present.say(f"the holdout of study {name} is open")
     search(holdout, storage_url, devices)
-    found = reports.build(handle)
+    found = reports.build(study)
     _print(found, as_json=as_json)
     if writes_pages:
-        pictures = write_pages(out, handle, found)
+        pictures = write_pages(out, study, found)
         present.say(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures")
 
 
-def _is_finished(handle: Handle, top: int, seeds: int) -> bool:
+def _is_finished(study: StoredStudy, top: int, seeds: int) -> bool:
     """Return whether the winner was judged before, and all has been trained that is asked for."""
-    if lowest_complete(handle.trials()) is None:
-        return False  # there is no winner to judge, and `rerun_seeds` says so
-    return is_opened(handle) and not retraining_cost(handle, top, seeds).trainings
+    if lowest_complete(study.trials()) is None:
+        return False  # there is no winner to judge, and `retrain_with_seeds` says so
+    return is_opened(study) and not retraining_cost(study, top, seeds).trainings
 
 
-def _announce(handle: Handle, cost: Cost, workers: int, *, finished: bool) -> None:
+def _announce(study: StoredStudy, cost: Cost, workers: int, *, finished: bool) -> None:
     """Say before it starts what there is to train, and who has looked at the holdout before."""
     if finished:
         present.say(
-            f"the report of study {handle.name} is finished: nothing is trained or opened for it"
+            f"the report of study {study.name} is finished: nothing is trained or opened for it"
         )
     if cost.trainings:
         present.say(
             f"{report_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
             f"with other seeds, then {cost.holdout} to be judged on the holdout"
         )
-    if not is_opened(handle) and (looks := looks_at(handle)):
+    if not is_opened(study) and (looks := looks_at(study)):
         names = ", ".join(dict.fromkeys(look.study for look in looks))
         present.say(
             f"the bars of this holdout have been looked at {times(len(looks))} before, by {names}"

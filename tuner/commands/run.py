@@ -10,16 +10,16 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from puffin.models.errors import PuffinError
-from puffin.studies import result, stamp
+from puffin.studies import summary, versions
 from puffin.studies.advice import advice
 from puffin.studies.prices.prices import Prices, load_prices
 from puffin.studies.prices.validation import DataError
 from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.spec import DataSection, load_spec
-from puffin.studies.storage.database_errors import NoStudiesError, cause_of
-from puffin.studies.storage.database_url import masked
-from puffin.studies.storage.storage import open_storage
-from puffin.studies.study import Handle, StudyError, load, require_same, submit
+from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.errors import NoStudiesError, cause_of
+from puffin.studies.storage.url import masked_url
+from puffin.studies.study import StoredStudy, StudyError, load, require_same, submit
 from puffin.studies.text import counted, roughly
 from puffin.tuner.commands import present
 from puffin.tuner.commands.progress import Progress
@@ -48,7 +48,7 @@ def init(storage_url: str, wait: float) -> None:
                 raise
             time.sleep(_REFRESH_SECONDS)
         else:
-            present.say(f"{masked(storage_url)} is ready")
+            present.say(f"{masked_url(storage_url)} is ready")
             return
 
 
@@ -74,7 +74,7 @@ def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
 
 def open_study(
     path_or_preset: str, overrides: Sequence[str], storage_url: str, *, refresh: bool = False
-) -> Handle:
+) -> StoredStudy:
     """Check a study file and its prices, and make the study or find it.
 
     A study that is there goes on with its own copy of the prices, whatever became of theirs;
@@ -92,20 +92,20 @@ def open_study(
         there = _find(spec.name, storage_url)
         if there is None:
             raise
-        handle = require_same(there, spec)
+        study = require_same(there, spec)
         present.say(f"prices: {error}; the study resumes with its own copy")
-        return handle
+        return study
     storage = open_storage(storage_url, create=True)
-    handle = submit(storage, spec, prices)
-    if not handle.keeps(prices):
+    study = submit(storage, spec, prices)
+    if not study.has_same_prices(prices):
         present.say(
             f"prices: {prices.origin} has changed since study {spec.name} was submitted, which "
             "resumes with its own copy; --set name=... makes a new study of the new prices"
         )
-    return handle
+    return study
 
 
-def _find(name: str, storage_url: str) -> Handle | None:
+def _find(name: str, storage_url: str) -> StoredStudy | None:
     """Give the study of a name, if there is one that is whole."""
     try:
         return load(open_storage(storage_url), name)
@@ -133,51 +133,51 @@ def run(
         After a clean stop on SIGINT or SIGTERM.
     """
     devices = assign(device, workers, workers_per_gpu)
-    handle = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
-    state = result.status(handle)
-    for warning in handle.attrs["data"]["warnings"]:
+    study = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
+    state = summary.status(study)
+    for warning in study.attrs["data"]["warnings"]:
         present.say(f"prices: {warning}")
     if state.done:
         done = counted(state.finished, "trial")
-        present.say(f"study {handle.name} is complete: {done}")
+        present.say(f"study {study.name} is complete: {done}")
     else:
-        _require_workable(handle, state)
-        _announce(handle, state, devices)
-        search(handle, storage_url, devices)
-    _finish(handle, storage_url)
+        _require_workable(study, state)
+        _announce(study, state, devices)
+        search(study, storage_url, devices)
+    _finish(study, storage_url)
 
 
-def _require_workable(handle: Handle, state: result.Status) -> None:
+def _require_workable(study: StoredStudy, state: summary.Status) -> None:
     """Refuse at once what workers would refuse one after the other."""
     if state.paused:
-        msg = f"study {handle.name!r} is paused; `{present.typed('resume', handle.name)}` first"
+        msg = f"study {study.name!r} is paused; `{present.typed('resume', study.name)}` first"
         raise StudyError(msg)
     try:
-        warnings = stamp.compare(handle.attrs["made_with"], stamp.own_versions())
-    except stamp.StampError as error:
-        msg = f"study {handle.name!r}: {error}"
+        warnings = versions.check_versions(study.attrs["made_with"], versions.installed_versions())
+    except versions.VersionMismatchError as error:
+        msg = f"study {study.name!r}: {error}"
         raise StudyError(msg) from None
     for warning in warnings:
-        present.say(f"study {handle.name}: {warning}")
+        present.say(f"study {study.name}: {warning}")
 
 
-def _announce(handle: Handle, state: result.Status, devices: Sequence[str]) -> None:
-    verb = "resumes" if handle.trials() else "starts"
-    data = handle.attrs["data"]
+def _announce(study: StoredStudy, state: summary.Status, devices: Sequence[str]) -> None:
+    verb = "resumes" if study.trials() else "starts"
+    data = study.attrs["data"]
     trials = counted(state.tickets - state.finished, "trial")
     workers = counted(len(devices), "worker")
     present.say(
-        f"study {handle.name} {verb} with {trials} on {workers} "
+        f"study {study.name} {verb} with {trials} on {workers} "
         f"({', '.join(sorted(set(devices)))}); {data['origin']}, {data['bars']} bars; "
         "Ctrl-C stops, and the same command resumes"
     )
-    if note := present.grid_note(handle.spec):
+    if note := present.grid_note(study.spec):
         present.say(note)
 
 
-def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
+def search(study: StoredStudy, storage_url: str, devices: Sequence[str]) -> None:
     """Keep workers at it until the budget is spent, and show how it goes."""
-    if result.status(handle).done:
+    if summary.status(study).done:
         return
     previous = {number: signal.getsignal(number) for number in stop_signals()}
     interrupt = Interrupt()
@@ -185,16 +185,16 @@ def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
     try:
         with (
             Progress() as progress,
-            Pool(storage_url, handle.name, devices, progress.say) as pool,
+            Pool(storage_url, study.name, devices, progress.say) as pool,
         ):
-            for state in interrupt.guard(_watch(handle, pool, progress, interrupt)):
+            for state in interrupt.guard(_watch(study, pool, progress, interrupt)):
                 progress.show(state)
     except Interrupted:
         pass
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    state = result.status(handle)
+    state = summary.status(study)
     total = counted(state.tickets, "trial")
     done = f"{state.finished} of {total} done; the same command resumes"
     if interrupt.requested:
@@ -206,49 +206,49 @@ def search(handle: Handle, storage_url: str, devices: Sequence[str]) -> None:
 
 
 def _watch(
-    handle: Handle, pool: Pool, progress: Progress, interrupt: Interrupt
-) -> Iterator[result.Status]:
+    study: StoredStudy, pool: Pool, progress: Progress, interrupt: Interrupt
+) -> Iterator[summary.Status]:
     """Give the state of a study again and again, until it or all of its workers are done."""
     # Done by the database: workers notice by themselves, but only at their next look.
-    while pool.poll() and not (state := _look(handle, progress, interrupt)).done:
+    while pool.poll() and not (state := _look(study, progress, interrupt)).done:
         yield state
         interrupt.wait(_REFRESH_SECONDS)
 
 
-def _look(handle: Handle, progress: Progress, interrupt: Interrupt) -> result.Status:
+def _look(study: StoredStudy, progress: Progress, interrupt: Interrupt) -> summary.Status:
     """Read the state; a database that does not answer is given as long as the workers give it."""
     for pause in (1, 2, 4, 8, 16, 32, 64):
         try:
-            return result.status(handle)
+            return summary.status(study)
         except KeyError:
-            if handle.is_current():
+            if study.still_exists():
                 raise
-            msg = f"study {handle.name!r} was deleted while this command worked on it"
+            msg = f"study {study.name!r} was deleted while this command worked on it"
             raise StudyError(msg) from None
         except (StorageInternalError, SQLAlchemyError) as error:
             progress.say(f"the database failed, trying again: {cause_of(error)}")
             if not interrupt.pause(pause):
                 raise Interrupted from None
-    return result.status(handle)
+    return summary.status(study)
 
 
-def _finish(handle: Handle, storage_url: str) -> None:
+def _finish(study: StoredStudy, storage_url: str) -> None:
     """Print the result and what it says, and export the best."""
-    for reason, times in result.mishaps(handle).most_common():
+    for reason, times in summary.failure_reasons(study).most_common():
         present.say(f"{counted(times, 'trial')} {reason}")
-    record = result.best_record(handle)
-    present.print_result(handle, record, result.compare(handle))
-    folder = _export(handle)
+    record = summary.best_record(study)
+    present.print_result(study, record, summary.compare(study))
+    folder = _export(study)
     out = present.stdout()
-    for sentence in (*advice(handle), *result.remarks(handle)):
+    for sentence in (*advice(study), *summary.remarks(study)):
         out.print(sentence)
     out.print()
     workers = len(assign("auto", None, 2))  # as `tuner report` does without options
-    reports = report_cost(retraining_cost(handle), workers)
-    out.print(present.next_steps(handle.name, storage_url, folder, reports), soft_wrap=True)
+    reports = report_cost(retraining_cost(study), workers)
+    out.print(present.next_steps(study.name, storage_url, folder, reports), soft_wrap=True)
 
 
-def _export(handle: Handle) -> Path | None:
+def _export(study: StoredStudy) -> Path | None:
     """Export the best; hours of search must not end in an error because a file is in the way."""
     # Here, since `check`, `submit` and the workers of a pool need not wait for its pictures.
     from puffin.studies.export.checksums import ExportError, added_note, read_sums
@@ -256,11 +256,11 @@ def _export(handle: Handle) -> Path | None:
 
     folder: Path | None = None
     try:
-        folder = export(handle, Path("exports") / handle.name)
+        folder = export(study, Path("exports") / study.name)
         if note := added_note(folder, read_sums(folder)):
             present.say(note)
     except ExportError as error:
-        again = present.typed("export", handle.name, "DIR")
+        again = present.typed("export", study.name, "DIR")
         present.say(f"not exported: {error}, `{again}`")
     return folder
 

@@ -13,12 +13,12 @@ from rich.text import Text
 
 from puffin.models.errors import PuffinError
 from puffin.studies.overview import EndedTrial, Overview, overview
-from puffin.studies.result import Status, status
-from puffin.studies.stamp import PACKAGES
 from puffin.studies.storage import workers
 from puffin.studies.storage.workers import WorkerRow
 from puffin.studies.study import HOLDOUT_SUFFIX, load, study_names
+from puffin.studies.summary import Status, status
 from puffin.studies.text import counted, duration, loss, printable, roughly
+from puffin.studies.versions import PACKAGES
 from puffin.tuner.commands import present
 from puffin.tuner.commands.progress import best_line, count_line, ended_as, running_line
 

@@ -10,11 +10,11 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from puffin.studies.spec import NAME
-from puffin.studies.study import HOLDOUT_FILE, RERUNS, SEARCH_FILE
+from puffin.studies.study import HOLDOUT_FILE, RETRAINING_SUFFIXES, SEARCH_FILE
 from puffin.tuner.dashboard.guard import Environ, Refusal, WsgiApp, reads
 
 # Suffixes of the studies and locks that the program makes beside a study.
-_RESERVED_SUFFIXES = (*RERUNS, ".lock")
+_RESERVED_SUFFIXES = (*RETRAINING_SUFFIXES, ".lock")
 # Names of the files that the program attaches to studies and trials.
 _RESERVED_FILES = {SEARCH_FILE, HOLDOUT_FILE, "forecasts.csv"}
 

@@ -13,8 +13,8 @@ import optuna_dashboard
 from optuna.storages import BaseStorage, RDBStorage
 
 from puffin.studies.storage.artifacts import SqlArtifactStore
-from puffin.studies.storage.database_errors import cause_of
-from puffin.studies.storage.storage import open_storage
+from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.errors import cause_of
 from puffin.tuner.dashboard.changes import checks_changes
 from puffin.tuner.dashboard.guard import Environ, WsgiApp, guarded
 from puffin.tuner.dashboard.pulse import Pulse, says_when_away

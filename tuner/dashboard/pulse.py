@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from puffin.studies.storage.database_errors import cause_of
+from puffin.studies.storage.errors import cause_of
 from puffin.tuner.dashboard.guard import Environ, Headers, Refusal, WsgiApp
 
 log = logging.getLogger(__name__)

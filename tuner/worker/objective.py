@@ -23,16 +23,16 @@ from puffin.models.errors import PuffinError
 from puffin.models.evaluation.metrics import skill
 from puffin.models.training.training import Epoch, FoldTraining, build_networks
 from puffin.studies import duplicates
-from puffin.studies.reruns import Rerun
+from puffin.studies.retraining import RetrainingJob
 from puffin.studies.space import suggest
-from puffin.studies.stamp import machine_type
 from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.checkpoints import Checkpoint, DamagedCheckpointError, require_running
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import RUNG_PREFIX, trial_id
-from puffin.studies.storage.storage import transaction
-from puffin.studies.storage.workers import own_name
-from puffin.studies.study import Handle
+from puffin.studies.storage.workers import process_name
+from puffin.studies.study import StoredStudy
+from puffin.studies.versions import machine_type
 from puffin.studies.workload import Workload
 from puffin.tuner.worker.interrupt import Interrupt
 
@@ -56,25 +56,25 @@ class TargetsError(PuffinError):
 
 def run_trial(
     trial: optuna.Trial,
-    handle: Handle,
+    study: StoredStudy,
     device: torch.device,
     interrupt: Interrupt,
     checkpoint: Checkpoint,
-    rerun: Rerun | None = None,
+    rerun: RetrainingJob | None = None,
 ) -> float:
     """Train and score the configuration that `trial` samples, or a given one.
 
     Parameters
     ----------
     trial : optuna.Trial
-    handle : Handle
+    study : StoredStudy
         Of its study.
     device : torch.device
     interrupt : Interrupt
         Ends the training, at a checkpoint if it can, when the process is asked to stop.
     checkpoint : Checkpoint
         Where this ticket's training stands, if it was begun.
-    rerun : Rerun, optional
+    rerun : RetrainingJob, optional
         What to train instead of a sampled point.
 
     Returns
@@ -90,13 +90,13 @@ def run_trial(
         If the targets are not the study's.
     """
     started = time.perf_counter()
-    workload = handle.workload
-    trial.set_user_attr(tickets.WORKER, own_name())
+    workload = study.workload
+    trial.set_user_attr(tickets.WORKER, process_name())
     if rerun is None:
         config, seed = suggest(trial, workload.spec.parsed_space), workload.spec.search.seed
         trial.set_user_attr(tickets.CONFIG, config.to_dict())
-        if (original := duplicates.find_trained(handle.trials(), config)) is not None:
-            return _repeat(trial, handle, original)
+        if (original := duplicates.find_trained(study.trials(), config)) is not None:
+            return _repeat(trial, study, original)
     else:
         config, seed = Config.from_dict(rerun.config), rerun.seed
         note(trial, rerun)
@@ -128,7 +128,7 @@ def run_trial(
         "seconds": round(time.perf_counter() - started, 3),
         **where(device),
     }
-    write_result(trial, handle, best, run)
+    write_result(trial, study, best, run)
     if reason is not None:
         trial.set_user_attr("reason", reason)
     if reason is not None or best is None:
@@ -137,7 +137,7 @@ def run_trial(
 
 
 def write_result(
-    trial: optuna.Trial, handle: Handle, best: Epoch | None, run: dict[str, Any]
+    trial: optuna.Trial, study: StoredStudy, best: Epoch | None, run: dict[str, Any]
 ) -> None:
     """Store what a trial is worth at its best epoch, its forecasts, and how it ran.
 
@@ -148,18 +148,18 @@ def write_result(
     UpdateFinishedTrialError
         If another process has ended the trial.
     """
-    workload = handle.workload
+    workload = study.workload
     run = run | {"targets_sha256": workload.targets_sha256}
-    with transaction(handle.storage) as connection:
+    with transaction(study.storage) as connection:
         require_running(connection, trial_id(trial))
         if best is not None:
             record(trial, workload, best)
             table = workload.forecasts_csv(workload.unscaled(best.forecasts))
-            run["forecasts"] = attach(connection, handle.creation_id, trial, FORECASTS_FILE, table)
+            run["forecasts"] = attach(connection, study.creation_id, trial, FORECASTS_FILE, table)
         trial.set_user_attr("run", run)
 
 
-def _repeat(trial: optuna.Trial, handle: Handle, original: FrozenTrial) -> float:
+def _repeat(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial) -> float:
     """Spend a trial on the result of the one that trained the same network.
 
     Raises
@@ -169,7 +169,7 @@ def _repeat(trial: optuna.Trial, handle: Handle, original: FrozenTrial) -> float
     UpdateFinishedTrialError
         If another process has ended the trial.
     """
-    with transaction(handle.storage) as connection:
+    with transaction(study.storage) as connection:
         require_running(connection, trial_id(trial))
         for key in (*_SCORES, "reason"):
             if key in original.user_attrs:
@@ -185,7 +185,7 @@ def _repeat(trial: optuna.Trial, handle: Handle, original: FrozenTrial) -> float
     raise optuna.TrialPruned(original.user_attrs.get("reason"))
 
 
-def note(trial: optuna.Trial, rerun: Rerun) -> None:
+def note(trial: optuna.Trial, rerun: RetrainingJob) -> None:
     """Write down what a trial of a study of reruns trains."""
     for key, value in rerun.attrs.items():
         trial.set_user_attr(key, value)
@@ -205,13 +205,13 @@ def _resume(
     except DamagedCheckpointError as error:
         log.warning("%s: the training starts again", error)
         return 0
-    if saved is None or saved.facts["config"] != config.to_dict():
+    if saved is None or saved.metadata["config"] != config.to_dict():
         return 0
     training.load_state(saved.body)
     # The pruner was asked when these epochs were new, and is not asked again.
     for number, loss in enumerate(training.curve, start=1):
         trial.report(loss, number)
-    for key, value in saved.facts["rungs"].items():
+    for key, value in saved.metadata["rungs"].items():
         trial.storage.set_trial_system_attr(trial_id(trial), key, value)
     return len(training.curve)
 

@@ -9,7 +9,7 @@ from typing import Self
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from puffin.studies.storage.database_errors import ReplacedError, cause_of
+from puffin.studies.storage.errors import ReplacedError, cause_of
 from puffin.studies.storage.workers import Registration
 
 log = logging.getLogger(__name__)

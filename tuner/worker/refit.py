@@ -9,10 +9,10 @@ import torch
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
 from puffin.models.training.training import LOSSES, Epoch, forecast, refit
-from puffin.studies.reruns import Rerun
+from puffin.studies.retraining import RetrainingJob
 from puffin.studies.storage import tickets
-from puffin.studies.storage.workers import own_name
-from puffin.studies.study import Handle
+from puffin.studies.storage.workers import process_name
+from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.objective import note, where, write_result
 
@@ -22,7 +22,11 @@ class DivergedError(PuffinError):
 
 
 def run_refit(
-    trial: optuna.Trial, rerun: Rerun, handle: Handle, device: torch.device, interrupt: Interrupt
+    trial: optuna.Trial,
+    rerun: RetrainingJob,
+    study: StoredStudy,
+    device: torch.device,
+    interrupt: Interrupt,
 ) -> float:
     """Train a configuration of the search and score it on the holdout.
 
@@ -32,9 +36,9 @@ def run_refit(
     Parameters
     ----------
     trial : optuna.Trial
-    rerun : Rerun
+    rerun : RetrainingJob
         What to train.
-    handle : Handle
+    study : StoredStudy
         Of the holdout study.
     device : torch.device
     interrupt : Interrupt
@@ -51,9 +55,9 @@ def run_refit(
         If that is not finite.
     """
     started = time.perf_counter()
-    workload, loss = handle.workload, handle.spec.training.loss
+    workload, loss = study.workload, study.spec.training.loss
     config = Config.from_dict(rerun.config)
-    trial.set_user_attr(tickets.WORKER, own_name())
+    trial.set_user_attr(tickets.WORKER, process_name())
     note(trial, rerun)
     (fold,) = workload.tensors(config.lookback, device)
     windows, targets = fold.train_windows, fold.train_targets
@@ -71,5 +75,5 @@ def run_refit(
         "seconds": round(time.perf_counter() - started, 3),
         **where(device),
     }
-    write_result(trial, handle, judged, run)
+    write_result(trial, study, judged, run)
     return value

@@ -14,20 +14,20 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from puffin.models.errors import PuffinError
-from puffin.studies import stamp
+from puffin.studies import versions
 from puffin.studies.storage import tickets
-from puffin.studies.storage.database_errors import (
+from puffin.studies.storage.database import GRACE_SECONDS, open_storage
+from puffin.studies.storage.errors import (
     BusyError,
     NoStudiesError,
     ReplacedError,
     StorageError,
     cause_of,
 )
-from puffin.studies.storage.database_url import masked
-from puffin.studies.storage.storage import GRACE_SECONDS, open_storage
 from puffin.studies.storage.tickets import Budget
+from puffin.studies.storage.url import masked_url
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import Handle, NoStudyError, StudyError, load
+from puffin.studies.study import NoStudyError, StoredStudy, StudyError, load
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.memory import prepare
 from puffin.tuner.worker.presence import Presence
@@ -88,13 +88,13 @@ def work(url: str, interrupt: Interrupt, duty: Duty) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     device = prepare(duty.device, duty.memory_share)
     journal = WorkerLog(quiet=duty.quiet)
-    starts = functools.partial(journal.starts, masked(url), str(device))
+    starts = functools.partial(journal.starts, masked_url(url), str(device))
     storage = _patiently(url, interrupt, duty, starts)
     if storage is None:
         journal.ends("it was asked to stop")
         return
     starts()
-    me = Registration(storage, str(device), stamp.own_versions(), duty.grace_seconds)
+    me = Registration(storage, str(device), versions.installed_versions(), duty.grace_seconds)
     with Presence(storage, me) as presence:
         worker = Worker(storage, device, interrupt, presence, duty.checkpoint_seconds, journal)
         rota = Rota(worker, duty.study, forever=duty.forever, left=duty.max_trials)
@@ -207,7 +207,7 @@ class Rota:
     forever: bool
     left: int | None = None
     _shares: FairShares = field(default_factory=FairShares)
-    _handles: dict[str, Handle] = field(default_factory=dict)
+    _handles: dict[str, StoredStudy] = field(default_factory=dict)
     # Studies that are served out, by creation id, with as many tickets as they had then.
     _done: dict[str, int] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
@@ -223,7 +223,7 @@ class Rota:
         offers = {name: budget for name, budget in there.items() if self._is_open(budget)}
         self._paused = [name for name, budget in there.items() if budget.paused]
         if self.only is None:  # what is not served need not keep its series in memory
-            self._handles = {n: handle for n, handle in self._handles.items() if n in offers}
+            self._handles = {n: study for n, study in self._handles.items() if n in offers}
         for name in self._shares.order(offers):
             if self.worker.interrupt.requested:
                 return True
@@ -288,16 +288,16 @@ class Rota:
         A study that cannot be served, for whatever reason, is said once and passed over, so that
         the other studies of the database are served.
         """
-        handle = None
+        study = None
         try:
-            handle = self._handle(budget)
-            ran = self.worker.step(handle)
+            study = self._handle(budget)
+            ran = self.worker.step(study)
         except (StorageError, StorageInternalError, SQLAlchemyError):
             raise
         except NoStudyError:
             return False  # deleted just now
         except Exception as error:
-            if handle is not None and not handle.is_current():
+            if study is not None and not study.still_exists():
                 return False  # deleted just now
             if self.only:
                 raise
@@ -308,7 +308,7 @@ class Rota:
             self._done[budget.creation_id] = budget.tickets
         return ran
 
-    def _handle(self, budget: Budget) -> Handle:
+    def _handle(self, budget: Budget) -> StoredStudy:
         """Give the study as it stands now."""
         known = self._handles.get(budget.name)
         if known is None or known.creation_id != budget.creation_id:
@@ -317,16 +317,18 @@ class Rota:
             self._handles[budget.name] = known
         return known
 
-    def _compare(self, handle: Handle) -> None:
+    def _compare(self, study: StoredStudy) -> None:
         """Hold this installation against what a study was made with."""
         try:
-            warnings = stamp.compare(handle.attrs["made_with"], stamp.own_versions())
-        except stamp.StampError as error:
+            warnings = versions.check_versions(
+                study.attrs["made_with"], versions.installed_versions()
+            )
+        except versions.VersionMismatchError as error:
             if self.only is None:  # then the study is named with the error
                 raise
-            raise stamp.StampError(f"study {handle.name!r}: {error}") from None
+            raise versions.VersionMismatchError(f"study {study.name!r}: {error}") from None
         for warning in warnings:
-            self._tell(f"study {handle.name!r}: {warning}")
+            self._tell(f"study {study.name!r}: {warning}")
 
     def _tell(self, message: str) -> None:
         """Say something once."""

@@ -12,14 +12,14 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from puffin.studies.reruns import ordered
+from puffin.studies.retraining import job_of
 from puffin.studies.storage import tickets
 from puffin.studies.storage.checkpoints import Checkpoint, require_running
-from puffin.studies.storage.database_errors import ReplacedError
+from puffin.studies.storage.database import FAILURE, transaction
+from puffin.studies.storage.errors import ReplacedError
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
-from puffin.studies.storage.storage import FAILURE, transaction
-from puffin.studies.storage.workers import own_name
-from puffin.studies.study import Handle
+from puffin.studies.storage.workers import process_name
+from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.interrupt import Interrupt, Interrupted
 from puffin.tuner.worker.memory import is_out_of_memory, release
 from puffin.tuner.worker.objective import run_trial
@@ -46,7 +46,7 @@ class Worker:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     journal: WorkerLog = field(default_factory=lambda: WorkerLog(quiet=True))
 
-    def step(self, handle: Handle) -> bool | None:
+    def step(self, study: StoredStudy) -> bool | None:
         """Run one ticket of a study.
 
         Returns
@@ -61,41 +61,41 @@ class Worker:
         KeyError
             If the study was deleted.
         """
-        _ = handle.workload  # what cannot be read is found before a ticket is spent
+        _ = study.workload  # what cannot be read is found before a ticket is spent
         if self.presence.is_steady:
-            handle.queue.retry_stale()
-        claimed = handle.queue.claim() or handle.queue.start_next(handle.initial_params)
+            study.queue.retry_stale()
+        claimed = study.queue.claim() or study.queue.start_next(study.initial_params)
         if claimed is not None:
-            self._run(handle, claimed)
+            self._run(study, claimed)
             return True
-        total = tickets.total(handle.storage, handle.name) or 0
-        return False if tickets.finished(handle.trials()) < total else None
+        total = tickets.total(study.storage, study.name) or 0
+        return False if tickets.finished(study.trials()) < total else None
 
-    def _run(self, handle: Handle, claimed: FrozenTrial) -> None:
+    def _run(self, study: StoredStudy, claimed: FrozenTrial) -> None:
         ticket = claimed.user_attrs[tickets.TICKET]
-        self.presence.begins(handle.name, ticket, trial_id(claimed))
+        self.presence.begins(study.name, ticket, trial_id(claimed))
         try:
-            handle.prepare_sampler(ticket)
-            trial = running_trial(handle.study, trial_id(claimed))
-            self._train(handle, trial)
+            study.prepare_sampler(ticket)
+            trial = running_trial(study.optuna_study, trial_id(claimed))
+            self._train(study, trial)
         except UpdateFinishedTrialError:
-            if handle.is_current():
+            if study.still_exists():
                 log.warning("trial %s was ended already; this worker continues", claimed.number)
             else:
-                log.warning("study %s was deleted in the middle of a trial", handle.name)
+                log.warning("study %s was deleted in the middle of a trial", study.name)
         else:
-            self.journal.trial_ended(handle.name, handle.storage.get_trial(trial_id(claimed)))
+            self.journal.trial_ended(study.name, study.storage.get_trial(trial_id(claimed)))
         finally:
             self.presence.ends()
 
-    def _train(self, handle: Handle, trial: optuna.Trial) -> None:
-        queue, key, number = handle.queue, trial_id(trial), trial.user_attrs[tickets.TICKET]
+    def _train(self, study: StoredStudy, trial: optuna.Trial) -> None:
+        queue, key, number = study.queue, trial_id(trial), trial.user_attrs[tickets.TICKET]
         checkpoint = Checkpoint(
-            handle.storage, handle.creation_id, number, key, self.checkpoint_seconds
+            study.storage, study.creation_id, number, key, self.checkpoint_seconds
         )
         starved = False
         try:
-            value = self._value(handle, trial, checkpoint)
+            value = self._value(study, trial, checkpoint)
         except TrialPruned:
             self._end(trial, checkpoint, TrialState.PRUNED)
         except Interrupted:
@@ -107,7 +107,7 @@ class Worker:
             self._surely(lambda: queue.requeue(key))
             raise
         except Exception as error:  # one bad trial must not stop a study
-            if not handle.is_current():
+            if not study.still_exists():
                 raise  # the study was deleted, which is no fault of the trial
             starved = is_out_of_memory(error)
             if starved:
@@ -121,14 +121,14 @@ class Worker:
         if starved:
             self.interrupt.wait(_PAUSE_WITHOUT_MEMORY)
 
-    def _value(self, handle: Handle, trial: optuna.Trial, checkpoint: Checkpoint) -> float:
+    def _value(self, study: StoredStudy, trial: optuna.Trial, checkpoint: Checkpoint) -> float:
         """Train what the ticket stands for; return its loss."""
-        if handle.search is None:
-            return run_trial(trial, handle, self.device, self.interrupt, checkpoint)
-        rerun = ordered(handle, checkpoint.ticket)
-        if handle.judges_holdout:
-            return run_refit(trial, rerun, handle, self.device, self.interrupt)
-        return run_trial(trial, handle, self.device, self.interrupt, checkpoint, rerun)
+        if study.parent_name is None:
+            return run_trial(trial, study, self.device, self.interrupt, checkpoint)
+        rerun = job_of(study, checkpoint.ticket)
+        if study.judges_holdout:
+            return run_refit(trial, rerun, study, self.device, self.interrupt)
+        return run_trial(trial, study, self.device, self.interrupt, checkpoint, rerun)
 
     def _surely(self, act: Callable[[], None]) -> None:
         """Act, again if the connection breaks: connecting waits until the server is back."""
@@ -160,7 +160,7 @@ class Worker:
 
     def _starved(self, trial: optuna.Trial, error: Exception) -> str:
         """Say that a trial found no memory, which is not its fault alone."""
-        note = f"out of memory on {self.device} of {own_name()}: {_first_line(error)}"
+        note = f"out of memory on {self.device} of {process_name()}: {_first_line(error)}"
         log.warning("trial %s: %s", trial.number, note, exc_info=_debug_info(error))
         return note
 

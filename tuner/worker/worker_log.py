@@ -7,9 +7,9 @@ from collections import Counter
 import click
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies import stamp
+from puffin.studies import versions
 from puffin.studies.storage import tickets
-from puffin.studies.storage.workers import own_name
+from puffin.studies.storage.workers import process_name
 from puffin.studies.text import counted, duration, loss, printable
 
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -41,8 +41,9 @@ class WorkerLog:
         if self._has_started:
             return
         self._has_started = True
-        versions = ", ".join(f"{name} {number}" for name, number in stamp.own_versions().items())
-        self._say(f"worker {own_name()} on {device}, {url}; {versions}")
+        packages = versions.installed_versions().items()
+        listed = ", ".join(f"{name} {number}" for name, number in packages)
+        self._say(f"worker {process_name()} on {device}, {url}; {listed}")
 
     def waits(self, reason: str) -> None:
         """Say once why there is nothing to do now, until there is something again."""
@@ -75,4 +76,4 @@ class WorkerLog:
         states |= {"requeued": self._ended["requeued"]} if self._ended["requeued"] else {}
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
         elapsed = duration(time.monotonic() - self._since)
-        self._say(f"worker {own_name()} ends after {elapsed}: {counts}; {reason}")
+        self._say(f"worker {process_name()} ends after {elapsed}: {counts}; {reason}")

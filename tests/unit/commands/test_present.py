@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from puffin.studies.result import Group
+from puffin.studies.summary import Group
 from puffin.studies.text import percent
 from puffin.tuner.commands import present
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from puffin.studies.result import RunningTrial, Status
+from puffin.studies.summary import RunningTrial, Status
 from puffin.tuner.commands import progress as module
 from puffin.tuner.commands.progress import Progress
 

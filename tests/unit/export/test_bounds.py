@@ -11,7 +11,7 @@ from puffin.studies.export.reproduce import (
     WEIGHT_BOUND,
     _Trained,
 )
-from puffin.studies.stamp import machine_type
+from puffin.studies.versions import machine_type
 
 OWN = machine_type(torch.device("cpu"))
 ANOTHER = OWN | {"processor": "another one"}

@@ -16,9 +16,9 @@ from puffin.models.series import TARGETS
 from puffin.studies.openings import Opening, before
 from puffin.studies.report.report import untradable
 from puffin.studies.report.rivals import Judgement, Rival
+from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.verdict import money_sentence, outcome_sentence, sentences
 from puffin.studies.spec import DataSection
-from puffin.studies.subject import series_name, target_in_words
 
 DAYS = pd.bdate_range("2012-03-01", periods=20)
 APPLE = DataSection(symbol="AAPL", target="range")

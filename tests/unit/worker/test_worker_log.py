@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from puffin.studies.storage.storage import FAILURE
+from puffin.studies.storage.database import FAILURE
 from puffin.tuner.worker.worker_log import WorkerLog
 
 COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL

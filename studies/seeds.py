@@ -9,15 +9,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.config import Config
 from puffin.models.evaluation.selection import one_standard_error, ranks_over_seeds
-from puffin.studies.reruns import RERUN_OF, SEED, require_done
+from puffin.studies.retraining import RETRAINED_TRIAL, SEED, require_done
 from puffin.studies.storage import tickets
-from puffin.studies.study import SEEDS_SUFFIX, Handle, StudyError, load
+from puffin.studies.study import SEEDS_SUFFIX, StoredStudy, StudyError, load
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
+class SeedSensitivity:
     """The best of a search over seeds that had no part in choosing them.
 
     Attributes
@@ -27,9 +27,10 @@ class Spread:
     losses : array, (trial, seed), on the search folds; infinite where the training diverged
     parameters : of each one's network
     ranks : of the winner among them, seed by seed; 1 is the lowest loss
-    smallest : number of the trial whose network is the smallest within one standard error of the
-        best, by its mean loss over these seeds; None where no training came to its end with each
-    bound : the highest mean loss that is within; NaN without `smallest`
+    one_se_choice : number of the trial whose network is the smallest within one standard error of
+        the best, by its mean loss over these seeds; None where no training came to its end with
+        each
+    one_se_bound : the highest mean loss that is within; NaN without `one_se_choice`
     """
 
     trials: list[int]
@@ -37,11 +38,11 @@ class Spread:
     losses: Floats
     parameters: list[int]
     ranks: NDArray[np.int64]
-    smallest: int | None
-    bound: float
+    one_se_choice: int | None
+    one_se_bound: float
 
 
-def read_spread(search: Handle) -> Spread:
+def read_seed_sensitivity(study: StoredStudy) -> SeedSensitivity:
     """Read what the seeds study of a search has found.
 
     Raises
@@ -49,8 +50,8 @@ def read_spread(search: Handle) -> Spread:
     StudyError
         If there is none, or it is not done.
     """
-    best, known = search.best().number, {t.number: t for t in search.trials()}
-    seeds = _done(search, best)
+    best, known = study.best().number, {t.number: t for t in study.trials()}
+    seeds = _finished_seeds_study(study, best)
     of = {r["trial"]: set[int]() for r in seeds.attrs["reruns"]}
     for rerun in seeds.attrs["reruns"]:
         of[rerun["trial"]].add(rerun["seed"])
@@ -60,13 +61,13 @@ def read_spread(search: Handle) -> Spread:
     numbers.sort(key=lambda n: (known[n].value, n))
     losses = np.full((len(numbers), len(tried)), np.inf)
     for trial in seeds.trials():
-        number, seed = trial.user_attrs.get(RERUN_OF), trial.user_attrs.get(SEED)
+        number, seed = trial.user_attrs.get(RETRAINED_TRIAL), trial.user_attrs.get(SEED)
         if trial.state == TrialState.COMPLETE and number in numbers and seed in tried:
             losses[numbers.index(number), tried.index(seed)] = trial.value
-    return _spread(numbers, tried, losses, [_parameters(search, known[n]) for n in numbers])
+    return _sensitivity(numbers, tried, losses, [_parameters(study, known[n]) for n in numbers])
 
 
-def smallest_within_error(search: Handle) -> FrozenTrial:
+def one_se_choice(study: StoredStudy) -> FrozenTrial:
     """Give the trial of the smallest network that is not clearly worse than the best.
 
     Raises
@@ -74,21 +75,21 @@ def smallest_within_error(search: Handle) -> FrozenTrial:
     StudyError
         If the best were not trained with other seeds, or none of them came to an end with each.
     """
-    number = read_spread(search).smallest
+    number = read_seed_sensitivity(study).one_se_choice
     if number is None:
-        msg = f"no configuration of study {search.name!r} was trained to its end with every seed"
+        msg = f"no configuration of study {study.name!r} was trained to its end with every seed"
         raise StudyError(msg)
-    return search.trials()[number]
+    return study.trials()[number]
 
 
 # How the best of a search is chosen.
-RULES: dict[str, Callable[[Handle], FrozenTrial]] = {
-    "loss": Handle.best,
-    "1se": smallest_within_error,
+RULES: dict[str, Callable[[StoredStudy], FrozenTrial]] = {
+    "loss": StoredStudy.best,
+    "1se": one_se_choice,
 }
 
 
-def _done(search: Handle, best: int) -> Handle:
+def _finished_seeds_study(study: StoredStudy, best: int) -> StoredStudy:
     """Give the seeds study of a search.
 
     Raises
@@ -96,30 +97,32 @@ def _done(search: Handle, best: int) -> Handle:
     StudyError
         If there is none, it is not done, or does not know the best of the search.
     """
-    name = search.name + SEEDS_SUFFIX
-    total = tickets.total(search.storage, name)
-    seeds = None if total is None else load(search.storage, name)
+    name = study.name + SEEDS_SUFFIX
+    total = tickets.total(study.storage, name)
+    seeds = None if total is None else load(study.storage, name)
     if seeds is None or all(r["trial"] != best for r in seeds.attrs["reruns"]):
         msg = (
-            f"the best of study {search.name!r}, trial {best}, has not been trained with other "
-            f"seeds yet: `tuner report {search.name}` does it"
+            f"the best of study {study.name!r}, trial {best}, has not been trained with other "
+            f"seeds yet: `tuner report {study.name}` does it"
         )
         raise StudyError(msg)
     require_done(seeds)
     return seeds
 
 
-def _parameters(search: Handle, trial: FrozenTrial) -> int:
+def _parameters(study: StoredStudy, trial: FrozenTrial) -> int:
     # Here, since `tuner best` asks for it only where seeds are to choose.
     from puffin.models.networks.rnn import build_network
 
     network = build_network(
-        Config.from_dict(trial.user_attrs["config"]), len(search.spec.data.inputs)
+        Config.from_dict(trial.user_attrs["config"]), len(study.spec.data.inputs)
     )
     return sum(p.numel() for p in network.parameters())
 
 
-def _spread(trials: list[int], seeds: list[int], losses: Floats, parameters: list[int]) -> Spread:
+def _sensitivity(
+    trials: list[int], seeds: list[int], losses: Floats, parameters: list[int]
+) -> SeedSensitivity:
     came = np.isfinite(losses).all(axis=1)
     smallest, bound = None, float("nan")
     if came.any():
@@ -127,4 +130,4 @@ def _spread(trials: list[int], seeds: list[int], losses: Floats, parameters: lis
         smallest, bound = np.array(trials)[came][choice.chosen].item(), choice.bound
     # One that diverged is behind all that did not.
     ranks = ranks_over_seeds(np.nan_to_num(losses, posinf=np.finfo(np.float64).max), 0)
-    return Spread(trials, seeds, losses, parameters, ranks, smallest, bound)
+    return SeedSensitivity(trials, seeds, losses, parameters, ranks, smallest, bound)

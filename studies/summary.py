@@ -18,8 +18,8 @@ from puffin.studies.duplicates import trained
 from puffin.studies.estimate import seconds_left
 from puffin.studies.remarks import fold_remarks, repeats_remark
 from puffin.studies.storage import tickets, workers
-from puffin.studies.storage.storage import FAILURE
-from puffin.studies.study import Handle, StudyError, lowest_complete
+from puffin.studies.storage.database import FAILURE
+from puffin.studies.study import StoredStudy, StudyError, lowest_complete
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Status:
         return asdict(self) | {"done": self.done, "state": self.state}
 
 
-def status(handle: Handle) -> Status:
+def status(study: StoredStudy) -> Status:
     """Read the state of a study.
 
     Raises
@@ -101,15 +101,15 @@ def status(handle: Handle) -> Status:
     KeyError
         If it was deleted meanwhile.
     """
-    budget = tickets.budgets(handle.storage)[handle.name]
-    trials = handle.trials()
+    budget = tickets.budgets(study.storage)[study.name]
+    trials = study.trials()
     tally: Counter[str] = tickets.count(trials)
     done = tickets.finished(trials)
-    at_work = tuple(w.name for w in workers.alive(handle.storage) if w.study == handle.name)
-    search = handle.search
+    at_work = tuple(w.name for w in workers.alive(study.storage) if w.study == study.name)
+    search = study.parent_name
     best = lowest_complete(trials) if search is None else None
     return Status(
-        name=handle.name,
+        name=study.name,
         search=search,
         tickets=budget.tickets,
         finished=done,
@@ -117,14 +117,14 @@ def status(handle: Handle) -> Status:
         pruned=tally["pruned"],
         failed=tally["failed"],
         running=tally["running"],
-        running_trials=tuple(running_trials(handle, trials)),
+        running_trials=tuple(running_trials(study, trials)),
         workers=at_work,
         priority=budget.priority,
         paused=budget.paused,
         best_loss=best.value if best else None,
         best_skill=_finite(best.user_attrs.get("skill")) if best else None,
         best_trial=best.number if best else None,
-        seconds_left=_seconds_left(handle, trials, budget.tickets, len(at_work))
+        seconds_left=_seconds_left(study, trials, budget.tickets, len(at_work))
         if done < budget.tickets
         else None,
     )
@@ -135,7 +135,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def running_trials(handle: Handle, trials: Iterable[FrozenTrial]) -> Iterator[RunningTrial]:
+def running_trials(study: StoredStudy, trials: Iterable[FrozenTrial]) -> Iterator[RunningTrial]:
     """Yield the trials in training."""
     for trial in trials:
         if trial.state == TrialState.RUNNING:
@@ -143,17 +143,17 @@ def running_trials(handle: Handle, trials: Iterable[FrozenTrial]) -> Iterator[Ru
                 trial=trial.number,
                 ticket=trial.user_attrs.get(tickets.TICKET),
                 epoch=len(trial.intermediate_values),
-                max_epochs=handle.spec.training.max_epochs,
+                max_epochs=study.spec.training.max_epochs,
                 loss=min(trial.intermediate_values.values(), default=None),
                 worker=trial.user_attrs.get(tickets.WORKER),
             )
 
 
 def _seconds_left(
-    handle: Handle, trials: list[FrozenTrial], budget: int, at_work: int
+    study: StoredStudy, trials: list[FrozenTrial], budget: int, at_work: int
 ) -> float | None:
-    spec = handle.spec
-    pruned = handle.search is None and spec.search.pruner != "none"
+    spec = study.spec
+    pruned = study.parent_name is None and spec.search.pruner != "none"
     return seconds_left(trials, budget, spec.training.max_epochs, at_work, pruned=pruned)
 
 
@@ -201,7 +201,7 @@ class Group:
     loss_at_epoch: float | None = None
 
 
-def compare(handle: Handle, by: str = "cell") -> list[Group]:
+def compare(study: StoredStudy, by: str = "cell") -> list[Group]:
     """Compare the trials that differ in one hyperparameter, each training once.
 
     Losses are compared at equal budgets. A complete trial was trained to its end. Where a group has
@@ -219,7 +219,7 @@ def compare(handle: Handle, by: str = "cell") -> list[Group]:
     StudyError
         If no trial is finished, or all that are agree in it; but both cells are always compared.
     """
-    finished = [t for t in trained(handle.trials()) if tickets.is_finished(t)]
+    finished = [t for t in trained(study.trials()) if tickets.is_finished(t)]
     valued = []
     for trial in finished:
         config = trial.user_attrs.get("config")
@@ -228,7 +228,7 @@ def compare(handle: Handle, by: str = "cell") -> list[Group]:
             valued.append((value, trial))
     groups = _groups(valued, by) if valued else []
     if len(groups) < 2 or not any(_curve(trial for _, trial in valued)):
-        raise StudyError(_nothing_to_compare(handle, by, finished, groups))
+        raise StudyError(_nothing_to_compare(study, by, finished, groups))
     bests = [lowest_complete(trials) for _, trials in groups]
     winners = _fold_winners(bests)
     epoch = _common_epoch([trials for _, trials in groups])
@@ -256,7 +256,7 @@ def _curve(trials: Iterable[FrozenTrial]) -> Iterator[tuple[int, float]]:
 
 
 def _nothing_to_compare(
-    handle: Handle,
+    study: StoredStudy,
     by: str,
     finished: list[FrozenTrial],
     groups: list[tuple[str, list[FrozenTrial]]],
@@ -264,18 +264,18 @@ def _nothing_to_compare(
     """Return why there are no two groups of trials, and what helps."""
     if not finished:
         return (
-            f"study {handle.name!r} has no finished trial yet: there is nothing to compare before "
+            f"study {study.name!r} has no finished trial yet: there is nothing to compare before "
             "`tuner worker` has trained some"
         )
     if not any(_curve(finished)):
-        command = shlex.join(["tuner", "status", handle.name])
+        command = shlex.join(["tuner", "status", study.name])
         return (
-            f"all finished trials of study {handle.name!r} ({len(finished)}) failed before an "
+            f"all finished trials of study {study.name!r} ({len(finished)}) failed before an "
             f"epoch had ended: there is nothing to compare; `{command}` shows the reasons"
         )
     common = f"{by} = {groups[0][0]}" if groups else "one layer, where dropout does nothing"
     return (
-        f"all finished trials of study {handle.name!r} have {common}: there is nothing to compare; "
+        f"all finished trials of study {study.name!r} have {common}: there is nothing to compare; "
         "name another --by"
     )
 
@@ -338,10 +338,10 @@ def _summarise(
     )
 
 
-def mishaps(handle: Handle) -> Counter[str]:
+def failure_reasons(study: StoredStudy) -> Counter[str]:
     """Count why trials failed or diverged."""
     reasons: Counter[str] = Counter()
-    for trial in trained(handle.trials()):
+    for trial in trained(study.trials()):
         if FAILURE in trial.user_attrs:
             reasons[f"failed: {trial.user_attrs[FAILURE]}"] += 1
         elif trial.state == TrialState.PRUNED and trial.constraints:
@@ -349,7 +349,7 @@ def mishaps(handle: Handle) -> Counter[str]:
     return reasons
 
 
-def remarks(handle: Handle) -> list[str]:
+def remarks(study: StoredStudy) -> list[str]:
     """Say what the figures of a finished search do not say by themselves.
 
     Raises
@@ -357,11 +357,11 @@ def remarks(handle: Handle) -> list[str]:
     StudyError
         If no trial is complete.
     """
-    losses = handle.best().user_attrs["fold_losses"]
-    return fold_remarks(handle.workload, losses) + repeats_remark(handle.trials())
+    losses = study.best().user_attrs["fold_losses"]
+    return fold_remarks(study.workload, losses) + repeats_remark(study.trials())
 
 
-def best_record(handle: Handle, best: FrozenTrial | None = None) -> dict[str, Any]:
+def best_record(study: StoredStudy, best: FrozenTrial | None = None) -> dict[str, Any]:
     """Give a configuration and its scores as plain values; the best one when none is given.
 
     Raises
@@ -369,21 +369,21 @@ def best_record(handle: Handle, best: FrozenTrial | None = None) -> dict[str, An
     StudyError
         If no trial is complete.
     """
-    best = best or handle.best()
+    best = best or study.best()
     attrs = best.user_attrs
     return {
-        "study": handle.name,
+        "study": study.name,
         "trial": best.number,
         "config": attrs["config"],
         "epochs": attrs["best_epoch"],
         "scores": {
             "loss": best.value,
             "fold_losses": attrs["fold_losses"],
-            "persistence_loss": float(np.mean(handle.attrs["persistence_losses"])),
-            "mean_loss": float(np.mean(handle.attrs["mean_losses"])),
+            "persistence_loss": float(np.mean(study.attrs["persistence_losses"])),
+            "mean_loss": float(np.mean(study.attrs["mean_losses"])),
             "skill": attrs["skill"],
             "direction_accuracy": attrs["direction_accuracy"],
             "direction_interval": attrs["direction_interval"],
-            "mean_direction_accuracy": handle.attrs["mean_direction_accuracy"],
+            "mean_direction_accuracy": study.attrs["mean_direction_accuracy"],
         },
     }

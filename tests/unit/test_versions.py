@@ -2,7 +2,12 @@
 
 import pytest
 
-from puffin.studies.stamp import PACKAGES, StampError, compare, own_versions
+from puffin.studies.versions import (
+    PACKAGES,
+    VersionMismatchError,
+    check_versions,
+    installed_versions,
+)
 
 MADE = {"puffin-tuner": "0.1.0", "optuna": "5.0.1", "torch": "2.13.0+cpu"}
 NOTHING, WARNING, REFUSAL = "nothing", "warning", "refusal"
@@ -35,21 +40,21 @@ def test_a_patch_warns_a_minor_or_major_refuses_and_another_build_is_the_same(
 ) -> None:
     theirs, ours = MADE | {package: stored}, MADE | {package: own}
     if answer == REFUSAL:
-        with pytest.raises(StampError) as caught:
-            compare(theirs, ours)
+        with pytest.raises(VersionMismatchError) as caught:
+            check_versions(theirs, ours)
         assert str(caught.value) == (
             f"it was made with {package} {stored}, but this is {package} {own}: its losses could "
             "not be compared; install those versions here, or submit a new study"
         )
     else:
         said = [f"it was made with {package} {stored}, this is {own}"]
-        assert compare(theirs, ours) == (said if answer == WARNING else [])
+        assert check_versions(theirs, ours) == (said if answer == WARNING else [])
 
 
 def test_a_refusal_names_every_package_that_differs_and_no_other() -> None:
     theirs = {"puffin-tuner": "0.1.3", "optuna": "4.0.0", "torch": "2.9.0"}
-    with pytest.raises(StampError) as caught:
-        compare(theirs, MADE)
+    with pytest.raises(VersionMismatchError) as caught:
+        check_versions(theirs, MADE)
     assert "made with optuna 4.0.0, torch 2.9.0, but this is optuna 5.0.1, torch 2.13.0" in str(
         caught.value
     )
@@ -57,12 +62,14 @@ def test_a_refusal_names_every_package_that_differs_and_no_other() -> None:
 
 
 def test_a_package_that_this_version_does_not_stamp_is_refused_in_words() -> None:
-    with pytest.raises(StampError, match=r"with numpy 2\.3\.0, but this is numpy of unknown"):
-        compare(MADE | {"numpy": "2.3.0"}, MADE)
+    with pytest.raises(
+        VersionMismatchError, match=r"with numpy 2\.3\.0, but this is numpy of unknown"
+    ):
+        check_versions(MADE | {"numpy": "2.3.0"}, MADE)
 
 
 def test_an_installation_knows_its_own_versions_and_accepts_them() -> None:
-    own = own_versions()
+    own = installed_versions()
     assert tuple(own) == PACKAGES
     assert all(version[0].isdigit() for version in own.values())
-    assert compare(own, own) == []
+    assert check_versions(own, own) == []

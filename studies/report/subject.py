@@ -7,7 +7,7 @@ from typing import Any
 from puffin.models.series import TARGETS
 from puffin.studies.prices.validation import when
 from puffin.studies.spec import DataSection, Spec
-from puffin.studies.study import Handle
+from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, printable
 from puffin.studies.workload import Workload
 
@@ -95,13 +95,13 @@ class Subject:
         }
 
 
-def subject(search: Handle) -> Subject:
+def subject(study: StoredStudy) -> Subject:
     """Describe a study whose holdout is open."""
-    data, opened = search.attrs["data"], search.opened
+    data, opened = study.attrs["data"], study.opened
     (fold,) = opened.folds
     dates = opened.dates[fold.valid.start : fold.valid.stop]
     return Subject(
-        spec=search.spec,
+        spec=study.spec,
         origin=data["origin"],
         first=data["first"],
         last=data["last"],
@@ -109,8 +109,8 @@ def subject(search: Handle) -> Subject:
         holdout_first=when(dates[0]),
         holdout_last=when(dates[-1]),
         holdout_bars=len(dates),
-        folds=fold_dates(search.workload),
-        made_with=search.attrs["made_with"],
+        folds=fold_dates(study.workload),
+        made_with=study.attrs["made_with"],
     )
 
 

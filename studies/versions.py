@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 PACKAGES = ("puffin-tuner", "optuna", "torch")
 
 
-class StampError(PuffinError):
+class VersionMismatchError(PuffinError):
     """A study that this installation must not work on."""
 
 
-def own_versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Give the versions of this installation: package to version."""
     return {package: version(package) for package in PACKAGES}
 
 
-def compare(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
+def check_versions(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
     """Hold this installation against what a study was made with.
 
     Parameters
@@ -39,7 +39,7 @@ def compare(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
 
     Raises
     ------
-    StampError
+    VersionMismatchError
         If a package differs in major or minor: its losses could not be compared with those there.
     """
     pairs = {p: (stored[p], own.get(p, "of unknown version")) for p in stored}
@@ -51,7 +51,7 @@ def compare(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
             f"it was made with {', '.join(theirs)}, but this is {', '.join(ours)}: its losses "
             "could not be compared; install those versions here, or submit a new study"
         )
-        raise StampError(msg)
+        raise VersionMismatchError(msg)
     return [f"it was made with {p} {a}, this is {b}" for p, (a, b) in differing.items()]
 
 

@@ -7,14 +7,14 @@ from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from puffin.studies.storage.database_errors import StorageError
-from puffin.studies.storage.database_url import (
+from puffin.studies.storage.errors import StorageError
+from puffin.studies.storage.url import (
     connect_args,
+    displayed_url,
     holds_secret,
-    masked,
+    masked_url,
     parse,
-    secrets,
-    shown,
+    secret_values,
 )
 from puffin.tuner.cli import main
 
@@ -77,7 +77,7 @@ def test_no_piece_of_a_password_is_shown_whatever_form_the_url_has(
 ) -> None:
     text = form.format(password, password)
     try:
-        message = masked(text) + shown(parse(text))
+        message = masked_url(text) + displayed_url(parse(text))
     except StorageError as error:
         message = str(error)
         assert len(message.splitlines()) == 1
@@ -140,12 +140,12 @@ def test_no_command_shows_a_password_that_was_typed(form: str) -> None:
     ],
 )
 def test_a_url_is_shown_as_it_was_typed_but_for_its_secrets(typed: str, expected: str) -> None:
-    assert masked(typed) == expected
+    assert masked_url(typed) == expected
 
 
 def test_what_an_error_of_the_database_must_not_repeat_is_known() -> None:
     url = parse("postgresql://me:abc@host/db?sslpassword=longer&sslmode=require&options=-cx%3Dy")
-    assert secrets(url) == ["longer", "-cx=y"]  # three letters would be masked in every word
+    assert secret_values(url) == ["longer", "-cx=y"]  # three letters would be masked in every word
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,16 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.evaluation.selection import incumbents
-from puffin.studies import stamp
+from puffin.studies import versions
 from puffin.studies.duplicates import identity, trained
 from puffin.studies.openings import Opening, insert, new_opening
 from puffin.studies.spec import SPEC_VERSION
 from puffin.studies.storage import tickets
-from puffin.studies.storage.storage import FAILURE, transaction
+from puffin.studies.storage.database import FAILURE, transaction
 from puffin.studies.study import (
     HOLDOUT_SUFFIX,
     SEEDS_SUFFIX,
-    Handle,
+    StoredStudy,
     StudyError,
     create,
     load,
@@ -31,7 +31,7 @@ from puffin.studies.study import (
 )
 
 TOP, SEEDS = 5, 5
-RERUN_OF, SEED = "rerun_of", "seed"
+RETRAINED_TRIAL, SEED = "rerun_of", "seed"
 # Attribute of a holdout study: the winners that it was opened for, trial to id of the opening.
 OPENED_FOR = "opened_for"
 # What the values of the two studies are, as the dashboard names them.
@@ -42,7 +42,7 @@ _METRICS = {
 
 
 @dataclass(frozen=True)
-class Rerun:
+class RetrainingJob:
     """A configuration of the search, to be trained again.
 
     Attributes
@@ -61,15 +61,15 @@ class Rerun:
     @property
     def attrs(self) -> dict[str, Any]:
         """What its trial is known by."""
-        return {RERUN_OF: self.trial, SEED: self.seed, tickets.CONFIG: self.config}
+        return {RETRAINED_TRIAL: self.trial, SEED: self.seed, tickets.CONFIG: self.config}
 
 
-def ordered(handle: Handle, ticket: int) -> Rerun:
+def job_of(study: StoredStudy, ticket: int) -> RetrainingJob:
     """Return what a ticket of a study of reruns stands for."""
-    return Rerun(**handle.attrs["reruns"][ticket])
+    return RetrainingJob(**study.attrs["reruns"][ticket])
 
 
-def rerun_seeds(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
+def retrain_with_seeds(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredStudy:
     """Put the best of a search on the queue once more, on its own folds, with other seeds.
 
     The study's own seed chose the best, and says no more of them: there are `seeds` with it.
@@ -79,13 +79,13 @@ def rerun_seeds(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
     StudyError
         If the search has no complete trial or is not done, or the holdout is too short.
     """
-    _require_ready(handle)
-    wanted = list(reruns_for_seeds(handle, top, seeds))
-    attrs = {"targets_sha256": handle.attrs["targets_sha256"]}
-    return _order(handle, handle.name + SEEDS_SUFFIX, wanted, attrs, None)
+    _require_ready(study)
+    wanted = list(jobs_for_seeds(study, top, seeds))
+    attrs = {"targets_sha256": study.attrs["targets_sha256"]}
+    return _create_or_extend(study, study.name + SEEDS_SUFFIX, wanted, attrs, None)
 
 
-def open_seal(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
+def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredStudy:
     """Fix the winner and put what is to be judged on the queue; give the holdout study.
 
     Judged are the `top` configurations of lowest search loss, each trained with `seeds` seeds, and
@@ -98,15 +98,15 @@ def open_seal(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Handle:
     StudyError
         If the search has no complete trial or is not done, or the holdout is too short.
     """
-    _require_ready(handle)
-    best = handle.best()
-    opening = new_opening(handle, best.number, best.user_attrs["config"])
-    attrs = {"targets_sha256": handle.opened.targets_sha256, OPENED_FOR: _opened_for(opening)}
-    name, wanted = handle.name + HOLDOUT_SUFFIX, list(reruns_for_holdout(handle, top, seeds))
-    return _order(handle, name, wanted, attrs, opening)
+    _require_ready(study)
+    best = study.best()
+    opening = new_opening(study, best.number, best.user_attrs["config"])
+    attrs = {"targets_sha256": study.opened.targets_sha256, OPENED_FOR: _opened_for(opening)}
+    name, wanted = study.name + HOLDOUT_SUFFIX, list(jobs_for_holdout(study, top, seeds))
+    return _create_or_extend(study, name, wanted, attrs, opening)
 
 
-def _opened_before(holdout: Handle) -> dict[str, str]:
+def _opened_before(holdout: StoredStudy) -> dict[str, str]:
     """Return the winners that a holdout study was opened for; an earlier build recorded none."""
     opened: dict[str, str] = holdout.attrs.get(OPENED_FOR, {})
     return opened
@@ -116,9 +116,13 @@ def _opened_for(opening: Opening) -> dict[str, str]:
     return {str(opening.trial): opening.opening_id}
 
 
-def _order(
-    handle: Handle, name: str, wanted: list[Rerun], attrs: dict[str, Any], opening: Opening | None
-) -> Handle:
+def _create_or_extend(
+    handle: StoredStudy,
+    name: str,
+    wanted: list[RetrainingJob],
+    attrs: dict[str, Any],
+    opening: Opening | None,
+) -> StoredStudy:
     """Create a study of retrainings, or add to it what it does not have; record an opening."""
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
@@ -127,7 +131,7 @@ def _order(
         values = {
             "spec": handle.spec.to_json(),
             "spec_version": SPEC_VERSION,
-            "made_with": stamp.own_versions(),
+            "made_with": versions.installed_versions(),
             "search": handle.name,
             "data": handle.attrs["data"],
             "reruns": [asdict(rerun) for rerun in wanted],
@@ -145,41 +149,43 @@ def _order(
     return load(handle.storage, name)
 
 
-def _add(known: Handle, wanted: list[Rerun], opening: Opening | None) -> None:
+def _add(known: StoredStudy, wanted: list[RetrainingJob], opening: Opening | None) -> None:
     """Add the retrainings that are wanted and not there; record an opening for a new winner."""
     with transaction(known.storage) as connection:
         tickets.require(connection, known.creation_id, exclusive=True)
         stored = known.attrs  # read anew: another process may have added some a moment ago
         if opening is not None and str(opening.trial) not in _opened_before(known):
-            known.study.set_user_attr(OPENED_FOR, _opened_before(known) | _opened_for(opening))
+            known.optuna_study.set_user_attr(
+                OPENED_FOR, _opened_before(known) | _opened_for(opening)
+            )
             insert(connection, [opening])
         there = stored["reruns"]
         if more := [asdict(rerun) for rerun in wanted if asdict(rerun) not in there]:
-            known.study.set_user_attr("reruns", [*there, *more])
+            known.optuna_study.set_user_attr("reruns", [*there, *more])
             tickets.set_budget(connection, known.creation_id, tickets=len(there) + len(more))
 
 
-def _require_ready(handle: Handle) -> None:
+def _require_ready(study: StoredStudy) -> None:
     """Require a search that is done and has a holdout that can judge it."""
-    total = require(handle.storage, handle.name).tickets
-    done = tickets.finished(handle.trials())
+    total = require(study.storage, study.name).tickets
+    done = tickets.finished(study.trials())
     if done < total:
         msg = (
-            f"study {handle.name!r} has done {done} of {total} trials: the winner is not "
+            f"study {study.name!r} has done {done} of {total} trials: the winner is not "
             "fixed before all are; `tuner run` or `tuner worker` goes on with it"
         )
         raise StudyError(msg)
-    handle.best()  # says what is missing where there is none
-    bars, horizon = handle.spec.walk_forward.holdout_bars, handle.spec.data.horizon
+    study.best()  # says what is missing where there is none
+    bars, horizon = study.spec.walk_forward.holdout_bars, study.spec.data.horizon
     if bars < horizon + 2:
         msg = (
             f"a holdout needs horizon + 2 = {horizon + 2} bars or more to tell forecasts apart, "
-            f"but that of study {handle.name!r} has {bars}; its seal stays closed"
+            f"but that of study {study.name!r} has {bars}; its seal stays closed"
         )
         raise StudyError(msg)
 
 
-def require_done(handle: Handle) -> None:
+def require_done(study: StoredStudy) -> None:
     """Require that a study of retrainings has done them all.
 
     Raises
@@ -187,29 +193,29 @@ def require_done(handle: Handle) -> None:
     StudyError
         If it has not.
     """
-    done, total = tickets.finished(handle.trials()), len(handle.attrs["reruns"])
+    done, total = tickets.finished(study.trials()), len(study.attrs["reruns"])
     if done < total:
         msg = (
-            f"{done} of {total} trainings of study {handle.name!r} are done; `tuner report "
-            f"{handle.search}` or `tuner worker` does the others"
+            f"{done} of {total} trainings of study {study.name!r} are done; `tuner report "
+            f"{study.parent_name}` or `tuner worker` does the others"
         )
         raise StudyError(msg)
 
 
-def find_holdout(search: Handle) -> Handle | None:
+def find_holdout(study: StoredStudy) -> StoredStudy | None:
     """Return the holdout study of a search, if its seal was opened."""
-    name = search.name + HOLDOUT_SUFFIX
-    there = tickets.total(search.storage, name) is not None
-    return load(search.storage, name) if there else None
+    name = study.name + HOLDOUT_SUFFIX
+    there = tickets.total(study.storage, name) is not None
+    return load(study.storage, name) if there else None
 
 
-def is_opened(search: Handle) -> bool:
+def is_opened(study: StoredStudy) -> bool:
     """Return whether the holdout was opened for the best trial of a search."""
-    holdout = find_holdout(search)
-    return holdout is not None and str(search.best().number) in _opened_before(holdout)
+    holdout = find_holdout(study)
+    return holdout is not None and str(study.best().number) in _opened_before(holdout)
 
 
-def require_opened(search: Handle) -> tuple[FrozenTrial, Handle]:
+def require_opened(study: StoredStudy) -> tuple[FrozenTrial, StoredStudy]:
     """Return the best trial of a search, and the holdout study that was opened for it and is done.
 
     Raises
@@ -217,18 +223,18 @@ def require_opened(search: Handle) -> tuple[FrozenTrial, Handle]:
     StudyError
         If the seal is closed or was opened for other winners only, or a rerun is not done.
     """
-    best, holdout = search.best(), find_holdout(search)
-    if holdout is None or not is_opened(search):
+    best, holdout = study.best(), find_holdout(study)
+    if holdout is None or not is_opened(study):
         msg = (
-            f"the holdout of study {search.name!r} has not been opened for its best, trial "
-            f"{best.number}; `tuner report {search.name}` opens it"
+            f"the holdout of study {study.name!r} has not been opened for its best, trial "
+            f"{best.number}; `tuner report {study.name}` opens it"
         )
         raise StudyError(msg)
     require_done(holdout)
     return best, holdout
 
 
-def own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
+def own_refit(holdout: StoredStudy, winner: int, seed: int) -> FrozenTrial:
     """Return the winner's refit with the study's own seed.
 
     Raises
@@ -241,7 +247,7 @@ def own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
         t
         for t in holdout.trials()
         if tickets.is_finished(t)
-        and (t.user_attrs.get(RERUN_OF), t.user_attrs.get(SEED)) == (winner, seed)
+        and (t.user_attrs.get(RETRAINED_TRIAL), t.user_attrs.get(SEED)) == (winner, seed)
     ]
     if not mine:
         msg = f"study {holdout.name!r} holds no refit of trial {winner} with seed {seed}"
@@ -249,47 +255,52 @@ def own_refit(holdout: Handle, winner: int, seed: int) -> FrozenTrial:
     ended = mine[0]
     if ended.state != TrialState.COMPLETE:
         reason = ended.user_attrs.get(FAILURE, "it was pruned")
-        msg = f"the refit of trial {winner}, the best of study {holdout.search!r}, failed: {reason}"
+        study = holdout.parent_name
+        msg = f"the refit of trial {winner}, the best of study {study!r}, failed: {reason}"
         raise StudyError(msg)
     return ended
 
 
-def read_artifact(handle: Handle, trial: FrozenTrial) -> bytes:
+def read_artifact(study: StoredStudy, trial: FrozenTrial) -> bytes:
     """Return the table of forecasts that a trial stored."""
-    return handle.store.read(trial.user_attrs["run"]["forecasts"])
+    return study.store.read(trial.user_attrs["run"]["forecasts"])
 
 
-def _complete(handle: Handle) -> list[FrozenTrial]:
-    return [t for t in trained(handle.trials()) if t.state == TrialState.COMPLETE]
+def _complete(study: StoredStudy) -> list[FrozenTrial]:
+    return [t for t in trained(study.trials()) if t.state == TrialState.COMPLETE]
 
 
-def _ranked(handle: Handle) -> list[FrozenTrial]:
+def _ranked(study: StoredStudy) -> list[FrozenTrial]:
     """Return the complete trials, each configuration once, the best first."""
     distinct: dict[str, FrozenTrial] = {}
-    for trial in sorted(_complete(handle), key=lambda t: (t.value, t.number)):
+    for trial in sorted(_complete(study), key=lambda t: (t.value, t.number)):
         distinct.setdefault(identity(trial.user_attrs["config"]), trial)
     return list(distinct.values())
 
 
-def reruns_for_seeds(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Iterator[Rerun]:
-    """Yield what `rerun_seeds` trains."""
-    first = handle.spec.search.seed
-    for trial in _ranked(handle)[:top]:
+def jobs_for_seeds(
+    study: StoredStudy, top: int = TOP, seeds: int = SEEDS
+) -> Iterator[RetrainingJob]:
+    """Yield what `retrain_with_seeds` trains."""
+    first = study.spec.search.seed
+    for trial in _ranked(study)[:top]:
         for seed in range(first + 1, first + seeds):
-            yield _rerun(trial, seed)
+            yield _job(trial, seed)
 
 
-def reruns_for_holdout(handle: Handle, top: int = TOP, seeds: int = SEEDS) -> Iterator[Rerun]:
+def jobs_for_holdout(
+    study: StoredStudy, top: int = TOP, seeds: int = SEEDS
+) -> Iterator[RetrainingJob]:
     """Yield what `open_seal` trains, the winner with the study's own seed first."""
-    first = handle.spec.search.seed
-    ranked = _ranked(handle)[:top]
+    first = study.spec.search.seed
+    ranked = _ranked(study)[:top]
     for trial in ranked:
         for seed in range(first, first + seeds):
-            yield _rerun(trial, seed)
-    in_order = in_order_of_end(_complete(handle))
+            yield _job(trial, seed)
+    in_order = in_order_of_end(_complete(study))
     for position in incumbents([t.value for t in in_order]):
         if in_order[position] not in ranked:
-            yield _rerun(in_order[position], first)
+            yield _job(in_order[position], first)
 
 
 def in_order_of_end(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
@@ -297,6 +308,6 @@ def in_order_of_end(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(trials, key=lambda t: (str(t.datetime_complete), t.number))
 
 
-def _rerun(trial: FrozenTrial, seed: int) -> Rerun:
+def _job(trial: FrozenTrial, seed: int) -> RetrainingJob:
     attrs = trial.user_attrs
-    return Rerun(trial.number, attrs["config"], attrs["best_epoch"], seed)
+    return RetrainingJob(trial.number, attrs["config"], attrs["best_epoch"], seed)

@@ -23,11 +23,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from puffin.studies.storage.database_errors import NoStudiesError, StorageError, readable_errors
-from puffin.studies.storage.database_url import connect_args, is_sqlite, parse, secrets, shown
+from puffin.studies.storage.errors import NoStudiesError, StorageError, readable_errors
 from puffin.studies.storage.foreign_tables import refuse_foreign
 from puffin.studies.storage.optuna_internals import OPTUNA_TABLES, RUNG_PREFIX, StudyRow, TrialRow
 from puffin.studies.storage.sqlite_file import watch
+from puffin.studies.storage.url import connect_args, displayed_url, is_sqlite, parse, secret_values
 
 # A worker that is silent for so long is taken for lost, and beats six times as often.
 GRACE_SECONDS = 60
@@ -181,7 +181,9 @@ def open_storage(
     if is_sqlite(parsed):
         _check_sqlite_file(parsed, create=create)
     make = _create if create else _load
-    with readable_errors(shown(parsed), secrets(parsed), is_server=not is_sqlite(parsed)):
+    with readable_errors(
+        displayed_url(parsed), secret_values(parsed), is_server=not is_sqlite(parsed)
+    ):
         storage = make(parsed, grace_seconds)
     if not is_sqlite(parsed):
         _end_idle_transactions(storage)
@@ -225,7 +227,7 @@ def _probe(url: URL) -> None:
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA schema_version" if is_sqlite(url) else "SELECT 1")
-        refuse_foreign(engine, shown(url))
+        refuse_foreign(engine, displayed_url(url))
     finally:
         engine.dispose()
 
@@ -241,13 +243,14 @@ def _require_tables(url: URL) -> None:
         there = sa.inspect(engine)
         tables = set(there.get_table_names())
         if studies.name not in tables:
-            refuse_foreign(engine, shown(url))
-            msg = f"{shown(url)} holds no studies; `tuner run demo` or `tuner submit` makes one"
+            refuse_foreign(engine, displayed_url(url))
+            place = displayed_url(url)
+            msg = f"{place} holds no studies; `tuner run demo` or `tuner submit` makes one"
             raise NoStudiesError(msg)
         if missing := {*metadata.tables, *OPTUNA_TABLES} - tables:
             msg = (
-                f"{shown(url)} was not made completely: it has no {', '.join(sorted(missing))}; "
-                "`tuner init` makes the rest"
+                f"{displayed_url(url)} was not made completely: it has no "
+                f"{', '.join(sorted(missing))}; `tuner init` makes the rest"
             )
             raise NoStudiesError(msg)
         for table in metadata.sorted_tables:
@@ -260,8 +263,8 @@ def _require_tables(url: URL) -> None:
 def _require_columns(url: URL, table: sa.Table, there: set[str]) -> None:
     if missing := {column.name for column in table.columns} - there:
         msg = (
-            f"{shown(url)} was made by another version of Puffin Tuner: {table.name} has no "
-            f"{', '.join(sorted(missing))}; use that version, or another --storage"
+            f"{displayed_url(url)} was made by another version of Puffin Tuner: {table.name} has "
+            f"no {', '.join(sorted(missing))}; use that version, or another --storage"
         )
         raise StorageError(msg)
 
@@ -270,8 +273,9 @@ def _require_version(storage: RDBStorage, url: URL) -> None:
     here, there = storage.get_head_version(), storage.get_current_version()
     if here != there:
         msg = (
-            f"the database {shown(url)} was made by another version of Optuna: its tables are of "
-            f"revision {there}, and this version's of {here}; use that version, or another database"
+            f"the database {displayed_url(url)} was made by another version of Optuna: its tables "
+            f"are of revision {there}, and this version's of {here}; use that version, or another "
+            "database"
         )
         raise StorageError(msg)
 

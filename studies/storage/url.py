@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import URL, make_url
 
-from puffin.studies.storage.database_errors import StorageError
+from puffin.studies.storage.errors import StorageError
 
 EXAMPLES = "sqlite:///tuner.db or postgresql://user@host/database"
 _HIDDEN = "***"
@@ -154,7 +154,7 @@ def _postgresql(text: str) -> URL:
         raise StorageError(msg)
     _require_known_options(url)
     if not url.database and not {"dbname", "service"} & set(url.query):
-        msg = f"the database URL {shown(url)} names no database; write {EXAMPLES}"
+        msg = f"the database URL {displayed_url(url)} names no database; write {EXAMPLES}"
         raise StorageError(msg)
     return url
 
@@ -234,7 +234,7 @@ def connect_args(url: URL) -> dict[str, Any]:
     }
 
 
-def secrets(url: URL) -> list[str]:
+def secret_values(url: URL) -> list[str]:
     """Return the values of a URL that no message may repeat, except very short ones."""
     values = [url.password, *(str(v) for k, v in url.query.items() if k not in _HARMLESS)]
     return [value for value in values if value and len(value) > 3]
@@ -252,7 +252,7 @@ def holds_secret(text: str) -> bool:
     return not is_sqlite(url) and bool(url.password or any(_options()[key] for key in url.query))
 
 
-def shown(url: URL) -> str:
+def displayed_url(url: URL) -> str:
     """Return a URL as messages may show it."""
     if is_sqlite(url):
         return f"sqlite:///{url.database}"
@@ -273,7 +273,7 @@ def shown(url: URL) -> str:
     return base.render_as_string(hide_password=True) + "?" * bool(options) + "&".join(options)
 
 
-def masked(text: str) -> str:
+def masked_url(text: str) -> str:
     """Return a URL that can be shown to anybody: as it was typed, but for its secrets.
 
     Raises
@@ -283,4 +283,4 @@ def masked(text: str) -> str:
     """
     text = text.strip()
     url = parse(text)
-    return text if url.password is None and set(url.query) <= _HARMLESS else shown(url)
+    return text if url.password is None and set(url.query) <= _HARMLESS else displayed_url(url)
