@@ -31,7 +31,7 @@ import torch
 from benchmarks.quality import PRESETS
 from puffin.models.config import Config
 from puffin.models.training.training import FoldTraining, build_networks
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.worker.memory import prepare

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 
 FOLDS, VALID, HOLDOUT, LONGEST = 5, 120, 250, 60
 EPOCHS, PATIENCE = 50, 8

@@ -31,7 +31,7 @@ import torch
 
 from puffin.models.config import Config, Training
 from puffin.models.training.training import FoldTraining, build_networks
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.storage import tickets
 from puffin.studies.storage.database import open_storage

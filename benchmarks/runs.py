@@ -19,7 +19,7 @@ import torch
 import puffin.models.training.training
 from puffin.models.config import CELL_NAMES, Config
 from puffin.models.training.training import RUN, FoldTraining, build_networks, targets_per_sequence
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.worker.memory import prepare

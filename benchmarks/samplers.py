@@ -28,7 +28,7 @@ from optuna.trial import TrialState
 from benchmarks.quality import PRESETS, Score, Task, score
 from puffin.models.training.training import FoldTraining, build_networks
 from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.space import suggest, usual_points
 from puffin.studies.spec import load_spec
 from puffin.studies.workload import Workload, cut_holdout

@@ -33,7 +33,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 import puffin.tuner.worker.worker
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.space import suggest
 from puffin.studies.spec import parse_spec
 from puffin.studies.storage import tickets

@@ -12,9 +12,8 @@ from puffin.models.arrays import varies
 from puffin.models.errors import PuffinError
 from puffin.models.folds import Span
 from puffin.studies.duplicates import is_duplicate
-from puffin.studies.prices.validation import when
 from puffin.studies.storage import tickets
-from puffin.studies.text import counted
+from puffin.studies.text import counted, when
 from puffin.studies.workload import Workload
 
 # A loss so many times that of every other fold decides the mean over folds nearly alone.

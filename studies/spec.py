@@ -16,9 +16,9 @@ from puffin.models.errors import PuffinError
 from puffin.models.folds import MIN_TRAIN_TARGETS, WalkForward
 from puffin.models.series import COLUMN, DIFF, FEATURES, TARGETS, Needs, feature, needs_of
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
+from puffin.studies.prices.calendar import INTERVALS
 from puffin.studies.prices.csv_columns import NAMES
-from puffin.studies.prices.market import INTERVALS
-from puffin.studies.prices.prices import SOURCES
+from puffin.studies.prices.load import SOURCES
 from puffin.studies.space import Space, grid_points, parse_space
 
 # What a study of one version means to another: a new number for every change that is no addition.

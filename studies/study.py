@@ -20,9 +20,8 @@ from puffin.studies import versions
 from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
 from puffin.studies.duplicates import DistinctSampler, is_duplicate
 from puffin.studies.networks import list_networks
-from puffin.studies.prices.prices import Prices
+from puffin.studies.prices.load import Prices
 from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
-from puffin.studies.prices.validation import when
 from puffin.studies.remarks import require_moving_target, why_nothing_is_complete
 from puffin.studies.space import grid_points, usual_points
 from puffin.studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
@@ -32,6 +31,7 @@ from puffin.studies.storage.checkpoints import delete_checkpoints
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import StudyRow, TrialRow, study_id
 from puffin.studies.storage.tickets import Budget, TicketQueue
+from puffin.studies.text import when
 from puffin.studies.workload import Workload, cut_holdout
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"

@@ -72,6 +72,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
+def when(time: object) -> str:
+    """Write a time; a midnight as its date alone."""
+    return str(time).removesuffix(" 00:00:00")
+
+
 def minute(time: str) -> str:
     """Write an ISO 8601 time as ``2026-11-26 13:53 UTC``; one without a zone is in UTC."""
     moment = datetime.fromisoformat(time)

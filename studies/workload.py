@@ -13,7 +13,7 @@ from puffin.models.causality import require_causal
 from puffin.models.evaluation.metrics import Direction, direction, point_losses
 from puffin.models.folds import Fold, Span, first_target, split
 from puffin.models.series import Scaler, Series, build_series
-from puffin.studies.prices.prices import EXTRA
+from puffin.studies.prices.load import EXTRA
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.spec import Spec
 

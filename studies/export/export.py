@@ -36,12 +36,12 @@ from puffin.studies.export.exported import (
 from puffin.studies.files import write_files
 from puffin.studies.openings import Opening, looks_at
 from puffin.studies.prices.snapshot import to_csv
-from puffin.studies.prices.validation import when
 from puffin.studies.report.subject import fold_dates
 from puffin.studies.retraining import find_holdout, own_refit, read_artifact, require_opened
 from puffin.studies.safe_toml import MOST_BYTES, parse_toml
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy, StudyError
 from puffin.studies.summary import best_record
+from puffin.studies.text import when
 from puffin.studies.versions import machine_type
 from puffin.studies.workload import Workload
 

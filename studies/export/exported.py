@@ -19,9 +19,9 @@ from puffin.models.series import Scaler, build_series
 from puffin.studies.export.checksums import CONFIG_FILE, SUMS_FILE, ExportError, read_listed
 from puffin.studies.export.export_record import ExportRecord, RecordError
 from puffin.studies.prices.snapshot import from_csv, sha256
-from puffin.studies.prices.validation import when
 from puffin.studies.spec import Spec
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE
+from puffin.studies.text import when
 from puffin.studies.workload import columns_of
 
 Floats = NDArray[np.float64]

@@ -23,8 +23,8 @@ from puffin.models.series import TARGETS, Series, build_series
 from puffin.models.training.training import forecast
 from puffin.models.windows import make_windows, to_tensor
 from puffin.studies.export.exported import FORECAST_FILES, Exported
-from puffin.studies.prices.validation import when
 from puffin.studies.spec import DataSection
+from puffin.studies.text import when
 from puffin.studies.workload import columns_of
 
 Floats = NDArray[np.float64]

@@ -17,11 +17,11 @@ from puffin.studies.export.card import card
 from puffin.studies.export.export import refit_winner
 from puffin.studies.export.export_record import ExportRecord, Holdout, Scores
 from puffin.studies.export.exported import CARD_FILE, FORECAST_FILES, Exported
-from puffin.studies.prices.validation import when
 from puffin.studies.report.report import trade, why_no_backtest
 from puffin.studies.report.rivals import judge
 from puffin.studies.report.subject import fold_dates
 from puffin.studies.report.verdict import money_sentence, outcome_sentence
+from puffin.studies.text import when
 from puffin.studies.versions import check_versions, installed_versions, machine_type
 from puffin.studies.workload import Workload
 

@@ -18,7 +18,7 @@ from puffin.studies.prices.validation import DataError
 # A file that unpacks to more is no file of prices.
 _MOST_BYTES = 2**30
 # Files that are often taken for CSV, by their first bytes in small letters.
-_OTHERS = {
+_OTHER_FORMATS = {
     b"par1": "a Parquet file",
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
     b"\x89hdf": "an HDF5 file",
@@ -69,7 +69,7 @@ def decode(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
         why = str(error)
     else:
         start = body[:100].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-        kind = next((kind for head, kind in _OTHERS.items() if start.startswith(head)), None)
+        kind = next((kind for head, kind in _OTHER_FORMATS.items() if start.startswith(head)), None)
         if kind is not None:
             why = f"is {kind}: save the table as CSV"
         elif not body.strip(b"\xef\xbb\xbf \r\n\t"):

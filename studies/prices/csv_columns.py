@@ -17,7 +17,7 @@ NAMES = ("date", "time", *KNOWN)
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
+class RequestedColumns:
     """What is wanted of a file.
 
     Attributes
@@ -36,7 +36,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class ColumnPlaces:
     """Numbers of the columns of a table.
 
     Attributes
@@ -54,15 +54,15 @@ class Places:
 
 
 def find_places(
-    header: Header, body: Sequence[Sequence[str]], wanted: Wanted, where: str
-) -> Places:
+    header: Header, body: Sequence[Sequence[str]], wanted: RequestedColumns, where: str
+) -> ColumnPlaces:
     """Find the columns that are wanted.
 
     Parameters
     ----------
     header : Header
     body : sequence of sequence of str, (row, column)
-    wanted : Wanted
+    wanted : BarsRequest
     where : str
         Names the file in errors.
 
@@ -80,7 +80,7 @@ def find_places(
     notes: list[str] = []
     if wanted.alone is not None:
         values = {"close": place(names, wanted.alone, "data.extra", where)}
-        return Places(date, clock, values, notes)
+        return ColumnPlaces(date, clock, values, notes)
     taken = {date, clock, *said.values()}
     values = {}
     for name in KNOWN:
@@ -92,7 +92,7 @@ def find_places(
     for name, who in wanted.reads.items():
         if name.startswith(COLUMN):
             values[name] = place(names, name.removeprefix(COLUMN), who, where)
-    return Places(date, clock, values, notes)
+    return ColumnPlaces(date, clock, values, notes)
 
 
 def place(names: Sequence[str], name: str, who: str, where: str) -> int:
@@ -168,7 +168,7 @@ def _find(
     name: str,
     names: Sequence[str],
     taken: set[int | None],
-    wanted: Wanted,
+    wanted: RequestedColumns,
     where: str,
     notes: list[str],
 ) -> int | None:
@@ -189,7 +189,7 @@ def _find(
     return others[0] if len(others) == 1 else None
 
 
-def _refuse_several(name: str, candidates: list[str], wanted: Wanted, where: str) -> None:
+def _refuse_several(name: str, candidates: list[str], wanted: RequestedColumns, where: str) -> None:
     """Refuse a column that could be one of several, if it is read."""
     if name in {"close", "adj_close", *wanted.reads}:
         raise DataError(

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from puffin.studies.prices.csv_columns import SYMBOLS, Places, Wanted, find_places, place
+from puffin.studies.prices.csv_columns import (
+    SYMBOLS,
+    ColumnPlaces,
+    RequestedColumns,
+    find_places,
+    place,
+)
 from puffin.studies.prices.csv_header import Header, find_header, plain, require_one_symbol, shown
 from puffin.studies.prices.csv_numbers import decimal_marks, differing, number
 from puffin.studies.prices.csv_times import TimeError, read_times
@@ -38,7 +44,7 @@ class _Table:
 
 
 def parse_csv(
-    text: str, where: str, wanted: Wanted | None = None, extra: Sequence[str] = ()
+    text: str, where: str, wanted: RequestedColumns | None = None, extra: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Read bars and notes out of CSV text.
 
@@ -47,7 +53,7 @@ def parse_csv(
     text : str
     where : str
         Names its origin in errors.
-    wanted : Wanted or None
+    wanted : BarsRequest or None
         Which columns are read; None for whatever is there.
     extra : sequence of str
         Columns that are used elsewhere.
@@ -59,7 +65,7 @@ def parse_csv(
     """
     # Not pandas.read_csv: it renames duplicate columns, shifts ragged rows, guesses dates with
     # warnings, and tells no line numbers.
-    wanted = wanted or Wanted()
+    wanted = wanted or RequestedColumns()
     table = _table(text, where, wanted)
     places = find_places(table.header, table.body, wanted, where)
     problems: list[str] = []
@@ -76,7 +82,7 @@ def parse_csv(
     return frame, tuple(notes)
 
 
-def _unused(table: _Table, places: Places, extra: Sequence[str], where: str) -> list[str]:
+def _unused(table: _Table, places: ColumnPlaces, extra: Sequence[str], where: str) -> list[str]:
     names = table.header.names
     used = {places.date, places.clock, *places.numbers.values()}
     used |= {place(names, name, "data.extra", where) for name in extra}
@@ -87,7 +93,7 @@ def _unused(table: _Table, places: Places, extra: Sequence[str], where: str) -> 
 # Text to rows
 
 
-def _table(text: str, where: str, wanted: Wanted) -> _Table:
+def _table(text: str, where: str, wanted: RequestedColumns) -> _Table:
     text, delimiter = _delimiter(text)
     found = _rows(text, delimiter, where)
     rows = [row for row, _ in found]
@@ -181,7 +187,7 @@ def _fitted(row: list[str], line: int, names: list[str], delimiter: str, where: 
 
 
 def _times(
-    table: _Table, places: Places, where: str, problems: list[str]
+    table: _Table, places: ColumnPlaces, where: str, problems: list[str]
 ) -> tuple[pd.DatetimeIndex, tuple[str, ...]]:
     clocks = None if places.clock is None else table.column(places.clock)
     is_named = bool(plain(table.header.names[places.date]))
@@ -194,7 +200,7 @@ def _times(
 
 
 def _values(
-    table: _Table, places: Places, wanted: Wanted, where: str, problems: list[str]
+    table: _Table, places: ColumnPlaces, wanted: RequestedColumns, where: str, problems: list[str]
 ) -> tuple[dict[str, list[float]], list[str]]:
     """Read the columns of numbers; one that no study reads may have anything in it."""
     columns = {name: table.column(at) for name, at in places.numbers.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from puffin.studies.prices.market import NO_ZONE, clock_or_utc
+from puffin.studies.prices.calendar import NO_ZONE, clock_or_utc
 
 # Ways to write a day, once everything between its parts is a hyphen. Those of one tuple are two
 # readings of one text: they are told apart by a day above 12, or not at all.

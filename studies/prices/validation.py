@@ -13,7 +13,8 @@ import pandas as pd
 
 from puffin.models.errors import PuffinError
 from puffin.models.series import COLUMN, Needs
-from puffin.studies.prices.market import as_index, without_zone
+from puffin.studies.prices.calendar import as_index, without_zone
+from puffin.studies.text import counted, when
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 KNOWN = (*COLUMNS, "adj_close")
@@ -26,7 +27,7 @@ _ORDERED = (
     ("close", "high"),
 )
 # What a study needs that reads all columns, and the logarithms of all prices.
-EVERYTHING = Needs(dict.fromkeys(COLUMNS, ""), dict.fromkeys(COLUMNS[:4], ""))
+ALL_COLUMNS = Needs(dict.fromkeys(COLUMNS, ""), dict.fromkeys(COLUMNS[:4], ""))
 
 MIN_BARS = 2  # for one return
 MAX_EMPTY = 0.01  # share of rows that may be dropped for an empty cell
@@ -45,7 +46,7 @@ class DataError(PuffinError):
 
 
 @dataclass(frozen=True)
-class Advice:
+class Remedies:
     """What helps against a bar that breaks a rule.
 
     Attributes
@@ -59,7 +60,7 @@ class Advice:
     live: bool = False
     no_logs: str = "'price' and 'change' take no logarithm"
 
-    def against(self, bars: pd.DataFrame, broken: Mask, who: str, verb: str = "correct") -> str:
+    def for_bars(self, bars: pd.DataFrame, broken: Mask, who: str, verb: str = "correct") -> str:
         """Say what helps where the `broken` bars are read by `who`."""
         ways = [] if self.live else [f"{verb} them in the file"]
         if left := int(broken[::-1].argmax()):
@@ -70,14 +71,14 @@ class Advice:
         return ", or ".join(ways) or "take other bars"
 
 
-_FILE = Advice()
+_FILE = Remedies()
 
 
 def validate(
     frame: pd.DataFrame,
     origin: str = "prices",
-    needs: Needs = EVERYTHING,
-    advice: Advice = _FILE,
+    needs: Needs = ALL_COLUMNS,
+    remedies: Remedies = _FILE,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Clean what is harmless, refuse what is wrong, adjust, and warn of what is odd.
 
@@ -90,7 +91,7 @@ def validate(
         Begins the error message.
     needs : Needs
         The columns that are read, which alone are cleaned and judged.
-    advice : Advice
+    remedies : Remedies
 
     Returns
     -------
@@ -103,20 +104,22 @@ def validate(
     DataError
         With every broken rule, the number of rows that break it, and the first of them.
     """
-    _refuse(_structure(frame), origin)
+    _require_no_errors(_schema_errors(frame), origin)
     if "close" in needs.reads and frame["close"].isna().all():
-        _refuse(["close must have values, but is empty in every bar: name another column"], origin)
-    bars, notes, errors = _clean(frame, needs, advice)
-    _refuse(errors + _errors(bars, needs, advice), origin)
+        _require_no_errors(
+            ["close must have values, but is empty in every bar: name another column"], origin
+        )
+    bars, notes, errors = _clean(frame, needs, remedies)
+    _require_no_errors(errors + _errors(bars, needs, remedies), origin)
     bars = adjust(bars)
     # A wild adj_close overflows or flattens them.
-    _refuse(_errors(bars, needs, advice), f"{origin}, adjusted")
-    return bars, (*notes, *_oddities(bars, needs))
+    _require_no_errors(_errors(bars, needs, remedies), f"{origin}, adjusted")
+    return bars, (*notes, *_suspicious(bars, needs))
 
 
-def faults(bars: pd.DataFrame) -> list[str]:
+def broken_rules(bars: pd.DataFrame) -> list[str]:
     """Return the rules that bars break for a study that reads every column."""
-    return _errors(bars, EVERYTHING, Advice(live=True))
+    return _errors(bars, ALL_COLUMNS, Remedies(live=True))
 
 
 def adjust(frame: pd.DataFrame) -> pd.DataFrame:
@@ -133,14 +136,14 @@ def adjust(frame: pd.DataFrame) -> pd.DataFrame:
     return bars
 
 
-def _refuse(errors: list[str], origin: str) -> None:
+def _require_no_errors(errors: list[str], origin: str) -> None:
     if len(errors) == 1:
         raise DataError(f"{origin}: {errors[0]}")
     if errors:
         raise DataError("\n- ".join([f"{origin}: {len(errors)} rules are broken", *errors]))
 
 
-def _structure(frame: pd.DataFrame) -> list[str]:
+def _schema_errors(frame: pd.DataFrame) -> list[str]:
     if frame.empty:
         return [f"there must be at least {MIN_BARS} bars, but there are none: take other data"]
     if isinstance(frame.columns, pd.MultiIndex):
@@ -176,7 +179,7 @@ def columns_read(columns: Iterable[object], reads: Collection[str]) -> list[str]
     return found
 
 
-def _who(names: Sequence[str], words: Mapping[str, str]) -> str:
+def _readers(names: Sequence[str], words: Mapping[str, str]) -> str:
     """Name the features and the target of columns; an adjusted close stands for the close."""
     labels = (words.get("close" if name == "adj_close" else name, "") for name in names)
     return " and ".join(dict.fromkeys(filter(None, labels)))
@@ -186,9 +189,9 @@ def _who(names: Sequence[str], words: Mapping[str, str]) -> str:
 
 
 def _clean(
-    frame: pd.DataFrame, needs: Needs, advice: Advice
+    frame: pd.DataFrame, needs: Needs, remedies: Remedies
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
-    bars, notes, errors = _in_order(frame)
+    bars, notes, errors = _sorted_by_time(frame)
     empty = [str(name) for name in bars if name != "close" and bars[name].isna().all()]
     if empty:
         notes.append(f"columns without any value are left out: {', '.join(empty)}")
@@ -197,13 +200,13 @@ def _clean(
     if again.any():
         notes.append(f"bars that repeat another one exactly were dropped: {_first(bars, again)}")
         bars = bars[~again]
-    bars, said = _without_blanks(bars, needs)
+    bars, said = _drop_blank_rows(bars, needs)
     notes += said
-    bars, said, refused = _without_holes(bars, needs, advice)
+    bars, said, refused = _drop_incomplete_rows(bars, needs, remedies)
     return bars, notes + said, errors + refused
 
 
-def _in_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
+def _sorted_by_time(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
     notes, errors = [], []
     wanted = [str(name) for name in frame if str(name).startswith(COLUMN)]
     bars = frame[[name for name in (*KNOWN, *wanted) if name in frame]].astype("float64")
@@ -224,7 +227,7 @@ def _in_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
     return bars, notes, errors
 
 
-def _without_blanks(bars: pd.DataFrame, needs: Needs) -> tuple[pd.DataFrame, list[str]]:
+def _drop_blank_rows(bars: pd.DataFrame, needs: Needs) -> tuple[pd.DataFrame, list[str]]:
     """Leave out holidays, which have a row but no price, and what is before a column begins."""
     notes = []
     blank = bars[[name for name in _PRICES if name in bars]].isna().all(axis=1).to_numpy()
@@ -242,8 +245,8 @@ def _without_blanks(bars: pd.DataFrame, needs: Needs) -> tuple[pd.DataFrame, lis
     return bars, notes
 
 
-def _without_holes(
-    bars: pd.DataFrame, needs: Needs, advice: Advice
+def _drop_incomplete_rows(
+    bars: pd.DataFrame, needs: Needs, remedies: Remedies
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
     """Drop the few bars that lack a value that is read."""
     reads = columns_read(bars, needs.reads)
@@ -254,7 +257,7 @@ def _without_holes(
     what = f"{_first(bars, holes)} of {len(bars)} (in {', '.join(names)})"
     if holes.mean() <= MAX_EMPTY:
         return bars[~holes], [f"bars with empty cells were dropped: {what}"], []
-    ways = advice.against(bars, holes, _who(names, needs.reads), "fill")
+    ways = remedies.for_bars(bars, holes, _readers(names, needs.reads), "fill")
     error = f"at most {MAX_EMPTY:.0%} of the bars may have empty cells, but these have: {what}"
     return bars[~holes], [], [f"{error}; {ways}"]
 
@@ -262,11 +265,11 @@ def _without_holes(
 # Rules: each function returns those that are broken, in words.
 
 
-def _errors(bars: pd.DataFrame, needs: Needs, advice: Advice) -> list[str]:
+def _errors(bars: pd.DataFrame, needs: Needs, remedies: Remedies) -> list[str]:
     reads = columns_read(bars, needs.reads)
-    errors = [error for name in reads for error in _value_errors(bars, name, needs, advice)]
-    errors += _order_errors(bars, reads, needs, advice)
-    errors += _repeated_times(bars, advice)
+    errors = [error for name in reads for error in _value_errors(bars, name, needs, remedies)]
+    errors += _order_errors(bars, reads, needs, remedies)
+    errors += _repeated_times(bars, remedies)
     if len(bars) < MIN_BARS:
         errors.append(
             f"there must be at least {MIN_BARS} bars, but there are {len(bars)}: take more"
@@ -278,13 +281,13 @@ def _errors(bars: pd.DataFrame, needs: Needs, advice: Advice) -> list[str]:
     return errors
 
 
-def _value_errors(bars: pd.DataFrame, name: str, needs: Needs, advice: Advice) -> list[str]:
+def _value_errors(bars: pd.DataFrame, name: str, needs: Needs, remedies: Remedies) -> list[str]:
     values = bars[name].to_numpy()
-    readers = _who([name], needs.reads)
-    loggers = _who([name], needs.logs)
+    readers = _readers([name], needs.reads)
+    loggers = _readers([name], needs.logs)
     is_logged = ("close" if name == "adj_close" else name) in needs.logs
     because = f" for the logarithm in {loggers}," if loggers else ","
-    instead = f" ({advice.no_logs})" if loggers and "close" in name else ""
+    instead = f" ({remedies.no_logs})" if loggers and "close" in name else ""
     rules = [(f"{name} must be finite, but", np.isinf(values), readers, "")]
     if name == "volume":
         rules.append(("volume must not be negative, but", values < 0, readers, ""))
@@ -293,13 +296,15 @@ def _value_errors(bars: pd.DataFrame, name: str, needs: Needs, advice: Advice) -
         rules.append((rule, values <= 0, loggers, instead))
     return [
         f"{rule} is not in {_first(bars, broken)} ({values[broken][0]:g}): "
-        f"{advice.against(bars, broken, who)}{more}"
+        f"{remedies.for_bars(bars, broken, who)}{more}"
         for rule, broken, who, more in rules
         if broken.any()
     ]
 
 
-def _order_errors(bars: pd.DataFrame, reads: list[str], needs: Needs, advice: Advice) -> list[str]:
+def _order_errors(
+    bars: pd.DataFrame, reads: list[str], needs: Needs, remedies: Remedies
+) -> list[str]:
     crossed = {
         (a, b): (bars[a] - bars[b] > _ROUNDING * bars[b].abs()).to_numpy(dtype=bool)
         for a, b in _ORDERED
@@ -315,19 +320,19 @@ def _order_errors(bars: pd.DataFrame, reads: list[str], needs: Needs, advice: Ad
     error = (
         f"the order low <= open, close <= high must hold, but is not in {_first(bars, broken)} "
         f"({small} {bars[small].iloc[at]:g} is above {large} {bars[large].iloc[at]:g}): "
-        f"{advice.against(bars, broken, _who(names, needs.reads))}"
+        f"{remedies.for_bars(bars, broken, _readers(names, needs.reads))}"
     )
     return [error]
 
 
-def _repeated_times(bars: pd.DataFrame, advice: Advice) -> list[str]:
+def _repeated_times(bars: pd.DataFrame, remedies: Remedies) -> list[str]:
     twice = bars.index.duplicated(keep="first")
     if not twice.any():
         return []
     closes = bars["close"][bars.index == bars.index[twice][0]]
     ways = (
-        advice.against(bars, twice, "")
-        if advice.live
+        remedies.for_bars(bars, twice, "")
+        if remedies.live
         else "a file is of one symbol, and has the time of day where there are several bars a day, "
         "with its UTC offset where clocks are set back"
     )
@@ -338,7 +343,7 @@ def _repeated_times(bars: pd.DataFrame, advice: Advice) -> list[str]:
 # Oddities: legitimate, and worth a word.
 
 
-def _oddities(bars: pd.DataFrame, needs: Needs) -> list[str]:
+def _suspicious(bars: pd.DataFrame, needs: Needs) -> list[str]:
     reads = columns_read(bars, needs.reads)
     constant = [
         f"{name.removeprefix(COLUMN)} is {bars[name].iloc[0]:g} in every bar, and tells a network "
@@ -348,11 +353,11 @@ def _oddities(bars: pd.DataFrame, needs: Needs) -> list[str]:
     ]
     if "volume" in reads and not bars["volume"].any():
         constant.append("volume is 0 in every bar, and tells a network nothing")
-    closes = _odd_closes(bars) if "close" in reads else []
-    return [*closes, *_odd_times(bars), *constant]
+    closes = _suspicious_closes(bars) if "close" in reads else []
+    return [*closes, *_suspicious_times(bars), *constant]
 
 
-def _odd_closes(bars: pd.DataFrame) -> list[str]:
+def _suspicious_closes(bars: pd.DataFrame) -> list[str]:
     close = bars["close"]
     # Where prices may be negative a move is no share of them.
     moves = close.pct_change().fillna(0.0) if (close > 0).all() else 0 * close
@@ -373,7 +378,7 @@ def _odd_closes(bars: pd.DataFrame) -> list[str]:
     return found
 
 
-def _odd_times(bars: pd.DataFrame) -> list[str]:
+def _suspicious_times(bars: pd.DataFrame) -> list[str]:
     gaps = bars.index.to_series().diff()
     usual = pd.Timedelta(gaps.median())
     longest = max(3 * usual, MAX_GAP)  # months stand a month apart
@@ -389,11 +394,6 @@ def _odd_times(bars: pd.DataFrame) -> list[str]:
     return found
 
 
-def when(time: object) -> str:
-    """Write a time; a midnight as its date alone."""
-    return str(time).removesuffix(" 00:00:00")
-
-
 def _first(bars: pd.DataFrame, mask: Mask) -> str:
     count = int(mask.sum())
-    return f"{count} bar{'s' * (count > 1)}, first {when(bars.index[mask][0])}"
+    return f"{counted(count, 'bar')}, first {when(bars.index[mask][0])}"

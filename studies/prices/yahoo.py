@@ -5,13 +5,13 @@ one of five kinds, or silence for two minutes; and it keeps answers that failed,
 again. Here every failure is an exception that says what happened, and a retry asks again.
 """
 
+import functools
 import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,16 +30,17 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from puffin.studies.prices import price_cache
-from puffin.studies.prices.market import DELAY, IN_UTC, Market, without_zone
-from puffin.studies.prices.price_cache import DamagedError, Fetched, Wanted
-from puffin.studies.prices.validation import DataError, when
+from puffin.studies.prices import cache
+from puffin.studies.prices.cache import BarsRequest, CorruptCacheError, FetchedPrices
+from puffin.studies.prices.calendar import DELAY, IN_UTC, Market, without_zone
+from puffin.studies.prices.validation import DataError
+from puffin.studies.text import when
 
 # Seconds that a command waits for prices at most, whatever happens.
 DEADLINE = 30.0
 _TRIES = 3
 # Seconds for one request of prices, and for one of what yfinance asks beside them: cookie, crumb.
-_PATIENCE, _ASIDE, _LEAST = 10.0, 3.0, 0.05
+_TIMEOUT, _SIDE_TIMEOUT, _LEAST_TIMEOUT = 10.0, 3.0, 0.05
 # What yfinance asks for to know when sessions end.
 _SESSIONS = "5d"
 # Seconds before the next try: doubled each time, and longer where Yahoo says "too many requests".
@@ -57,7 +58,7 @@ _COLUMNS = {
     "Stock Splits": "splits",
 }
 _NO_BARS = "Yahoo has no prices of these days, or says so"
-_ELSEWHERE = (
+_OTHER_SOURCES = (
     'prices that need no network: source = "sample" (AAPL, IBM, MSFT), or source = "csv" with a '
     "file of yours"
 )
@@ -83,7 +84,9 @@ class RateLimitedError(YahooError):
     """Yahoo has had too many requests from here."""
 
 
-def load(wanted: Wanted, until: float, *, refresh: bool = False) -> tuple[Fetched, tuple[str, ...]]:
+def load(
+    request: BarsRequest, until: float, *, refresh: bool = False
+) -> tuple[FetchedPrices, tuple[str, ...]]:
     """Give the bars that are wanted, from Yahoo or from the cache, and say which.
 
     A copy is used without asking where no bar can have come since it was fetched, and, with its
@@ -91,7 +94,7 @@ def load(wanted: Wanted, until: float, *, refresh: bool = False) -> tuple[Fetche
 
     Parameters
     ----------
-    wanted : Wanted
+    request : BarsRequest
     until : float
         When to give up, by `time.monotonic`.
     refresh : bool
@@ -104,39 +107,39 @@ def load(wanted: Wanted, until: float, *, refresh: bool = False) -> tuple[Fetche
     """
     notes: list[str] = []
     try:
-        kept = price_cache.read(wanted)
-    except DamagedError:
+        kept = cache.read(request)
+    except CorruptCacheError:
         kept = None
         notes.append("the copy in the cache is damaged, and is not used")
-    if kept is not None and not refresh and price_cache.is_current(kept, wanted, _now()):
-        ago = f"from the cache, fetched {price_cache.age(kept, _now())} ago; --refresh asks again"
+    if kept is not None and not refresh and cache.is_current(kept, request, _now()):
+        ago = f"from the cache, fetched {cache.age(kept, _now())} ago; --refresh asks again"
         return kept, (ago, *kept.notes)
     try:
-        fetched = fetch(wanted, until)
+        fetched = fetch(request, until)
     except YahooError as error:
         if kept is None or refresh:
-            raise DataError(_hopeless(wanted, error, kept)) from None
-        ago = f"{error}: these are from the cache, fetched {price_cache.age(kept, _now())} ago"
+            raise DataError(_explain_failure(request, error, kept)) from None
+        ago = f"{error}: these are from the cache, fetched {cache.age(kept, _now())} ago"
         return kept, (ago, *kept.notes)
     try:
-        price_cache.write(wanted, fetched)
+        cache.write(request, fetched)
     except OSError as error:
-        notes.append(f"not kept for later: {price_cache.folder()} cannot be written ({error})")
+        notes.append(f"not kept for later: {cache.cache_folder()} cannot be written ({error})")
     return fetched, (*notes, *fetched.notes)
 
 
-def _hopeless(wanted: Wanted, error: YahooError, kept: Fetched | None) -> str:
-    said = f"yfinance {wanted.symbol}: {error}"
+def _explain_failure(request: BarsRequest, error: YahooError, kept: FetchedPrices | None) -> str:
+    said = f"yfinance {request.symbol}: {error}"
     if kept is not None:
-        return f"{said}; without --refresh the copy of {price_cache.age(kept, _now())} ago is used"
-    return f"{said}, and no copy is in the cache; {_ELSEWHERE}" if error.again else said
+        return f"{said}; without --refresh the copy of {cache.age(kept, _now())} ago is used"
+    return f"{said}, and no copy is in the cache; {_OTHER_SOURCES}" if error.again else said
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def fetch(wanted: Wanted, until: float) -> Fetched:
+def fetch(request: BarsRequest, until: float) -> FetchedPrices:
     """Ask Yahoo, and again where that may help, but no longer than `until`.
 
     Raises
@@ -154,7 +157,7 @@ def fetch(wanted: Wanted, until: float) -> Fetched:
     session = _session()
     session.begin(until)
     try:
-        return retrying(_ask, wanted, session)
+        return retrying(_fetch_once, request, session)
     except YahooError as error:
         tries = int(retrying.statistics["attempt_number"])
         if tries > 1:
@@ -162,7 +165,7 @@ def fetch(wanted: Wanted, until: float) -> Fetched:
         raise
 
 
-@cache
+@functools.cache
 def _session() -> "_Session":
     """Give the one session of this process: yfinance keeps the cookie and crumb of its first."""
     return _Session()
@@ -207,10 +210,10 @@ class _Session(Session[Response]):
         is_chart = _CHART in url
         left = self._until - time.monotonic()
         # Less than a millisecond would mean for ever.
-        if left < _LEAST or (host in self._silent and not is_chart):
+        if left < _LEAST_TIMEOUT or (host in self._silent and not is_chart):
             raise Timeout(f"no time is left for {host}", CurlECode.OPERATION_TIMEDOUT)
         aside = not is_chart or (options.get("params") or {}).get("range") == _SESSIONS
-        options["timeout"] = min(left, _ASIDE if aside else _PATIENCE)
+        options["timeout"] = min(left, _SIDE_TIMEOUT if aside else _TIMEOUT)
         try:
             response: Response = super().request(method, url, *args, **options)
         except RequestException:
@@ -245,7 +248,7 @@ def _reason(response: Response) -> str:
         return "not found" if response.status_code == 404 else "that cannot be asked"
 
 
-def _ask(wanted: Wanted, session: _Session) -> Fetched:
+def _fetch_once(request: BarsRequest, session: _Session) -> FetchedPrices:
     """Ask once.
 
     Raises
@@ -265,14 +268,14 @@ def _ask(wanted: Wanted, session: _Session) -> Fetched:
     # It keeps answers whatever their status: a retry would see the failure again and ask nothing.
     YfData.cache_get.cache_clear()
     try:
-        with _quiet(yfinance):
-            return _history(yfinance.Ticker(wanted.symbol, session=session), wanted)
+        with _raise_instead_of_logging(yfinance):
+            return _history(yfinance.Ticker(request.symbol, session=session), request)
     except YahooError:
         raise
     except YFRateLimitError:
         raise RateLimitedError("Yahoo has had too many requests from here (429)") from None
     except YFPricesMissingError:
-        raise YahooError(_refused(session) or _NO_BARS) from None
+        raise YahooError(_refusal(session) or _NO_BARS) from None
     except YFTzMissingError:
         raise YahooError("Yahoo does not tell its time zone") from None
     except YFInvalidPeriodError as error:
@@ -280,35 +283,35 @@ def _ask(wanted: Wanted, session: _Session) -> Fetched:
     except HTTPError as error:
         raise YahooError(f"Yahoo's answer is {error}") from None
     except RequestException as error:
-        raise YahooError(_unreachable(error)) from None
+        raise YahooError(_connection_failure(error)) from None
     except Exception as error:
         # A page of HTML, or JSON of another form, comes as whatever its reading stumbles over.
         unread = f"Yahoo's answer cannot be read ({type(error).__name__}: {str(error)[:80]})"
-        raise YahooError(_refused(session) or unread) from error
+        raise YahooError(_refusal(session) or unread) from error
 
 
-def _history(ticker: Any, wanted: Wanted) -> Fetched:
+def _history(ticker: Any, request: BarsRequest) -> FetchedPrices:
     frame = ticker.history(
-        **_span(wanted),
-        interval=wanted.interval,
+        **_date_arguments(request),
+        interval=request.interval,
         auto_adjust=False,
         actions=True,
         keepna=True,
-        timeout=_PATIENCE,
+        timeout=_TIMEOUT,
     )
     if frame.empty:
         raise YahooError(_NO_BARS)
-    return _fetched(frame, ticker.get_history_metadata(), wanted)
+    return _to_prices(frame, ticker.get_history_metadata(), request)
 
 
-def _refused(session: _Session) -> str | None:
+def _refusal(session: _Session) -> str | None:
     if session.status in {0, 200}:
         return None
     return f"Yahoo gives nothing to this address ({session.status})"
 
 
 @contextmanager
-def _quiet(yfinance: Any) -> Iterator[None]:
+def _raise_instead_of_logging(yfinance: Any) -> Iterator[None]:
     """Have yfinance raise what it would print or swallow."""
     log, debug = logging.getLogger("yfinance"), yfinance.config.debug
     level, hides = log.level, debug.hide_exceptions
@@ -324,7 +327,7 @@ def _quiet(yfinance: Any) -> Iterator[None]:
         log.setLevel(level)
 
 
-def _unreachable(error: RequestException) -> str:
+def _connection_failure(error: RequestException) -> str:
     words: dict[int, str] = {
         CurlECode.COULDNT_RESOLVE_HOST: "Yahoo's name is not found: is there a network?",
         CurlECode.COULDNT_RESOLVE_PROXY: "the proxy's name is not found",
@@ -334,20 +337,20 @@ def _unreachable(error: RequestException) -> str:
     return words.get(error.code, f"Yahoo cannot be reached ({str(error).partition('. See')[0]})")
 
 
-def _span(wanted: Wanted) -> dict[str, str | None]:
+def _date_arguments(request: BarsRequest) -> dict[str, str | None]:
     """Put the days into the words of yfinance, whose end is the first day without bars."""
     end = None
-    if wanted.end is not None and date.fromisoformat(wanted.end) <= _now().date():
-        end = str(date.fromisoformat(wanted.end) + timedelta(days=1))
-    if wanted.start is not None:
-        return {"start": wanted.start, "end": end}
+    if request.end is not None and date.fromisoformat(request.end) <= _now().date():
+        end = str(date.fromisoformat(request.end) + timedelta(days=1))
+    if request.start is not None:
+        return {"start": request.start, "end": end}
     # With an end alone it would begin a month before.
-    return {"period": wanted.period or "max", "end": end}
+    return {"period": request.period or "max", "end": end}
 
 
-def _fetched(frame: pd.DataFrame, meta: Mapping[str, Any], wanted: Wanted) -> Fetched:
+def _to_prices(frame: pd.DataFrame, meta: Mapping[str, Any], request: BarsRequest) -> FetchedPrices:
     symbol = str(meta.get("symbol", ""))
-    if symbol.upper() != wanted.symbol.upper():
+    if symbol.upper() != request.symbol.upper():
         raise YahooError(
             f"Yahoo gave {symbol or 'a series without a name'} for it: ask for that", again=False
         )
@@ -355,17 +358,17 @@ def _fetched(frame: pd.DataFrame, meta: Mapping[str, Any], wanted: Wanted) -> Fe
     clock, said = without_zone(index)
     in_utc = said == [IN_UTC]
     zone = "UTC" if in_utc else str(index.tz)
-    market = Market(zone, _session_end(meta, zone), wanted.interval)
+    market = Market(zone, _session_end(meta, zone), request.interval)
     bars = frame.rename(columns=_COLUMNS)
     bars = bars[[name for name in _COLUMNS.values() if name in bars]].astype("float64")
     bars.index = clock.as_unit("us").rename("date")
     now = _now()
-    known = market.closes(pd.DatetimeIndex(bars.index), unknown="24:00") + DELAY
+    known = market.known_at(pd.DatetimeIndex(bars.index), default_close="24:00") + DELAY
     finished = known <= pd.Timestamp(now).tz_convert(None)
     traded = bars["close"].notna().to_numpy()
     coming = np.arange(len(bars)) > np.flatnonzero(traded).max(initial=-1)
     # yfinance makes bars of 30 minutes out of shorter ones, and empty ones for the night.
-    gap = ~traded & (wanted.interval == "30m")
+    gap = ~traded & (request.interval == "30m")
     notes = [
         f"the bar of {when(bars.index[mask][0])} {why} yet, and is left out"
         for mask, why in ((~finished, "is not finished"), (coming & finished, "has no prices"))
@@ -375,7 +378,7 @@ def _fetched(frame: pd.DataFrame, meta: Mapping[str, Any], wanted: Wanted) -> Fe
     bars = bars[finished & ~coming & ~gap]
     if bars.empty:
         raise YahooError("Yahoo has no finished bar of these days", again=False)
-    return Fetched(bars, market, now, tuple(notes))
+    return FetchedPrices(bars, market, now, tuple(notes))
 
 
 def _session_end(meta: Mapping[str, Any], zone: str) -> str | None:
@@ -392,6 +395,6 @@ def _session_end(meta: Mapping[str, Any], zone: str) -> str | None:
     return max(("24:00" if clock == "00:00" else clock for clock in clocks), default=None)
 
 
-def describe(fetched: Fetched) -> str:
+def describe(fetched: FetchedPrices) -> str:
     """Say when bars were fetched."""
-    return f"fetched {when(fetched.at.replace(tzinfo=None, microsecond=0))} UTC"
+    return f"fetched {when(fetched.fetched_at.replace(tzinfo=None, microsecond=0))} UTC"

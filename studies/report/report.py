@@ -29,7 +29,6 @@ from puffin.models.evaluation.sharpe import DeflatedSharpe, deflated_sharpe
 from puffin.models.evaluation.spa import MIN_BARS, SpaResult, spa
 from puffin.studies.duplicates import distinct, trained
 from puffin.studies.openings import Opening, before, looks_at
-from puffin.studies.prices.validation import when
 from puffin.studies.report.rivals import Judgement, judge
 from puffin.studies.report.subject import Subject, subject
 from puffin.studies.retraining import (
@@ -43,6 +42,7 @@ from puffin.studies.retraining import (
 )
 from puffin.studies.seeds import SeedSensitivity, read_seed_sensitivity
 from puffin.studies.study import StoredStudy
+from puffin.studies.text import when
 from puffin.studies.workload import Workload
 
 Floats = NDArray[np.float64]

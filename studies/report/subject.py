@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from puffin.models.series import TARGETS
-from puffin.studies.prices.validation import when
 from puffin.studies.spec import DataSection, Spec
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import counted, printable
+from puffin.studies.text import counted, printable, when
 from puffin.studies.workload import Workload
 
 # A target in words: of what, and how far ahead.

@@ -10,12 +10,11 @@ import pandas as pd
 from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.comparison import LEVEL
 from puffin.studies.openings import Opening
-from puffin.studies.prices.validation import when
 from puffin.studies.report.report import COST_BPS, SLIPPAGE_BPS, Report
 from puffin.studies.report.rivals import Judgement, Rival
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.spec import DataSection
-from puffin.studies.text import counted, percent, signed, times
+from puffin.studies.text import counted, percent, signed, times, when
 
 # A loss above so many others is written as a multiple, below as a share.
 _TIMES = 10

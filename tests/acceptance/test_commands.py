@@ -34,7 +34,7 @@ import puffin.studies.files
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.training import train_epochs
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.storage.artifacts import SqlArtifactStore
 from puffin.studies.storage.database import open_storage

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.snapshot import to_csv
 from tests.exports import export_files, record_values, write_export
 

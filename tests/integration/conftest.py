@@ -16,7 +16,7 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
-from puffin.studies.prices.prices import Prices, load_prices
+from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.spec import Spec, load_spec, parse_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration

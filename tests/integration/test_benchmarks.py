@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 from benchmarks import plain, quality
 from puffin.models.windows import FoldTensors
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.workload import Workload, cut_holdout
 

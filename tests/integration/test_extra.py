@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.snapshot import to_csv
 from puffin.studies.prices.validation import DataError
 from puffin.studies.report import report

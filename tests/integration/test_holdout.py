@@ -37,7 +37,7 @@ from puffin.studies import retraining
 from puffin.studies.copy import copy
 from puffin.studies.export import export
 from puffin.studies.openings import looks_at, new_opening
-from puffin.studies.prices.prices import Prices
+from puffin.studies.prices.load import Prices
 from puffin.studies.report import report, verdict
 from puffin.studies.report.pages import report_files
 from puffin.studies.report.report import Report

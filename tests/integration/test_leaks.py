@@ -13,7 +13,7 @@ import puffin.studies.workload
 from benchmarks import calibrate
 from puffin.models.errors import PuffinError
 from puffin.models.series import FEATURES, Columns, Feature
-from puffin.studies.prices.prices import Prices
+from puffin.studies.prices.load import Prices
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import study_names, submit

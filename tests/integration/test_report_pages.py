@@ -13,7 +13,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.report import report, sections, verdict
 from puffin.studies.report.over_time import draw_forecasts
 from puffin.studies.report.pages import PAGES, report_files

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from puffin.studies.prices.prices import Prices
+from puffin.studies.prices.load import Prices
 from puffin.studies.spec import Spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import BusyError, NoStudiesError, StorageError
@@ -107,7 +107,7 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
     answers = crowd(
         f"""
         from datetime import date
-        from puffin.studies.prices.prices import load_prices
+        from puffin.studies.prices.load import load_prices
         from puffin.studies.spec import load_spec
         from puffin.studies.storage.database import open_storage
         from puffin.studies.study import submit

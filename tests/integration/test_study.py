@@ -17,7 +17,7 @@ from optuna.storages import RDBStorage
 
 from puffin.models.errors import PuffinError
 from puffin.studies import study as module
-from puffin.studies.prices.prices import Prices
+from puffin.studies.prices.load import Prices
 from puffin.studies.space import usual_points
 from puffin.studies.spec import Spec, SpecError, parse_spec
 from puffin.studies.storage import tickets
@@ -238,7 +238,7 @@ def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
 ) -> None:
     ids = crowd(
         f"""
-        from puffin.studies.prices.prices import load_prices
+        from puffin.studies.prices.load import load_prices
         from puffin.studies.spec import load_spec
         from puffin.studies.storage.database import open_storage
         from puffin.studies.study import submit

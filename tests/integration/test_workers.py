@@ -25,7 +25,7 @@ from puffin.models.config import Config
 from puffin.models.training import training
 from puffin.studies import summary, versions
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
-from puffin.studies.prices.prices import Prices, load_prices
+from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import database as storage_module

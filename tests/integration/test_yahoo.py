@@ -18,9 +18,9 @@ from click.testing import CliRunner, Result
 from optuna.trial import TrialState
 
 from puffin.models.series import needs_of
-from puffin.studies.prices import price_cache, yahoo
-from puffin.studies.prices.price_cache import Wanted
-from puffin.studies.prices.prices import Prices, load_prices
+from puffin.studies.prices import cache, yahoo
+from puffin.studies.prices.cache import BarsRequest
+from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.validation import DataError
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import SEARCH_FILE, load
@@ -147,7 +147,7 @@ def test_a_last_bar_without_prices_is_left_out_and_that_is_said(stub: Stub) -> N
     stub.frames["AAPL"].iloc[-1] = np.nan
     found = ask()
     assert len(found.frame) == 3269
-    assert found.said == ("the bar of 2013-03-01 has no prices yet, and is left out",)
+    assert found.fetch_notes == ("the bar of 2013-03-01 has no prices yet, and is left out",)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_bar_that_can_still_change_is_left_out(
     found = ask()
     assert str(found.frame.index[-1].date()) == last
     note = "the bar of 2013-03-01 is not finished yet, and is left out"
-    assert found.said == (() if last == "2013-03-01" else (note,))
+    assert found.fetch_notes == (() if last == "2013-03-01" else (note,))
 
 
 def test_bars_of_an_hour_keep_the_clock_of_the_exchange(
@@ -185,8 +185,8 @@ def test_bars_of_the_hour_that_comes_twice_are_all_kept_in_utc() -> None:
     # Of a market that never closes, which the stub has not.
     hours = pd.date_range("2012-11-03", periods=60, freq="h", tz="America/New_York")
     bars = pd.DataFrame({"Close": 100.0 + np.arange(60.0)}, index=hours)
-    wanted = Wanted("EURUSD=X", "1h", "2012-11-03", "2012-11-06")
-    found = yahoo._fetched(bars, {"symbol": "EURUSD=X"}, wanted)
+    request = BarsRequest("EURUSD=X", "1h", "2012-11-03", "2012-11-06")
+    found = yahoo._to_prices(bars, {"symbol": "EURUSD=X"}, request)
     assert found.frame["close"].tolist() == bars["Close"].tolist()
     assert found.frame.index.equals(hours.tz_convert(None))
     assert found.market.zone == "UTC"
@@ -257,7 +257,7 @@ def test_what_goes_wrong_is_tried_again_where_that_helps_and_said_where_it_does_
         final = "(404)" in said or "ELSE" in said
         assert ('source = "sample"' in str(caught.value)) is not final
     assert time.monotonic() - begin < seconds
-    assert not list(price_cache.folder().glob(".new-*"))
+    assert not list(cache.cache_folder().glob(".new-*"))
 
 
 def test_a_failure_is_asked_again_and_not_remembered(stub: Stub) -> None:
@@ -307,7 +307,7 @@ def test_all_series_of_a_study_share_one_deadline(
     begin = time.monotonic()
     found = ask(extra=("IBM",))
     assert time.monotonic() - begin < 3.0
-    assert len(found.said) == 2, "both are from the cache"
+    assert len(found.fetch_notes) == 2, "both are from the cache"
 
 
 # The cache
@@ -323,7 +323,7 @@ def test_what_was_fetched_is_used_where_the_service_fails_and_its_age_is_said(
     again = ask()
     pd.testing.assert_frame_equal(again.frame, first.frame, check_exact=True)
     assert again.warnings == first.warnings
-    assert again.said[0] == (
+    assert again.fetch_notes[0] == (
         "Yahoo is out of order (500) (3 tries in 0 s): these are from the cache, fetched 3 days ago"
     )
     assert again.origin == first.origin, "it says when the bars were fetched"
@@ -337,7 +337,9 @@ def test_days_that_are_over_are_not_asked_for_again(stub: Stub) -> None:
     asked = stub.charts
     again = ask(**options)
     assert stub.charts == asked
-    assert "from the cache, fetched less than a minute ago; --refresh asks again" in again.said
+    assert (
+        "from the cache, fetched less than a minute ago; --refresh asks again" in again.fetch_notes
+    )
     pd.testing.assert_frame_equal(again.frame, first.frame, check_exact=True)
     ask(**options, refresh=True)
     assert stub.charts > asked
@@ -380,7 +382,7 @@ def test_a_bar_that_came_late_is_asked_for_though_its_day_was_over(
 def test_a_damaged_copy_is_never_used_and_is_replaced(how: str, stub: Stub) -> None:
     options = {"start": date(2012, 1, 4), "end": date(2012, 12, 28)}
     first = ask(**options)
-    (file,) = price_cache.folder().iterdir()
+    (file,) = cache.cache_folder().iterdir()
     whole = file.read_bytes()
     middle = len(whole) // 2
     file.write_bytes(
@@ -397,7 +399,7 @@ def test_a_damaged_copy_is_never_used_and_is_replaced(how: str, stub: Stub) -> N
         ask(**options)
     stub.faults = []
     again = ask(**options)
-    assert "the copy in the cache is damaged, and is not used" in again.said
+    assert "the copy in the cache is damaged, and is not used" in again.fetch_notes
     pd.testing.assert_frame_equal(again.frame, first.frame, check_exact=True)
     asked = stub.charts
     ask(**options)
@@ -407,9 +409,9 @@ def test_a_damaged_copy_is_never_used_and_is_replaced(how: str, stub: Stub) -> N
 def test_a_copy_under_the_name_of_another_series_is_not_taken_for_it(stub: Stub) -> None:
     options = {"start": date(2012, 1, 4), "end": date(2012, 12, 28)}
     ask("IBM", **options)
-    (file,) = price_cache.folder().iterdir()
+    (file,) = cache.cache_folder().iterdir()
     expected = ask("AAPL", **options)
-    (own,) = set(price_cache.folder().iterdir()) - {file}
+    (own,) = set(cache.cache_folder().iterdir()) - {file}
     file.replace(own)
     asked = stub.charts
     again = ask("AAPL", **options)
@@ -421,7 +423,7 @@ def test_prices_come_though_the_cache_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder is to be")
     found = ask()
     assert len(found.frame) == 3270
-    assert "not kept for later: " in found.said[0]
+    assert "not kept for later: " in found.fetch_notes[0]
 
 
 # Other series

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import tickets
 from puffin.studies.storage.database import open_storage

@@ -203,10 +203,10 @@ BROKEN: list[tuple[Law, str, str]] = [
     (unpickles_and_evaluates_nothing, "models/networks/rnn.py", "state = torch.load('model.pt')"),
     (unpickles_and_evaluates_nothing, "models/networks/rnn.py", "from torch import load"),
     (unpickles_and_evaluates_nothing, "studies/spec.py", "value = eval('1 + 1')"),
-    (unpickles_and_evaluates_nothing, "studies/prices/prices.py", "frame = pd.read_pickle('x')"),
+    (unpickles_and_evaluates_nothing, "studies/prices/load.py", "frame = pd.read_pickle('x')"),
     (
         unpickles_and_evaluates_nothing,
-        "studies/prices/prices.py",
+        "studies/prices/load.py",
         "np.load('x', allow_pickle=True)",
     ),
     (models_know_neither_optuna_nor_sql, "models/training/training.py", "import optuna.trial"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.validation import DataError
 from puffin.studies.space import Range, grid_points
 from puffin.studies.spec import Spec, SpecError, load_spec, parse_spec, preset_names

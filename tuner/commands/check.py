@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import click
 
 from puffin.models.errors import PuffinError
-from puffin.studies.prices.validation import when
 from puffin.studies.remarks import fold_remarks, require_moving_target
 from puffin.studies.spec import load_spec
 from puffin.studies.study import RETRAINING_SUFFIXES
-from puffin.studies.text import printable
+from puffin.studies.text import printable, when
 from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.commands import present
 from puffin.tuner.commands.run import read_prices

@@ -14,9 +14,9 @@ from puffin.studies.export import forecasting
 from puffin.studies.export.checksums import added_note
 from puffin.studies.export.exported import Exported, load_exported
 from puffin.studies.export.forecasting import Bounds, Prediction
-from puffin.studies.prices.prices import Prices, load_prices
-from puffin.studies.prices.validation import DataError, when
-from puffin.studies.text import percent, printable
+from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.validation import DataError
+from puffin.studies.text import percent, printable, when
 from puffin.tuner.commands import present
 
 
@@ -44,7 +44,7 @@ def predict(
     warnings = [*prices.warnings, *found.warnings]
     for line in (
         *filter(None, [added_note(folder, exported.files)]),
-        *(f"prices: {line}" for line in prices.said),
+        *(f"prices: {line}" for line in prices.fetch_notes),
         *(f"warning: {line}" for line in warnings),
         *_basis(found, prices.origin, own=csv is None and symbol is None),
     ):

@@ -16,13 +16,12 @@ from rich.text import Text
 
 from puffin.models.evaluation.metrics import skill
 from puffin.studies.networks import describe_networks
-from puffin.studies.prices.validation import when
 from puffin.studies.space import grid_points
 from puffin.studies.spec import Spec
 from puffin.studies.storage.url import masked_url
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import Group
-from puffin.studies.text import loss, percent, printable, printable_lines, signed
+from puffin.studies.text import loss, percent, printable, printable_lines, signed, when
 from puffin.studies.workload import Workload
 
 # Where the output goes to a file nothing is cut or wrapped.

@@ -7,9 +7,10 @@ import click
 import numpy as np
 import pandas as pd
 
-from puffin.studies.prices.prices import Prices
-from puffin.studies.prices.validation import faults, when
+from puffin.studies.prices.load import Prices
+from puffin.studies.prices.validation import broken_rules
 from puffin.studies.spec import parse_data
+from puffin.studies.text import when
 from puffin.tuner.commands.run import read_prices
 
 _WIDTH, _HEIGHT, _GAPS = 72, 8, 3
@@ -42,7 +43,7 @@ def prices(wanted: Mapping[str, str | None], *, refresh: bool) -> None:
         click.echo(line)
     for warning in found.warnings:
         click.echo(f"prices: {warning}", err=True)
-    for fault in faults(found.frame):
+    for fault in broken_rules(found.frame):
         click.echo(f"prices: a study that reads all columns is refused: {fault}", err=True)
 
 

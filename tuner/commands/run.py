@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from puffin.models.errors import PuffinError
 from puffin.studies import summary, versions
 from puffin.studies.advice import advice
-from puffin.studies.prices.prices import Prices, load_prices
+from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.validation import DataError
 from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.spec import DataSection, load_spec
@@ -67,7 +67,7 @@ def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
         columns=data.columns,
         needs=data.needs,
     )
-    for line in prices.said:
+    for line in prices.fetch_notes:
         present.say(f"prices: {line}")
     return prices
 

@@ -29,7 +29,7 @@ from puffin.models.estimators.trading import (
 )
 from puffin.models.networks.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
 from puffin.models.training.training import EarlyStopping
-from puffin.studies.prices.prices import load_prices
+from puffin.studies.prices.load import load_prices
 
 Floats = NDArray[np.float64]
 Univariate = TradingLSTM | TradingGRU

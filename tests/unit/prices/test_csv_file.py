@@ -13,7 +13,7 @@ import pytest
 
 from puffin.models.series import needs_of
 from puffin.studies.prices.csv_numbers import number
-from puffin.studies.prices.prices import Prices, load_prices
+from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.validation import DataError
 
 CLOSE = needs_of(["return"], "return")

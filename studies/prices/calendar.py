@@ -39,19 +39,19 @@ class Market:
     close: str | None
     interval: str
 
-    def closes(self, index: pd.DatetimeIndex, *, unknown: str) -> pd.DatetimeIndex:
+    def known_at(self, index: pd.DatetimeIndex, *, default_close: str) -> pd.DatetimeIndex:
         """Tell when the bars of an index are known, in UTC, without a zone.
 
         Parameters
         ----------
         index : DatetimeIndex, (bars,)
             Begin of each bar by the exchange's clock, without a zone.
-        unknown : str
+        default_close : str
             The end of a session that is not told: "00:00" is the earliest, "24:00" the latest.
         """
         length = INTERVALS[self.interval]
         if self.interval == "1d":
-            length = pd.Timedelta(f"{self.close or unknown}:00")
+            length = pd.Timedelta(f"{self.close or default_close}:00")
         ends = (index + length).tz_localize(self.zone, ambiguous=True, nonexistent="shift_forward")
         return ends.tz_convert(None)
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import puffin.studies.prices.prices as module
+import puffin.studies.prices.load as module
 from puffin.models.errors import PuffinError
 from puffin.models.series import Floats, needs_of
-from puffin.studies.prices.prices import SOURCES, load_prices
+from puffin.studies.prices.load import SOURCES, load_prices
 from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
-from puffin.studies.prices.validation import COLUMNS, Advice, DataError, adjust, validate
+from puffin.studies.prices.validation import COLUMNS, DataError, Remedies, adjust, validate
 
 SAMPLE = Path(module.__file__).parents[1] / "sample"
 UPSTREAM = "5abadf99b2d394f920120a27de6f0df129859d71d4cfb0bf661bcc99446ab1fd"
@@ -511,7 +511,7 @@ def test_a_column_that_is_read_is_judged_with_rule_value_row_and_what_helps(
 ) -> None:
     frame = broken(column, value, 1).drop(columns="adj_close")
     with pytest.raises(DataError) as caught:
-        validate(frame, "prices", RANGE, Advice(live=live))
+        validate(frame, "prices", RANGE, Remedies(live=live))
     assert words in str(caught.value)
     assert "delete" not in str(caught.value)
     assert ("correct" in str(caught.value)) is not live

@@ -16,16 +16,23 @@ import numpy as np
 import pandas as pd
 
 from puffin.models.series import Needs
+from puffin.studies.prices.calendar import Market
 from puffin.studies.prices.csv_bytes import decode, read_bytes
-from puffin.studies.prices.csv_columns import Wanted
+from puffin.studies.prices.csv_columns import RequestedColumns
 from puffin.studies.prices.csv_file import parse_csv
-from puffin.studies.prices.market import Market
 from puffin.studies.prices.snapshot import sha256
-from puffin.studies.prices.validation import EVERYTHING, MAX_GAP, Advice, DataError, validate, when
+from puffin.studies.prices.validation import (
+    ALL_COLUMNS,
+    MAX_GAP,
+    DataError,
+    Remedies,
+    validate,
+    when,
+)
 
 _SAMPLE = Path(__file__).parent.with_name("sample")
 # Days; of shorter bars Yahoo has too few to ask for more.
-_BEFORE = {"1d": 15, "1wk": 30, "1mo": 75}
+_DAYS_BEFORE = {"1d": 15, "1wk": 30, "1mo": 75}
 # No dividend steps so far: a share of the price.
 _SPLIT = 0.2
 
@@ -46,7 +53,7 @@ class Prices:
     origin : str
         Where the bars are from, for people: "sample AAPL", "csv prices.csv".
     splits : Series, (splits,), new shares for an old one, at the first bar after; adjusted for
-    said : tuple of str
+    fetch_notes : tuple of str
         How they came this time, which is no matter of the bars: "from the cache, ...".
     """
 
@@ -54,11 +61,11 @@ class Prices:
     warnings: tuple[str, ...]
     origin: str
     splits: pd.Series = field(default_factory=lambda: pd.Series(dtype="float64"))
-    said: tuple[str, ...] = ()
+    fetch_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Request:
+class PriceRequest:
     """What is asked of a source: the keys of ``[data]`` that tell which bars.
 
     Attributes
@@ -73,7 +80,8 @@ class Request:
     column : str or None, what a file has in the place of a close
     columns : mapping, what columns of a file are called: "close" to a name in the file
     needs : Needs, the columns that are read
-    begun : float, when the prices were asked for, by `time.monotonic`: all series share the wait
+    requested_at : float, when the prices were asked for, by `time.monotonic`; all series share one
+        deadline
     """
 
     symbol: str | None = None
@@ -86,11 +94,11 @@ class Request:
     extra: tuple[str, ...] = ()
     column: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    needs: Needs = EVERYTHING
-    begun: float = field(default_factory=time.monotonic)
+    needs: Needs = ALL_COLUMNS
+    requested_at: float = field(default_factory=time.monotonic)
 
 
-class Raw(NamedTuple):
+class RawPrices(NamedTuple):
     """What a source gives: bars as found, their origin, notes on them, and on how they came.
 
     Columns "adj_close" and "splits" are welcome. `market` tells when bars are known; without one
@@ -101,10 +109,10 @@ class Raw(NamedTuple):
     origin: str
     notes: tuple[str, ...] = ()
     market: Market | None = None
-    said: tuple[str, ...] = ()
+    fetch_notes: tuple[str, ...] = ()
 
 
-Source: TypeAlias = Callable[[Request], Raw]
+Source: TypeAlias = Callable[[PriceRequest], RawPrices]
 
 
 def load_prices(  # noqa: PLR0913, PLR0917  # each is a key of [data]
@@ -119,7 +127,7 @@ def load_prices(  # noqa: PLR0913, PLR0917  # each is a key of [data]
     *,
     refresh: bool = False,
     columns: Mapping[str, str] | None = None,
-    needs: Needs = EVERYTHING,
+    needs: Needs = ALL_COLUMNS,
 ) -> Prices:
     """Read, cut to start..end (both inclusive), check and adjust; only the cut part is checked.
 
@@ -137,7 +145,7 @@ def load_prices(  # noqa: PLR0913, PLR0917  # each is a key of [data]
     """
     if source not in SOURCES:
         raise DataError(f"source must be one of {', '.join(SOURCES)}, but got {source!r}")
-    request = Request(
+    request = PriceRequest(
         symbol,
         path,
         start,
@@ -150,7 +158,9 @@ def load_prices(  # noqa: PLR0913, PLR0917  # each is a key of [data]
         needs=needs,
     )
     bars = _load(source, request)
-    early = replace(request, start=_before(start, interval), extra=(), needs=_close_of_extra(needs))
+    early = replace(
+        request, start=_start_of_extra(start, interval), extra=(), needs=_close_of_extra(needs)
+    )
     others = {name: _load(source, replace(early, symbol=name, column=name)) for name in extra}
     return _join(bars, others)
 
@@ -161,14 +171,14 @@ def _close_of_extra(needs: Needs) -> Needs:
     return Needs({"close": reads}, {"close": logs})
 
 
-def _before(start: date | None, interval: str) -> date | None:
+def _start_of_extra(start: date | None, interval: str) -> date | None:
     """Go back so far that the first bar sees the last close of another series before it."""
-    days = _BEFORE.get(interval, 0)
+    days = _DAYS_BEFORE.get(interval, 0)
     return None if start is None else date.fromordinal(max(start.toordinal() - days, 1))
 
 
 @dataclass(frozen=True, eq=False)
-class _Bars:
+class _CheckedBars:
     """Bars that are checked, where they are from, and when they are known."""
 
     frame: pd.DataFrame
@@ -176,25 +186,31 @@ class _Bars:
     origin: str
     market: Market | None
     splits: pd.Series
-    said: tuple[str, ...]
+    fetch_notes: tuple[str, ...]
 
-    def known(self, unknown: str) -> pd.DatetimeIndex:
+    def known_at(self, default_close: str) -> pd.DatetimeIndex:
         index = pd.DatetimeIndex(self.frame.index)
-        return index if self.market is None else self.market.closes(index, unknown=unknown)
+        return (
+            index
+            if self.market is None
+            else self.market.known_at(index, default_close=default_close)
+        )
 
 
-def _load(source: str, request: Request) -> _Bars:
+def _load(source: str, request: PriceRequest) -> _CheckedBars:
     raw = SOURCES[source](request)
     found = _between(raw, request.start, request.end)
     columns = [name for name in found if name != "splits"]
-    advice = Advice(live=raw.market is not None)
+    remedies = Remedies(live=raw.market is not None)
     if request.column is not None:
         # Of another series only the close is read.
         columns = [name for name in columns if "close" in str(name)]
         if source == "csv":
-            advice = Advice(no_logs=f"'column:{request.column}' takes no logarithm")
-    frame, warnings = validate(found[columns], raw.origin, request.needs, advice)
-    return _Bars(frame, raw.notes + warnings, raw.origin, raw.market, _splits(found), raw.said)
+            remedies = Remedies(no_logs=f"'column:{request.column}' takes no logarithm")
+    frame, warnings = validate(found[columns], raw.origin, request.needs, remedies)
+    return _CheckedBars(
+        frame, raw.notes + warnings, raw.origin, raw.market, _splits(found), raw.fetch_notes
+    )
 
 
 def _splits(found: pd.DataFrame) -> pd.Series:
@@ -211,16 +227,18 @@ def _splits(found: pd.DataFrame) -> pd.Series:
     return steps[(steps - 1).abs() > _SPLIT].round(2)
 
 
-def _join(bars: _Bars, others: dict[str, _Bars]) -> Prices:
+def _join(bars: _CheckedBars, others: dict[str, _CheckedBars]) -> Prices:
     """Put the last close of each other series that was known at each bar beside it."""
-    frame, warnings, origin, said = bars.frame, bars.warnings, bars.origin, bars.said
+    frame, warnings, origin, said = bars.frame, bars.warnings, bars.origin, bars.fetch_notes
     # Where the end of a session is not told: nothing that may have come later is used.
-    at = bars.known(unknown="00:00")
+    at = bars.known_at(default_close="00:00")
     for name, other in others.items():
-        closes = pd.Series(other.frame["close"].to_numpy(), index=other.known(unknown="24:00"))
+        closes = pd.Series(
+            other.frame["close"].to_numpy(), index=other.known_at(default_close="24:00")
+        )
         frame = frame.assign(**{EXTRA + name: closes.reindex(at, method="ffill").to_numpy()})
         warnings += tuple(f"{name}: {line}" for line in other.warnings)
-        said += tuple(f"{name}: {line}" for line in other.said)
+        said += tuple(f"{name}: {line}" for line in other.fetch_notes)
         age = at.max() - closes.index.max()
         if age > MAX_GAP:
             warnings += (f"{name}: its last bar is {age.days} days older than that of the prices",)
@@ -237,7 +255,7 @@ def _join(bars: _Bars, others: dict[str, _Bars]) -> Prices:
     return Prices(frame[~missing], warnings, origin, bars.splits, said)
 
 
-def _between(raw: Raw, start: date | None, end: date | None) -> pd.DataFrame:
+def _between(raw: RawPrices, start: date | None, end: date | None) -> pd.DataFrame:
     if (start is None and end is None) or not isinstance(raw.frame.index, pd.DatetimeIndex):
         return raw.frame
     if start and end and start > end:
@@ -256,7 +274,7 @@ def _between(raw: Raw, start: date | None, end: date | None) -> pd.DataFrame:
     return raw.frame[keep]
 
 
-def _sample(request: Request) -> Raw:
+def _sample(request: PriceRequest) -> RawPrices:
     _require_daily(request, "sample")
     lines = (_SAMPLE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     sums = {name.removesuffix(".csv.gz"): digest for digest, name in map(str.split, lines)}
@@ -272,10 +290,10 @@ def _sample(request: Request) -> Raw:
             f"sample {known} must have the sha256 {sums[known]}, but has {sha256(data)}: "
             "the file was changed, install puffin-tuner again"
         )
-    return Raw(parse_csv(decode(data, file)[0], str(file))[0], f"sample {known}")
+    return RawPrices(parse_csv(decode(data, file)[0], str(file))[0], f"sample {known}")
 
 
-def _csv(request: Request) -> Raw:
+def _csv(request: PriceRequest) -> RawPrices:
     _require_daily(request, "csv")
     if request.path is None:
         raise DataError(
@@ -283,13 +301,13 @@ def _csv(request: Request) -> Raw:
         )
     path = request.path
     text, odd = decode(read_bytes(path), path)
-    wanted = Wanted(request.columns, request.needs.reads, request.column)
+    wanted = RequestedColumns(request.columns, request.needs.reads, request.column)
     frame, notes = parse_csv(text, str(path), wanted, request.extra)
     origin = " ".join(["csv", path.name, *filter(None, [request.column])])
-    return Raw(frame, origin, notes if request.column else (*odd, *notes))
+    return RawPrices(frame, origin, notes if request.column else (*odd, *notes))
 
 
-def _require_daily(request: Request, source: str) -> None:
+def _require_daily(request: PriceRequest, source: str) -> None:
     if request.period is not None or request.interval != "1d":
         raise DataError(
             f'period and interval go with source "yfinance", but source is "{source}": '
@@ -297,20 +315,22 @@ def _require_daily(request: Request, source: str) -> None:
         )
 
 
-def _yfinance(request: Request) -> Raw:
+def _yfinance(request: PriceRequest) -> RawPrices:
     # Late, since its libraries take a while to import, and most commands need none of them.
     from puffin.studies.prices import yahoo
-    from puffin.studies.prices.price_cache import Wanted
+    from puffin.studies.prices.cache import BarsRequest
 
     if request.symbol is None:
         raise DataError('source "yfinance" needs a symbol: give symbol = "AAPL"')
     start, end = (None if d is None else d.isoformat() for d in (request.start, request.end))
     period = request.period or (None if start or end else "max")
-    wanted = Wanted(request.symbol.upper(), request.interval, start, end, period)
-    fetched, said = yahoo.load(wanted, request.begun + yahoo.DEADLINE, refresh=request.refresh)
+    wanted = BarsRequest(request.symbol.upper(), request.interval, start, end, period)
+    fetched, said = yahoo.load(
+        wanted, request.requested_at + yahoo.DEADLINE, refresh=request.refresh
+    )
     bars = fetched.frame.drop(columns="dividends", errors="ignore")
     origin = f"yfinance {wanted.symbol}, {yahoo.describe(fetched)}"
-    return Raw(bars, origin, market=fetched.market, said=said)
+    return RawPrices(bars, origin, market=fetched.market, fetch_notes=said)
 
 
 SOURCES: dict[str, Source] = {"sample": _sample, "csv": _csv, "yfinance": _yfinance}

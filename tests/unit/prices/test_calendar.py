@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from puffin.studies.prices.market import INTERVALS, Market
+from puffin.studies.prices.calendar import INTERVALS, Market
 
 NEW_YORK, TOKYO = "America/New_York", "Asia/Tokyo"
 
@@ -25,21 +25,21 @@ def test_a_bar_is_known_when_its_market_has_closed_or_its_time_is_over(
     zone: str, close: str, interval: str, begin: str, known: str
 ) -> None:
     index = pd.DatetimeIndex([begin])
-    (found,) = Market(zone, close, interval).closes(index, unknown="00:00")
+    (found,) = Market(zone, close, interval).known_at(index, default_close="00:00")
     assert found == pd.Timestamp(known)
 
 
 def test_where_the_end_of_a_session_is_not_told_it_is_what_is_asked_for() -> None:
     index, market = pd.DatetimeIndex(["2013-03-08"]), Market(NEW_YORK, None, "1d")
-    assert market.closes(index, unknown="00:00")[0] == pd.Timestamp("2013-03-08T05:00")
-    assert market.closes(index, unknown="24:00")[0] == pd.Timestamp("2013-03-09T05:00")
+    assert market.known_at(index, default_close="00:00")[0] == pd.Timestamp("2013-03-08T05:00")
+    assert market.known_at(index, default_close="24:00")[0] == pd.Timestamp("2013-03-09T05:00")
 
 
 @pytest.mark.parametrize("interval", INTERVALS)
 def test_no_bar_is_known_before_it_begins_or_out_of_turn(interval: str) -> None:
     index = pd.date_range("2013-01-01T09:00", periods=60, freq=INTERVALS[interval])
-    known = Market(NEW_YORK, "16:00", interval).closes(
-        index if interval != "1d" else index.normalize(), unknown="24:00"
+    known = Market(NEW_YORK, "16:00", interval).known_at(
+        index if interval != "1d" else index.normalize(), default_close="24:00"
     )
     assert known.is_monotonic_increasing
     assert known.is_unique
