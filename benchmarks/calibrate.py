@@ -29,10 +29,10 @@ from dataclasses import dataclass
 import numpy as np
 import optuna
 import torch
-from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
 from benchmarks.markets import Market, garch_returns, long_memory_ranges, market
+from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.evaluation.comparison import LEVEL, pesaran_timmermann
 from puffin.models.evaluation.metrics import skill
@@ -47,13 +47,11 @@ from puffin.models.training.training import (
     train_epochs,
 )
 from puffin.studies.algorithms import SAMPLERS
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.report.report import MOVES, earned, untradable
 from puffin.studies.report.rivals import Judgement, Rival, judge
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.workload import Workload, cut_holdout
-
-Floats = NDArray[np.float64]
 
 TRIALS = 6
 # Of the longer markets.
@@ -110,7 +108,7 @@ class Tried:
     forecasts: list[Floats]
 
 
-def search(folds: Workload) -> list[Tried]:
+def search(folds: Dataset) -> list[Tried]:
     """Train random configurations, the best first."""
     spec = folds.spec
     study = optuna.create_study(sampler=SAMPLERS[spec.search.sampler](spec.search.seed))
@@ -118,7 +116,7 @@ def search(folds: Workload) -> list[Tried]:
     return sorted(tried, key=lambda t: t.best.valid_loss)
 
 
-def _train(folds: Workload, config: Config) -> Tried:
+def _train(folds: Dataset, config: Config) -> Tried:
     spec, tensors = folds.spec, folds.tensors(config.lookback, CPU)
     inputs, seed = folds.series.features.shape[1], spec.search.seed
     networks = build_networks(config, inputs, len(tensors), CPU, seed)
@@ -127,13 +125,13 @@ def _train(folds: Workload, config: Config) -> Tried:
         pass
     if training.best is None:
         raise RuntimeError(f"{config} diverged in its first epoch: choose a lower learning rate")
-    return Tried(config, training.best, folds.unscaled(training.best.forecasts))
+    return Tried(config, training.best, folds.in_target_units(training.best.forecasts))
 
 
-def forecast_holdout(opened: Workload, winner: Tried) -> Floats:
+def forecast_holdout(holdout: Dataset, winner: Tried) -> Floats:
     """Refit the winner on all search data; give its forecasts, (holdout bars,)."""
-    spec, config = opened.spec, winner.config
-    (fold,) = opened.tensors(config.lookback, CPU)
+    spec, config = holdout.spec, winner.config
+    (fold,) = holdout.tensors(config.lookback, CPU)
     network = train_epochs(
         fold.train_windows,
         fold.train_targets,
@@ -142,7 +140,7 @@ def forecast_holdout(opened: Workload, winner: Tried) -> Floats:
         winner.best.number,
         spec.search.seed,
     )
-    (forecasts,) = opened.unscaled(forecast(network, fold.valid_windows).T)
+    (forecasts,) = holdout.in_target_units(forecast(network, fold.valid_windows).T)
     return forecasts
 
 
@@ -191,16 +189,16 @@ class Run:
 def run(spec: Spec, made: Market) -> Run:
     """Search, fix the winner, open the seal, judge."""
     part, sealed = cut_holdout(made.frame, spec)
-    folds, opened = Workload.build(spec, part), Workload.opened(spec, part, sealed)
+    folds, opened = Dataset.build(spec, part), Dataset.for_holdout(spec, part, sealed)
     tried = search(folds)
     forecasts = forecast_holdout(opened, tried[0])
     judgement = judge(folds, opened, tried[0].config.lookback, forecasts)
-    (signal,) = opened.scored(made.signal)
+    (signal,) = opened.validation_slices(made.signal)
     mean = next(rival for rival in judgement.rivals if rival.name in MEANS_OF)
-    losses = np.column_stack([folds.point_losses(t.forecasts) for t in tried])
+    losses = np.column_stack([folds.losses_per_bar(t.forecasts) for t in tried])
     return Run(
         judgement=judgement,
-        truth=skill(float(opened.point_losses([signal]).mean()), mean.holdout_loss),
+        truth=skill(float(opened.losses_per_bar([signal]).mean()), mean.holdout_loss),
         pesaran_timmermann=_directions(opened, forecasts),
         spa=spa(judgement.rival.search_points, losses).consistent,
         deflated_sharpe=_deflated(folds, tried),
@@ -208,16 +206,17 @@ def run(spec: Spec, made: Market) -> Run:
     )
 
 
-def _directions(opened: Workload, forecasts: Floats) -> float:
-    if opened.spec.data.target not in MOVES:
+def _directions(holdout: Dataset, forecasts: Floats) -> float:
+    if holdout.spec.data.target not in MOVES:
         return math.nan
     (actual,), (last,) = (
-        opened.scored(values) for values in (opened.series.target, opened.series.persistence)
+        holdout.validation_slices(values)
+        for values in (holdout.series.target, holdout.series.persistence)
     )
     return pesaran_timmermann(forecasts, actual, last).p_better
 
 
-def _deflated(folds: Workload, tried: list[Tried]) -> float:
+def _deflated(folds: Dataset, tried: list[Tried]) -> float:
     if untradable(folds):
         return math.nan
     returns = np.column_stack([earned(folds, t.forecasts) for t in tried])

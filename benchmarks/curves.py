@@ -31,9 +31,9 @@ import torch
 from benchmarks.quality import PRESETS
 from puffin.models.config import Config
 from puffin.models.training.training import FoldTraining, build_networks
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
-from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.worker.memory import prepare
 
 SINCE, SEED = "2005-01-01", 0
@@ -51,12 +51,12 @@ class Job:
 
 
 @cache
-def workload(symbol: str, target: str) -> Workload:
+def workload(symbol: str, target: str) -> Dataset:
     """Prepare a series, once in each process."""
     prepare("cpu", 1.0)
     spec = load_spec(PRESETS[target], [f"data.symbol={symbol}", f"data.start={SINCE}"])
     frame = load_prices("sample", symbol, None, spec.data.start).frame
-    return Workload.build(spec, cut_holdout(frame, spec)[0])
+    return Dataset.build(spec, cut_holdout(frame, spec)[0])
 
 
 def curve(job: Job) -> dict[str, Any]:

@@ -12,14 +12,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from puffin.models.arrays import Floats
 from puffin.models.estimators.trading import TradingLSTM
 from puffin.models.evaluation.backtest import backtest
 from puffin.models.networks.rnn import LSTMNet
 
 LOOKBACK, BATCH, EPOCHS, BARS = 20, 32, 3, 3000
-Floats = NDArray[np.float64]
 
 
 def plain_fit(series: Floats) -> None:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-Floats = NDArray[np.float64]
+from puffin.models.arrays import Floats
 
 BARS, VOLATILITY = 850, 0.01
 # Eight years of days, as a daily study has them.

@@ -31,12 +31,12 @@ import torch
 
 from puffin.models.config import Config, Training
 from puffin.models.training.training import FoldTraining, build_networks
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.storage import tickets
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
-from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.worker.memory import prepare
 
 HERE = Path(__file__).parent
@@ -151,18 +151,18 @@ def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
     frame = load_prices("sample", spec.data.symbol, None, spec.data.start).frame
     search, sealed = cut_holdout(frame, spec)
     chosen = Config(**{key: config[key] for key in Config().to_dict() if key in config})
-    best = train(Workload.build(spec, search), chosen, spec.training_config, seed).best
+    best = train(Dataset.build(spec, search), chosen, spec.training_config, seed).best
     if best is None:
         return float("nan"), float("nan")
-    opened = Workload.opened(spec, search, sealed)
-    refit = train(opened, chosen, Training(best.number, best.number), seed)
+    holdout = Dataset.for_holdout(spec, search, sealed)
+    refit = train(holdout, chosen, Training(best.number, best.number), seed)
     return best.valid_loss, refit.curve[-1]
 
 
-def train(workload: Workload, config: Config, training: Training, seed: int) -> FoldTraining:
+def train(dataset: Dataset, config: Config, training: Training, seed: int) -> FoldTraining:
     """Train to the end."""
-    folds = workload.tensors(config.lookback, CPU)
-    inputs = workload.series.features.shape[1]
+    folds = dataset.tensors(config.lookback, CPU)
+    inputs = dataset.series.features.shape[1]
     networks = build_networks(config, inputs, len(folds), CPU, seed)
     made = FoldTraining(networks, folds, config, training, seed)
     for _ in made:

@@ -19,9 +19,9 @@ import torch
 import puffin.models.training.training
 from puffin.models.config import CELL_NAMES, Config
 from puffin.models.training.training import RUN, FoldTraining, build_networks, targets_per_sequence
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
-from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.worker.memory import prepare
 
 LOOKBACKS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
@@ -29,13 +29,13 @@ CPU = torch.device("cpu")
 
 
 @cache
-def workload() -> Workload:
+def workload() -> Dataset:
     """Prepare the folds of the demo, with the bars in front that the longest lookback needs."""
     # Trained until the loss stops falling: with sequences a step is faster, an epoch learns less.
     settings = ["space.lookback={low = 1, high = 60}", "training.max_epochs=200"]
     spec = load_spec("demo", [*settings, "training.patience=10"])
     frame = load_prices("sample", "AAPL", None, spec.data.start).frame
-    return Workload.build(spec, cut_holdout(frame, spec)[0])
+    return Dataset.build(spec, cut_holdout(frame, spec)[0])
 
 
 def lowest_loss(cell: str, lookback: int, per_sequence: int, seed: int, width: int) -> float:

@@ -28,10 +28,10 @@ from optuna.trial import TrialState
 from benchmarks.quality import PRESETS, Score, Task, score
 from puffin.models.training.training import FoldTraining, build_networks
 from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.space import suggest, usual_points
 from puffin.studies.spec import load_spec
-from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.worker.memory import prepare
 
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
     settings = [f"search.sampler={sampler}", f"search.pruner={pruner}", f"search.seed={seed}"]
     spec = load_spec(task.preset, [*task.settings, *settings])
     frame = load_prices("sample", spec.data.symbol, None, spec.data.start).frame
-    workload = Workload.build(spec, cut_holdout(frame, spec)[0])
+    dataset = Dataset.build(spec, cut_holdout(frame, spec)[0])
     first = usual_points(spec.parsed_space) if name in LEARNING else []
     study = optuna.create_study(pruner=PRUNERS[pruner](spec.training.max_epochs))
     for point in first:
@@ -78,8 +78,8 @@ def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
         trial = study.ask()
         config = suggest(trial, spec.parsed_space)
         cells[config.cell] += 1
-        folds = workload.tensors(config.lookback, CPU)
-        inputs = workload.series.features.shape[1]
+        folds = dataset.tensors(config.lookback, CPU)
+        inputs = dataset.series.features.shape[1]
         networks = build_networks(config, inputs, len(folds), CPU, seed)
         training = FoldTraining(networks, folds, config, spec.training_config, seed)
         state = TrialState.COMPLETE

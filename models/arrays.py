@@ -14,8 +14,8 @@ Floats = NDArray[np.float64]
 
 # What numpy would turn into numbers without a word.
 _KINDS = {"m": "time spans", "M": "dates", "c": "complex numbers"}
-# Equal numbers differ by this share of themselves, by rounding.
-_ROUNDING = 1e-12
+# Relative difference up to which two numbers are equal but for rounding.
+ROUNDING = 1e-12
 # Whole numbers from here on are times, like 20240131 or Unix seconds; those below number rows.
 _FIRST_TIME = 10_000_000
 
@@ -188,4 +188,4 @@ def as_matrix(name: str, values: Any, rows: str, columns: str) -> Floats:
 def varies(values: Floats) -> NDArray[np.bool_]:
     """Say whether values (n, ...) differ along the first axis by more than rounding."""
     largest = np.abs(values).max(axis=0)
-    return np.asarray(np.ptp(values, axis=0) > _ROUNDING * largest)
+    return np.asarray(np.ptp(values, axis=0) > ROUNDING * largest)

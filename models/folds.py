@@ -81,11 +81,14 @@ def split(bars: int, first: int, layout: WalkForward) -> list[Fold]:
         raise PuffinError(msg)
     starts = range(bars - layout.folds * layout.valid_bars, bars, layout.valid_bars)
     return [
-        Fold(_past(start - layout.purge, first, layout), Span(start, start + layout.valid_bars))
+        Fold(
+            _training_span(start - layout.purge, first, layout),
+            Span(start, start + layout.valid_bars),
+        )
         for start in starts
     ]
 
 
-def _past(stop: int, first: int, layout: WalkForward) -> Span:
+def _training_span(stop: int, first: int, layout: WalkForward) -> Span:
     """Give the training part that ends at `stop`."""
     return Span(max(first, stop - (layout.train_bars or stop)), stop)

@@ -7,8 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from puffin.models.arrays import Floats
+from puffin.models.features import Series
 from puffin.models.folds import Fold
-from puffin.models.series import Floats, Scaler, Series
+from puffin.models.scaling import Scaler
 
 
 @dataclass(frozen=True)

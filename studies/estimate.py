@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from puffin.models.arrays import Floats
 from puffin.studies.storage import tickets
-
-Floats = NDArray[np.float64]
 
 # One or two trials say too little: the first is never pruned, and may be the slowest of all.
 _LEAST_TRIALS = 3

@@ -11,16 +11,16 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.arrays import varies
 from puffin.models.errors import PuffinError
 from puffin.models.folds import Span
+from puffin.studies.dataset import Dataset
 from puffin.studies.duplicates import is_duplicate
 from puffin.studies.storage import tickets
 from puffin.studies.text import counted, when
-from puffin.studies.workload import Workload
 
 # A loss so many times that of every other fold decides the mean over folds nearly alone.
 _OUTWEIGHS = 3.0
 
 
-def require_moving_target(workload: Workload) -> None:
+def require_moving_target(dataset: Dataset) -> None:
     """Refuse folds that no network can learn from, or that no forecast can be judged on.
 
     Raises
@@ -29,36 +29,36 @@ def require_moving_target(workload: Workload) -> None:
         If the target is constant in the training part of a fold, or persistence is never wrong in
         any validation part.
     """
-    target, values = workload.spec.data.target, workload.series.target
+    target, values = dataset.spec.data.target, dataset.series.target
     fix = "take other bars (data.start, data.end), other data or another data.target"
-    for number, fold in enumerate(workload.folds, start=1):
+    for number, fold in enumerate(dataset.folds, start=1):
         if not varies(values[fold.train.start : fold.train.stop]):
             raise PuffinError(
                 f"the target ({target}) never moves in the training part of fold {number}, "
-                f"{_dates(workload, fold.train)}: there is nothing to learn from it; {fix}"
+                f"{_dates(dataset, fold.train)}: there is nothing to learn from it; {fix}"
             )
-    if not any(workload.persistence_losses):
-        span = Span(workload.folds[0].valid.start, workload.folds[-1].valid.stop)
+    if not any(dataset.persistence_losses):
+        span = Span(dataset.folds[0].valid.start, dataset.folds[-1].valid.stop)
         raise PuffinError(
             f"the target ({target}) never moves in the validation parts of the folds, "
-            f"{_dates(workload, span)}: no forecast can be better than persistence, which is never "
+            f"{_dates(dataset, span)}: no forecast can be better than persistence, which is never "
             f"wrong there; {fix}"
         )
 
 
-def fold_remarks(workload: Workload, losses: Sequence[float] | None = None) -> list[str]:
+def fold_remarks(dataset: Dataset, losses: Sequence[float] | None = None) -> list[str]:
     """Say which folds tell nothing, and which tell all.
 
     Parameters
     ----------
-    workload : Workload
+    dataset : Dataset
     losses : sequence of float, (fold,), optional
         Of a winner; those of persistence when not given.
     """
-    judged = workload.persistence_losses if losses is None else losses
+    judged = dataset.persistence_losses if losses is None else losses
     whose = "the loss of persistence" if losses is None else "the winner's loss"
-    flat = [i for i, loss in enumerate(workload.persistence_losses) if loss == 0]
-    named = [f"fold {i + 1} ({_dates(workload, f.valid)})" for i, f in enumerate(workload.folds)]
+    flat = [i for i, loss in enumerate(dataset.persistence_losses) if loss == 0]
+    named = [f"fold {i + 1} ({_dates(dataset, f.valid)})" for i, f in enumerate(dataset.folds)]
     remarks = [
         f"{named[i]}: the target never moves there, so persistence is never wrong and the skill of "
         "that fold is undefined"
@@ -73,21 +73,21 @@ def fold_remarks(workload: Workload, losses: Sequence[float] | None = None) -> l
             'is nearly that of this fold; look at its prices, or set training.loss = "mae", which '
             "weighs large errors less"
         )
-    return remarks + _constant_inputs(workload)
+    return remarks + _constant_inputs(dataset)
 
 
 def _plain(loss: float) -> str:
     return f"{loss:.4g}" if loss < 1000 else f"{loss:,.0f}"
 
 
-def _constant_inputs(workload: Workload) -> list[str]:
+def _constant_inputs(dataset: Dataset) -> list[str]:
     """Name the inputs that never move in the training part of a fold."""
     constant: dict[str, list[str]] = {}
-    series, longest = workload.series, workload.spec.parsed_space.max_lookback
-    for number, fold in enumerate(workload.folds, start=1):
+    series, longest = dataset.series, dataset.spec.parsed_space.max_lookback
+    for number, fold in enumerate(dataset.folds, start=1):
         first = fold.train.start - series.horizon - longest + 1
         rows = series.features[first : fold.train.stop - series.horizon]
-        for name, moves in zip(workload.spec.data.inputs, varies(rows), strict=True):
+        for name, moves in zip(dataset.spec.data.inputs, varies(rows), strict=True):
             if not moves:
                 constant.setdefault(name, []).append(str(number))
     return [
@@ -97,8 +97,8 @@ def _constant_inputs(workload: Workload) -> list[str]:
     ]
 
 
-def _dates(workload: Workload, span: Span) -> str:
-    return f"{when(workload.dates[span.start])} to {when(workload.dates[span.stop - 1])}"
+def _dates(dataset: Dataset, span: Span) -> str:
+    return f"{when(dataset.dates[span.start])} to {when(dataset.dates[span.stop - 1])}"
 
 
 def repeats_remark(trials: Iterable[FrozenTrial]) -> list[str]:

@@ -101,7 +101,10 @@ def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredS
     _require_ready(study)
     best = study.best()
     opening = new_opening(study, best.number, best.user_attrs["config"])
-    attrs = {"targets_sha256": study.opened.targets_sha256, OPENED_FOR: _opened_for(opening)}
+    attrs = {
+        "targets_sha256": study.holdout_dataset.targets_sha256,
+        OPENED_FOR: _opened_for(opening),
+    }
     name, wanted = study.name + HOLDOUT_SUFFIX, list(jobs_for_holdout(study, top, seeds))
     return _create_or_extend(study, name, wanted, attrs, opening)
 

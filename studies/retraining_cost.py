@@ -80,5 +80,5 @@ def _open(study: StoredStudy, suffix: str, wanted: Iterable[RetrainingJob]) -> l
 
 def _share_of_targets(study: StoredStudy) -> float:
     """Return the targets of a refit as a share of those of all folds, which a trial trains."""
-    workload = study.workload
-    return len(workload.refit_span()) / sum(len(fold.train) for fold in workload.folds)
+    dataset = study.dataset
+    return len(dataset.refit_span()) / sum(len(fold.train) for fold in dataset.folds)

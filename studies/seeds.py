@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.evaluation.selection import one_standard_error, ranks_over_seeds
 from puffin.studies.retraining import RETRAINED_TRIAL, SEED, require_done
 from puffin.studies.storage import tickets
 from puffin.studies.study import SEEDS_SUFFIX, StoredStudy, StudyError, load
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from puffin.models.config import LOSS_NAMES, Training
 from puffin.models.errors import PuffinError
+from puffin.models.features import COLUMN, DIFF, FEATURES, TARGETS, Needs, feature, needs_of
 from puffin.models.folds import MIN_TRAIN_TARGETS, WalkForward
-from puffin.models.series import COLUMN, DIFF, FEATURES, TARGETS, Needs, feature, needs_of
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.prices.calendar import INTERVALS
 from puffin.studies.prices.csv_columns import NAMES

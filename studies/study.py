@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.errors import PuffinError
 from puffin.studies import versions
 from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.duplicates import DistinctSampler, is_duplicate
 from puffin.studies.networks import list_networks
 from puffin.studies.prices.load import Prices
@@ -32,7 +33,6 @@ from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import StudyRow, TrialRow, study_id
 from puffin.studies.storage.tickets import Budget, TicketQueue
 from puffin.studies.text import when
-from puffin.studies.workload import Workload, cut_holdout
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
 # Of the names of the studies that train another one's best again: see `retraining`.
@@ -151,7 +151,7 @@ class StoredStudy:
         return bool(hashes == self.attrs["data"]["sha256"])
 
     @cached_property
-    def workload(self) -> Workload:
+    def dataset(self) -> Dataset:
         """What the trials share.
 
         Raises
@@ -159,21 +159,21 @@ class StoredStudy:
         StudyError
             If the snapshot is not what was stored, or its scored targets are not the study's.
         """
-        workload = self._workload()
-        own, stored = workload.targets_sha256, self.attrs["targets_sha256"]
+        dataset = self._build_dataset()
+        own, stored = dataset.targets_sha256, self.attrs["targets_sha256"]
         if own != stored:
             msg = (
                 f"study {self.name!r} scores the targets {stored}, but this installation would "
                 f"score {own}: use the version of Puffin Tuner that made the study"
             )
             raise StudyError(msg)
-        return workload
+        return dataset
 
-    def _workload(self) -> Workload:
+    def _build_dataset(self) -> Dataset:
         if self.parent_name is None:
-            return Workload.build(self.spec, self.load_search_prices())
+            return Dataset.build(self.spec, self.load_search_prices())
         search = load(self.storage, self.parent_name)
-        return search.opened if self.judges_holdout else search._workload()  # noqa: SLF001  # its own
+        return search.holdout_dataset if self.judges_holdout else search._build_dataset()  # noqa: SLF001  # its own
 
     @property
     def parent_name(self) -> str | None:
@@ -186,7 +186,7 @@ class StoredStudy:
         return self.parent_name is not None and self.name == self.parent_name + HOLDOUT_SUFFIX
 
     @cached_property
-    def opened(self) -> Workload:
+    def holdout_dataset(self) -> Dataset:
         """The search part as one fold, with the holdout as what it is scored on: breaks the seal.
 
         Raises
@@ -194,7 +194,7 @@ class StoredStudy:
         StudyError
             If the snapshot is not what was stored.
         """
-        return Workload.opened(self.spec, self.load_search_prices(), self.load_holdout_prices())
+        return Dataset.for_holdout(self.spec, self.load_search_prices(), self.load_holdout_prices())
 
     def load_search_prices(self) -> pd.DataFrame:
         """Read the search part of the snapshot and check that it is what was stored.
@@ -266,11 +266,11 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> StoredStudy:
         raise StudyError(msg)
     if (existing := _find(storage, spec.name)) is not None:
         return require_same(existing, spec)
-    workload = Workload.build(spec, cut_holdout(prices.frame, spec)[0])
-    require_moving_target(workload)
+    dataset = Dataset.build(spec, cut_holdout(prices.frame, spec)[0])
+    require_moving_target(dataset)
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
-        _write_search(connection, study, creation_id, spec, prices, workload)
+        _write_search(connection, study, creation_id, spec, prices, dataset)
 
     if (created := create(storage, spec.name, populate)) is not None:
         return created
@@ -354,7 +354,7 @@ def _write_search(
     creation_id: str,
     spec: Spec,
     prices: Prices,
-    workload: Workload,
+    dataset: Dataset,
 ) -> None:
     """Write the snapshot, the attributes and the budget of a study."""
     files = snapshot(spec, prices)
@@ -368,7 +368,7 @@ def _write_search(
             "bars": len(prices.frame),
             "first": when(prices.frame.index[0]),
             "last": when(prices.frame.index[-1]),
-            "search_last": when(workload.dates[-1]),
+            "search_last": when(dataset.dates[-1]),
             "sha256": {name: sha256(body) for name, body in files.items()},
             "artifacts": {
                 name: attach(connection, creation_id, study, name, body)
@@ -376,10 +376,10 @@ def _write_search(
             },
             "warnings": list(prices.warnings),
         },
-        "targets_sha256": workload.targets_sha256,
-        "persistence_losses": workload.persistence_losses,
-        "mean_losses": workload.mean_losses,
-        "mean_direction_accuracy": workload.mean_direction.accuracy,
+        "targets_sha256": dataset.targets_sha256,
+        "persistence_losses": dataset.persistence_losses,
+        "mean_losses": dataset.mean_losses,
+        "mean_direction_accuracy": dataset.mean_direction.accuracy,
     }
     for key, value in attrs.items():
         study.set_user_attr(key, value)

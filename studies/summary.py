@@ -358,7 +358,7 @@ def remarks(study: StoredStudy) -> list[str]:
         If no trial is complete.
     """
     losses = study.best().user_attrs["fold_losses"]
-    return fold_remarks(study.workload, losses) + repeats_remark(study.trials())
+    return fold_remarks(study.dataset, losses) + repeats_remark(study.trials())
 
 
 def best_record(study: StoredStudy, best: FrozenTrial | None = None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from puffin.models.arrays import (
 from puffin.models.config import Config, check_number
 from puffin.models.estimators.loops import History, default_device, last_seed, print_epoch
 from puffin.models.networks.rnn import CELLS, GRUNet, LSTMNet
-from puffin.models.series import safe_std
+from puffin.models.scaling import safe_std
 from puffin.models.training.learner import Learner
 from puffin.models.training.training import LOSSES, EarlyStopping, forecast
 from puffin.models.windows import make_windows, to_tensor

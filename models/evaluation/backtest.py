@@ -4,11 +4,9 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from puffin.models.arrays import Floats, as_series, require_finite, require_same_index
+from puffin.models.arrays import ROUNDING, Floats, as_series, require_finite, require_same_index
 
 _BPS = 1e-4
-# Equal returns differ by this share of themselves, by rounding.
-_ROUNDING = 1e-12
 
 Trade = tuple[str, int, float, float]
 
@@ -189,7 +187,7 @@ def _performance(equity: Floats, capital: float, first: int, bars_per_year: floa
     """Judge a curve of capital, (bars from the first on,)."""
     returns = np.diff(equity) / equity[:-1]
     spread = returns.std(ddof=1) if len(returns) > 1 else 0.0
-    varies = spread > _ROUNDING * np.abs(returns).max()
+    varies = spread > ROUNDING * np.abs(returns).max()
     return Performance(
         final_capital=float(equity[-1]),
         total_return=float(equity[-1] / capital - 1.0),

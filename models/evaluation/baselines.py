@@ -12,8 +12,9 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import TimeSeriesSplit
 
 from puffin.models.arrays import Floats
+from puffin.models.features import Series
 from puffin.models.folds import Span
-from puffin.models.series import Scaler, Series
+from puffin.models.scaling import Scaler
 
 # Longest autoregression that is tried: a month of trading days.
 MAX_ORDER = 20

@@ -203,17 +203,19 @@ class DirectionTest:
         return bool(np.isfinite(self.statistic))
 
 
-def pesaran_timmermann(forecast: Any, actual: Any, last: Any, horizon: int = 1) -> DirectionTest:
+def pesaran_timmermann(
+    forecast: Any, actual: Any, persistence: Any, horizon: int = 1
+) -> DirectionTest:
     """Test whether the direction of moves was forecast better than by chance.
 
     Bars that did not move are left out. A forecast of no move at all counts as one of no rise. Only
-    for moves whose direction `last` says nothing of: a series that comes back to its mean rises
-    after low values, which any constant forecasts, so that nearly everything passes.
+    for moves whose direction `persistence` says nothing of: a series that comes back to its mean
+    rises after low values, which any constant forecasts, so that nearly everything passes.
 
     Parameters
     ----------
-    forecast, actual, last : array, list or pandas Series, (n,), in one unit
-        `last` is the persistence forecast: 0 for a return.
+    forecast, actual, persistence : array, list or pandas Series, (n,), in one unit
+        `persistence` is the persistence forecast: 0 for a return.
     horizon : int
         Bars ahead. Moves that overlap are no independent trials, so one in `horizon` is counted.
 
@@ -234,7 +236,7 @@ def pesaran_timmermann(forecast: Any, actual: Any, last: Any, horizon: int = 1) 
     """
     if horizon < 1:
         raise ValueError(f"horizon must be at least 1, but is {horizon}")
-    own, truth, before = _of_one_length(forecast=forecast, actual=actual, last=last)
+    own, truth, before = _of_one_length(forecast=forecast, actual=actual, last=persistence)
     moved = truth != before
     moves = int(moved.sum())
     if not moves:

@@ -6,18 +6,16 @@ A residual is actual - forecast, of a bar that the forecasting network was not t
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
+from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
-from puffin.models.series import Scaler
+from puffin.models.scaling import Scaler
 from puffin.models.training.training import forecast
 from puffin.models.windows import to_tensor
 
-Floats = NDArray[np.float64]
-
 # A share of a count, such as 5 % of 20, comes out a few bits beside the whole number it is.
-_ROUNDING = 1e-9
+_RANK_TOLERANCE = 1e-9
 # Paths at least, and paths in each tail at least: fewer leave the ends of an interval to luck.
 _PATHS, _TAIL_PATHS = 1000, 10
 
@@ -63,9 +61,9 @@ def _tail_rank(count: int, level: float) -> int:
     if not 0 < level < 1:
         raise IntervalError(f"level must be above 0 and below 1, but is {level}; 0.9 is usual")
     tail = (1 - level) / 2
-    rank = math.floor((count + 1) * tail + _ROUNDING)
+    rank = math.floor((count + 1) * tail + _RANK_TOLERANCE)
     if rank < 1:
-        least = math.ceil(1 / tail - _ROUNDING) - 1
+        least = math.ceil(1 / tail - _RANK_TOLERANCE) - 1
         widest = math.floor(1000 * (1 - 2 / (count + 1))) / 1000
         fix = f"give a level of at most {widest:g}" if widest > 0 else "search with more bars"
         raise IntervalError(

@@ -50,14 +50,14 @@ class Direction:
     moves: int
 
 
-def direction(forecast: Floats, actual: Floats, last: Floats, horizon: int = 1) -> Direction:
-    """Count the moves away from `last` whose sign was forecast.
+def direction(forecast: Floats, actual: Floats, persistence: Floats, horizon: int = 1) -> Direction:
+    """Count the moves away from `persistence` whose sign was forecast.
 
     Parameters
     ----------
-    forecast, actual, last : array, (n,), in one unit
-        `last` is the persistence forecast: 0 for a return, the last price or range otherwise. Bars
-        that did not move are left out.
+    forecast, actual, persistence : array, (n,), in one unit
+        `persistence` is 0 for a return, the last price or range otherwise. Bars that did not move
+        are left out.
     horizon : int
         Bars ahead. Moves that overlap are no independent trials, so the interval counts one in
         `horizon` of them.
@@ -68,11 +68,13 @@ def direction(forecast: Floats, actual: Floats, last: Floats, horizon: int = 1) 
         With the interval of Wilson (1927), "Probable Inference, the Law of Succession, and
         Statistical Inference", Journal of the American Statistical Association 22(158).
     """
-    moved = actual != last
+    moved = actual != persistence
     moves = int(moved.sum())
     if not moves:
         return Direction(float("nan"), float("nan"), float("nan"), 0)
-    accuracy = float(np.mean(np.sign(forecast - last)[moved] == np.sign(actual - last)[moved]))
+    accuracy = float(
+        np.mean(np.sign(forecast - persistence)[moved] == np.sign(actual - persistence)[moved])
+    )
     trials = max(moves // horizon, 1)
     return Direction(accuracy, *_wilson(round(accuracy * trials), trials), moves)
 

@@ -1,7 +1,7 @@
 """The card of an export: what it is, what it scored, and how to use it without this program."""
 
+from puffin.models.features import TARGETS
 from puffin.models.networks.rnn import CELLS
-from puffin.models.series import TARGETS
 from puffin.studies.export.export_record import ExportRecord, Opening
 from puffin.studies.text import counted, loss, minute, percent, signed
 

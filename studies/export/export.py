@@ -12,9 +12,10 @@ from safetensors.torch import save
 
 from puffin.models.config import Config
 from puffin.models.folds import Fold
-from puffin.models.series import Scaler
+from puffin.models.scaling import Scaler
 from puffin.models.training.training import train_epochs
 from puffin.models.windows import fold_tensors
+from puffin.studies.dataset import Dataset
 from puffin.studies.export.card import card
 from puffin.studies.export.checksums import (
     CONFIG_FILE,
@@ -43,7 +44,6 @@ from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy, StudyEr
 from puffin.studies.summary import best_record
 from puffin.studies.text import when
 from puffin.studies.versions import machine_type
-from puffin.studies.workload import Workload
 
 if TYPE_CHECKING:
     from puffin.studies.report.report import Report
@@ -92,13 +92,13 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
         raise report
     values = best_record(study, best)
     config, epochs = Config.from_dict(values["config"]), values["epochs"]
-    workload = study.workload if refit == "search" else _whole(study)
-    network, scaler, targets = refit_winner(workload, config, epochs)
+    dataset = study.dataset if refit == "search" else _whole(study)
+    network, scaler, targets = refit_winner(dataset, config, epochs)
     values |= _provenance(study, best, scaler)
     values["refit"] = {
         "data": refit,
         "targets": targets,
-        "last": when(workload.dates[-1]),
+        "last": when(dataset.dates[-1]),
         "seed": study.spec.search.seed,
         "loss": study.spec.training.loss,
     }
@@ -153,9 +153,9 @@ def _report(study: StoredStudy) -> "Report | StudyError":
         return error
 
 
-def _whole(study: StoredStudy) -> Workload:
+def _whole(study: StoredStudy) -> Dataset:
     """Prepare all bars to train on, those of the holdout too."""
-    return Workload.build(study.spec, study.load_all_prices())
+    return Dataset.build(study.spec, study.load_all_prices())
 
 
 def _plain_opening(look: Opening) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def _is_litter(name: str) -> bool:
 
 
 def refit_winner(
-    workload: Workload, config: Config, epochs: int
+    dataset: Dataset, config: Config, epochs: int
 ) -> tuple[torch.nn.Module, Scaler, int]:
     """Train the winner on every target of a workload, on the CPU, with one thread.
 
@@ -255,10 +255,10 @@ def refit_winner(
     Module, Scaler, int
         The network, what it is standardised by, and the number of targets.
     """
-    span = workload.refit_span()
-    scaler = Scaler.fit(workload.series, span, workload.spec.parsed_space.max_lookback)
+    span = dataset.refit_span()
+    scaler = Scaler.fit(dataset.series, span, dataset.spec.parsed_space.max_lookback)
     device = torch.device("cpu")
-    tensors = fold_tensors(workload.series, Fold(span, span), scaler, config.lookback, device)
+    tensors = fold_tensors(dataset.series, Fold(span, span), scaler, config.lookback, device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -266,9 +266,9 @@ def refit_winner(
             tensors.train_windows,
             tensors.train_targets,
             config,
-            workload.spec.training.loss,
+            dataset.spec.training.loss,
             epochs,
-            workload.spec.search.seed,
+            dataset.spec.search.seed,
         )
     finally:
         torch.set_num_threads(threads)
@@ -296,6 +296,6 @@ def _provenance(study: StoredStudy, best: FrozenTrial, scaler: Scaler) -> dict[s
         "targets_sha256": study.attrs["targets_sha256"],
         "made_with": study.attrs["made_with"],
         "machine": {"trial": trained, "refit": machine_type(torch.device("cpu"))},
-        "folds": [asdict(dates) for dates in fold_dates(study.workload)],
+        "folds": [asdict(dates) for dates in fold_dates(study.dataset)],
         "spec": spec.to_json(),
     }

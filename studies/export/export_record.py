@@ -22,7 +22,7 @@ from pydantic import (
 
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
-from puffin.models.series import Scaler
+from puffin.models.scaling import Scaler
 from puffin.studies.safe_toml import parse_toml
 from puffin.studies.space import Choice, Dimension, Space
 from puffin.studies.spec import Spec

@@ -8,23 +8,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
+from puffin.models.features import build_series
 from puffin.models.networks.rnn import build_network
-from puffin.models.series import Scaler, build_series
+from puffin.models.scaling import Scaler
+from puffin.studies.dataset import columns_of
 from puffin.studies.export.checksums import CONFIG_FILE, SUMS_FILE, ExportError, read_listed
 from puffin.studies.export.export_record import ExportRecord, RecordError
 from puffin.studies.prices.snapshot import from_csv, sha256
 from puffin.studies.spec import Spec
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE
 from puffin.studies.text import when
-from puffin.studies.workload import columns_of
-
-Floats = NDArray[np.float64]
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
 # Out-of-sample forecasts of the search folds, and of the holdout once it is open.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
+from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.intervals import (
     IntervalError,
@@ -19,15 +19,13 @@ from puffin.models.evaluation.intervals import (
     recurse,
     residual_interval,
 )
-from puffin.models.series import TARGETS, Series, build_series
+from puffin.models.features import TARGETS, Series, build_series
 from puffin.models.training.training import forecast
 from puffin.models.windows import make_windows, to_tensor
+from puffin.studies.dataset import columns_of
 from puffin.studies.export.exported import FORECAST_FILES, Exported
 from puffin.studies.spec import DataSection
 from puffin.studies.text import when
-from puffin.studies.workload import columns_of
-
-Floats = NDArray[np.float64]
 
 # Closes of the same bars differ by less, but for a split or a dividend.
 _SAME = 0.01

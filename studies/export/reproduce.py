@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.metrics import skill
-from puffin.models.series import Scaler
+from puffin.models.scaling import Scaler
 from puffin.models.training.training import FoldTraining, build_networks, forecast, train_epochs
+from puffin.studies.dataset import Dataset
 from puffin.studies.export.card import card
 from puffin.studies.export.export import refit_winner
 from puffin.studies.export.export_record import ExportRecord, Holdout, Scores
@@ -23,9 +24,6 @@ from puffin.studies.report.subject import fold_dates
 from puffin.studies.report.verdict import money_sentence, outcome_sentence
 from puffin.studies.text import when
 from puffin.studies.versions import check_versions, installed_versions, machine_type
-from puffin.studies.workload import Workload
-
-Floats = NDArray[np.float64]
 
 # Another kind of processor or GPU rounds otherwise: a loss may differ by this share of itself, an
 # accuracy by this much, a weight by this share of the largest. Without the newer instructions of a
@@ -82,14 +80,14 @@ def reproduce(exported: Exported) -> Iterator[Check]:
     """
     record = exported.record
     check_versions({"puffin-tuner": record.made_with["puffin-tuner"]}, installed_versions())
-    folds = Workload.build(exported.spec, exported.search)
+    folds = Dataset.build(exported.spec, exported.search)
     yield from _targets(record, folds)
     yield from _baselines(record, folds)
     yield from _search(exported, folds)
     yield from _weights(exported, folds)
     if record.holdout is not None and exported.holdout is not None:
-        opened = Workload.opened(exported.spec, exported.search, exported.holdout)
-        yield from _holdout(exported, record.holdout, folds, opened)
+        holdout = Dataset.for_holdout(exported.spec, exported.search, exported.holdout)
+        yield from _holdout(exported, record.holdout, folds, holdout)
     yield _same(CARD_FILE, exported.files[CARD_FILE], card(record).encode())
 
 
@@ -153,14 +151,14 @@ def _same(name: str, exported: object, found: object) -> Check:
     return Check(name, 0.0, float(exported != found), 0.0)
 
 
-def _targets(record: ExportRecord, folds: Workload) -> Iterator[Check]:
+def _targets(record: ExportRecord, folds: Dataset) -> Iterator[Check]:
     yield _same(
         "folds", [f.model_dump() for f in record.folds], [asdict(f) for f in fold_dates(folds)]
     )
     yield _same("targets_sha256", record.targets_sha256, folds.targets_sha256)
 
 
-def _baselines(record: ExportRecord, folds: Workload) -> Iterator[Check]:
+def _baselines(record: ExportRecord, folds: Dataset) -> Iterator[Check]:
     scores = record.scores
     found = {
         "persistence_loss": float(np.mean(folds.persistence_losses)),
@@ -171,7 +169,7 @@ def _baselines(record: ExportRecord, folds: Workload) -> Iterator[Check]:
         yield _plain(f"scores.{key}", getattr(scores, key), value)
 
 
-def _search(exported: Exported, folds: Workload) -> Iterator[Check]:
+def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
     """Train all folds in step again, as the winning trial did."""
     record, spec, config = exported.record, exported.spec, exported.config
     scores, trained = record.scores, _Trained(record.machine.trial)
@@ -191,7 +189,7 @@ def _search(exported: Exported, folds: Workload) -> Iterator[Check]:
     persistence = float(np.mean(folds.persistence_losses))
     gained, unit = skill(best.valid_loss, persistence), _in_skill(scores, persistence)
     yield trained.loss("scores.skill", scores.skill, gained, unit)
-    forecasts = folds.unscaled(best.forecasts)
+    forecasts = folds.in_target_units(best.forecasts)
     found = folds.direction(forecasts)
     low, high = scores.direction_interval
     for name, own, again in (
@@ -205,17 +203,17 @@ def _search(exported: Exported, folds: Workload) -> Iterator[Check]:
 
 
 def _table(
-    name: str, exported: Exported, workload: Workload, forecasts: list[Floats], trained: _Trained
+    name: str, exported: Exported, dataset: Dataset, forecasts: list[Floats], trained: _Trained
 ) -> Iterator[Check]:
     """Compare a file of forecasts: what was forecast, and what it was held against."""
     own, again = (
         pd.read_csv(io.BytesIO(body))
-        for body in (exported.files[name], workload.forecasts_csv(forecasts))
+        for body in (exported.files[name], dataset.forecasts_csv(forecasts))
     )
     if list(own) != list(again) or not own[["date", "fold"]].equals(again[["date", "fold"]]):
         yield Check(f"{name} dates", 0.0, float("nan"), 0.0)
         return
-    unit = max(scaler.target_std for scaler in workload.scalers)
+    unit = max(scaler.target_std for scaler in dataset.scalers)
     for column in ("actual", "persistence"):
         yield _plain(f"{name} {column}", 0.0, _largest(own[column] - again[column]))
     yield trained.forecast(f"{name} forecast", _largest(own["forecast"] - again["forecast"]), unit)
@@ -231,11 +229,11 @@ def _in_skill(scores: Scores | Holdout, persistence: float) -> float:
     return scores.loss / persistence if persistence > 0 else 0.0
 
 
-def _weights(exported: Exported, folds: Workload) -> Iterator[Check]:
+def _weights(exported: Exported, folds: Dataset) -> Iterator[Check]:
     record = exported.record
     everything = record.refit.data == "all"
-    workload = Workload.build(exported.spec, exported.prices) if everything else folds
-    network, scaler, targets = refit_winner(workload, exported.config, record.epochs)
+    dataset = Dataset.build(exported.spec, exported.prices) if everything else folds
+    network, scaler, targets = refit_winner(dataset, exported.config, record.epochs)
     yield from _inputs(record, scaler, targets)
     again, own = network.state_dict(), exported.weights
     apart = max(float((again[name] - values).abs().max()) for name, values in own.items())
@@ -254,37 +252,37 @@ def _inputs(record: ExportRecord, scaler: Scaler, targets: int) -> Iterator[Chec
 
 
 def _holdout(
-    exported: Exported, told: Holdout, folds: Workload, opened: Workload
+    exported: Exported, told: Holdout, folds: Dataset, holdout: Dataset
 ) -> Iterator[Check]:
     """Train the fit that was judged again, and judge it beside the baselines."""
     record, spec, config = exported.record, exported.spec, exported.config
     trained = _Trained(record.machine.holdout or {})
-    (fold,) = opened.tensors(config.lookback, trained.device)
+    (fold,) = holdout.tensors(config.lookback, trained.device)
     windows, targets = fold.train_windows, fold.train_targets
     given = (config, spec.training.loss, record.epochs, spec.search.seed)
     network = train_epochs(windows, targets, *given)
-    (forecasts,) = opened.unscaled(forecast(network, fold.valid_windows).T)
+    (forecasts,) = holdout.in_target_units(forecast(network, fold.valid_windows).T)
     if not np.isfinite(forecasts).all():  # the training diverged: there is nothing to judge
         yield Check("holdout.loss", told.loss, float("nan"), 0.0)
         return
-    found = judge(folds, opened, config.lookback, forecasts)
-    persistence = opened.persistence_losses[0]
+    found = judge(folds, holdout, config.lookback, forecasts)
+    persistence = holdout.persistence_losses[0]
     own_skill, unit = told.skill, _in_skill(told, persistence)
     yield trained.loss("holdout.loss", told.loss, found.loss, told.loss)
     yield trained.loss("holdout.skill", own_skill, skill(found.loss, persistence), unit)
-    accuracy = opened.direction([forecasts]).accuracy
+    accuracy = holdout.direction([forecasts]).accuracy
     yield trained.accuracy("holdout.direction_accuracy", told.direction_accuracy, accuracy)
     yield trained.outcome("holdout.outcome", told.outcome, found.outcome)
-    (dates,) = (opened.dates[part.valid.start : part.valid.stop] for part in opened.folds)
+    (dates,) = (holdout.dates[part.valid.start : part.valid.stop] for part in holdout.folds)
     bars = (told.first, told.last, told.bars)
     yield _same("holdout.bars", bars, (when(dates[0]), when(dates[-1]), len(dates)))
     words = [
         outcome_sentence(found, dates, spec.data),
-        money_sentence(trade(opened, forecasts), why_no_backtest(opened)),
+        money_sentence(trade(holdout, forecasts), why_no_backtest(holdout)),
     ]
     said = "\n".join(told.sentences[: len(words)])
     yield trained.text("holdout.sentences", said, "\n".join(words))
-    yield from _table(FORECAST_FILES[1], exported, opened, [forecasts], trained)
+    yield from _table(FORECAST_FILES[1], exported, holdout, [forecasts], trained)
     again = {rival.name: rival for rival in found.rivals}
     yield _same("holdout.baselines", [b.name for b in told.baselines], list(again))
     for baseline in (b for b in told.baselines if b.name in again):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from puffin.models.series import COLUMN
+from puffin.models.features import COLUMN
 from puffin.studies.prices.csv_header import ALIASES, Header, is_index, plain, shown
 from puffin.studies.prices.csv_times import TimeError, are_clocks, are_days, read_times
 from puffin.studies.prices.validation import KNOWN, DataError
@@ -25,7 +25,7 @@ class RequestedColumns:
     columns : mapping
         What the user says: one of `NAMES` to a name in the file.
     reads : mapping
-        Columns that a study reads, to who reads them, in words.
+        Bars that a study reads, to who reads them, in words.
     alone : str or None
         A column that is read as close, and no other.
     """

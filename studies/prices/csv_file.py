@@ -56,7 +56,7 @@ def parse_csv(
     wanted : BarsRequest or None
         Which columns are read; None for whatever is there.
     extra : sequence of str
-        Columns that are used elsewhere.
+        Bars that are used elsewhere.
 
     Raises
     ------

@@ -46,7 +46,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "adj_close": ("adjclose", "adjustedclose", "adjcloseprice"),
 }
-# Columns of a table without a header, behind the time, by their number.
+# Bars of a table without a header, behind the time, by their number.
 _UNNAMED = {1: ("close",), 4: KNOWN[:4], 5: KNOWN[:5]}
 # Lines that are looked through for the header.
 _FRONT = 40

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from puffin.models.series import Needs
+from puffin.models.features import Needs
 from puffin.studies.prices.calendar import Market
 from puffin.studies.prices.csv_bytes import decode, read_bytes
 from puffin.studies.prices.csv_columns import RequestedColumns
@@ -101,7 +101,7 @@ class PriceRequest:
 class RawPrices(NamedTuple):
     """What a source gives: bars as found, their origin, notes on them, and on how they came.
 
-    Columns "adj_close" and "splits" are welcome. `market` tells when bars are known; without one
+    Bars "adj_close" and "splits" are welcome. `market` tells when bars are known; without one
     they are known at the time they stand at.
     """
 
@@ -334,5 +334,5 @@ def _yfinance(request: PriceRequest) -> RawPrices:
 
 
 SOURCES: dict[str, Source] = {"sample": _sample, "csv": _csv, "yfinance": _yfinance}
-# Columns of series other than the one that is forecast.
+# Bars of series other than the one that is forecast.
 EXTRA = "extra:"

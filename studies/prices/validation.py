@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from puffin.models.errors import PuffinError
-from puffin.models.series import COLUMN, Needs
+from puffin.models.features import COLUMN, Needs
 from puffin.studies.prices.calendar import as_index, without_zone
 from puffin.studies.text import counted, when
 

@@ -12,9 +12,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from puffin.models.arrays import Floats
 
 # Inches.
 WIDTH = 8.2

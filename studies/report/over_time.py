@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.intervals import IntervalError, residual_interval
 from puffin.models.evaluation.metrics import skill
@@ -17,8 +17,6 @@ from puffin.studies.report.canvas import BLUE, GREY, INK, ORANGE, dress, explain
 from puffin.studies.report.report import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import percent, signed
-
-Floats = NDArray[np.float64]
 
 # More panels would be too small to be read.
 MOST_FOLDS = 12
@@ -79,12 +77,12 @@ def draw_forecasts(study: StoredStudy, report: Report) -> Figure:
 
 
 def _fold_panels(study: StoredStudy) -> list[_Panel]:
-    best, folds = study.best(), study.workload
+    best, folds = study.best(), study.dataset
     rows = zip(
         folds.folds,
         read_forecasts(study, best),
-        folds.scored(folds.series.target),
-        folds.scored(folds.series.persistence),
+        folds.validation_slices(folds.series.target),
+        folds.validation_slices(folds.series.persistence),
         best.user_attrs["fold_losses"],
         study.attrs["persistence_losses"],
         strict=True,
@@ -103,7 +101,9 @@ def _fold_panels(study: StoredStudy) -> list[_Panel]:
 
 
 def _holdout_panel(study: StoredStudy, report: Report, folds: list[_Panel]) -> _Panel:
-    (persistence,) = study.opened.scored(study.opened.series.persistence)
+    (persistence,) = study.holdout_dataset.validation_slices(
+        study.holdout_dataset.series.persistence
+    )
     return _Panel(
         "holdout",
         report.dates,
@@ -167,8 +167,8 @@ def draw_equity(study: StoredStudy, report: Report) -> Figure | None:
     earned = report.backtest
     if earned is None:
         return None
-    (fold,) = study.opened.folds
-    days = study.opened.dates[fold.valid.start - 1 : fold.valid.stop].to_numpy()
+    (fold,) = study.holdout_dataset.folds
+    days = study.holdout_dataset.dates[fold.valid.start - 1 : fold.valid.stop].to_numpy()
     figure = new_figure(4.6)
     axes = figure.add_subplot()
     hold = earned["buy_and_hold"]

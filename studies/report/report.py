@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest, backtest
 from puffin.models.evaluation.comparison import DirectionTest, pesaran_timmermann
 from puffin.models.evaluation.metrics import Direction, skill
@@ -27,6 +27,7 @@ from puffin.models.evaluation.selection import (
 )
 from puffin.models.evaluation.sharpe import DeflatedSharpe, deflated_sharpe
 from puffin.models.evaluation.spa import MIN_BARS, SpaResult, spa
+from puffin.studies.dataset import Dataset
 from puffin.studies.duplicates import distinct, trained
 from puffin.studies.openings import Opening, before, looks_at
 from puffin.studies.report.rivals import Judgement, judge
@@ -43,9 +44,6 @@ from puffin.studies.retraining import (
 from puffin.studies.seeds import SeedSensitivity, read_seed_sensitivity
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import when
-from puffin.studies.workload import Workload
-
-Floats = NDArray[np.float64]
 
 # A spread needs so many, and a skewness one more.
 _FEWEST_RETURNS = 3
@@ -153,17 +151,17 @@ def build(study: StoredStudy) -> Report:
     best, holdout = require_opened(study)
     spread = read_seed_sensitivity(study)
     refits = _refits(holdout)
-    folds, opened = study.workload, study.opened
+    folds, opened = study.dataset, study.holdout_dataset
     own = own_refit(holdout, best.number, study.spec.search.seed)
     (forecasts,) = read_forecasts(holdout, own)
     judgement = judge(folds, opened, best.user_attrs["config"]["lookback"], forecasts)
     horizon = opened.series.horizon
     (actual,), (last,) = (
-        opened.scored(v) for v in (opened.series.target, opened.series.persistence)
+        opened.validation_slices(v) for v in (opened.series.target, opened.series.persistence)
     )
     no_direction_test = why_no_direction_test(study.spec.data.target)
     trials = trials_with_forecasts(study)
-    matrix = np.column_stack([folds.point_losses(f) for _, f in trials])
+    matrix = np.column_stack([folds.losses_per_bar(f) for _, f in trials])
     complete = [trial.state == TrialState.COMPLETE for trial, _ in trials]
     no_overfitting = why_no_overfitting(len(matrix), sum(complete), len(trials))
     no_sharpe = why_no_deflated_sharpe(folds, len(matrix), sum(complete), len(trials))
@@ -266,7 +264,7 @@ def why_no_overfitting(bars: int, complete: int, tried: int) -> str | None:
     return _too_few_complete(complete, tried)
 
 
-def why_no_deflated_sharpe(folds: Workload, bars: int, complete: int, tried: int) -> str | None:
+def why_no_deflated_sharpe(folds: Dataset, bars: int, complete: int, tried: int) -> str | None:
     """Return why there is no deflated Sharpe ratio, if there is none; `bars` are search bars."""
     if (why := untradable(folds)) is not None:
         return why
@@ -289,7 +287,7 @@ def _too_few_complete(complete: int, tried: int) -> str | None:
 
 
 def _deflated(
-    folds: Workload, trials: list[tuple[FrozenTrial, list[Floats]]], best: FrozenTrial
+    folds: Dataset, trials: list[tuple[FrozenTrial, list[Floats]]], best: FrozenTrial
 ) -> DeflatedSharpe:
     """Judge what the best earned on the search folds by being long where it forecast a rise."""
     returns = {
@@ -302,19 +300,21 @@ def _deflated(
     )
 
 
-def earned(folds: Workload, forecasts: list[Floats]) -> Floats:
+def earned(folds: Dataset, forecasts: list[Floats]) -> Floats:
     """Return the log returns of being long where a rise was forecast, one in `horizon` bars.
 
     Of targets that can be traded on: `untradable` says why others cannot.
     """
-    held = np.concatenate(forecasts) > np.concatenate(folds.scored(folds.series.persistence))
+    held = np.concatenate(forecasts) > np.concatenate(
+        folds.validation_slices(folds.series.persistence)
+    )
     return np.asarray((held * _log_returns(folds))[:: folds.series.horizon])
 
 
-def _log_returns(folds: Workload) -> Floats:
+def _log_returns(folds: Dataset) -> Floats:
     """Return the log return over the horizon at each scored bar."""
     if folds.spec.data.target == "return":
-        return np.concatenate(folds.scored(folds.series.target))
+        return np.concatenate(folds.validation_slices(folds.series.target))
     horizon = folds.series.horizon
     spans = [(fold.valid.start, fold.valid.stop) for fold in folds.folds]
     closes = np.concatenate([folds.closes[start:stop] for start, stop in spans])
@@ -338,39 +338,39 @@ def _overtuning(study: StoredStudy, refits: pd.DataFrame) -> Overtuning:
     return replace(found, trials=np.array(numbers)[found.trials])
 
 
-def untradable(workload: Workload) -> str | None:
+def untradable(dataset: Dataset) -> str | None:
     """Say why forecasts of these targets cannot be traded on, if they cannot."""
-    target, horizon = workload.spec.data.target, workload.series.horizon
+    target, horizon = dataset.spec.data.target, dataset.series.horizon
     if target not in TRADED:
         return f"a {target} cannot be bought"
-    spans = [workload.closes[f.valid.start - horizon : f.valid.stop] for f in workload.folds]
+    spans = [dataset.closes[f.valid.start - horizon : f.valid.stop] for f in dataset.folds]
     if not (np.concatenate(spans) > 0).all():
         return "a close is zero or negative, and then there are no returns in per cent"
     return None
 
 
-def why_no_backtest(opened: Workload) -> str | None:
+def why_no_backtest(holdout: Dataset) -> str | None:
     """Say why there is no backtest, if there is none."""
-    if (why := untradable(opened)) is not None:
+    if (why := untradable(holdout)) is not None:
         return why
-    if (horizon := opened.series.horizon) != 1:
+    if (horizon := holdout.series.horizon) != 1:
         return f"it trades one bar ahead, and this study forecasts {horizon} bars ahead"
     return None
 
 
-def trade(opened: Workload, forecast: Floats) -> Backtest | None:
+def trade(holdout: Dataset, forecast: Floats) -> Backtest | None:
     """Trade on forecasts of the holdout (bars,), one bar ahead, long or flat."""
-    if why_no_backtest(opened) is not None:
+    if why_no_backtest(holdout) is not None:
         return None
-    (fold,) = opened.folds
-    closes = opened.closes[fold.valid.start - 1 : fold.valid.stop]
+    (fold,) = holdout.folds
+    closes = holdout.closes[fold.valid.start - 1 : fold.valid.stop]
     return backtest(
         closes,
-        np.append(np.nan, _price_forecasts(opened.spec.data.target, forecast, closes[:-1])),
+        np.append(np.nan, _price_forecasts(holdout.spec.data.target, forecast, closes[:-1])),
         threshold=0.0,
         cost_bps=COST_BPS,
         slippage_bps=SLIPPAGE_BPS,
-        bars_per_year=_bars_per_year(opened.dates),
+        bars_per_year=_bars_per_year(holdout.dates),
     )
 
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from puffin.models.arrays import varies
+from puffin.models.arrays import Floats, varies
 from puffin.models.evaluation.baselines import BASELINES, Baseline, TooShortError
 from puffin.models.evaluation.comparison import (
     LEVEL,
@@ -16,9 +15,7 @@ from puffin.models.evaluation.comparison import (
     diebold_mariano,
 )
 from puffin.models.evaluation.metrics import Direction, skill
-from puffin.studies.workload import Workload
-
-Floats = NDArray[np.float64]
+from puffin.studies.dataset import Dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,30 +106,30 @@ class Judgement:
         return "worse" if self.rival.diebold_mariano.p_worse < LEVEL else "undecided"
 
 
-def judge(folds: Workload, opened: Workload, lookback: int, forecast: Floats) -> Judgement:
+def judge(folds: Dataset, holdout: Dataset, lookback: int, forecast: Floats) -> Judgement:
     """Compare a forecast of the holdout with every baseline.
 
     Parameters
     ----------
-    folds : Workload
+    folds : Dataset
         The search part; which baseline is the one to beat is decided there.
-    opened : Workload
+    holdout : Dataset
         The holdout.
     lookback : int
         Bars that the forecast's network sees: ridge regression sees as many.
     forecast : array, (holdout bars,), in the target's unit
     """
-    own = opened.point_losses([forecast])
+    own = holdout.losses_per_bar([forecast])
     # Threads cost these small fits more than they give, and change the last bits.
     with threadpool_limits(1):
-        runs = _run_all(folds, opened, lookback)
-    rivals = [_rival(run, folds, opened, forecast) for run in runs]
+        runs = _run_all(folds, holdout, lookback)
+    rivals = [_rival(run, folds, holdout, forecast) for run in runs]
     rivals.sort(key=lambda rival: rival.search_loss)
     first = rivals[0].holdout_points
     return Judgement(
         loss=float(own.mean()),
         rivals=rivals,
-        detectable_skill=detectable_skill(first - own, first, opened.series.horizon),
+        detectable_skill=detectable_skill(first - own, first, holdout.series.horizon),
     )
 
 
@@ -145,7 +142,7 @@ class _Run:
     holdout: Baseline
 
 
-def _run_all(folds: Workload, opened: Workload, lookback: int) -> list[_Run]:
+def _run_all(folds: Dataset, opened: Dataset, lookback: int) -> list[_Run]:
     runs: list[_Run] = []
     (fold,) = opened.folds
     for name, forecast in BASELINES.items():
@@ -170,29 +167,30 @@ def _alike(one: Baseline, other: Baseline) -> bool:
     return np.allclose(one.forecasts, other.forecasts, rtol=1e-9, atol=0)
 
 
-def _rival(run: _Run, folds: Workload, opened: Workload, forecast: Floats) -> Rival:
-    horizon, baseline = opened.series.horizon, run.holdout
-    points, own = opened.point_losses([baseline.forecasts]), opened.point_losses([forecast])
+def _rival(run: _Run, folds: Dataset, holdout: Dataset, forecast: Floats) -> Rival:
+    horizon, baseline = holdout.series.horizon, run.holdout
+    points, own = holdout.losses_per_bar([baseline.forecasts]), holdout.losses_per_bar([forecast])
     (actual,), (last,) = (
-        opened.scored(values) for values in (opened.series.target, opened.series.persistence)
+        holdout.validation_slices(values)
+        for values in (holdout.series.target, holdout.series.persistence)
     )
     moves = (baseline.forecasts != last).any()
-    nested = _is_nested(baseline, opened)
+    nested = _is_nested(baseline, holdout)
     return Rival(
         name=run.name,
         label=baseline.label,
-        search_points=folds.point_losses(run.search),
+        search_points=folds.losses_per_bar(run.search),
         holdout_points=points,
         forecasts=baseline.forecasts,
-        direction=opened.direction([baseline.forecasts]) if moves else None,
+        direction=holdout.direction([baseline.forecasts]) if moves else None,
         skill=skill(float(own.mean()), float(points.mean())),
         diebold_mariano=diebold_mariano(points - own, horizon),
         clark_west=clark_west(forecast, baseline.forecasts, actual, horizon) if nested else None,
     )
 
 
-def _is_nested(baseline: Baseline, opened: Workload) -> bool:
+def _is_nested(baseline: Baseline, holdout: Dataset) -> bool:
     """Tell whether the study's networks have a baseline as a special case."""
-    data = opened.spec.data
+    data = holdout.spec.data
     reads_last_value = data.target in data.features
     return baseline.nested and (reads_last_value or not varies(baseline.forecasts))

@@ -10,7 +10,7 @@ import numpy as np
 from optuna.trial import TrialState
 
 from puffin.models.evaluation.comparison import LEVEL, DirectionTest
-from puffin.models.series import TARGETS
+from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
 from puffin.studies.report.captions import show
 from puffin.studies.report.importance import Importance, importance

@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from puffin.models.series import TARGETS
+from puffin.models.features import TARGETS
+from puffin.studies.dataset import Dataset
 from puffin.studies.spec import DataSection, Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, printable, when
-from puffin.studies.workload import Workload
 
 # A target in words: of what, and how far ahead.
 _IN_WORDS = {
@@ -96,7 +96,7 @@ class Subject:
 
 def subject(study: StoredStudy) -> Subject:
     """Describe a study whose holdout is open."""
-    data, opened = study.attrs["data"], study.opened
+    data, opened = study.attrs["data"], study.holdout_dataset
     (fold,) = opened.folds
     dates = opened.dates[fold.valid.start : fold.valid.stop]
     return Subject(
@@ -108,14 +108,14 @@ def subject(study: StoredStudy) -> Subject:
         holdout_first=when(dates[0]),
         holdout_last=when(dates[-1]),
         holdout_bars=len(dates),
-        folds=fold_dates(study.workload),
+        folds=fold_dates(study.dataset),
         made_with=study.attrs["made_with"],
     )
 
 
-def fold_dates(workload: Workload) -> list[FoldDates]:
+def fold_dates(dataset: Dataset) -> list[FoldDates]:
     """Return the first and the last bar of each part of each fold."""
-    dates = workload.dates
+    dates = dataset.dates
     return [
         FoldDates(
             train_first=when(dates[fold.train.start]),
@@ -123,5 +123,5 @@ def fold_dates(workload: Workload) -> list[FoldDates]:
             valid_first=when(dates[fold.valid.start]),
             valid_last=when(dates[fold.valid.stop - 1]),
         )
-        for fold in workload.folds
+        for fold in dataset.folds
     ]

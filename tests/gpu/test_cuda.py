@@ -18,8 +18,9 @@ import torch
 from benchmarks import gpu
 from puffin.models.config import Config, Training
 from puffin.models.estimators.trading import TradingLSTM
+from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
-from puffin.models.series import Scaler, build_series
+from puffin.models.scaling import Scaler
 from puffin.models.training.training import FoldTraining, build_networks, forecast, refit
 from puffin.models.windows import FoldTensors, fold_tensors
 from puffin.tuner.worker.memory import is_out_of_memory, prepare, release

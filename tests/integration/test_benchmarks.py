@@ -10,9 +10,9 @@ from torch.utils.data import TensorDataset
 
 from benchmarks import plain, quality
 from puffin.models.windows import FoldTensors
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
-from puffin.studies.workload import Workload, cut_holdout
 
 SMALL = {
     "cell": "gru",
@@ -28,11 +28,11 @@ SMALL = {
 SINCE = date(2005, 1, 1)
 
 
-def workload(target: str) -> Workload:
+def workload(target: str) -> Dataset:
     task = quality.Task(target, SINCE.isoformat(), trials=2)
     spec = load_spec(task.preset, task.settings)
     search, _ = cut_holdout(load_prices("sample", "AAPL", None, SINCE).frame, spec)
-    return Workload.build(spec, search)
+    return Dataset.build(spec, search)
 
 
 @pytest.mark.parametrize("target", quality.PRESETS)

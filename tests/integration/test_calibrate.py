@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import calibrate
-from benchmarks.markets import Floats, Market, garch_returns, long_memory_ranges
+from benchmarks.markets import Market, garch_returns, long_memory_ranges
+from puffin.models.arrays import Floats
 
 
 def test_random_walks_are_beaten_no_more_often_than_luck_has_it() -> None:

@@ -35,6 +35,7 @@ from puffin.models.networks.rnn import build_network
 from puffin.models.training.training import forecast
 from puffin.studies import retraining
 from puffin.studies.copy import copy
+from puffin.studies.dataset import Dataset
 from puffin.studies.export import export
 from puffin.studies.openings import looks_at, new_opening
 from puffin.studies.prices.load import Prices
@@ -63,7 +64,6 @@ from puffin.studies.study import (
     study_names,
     submit,
 )
-from puffin.studies.workload import Workload
 from puffin.tuner.cli import main
 from puffin.tuner.worker.interrupt import Interrupt
 from puffin.tuner.worker.rota import Duty, work
@@ -152,7 +152,7 @@ def test_the_winner_that_is_judged_is_the_one_that_is_exported(
     judged: Report, searched: StoredStudy, tmp_path: Path
 ) -> None:
     folder = export.export(searched, tmp_path / "best")
-    opened = searched.opened
+    opened = searched.holdout_dataset
     config = Config.from_dict(judged.config)
     network = build_network(config, opened.series.features.shape[1])
     network.load_state_dict(load_file(folder / export.WEIGHTS_FILE))
@@ -170,7 +170,7 @@ def test_what_is_judged_is_the_end_of_the_series_and_no_trial_was_scored_on_it(
     last = prices.frame.index[-20:]
     assert len(judged.dates) == 20
     assert (judged.first, judged.last) == (f"{last[0]:%Y-%m-%d}", f"{last[-1]:%Y-%m-%d}")
-    assert searched.workload.dates[-1] < last[0]
+    assert searched.dataset.dates[-1] < last[0]
 
 
 def test_no_price_of_the_holdout_changes_what_a_refit_is_trained_on(
@@ -179,7 +179,7 @@ def test_no_price_of_the_holdout_changes_what_a_refit_is_trained_on(
     spec = parse_spec(tiny.to_json() | {"data": tiny.to_json()["data"] | {"horizon": 3}}, "tiny")
     search, holdout = prices.frame.iloc[:-22], prices.frame.iloc[-22:]
     other = holdout * np.linspace(1.5, 4.0, len(holdout))[:, None]
-    ours, theirs = (Workload.opened(spec, search, end) for end in (holdout, other))
+    ours, theirs = (Dataset.for_holdout(spec, search, end) for end in (holdout, other))
     for a, b in zip(ours.scalers, theirs.scalers, strict=True):
         assert (a.target_mean, a.target_std) == (b.target_mean, b.target_std)
         assert np.array_equal(a.feature_mean, b.feature_mean)

@@ -6,22 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from numpy.typing import NDArray
 from optuna.storages import RDBStorage
 
-import puffin.studies.workload
+import puffin.studies.dataset
 from benchmarks import calibrate
+from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
-from puffin.models.series import FEATURES, Columns, Feature
+from puffin.models.features import FEATURES, Bars, Feature
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import Prices
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import study_names, submit
-from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.cli import main
 from tests.leaks import LEAKS, tomorrow
 
-Floats = NDArray[np.float64]
 leaks = pytest.mark.parametrize("compute", LEAKS.values(), ids=LEAKS)
 
 
@@ -30,14 +29,14 @@ def storage(new_url: Callable[[str], str]) -> RDBStorage:
     return open_storage(new_url("sqlite"), create=True)
 
 
-Plant = Callable[[Callable[[Columns], Floats]], None]
+Plant = Callable[[Callable[[Bars], Floats]], None]
 
 
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
     """Put a feature by the name of "leaky" among ours."""
 
-    def put(compute: Callable[[Columns], Floats]) -> None:
+    def put(compute: Callable[[Bars], Floats]) -> None:
         monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 1, compute))
 
     return put
@@ -52,7 +51,7 @@ def leaky_file(tiny_file: Path) -> Path:
 
 @leaks
 def test_no_study_is_made_with_a_feature_that_knows_the_future(
-    compute: Callable[[Columns], Floats],
+    compute: Callable[[Bars], Floats],
     plant: Plant,
     leaky_file: Path,
     prices: Prices,
@@ -67,7 +66,7 @@ def test_no_study_is_made_with_a_feature_that_knows_the_future(
 
 @leaks
 def test_tuner_check_tells_of_a_feature_that_knows_the_future(
-    compute: Callable[[Columns], Floats], plant: Plant, leaky_file: Path
+    compute: Callable[[Bars], Floats], plant: Plant, leaky_file: Path
 ) -> None:
     plant(compute)
     result = CliRunner().invoke(main, ["check", str(leaky_file)])
@@ -89,7 +88,7 @@ def test_a_leak_that_begins_with_the_holdout_is_caught_when_the_seal_is_opened(
 ) -> None:
     sealed = 20
 
-    def late(columns: Columns) -> Floats:
+    def late(columns: Bars) -> Floats:
         own = FEATURES["return"].compute(columns)
         own[len(prices.frame) - sealed :] = tomorrow(columns)[len(prices.frame) - sealed :]
         return own
@@ -98,9 +97,9 @@ def test_a_leak_that_begins_with_the_holdout_is_caught_when_the_seal_is_opened(
     spec = load_spec(str(leaky_file))
     assert spec.walk_forward.holdout_bars == sealed
     search, holdout = cut_holdout(prices.frame, spec)
-    Workload.build(spec, search)
+    Dataset.build(spec, search)
     with pytest.raises(PuffinError, match=r"^data\.features 'leaky' looks into the future"):
-        Workload.opened(spec, search, holdout)
+        Dataset.for_holdout(spec, search, holdout)
 
 
 # The same leaks with nobody to catch them
@@ -123,14 +122,14 @@ def test_a_network_that_was_given_the_future_forecasts_a_random_walk(
     name: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(LEAKS[name])
-    monkeypatch.setattr(puffin.studies.workload, "require_causal", switched_off)
+    monkeypatch.setattr(puffin.studies.dataset, "require_causal", switched_off)
     found = judged(calibrate.study_file(0, 3, ["return", "leaky"]))
     assert found.rival("persistence").skill > 0.8
     # A straight line reads it as well, so that alone it would not even be called a victory.
     assert found.skill_of("ridge") > 0.8
 
 
-def folded(columns: Columns) -> Floats:
+def folded(columns: Bars) -> Floats:
     """Give the root of the next return above the lowest, up and down in turn: no straight line."""
     ahead = tomorrow(columns)
     return np.sqrt(ahead - ahead.min()) * np.where(np.arange(len(ahead)) % 2, 1.0, -1.0)
@@ -142,7 +141,7 @@ def test_a_network_that_was_given_the_future_in_a_bent_form_wins_by_far(
     plant(folded)
     with pytest.raises(PuffinError, match="'leaky' looks into the future"):
         judged(calibrate.study_file(0, 3, ["leaky"]))
-    monkeypatch.setattr(puffin.studies.workload, "require_causal", switched_off)
+    monkeypatch.setattr(puffin.studies.dataset, "require_causal", switched_off)
     found = judged(calibrate.study_file(0, 3, ["leaky"]))
     assert found.judgement.outcome == "better"
     assert found.judgement.rival.skill > 0.8

@@ -17,7 +17,7 @@ import yfinance
 from click.testing import CliRunner, Result
 from optuna.trial import TrialState
 
-from puffin.models.series import needs_of
+from puffin.models.features import needs_of
 from puffin.studies.prices import cache, yahoo
 from puffin.studies.prices.cache import BarsRequest
 from puffin.studies.prices.load import Prices, load_prices

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import puffin.models.evaluation.baselines as module
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.baselines import BASELINES, Baseline
+from puffin.models.features import TARGETS, Bars, Series, build_series
 from puffin.models.folds import Span
-from puffin.models.series import TARGETS, Columns, Series, build_series
 
-Floats = NDArray[np.float64]
 FEATURES = ["return", "range", "price"]
 BARS, LOOKBACK = 130, 5
 seeds = st.integers(0, 2**32 - 1)
@@ -24,7 +24,7 @@ def prices(seed: int) -> dict[str, Floats]:
     return {"close": close, "high": close * reach[0], "low": close / reach[1]}
 
 
-def changed(columns: Columns, bars: slice, seed: int) -> dict[str, Floats]:
+def changed(columns: Bars, bars: slice, seed: int) -> dict[str, Floats]:
     rng = np.random.default_rng(seed)
     out = {name: values.copy() for name, values in columns.items()}
     for values in out.values():
@@ -32,7 +32,7 @@ def changed(columns: Columns, bars: slice, seed: int) -> dict[str, Floats]:
     return out
 
 
-def forecasts(name: str, columns: Columns, target: str, horizon: int, score: Span) -> Floats:
+def forecasts(name: str, columns: Bars, target: str, horizon: int, score: Span) -> Floats:
     series = build_series(columns, FEATURES, target, horizon)
     train = Span(LOOKBACK + horizon, score.start - horizon + 1)
     return BASELINES[name](series, LOOKBACK, train, score).forecasts

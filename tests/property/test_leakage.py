@@ -9,22 +9,22 @@ import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 import puffin.models.windows as windows_module
+from puffin.models.arrays import Floats
 from puffin.models.config import Config, Training
+from puffin.models.features import FEATURES, TARGETS, Bars, Feature, Series, build_series
 from puffin.models.folds import Fold, Span, WalkForward, first_target, split
-from puffin.models.series import FEATURES, TARGETS, Columns, Feature, Scaler, Series, build_series
+from puffin.models.scaling import Scaler
 from puffin.models.training.training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, fold_tensors
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.report.rivals import judge
 from puffin.studies.spec import Spec
-from puffin.studies.workload import Workload, cut_holdout
 from tests.leaks import LEAKS, tomorrow
 
 CPU = torch.device("cpu")
 NAMES = ("close", "high", "low", "volume", "weekday", "extra")
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Case:
         warmup = max(FEATURES[name].warmup for name in self.features)
         return split(self.bars, first_target(self.max_lookback, warmup, self.horizon), self.layout)
 
-    def series(self, columns: Columns) -> Series:
+    def series(self, columns: Bars) -> Series:
         return build_series(columns, self.features, self.target, self.horizon)
 
     def prepare(self, series: Series) -> list[tuple[Scaler, FoldTensors]]:
@@ -54,7 +54,7 @@ class Case:
             for fold, scaler in zip(self.folds, scalers, strict=True)
         ]
 
-    def forecasts(self, columns: Columns, cell: str) -> list[list[list[float]]]:
+    def forecasts(self, columns: Bars, cell: str) -> list[list[list[float]]]:
         """Train two epochs; give the forecasts by epoch, fold and target."""
         config = Config(cell, (4, 3), dropout=0.2, lr=0.01, batch_size=16, noise=0.05)
         folds = [tensors for _, tensors in self.prepare(self.series(columns))]
@@ -79,7 +79,7 @@ def prices(bars: int, seed: int) -> dict[str, Floats]:
 
 
 def changed(
-    columns: Columns, bars: slice, seed: int, names: tuple[str, ...] = NAMES
+    columns: Bars, bars: slice, seed: int, names: tuple[str, ...] = NAMES
 ) -> dict[str, Floats]:
     """Change the named columns at some bars, each value by a factor of its own."""
     rng = np.random.default_rng(seed)
@@ -90,7 +90,7 @@ def changed(
     return out
 
 
-def leaks(case: Case, before: Columns, after: Columns, t: int) -> set[str]:
+def leaks(case: Case, before: Bars, after: Bars, t: int) -> set[str]:
     """Name what is known at bar `t` and yet differs between columns that are equal up to `t`."""
     a, b = case.series(before), case.series(after)
     found = set()
@@ -118,7 +118,7 @@ def leaks(case: Case, before: Columns, after: Columns, t: int) -> set[str]:
     return found
 
 
-def forecast_leaks(case: Case, before: Columns, after: Columns, t: int, cell: str) -> int:
+def forecast_leaks(case: Case, before: Bars, after: Bars, t: int, cell: str) -> int:
     """Count the forecasts made at or before bar `t` that differ; every epoch is looked at."""
     count = 0
     sides = zip(case.forecasts(before, cell), case.forecasts(after, cell), strict=True)
@@ -256,7 +256,7 @@ def test_a_feature_that_knows_the_future_is_caught(
 
 @pytest.mark.parametrize("compute", LEAKS.values(), ids=LEAKS)
 def test_the_property_over_all_features_fails_as_soon_as_one_of_them_knows_the_future(
-    compute: Callable[[Columns], Floats], monkeypatch: pytest.MonkeyPatch
+    compute: Callable[[Bars], Floats], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 1, compute))
     # Neither made small nor kept: that it fails is all that is asked.
@@ -356,25 +356,25 @@ def study(horizon: int, holdout_bars: int, purge: int | None, **data: object) ->
     )
 
 
-def frame_of(columns: Columns) -> pd.DataFrame:
+def frame_of(columns: Bars) -> pd.DataFrame:
     own = {name: values for name, values in columns.items() if name not in {"weekday", "extra"}}
     if "extra" in columns:
         own["extra:OTHER"] = columns["extra"][:, 0]
     return pd.DataFrame(own, index=pd.bdate_range("2020-01-01", periods=len(own["close"])))
 
 
-def losses(workload: Workload) -> list[tuple[float, ...]]:
+def losses(dataset: Dataset) -> list[tuple[float, ...]]:
     config = Config(hidden_dims=(4,), lookback=5, batch_size=32, lr=0.01)
-    folds = workload.tensors(5, CPU)
-    networks = build_networks(config, workload.series.features.shape[1], 2, CPU, seed=0)
+    folds = dataset.tensors(5, CPU)
+    networks = build_networks(config, dataset.series.features.shape[1], 2, CPU, seed=0)
     epochs = FoldTraining(networks, folds, config, Training(max_epochs=1), seed=0)
     return [(epoch.train_loss, *epoch.fold_losses) for epoch in epochs]
 
 
-def facts(spec: Spec, columns: Columns) -> list[object]:
+def facts(spec: Spec, columns: Bars) -> list[object]:
     """Give everything that the search could take from prices, as values that compare."""
     search, _ = cut_holdout(frame_of(columns), spec)
-    made = Workload.build(spec, search)
+    made = Dataset.build(spec, search)
     series = made.series
     return [
         list(made.dates),
@@ -382,7 +382,7 @@ def facts(spec: Spec, columns: Columns) -> list[object]:
         made.folds,
         [(s.feature_mean.tobytes(), s.feature_std.tobytes()) for s in made.scalers],
         [(s.target_mean, s.target_std) for s in made.scalers],
-        made.scored_targets(made.tensors(5, CPU)),
+        made.fingerprint_targets(made.tensors(5, CPU)),
         made.persistence_losses,
         made.mean_losses,
         losses(made),
@@ -411,12 +411,12 @@ def test_the_search_takes_nothing_from_the_sealed_holdout(
     assert facts(spec, changed(before, slice(searched - 1, searched), seed)) != known
 
 
-def opened_by(spec: Spec, columns: Columns) -> tuple[Workload, Workload]:
+def opened_by(spec: Spec, columns: Bars) -> tuple[Dataset, Dataset]:
     search, sealed = cut_holdout(frame_of(columns), spec)
-    return Workload.build(spec, search), Workload.opened(spec, search, sealed)
+    return Dataset.build(spec, search), Dataset.for_holdout(spec, search, sealed)
 
 
-def holdout_leaks(spec: Spec, before: Columns, after: Columns, bar: int) -> set[str]:
+def holdout_leaks(spec: Spec, before: Bars, after: Bars, bar: int) -> set[str]:
     """Name what of the opened holdout is known before `bar` and yet changes with it or later ones.
 
     Of the holdout's forecasts those are known whose target stands less than a horizon behind `bar`.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from puffin.models.config import Config
-from puffin.models.series import FEATURES
+from puffin.models.features import FEATURES
 from puffin.studies.space import parse_space
 from puffin.studies.spec import parse_spec
 

@@ -16,8 +16,8 @@ from puffin.models.folds import (
     first_target,
     split,
 )
+from puffin.studies.dataset import Dataset
 from puffin.studies.spec import Spec
-from puffin.studies.workload import Workload
 
 Edges = tuple[int, int, int, int]
 
@@ -126,7 +126,7 @@ def test_an_expanding_training_part_has_at_least_fifty_targets() -> None:
 # What is scored
 
 
-def workload(bars: int = 140, *, start: str = "2020-01-01", seed: int = 0, **cut: Any) -> Workload:
+def workload(bars: int = 140, *, start: str = "2020-01-01", seed: int = 0, **cut: Any) -> Dataset:
     rng = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, bars)))
     frame = pd.DataFrame({"close": close}, index=pd.bdate_range(start, periods=bars))
@@ -138,11 +138,11 @@ def workload(bars: int = 140, *, start: str = "2020-01-01", seed: int = 0, **cut
             "space": {"lookback": {"low": 2, "high": 10}},
         }
     )
-    return Workload.build(spec, frame)
+    return Dataset.build(spec, frame)
 
 
-def scored(made: Workload, lookback: int = 10) -> str:
-    return made.scored_targets(made.tensors(lookback, torch.device("cpu")))
+def scored(made: Dataset, lookback: int = 10) -> str:
+    return made.fingerprint_targets(made.tensors(lookback, torch.device("cpu")))
 
 
 def test_the_scored_targets_are_the_same_for_every_lookback() -> None:
@@ -157,8 +157,8 @@ def test_the_scored_targets_change_with_a_time_and_with_their_order() -> None:
         scored(made),
         scored(workload(start="2020-01-02")),
         scored(workload(valid_bars=19)),
-        made.scored_targets(tensors[::-1]),
-        made.scored_targets(tensors[:1]),
+        made.fingerprint_targets(tensors[::-1]),
+        made.fingerprint_targets(tensors[:1]),
     }
     assert len(different) == 5
 

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.baselines import BASELINES
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.duplicates import DUPLICATE_OF
 from puffin.studies.remarks import (
     fold_remarks,
@@ -22,7 +23,6 @@ from puffin.studies.report.rivals import Judgement, judge
 from puffin.studies.report.verdict import outcome_sentence
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import tickets
-from puffin.studies.workload import Workload, cut_holdout
 
 # 160 bars: folds validate bars 90 to 109 and 110 to 129, and the last 30 are the holdout.
 BARS, HOLDOUT = 160, slice(129, 160)
@@ -53,9 +53,9 @@ def market(*flat: slice, wild: slice = slice(0), **data: Any) -> tuple[Spec, pd.
     return spec, pd.DataFrame(columns, index=DAYS)
 
 
-def workload(*flat: slice, **changes: Any) -> Workload:
+def workload(*flat: slice, **changes: Any) -> Dataset:
     spec, frame = market(*flat, **changes)
-    return Workload.build(spec, cut_holdout(frame, spec)[0])
+    return Dataset.build(spec, cut_holdout(frame, spec)[0])
 
 
 def days(start: int, stop: int) -> str:
@@ -126,7 +126,7 @@ def test_an_input_that_never_moves_is_named() -> None:
 
 def test_forecasts_are_filed_under_the_number_that_a_fold_has_in_every_table() -> None:
     found = workload()
-    body = found.forecasts_csv(found.scored(found.series.persistence))
+    body = found.forecasts_csv(found.validation_slices(found.series.persistence))
     table = pd.read_csv(io.BytesIO(body), index_col="date")
     assert table.fold.value_counts(sort=False).to_dict() == {1: 20, 2: 20}
     assert table.fold[f"{DAYS[110]:%Y-%m-%d}"] == 2
@@ -145,11 +145,11 @@ def simple_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
 def judged(*flat: slice, error: float = 0.001, **data: Any) -> tuple[Judgement, str]:
     spec, frame = market(*flat, **data)
     search, holdout = cut_holdout(frame, spec)
-    opened = Workload.opened(spec, search, holdout)
+    opened = Dataset.for_holdout(spec, search, holdout)
     (fold,) = opened.folds
     actual = opened.series.target[fold.valid.start : fold.valid.stop]
     signs = np.resize([1.0, -1.0, 1.0], len(actual))
-    found = judge(Workload.build(spec, search), opened, 3, actual + error * signs)
+    found = judge(Dataset.build(spec, search), opened, 3, actual + error * signs)
     dates = opened.dates[fold.valid.start : fold.valid.stop]
     return found, outcome_sentence(found, dates, spec.data)
 

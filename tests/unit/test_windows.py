@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from puffin.models.errors import PuffinError
+from puffin.models.features import FEATURES, TARGETS, Series, build_series
 from puffin.models.folds import Fold, Span
-from puffin.models.series import FEATURES, TARGETS, Scaler, Series, build_series
+from puffin.models.scaling import Scaler
 from puffin.models.windows import FoldTensors, fold_tensors, make_windows
 
 CPU = torch.device("cpu")

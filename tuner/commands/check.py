@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import click
 
 from puffin.models.errors import PuffinError
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.remarks import fold_remarks, require_moving_target
 from puffin.studies.spec import load_spec
 from puffin.studies.study import RETRAINING_SUFFIXES
 from puffin.studies.text import printable, when
-from puffin.studies.workload import Workload, cut_holdout
 from puffin.tuner.commands import present
 from puffin.tuner.commands.run import read_prices
 
@@ -31,18 +31,18 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
         raise PuffinError(msg)
     prices = read_prices(spec.data, refresh=refresh)
     search, holdout = cut_holdout(prices.frame, spec)
-    workload = Workload.build(spec, search)
-    require_moving_target(workload)
+    dataset = Dataset.build(spec, search)
+    require_moving_target(dataset)
     out = present.stdout()
     click.echo(printable(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars"))
-    out.print(present.fold_dates_table(workload))
+    out.print(present.fold_dates_table(dataset))
     click.echo(
         f"holdout: {len(holdout) - spec.purge} targets from {when(holdout.index[spec.purge])}"
     )
     click.echo(f"budget: {spec.tickets} trials, sampler {spec.search.sampler}")
     if note := present.grid_note(spec):
         click.echo(note)
-    for remark in fold_remarks(workload):
+    for remark in fold_remarks(dataset):
         present.say(remark)
     for warning in prices.warnings:
         present.say(f"prices: {warning}")

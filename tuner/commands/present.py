@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from puffin.models.evaluation.metrics import skill
+from puffin.studies.dataset import Dataset
 from puffin.studies.networks import describe_networks
 from puffin.studies.space import grid_points
 from puffin.studies.spec import Spec
@@ -22,7 +23,6 @@ from puffin.studies.storage.url import masked_url
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import Group
 from puffin.studies.text import loss, percent, printable, printable_lines, signed, when
-from puffin.studies.workload import Workload
 
 # Where the output goes to a file nothing is cut or wrapped.
 _FILE_WIDTH = 10_000
@@ -91,7 +91,7 @@ def print_rows(
         The first one names a row.
     rows : sequence of sequence of str
     optional : sequence of str
-        Columns to leave out, one after the other, until the table is narrow enough. If it never
+        Bars to leave out, one after the other, until the table is narrow enough. If it never
         is, each row is written as a name with its values below.
     """
     safe = [dict(zip(columns, map(printable, row), strict=True)) for row in rows]
@@ -212,20 +212,20 @@ def _config(summary: Group, key: str) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def fold_dates_table(workload: Workload) -> Table:
+def fold_dates_table(dataset: Dataset) -> Table:
     """Show what a study file leads to: its folds with their dates and baselines."""
     table = new_table(
         "fold", "trained on", "targets", "validated on", "persistence", "training mean"
     )
-    dates = workload.dates
-    for i, fold in enumerate(workload.folds):
+    dates = dataset.dates
+    for i, fold in enumerate(dataset.folds):
         table.add_row(
             str(i + 1),
             f"{when(dates[fold.train.start])} to {when(dates[fold.train.stop - 1])}",
             str(len(fold.train)),
             f"{when(dates[fold.valid.start])} to {when(dates[fold.valid.stop - 1])}",
-            loss(workload.persistence_losses[i]),
-            loss(workload.mean_losses[i]),
+            loss(dataset.persistence_losses[i]),
+            loss(dataset.mean_losses[i]),
         )
     return table
 

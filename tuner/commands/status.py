@@ -22,7 +22,7 @@ from puffin.studies.versions import PACKAGES
 from puffin.tuner.commands import present
 from puffin.tuner.commands.progress import best_line, count_line, ended_as, running_line
 
-# Columns that a narrow terminal goes without, the first one first. Names and losses always stay.
+# Bars that a narrow terminal goes without, the first one first. Names and losses always stay.
 _OPTIONAL = ("retraining", "ended as", "priority", "skill", "running", "time left", "state")
 _OPTIONAL_OF_WORKERS = (" / ".join(PACKAGES), "since", "device")
 _OPTIONAL_OF_TRIALS = ("configuration", "seconds", "epochs")

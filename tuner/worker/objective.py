@@ -23,6 +23,7 @@ from puffin.models.errors import PuffinError
 from puffin.models.evaluation.metrics import skill
 from puffin.models.training.training import Epoch, FoldTraining, build_networks
 from puffin.studies import duplicates
+from puffin.studies.dataset import Dataset
 from puffin.studies.retraining import RetrainingJob
 from puffin.studies.space import suggest
 from puffin.studies.storage import tickets
@@ -33,7 +34,6 @@ from puffin.studies.storage.optuna_internals import RUNG_PREFIX, trial_id
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
 from puffin.studies.versions import machine_type
-from puffin.studies.workload import Workload
 from puffin.tuner.worker.interrupt import Interrupt
 
 log = logging.getLogger(__name__)
@@ -90,21 +90,21 @@ def run_trial(
         If the targets are not the study's.
     """
     started = time.perf_counter()
-    workload = study.workload
+    dataset = study.dataset
     trial.set_user_attr(tickets.WORKER, process_name())
     if rerun is None:
-        config, seed = suggest(trial, workload.spec.parsed_space), workload.spec.search.seed
+        config, seed = suggest(trial, dataset.spec.parsed_space), dataset.spec.search.seed
         trial.set_user_attr(tickets.CONFIG, config.to_dict())
         if (original := duplicates.find_trained(study.trials(), config)) is not None:
             return _repeat(trial, study, original)
     else:
         config, seed = Config.from_dict(rerun.config), rerun.seed
         note(trial, rerun)
-    folds = workload.tensors(config.lookback, device)
-    _check_targets(workload.scored_targets(folds), workload.targets_sha256)
-    inputs = workload.series.features.shape[1]
+    folds = dataset.tensors(config.lookback, device)
+    _check_targets(dataset.fingerprint_targets(folds), dataset.targets_sha256)
+    inputs = dataset.series.features.shape[1]
     networks = build_networks(config, inputs, len(folds), device, seed)
-    training = FoldTraining(networks, folds, config, workload.spec.training_config, seed)
+    training = FoldTraining(networks, folds, config, dataset.spec.training_config, seed)
     resumed = _resume(trial, training, checkpoint, config)
     reason = None
     for epoch in interrupt.guard(iter(training)):
@@ -148,13 +148,13 @@ def write_result(
     UpdateFinishedTrialError
         If another process has ended the trial.
     """
-    workload = study.workload
-    run = run | {"targets_sha256": workload.targets_sha256}
+    dataset = study.dataset
+    run = run | {"targets_sha256": dataset.targets_sha256}
     with transaction(study.storage) as connection:
         require_running(connection, trial_id(trial))
         if best is not None:
-            record(trial, workload, best)
-            table = workload.forecasts_csv(workload.unscaled(best.forecasts))
+            record(trial, dataset, best)
+            table = dataset.forecasts_csv(dataset.in_target_units(best.forecasts))
             run["forecasts"] = attach(connection, study.creation_id, trial, FORECASTS_FILE, table)
         trial.set_user_attr("run", run)
 
@@ -230,10 +230,10 @@ def _check_targets(own: str, expected: str) -> None:
         raise TargetsError(msg)
 
 
-def record(trial: optuna.Trial, workload: Workload, best: Epoch) -> None:
+def record(trial: optuna.Trial, dataset: Dataset, best: Epoch) -> None:
     """Keep what the best epoch is worth beside its loss."""
-    persistence_loss = float(np.mean(workload.persistence_losses))
-    moves = workload.direction(workload.unscaled(best.forecasts))
+    persistence_loss = float(np.mean(dataset.persistence_losses))
+    moves = dataset.direction(dataset.in_target_units(best.forecasts))
     trial.set_user_attr("best_epoch", best.number)
     trial.set_user_attr("best_loss", best.valid_loss)
     trial.set_user_attr("fold_losses", list(best.fold_losses))

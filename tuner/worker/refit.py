@@ -55,11 +55,11 @@ def run_refit(
         If that is not finite.
     """
     started = time.perf_counter()
-    workload, loss = study.workload, study.spec.training.loss
+    dataset, loss = study.dataset, study.spec.training.loss
     config = Config.from_dict(rerun.config)
     trial.set_user_attr(tickets.WORKER, process_name())
     note(trial, rerun)
-    (fold,) = workload.tensors(config.lookback, device)
+    (fold,) = dataset.tensors(config.lookback, device)
     windows, targets = fold.train_windows, fold.train_targets
     network, steps = refit(windows, targets, config, loss, rerun.epochs, rerun.seed)
     for _ in interrupt.guard(steps):

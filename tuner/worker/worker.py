@@ -61,7 +61,7 @@ class Worker:
         KeyError
             If the study was deleted.
         """
-        _ = study.workload  # what cannot be read is found before a ticket is spent
+        _ = study.dataset  # what cannot be read is found before a ticket is spent
         if self.presence.is_steady:
             study.queue.retry_stale()
         claimed = study.queue.claim() or study.queue.start_next(study.initial_params)

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from puffin.models.arrays import Floats
 from puffin.models.estimators import loops, trading
 from puffin.models.estimators.trading import (
     MultivariateGRU,
@@ -31,7 +31,6 @@ from puffin.models.networks.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
 from puffin.models.training.training import EarlyStopping
 from puffin.studies.prices.load import load_prices
 
-Floats = NDArray[np.float64]
 Univariate = TradingLSTM | TradingGRU
 Multivariate = MultivariateLSTM | MultivariateGRU
 

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from sklearn.model_selection import TimeSeriesSplit
 
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.baselines import (
     ALPHAS,
     BASELINES,
@@ -20,11 +20,11 @@ from puffin.models.evaluation.baselines import (
     ridge,
     training_mean,
 )
+from puffin.models.features import TARGETS, Series, build_series
 from puffin.models.folds import Fold, Span
-from puffin.models.series import TARGETS, Scaler, Series, build_series
+from puffin.models.scaling import Scaler
 from puffin.models.windows import fold_tensors
 
-Floats = NDArray[np.float64]
 FEATURES = ["return", "range"]
 
 

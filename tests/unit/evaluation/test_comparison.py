@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import binom, chi2_contingency, norm, t
 
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.comparison import (
     clark_west,
     detectable_skill,
     diebold_mariano,
     pesaran_timmermann,
 )
-
-Floats = NDArray[np.float64]
 
 # One-step errors of R's ets and auto.arima on WWWusage[81:100], the example of forecast::dm.test.
 # Errors and p-values of R as the tests of JuliaStats/HypothesisTests.jl give them.

@@ -16,7 +16,7 @@ from puffin.models.evaluation.intervals import (
     residual_interval,
 )
 from puffin.models.networks.rnn import StackedGRU
-from puffin.models.series import Scaler
+from puffin.models.scaling import Scaler
 
 PLAIN = Scaler(np.zeros(1), np.ones(1), 0.0, 1.0)
 

@@ -7,9 +7,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.selection import (
     Choice,
     incumbents,
@@ -19,7 +19,6 @@ from puffin.models.evaluation.selection import (
     ranks_over_seeds,
 )
 
-Floats = NDArray[np.float64]
 NAN = math.nan
 
 

@@ -6,16 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.sharpe import (
     deflated_sharpe,
     expected_max_sharpe,
     probabilistic_sharpe,
 )
 
-Floats = NDArray[np.float64]
 NAN = math.nan
 
 

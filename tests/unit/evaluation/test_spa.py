@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.stats import binom
 
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.spa import (
     _bootstrap_variance,
     _drawn_means,
@@ -16,8 +16,6 @@ from puffin.models.evaluation.spa import (
     spa,
     stationary_bootstrap,
 )
-
-Floats = NDArray[np.float64]
 
 
 def autoregressive(count: int, phi: float) -> Floats:

@@ -13,8 +13,8 @@ import torch
 
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.intervals import IntervalError, draw_residuals, residual_interval
+from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
-from puffin.models.series import build_series
 from puffin.models.training.training import forecast
 from puffin.models.windows import fold_tensors
 from puffin.studies.export import forecasting

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from puffin.models.series import needs_of
+from puffin.models.features import needs_of
 from puffin.studies.prices.csv_numbers import number
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.validation import DataError

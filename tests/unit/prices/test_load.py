@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import puffin.studies.prices.load as module
+from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
-from puffin.models.series import Floats, needs_of
+from puffin.models.features import needs_of
 from puffin.studies.prices.load import SOURCES, load_prices
 from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
 from puffin.studies.prices.validation import COLUMNS, DataError, Remedies, adjust, validate

@@ -10,8 +10,9 @@ import pytest
 import puffin.studies.report.rivals
 from puffin.models.evaluation.baselines import Baseline, TooShortError
 from puffin.models.evaluation.comparison import clark_west, diebold_mariano
+from puffin.models.features import TARGETS, Series
 from puffin.models.folds import Span
-from puffin.models.series import TARGETS, Series
+from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.report.report import (
     earned,
     trade,
@@ -21,7 +22,6 @@ from puffin.studies.report.report import (
 )
 from puffin.studies.report.rivals import judge
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.workload import Workload, cut_holdout
 
 BARS, HOLDOUT = 160, 30
 
@@ -38,13 +38,13 @@ def spec_of(**data: Any) -> Spec:
 
 def market(
     spec: Spec, dates: pd.DatetimeIndex | None = None, lower: float = 0.0
-) -> tuple[Workload, Workload]:
+) -> tuple[Dataset, Dataset]:
     rng = np.random.default_rng(7)
     closes = 100 * np.exp(np.cumsum(0.01 * rng.standard_normal(BARS)))
     index = pd.bdate_range("2020-01-01", periods=BARS) if dates is None else dates
     frame = pd.DataFrame({"close": closes - lower}, index=index)
     search, holdout = cut_holdout(frame, spec)
-    return Workload.build(spec, search), Workload.opened(spec, search, holdout)
+    return Dataset.build(spec, search), Dataset.for_holdout(spec, search, holdout)
 
 
 def off_by(searched: float, judged: float) -> Callable[..., Baseline]:
@@ -67,7 +67,7 @@ def rivals(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("rivals")
 def test_the_rival_to_beat_is_chosen_by_the_search_data_and_not_by_the_holdout() -> None:
     folds, opened = market(spec_of())
-    (actual,) = opened.scored(opened.series.target)
+    (actual,) = opened.validation_slices(opened.series.target)
     found = judge(folds, opened, 3, actual + np.resize([0.024, 0.026], HOLDOUT))
     assert [rival.name for rival in found.rivals] == ["steady", "lucky"]
     assert found.rival.name == "steady"
@@ -85,7 +85,7 @@ def test_the_rival_to_beat_is_chosen_by_the_search_data_and_not_by_the_holdout()
 def test_a_tie_is_undecided_on_either_side() -> None:
     """Errors as often above the rival's as below: the mean decides nothing."""
     folds, opened = market(spec_of())
-    (actual,) = opened.scored(opened.series.target)
+    (actual,) = opened.validation_slices(opened.series.target)
     for shift in (-0.0001, 0.0001):
         found = judge(folds, opened, 3, actual + np.resize([0.02, 0.038], HOLDOUT) + shift)
         assert 0.05 < found.rival.diebold_mariano.p_better < 0.95
@@ -96,7 +96,7 @@ def test_a_tie_is_undecided_on_either_side() -> None:
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_losses_that_overlap_are_tested_as_such(horizon: int) -> None:
     folds, opened = market(spec_of(horizon=horizon))
-    (actual,) = opened.scored(opened.series.target)
+    (actual,) = opened.validation_slices(opened.series.target)
     errors = 0.02 + 0.01 * np.sin(np.arange(HOLDOUT))
     found = judge(folds, opened, 3, actual + errors)
     (scaler,) = opened.scalers
@@ -125,7 +125,7 @@ def test_clark_west_is_of_baselines_that_a_network_has_as_special_cases(
 ) -> None:
     folds, opened = market(spec_of(target=target, features=features))
     (actual,), (last,) = (
-        opened.scored(v) for v in (opened.series.target, opened.series.persistence)
+        opened.validation_slices(v) for v in (opened.series.target, opened.series.persistence)
     )
     forecast = actual + np.resize([0.024, -0.026], HOLDOUT)
     found = judge(folds, opened, 3, forecast)
@@ -153,7 +153,7 @@ def test_a_baseline_that_has_too_few_targets_is_left_out_and_any_other_error_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folds, opened = market(spec_of())
-    (actual,) = opened.scored(opened.series.target)
+    (actual,) = opened.validation_slices(opened.series.target)
 
     def raising(error: Exception) -> Callable[..., Baseline]:
         def forecast(*_args: Any) -> Baseline:
@@ -190,8 +190,8 @@ def test_a_price_its_change_and_its_return_are_traded_alike(horizon: int) -> Non
     for target in ("price", "change"):
         folds, opened = market(spec_of(target=target, features=[target], horizon=horizon))
         plain, judged = market(spec_of(horizon=horizon))
-        moves = [np.concatenate(w.scored(w.series.target)) for w in (plain, judged)]
-        ahead = [np.concatenate(w.scored(w.series.target)) for w in (folds, opened)]
+        moves = [np.concatenate(w.validation_slices(w.series.target)) for w in (plain, judged)]
+        ahead = [np.concatenate(w.validation_slices(w.series.target)) for w in (folds, opened)]
         kept, expected = earned(folds, [ahead[0]]), earned(plain, [moves[0]])
         np.testing.assert_allclose(kept, expected, rtol=1e-9, atol=1e-15)
         if horizon == 1:
@@ -204,7 +204,7 @@ def test_a_price_its_change_and_its_return_are_traded_alike(horizon: int) -> Non
 @pytest.mark.parametrize("target", ["price", "change"])
 def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> None:
     folds, opened = market(spec_of(target=target, features=[target]), lower=100.0)
-    (actual,) = opened.scored(opened.series.target)
+    (actual,) = opened.validation_slices(opened.series.target)
     assert judge(folds, opened, 3, actual).loss == 0.0
     assert trade(opened, actual) is None
     reason = "a close is zero or negative, and then there are no returns in per cent"

@@ -12,7 +12,7 @@ import pytest
 from puffin.models.evaluation.backtest import backtest
 from puffin.models.evaluation.comparison import MeanTest
 from puffin.models.evaluation.sharpe import DeflatedSharpe
-from puffin.models.series import TARGETS
+from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, before
 from puffin.studies.report.report import untradable
 from puffin.studies.report.rivals import Judgement, Rival
@@ -160,8 +160,8 @@ def test_the_second_sentence_says_what_trading_made_and_when_it_is_buy_and_hold(
 
 
 def test_what_cannot_be_traded_is_said_in_plain_words() -> None:
-    workload = SimpleNamespace(spec=SimpleNamespace(data=APPLE), series=SimpleNamespace(horizon=1))
-    why = untradable(workload)
+    dataset = SimpleNamespace(spec=SimpleNamespace(data=APPLE), series=SimpleNamespace(horizon=1))
+    why = untradable(dataset)
     assert money_sentence(None, why) == (
         "There is no backtest of trading: a range cannot be bought."
     )

@@ -10,25 +10,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
-from puffin.models.series import TARGETS, Columns, Floats, feature, safe_std
+from puffin.models.features import TARGETS, Bars, feature
+from puffin.models.scaling import safe_std
 
 # Places to cut at. What looks one bar ahead at one bar in 33 is caught 19 times in 20, and what
 # does so more often nearly always. A study of 3,500 bars waits 0.1 s for it.
-CUTS = 100
+TRUNCATIONS = 100
 # In standard deviations of all bars. Sums of other lengths may round otherwise, and the networks
 # read single precision, which would not show it.
 TOLERANCE = 1e-9
 
 
-def require_causal(columns: Columns, features: Sequence[str], target: str, horizon: int) -> None:
+def require_causal(columns: Bars, features: Sequence[str], target: str, horizon: int) -> None:
     """Refuse what uses a bar that is not known yet.
 
     Parameters
     ----------
     columns : mapping of array, (bars,)
     features : sequence of str
-        Names that `puffin.models.series.feature` knows; each may use its own bar and those before.
+        Names that `features.feature` knows; each may use its own bar and those before.
     target : str
         A key of ``TARGETS``; so may its values, and its persistence only those up to `horizon` bars
         before.
@@ -66,24 +68,24 @@ class _Formula:
     Attributes
     ----------
     label : what an error calls it
-    registry : where it stands in `puffin.models.series`
+    registry : where it stands in `puffin.models.features`
     warmup : bars before its first value
     ahead : bars that its value stands after the last one that it may use
     """
 
     label: str
     registry: str
-    compute: Callable[[Columns], Floats]
+    compute: Callable[[Bars], Floats]
     warmup: int
     ahead: int = 0
 
 
-def _check(formula: _Formula, columns: Columns) -> None:
+def _check(formula: _Formula, columns: Bars) -> None:
     whole = formula.compute(columns)
     start, ahead, bars = formula.warmup, formula.ahead, len(whole)
     near = TOLERANCE * _spread(whole[start:])
     for known in _cuts(start + 1, bars - max(ahead, 1)):
-        own = formula.compute(_as_of(columns, known, ahead))
+        own = formula.compute(_truncated(columns, known, ahead))
         alike = np.isclose(
             own[start:], whole[start : known + ahead], rtol=0.0, atol=near, equal_nan=True
         )
@@ -92,13 +94,13 @@ def _check(formula: _Formula, columns: Columns) -> None:
             bar = start + int(each.argmin())
             raise PuffinError(
                 f"{formula.label} looks into the future: at bar {bar} it may use the bars up to "
-                f"{bar - ahead}, but is {_said(whole[bar])} with all {bars} bars and "
-                f"{_said(own[bar])} with those up to {known - 1}; mend its formula in "
-                f"puffin.models.series.{formula.registry}, or choose another"
+                f"{bar - ahead}, but is {_described(whole[bar])} with all {bars} bars and "
+                f"{_described(own[bar])} with those up to {known - 1}; mend its formula in "
+                f"puffin.models.features.{formula.registry}, or choose another"
             )
 
 
-def _said(value: Floats) -> str:
+def _described(value: Floats) -> str:
     return " and ".join(f"{number:.6g}" for number in np.atleast_1d(value))
 
 
@@ -113,13 +115,13 @@ def _cuts(least: int, most: int) -> NDArray[np.int64]:
     Drawn, lest a leak with a beat, on Fridays say, falls between them; the same each time.
     """
     lengths = np.arange(least, most + 1)
-    if len(lengths) <= CUTS:
+    if len(lengths) <= TRUNCATIONS:
         return lengths
-    drawn = np.random.default_rng(0).choice(lengths[:-1], CUTS - 1, replace=False)
+    drawn = np.random.default_rng(0).choice(lengths[:-1], TRUNCATIONS - 1, replace=False)
     return np.sort(np.append(drawn, most))
 
 
-def _as_of(columns: Columns, known: int, ahead: int) -> dict[str, Floats]:
+def _truncated(columns: Bars, known: int, ahead: int) -> dict[str, Floats]:
     """Give the first `known` bars, and the last of them again in place of `ahead` more."""
     bars = np.minimum(np.arange(known + ahead), known - 1)
     return {name: values[bars] for name, values in columns.items()}

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from puffin.models.causality import require_causal
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.metrics import Direction, direction, point_losses
+from puffin.models.features import Series, build_series
 from puffin.models.folds import Fold, Span, first_target, split
-from puffin.models.series import Scaler, Series, build_series
+from puffin.models.lookahead import require_causal
+from puffin.models.scaling import Scaler
 from puffin.studies.prices.load import EXTRA
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.spec import Spec
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     import torch
 
     from puffin.models.windows import FoldTensors
-
-Floats = NDArray[np.float64]
 
 
 def cut_holdout(frame: pd.DataFrame, spec: Spec) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -35,7 +35,7 @@ def cut_holdout(frame: pd.DataFrame, spec: Spec) -> tuple[pd.DataFrame, pd.DataF
 
 
 @dataclass(frozen=True)
-class Workload:
+class Dataset:
     """The search part of a study, ready to train on.
 
     Attributes
@@ -56,7 +56,7 @@ class Workload:
     closes: Floats
 
     @classmethod
-    def build(cls, spec: Spec, frame: pd.DataFrame) -> "Workload":
+    def build(cls, spec: Spec, frame: pd.DataFrame) -> "Dataset":
         """Prepare the search part `frame` of the prices.
 
         Raises
@@ -73,7 +73,7 @@ class Workload:
         return cls(spec, pd.DatetimeIndex(frame.index), series, folds, scalers, _closes(frame))
 
     @classmethod
-    def opened(cls, spec: Spec, search: pd.DataFrame, holdout: pd.DataFrame) -> "Workload":
+    def for_holdout(cls, spec: Spec, search: pd.DataFrame, holdout: pd.DataFrame) -> "Dataset":
         """Prepare the one fold that is trained on the search part and scored on the holdout.
 
         Raises
@@ -105,11 +105,11 @@ class Workload:
         start = self.folds[0].train.start if train_bars is None else stop - train_bars
         return Span(start, stop)
 
-    def scored(self, values: Floats) -> list[Floats]:
+    def validation_slices(self, values: Floats) -> list[Floats]:
         """Cut values (bars,) into the validation part of each fold."""
         return [values[fold.valid.start : fold.valid.stop] for fold in self.folds]
 
-    def scored_targets(self, folds: "Sequence[FoldTensors]") -> str:
+    def fingerprint_targets(self, folds: "Sequence[FoldTensors]") -> str:
         """Fingerprint the dates of the targets that `folds` score, sha256 in hex.
 
         The same for every trial of a study, whatever its lookback; values are left out, because
@@ -129,7 +129,7 @@ class Workload:
     @cached_property
     def persistence_losses(self) -> list[float]:
         """Loss of the persistence forecast per fold, in units of the standardised target."""
-        return self.losses(self.scored(self.series.persistence))
+        return self.losses(self.validation_slices(self.series.persistence))
 
     @cached_property
     def mean_losses(self) -> list[float]:
@@ -145,12 +145,12 @@ class Workload:
         """Direction accuracy of forecasts of all folds, in the target's unit."""
         return direction(
             np.concatenate(forecasts),
-            np.concatenate(self.scored(self.series.target)),
-            np.concatenate(self.scored(self.series.persistence)),
+            np.concatenate(self.validation_slices(self.series.target)),
+            np.concatenate(self.validation_slices(self.series.persistence)),
             self.series.horizon,
         )
 
-    def unscaled(self, forecasts: "torch.Tensor") -> list[Floats]:
+    def in_target_units(self, forecasts: "torch.Tensor") -> list[Floats]:
         """Give standardised forecasts (fold, bars) in the target's unit, fold by fold."""
         rows = forecasts.double().cpu().numpy()
         return [s.unscale_target(row) for s, row in zip(self.scalers, rows, strict=True)]
@@ -158,9 +158,11 @@ class Workload:
     def forecasts_csv(self, forecasts: list[Floats]) -> bytes:
         """Table forecasts of all folds, in the target's unit: exact, read back bit for bit.
 
-        Columns are date, fold (from 1), forecast, actual and persistence.
+        Bars are date, fold (from 1), forecast, actual and persistence.
         """
-        actuals, lasts = (self.scored(v) for v in (self.series.target, self.series.persistence))
+        actuals, lasts = (
+            self.validation_slices(v) for v in (self.series.target, self.series.persistence)
+        )
         parts = [
             pd.DataFrame(
                 {
@@ -177,7 +179,7 @@ class Workload:
         ]
         return pd.concat(parts).to_csv(index=False).encode()
 
-    def point_losses(self, forecasts: list[Floats]) -> Floats:
+    def losses_per_bar(self, forecasts: list[Floats]) -> Floats:
         """Loss of each forecast, all folds one after the other, in units of `losses`."""
         errors = self._errors(forecasts)
         return point_losses(np.concatenate(errors), self.spec.training.loss)
@@ -197,7 +199,7 @@ class Workload:
         return [
             scaler.scale_target(forecast) - scaler.scale_target(actual)
             for forecast, actual, scaler in zip(
-                forecasts, self.scored(self.series.target), self.scalers, strict=True
+                forecasts, self.validation_slices(self.series.target), self.scalers, strict=True
             )
         ]
 

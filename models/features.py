@@ -8,20 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
-from puffin.models.folds import Span
 
-Floats = NDArray[np.float64]
-Columns = Mapping[str, Floats]
+Bars = Mapping[str, Floats]
 
 # One basis point: a bar whose high is its low has no logarithm.
 _SMALLEST_RANGE = 1e-4
 # A month of trading days, and Wilder's number.
 _MONTH, _RSI_BARS = 20, 14
-# The mean of equal numbers is a few bits off them: a spread below this share of a level is none.
-_ROUNDING = 1e-12
 
 
 # Prefixes of features that a user names: a numeric column of the file as it is, or its change
@@ -36,18 +32,18 @@ class Feature:
     Attributes
     ----------
     columns : tuple of str
-        Columns that it reads.
+        Bars that it reads.
     warmup : int
         Bars before its first value.
     compute : callable
         ``compute(columns)`` returns an array, (bars,), or (bars, series) where it reads ``extra``.
     logs : tuple of str
-        Columns whose logarithm it takes, which therefore must be positive.
+        Bars whose logarithm it takes, which therefore must be positive.
     """
 
     columns: tuple[str, ...]
     warmup: int
-    compute: Callable[[Columns], Floats]
+    compute: Callable[[Bars], Floats]
     logs: tuple[str, ...] = ()
 
 
@@ -62,8 +58,8 @@ class Target:
 
     columns: tuple[str, ...]
     unit: str
-    compute: Callable[[Columns, int], Floats]
-    persistence: Callable[[Columns, int], Floats]
+    compute: Callable[[Bars, int], Floats]
+    persistence: Callable[[Bars, int], Floats]
     logs: tuple[str, ...] = ()
 
 
@@ -74,12 +70,12 @@ def _lagged(values: Floats, lag: int) -> Floats:
     return out
 
 
-def _forecastable(values: Floats, horizon: int) -> Floats:
+def _blank_first(values: Floats, horizon: int) -> Floats:
     """Blank the first `horizon` of values (bars,), which no window can forecast."""
     return np.where(np.arange(len(values)) < horizon, np.nan, values)
 
 
-def _log_range(columns: Columns) -> Floats:
+def _log_range(columns: Bars) -> Floats:
     """Log of the high-low log range of each bar, (bars,).
 
     Near-Gaussian, and the log of a volatility up to a constant.
@@ -93,7 +89,7 @@ def _log_range(columns: Columns) -> Floats:
     return np.log(np.maximum(spread, _SMALLEST_RANGE))
 
 
-def _log_return(columns: Columns, bars: int = 1) -> Floats:
+def _log_return(columns: Bars, bars: int = 1) -> Floats:
     log_close = np.log(columns["close"])
     return log_close - _lagged(log_close, bars)
 
@@ -102,7 +98,7 @@ def _change(values: Floats, bars: int = 1) -> Floats:
     return values - _lagged(values, bars)
 
 
-def _volume_change(columns: Columns) -> Floats:
+def _volume_change(columns: Bars) -> Floats:
     log_volume = np.log1p(columns["volume"])
     return log_volume - _lagged(log_volume, 1)
 
@@ -115,12 +111,12 @@ def _trailing_mean(values: Floats, bars: int) -> Floats:
     return out
 
 
-def _ma_distance(columns: Columns) -> Floats:
+def _ma_distance(columns: Bars) -> Floats:
     """Log of the close over its mean of the last `_MONTH` bars, (bars,)."""
     return np.log(columns["close"] / _trailing_mean(columns["close"], _MONTH))
 
 
-def _realised_volatility(columns: Columns) -> Floats:
+def _realised_volatility(columns: Bars) -> Floats:
     """Log of the root mean square of the last `_MONTH` log returns, (bars,).
 
     References
@@ -132,7 +128,7 @@ def _realised_volatility(columns: Columns) -> Floats:
     return np.log(np.maximum(np.sqrt(mean_square), _SMALLEST_RANGE))
 
 
-def _relative_strength(columns: Columns) -> Floats:
+def _relative_strength(columns: Bars) -> Floats:
     """Relative strength index of `_RSI_BARS` moves, 0 to 100, and 50 where nothing moved, (bars,).
 
     References
@@ -154,11 +150,11 @@ def _relative_strength(columns: Columns) -> Floats:
     return out
 
 
-def _weekday_angle(columns: Columns) -> Floats:
+def _weekday_angle(columns: Bars) -> Floats:
     return 2 * np.pi * columns["weekday"] / 7
 
 
-def _extra_return(columns: Columns) -> Floats:
+def _extra_return(columns: Bars) -> Floats:
     log_close = np.log(columns["extra"])
     return log_close - _lagged(log_close, 1)
 
@@ -184,27 +180,27 @@ TARGETS: dict[str, Target] = {
         ("close",),
         "log return",
         _log_return,
-        lambda c, h: _forecastable(np.zeros(len(c["close"])), h),
+        lambda c, h: _blank_first(np.zeros(len(c["close"])), h),
         logs=("close",),
     ),
     "range": Target(
         ("high", "low"),
         "log of the high-low log range",
-        lambda c, h: _forecastable(_log_range(c), h),
+        lambda c, h: _blank_first(_log_range(c), h),
         lambda c, h: _lagged(_log_range(c), h),
         logs=("high", "low"),
     ),
     "price": Target(
         ("close",),
         "price",
-        lambda c, h: _forecastable(c["close"], h),
+        lambda c, h: _blank_first(c["close"], h),
         lambda c, h: _lagged(c["close"], h),
     ),
     "change": Target(
         ("close",),
         "change of the price",
         lambda c, h: _change(c["close"], h),
-        lambda c, h: _forecastable(np.zeros(len(c["close"])), h),
+        lambda c, h: _blank_first(np.zeros(len(c["close"])), h),
     ),
 }
 
@@ -278,9 +274,7 @@ class Series:
     horizon: int
 
 
-def build_series(
-    columns: Columns, features: Sequence[str], target: str, horizon: int = 1
-) -> Series:
+def build_series(columns: Bars, features: Sequence[str], target: str, horizon: int = 1) -> Series:
     """Compute the features and the target of bars.
 
     Parameters
@@ -312,7 +306,7 @@ def build_series(
     )
 
 
-def _require_columns(columns: Columns, features: Sequence[str], target: str) -> None:
+def _require_columns(columns: Bars, features: Sequence[str], target: str) -> None:
     needs = [(f"data.features {name!r}", feature(name).columns) for name in features]
     needs.append((f"data.target {target!r}", TARGETS[target].columns))
     problems = [
@@ -327,44 +321,3 @@ def _require_columns(columns: Columns, features: Sequence[str], target: str) -> 
             "add the columns, or leave these features and this target out"
         )
         raise PuffinError(msg)
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """Means and standard deviations of a training part; features (feature,), target scalar."""
-
-    feature_mean: Floats
-    feature_std: Floats
-    target_mean: float
-    target_std: float
-
-    @classmethod
-    def fit(cls, series: Series, train: Span, max_lookback: int) -> "Scaler":
-        """Measure the training part: its targets, and the bars that its windows may see.
-
-        The bars are those of the longest lookback, so that the scale of a loss does not depend on
-        the lookback that was sampled.
-        """
-        first = train.start - series.horizon - max_lookback + 1
-        rows = series.features[first : train.stop - series.horizon]
-        target = series.target[train.start : train.stop]
-        return cls(
-            feature_mean=rows.mean(axis=0),
-            feature_std=safe_std(rows),
-            target_mean=float(target.mean()),
-            target_std=float(safe_std(target)),
-        )
-
-    def scale_target(self, values: Floats) -> Floats:
-        """Standardise targets or forecasts of any shape."""
-        return (values - self.target_mean) / self.target_std
-
-    def unscale_target(self, values: Floats) -> Floats:
-        """Give standardised forecasts of any shape in the target's unit again."""
-        return values * self.target_std + self.target_mean
-
-
-def safe_std(values: Floats) -> Floats:
-    """Standard deviation along the first axis, 1 where a series does not move but for rounding."""
-    std = np.asarray(values.std(axis=0))
-    return np.where(std > _ROUNDING * np.abs(values).max(axis=0), std, 1.0)

@@ -6,15 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-import puffin.models.causality as module
-from puffin.models.causality import require_causal
+import puffin.models.lookahead as module
+from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
-from puffin.models.series import FEATURES, TARGETS, Columns, Feature
+from puffin.models.features import FEATURES, TARGETS, Bars, Feature
+from puffin.models.lookahead import require_causal
 from tests.leaks import LEAKS, tomorrow
 
-Floats = NDArray[np.float64]
 BARS = 700
 
 
@@ -33,9 +32,7 @@ def prices(bars: int = BARS) -> dict[str, Floats]:
     }
 
 
-def check(
-    columns: Columns, feature: str = "return", target: str = "return", ahead: int = 1
-) -> None:
+def check(columns: Bars, feature: str = "return", target: str = "return", ahead: int = 1) -> None:
     require_causal(columns, [feature], target, ahead)
 
 
@@ -47,7 +44,7 @@ def test_every_feature_and_target_of_ours_is_honest(target: str, horizon: int) -
 
 @pytest.mark.parametrize("compute", LEAKS.values(), ids=LEAKS)
 def test_a_leaking_feature_is_refused_by_its_name(
-    compute: Callable[[Columns], Floats], monkeypatch: pytest.MonkeyPatch
+    compute: Callable[[Bars], Floats], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 1, compute))
     with pytest.raises(PuffinError, match=r"^data\.features 'leaky' looks into the future: at bar"):
@@ -62,7 +59,7 @@ def test_a_leak_is_told_with_its_bar_both_values_the_rule_and_the_fix(
     said = (
         "data.features 'leaky' looks into the future: at bar 0 it may use the bars up to 0, but is "
         "0.693147 with all 4 bars and 0 with those up to 0; mend its formula in "
-        "puffin.models.series.FEATURES, or choose another"
+        "puffin.models.features.FEATURES, or choose another"
     )
     with pytest.raises(PuffinError, match=f"^{re.escape(said)}$"):
         check({"close": closes}, "leaky")
@@ -95,7 +92,7 @@ def test_a_persistence_a_bar_less_than_a_horizon_before_its_target_is_refused(
 
 
 def test_a_leak_at_the_last_bar_but_one_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def late(columns: Columns) -> Floats:
+    def late(columns: Bars) -> Floats:
         out = columns["close"].copy()
         if len(out) == BARS:
             out[-2] = out[-1]
@@ -109,19 +106,19 @@ def test_a_leak_at_the_last_bar_but_one_alone_is_refused(monkeypatch: pytest.Mon
 def test_a_short_series_is_cut_after_every_bar_and_a_long_one_at_many_that_keep_no_time() -> None:
     assert module._cuts(3, 20).tolist() == list(range(3, 21))
     cuts = module._cuts(1, 5000)
-    assert (len(cuts), cuts[-1]) == (module.CUTS, 5000)
+    assert (len(cuts), cuts[-1]) == (module.TRUNCATIONS, 5000)
     assert (np.diff(cuts) > 0).all()
     assert cuts.tolist() == module._cuts(1, 5000).tolist()
     assert all(5 < np.sum(cuts % 5 == day) < 40 for day in range(5))
 
 
-def running_mean(columns: Columns) -> Floats:
+def running_mean(columns: Bars) -> Floats:
     """Give means of 20 closes as differences of two sums, which round."""
     sums = np.cumsum(columns["close"])
     return np.append(np.full(20, np.nan), (sums[20:] - sums[:-20]) / 20)
 
 
-def smoothed(columns: Columns) -> Floats:
+def smoothed(columns: Bars) -> Floats:
     """Give exponential means by Fourier transforms, which round as the length has it."""
     weights = 0.9 ** np.arange(BARS)
     size = 2 * BARS + len(columns["close"]) % 7
@@ -131,7 +128,7 @@ def smoothed(columns: Columns) -> Floats:
 
 @pytest.mark.parametrize(("warmup", "compute"), [(20, running_mean), (0, smoothed)])
 def test_an_honest_formula_that_rounds_otherwise_on_fewer_bars_passes(
-    warmup: int, compute: Callable[[Columns], Floats], monkeypatch: pytest.MonkeyPatch
+    warmup: int, compute: Callable[[Bars], Floats], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FEATURES, "summed", Feature(("close",), warmup, compute))
     check(prices(), "summed")
