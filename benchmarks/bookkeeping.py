@@ -16,7 +16,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from puffin.models.training.training import Epoch
+from puffin.models.training.fold_training import Epoch
 from puffin.studies.storage import tickets
 from puffin.studies.storage.database import GRACE_SECONDS, open_storage
 from puffin.studies.storage.workers import Registration

@@ -39,13 +39,13 @@ from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.selection import overfitting
 from puffin.models.evaluation.sharpe import deflated_sharpe
 from puffin.models.evaluation.spa import spa
-from puffin.models.training.training import (
+from puffin.models.training.fold_training import (
     Epoch,
     FoldTraining,
     build_networks,
-    forecast,
-    train_epochs,
+    forecast_windows,
 )
+from puffin.models.training.refit import train_epochs
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.report.report import MOVES, earned, untradable
@@ -140,7 +140,7 @@ def forecast_holdout(holdout: Dataset, winner: Tried) -> Floats:
         winner.best.number,
         spec.search.seed,
     )
-    (forecasts,) = holdout.in_target_units(forecast(network, fold.valid_windows).T)
+    (forecasts,) = holdout.in_target_units(forecast_windows(network, fold.valid_windows).T)
     return forecasts
 
 

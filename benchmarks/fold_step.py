@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from puffin.models.config import Config
 from puffin.models.training.adam import Adam
-from puffin.models.training.training import build_networks
+from puffin.models.training.fold_training import build_networks
 from puffin.tuner.worker.memory import prepare
 
 FOLDS, FEATURES, RATE = 5, 3, 1e-3

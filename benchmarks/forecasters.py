@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from puffin.models.arrays import Floats
-from puffin.models.estimators.trading import TradingLSTM
+from puffin.models.estimators.univariate import TradingLSTM
 from puffin.models.evaluation.backtest import backtest
 from puffin.models.networks.rnn import LSTMNet
 

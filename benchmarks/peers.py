@@ -24,8 +24,8 @@ import torch
 
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
-from puffin.models.training.learner import Learner
-from puffin.models.training.training import LOSSES
+from puffin.models.training.fold_training import LOSSES
+from puffin.models.training.trainer import Trainer
 from puffin.models.windows import make_windows
 from puffin.tuner.worker.memory import prepare
 
@@ -93,13 +93,13 @@ def our_step(config: Config, steps: int) -> float:
     windows = make_windows(torch.randn(BARS, 3), config.lookback)
     targets = torch.randn(len(windows), 1)
     network = build_network(config, 3)
-    learner = Learner(network, windows, targets, config, LOSSES["mse"], seed=0)
-    learner.run_epoch()
+    trainer = Trainer(network, windows, targets, config, LOSSES["mse"], seed=0)
+    trainer.run_epoch()
     each = -(-len(windows) // config.batch_size)
     epochs = max(round(steps / each), 1)
     started = time.perf_counter()
     for _ in range(epochs):
-        learner.run_epoch()
+        trainer.run_epoch()
     return (time.perf_counter() - started) / (epochs * each)
 
 

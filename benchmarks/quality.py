@@ -29,8 +29,8 @@ from typing import Any
 
 import torch
 
-from puffin.models.config import Config, Training
-from puffin.models.training.training import FoldTraining, build_networks
+from puffin.models.config import Config, TrainingConfig
+from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
@@ -155,11 +155,11 @@ def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
     if best is None:
         return float("nan"), float("nan")
     holdout = Dataset.for_holdout(spec, search, sealed)
-    refit = train(holdout, chosen, Training(best.number, best.number), seed)
+    refit = train(holdout, chosen, TrainingConfig(best.number, best.number), seed)
     return best.valid_loss, refit.curve[-1]
 
 
-def train(dataset: Dataset, config: Config, training: Training, seed: int) -> FoldTraining:
+def train(dataset: Dataset, config: Config, training: TrainingConfig, seed: int) -> FoldTraining:
     """Train to the end."""
     folds = dataset.tensors(config.lookback, CPU)
     inputs = dataset.series.features.shape[1]

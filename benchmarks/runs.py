@@ -16,9 +16,14 @@ from unittest.mock import patch
 
 import torch
 
-import puffin.models.training.training
+import puffin.models.training.fold_training
 from puffin.models.config import CELL_NAMES, Config
-from puffin.models.training.training import RUN, FoldTraining, build_networks, targets_per_sequence
+from puffin.models.training.fold_training import (
+    TARGETS_PER_SEQUENCE,
+    FoldTraining,
+    build_networks,
+    targets_per_sequence,
+)
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
@@ -45,7 +50,7 @@ def lowest_loss(cell: str, lookback: int, per_sequence: int, seed: int, width: i
     folds = data.tensors(lookback, CPU)
     networks = build_networks(config, data.series.features.shape[1], len(folds), CPU, seed)
     with patch.object(
-        puffin.models.training.training, "targets_per_sequence", return_value=per_sequence
+        puffin.models.training.fold_training, "targets_per_sequence", return_value=per_sequence
     ):
         training = FoldTraining(networks, folds, config, data.spec.training_config, seed)
     return min(epoch.valid_loss for epoch in training)
@@ -69,7 +74,10 @@ def main() -> None:
     parser.add_argument("--lookbacks", type=int, nargs="+", default=LOOKBACKS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
-        "--per-sequence", type=int, choices=[1, 2, RUN], help="instead of what the search uses"
+        "--per-sequence",
+        type=int,
+        choices=[1, 2, TARGETS_PER_SEQUENCE],
+        help="instead of what the search uses",
     )
     args = parser.parse_args()
     prepare("cpu", 1.0)

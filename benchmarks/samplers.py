@@ -26,7 +26,7 @@ import torch
 from optuna.trial import TrialState
 
 from benchmarks.quality import PRESETS, Score, Task, score
-from puffin.models.training.training import FoldTraining, build_networks
+from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices

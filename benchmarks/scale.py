@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from puffin.models.config import Config, Training
-from puffin.models.training.training import FoldTraining, build_networks
+from puffin.models.config import Config, TrainingConfig
+from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, make_windows
 from puffin.studies.storage.tickets import WORKER
 from puffin.studies.study import StoredStudy
@@ -54,7 +54,9 @@ def epoch_seconds(cell: str, bars: int, folds: int, features: int, lookback: int
     config = Config(cell=cell, hidden_dims=(32,), lookback=lookback, batch_size=64)
     parts = [tensors(bars, features, lookback) for _ in range(folds)]
     networks = build_networks(config, features, folds, CPU, seed=0)
-    epochs = iter(FoldTraining(networks, parts, config, Training(EPOCHS + 1, EPOCHS + 1), seed=0))
+    epochs = iter(
+        FoldTraining(networks, parts, config, TrainingConfig(EPOCHS + 1, EPOCHS + 1), seed=0)
+    )
     next(epochs)
     started = time.process_time()
     for _ in epochs:

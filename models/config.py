@@ -1,6 +1,6 @@
 """One sampled point: everything about a network and its training that a search may vary.
 
-And `Training`, what it may not.
+And `TrainingConfig`, what it may not.
 """
 
 import math
@@ -105,11 +105,11 @@ class Config:
 
 
 # The hyperparameters that are plain numbers.
-BOUNDED = tuple(f.name for f in fields(Config) if f.metadata)
+NUMERIC_FIELDS = tuple(f.name for f in fields(Config) if f.metadata)
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingConfig:
     """How long a configuration may train, and on which loss.
 
     Parameters

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from puffin.models.config import LOSS_NAMES, Training
+from puffin.models.config import LOSS_NAMES, TrainingConfig
 from puffin.models.errors import PuffinError
 from puffin.models.features import COLUMN, DIFF, FEATURES, TARGETS, Needs, feature, needs_of
 from puffin.models.folds import MIN_TRAIN_TARGETS, WalkForward
@@ -345,9 +345,9 @@ class Spec(_Section):
         return WalkForward(section.folds, section.valid_bars, self.purge, section.train_bars)
 
     @property
-    def training_config(self) -> Training:
+    def training_config(self) -> TrainingConfig:
         """The training rules, as the models know them."""
-        return Training(**self.training.model_dump())
+        return TrainingConfig(**self.training.model_dump())
 
     @property
     def tickets(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.models.config import BOUNDED, CELL_NAMES
+from puffin.models.config import CELL_NAMES, NUMERIC_FIELDS
 from puffin.studies.duplicates import trained
 from puffin.studies.estimate import seconds_left
 from puffin.studies.remarks import fold_remarks, repeats_remark
@@ -159,7 +159,7 @@ def _seconds_left(
 
 # What trials can be compared by, and how a configuration tells it.
 COMPARABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
-    **{name: itemgetter(name) for name in BOUNDED},
+    **{name: itemgetter(name) for name in NUMERIC_FIELDS},
     "cell": lambda config: config["cell"],
     "layers": lambda config: len(config["hidden_dims"]),
     "hidden_dim": lambda config: config["hidden_dims"][0],

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from puffin.models.config import BOUNDED
+from puffin.models.config import NUMERIC_FIELDS
 from puffin.models.errors import PuffinError
 from puffin.studies.text import counted, printable, printable_lines
 
@@ -403,7 +403,7 @@ def best(name: str, form: str, rule: str, storage: str) -> None:
 @click.argument("name", type=_Name())
 @click.option(
     "--by",
-    type=click.Choice(["cell", "layers", "hidden_dim", *BOUNDED]),
+    type=click.Choice(["cell", "layers", "hidden_dim", *NUMERIC_FIELDS]),
     default="cell",
     show_default=True,
     help="What the trials differ in; hidden_dim is the first width, and more than five values are "

@@ -1,6 +1,6 @@
 """Training by hand: loaders, a loop with callbacks, learning rate schedules, seeds, noise.
 
-The search trains with `puffin.models.training.training`; these are for scripts that own their loop.
+The search trains with `FoldTraining`; these are for scripts that own their loop.
 """
 
 import math

@@ -11,7 +11,7 @@ from torch import nn
 from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
 from puffin.models.scaling import Scaler
-from puffin.models.training.training import forecast
+from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import to_tensor
 
 # A share of a count, such as 5 % of 20, comes out a few bits beside the whole number it is.
@@ -95,7 +95,7 @@ def draw_residuals(
     return drawn
 
 
-def recurse(
+def forecast_recursively(
     network: nn.Module, scaler: Scaler, known: Floats, horizon: int, noise: Floats
 ) -> Floats:
     """Forecast on from a series that is its own only feature, each step fed back with its noise.
@@ -131,7 +131,7 @@ def recurse(
     for step in range(steps):
         window = values[:, step : step + lookback, None]
         scaled = to_tensor((window - scaler.feature_mean) / scaler.feature_std, device)
-        own = forecast(network, scaled)[:, 0].double().cpu().numpy()
+        own = forecast_windows(network, scaled)[:, 0].double().cpu().numpy()
         values[:, len(known) + step] = scaler.unscale_target(own) + noise[:, step]
     return values[:, len(known) :]
 

@@ -10,7 +10,7 @@ from puffin.models.evaluation.metrics import Scores, score
 
 
 class Forecaster(Protocol):
-    """What `evaluate` asks of a model; `puffin.models.estimators.trading.TradingLSTM` has it."""
+    """What `evaluate` asks of a model; `puffin.models.estimators.univariate.TradingLSTM` has it."""
 
     def fit(self, series: Floats, *args: Any, **settings: Any) -> Any:
         """Train anew on a series (n,)."""

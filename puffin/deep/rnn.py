@@ -1,11 +1,7 @@
 """Recurrent networks and forecasters, under the tutorial's import path."""
 
-from puffin.models.estimators.trading import (
-    MultivariateGRU,
-    MultivariateLSTM,
-    TradingGRU,
-    TradingLSTM,
-)
+from puffin.models.estimators.multivariate import MultivariateGRU, MultivariateLSTM
+from puffin.models.estimators.univariate import TradingGRU, TradingLSTM
 from puffin.models.networks.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
 
 __all__ = [

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from puffin.models.config import Config
 from puffin.models.folds import Fold
 from puffin.models.scaling import Scaler
-from puffin.models.training.training import train_epochs
+from puffin.models.training.refit import train_epochs
 from puffin.models.windows import fold_tensors
 from puffin.studies.dataset import Dataset
 from puffin.studies.export.card import card

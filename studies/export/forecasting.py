@@ -15,12 +15,12 @@ from puffin.models.errors import PuffinError
 from puffin.models.evaluation.intervals import (
     IntervalError,
     draw_residuals,
+    forecast_recursively,
     path_interval,
-    recurse,
     residual_interval,
 )
 from puffin.models.features import TARGETS, Series, build_series
-from puffin.models.training.training import forecast
+from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import make_windows, to_tensor
 from puffin.studies.dataset import columns_of
 from puffin.studies.export.exported import FORECAST_FILES, Exported
@@ -226,7 +226,7 @@ def _outlook(
     # Oldest first: the window that ends at T + k - horizon is the k-th.
     known = series.features[len(series.features) - lookback - horizon + 1 :]
     rows = to_tensor((known - scaler.feature_mean) / scaler.feature_std, torch.device("cpu"))
-    scaled = forecast(network, make_windows(rows, lookback))[:, 0].double().numpy()
+    scaled = forecast_windows(network, make_windows(rows, lookback))[:, 0].double().numpy()
     points = scaler.unscale_target(scaled)
     low, high = residual_interval(residuals, level)
     direct = np.column_stack([points, points + low, points + high])
@@ -234,7 +234,7 @@ def _outlook(
         return direct[:steps], direct[:steps]
     noise = draw_residuals(residuals, level, steps, block=horizon)
     point, paths = (
-        recurse(network, scaler, known[:, 0], horizon, shocks)
+        forecast_recursively(network, scaler, known[:, 0], horizon, shocks)
         for shocks in (np.zeros((1, steps)), noise)
     )
     values = _ends(point, paths, len(residuals), level)

@@ -12,7 +12,8 @@ import torch
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.metrics import skill
 from puffin.models.scaling import Scaler
-from puffin.models.training.training import FoldTraining, build_networks, forecast, train_epochs
+from puffin.models.training.fold_training import FoldTraining, build_networks, forecast_windows
+from puffin.models.training.refit import train_epochs
 from puffin.studies.dataset import Dataset
 from puffin.studies.export.card import card
 from puffin.studies.export.export import refit_winner
@@ -261,7 +262,7 @@ def _holdout(
     windows, targets = fold.train_windows, fold.train_targets
     given = (config, spec.training.loss, record.epochs, spec.search.seed)
     network = train_epochs(windows, targets, *given)
-    (forecasts,) = holdout.in_target_units(forecast(network, fold.valid_windows).T)
+    (forecasts,) = holdout.in_target_units(forecast_windows(network, fold.valid_windows).T)
     if not np.isfinite(forecasts).all():  # the training diverged: there is nothing to judge
         yield Check("holdout.loss", told.loss, float("nan"), 0.0)
         return

@@ -33,7 +33,7 @@ import puffin.studies.export.export
 import puffin.studies.files
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
-from puffin.models.training.training import train_epochs
+from puffin.models.training.refit import train_epochs
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.storage.artifacts import SqlArtifactStore

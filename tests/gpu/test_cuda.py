@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from puffin.models.config import Config, Training
-from puffin.models.estimators.trading import TradingLSTM
+from puffin.models.config import Config, TrainingConfig
+from puffin.models.estimators.univariate import TradingLSTM
 from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.scaling import Scaler
-from puffin.models.training.training import FoldTraining, build_networks, forecast, refit
+from puffin.models.training.fold_training import FoldTraining, build_networks, forecast_windows
+from puffin.models.training.refit import refit
 from puffin.models.windows import FoldTensors, fold_tensors
 from puffin.tuner.worker.memory import is_out_of_memory, prepare, release
 
@@ -48,7 +49,7 @@ def folds_on(device: torch.device, lookback: int) -> list[FoldTensors]:
 def training_on(device: torch.device, config: Config = CONFIG, epochs: int = 3) -> FoldTraining:
     networks = build_networks(config, 1, 2, device, seed=0)
     folds = folds_on(device, config.lookback)
-    return FoldTraining(networks, folds, config, Training(max_epochs=epochs), seed=0)
+    return FoldTraining(networks, folds, config, TrainingConfig(max_epochs=epochs), seed=0)
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def test_a_winner_is_refitted_on_the_device(device: torch.device) -> None:
     fold = folds_on(device, CONFIG.lookback)[0]
     network, steps = refit(fold.train_windows, fold.train_targets, CONFIG, "mse", 2, seed=0)
     assert list(steps) == [1, 2]
-    out = forecast(network, fold.valid_windows)
+    out = forecast_windows(network, fold.valid_windows)
     assert out.device.type == device.type
     assert torch.isfinite(out).all()
     release(device)

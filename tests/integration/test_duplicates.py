@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.models.training.training import FoldTraining
+from puffin.models.training.fold_training import FoldTraining
 from puffin.studies import summary
 from puffin.studies.duplicates import DUPLICATE_OF, identity, trained
 from puffin.studies.report.report import build, trials_with_forecasts

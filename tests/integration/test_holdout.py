@@ -32,7 +32,7 @@ import puffin.tuner.worker.worker
 from puffin.models.config import Config
 from puffin.models.evaluation.sharpe import expected_max_sharpe
 from puffin.models.networks.rnn import build_network
-from puffin.models.training.training import forecast
+from puffin.models.training.fold_training import forecast_windows
 from puffin.studies import retraining
 from puffin.studies.copy import copy
 from puffin.studies.dataset import Dataset
@@ -157,7 +157,7 @@ def test_the_winner_that_is_judged_is_the_one_that_is_exported(
     network = build_network(config, opened.series.features.shape[1])
     network.load_state_dict(load_file(folder / export.WEIGHTS_FILE))
     (fold,) = opened.tensors(config.lookback, torch.device("cpu"))
-    loss = float(((forecast(network, fold.valid_windows) - fold.valid_targets) ** 2).mean())
+    loss = float(((forecast_windows(network, fold.valid_windows) - fold.valid_targets) ** 2).mean())
     assert loss == pytest.approx(judged.loss, rel=1e-6)
     persistence = opened.persistence_losses[0]
     # Of a skill near zero a rounding of the loss is a larger share: it is held to the loss judged.

@@ -17,8 +17,8 @@ import torch
 from puffin.tuner.worker import memory, objective, worker
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
-from puffin.models.training.learner import Learner
-from puffin.models.training.training import LOSSES
+from puffin.models.training.trainer import Learner
+from puffin.models.training.fold_training import LOSSES
 from puffin.models.windows import make_windows
 
 memory.prepare("cpu", 1.0)

@@ -22,7 +22,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.config import Config
-from puffin.models.training import training
+from puffin.models.training import fold_training
 from puffin.studies import summary, versions
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.prices.load import Prices, load_prices
@@ -708,14 +708,14 @@ def test_a_trial_that_raises_is_failed_with_the_reason_and_the_study_goes_on(
 def test_a_divergence_after_good_epochs_keeps_the_best_of_them_and_is_infeasible(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    validate, calls = training._validate, Counter[int]()
+    validate, calls = fold_training._validate, Counter[int]()
 
     def diverge(networks: torch.nn.ModuleList, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
         calls[id(networks)] += 1
         forecasts, losses = validate(networks, *args)
         return forecasts, losses * (math.nan if calls[id(networks)] == 3 else 1.0)
 
-    monkeypatch.setattr(training, "_validate", diverge)
+    monkeypatch.setattr(fold_training, "_validate", diverge)
     spec = spec_of("tiny", search={"trials": 2, "pruner": "none"})
     study = submit(worker.storage, spec, aapl(spec))
     assert serve(worker, study) == 2

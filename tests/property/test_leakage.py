@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import puffin.models.windows as windows_module
 from puffin.models.arrays import Floats
-from puffin.models.config import Config, Training
+from puffin.models.config import Config, TrainingConfig
 from puffin.models.features import FEATURES, TARGETS, Bars, Feature, Series, build_series
 from puffin.models.folds import Fold, Span, WalkForward, first_target, split
 from puffin.models.scaling import Scaler
-from puffin.models.training.training import FoldTraining, build_networks
+from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, fold_tensors
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.report.rivals import judge
@@ -59,7 +59,7 @@ class Case:
         config = Config(cell, (4, 3), dropout=0.2, lr=0.01, batch_size=16, noise=0.05)
         folds = [tensors for _, tensors in self.prepare(self.series(columns))]
         networks = build_networks(config, len(self.features), len(folds), CPU, seed=0)
-        epochs = FoldTraining(networks, folds, config, Training(max_epochs=2), seed=0)
+        epochs = FoldTraining(networks, folds, config, TrainingConfig(max_epochs=2), seed=0)
         return [epoch.forecasts.tolist() for epoch in epochs]
 
 
@@ -367,7 +367,7 @@ def losses(dataset: Dataset) -> list[tuple[float, ...]]:
     config = Config(hidden_dims=(4,), lookback=5, batch_size=32, lr=0.01)
     folds = dataset.tensors(5, CPU)
     networks = build_networks(config, dataset.series.features.shape[1], 2, CPU, seed=0)
-    epochs = FoldTraining(networks, folds, config, Training(max_epochs=1), seed=0)
+    epochs = FoldTraining(networks, folds, config, TrainingConfig(max_epochs=1), seed=0)
     return [(epoch.train_loss, *epoch.fold_losses) for epoch in epochs]
 
 

@@ -9,12 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from puffin.models.estimators.trading import (
-    MultivariateGRU,
-    MultivariateLSTM,
-    TradingGRU,
-    TradingLSTM,
-)
+from puffin.models.estimators.multivariate import MultivariateGRU, MultivariateLSTM
+from puffin.models.estimators.univariate import TradingGRU, TradingLSTM
 
 BARS = 24
 UNIVARIATE = [TradingLSTM, TradingGRU]

@@ -209,10 +209,10 @@ BROKEN: list[tuple[Law, str, str]] = [
         "studies/prices/load.py",
         "np.load('x', allow_pickle=True)",
     ),
-    (models_know_neither_optuna_nor_sql, "models/training/training.py", "import optuna.trial"),
+    (models_know_neither_optuna_nor_sql, "models/training/fold_training.py", "import optuna.trial"),
     (
         models_know_neither_optuna_nor_sql,
-        "models/training/training.py",
+        "models/training/fold_training.py",
         "from sqlalchemy import text",
     ),
 ]
@@ -244,7 +244,11 @@ LAWFUL: list[tuple[Law, str, str]] = [
         "puffin/deep/rnn.py",
         "from puffin.models.networks.rnn import GRUNet",
     ),
-    (unpickles_and_evaluates_nothing, "models/training/training.py", "network.eval()\nloads('{}')"),
+    (
+        unpickles_and_evaluates_nothing,
+        "models/training/fold_training.py",
+        "network.eval()\nloads('{}')",
+    ),
     (models_know_neither_optuna_nor_sql, "studies/study.py", "import optuna"),
 ]
 

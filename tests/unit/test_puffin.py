@@ -12,11 +12,10 @@ import pytest
 
 import puffin
 import puffin.deep
-import puffin.models.estimators.loops
-import puffin.models.estimators.trading
-import puffin.models.networks.rnn
-import puffin.models.training.training
 from puffin.deep import rnn, training
+from puffin.models.estimators import loops, multivariate, univariate
+from puffin.models.networks import rnn as networks
+from puffin.models.training import early_stopping
 
 REQUIRED = inspect.Parameter.empty
 NET = {"input_dim": 1, "hidden_dim": 64, "num_layers": 2, "output_dim": 1, "dropout": 0.2}
@@ -29,6 +28,30 @@ SCHEDULE = {
     "warmup_epochs": 0,
     "T_max": None,
     "eta_min": 0.0,
+}
+
+
+HOMES: dict[str, ModuleType] = {
+    "GRUNet": networks,
+    "LSTMNet": networks,
+    "StackedGRU": networks,
+    "StackedLSTM": networks,
+    "TradingGRU": univariate,
+    "TradingLSTM": univariate,
+    "MultivariateGRU": multivariate,
+    "MultivariateLSTM": multivariate,
+    "EarlyStopping": early_stopping,
+    **dict.fromkeys(
+        [
+            "LRScheduler",
+            "add_noise",
+            "compute_class_weights",
+            "create_dataloaders",
+            "set_seed",
+            "training_loop",
+        ],
+        loops,
+    ),
 }
 
 
@@ -71,31 +94,19 @@ def test_a_module_exports_exactly_its_names(module: ModuleType, names: list[str]
     assert {name for name in vars(module) if not name.startswith("__")} == set(names)
 
 
-@pytest.mark.parametrize("name", [f"rnn.{n}" for n in rnn.__all__])
-def test_a_name_of_rnn_is_the_one_of_models(name: str) -> None:
-    name = name.removeprefix("rnn.")
-    home = (
-        puffin.models.estimators.trading
-        if name.startswith(("Trading", "Multivariate"))
-        else puffin.models.networks.rnn
-    )
-    assert getattr(rnn, name) is getattr(home, name)
-    assert getattr(rnn, name).__module__ == home.__name__
+@pytest.mark.parametrize(("name", "home"), HOMES.items())
+def test_a_published_name_is_the_one_of_models(name: str, home: ModuleType) -> None:
+    shim = rnn if name in rnn.__all__ else training
+    assert getattr(shim, name) is getattr(home, name)
+    assert getattr(shim, name).__module__ == home.__name__
 
 
-@pytest.mark.parametrize("name", training.__all__)
-def test_a_name_of_training_is_the_one_of_models(name: str) -> None:
-    home = (
-        puffin.models.training.training
-        if name == "EarlyStopping"
-        else puffin.models.estimators.loops
-    )
-    assert getattr(training, name) is getattr(home, name)
-    assert getattr(training, name).__module__ == home.__name__
+def test_every_published_name_has_a_home() -> None:
+    assert set(HOMES) == {*rnn.__all__, *training.__all__}
 
 
 def test_the_stacks_are_the_networks_that_the_search_trains() -> None:
-    assert {"lstm": rnn.StackedLSTM, "gru": rnn.StackedGRU} == puffin.models.networks.rnn.CELLS
+    assert {"lstm": rnn.StackedLSTM, "gru": rnn.StackedGRU} == networks.CELLS
 
 
 def is_shim(node: ast.stmt) -> bool:

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.metrics import skill
-from puffin.models.training.training import Epoch, FoldTraining, build_networks
+from puffin.models.training.fold_training import Epoch, FoldTraining, build_networks
 from puffin.studies import duplicates
 from puffin.studies.dataset import Dataset
 from puffin.studies.retraining import RetrainingJob

@@ -8,7 +8,8 @@ import torch
 
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
-from puffin.models.training.training import LOSSES, Epoch, forecast, refit
+from puffin.models.training.fold_training import LOSSES, Epoch, forecast_windows
+from puffin.models.training.refit import refit
 from puffin.studies.retraining import RetrainingJob
 from puffin.studies.storage import tickets
 from puffin.studies.storage.workers import process_name
@@ -64,7 +65,7 @@ def run_refit(
     network, steps = refit(windows, targets, config, loss, rerun.epochs, rerun.seed)
     for _ in interrupt.guard(steps):
         pass
-    out = forecast(network, fold.valid_windows)
+    out = forecast_windows(network, fold.valid_windows)
     value = float(LOSSES[loss](out, fold.valid_targets))
     if not math.isfinite(value):
         msg = f"diverged: the loss on the holdout is {value} after {rerun.epochs} epochs"

@@ -24,7 +24,7 @@ from puffin.models.estimators.loops import (
     set_seed,
     training_loop,
 )
-from puffin.models.training.training import EarlyStopping
+from puffin.models.training.early_stopping import EarlyStopping
 
 NAN = math.nan
 CPU = torch.device("cpu")

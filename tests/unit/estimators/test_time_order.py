@@ -9,12 +9,8 @@ import pandas as pd
 import pytest
 
 from puffin.models.estimators.loops import create_dataloaders
-from puffin.models.estimators.trading import (
-    MultivariateGRU,
-    MultivariateLSTM,
-    TradingGRU,
-    TradingLSTM,
-)
+from puffin.models.estimators.multivariate import MultivariateGRU, MultivariateLSTM
+from puffin.models.estimators.univariate import TradingGRU, TradingLSTM
 from puffin.models.evaluation.backtest import backtest
 from puffin.models.evaluation.comparison import (
     clark_west,

@@ -20,15 +20,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from puffin.models.arrays import Floats
-from puffin.models.estimators import loops, trading
-from puffin.models.estimators.trading import (
-    MultivariateGRU,
-    MultivariateLSTM,
-    TradingGRU,
-    TradingLSTM,
-)
-from puffin.models.networks.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
-from puffin.models.training.training import EarlyStopping
+from puffin.models.estimators import loops
+from puffin.models.estimators.multivariate import MultivariateGRU, MultivariateLSTM
+from puffin.models.estimators.univariate import TradingGRU, TradingLSTM
+from puffin.models.networks.rnn import CELLS, GRUNet, LSTMNet, StackedGRU, StackedLSTM
+from puffin.models.training.early_stopping import EarlyStopping
 from puffin.studies.prices.load import load_prices
 
 Univariate = TradingLSTM | TradingGRU
@@ -969,7 +965,7 @@ def test_training_pairs_the_window_that_ends_at_a_row_with_the_target_of_that_ro
 ) -> None:
     # 10: the window ended one row before, so that "the next return" was the one after it. A
     # network that says the newest feature then is wrong; here its loss is 0.
-    monkeypatch.setitem(trading.CELLS, cell, Recorder)
+    monkeypatch.setitem(CELLS, cell, Recorder)
     model = make(cls)
     history = fit(model, known(30), lr=0.0, epochs=1)  # too few rows for a warning
     assert history == {name: [pytest.approx(0, abs=1e-12)] for name in history}

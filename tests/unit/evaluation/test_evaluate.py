@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 
-from puffin.models.estimators.trading import TradingLSTM
+from puffin.models.estimators.univariate import TradingLSTM
 from puffin.models.evaluation.metrics import score
 from puffin.models.evaluation.walk_forward import evaluate
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from puffin.models.evaluation.intervals import (
     IntervalError,
     draw_residuals,
+    forecast_recursively,
     path_interval,
-    recurse,
     residual_interval,
 )
 from puffin.models.networks.rnn import StackedGRU
@@ -163,7 +163,7 @@ def test_the_recursion_is_what_a_loop_by_hand_gives(horizon: int) -> None:
     known = np.random.default_rng(0).normal(2, 0.5, size=4 + horizon - 1)
     noise = np.random.default_rng(1).normal(size=(3, 8))
     noise[0] = 0
-    found = recurse(network, scaler, known, horizon, noise)
+    found = forecast_recursively(network, scaler, known, horizon, noise)
     expected = [loop(network, scaler, known.tolist(), horizon, row.tolist()) for row in noise]
     assert found == pytest.approx(np.array(expected), abs=1e-5)
 
@@ -171,7 +171,7 @@ def test_the_recursion_is_what_a_loop_by_hand_gives(horizon: int) -> None:
 def test_a_shock_is_felt_a_horizon_later_and_not_before() -> None:
     noise = np.zeros((2, 7))
     noise[1, 1] = 1.0
-    calm, shaken = recurse(Linear(0.5), PLAIN, np.ones(4), 3, noise)
+    calm, shaken = forecast_recursively(Linear(0.5), PLAIN, np.ones(4), 3, noise)
     assert shaken - calm == pytest.approx([0, 1, 0, 0, 0.5, 0, 0])
     assert calm == pytest.approx([0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125])
 
@@ -185,11 +185,11 @@ def test_paths_of_an_autoregression_spread_as_its_theory_says() -> None:
     residuals = np.random.default_rng(0).normal(0, sigma, 5000)
     noise = draw_residuals(residuals, 0.998, steps=6)
     assert len(noise) == 10_000
-    paths = recurse(Linear(phi), PLAIN, np.array([0.0, 2.0]), 1, noise)
+    paths = forecast_recursively(Linear(phi), PLAIN, np.array([0.0, 2.0]), 1, noise)
     theory = [sigma**2 * sum(phi ** (2 * k) for k in range(step)) for step in range(1, 7)]
     assert spread(paths) == pytest.approx(theory, rel=0.06)
     assert paths.mean(axis=0) == pytest.approx([2 * phi**k for k in range(1, 7)], abs=0.02)
-    point = recurse(Linear(phi), PLAIN, np.array([0.0, 2.0]), 1, np.zeros((1, 6)))
+    point = forecast_recursively(Linear(phi), PLAIN, np.array([0.0, 2.0]), 1, np.zeros((1, 6)))
     assert point[0] == pytest.approx([2 * phi**k for k in range(1, 7)], rel=1e-6)
     low, high = path_interval(paths, len(residuals), 0.9)
     assert high - low == pytest.approx(2 * 1.645 * np.sqrt(theory), rel=0.06)
@@ -202,7 +202,7 @@ def test_overlapping_errors_are_drawn_as_they_hang_together() -> None:
     errors = shocks[:-1] + shocks[1:]
     for block, expected in [(2, 6.0), (1, 4.0)]:
         noise = draw_residuals(errors, 0.998, steps=2, block=block)
-        paths = recurse(Linear(1.0), PLAIN, np.zeros(3), 2, noise)
+        paths = forecast_recursively(Linear(1.0), PLAIN, np.zeros(3), 2, noise)
         assert paths.sum(axis=1).var() == pytest.approx(expected, rel=0.06)
 
 

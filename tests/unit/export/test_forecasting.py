@@ -15,7 +15,7 @@ from puffin.models.errors import PuffinError
 from puffin.models.evaluation.intervals import IntervalError, draw_residuals, residual_interval
 from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
-from puffin.models.training.training import forecast
+from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import fold_tensors
 from puffin.studies.export import forecasting
 from puffin.studies.export.export_record import ExportRecord
@@ -61,7 +61,7 @@ def test_a_forecast_is_what_training_would_have_scored_at_that_bar(
     fold = Fold(Span(20, 30), Span(30, 60))
     cpu = torch.device("cpu")
     tensors = fold_tensors(series, fold, exported.scaler, LOOKBACK, cpu)
-    scaled = forecast(exported.network, tensors.valid_windows)[:, 0].double().numpy()
+    scaled = forecast_windows(exported.network, tensors.valid_windows)[:, 0].double().numpy()
     scored = dict(zip(range(30, 60), exported.scaler.unscale_target(scaled), strict=True))
     for last in (29, 40, 59 - horizon):
         found = points(exported, frame.iloc[: last + 1], horizon)

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.fold_step import FEATURES, FOLDS, Stacked, loop, stacked
 from puffin.models.config import Config
-from puffin.models.training.training import build_networks
+from puffin.models.training.fold_training import build_networks
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from puffin.models.config import Config, Training
+from puffin.models.config import Config, TrainingConfig
 from puffin.models.networks.rnn import CELLS
-from puffin.models.training.training import Epoch, FoldTraining, build_networks
+from puffin.models.training.fold_training import Epoch, FoldTraining, build_networks
 from puffin.models.windows import FoldTensors
 
 CPU = torch.device("cpu")
-TRAINING = Training(max_epochs=9, patience=2)
+TRAINING = TrainingConfig(max_epochs=9, patience=2)
 
 
 def folds() -> list[FoldTensors]:
@@ -28,7 +28,9 @@ def folds() -> list[FoldTensors]:
     ]
 
 
-def begin(config: Config, training: Training = TRAINING) -> tuple[nn.ModuleList, FoldTraining]:
+def begin(
+    config: Config, training: TrainingConfig = TRAINING
+) -> tuple[nn.ModuleList, FoldTraining]:
     networks = build_networks(config, 2, 2, CPU, seed=4)
     return networks, FoldTraining(networks, folds(), config, training, seed=4)
 
@@ -78,12 +80,12 @@ def test_a_training_put_down_after_any_epoch_ends_with_the_same_bits(config: Con
 
 def test_what_was_put_down_at_its_last_epoch_has_nothing_left_to_do() -> None:
     config = CONFIGS[0]
-    _, whole = begin(config, Training(max_epochs=3, patience=9))
+    _, whole = begin(config, TrainingConfig(max_epochs=3, patience=9))
     epochs = iter(whole)
     for _ in range(3):
         next(epochs)
     body = whole.state()
-    _, again = begin(config, Training(max_epochs=3, patience=9))
+    _, again = begin(config, TrainingConfig(max_epochs=3, patience=9))
     again.load_state(body)
     assert list(again) == []
     assert again.best is not None

@@ -1,30 +1,29 @@
 """Training of all folds in step: one curve, one early stopping, one best epoch."""
 
-import copy
 import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from puffin.models.config import Config, Training
+from puffin.models.config import Config, TrainingConfig
 from puffin.models.networks.rnn import build_network
-from puffin.models.training.learner import Learner, Loss
+from puffin.models.training.early_stopping import EarlyStopping
+from puffin.models.training.trainer import Loss, Trainer
 from puffin.models.windows import FoldTensors
 
 # Consecutive targets that share one input sequence in training (`learner`): with four, wide
 # LSTMs take a third of the time and losses are as with one; with eight they rise.
-RUN = 4
+TARGETS_PER_SEQUENCE = 4
 # With shorter windows the later targets of a sequence would be learnt mostly from bars that they do
 # not see in a forecast: losses then rise by 3 to 9 % (benchmarks/runs.py).
-MIN_LOOKBACK_OF_RUNS = 5
+MIN_LOOKBACK_OF_SEQUENCES = 5
 # Windows forecast at once: a validation part in one go, and a long series within the memory.
-_FORECASTS = 16_384
+_PREDICTION_BATCH = 16_384
 
 LOSSES: dict[str, Loss] = {
     "mse": functional.mse_loss,
@@ -33,79 +32,9 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-class EarlyStopping:
-    """Stop when a loss has not improved for more than `patience` calls.
-
-    `patience` bad calls are tolerated and the next one stops. A loss that is not finite is never
-    an improvement.
-
-    Parameters
-    ----------
-    patience : int
-        Bad calls in a row that are tolerated.
-    min_delta : float
-        An improvement is a loss below the best one by more than this.
-    restore_best_weights : bool
-        Keep a copy of the best weights, and load it into the model on stopping.
-    verbose : bool
-        Print the counter and the restoring.
-    """
-
-    def __init__(
-        self,
-        patience: int = 10,
-        min_delta: float = 0.0,
-        restore_best_weights: bool = True,  # noqa: FBT001, FBT002  # the published signature
-        verbose: bool = True,  # noqa: FBT001, FBT002  # the published signature
-    ) -> None:
-        self.patience = patience
-        self.min_delta = min_delta
-        self.restore_best_weights = restore_best_weights
-        self.verbose = verbose
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget what was seen, for another training."""
-        self.counter = 0
-        self.best_loss: float | None = None
-        self.best_weights: dict[str, Any] | None = None
-        self.should_stop = False
-
-    def __call__(self, val_loss: float | Tensor, model: nn.Module) -> bool:
-        """Take the next validation loss of `model`; True means stop now."""
-        if isinstance(val_loss, Tensor):
-            val_loss = val_loss.item()
-        if self._improves(val_loss):
-            self.best_loss = val_loss
-            self.counter = 0
-            if self.restore_best_weights:
-                self.best_weights = copy.deepcopy(model.state_dict())
-            return False
-        self.counter += 1
-        if self.verbose:
-            print(f"EarlyStopping counter: {self.counter}/{self.patience}")  # noqa: T201  # verbose
-        if self.counter > self.patience:
-            self.should_stop = True
-            self.restore(model)
-        return self.should_stop
-
-    def _improves(self, val_loss: float) -> bool:
-        if not math.isfinite(val_loss):
-            return False
-        return self.best_loss is None or val_loss < self.best_loss - self.min_delta
-
-    def restore(self, model: nn.Module) -> None:
-        """Load the best weights seen into `model`, if they were kept."""
-        if self.best_weights is None:
-            return
-        if self.verbose:
-            print(f"Restoring best weights (val_loss={self.best_loss:.6f})")  # noqa: T201  # verbose
-        model.load_state_dict(self.best_weights)
-
-
 def targets_per_sequence(lookback: int) -> int:
     """Return how many consecutive targets share an input sequence of a training step."""
-    return RUN if lookback >= MIN_LOOKBACK_OF_RUNS else 1
+    return TARGETS_PER_SEQUENCE if lookback >= MIN_LOOKBACK_OF_SEQUENCES else 1
 
 
 @dataclass(frozen=True)
@@ -130,11 +59,11 @@ class Epoch:
     improved: bool
 
 
-def forecast(network: nn.Module, windows: Tensor) -> Tensor:
+def forecast_windows(network: nn.Module, windows: Tensor) -> Tensor:
     """Run windows (n, lookback, feature) through a network without dropout; (n, output)."""
     network.eval()
     with torch.no_grad():
-        return torch.cat([network(block) for block in torch.split(windows, _FORECASTS)])
+        return torch.cat([network(block) for block in torch.split(windows, _PREDICTION_BATCH)])
 
 
 def build_networks(
@@ -158,7 +87,7 @@ class FoldTraining:
         One network per fold, on the device of the folds.
     folds : sequence of FoldTensors
     config : Config
-    training : Training
+    training : TrainingConfig
     seed : int
         Of the order of the windows and of the noise. Dropout draws from torch's global generator.
 
@@ -173,15 +102,15 @@ class FoldTraining:
         networks: nn.ModuleList,
         folds: Sequence[FoldTensors],
         config: Config,
-        training: Training,
+        training: TrainingConfig,
         seed: int,
     ) -> None:
         self._networks = networks
         self._folds = folds
         self._training = training
         self._loss = LOSSES[training.loss]
-        self._learners = [
-            Learner(
+        self._trainers = [
+            Trainer(
                 network,
                 fold.train_windows,
                 fold.train_targets,
@@ -216,7 +145,7 @@ class FoldTraining:
         return bool(self.curve) and not math.isfinite(self.curve[-1])
 
     def _run_epoch(self) -> Epoch:
-        train_losses = torch.stack([learner.run_epoch() for learner in self._learners])
+        train_losses = torch.stack([trainer.run_epoch() for trainer in self._trainers])
         forecasts, valid_losses = _validate(self._networks, self._folds, self._loss)
         *fold_losses, train_loss = torch.cat([valid_losses, train_losses.mean()[None]]).tolist()
         valid_loss = math.fsum(fold_losses) / len(fold_losses)
@@ -241,9 +170,9 @@ class FoldTraining:
         """
         tensors = {f"network.{k}": v for k, v in self._networks.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in (self._stopping.best_weights or {}).items()}
-        for i, learner in enumerate(self._learners):
-            tensors[f"generator.{i}"] = learner.generator.get_state()
-            state = learner.optimizer.state()
+        for i, trainer in enumerate(self._trainers):
+            tensors[f"generator.{i}"] = trainer.generator.get_state()
+            state = trainer.optimizer.state()
             tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
         tensors["dropout"] = _get_rng_state(self._device)
         best = self.best
@@ -263,10 +192,10 @@ class FoldTraining:
         """Go on from what `state` gave, for the same configuration, folds and kind of device."""
         tensors = load(body)
         scalars = json.loads(bytes(tensors.pop("scalars").tolist()))
-        self._networks.load_state_dict(_below(tensors, "network"))
-        for i, learner in enumerate(self._learners):
-            learner.generator.set_state(tensors[f"generator.{i}"])
-            learner.optimizer.load_state(_below(tensors, f"optimizer.{i}"))
+        self._networks.load_state_dict(_entries_under(tensors, "network"))
+        for i, trainer in enumerate(self._trainers):
+            trainer.generator.set_state(tensors[f"generator.{i}"])
+            trainer.optimizer.load_state(_entries_under(tensors, f"optimizer.{i}"))
         _set_rng_state(self._device, tensors["dropout"])
         self.curve = scalars["curve"]
         self._stopping.counter = scalars["counter"]
@@ -278,11 +207,11 @@ class FoldTraining:
                 number, valid_loss, tuple(fold_losses), train_loss, forecasts, improved=True
             )
             self._stopping.best_loss = valid_loss
-            best = _below(tensors, "best")
+            best = _entries_under(tensors, "best")
             self._stopping.best_weights = {k: v.to(self._device) for k, v in best.items()}
 
 
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _entries_under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Give the entries under ``prefix.``, without it."""
     start = f"{prefix}."
     return {key.removeprefix(start): v for key, v in tensors.items() if key.startswith(start)}
@@ -305,56 +234,8 @@ def _validate(
 ) -> tuple[Tensor, Tensor]:
     """Forecast each validation part in one batch; give forecasts (fold, bars), losses (fold,)."""
     outputs = [
-        forecast(network, fold.valid_windows) for network, fold in zip(networks, folds, strict=True)
+        forecast_windows(network, fold.valid_windows)
+        for network, fold in zip(networks, folds, strict=True)
     ]
     losses = [loss(out, fold.valid_targets) for out, fold in zip(outputs, folds, strict=True)]
     return torch.stack([out[:, 0] for out in outputs]), torch.stack(losses)
-
-
-def train_epochs(
-    windows: Tensor,
-    targets: Tensor,
-    config: Config,
-    loss: str,
-    epochs: int,
-    seed: int,
-) -> nn.Module:
-    """Train one network for a number of epochs without validation: the refit of a winner.
-
-    Parameters
-    ----------
-    windows : Tensor, (targets, lookback, feature), standardised
-    targets : Tensor, (targets, 1), standardised
-    """
-    network, steps = refit(windows, targets, config, loss, epochs, seed)
-    for _ in steps:
-        pass
-    return network
-
-
-def refit(
-    windows: Tensor,
-    targets: Tensor,
-    config: Config,
-    loss: str,
-    epochs: int,
-    seed: int,
-) -> tuple[nn.Module, Iterator[int]]:
-    """Give a network, and the epochs that train it when they are gone through.
-
-    Parameters
-    ----------
-    windows : Tensor, (targets, lookback, feature), standardised
-    targets : Tensor, (targets, 1), standardised
-    """
-    (network,) = build_networks(config, windows.shape[2], 1, windows.device, seed)
-    per_sequence = targets_per_sequence(windows.shape[1])
-    learner = Learner(network, windows, targets, config, LOSSES[loss], seed, per_sequence)
-
-    def steps() -> Iterator[int]:
-        for number in range(1, epochs + 1):
-            learner.run_epoch()
-            yield number
-        network.eval()
-
-    return network, steps()

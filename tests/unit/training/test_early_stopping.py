@@ -10,21 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import puffin.models.training.training as module
-from puffin.models.config import LOSS_NAMES, Config, Training
+import puffin.models.training.fold_training as module
+from puffin.models.config import LOSS_NAMES, Config, TrainingConfig
 from puffin.models.evaluation.metrics import point_losses
 from puffin.models.networks.rnn import CELLS
-from puffin.models.training.learner import Learner
-from puffin.models.training.training import (
+from puffin.models.training.early_stopping import EarlyStopping
+from puffin.models.training.fold_training import (
     LOSSES,
-    RUN,
-    EarlyStopping,
+    TARGETS_PER_SEQUENCE,
     Epoch,
     FoldTraining,
     build_networks,
     targets_per_sequence,
-    train_epochs,
 )
+from puffin.models.training.refit import train_epochs
+from puffin.models.training.trainer import Trainer
 from puffin.models.windows import FoldTensors, make_windows
 
 CPU = torch.device("cpu")
@@ -233,11 +233,11 @@ def constant_folds(train: float, valid: float) -> list[FoldTensors]:
 def train(
     folds: list[FoldTensors],
     config: Config = TINY,
-    training: Training | None = None,
+    training: TrainingConfig | None = None,
     seed: int = 0,
 ) -> tuple[nn.ModuleList, list[Epoch]]:
     networks = build_networks(config, 2, len(folds), CPU, seed)
-    training = training or Training(max_epochs=4)
+    training = training or TrainingConfig(max_epochs=4)
     return networks, list(FoldTraining(networks, folds, config, training, seed))
 
 
@@ -280,14 +280,14 @@ def test_the_seed_decides_the_first_weights() -> None:
 def test_the_seed_of_the_training_decides_the_order_of_the_windows() -> None:
     def run(seed: int) -> list[tuple[float, ...]]:
         networks = build_networks(TINY, 2, 2, CPU, 0)
-        return curve(list(FoldTraining(networks, random_folds(), TINY, Training(2), seed)))
+        return curve(list(FoldTraining(networks, random_folds(), TINY, TrainingConfig(2), seed)))
 
     assert run(0) == run(0)
     assert run(0) != run(1)
 
 
 def test_epochs_are_numbered_from_one_to_the_last_allowed() -> None:
-    epochs = train(random_folds(), training=Training(max_epochs=5, patience=10))[1]
+    epochs = train(random_folds(), training=TrainingConfig(max_epochs=5, patience=10))[1]
     assert [epoch.number for epoch in epochs] == [1, 2, 3, 4, 5]
 
 
@@ -303,7 +303,7 @@ def test_an_epoch_carries_the_losses_of_its_folds_and_their_forecasts() -> None:
 
 def test_the_improved_epochs_are_those_below_all_before_them() -> None:
     config = Config(hidden_dims=(8,), batch_size=4, lr=0.1)
-    epochs = train(random_folds(), config, Training(max_epochs=12, patience=20))[1]
+    epochs = train(random_folds(), config, TrainingConfig(max_epochs=12, patience=20))[1]
     losses = [epoch.valid_loss for epoch in epochs]
     expected = [all(loss < earlier for earlier in losses[:i]) for i, loss in enumerate(losses)]
     assert {True, False} == set(expected)
@@ -339,7 +339,7 @@ def plain_curve(folds: list[FoldTensors], epochs: int, seed: int) -> list[list[f
 
 def test_the_folds_in_step_have_the_losses_of_each_fold_trained_alone() -> None:
     config = Config(hidden_dims=(4, 3), dropout=0.0, lr=0.02, weight_decay=0.1, batch_size=8)
-    epochs = train(random_folds(), config, Training(5, patience=10), seed=11)[1]
+    epochs = train(random_folds(), config, TrainingConfig(5, patience=10), seed=11)[1]
     expected = plain_curve(random_folds(), 5, seed=11)
     for epoch, losses in zip(epochs, expected, strict=True):
         assert list(epoch.fold_losses) == pytest.approx(losses, rel=1e-4)
@@ -360,7 +360,7 @@ def test_training_stops_patience_and_one_epochs_after_the_best_with_its_weights(
 ) -> None:
     # From about 0 the forecasts climb to 1, and are judged by -1: the first epoch is the best.
     folds = constant_folds(train=1.0, valid=-1.0)
-    networks, epochs = train(folds, training=Training(max_epochs=50, patience=patience))
+    networks, epochs = train(folds, training=TrainingConfig(max_epochs=50, patience=patience))
     assert len(epochs) == 1 + patience + 1
     assert epochs[0].valid_loss == min(epoch.valid_loss for epoch in epochs)
     assert judge(networks, folds) == pytest.approx(epochs[0].valid_loss, rel=1e-6)
@@ -373,7 +373,7 @@ def best_on_the_way() -> tuple[list[FoldTensors], Config]:
 
 def test_training_stopped_early_ends_with_the_weights_of_the_best_epoch() -> None:
     folds, config = best_on_the_way()
-    networks, epochs = train(folds, config, Training(max_epochs=50, patience=3))
+    networks, epochs = train(folds, config, TrainingConfig(max_epochs=50, patience=3))
     losses = [epoch.valid_loss for epoch in epochs]
     best = losses.index(min(losses)) + 1
     assert best > 1
@@ -384,7 +384,7 @@ def test_training_stopped_early_ends_with_the_weights_of_the_best_epoch() -> Non
 
 def test_training_that_runs_to_its_last_epoch_ends_with_the_weights_of_the_best_epoch() -> None:
     folds, config = best_on_the_way()
-    networks, epochs = train(folds, config, Training(max_epochs=20, patience=50))
+    networks, epochs = train(folds, config, TrainingConfig(max_epochs=20, patience=50))
     losses = [epoch.valid_loss for epoch in epochs]
     assert len(epochs) == 20
     assert 0 < losses.index(min(losses)) < 19
@@ -394,7 +394,7 @@ def test_training_that_runs_to_its_last_epoch_ends_with_the_weights_of_the_best_
 
 def test_a_diverging_configuration_ends_with_an_epoch_that_is_not_finite() -> None:
     config = Config(hidden_dims=(4,), batch_size=8, lr=1e30)
-    epochs = train(random_folds(), config, Training(max_epochs=20, patience=50))[1]
+    epochs = train(random_folds(), config, TrainingConfig(max_epochs=20, patience=50))[1]
     assert len(epochs) < 20
     assert not math.isfinite(epochs[-1].valid_loss)
     assert not epochs[-1].improved
@@ -408,7 +408,7 @@ def test_one_fold_that_diverges_late_ends_the_training_and_the_best_weights_come
     folds = random_folds()
     networks = build_networks(TINY, 2, 2, CPU, 0)
     epochs = []
-    for epoch in FoldTraining(networks, folds, TINY, Training(10, patience=20), 0):
+    for epoch in FoldTraining(networks, folds, TINY, TrainingConfig(10, patience=20), 0):
         epochs.append(epoch)
         if epoch.number == 3:
             with torch.no_grad():
@@ -440,7 +440,7 @@ def test_the_training_loss_is_the_mean_over_windows_of_unequal_batches() -> None
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_judges_and_teaches(loss: str) -> None:
     folds = random_folds()
-    networks, epochs = train(folds, training=Training(max_epochs=8, patience=20, loss=loss))
+    networks, epochs = train(folds, training=TrainingConfig(max_epochs=8, patience=20, loss=loss))
     for epoch in epochs:
         expected = [
             float(LOSSES[loss](row[:, None], fold.valid_targets))
@@ -450,7 +450,7 @@ def test_every_loss_judges_and_teaches(loss: str) -> None:
     assert epochs[-1].train_loss < epochs[0].train_loss
     # No run but of one divides the batch size.
     still = Config(hidden_dims=(4, 3), dropout=0.0, lr=0.0, batch_size=53)
-    networks, (epoch,) = train(folds, still, Training(1, loss=loss))
+    networks, (epoch,) = train(folds, still, TrainingConfig(1, loss=loss))
     with torch.no_grad():
         expected = [
             float(LOSSES[loss](network(fold.train_windows), fold.train_targets))
@@ -490,11 +490,11 @@ def recorded(
     """Make a learner of no learning rate; each call runs an epoch: the batches seen, the loss."""
     network = Recorder()
     config = Config(lr=0.0, batch_size=batch_size, noise=noise)
-    learner = Learner(network, windows, targets, config, LOSSES["mse"], seed=0)
+    trainer = Trainer(network, windows, targets, config, LOSSES["mse"], seed=0)
 
     def epoch() -> tuple[list[Tensor], float]:
         network.seen.clear()
-        loss = learner.run_epoch().item()
+        loss = trainer.run_epoch().item()
         return list(network.seen), loss
 
     return epoch
@@ -535,11 +535,13 @@ def test_runs_have_each_target_once_but_for_some_at_the_ends_and_lie_elsewhere_i
     bars = torch.arange(-2.0, count)[:, None]
     network, config = RunRecorder(), Config(lr=0.0, batch_size=8)
     windows, targets = make_windows(bars, 3), torch.arange(float(count))[:, None]
-    learner = Learner(network, windows, targets, config, LOSSES["mse"], seed=0, run=4)
+    trainer = Trainer(
+        network, windows, targets, config, LOSSES["mse"], seed=0, targets_per_sequence=4
+    )
     offsets = set()
     for _ in range(20):
         network.seen.clear()
-        assert learner.run_epoch().item() == 0.0  # to each forecast its own target
+        assert trainer.run_epoch().item() == 0.0  # to each forecast its own target
         assert {len(batch) for batch in network.seen[:-1]} <= {2}
         sequences = torch.cat(network.seen)[..., 0]
         assert torch.equal(sequences.diff(), torch.ones(len(sequences), 5))
@@ -551,7 +553,7 @@ def test_runs_have_each_target_once_but_for_some_at_the_ends_and_lie_elsewhere_i
         with torch.no_grad():
             network.weight.fill_(2.0)  # each forecast is off by its own target
         network.seen.clear()
-        loss = learner.run_epoch().item()
+        loss = trainer.run_epoch().item()
         twice = torch.cat(network.seen)[:, -4:, 0]
         assert loss == pytest.approx(float((twice**2).mean()), rel=1e-6)
         with torch.no_grad():
@@ -569,10 +571,12 @@ def test_a_run_is_the_longest_that_divides_the_batch_and_is_there(
 ) -> None:
     windows, targets = make_windows(torch.zeros(count + 2, 1), 3), torch.zeros(count, 1)
     config = Config(batch_size=batch_size)
-    learner = Learner(RunRecorder(), windows, targets, config, LOSSES["mse"], seed=0, run=4)
-    assert learner.run == run
-    learner.run_epoch()
-    assert len(learner.network.seen[0]) == min(batch_size // run, len(learner._order()))
+    trainer = Trainer(
+        RunRecorder(), windows, targets, config, LOSSES["mse"], seed=0, targets_per_sequence=4
+    )
+    assert trainer.targets_per_sequence == run
+    trainer.run_epoch()
+    assert len(trainer.network.seen[0]) == min(batch_size // run, len(trainer._order()))
 
 
 @pytest.mark.parametrize("noise", [0.1, 2.0])
@@ -603,7 +607,7 @@ def test_a_forecast_is_what_the_network_says_without_dropout_and_without_gradien
     draw = torch.Generator().manual_seed(3)
     network = CELLS["lstm"](2, [8, 8], dropout=0.5).train()
     x = torch.randn(6, 3, 2, generator=draw)
-    out = module.forecast(network, x)
+    out = module.forecast_windows(network, x)
     assert not network.training
     assert not out.requires_grad
     assert out.shape == (6, 1)
@@ -616,9 +620,9 @@ def test_a_forecast_is_what_the_network_says_without_dropout_and_without_gradien
 def test_forecasts_come_in_order_from_blocks_of_windows(
     count: int, blocks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FORECASTS", 4)
+    monkeypatch.setattr(module, "_PREDICTION_BATCH", 4)
     network, number = Recorder(), torch.arange(float(count))
-    out = module.forecast(network, number[:, None, None].repeat(1, 3, 1))
+    out = module.forecast_windows(network, number[:, None, None].repeat(1, 3, 1))
     assert [len(block) for block in network.seen] == blocks
     assert out.tolist() == [[value] for value in number.tolist()]
 
@@ -637,9 +641,9 @@ def test_a_refit_equals_as_many_epochs_of_one_learner_and_is_ready_to_forecast()
     (fold,) = random_folds(count=1)
     x, y = fold.train_windows, fold.train_targets
     (network,) = build_networks(REFIT, 2, 1, CPU, 5)
-    learner = Learner(network, x, y, REFIT, LOSSES["mae"], 5, targets_per_sequence(x.shape[1]))
+    trainer = Trainer(network, x, y, REFIT, LOSSES["mae"], 5, targets_per_sequence(x.shape[1]))
     for _ in range(3):
-        learner.run_epoch()
+        trainer.run_epoch()
     refitted = train_epochs(x, y, REFIT, "mae", epochs=3, seed=5)
     assert torch.equal(vector(refitted), vector(network))
     assert not refitted.training
@@ -648,7 +652,7 @@ def test_a_refit_equals_as_many_epochs_of_one_learner_and_is_ready_to_forecast()
 def test_a_refit_has_the_weights_that_its_fold_had_after_as_many_epochs() -> None:
     (fold,) = random_folds(count=1)
     networks = build_networks(REFIT, 2, 1, CPU, 5)
-    epochs = FoldTraining(networks, [fold], REFIT, Training(9, patience=9), 5)
+    epochs = FoldTraining(networks, [fold], REFIT, TrainingConfig(9, patience=9), 5)
     *_, last = itertools.islice(epochs, 3)
     assert last.number == 3
     refitted = train_epochs(fold.train_windows, fold.train_targets, REFIT, "mse", epochs=3, seed=5)
@@ -672,4 +676,4 @@ def test_windows_that_are_too_short_to_share_bars_are_trained_one_by_one(
     lookback: int, expected: int
 ) -> None:
     assert targets_per_sequence(lookback) == expected
-    assert expected in (1, RUN)
+    assert expected in (1, TARGETS_PER_SEQUENCE)

@@ -14,24 +14,25 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 _BLOCK = 32
 
 
-class Learner:
+class Trainer:
     """One network with its optimiser, its shuffling and the windows that it learns from.
 
-    With a `run` above 1 the windows of so many targets in a row are one sequence of bars, with a
-    forecast after each of the last ones. A step then goes through fewer bars for as many targets,
-    and all but the first of a run see up to ``run - 1`` bars more than they do in a forecast.
+    If `targets_per_sequence` is k > 1, k consecutive targets share one input sequence of
+    ``lookback + k - 1`` bars (dense supervision), with a forecast after each of its last k bars. A
+    step then goes through fewer bars for as many targets. All but the first target of a sequence
+    see up to ``k - 1`` more bars in training than in a forecast.
 
     Parameters
     ----------
     network : Module
-        With ``forward(x, last=...)`` as `rnn.StackedLSTM`, where `run` is above 1.
+        With ``forward(x, last=...)`` as `rnn.StackedLSTM`, where `targets_per_sequence` is above 1.
     windows : Tensor, (targets, lookback, feature), of targets in a row
     targets : Tensor, (targets, output)
     config : Config
     loss : callable
     seed : int
         Of the order of the windows and of the noise.
-    run : int
+    targets_per_sequence : int
         Targets in a row at most; fewer where there are fewer, or where it does not divide the batch
         size.
     """
@@ -44,14 +45,20 @@ class Learner:
         config: Config,
         loss: Loss,
         seed: int,
-        run: int = 1,
+        targets_per_sequence: int = 1,
     ) -> None:
         self.network = network
-        self.run = max(
-            k for k in range(1, min(run, len(targets)) + 1) if config.batch_size % k == 0
+        self.targets_per_sequence = max(
+            k
+            for k in range(1, min(targets_per_sequence, len(targets)) + 1)
+            if config.batch_size % k == 0
         )
-        self.windows = windows if self.run == 1 else _join(windows, self.run)
-        self.targets = targets.unfold(0, self.run, 1).transpose(1, 2)
+        self.windows = (
+            windows
+            if self.targets_per_sequence == 1
+            else _overlapping_windows(windows, self.targets_per_sequence)
+        )
+        self.targets = targets.unfold(0, self.targets_per_sequence, 1).transpose(1, 2)
         self.config = config
         self.loss = loss
         self.optimizer = Adam(network.parameters(), config.lr, config.weight_decay)
@@ -72,15 +79,19 @@ class Learner:
         generator, device = self.generator, self.windows.device
         last = len(self.windows) - 1
         # As many as it takes from any offset, so that a GPU need not be waited for.
-        runs = -(-(last + 2 * self.run - 1) // self.run)
-        starts = self.run * torch.randperm(runs, generator=generator, device=device)
-        if self.run > 1:
-            starts -= torch.randint(self.run, (1,), generator=generator, device=device)
+        runs = -(-(last + 2 * self.targets_per_sequence - 1) // self.targets_per_sequence)
+        starts = self.targets_per_sequence * torch.randperm(
+            runs, generator=generator, device=device
+        )
+        if self.targets_per_sequence > 1:
+            starts -= torch.randint(
+                self.targets_per_sequence, (1,), generator=generator, device=device
+            )
         return starts.clamp(0, last)
 
     def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Cut the windows into batches; gathered by the block, since each gather has its price."""
-        size = self.config.batch_size // self.run
+        size = self.config.batch_size // self.targets_per_sequence
         for block in torch.split(order, _BLOCK * size):
             x, y = self.windows[block], self.targets[block]
             if self.config.noise:
@@ -90,14 +101,18 @@ class Learner:
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         self.optimizer.zero_grad()
-        out = self.network(x) if self.run == 1 else self.network(x, last=self.run)
+        out = (
+            self.network(x)
+            if self.targets_per_sequence == 1
+            else self.network(x, last=self.targets_per_sequence)
+        )
         loss = self.loss(out, y.flatten(0, 1))
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
         self.optimizer.step()
         return loss.detach()
 
 
-def _join(windows: Tensor, run: int) -> Tensor:
-    """Give the bars of each `run` windows in a row, (runs, lookback + run - 1, feature)."""
+def _overlapping_windows(windows: Tensor, count: int) -> Tensor:
+    """Return the bars of `count` windows in a row, (sequences, lookback + count - 1, feature)."""
     bars = torch.cat([windows[0], windows[1:, -1]])
-    return bars.unfold(0, windows.shape[1] + run - 1, 1).transpose(1, 2)
+    return bars.unfold(0, windows.shape[1] + count - 1, 1).transpose(1, 2)

@@ -1,0 +1,127 @@
+"""What the forecasters share: scikit-learn's ``fit``, ``predict`` and ``clone``.
+
+What a network is goes into the constructor, how it is trained into ``fit``. The same seed gives the
+same model. Training seeds torch's global generators and puts them back as they were, so two threads
+must not train at once; processes may.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from torch import Tensor, nn
+
+from puffin.models.config import check_number
+from puffin.models.estimators.loops import History, last_seed, print_epoch
+from puffin.models.training.early_stopping import EarlyStopping
+from puffin.models.training.fold_training import LOSSES, forecast_windows
+from puffin.models.training.trainer import Trainer
+
+LOSS = LOSSES["mse"]
+
+
+class TorchForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """The training that every forecaster here shares."""
+
+    dropout: float
+    weight_decay: float
+    seed: int | None
+    verbose: bool
+    device: torch.device
+    model: nn.Module | None
+    lookback: int | None
+
+    def _train(
+        self,
+        trainer: Trainer,
+        windows: Tensor,
+        targets: Tensor,
+        epochs: int,
+        early_stopping: EarlyStopping | None,
+    ) -> History:
+        """Train a network, and validate it on windows (n, lookback, feature) after each epoch."""
+        history: History = {"train_loss": [], "val_loss": []}
+        network = trainer.network
+        if early_stopping is not None:
+            early_stopping.reset()
+        for epoch in range(1, epochs + 1):
+            train_loss = trainer.run_epoch()
+            val_loss = torch.full_like(train_loss, torch.nan)
+            if len(targets):
+                val_loss = trainer.loss(forecast_windows(network, windows), targets)
+            losses = torch.stack([train_loss, val_loss]).tolist()
+            for key, value in zip(history, losses, strict=True):
+                history[key].append(value)
+            if self.verbose:
+                print_epoch(epoch, epochs, *losses)
+            if early_stopping is not None and early_stopping(losses[1], network):
+                break
+        if early_stopping is not None and not early_stopping.should_stop:
+            early_stopping.restore(network)
+        network.eval()
+        if history["train_loss"] and not math.isfinite(history["train_loss"][-1]):
+            warnings.warn("training diverged: the last loss is not finite; lower lr", stacklevel=3)
+        return history
+
+    def _fitted(self) -> tuple[nn.Module, int]:
+        if self.model is None or self.lookback is None:
+            raise NotFittedError("Model must be trained before prediction")
+        return self.model, self.lookback
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell scikit-learn's `check_is_fitted`."""
+        return self.model is not None
+
+    def __sklearn_clone__(self) -> Self:
+        """Give an untrained copy, on the same device."""
+        copy = type(self)(**self.get_params())
+        copy.device = self.device
+        return copy
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[int]:
+    """Seed torch's global generators for a while, and give the seed; then they go on as before."""
+    seed = last_seed() if seed is None else int(seed)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield seed
+
+
+def count_train_windows(bars: int, lookback: int, validation_split: float) -> int:
+    """Give how many of the windows train: the first ones, ``1 - validation_split`` of them.
+
+    Raises
+    ------
+    ValueError
+        If a part that is asked for would be empty.
+    """
+    check_number("lookback", lookback, 1, whole=True)
+    check_number("validation_split", validation_split, 0, below=1)
+    windows = max(bars - lookback, 0)
+    train = int(windows * (1 - validation_split))
+    if train < 1 or (validation_split and train == windows):
+        parts = (
+            f", of which validation_split = {validation_split} leaves {train} to train on and "
+            f"{windows - train} to validate on"
+        )
+        raise ValueError(
+            f"the series is too short: {bars} values make {windows} windows of lookback = "
+            f"{lookback} and the value behind{parts if validation_split else ''}; "
+            "give a longer series or a shorter lookback"
+        )
+    return train
+
+
+def check_training(
+    epochs: int, validation_split: float, early_stopping: EarlyStopping | None
+) -> None:
+    """Raise ValueError on settings of a training that cannot be used."""
+    check_number("epochs", epochs, 0, whole=True)
+    if early_stopping is not None and not validation_split:
+        raise ValueError("early_stopping needs validation data, but validation_split is 0")

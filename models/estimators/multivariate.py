@@ -1,0 +1,336 @@
+"""Forecasters of one series from a table of features: `MultivariateLSTM` and `MultivariateGRU`."""
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from puffin.models.arrays import (
+    Floats,
+    as_floats,
+    as_series,
+    require_finite,
+    require_same_index,
+    require_time_order,
+)
+from puffin.models.config import Config
+from puffin.models.estimators.base import (
+    LOSS,
+    TorchForecaster,
+    check_training,
+    count_train_windows,
+    seeded,
+)
+from puffin.models.estimators.loops import History, default_device
+from puffin.models.networks.rnn import CELLS
+from puffin.models.scaling import safe_std
+from puffin.models.training.early_stopping import EarlyStopping
+from puffin.models.training.fold_training import forecast_windows
+from puffin.models.training.trainer import Trainer
+from puffin.models.windows import make_windows, to_tensor
+
+# Share of the variance of a target's steps below which its own row is taken to know it.
+_KNOWN = 0.25
+
+
+class _Multivariate(TorchForecaster):
+    """Forecasts the target of a row from the features of it and of the rows before it."""
+
+    _cell: ClassVar[str]
+
+    def __init__(
+        self,
+        dropout: float = 0.2,
+        weight_decay: float = 0.0,
+        seed: int | None = None,
+        verbose: bool = True,  # noqa: FBT001, FBT002  # an option like the others
+    ) -> None:
+        self.dropout = dropout
+        self.weight_decay = weight_decay
+        self.seed = seed
+        self.verbose = verbose
+        self.device = default_device()
+        self.model = None
+        self.lookback = None
+        self.feature_cols: list[Any] | None = None
+        self.target_col: Any = None
+        self.means: Any = None  # arrays once fitted
+        self.stds: Any = None
+
+    def prepare_sequences(
+        self, features: np.ndarray[Any, Any], target: np.ndarray[Any, Any], lookback: int
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Cut features (n, f) into windows, each with the target (n,) of its last row.
+
+        The newest row that a window sees is the one whose target it forecasts; row ``lookback - 1``
+        would do as well, and is left out to keep the published shape.
+
+        Returns
+        -------
+        X : array, (n - lookback, lookback, f)
+            ``X[i] = features[i + 1 : i + 1 + lookback]``.
+        y : array, (n - lookback,)
+            ``y[i] = target[i + lookback]``.
+
+        Raises
+        ------
+        ValueError
+            If the shapes or indexes do not fit, the rows are not in order of time, or there are no
+            more rows than `lookback`.
+        """
+        require_time_order("features", features)
+        as_series("target", target)
+        require_same_index(features=features, target=target)
+        rows, values = np.asarray(features), np.asarray(target)
+        if rows.ndim != 2 or len(rows) != len(values):
+            raise ValueError(
+                "features must be (rows, columns) with one row per target, but features have shape "
+                f"{rows.shape} and target {values.shape}"
+            )
+        count_train_windows(len(rows), lookback, 0.0)
+        windows = np.lib.stride_tricks.sliding_window_view(rows, lookback, axis=0)[1:]
+        return windows.transpose(0, 2, 1).copy(), values[lookback:].copy()
+
+    def fit(  # noqa: PLR0913, PLR0917  # the published signature, and two more
+        self,
+        features_df: pd.DataFrame,
+        target_col: Any,
+        lookback: int = 20,
+        epochs: int = 50,
+        lr: float = 0.001,
+        batch_size: int = 32,
+        validation_split: float = 0.2,
+        hidden_dims: list[int] | None = None,
+        *,
+        early_stopping: EarlyStopping | None = None,
+        noise: float = 0.0,
+    ) -> History:
+        """Train a new network on rows of features and a target.
+
+        The target of a row is what is to be forecast when the row is known, so it is shifted:
+        ``df["target"] = df["return"].shift(-1)``. A column that is known together with the features
+        of its row (a close beside high and low) is no target: the forecast would read it off. Where
+        a linear fit shows that, there is a warning; it does not always show.
+
+        Parameters
+        ----------
+        features_df : DataFrame, (n, columns)
+            Every column but the target is a feature.
+        target_col : column name
+        hidden_dims : list of int, optional
+            Width of each layer; [64, 32] when not given.
+        lookback, epochs, lr, batch_size, validation_split, early_stopping, noise
+            As in `TradingLSTM.fit`.
+
+        Returns
+        -------
+        dict
+            ``train_loss`` and ``val_loss``, one float per epoch.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        ValueError
+            If a hyperparameter is out of bounds, or the rows are too few, not in order of time, or
+            no finite numbers.
+        """
+        columns = _columns(features_df)
+        if target_col not in columns:
+            raise KeyError(
+                f"target_col must be one of the columns {columns}, but is {target_col!r}"
+            )
+        feature_cols = [column for column in columns if column != target_col]
+        if not feature_cols:
+            raise ValueError(f"features_df must have a feature beside {target_col!r}, but has none")
+        widths = [64, 32] if hidden_dims is None else hidden_dims
+        if not np.iterable(widths):
+            raise ValueError(f"hidden_dims must list the width of each layer, but is {widths!r}")
+        config = Config(
+            cell=self._cell,
+            hidden_dims=tuple(widths),
+            dropout=self.dropout,
+            lookback=lookback,
+            lr=lr,
+            weight_decay=self.weight_decay,
+            batch_size=batch_size,
+            noise=noise,
+        )
+        check_training(epochs, validation_split, early_stopping)
+        features = _numbers(features_df, feature_cols)
+        target = _numbers(features_df, [target_col])[:, 0]
+        train = count_train_windows(len(target), lookback, validation_split)
+        seen = slice(lookback + train)
+        _warn_of_known_target(features[seen], target[seen], target_col)
+        self.lookback, self.feature_cols, self.target_col = lookback, feature_cols, target_col
+        self.means, self.stds = features[seen].mean(axis=0), safe_std(features[seen])
+        self.target_mean = float(target[seen].mean())
+        self.target_std = float(safe_std(target[seen]))
+        windows = make_windows(self._scaled(features), lookback)[1:]
+        scaled = ((target - self.target_mean) / self.target_std)[:, None]
+        targets = to_tensor(scaled, self.device)[lookback:]
+        with seeded(self.seed) as seed:
+            self.model = CELLS[self._cell](
+                len(feature_cols), list(config.hidden_dims), dropout=config.dropout
+            )
+            self.model.to(self.device)
+            trainer = Trainer(self.model, windows[:train], targets[:train], config, LOSS, seed)
+            return self._train(trainer, windows[train:], targets[train:], epochs, early_stopping)
+
+    def predict(self, features_df: pd.DataFrame) -> Floats:
+        """Forecast the target of the last row.
+
+        Parameters
+        ----------
+        features_df : DataFrame, (n, columns), of which the last `lookback` rows are read
+            The columns of `feature_cols`, in any order; others are not looked at.
+
+        Returns
+        -------
+        array, (1,)
+
+        Raises
+        ------
+        KeyError
+            If a feature is missing.
+        ValueError
+            Before `fit`, with fewer rows than `lookback`, NaN among them, or an index that is not
+            in order of time.
+        """
+        _, lookback = self._fitted()
+        _columns(features_df)
+        return self._forecasts(features_df.iloc[-lookback:])
+
+    def historical_forecasts(self, features_df: pd.DataFrame) -> Floats:
+        """Forecast the target of each row, all in one batch.
+
+        Parameters
+        ----------
+        features_df : DataFrame, (n, columns)
+
+        Returns
+        -------
+        array, (n,)
+            Element t forecasts the target of row t from rows ``t - lookback + 1`` to t; NaN where
+            there are too few. Rows that trained the model are no test of it.
+
+        Raises
+        ------
+        KeyError, ValueError
+            As `predict`.
+        """
+        _, lookback = self._fitted()
+        return np.concatenate([np.full(lookback - 1, np.nan), self._forecasts(features_df)])
+
+    def _forecasts(self, features_df: pd.DataFrame) -> Floats:
+        """Forecast the target of each row that has a window, (n - lookback + 1,)."""
+        network, lookback = self._fitted()
+        wanted = self.feature_cols or []
+        missing = [column for column in wanted if column not in _columns(features_df)]
+        if missing:
+            raise KeyError(f"features_df must have the columns {wanted}, but lacks {missing}")
+        if len(features_df) < lookback:
+            raise ValueError(
+                f"features_df must have at least lookback = {lookback} rows, "
+                f"but has {len(features_df)}"
+            )
+        windows = make_windows(self._scaled(_numbers(features_df, wanted)), lookback)
+        scaled = forecast_windows(network, windows)[:, 0].double().cpu().numpy()
+        values: Floats = scaled * self.target_std + self.target_mean
+        return values
+
+    def _scaled(self, features: Floats) -> Tensor:
+        """Standardise features (n, f) on the device."""
+        return to_tensor((features - self.means) / self.stds, self.device)
+
+
+def _columns(frame: pd.DataFrame) -> list[Any]:
+    """Return the column names of a frame.
+
+    Raises
+    ------
+    ValueError
+        If it is no frame, its rows are not in order of time, or two columns share a name.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"features_df must be a DataFrame, but is a {type(frame).__name__}")
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()].tolist()
+        raise ValueError(f"features_df must have each column once, but has more of {twice}")
+    require_time_order("features_df", frame)
+    return frame.columns.tolist()
+
+
+def _numbers(frame: pd.DataFrame, columns: list[Any]) -> Floats:
+    """Read columns as (n, columns), finite."""
+    series = [as_floats(f"column {column!r}", frame[column]) for column in columns]
+    for column, values in zip(columns, series, strict=True):
+        require_finite(f"column {column!r}", values)
+    return np.column_stack(series)
+
+
+def _warn_of_known_target(features: Floats, target: Floats, name: Any) -> None:
+    """Warn where a linear fit reads the target (n,) off the features (n, f) up to its own row.
+
+    A target that is known only later moves from row to row in a way that no feature tells: the fit
+    leaves about half of the variance of its steps if it is noise, and more if it is a level or
+    varies slowly. A close beside its own open, high and low is left with an eighth to a sixth. A
+    return beside closes that grow many times over in the series goes unseen.
+    """
+    scaled = (features - features.mean(axis=0)) / safe_std(features)
+    columns = np.column_stack([np.ones(len(scaled) - 1), scaled[1:], scaled[:-1]])
+    count, width = columns.shape
+    spare = count - width
+    if spare < max(width, _SPARE_ROWS):
+        return
+    own = target[1:]
+    residual = own - columns @ np.linalg.lstsq(columns, own, rcond=None)[0]
+    left = float(residual @ residual) / spare
+    steps = float(np.var(np.diff(target)))
+    if left < _KNOWN * steps:
+        warnings.warn(
+            f"target_col {name!r} can be read off the features up to its row: a linear fit leaves "
+            f"{left / steps:.1%} of the variance of its steps. If a row knows its target, the loss "
+            f"says nothing: forecast the next row's, as in features_df[{name!r}].shift(-1)",
+            stacklevel=3,
+        )
+
+
+class MultivariateLSTM(_Multivariate):
+    """A `StackedLSTM` that forecasts the target of a row from features.
+
+    Parameters
+    ----------
+    dropout : float
+        Share of units dropped between layers, in [0, 1); inert with one layer.
+    weight_decay : float
+        L2 penalty of Adam.
+    seed : int, optional
+        Of weights, order of windows, dropout and noise; when not given, the one that `set_seed` was
+        called with last, or 0. Draws by others in between change nothing.
+    verbose : bool
+        Print every tenth epoch.
+
+    Attributes
+    ----------
+    model : StackedLSTM, None before `fit`
+    lookback : int, None before `fit`
+    feature_cols, target_col : column names, None before `fit`
+    means, stds : array, (feature,), of the rows that training saw, None before `fit`
+    target_mean, target_std : float, of the same rows; after `fit` only
+    device : torch.device, the GPU where there is one
+    """
+
+    _cell = "lstm"
+
+
+class MultivariateGRU(_Multivariate):
+    """A `StackedGRU` that forecasts the target of a row; all else as `MultivariateLSTM`."""
+
+    _cell = "gru"
+
+
+# Rows beyond the columns of a linear fit, below which it may fit noise that well.
+_SPARE_ROWS = 30
