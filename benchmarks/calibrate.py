@@ -34,7 +34,7 @@ from scipy.stats import binom, binomtest
 from benchmarks.markets import Market, garch_returns, long_memory_ranges, market
 from puffin.models.arrays import Floats
 from puffin.models.config import Config
-from puffin.models.evaluation.comparison import LEVEL, pesaran_timmermann
+from puffin.models.evaluation.forecast_tests import LEVEL, pesaran_timmermann
 from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.selection import overfitting
 from puffin.models.evaluation.sharpe import deflated_sharpe
@@ -48,8 +48,12 @@ from puffin.models.training.fold_training import (
 from puffin.models.training.refit import train_epochs
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout
-from puffin.studies.report.report import MOVES, earned, untradable
-from puffin.studies.report.rivals import Judgement, Rival, judge
+from puffin.studies.report.baselines import (
+    BaselineResult,
+    HoldoutComparison,
+    compare_with_baselines,
+)
+from puffin.studies.report.build import MOVES, strategy_returns, untradable
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
 
@@ -61,7 +65,7 @@ PLANTED = 0.2
 # What the planted signal has to win at least, of all its runs.
 LEAST_POWER = 0.8
 CPU = torch.device("cpu")
-# Of a return, drift is the training mean, and `judge` keeps one of them.
+# Of a return, drift is the training mean, and `compare_with_baselines` keeps one of them.
 MEANS_OF = ("mean", "drift")
 
 
@@ -160,19 +164,19 @@ class Run:
     pbo : probability of overfitting
     """
 
-    judgement: Judgement
+    judgement: HoldoutComparison
     truth: float
     pesaran_timmermann: float
     spa: float
     deflated_sharpe: float
     pbo: float
 
-    def rival(self, *names: str) -> Rival:
+    def rival(self, *names: str) -> BaselineResult:
         """Return the first baseline that has one of the names."""
-        return next(rival for rival in self.judgement.rivals if rival.name in names)
+        return next(rival for rival in self.judgement.baselines if rival.name in names)
 
     @property
-    def mean(self) -> Rival:
+    def mean(self) -> BaselineResult:
         """The training mean."""
         return self.rival(*MEANS_OF)
 
@@ -192,15 +196,15 @@ def run(spec: Spec, made: Market) -> Run:
     folds, opened = Dataset.build(spec, part), Dataset.for_holdout(spec, part, sealed)
     tried = search(folds)
     forecasts = forecast_holdout(opened, tried[0])
-    judgement = judge(folds, opened, tried[0].config.lookback, forecasts)
+    comparison = compare_with_baselines(folds, opened, tried[0].config.lookback, forecasts)
     (signal,) = opened.validation_slices(made.signal)
-    mean = next(rival for rival in judgement.rivals if rival.name in MEANS_OF)
+    mean = next(rival for rival in comparison.baselines if rival.name in MEANS_OF)
     losses = np.column_stack([folds.losses_per_bar(t.forecasts) for t in tried])
     return Run(
-        judgement=judgement,
+        judgement=comparison,
         truth=skill(float(opened.losses_per_bar([signal]).mean()), mean.holdout_loss),
         pesaran_timmermann=_directions(opened, forecasts),
-        spa=spa(judgement.rival.search_points, losses).consistent,
+        spa=spa(comparison.reference.search_losses, losses).consistent,
         deflated_sharpe=_deflated(folds, tried),
         pbo=overfitting(losses).probability,
     )
@@ -219,7 +223,7 @@ def _directions(holdout: Dataset, forecasts: Floats) -> float:
 def _deflated(folds: Dataset, tried: list[Tried]) -> float:
     if untradable(folds):
         return math.nan
-    returns = np.column_stack([earned(folds, t.forecasts) for t in tried])
+    returns = np.column_stack([strategy_returns(folds, t.forecasts) for t in tried])
     return deflated_sharpe(returns[:, 0], returns, len(tried)).probability
 
 
@@ -252,14 +256,14 @@ def most_by_luck(runs: int, quantile: float = 0.975) -> int:
 
 OUTCOMES = ("better", "undecided", "worse")
 MEANS: dict[str, Callable[[Run], float]] = {
-    "winner, against the rival": lambda run: run.judgement.rival.skill,
+    "winner, against the rival": lambda run: run.judgement.reference.skill,
     "winner, against the mean": lambda run: run.mean.skill,
     "the true signal itself": lambda run: run.truth,
     "autoregression": lambda run: run.skill_of("ar"),
     "ridge regression": lambda run: run.skill_of("ridge"),
 }
 POSITIVES: dict[str, Callable[[Run], bool]] = {
-    "Diebold-Mariano, rival": lambda run: run.judgement.rival.diebold_mariano.p_better < LEVEL,
+    "Diebold-Mariano, rival": lambda run: run.judgement.reference.diebold_mariano.p_better < LEVEL,
     "Clark-West, mean": lambda run: run.passes_clark_west,
     "Pesaran-Timmermann": lambda run: run.pesaran_timmermann < LEVEL,
     "SPA, search folds": lambda run: run.spa < LEVEL,

@@ -140,11 +140,11 @@ def _relative_strength(columns: Bars) -> Floats:
     out = np.full(len(columns["close"]), np.nan)
     if len(moves) < _RSI_BARS:
         return out
-    gains, losses = np.maximum(moves, 0.0).tolist(), np.maximum(-moves, 0.0).tolist()
-    gain, loss = (sum(side[:_RSI_BARS]) / _RSI_BARS for side in (gains, losses))
+    loss_differentials, losses = np.maximum(moves, 0.0).tolist(), np.maximum(-moves, 0.0).tolist()
+    gain, loss = (sum(side[:_RSI_BARS]) / _RSI_BARS for side in (loss_differentials, losses))
     for bar in range(_RSI_BARS, len(out)):
         if bar > _RSI_BARS:
-            gain += (gains[bar - 1] - gain) / _RSI_BARS
+            gain += (loss_differentials[bar - 1] - gain) / _RSI_BARS
             loss += (losses[bar - 1] - loss) / _RSI_BARS
         out[bar] = 100 * gain / (gain + loss) if gain + loss > 0 else 50.0
     return out

@@ -38,15 +38,15 @@ class Overfitting:
     logits : array, (splits,), log odds of its rank on the other half; above 0 is above the median
     blocks : int, parts that the bars were cut into
     trials : int, trials that were compared
-    by_luck : float, what trials of equal worth get: 0.5, and more where an odd number of them has
-        one at the median itself
+    chance_level : float, what trials of equal worth get: 0.5, and more where an odd number of them
+        has one at the median itself
     """
 
     probability: float
     logits: Floats
     blocks: int
     trials: int
-    by_luck: float
+    chance_level: float
 
 
 def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
@@ -89,7 +89,7 @@ def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
     parts = np.array_split(matrix, blocks)
     sums = np.stack([part.sum(axis=0) for part in parts])
     sizes = np.array([len(part) for part in parts])
-    ranks = np.concatenate([_ranks_of_best(half, sums, sizes) for half in _halves(blocks)])
+    ranks = np.concatenate([_ranks_of_best(half, sums, sizes) for half in _half_splits(blocks)])
     share = ranks / (trials + 1)
     logits = np.log(share / (1 - share))
     by_luck = (trials + 1) // 2 / trials
@@ -108,7 +108,7 @@ def _blocks(bars: int, blocks: int | None) -> int:
     return blocks
 
 
-def _halves(blocks: int) -> Iterator[NDArray[np.bool_]]:
+def _half_splits(blocks: int) -> Iterator[NDArray[np.bool_]]:
     """Yield every choice of half the blocks, in batches (choice, block)."""
     chosen = np.array(list(combinations(range(blocks), blocks // 2)))
     for start in range(0, len(chosen), _BATCH):
@@ -123,14 +123,16 @@ def _ranks_of_best(chosen: NDArray[np.bool_], sums: Floats, sizes: Ints) -> Floa
 
     The rank counts from the worst, 1, to the best; trials that tie share it.
     """
-    searched, after = ((half @ sums) / (half @ sizes)[:, None] for half in (chosen, ~chosen))
-    best = np.take_along_axis(after, searched.argmin(axis=1)[:, None], axis=1)
-    ranks = (after > best).sum(axis=1) + ((after == best).sum(axis=1) + 1) / 2
+    in_sample, out_of_sample = (
+        (half @ sums) / (half @ sizes)[:, None] for half in (chosen, ~chosen)
+    )
+    best = np.take_along_axis(out_of_sample, in_sample.argmin(axis=1)[:, None], axis=1)
+    ranks = (out_of_sample > best).sum(axis=1) + ((out_of_sample == best).sum(axis=1) + 1) / 2
     return np.asarray(ranks)
 
 
 @dataclass(frozen=True)
-class Choice:
+class OneStandardErrorChoice:
     """The smallest candidate that is not clearly worse than the best.
 
     Attributes
@@ -146,7 +148,7 @@ class Choice:
     standard_error: float
 
 
-def one_standard_error(losses: Any, sizes: Any) -> Choice:
+def one_standard_error(losses: Any, sizes: Any) -> OneStandardErrorChoice:
     """Choose the smallest network within one standard error over seeds of the best.
 
     The error is that of the best's mean over seeds. It does not count that the bars are few.
@@ -185,7 +187,7 @@ def one_standard_error(losses: Any, sizes: Any) -> Choice:
     bound = float(means[best]) + error
     within = np.flatnonzero(means <= bound)
     chosen = min(within, key=lambda i: (weights[i], means[i], i))
-    return Choice(int(chosen), best, bound, error)
+    return OneStandardErrorChoice(int(chosen), best, bound, error)
 
 
 def ranks_over_seeds(losses: Any, candidate: int) -> Ints:
@@ -232,18 +234,18 @@ class Overtuning:
     Attributes
     ----------
     trials : array, (incumbent,), positions of the trials
-    search, holdout : array, (incumbent,), in units of the loss
-    excess : array, (incumbent,), holdout loss above the lowest of an incumbent so far: what
+    search_losses, holdout_losses : array, (incumbent,), in units of the loss
+    overtuning : array, (incumbent,), holdout loss above the lowest of an incumbent so far: what
         searching on has cost
-    relative : array, (incumbent,), that as a share of what the search had won on the holdout; NaN
-        where it has won nothing yet; above 1 the search has ended worse than it began
+    relative_overtuning : array, (incumbent,), that as a share of what the search had won on the
+        holdout; NaN where it has won nothing yet; above 1 the search has ended worse than it began
     """
 
     trials: Ints
-    search: Floats
-    holdout: Floats
-    excess: Floats
-    relative: Floats
+    search_losses: Floats
+    holdout_losses: Floats
+    overtuning: Floats
+    relative_overtuning: Floats
 
 
 def overtuning(search_losses: Any, holdout_losses: Any) -> Overtuning:

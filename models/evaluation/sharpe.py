@@ -91,14 +91,14 @@ class DeflatedSharpe:
     sharpe : float, per bar
     threshold : float, per bar, what the best of trials without skill gets
     trials : int, those that were tried
-    count : int, returns
+    n_returns : int, returns
     """
 
     probability: float
     sharpe: float
     threshold: float
     trials: int
-    count: int
+    n_returns: int
 
 
 def deflated_sharpe(returns: Any, trial_returns: Any, trials: int) -> DeflatedSharpe:

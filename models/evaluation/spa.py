@@ -96,22 +96,22 @@ def spa(
     Politis and Romano (1994), "The Stationary Bootstrap", Journal of the American Statistical
     Association 89(428).
     """
-    gains = _checked(benchmark_losses, model_losses, horizon, reps)
-    count = len(gains)
-    kept = np.flatnonzero(varies(gains))
-    gains = gains[:, kept]
+    loss_differentials = _checked(benchmark_losses, model_losses, horizon, reps)
+    count = len(loss_differentials)
+    kept = np.flatnonzero(varies(loss_differentials))
+    loss_differentials = loss_differentials[:, kept]
     if block_length is None:
-        block_length = _block_length(gains, horizon)
+        block_length = _block_length(loss_differentials, horizon)
     if not 1 <= block_length <= count:
         raise ValueError(f"block_length must be between 1 and {count} bars, but is {block_length}")
     if not len(kept):
         nan = float("nan")
         return SpaResult(nan, nan, nan, nan, nan, -1, block_length, reps)
     rng = np.random.default_rng(seed)
-    drawn = _drawn_means(gains, stationary_bootstrap(count, reps, block_length, rng))
-    scale = np.sqrt(_bootstrap_variance(gains, block_length) / count)
-    scores = gains.mean(axis=0) / scale
-    consistent, lower, upper, reality_check = _p_values(gains, drawn, scale)
+    drawn = _drawn_means(loss_differentials, stationary_bootstrap(count, reps, block_length, rng))
+    scale = np.sqrt(_bootstrap_variance(loss_differentials, block_length) / count)
+    scores = loss_differentials.mean(axis=0) / scale
+    consistent, lower, upper, reality_check = _p_values(loss_differentials, drawn, scale)
     return SpaResult(
         consistent=consistent,
         lower=lower,
@@ -124,12 +124,14 @@ def spa(
     )
 
 
-def _p_values(gains: Floats, drawn: Floats, scale: Floats) -> tuple[float, float, float, float]:
+def _p_values(
+    loss_differentials: Floats, drawn: Floats, scale: Floats
+) -> tuple[float, float, float, float]:
     """Give consistent, lower, upper and White's p, from mean gains drawn (rep, model)."""
-    mean = gains.mean(axis=0)
+    mean = loss_differentials.mean(axis=0)
     statistic = max(float((mean / scale).max()), 0.0)
     # A model so far below the benchmark that it cannot be the best of any draw is not centred.
-    near = mean / scale >= -np.sqrt(2 * np.log(np.log(len(gains))))
+    near = mean / scale >= -np.sqrt(2 * np.log(np.log(len(loss_differentials))))
     consistent, lower, upper = (
         _share(np.maximum(((drawn - centre) / scale).max(axis=1), 0.0), statistic)
         for centre in (np.where(near, mean, 0.0), np.maximum(mean, 0.0), mean)
@@ -161,8 +163,8 @@ def _share(draws: Floats, statistic: float) -> float:
     return float((1 + np.sum(draws >= statistic)) / (1 + len(draws)))
 
 
-def _block_length(gains: Floats, horizon: int) -> float:
-    lengths = [optimal_block_length(column) for column in gains.T]
+def _block_length(loss_differentials: Floats, horizon: int) -> float:
+    lengths = [optimal_block_length(column) for column in loss_differentials.T]
     return max(float(np.median(lengths)) if lengths else 1.0, float(horizon), 1.0)
 
 
@@ -206,23 +208,23 @@ def stationary_bootstrap(
     return (first + place - begun) % count
 
 
-def _drawn_means(gains: Floats, draws: NDArray[np.int64]) -> Floats:
+def _drawn_means(loss_differentials: Floats, draws: NDArray[np.int64]) -> Floats:
     """Give the mean gain of each model in each draw, (rep, model)."""
-    count = len(gains)
+    count = len(loss_differentials)
     # How often each bar was drawn says it all, and the draws themselves would fill the memory.
     weights = np.stack([np.bincount(draw, minlength=count) for draw in draws])
-    return np.asarray(weights @ gains / count)
+    return np.asarray(weights @ loss_differentials / count)
 
 
-def _bootstrap_variance(gains: Floats, block_length: float) -> Floats:
+def _bootstrap_variance(loss_differentials: Floats, block_length: float) -> Floats:
     """Give the variance of sqrt(n) times the mean gain over all draws there are, (model,).
 
     References
     ----------
     Politis and Romano (1994), lemma 1; Hansen (2005), section 3, the kernel.
     """
-    count = len(gains)
-    centred = gains - gains.mean(axis=0)
+    count = len(loss_differentials)
+    centred = loss_differentials - loss_differentials.mean(axis=0)
     stays = 1 - 1 / block_length
     variance = (centred**2).sum(axis=0) / count
     for lag in range(1, count):

@@ -46,7 +46,7 @@ from puffin.studies.text import when
 from puffin.studies.versions import machine_type
 
 if TYPE_CHECKING:
-    from puffin.studies.report.report import Report
+    from puffin.studies.report.build import Report
 
 # What an operating system, git or an editor puts into a folder without being asked.
 _LITTER = {"Thumbs.db", "desktop.ini", "lost+found"}
@@ -135,7 +135,7 @@ def _add_holdout(
         files[FORECAST_FILES[1]] = read_artifact(holdout, own)
         values["machine"]["holdout"] = own.user_attrs["run"].get("machine", {})
         values["holdout"] = _holdout(report)
-        from puffin.studies.report.pages import report_files
+        from puffin.studies.report.files import report_files
 
         files |= report_files(study, report)
     return files
@@ -146,7 +146,7 @@ def _report(study: StoredStudy) -> "Report | StudyError":
     try:
         require_opened(study)
         # Here: what judges and draws takes longer to load than all else that an export needs.
-        from puffin.studies.report.report import build
+        from puffin.studies.report.build import build
 
         return build(study)
     except StudyError as error:
@@ -166,7 +166,7 @@ def _holdout(report: "Report") -> dict[str, Any]:
     """Give what can be derived again of a report."""
     from puffin.studies.report.verdict import sentences
 
-    found = report.judgement
+    found = report.comparison
     return {
         "first": report.first,
         "last": report.last,
@@ -183,7 +183,7 @@ def _holdout(report: "Report") -> dict[str, Any]:
                 "search_loss": rival.search_loss,
                 "holdout_loss": rival.holdout_loss,
             }
-            for rival in found.rivals
+            for rival in found.baselines
         ],
     }
 
@@ -196,7 +196,7 @@ def _stale(folder: Path, files: Collection[str]) -> set[str]:
         return set()
     if older <= EXPORT_FILES:
         return older
-    from puffin.studies.report.pages import FILES
+    from puffin.studies.report.files import FILES
 
     return older & (EXPORT_FILES | FILES)
 

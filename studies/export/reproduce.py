@@ -19,8 +19,8 @@ from puffin.studies.export.card import card
 from puffin.studies.export.export import refit_winner
 from puffin.studies.export.export_record import ExportRecord, Holdout, Scores
 from puffin.studies.export.exported import CARD_FILE, FORECAST_FILES, Exported
-from puffin.studies.report.report import trade, why_no_backtest
-from puffin.studies.report.rivals import judge
+from puffin.studies.report.baselines import compare_with_baselines
+from puffin.studies.report.build import run_backtest, why_no_backtest
 from puffin.studies.report.subject import fold_dates
 from puffin.studies.report.verdict import money_sentence, outcome_sentence
 from puffin.studies.text import when
@@ -266,7 +266,7 @@ def _holdout(
     if not np.isfinite(forecasts).all():  # the training diverged: there is nothing to judge
         yield Check("holdout.loss", told.loss, float("nan"), 0.0)
         return
-    found = judge(folds, holdout, config.lookback, forecasts)
+    found = compare_with_baselines(folds, holdout, config.lookback, forecasts)
     persistence = holdout.persistence_losses[0]
     own_skill, unit = told.skill, _in_skill(told, persistence)
     yield trained.loss("holdout.loss", told.loss, found.loss, told.loss)
@@ -279,12 +279,12 @@ def _holdout(
     yield _same("holdout.bars", bars, (when(dates[0]), when(dates[-1]), len(dates)))
     words = [
         outcome_sentence(found, dates, spec.data),
-        money_sentence(trade(holdout, forecasts), why_no_backtest(holdout)),
+        money_sentence(run_backtest(holdout, forecasts), why_no_backtest(holdout)),
     ]
     said = "\n".join(told.sentences[: len(words)])
     yield trained.text("holdout.sentences", said, "\n".join(words))
     yield from _table(FORECAST_FILES[1], exported, holdout, [forecasts], trained)
-    again = {rival.name: rival for rival in found.rivals}
+    again = {rival.name: rival for rival in found.baselines}
     yield _same("holdout.baselines", [b.name for b in told.baselines], list(again))
     for baseline in (b for b in told.baselines if b.name in again):
         name, rival = f"holdout.baselines.{baseline.name}", again[baseline.name]

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from puffin.models.evaluation.backtest import Backtest
-from puffin.models.evaluation.comparison import LEVEL
+from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.studies.openings import Opening
-from puffin.studies.report.report import COST_BPS, SLIPPAGE_BPS, Report
-from puffin.studies.report.rivals import Judgement, Rival
+from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
+from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.spec import DataSection
 from puffin.studies.text import counted, percent, signed, times, when
@@ -36,18 +36,18 @@ _BASELINES = {
 def sentences(report: Report) -> list[str]:
     """Return the verdict: whether it forecasts better, what trading on it made, whether by luck."""
     return [
-        outcome_sentence(report.judgement, report.dates, report.subject.spec.data),
+        outcome_sentence(report.comparison, report.dates, report.subject.spec.data),
         money_sentence(report.backtest, report.no_backtest),
-        _luck(report),
+        _selection_bias_sentence(report),
     ]
 
 
-def outcome_sentence(found: Judgement, dates: pd.DatetimeIndex, data: DataSection) -> str:
+def outcome_sentence(found: HoldoutComparison, dates: pd.DatetimeIndex, data: DataSection) -> str:
     """Return what was forecast, how that compares with the best simple model, and how sure it is.
 
     Parameters
     ----------
-    found : Judgement
+    found : HoldoutComparison
     dates : DatetimeIndex
         Of the holdout's targets.
     data : DataSection
@@ -65,14 +65,14 @@ def outcome_sentence(found: Judgement, dates: pd.DatetimeIndex, data: DataSectio
         )
     return (
         f"{found.outcome.capitalize()}: forecasts of {target} had "
-        f"{_compared(found.loss, found.rival)}, the best simple model of the search, {bars}; "
+        f"{_compared(found.loss, found.reference)}, the best simple model of the search, {bars}; "
         f"{_how_sure(found)}."
     )
 
 
-def _compared(loss: float, rival: Rival) -> str:
+def _compared(loss: float, baseline: BaselineResult) -> str:
     """Return how the error of the winner compares with that of a baseline."""
-    name, other = _in_words(rival), rival.holdout_loss
+    name, other = _in_words(baseline), baseline.holdout_loss
     if other == 0:
         return f"errors, unlike {name}"
     if loss > _TIMES * other:
@@ -83,22 +83,22 @@ def _compared(loss: float, rival: Rival) -> str:
     return f"{percent(abs(loss / other - 1))} {side} error than {name}"
 
 
-def _in_words(rival: Rival) -> str:
-    return _BASELINES.get(rival.name, "{label}").format(label=rival.label)
+def _in_words(baseline: BaselineResult) -> str:
+    return _BASELINES.get(baseline.name, "{label}").format(label=baseline.label)
 
 
-def _how_sure(found: Judgement) -> str:
+def _how_sure(found: HoldoutComparison) -> str:
     """Return how often chance gives such a difference, and what so few bars would not show."""
-    test = found.rival.diebold_mariano
+    test = found.reference.diebold_mariano
     if math.isnan(test.p_better):
         return "the differences are all alike, so no test can tell whether that is chance"
-    p = test.p_better if found.loss < found.rival.holdout_loss else test.p_worse
+    p = test.p_better if found.loss < found.reference.holdout_loss else test.p_worse
     chance = "fewer than 0.1 %" if p < _LEAST_CHANCE else percent(p)
     sure = f"chance alone gives such a difference in {chance} of cases"
     if found.outcome != "undecided":
         return sure
     if test.p_better < LEVEL:
-        lowest = _in_words(found.lowest)
+        lowest = _in_words(found.best_on_holdout)
         return f"{sure}, but {lowest}, another simple model, had still less error there"
     return f"{sure}, too often to decide{_least(found.detectable_skill)}"
 
@@ -135,7 +135,7 @@ def money_sentence(earned: Backtest | None, why_not: str | None) -> str:
     )
 
 
-def _luck(report: Report) -> str:
+def _selection_bias_sentence(report: Report) -> str:
     """Return whether the search was lucky: overfitting, Sharpe ratio, looks at the holdout."""
     parts = [_overfitting(report), _sharpe(report), looks_before(report)]
     text = "; ".join(part for part in parts if part)
@@ -149,7 +149,7 @@ def _overfitting(report: Report) -> str:
             "whether the search only picked a lucky configuration cannot be said: the probability "
             f"of overfitting is not known, as {report.no_overfitting}"
         )
-    pbo, chance = found.probability, found.by_luck
+    pbo, chance = found.probability, found.chance_level
     risk = "low" if pbo < _LOW_PBO else "moderate" if pbo < _HIGH_PBO * chance else "high"
     return (
         f"the risk that the search only picked a lucky configuration is {risk} (a probability of "
@@ -191,7 +191,7 @@ def _looker(report: Report, look: Opening) -> str:
 
 def to_json(report: Report) -> dict[str, Any]:
     """Return all figures as plain values, NaN as null."""
-    found, spread = report.judgement, report.spread
+    found, spread = report.comparison, report.seed_sensitivity
     luck, sharpe = report.overfitting, report.deflated_sharpe
     values = {
         "study": report.study,
@@ -218,7 +218,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "openings_before": len(report.looks_before),
             "opened": [_look(look) for look in report.looks],
         },
-        "baselines": [_rival(rival) for rival in found.rivals],
+        "baselines": [_baseline(rival) for rival in found.baselines],
         "direction": asdict(report.direction)
         | {
             "pesaran_timmermann": report.direction_test and asdict(report.direction_test),
@@ -226,10 +226,10 @@ def to_json(report: Report) -> dict[str, Any]:
         },
         "spa": None if report.spa is None else asdict(report.spa),
         "luck": {
-            "trials": report.tried,
-            "complete": report.complete,
+            "trials": report.n_networks,
+            "complete": report.n_complete,
             "pbo": None if luck is None else luck.probability,
-            "pbo_by_luck": None if luck is None else luck.by_luck,
+            "pbo_by_luck": None if luck is None else luck.chance_level,
             "pbo_blocks": None if luck is None else luck.blocks,
             "pbo_trials": None if luck is None else luck.trials,
             "no_pbo": report.no_overfitting,
@@ -250,7 +250,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "refits": report.refits.to_dict("records"),
         "backtest": report.backtest,
     }
-    plain: dict[str, Any] = _plain(values)
+    plain: dict[str, Any] = _to_plain(values)
     return plain
 
 
@@ -258,25 +258,25 @@ def _look(look: Opening) -> dict[str, Any]:
     return {key: getattr(look, key) for key in ("time", "study", "trial", "config")}
 
 
-def _rival(rival: Rival) -> dict[str, Any]:
+def _baseline(baseline: BaselineResult) -> dict[str, Any]:
     return {
-        "name": rival.name,
-        "label": rival.label,
-        "search_loss": rival.search_loss,
-        "holdout_loss": rival.holdout_loss,
-        "direction_accuracy": rival.direction and rival.direction.accuracy,
-        "skill_of_winner": rival.skill,
-        "diebold_mariano": asdict(rival.diebold_mariano),
-        "clark_west": rival.clark_west and asdict(rival.clark_west),
+        "name": baseline.name,
+        "label": baseline.label,
+        "search_loss": baseline.search_loss,
+        "holdout_loss": baseline.holdout_loss,
+        "direction_accuracy": baseline.direction and baseline.direction.accuracy,
+        "skill_of_winner": baseline.skill,
+        "diebold_mariano": asdict(baseline.diebold_mariano),
+        "clark_west": baseline.clark_west and asdict(baseline.clark_west),
     }
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """Return what JSON can say of a value."""
     if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
+        return {key: _to_plain(v) for key, v in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(v) for v in value]
+        return [_to_plain(v) for v in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return _to_plain(value.item())
     return None if isinstance(value, float) and not math.isfinite(value) else value

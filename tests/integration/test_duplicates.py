@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.training.fold_training import FoldTraining
 from puffin.studies import summary
 from puffin.studies.duplicates import DUPLICATE_OF, identity, trained
-from puffin.studies.report.report import build, trials_with_forecasts
-from puffin.studies.report.sections import write
+from puffin.studies.report.build import build, trials_with_forecasts
+from puffin.studies.report.page import write
 from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.storage import tickets
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
@@ -103,7 +103,7 @@ def test_a_report_counts_each_network_once(
         work_off(again, worker)
     assert len(trials_with_forecasts(study)) == 4
     found = build(study)
-    assert (found.tried, found.winner) == (4, study.best().number)
+    assert (found.n_networks, found.winner) == (4, study.best().number)
     assert "lowest of 4 complete trials. Pruned: 0. Failed: 0. Repeated without training: 3." in (
         " ".join(write(study, found, ()).split())
     )

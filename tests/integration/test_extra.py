@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.snapshot import to_csv
 from puffin.studies.prices.validation import DataError
-from puffin.studies.report import report
+from puffin.studies.report import build
 from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
@@ -65,7 +65,7 @@ extra = ["IBM", "MSFT"]"""
     np.testing.assert_array_equal(kept["column:mood"], expected)
     for again in (retrain_with_seeds(search, 2, 3), open_seal(search, 2, 3)):
         work(url, Interrupt(), Duty(again.name, device="cpu"))
-    assert len(report.build(search).dates) == 20
+    assert len(build.build(search).dates) == 20
     folder = tmp_path / "best"
     done = tuner("export", "tiny", str(folder), "--storage", url)
     assert done.exit_code == 0, done.output

@@ -39,9 +39,9 @@ from puffin.studies.dataset import Dataset
 from puffin.studies.export import export
 from puffin.studies.openings import looks_at, new_opening
 from puffin.studies.prices.load import Prices
-from puffin.studies.report import report, verdict
-from puffin.studies.report.pages import report_files
-from puffin.studies.report.report import Report
+from puffin.studies.report import build, verdict
+from puffin.studies.report.build import Report
+from puffin.studies.report.files import report_files
 from puffin.studies.retraining import (
     OPENED_FOR,
     RETRAINED_TRIAL,
@@ -99,7 +99,7 @@ def searched(
 def judged(searched: StoredStudy, url: str, done: Path) -> Report:
     """Its holdout, judged with three seeds of the best three."""
     once(done / "judged.db", url, lambda: judge(searched, url, top=3, seeds=3))
-    return report.build(searched)
+    return build.build(searched)
 
 
 def once(done: Path, url: str, work_on: Callable[[], object]) -> None:
@@ -117,7 +117,7 @@ def once(done: Path, url: str, work_on: Callable[[], object]) -> None:
 def judge(searched: StoredStudy, url: str, top: int, seeds: int) -> Report:
     for again in (retrain_with_seeds(searched, top, seeds), open_seal(searched, top, seeds)):
         work(url, Interrupt(), Duty(again.name, device="cpu"))
-    return report.build(searched)
+    return build.build(searched)
 
 
 def test_the_seal_stays_closed_until_every_trial_is_done(
@@ -215,7 +215,7 @@ def test_an_opening_is_the_first_for_a_winner_and_orders_nothing_twice(
     assert [r["seed"] for r in ordered] == [3, 3, 3]
     assert tickets.total(searched.storage, more.name) == len(judged.refits) + 3
     with pytest.raises(StudyError, match=r"trainings of study 'tiny\.holdout' are done"):
-        report.build(searched)
+        build.build(searched)
 
 
 def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> None:
@@ -226,7 +226,7 @@ def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> 
     assert (what["bars"], what["features"], len(what["folds"])) == (440, ["return"], 2)
     assert what["holdout"]["bars"] == 20
     assert {"puffin-tuner", "optuna", "torch"} <= set(what["made_with"])
-    assert values["verdict"]["beats_baseline"] is judged.judgement.beats_baseline
+    assert values["verdict"]["beats_baseline"] is judged.comparison.beats_baseline
     assert values["holdout"]["openings"] == 1
     assert values["holdout"]["loss"] == judged.loss
     assert values["holdout"]["skill"] == judged.skill
@@ -245,23 +245,23 @@ def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> 
 def test_pruned_trials_count_as_tries_and_not_as_what_a_trained_one_may_get(
     judged: Report, searched: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials = report.trials_with_forecasts(searched)
+    trials = build.trials_with_forecasts(searched)
     pruned = [copy_trial(trial) for trial, _ in trials]
     for trial in pruned:
         trial.state = TrialState.PRUNED
     worse = [(t, [f + 0.01 for f in own]) for t, (_, own) in zip(pruned, trials, strict=True)]
-    monkeypatch.setattr(report, "trials_with_forecasts", lambda _: [*worse, *trials])
-    found = report.build(searched)
-    assert (found.tried, found.complete) == (2 * judged.tried, judged.complete)
+    monkeypatch.setattr(build, "trials_with_forecasts", lambda _: [*worse, *trials])
+    found = build.build(searched)
+    assert (found.n_networks, found.n_complete) == (2 * judged.n_networks, judged.n_complete)
     assert judged.overfitting is not None
     assert found.overfitting is not None
-    assert found.overfitting.trials == judged.complete
+    assert found.overfitting.trials == judged.n_complete
     assert found.overfitting.logits.tolist() == judged.overfitting.logits.tolist()
     assert judged.deflated_sharpe is not None
     assert found.deflated_sharpe is not None
-    assert found.deflated_sharpe.trials == 2 * judged.deflated_sharpe.trials == found.tried
-    spread = judged.deflated_sharpe.threshold / expected_max_sharpe(1.0, judged.tried)
-    expected = spread * expected_max_sharpe(1.0, found.tried)
+    assert found.deflated_sharpe.trials == 2 * judged.deflated_sharpe.trials == found.n_networks
+    spread = judged.deflated_sharpe.threshold / expected_max_sharpe(1.0, judged.n_networks)
+    expected = spread * expected_max_sharpe(1.0, found.n_networks)
     assert found.deflated_sharpe.threshold == pytest.approx(expected)
 
 
@@ -285,18 +285,20 @@ def test_pruned_trials_count_as_tries_and_not_as_what_a_trained_one_may_get(
 def test_better_and_worse_need_a_test_against_the_best_on_search_data(
     judged: Report, loss: float, p: float, outcome: str
 ) -> None:
-    first = judged.judgement.rival
+    first = judged.comparison.reference
     rival = replace(
         first,
         label="rival",
-        holdout_points=np.ones(20),
+        holdout_losses=np.ones(20),
         skill=1 - loss,
         diebold_mariano=replace(first.diebold_mariano, p_better=p),
     )
-    other = replace(rival, label="other", holdout_points=np.full(20, 0.9), skill=1 - loss / 0.9)
-    found = replace(judged, judgement=replace(judged.judgement, loss=loss, rivals=[rival, other]))
-    assert found.judgement.outcome == outcome
-    assert found.judgement.beats_baseline is (outcome == "better")
+    other = replace(rival, label="other", holdout_losses=np.full(20, 0.9), skill=1 - loss / 0.9)
+    found = replace(
+        judged, comparison=replace(judged.comparison, loss=loss, baselines=[rival, other])
+    )
+    assert found.comparison.outcome == outcome
+    assert found.comparison.beats_baseline is (outcome == "better")
     assert verdict.sentences(found)[0].startswith(f"{outcome.capitalize()}: forecasts of the ")
 
 
@@ -319,8 +321,11 @@ def test_a_copy_has_the_holdout_with_its_openings_and_says_the_same(
 ) -> None:
     target = open_storage(f"sqlite:///{tmp_path / 'other.db'}", create=True)
     copied = copy(searched, target)
-    assert copied.trials == len(searched.trials()) + len(judged.refits) + judged.spread.losses.size
-    again = report.build(load(target, "tiny"))
+    assert (
+        copied.trials
+        == len(searched.trials()) + len(judged.refits) + judged.seed_sensitivity.losses.size
+    )
+    again = build.build(load(target, "tiny"))
     assert verdict.to_json(again) == verdict.to_json(judged)
     open_seal(load(target, "tiny"), top=3, seeds=3)
     assert looks_at(load(target, "tiny")) == judged.looks
@@ -341,7 +346,7 @@ def test_a_look_by_another_study_counts_against_this_one_even_after_its_deletion
     assert (values["openings"], values["openings_before"]) == (2, 1)
     assert [look["study"] for look in values["opened"]] == ["tiny", "other"]
     # What came later does not change what was found before.
-    assert verdict.sentences(report.build(searched)) == verdict.sentences(judged)
+    assert verdict.sentences(build.build(searched)) == verdict.sentences(judged)
     delete(searched.storage, "tiny")
     delete(searched.storage, "other")
     again = make_study("other", search={"trials": 1, "pruner": "none"})
@@ -415,7 +420,7 @@ def test_what_a_killed_worker_was_training_again_is_trained_by_another_to_the_sa
         ended = [t.user_attrs[tickets.TICKET] for t in again.trials() if tickets.is_finished(t)]
         assert sorted(ended) == list(range(len(again.attrs["reruns"])))
         assert len(again.trials()) == len(ended) + 1, "the lost one"
-    assert figures(report.build(searched)) == figures(expected)
+    assert figures(build.build(searched)) == figures(expected)
 
 
 def figures(found: Report) -> dict[str, Any]:
@@ -432,7 +437,7 @@ def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
 ) -> None:
     """The second best diverges on the holdout; then the winner does."""
     whole = judge(searched, url, top=2, seeds=3)
-    winner, second = whole.spread.trials
+    winner, second = whole.seed_sensitivity.trials
     holdout = load(searched.storage, "tiny.holdout")
     real = puffin.tuner.worker.refit.run_refit
 
@@ -453,13 +458,13 @@ def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
         holdout = open_seal(searched, top=2, seeds=3)
         work(url, Interrupt(), Duty(holdout.name, device="cpu"))
         if number == second:
-            found = report.build(searched)
+            found = build.build(searched)
             assert set(found.refits.trial) == set(whole.refits.trial) - {second}
             assert found.loss == whole.loss
             assert second not in found.overtuning.trials
         else:
             with pytest.raises(StudyError, match=r"the best of study 'tiny', failed: DivergedErr"):
-                report.build(searched)
+                build.build(searched)
 
 
 def delete_holdout(searched: StoredStudy) -> None:
@@ -484,14 +489,14 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
         if key not in (tickets.TICKET, "best_loss"):
             trial.set_user_attr(key, value)
     trial.set_user_attr(tickets.CONFIG, better.user_attrs["config"] | {"lr": 0.002})
-    body = report.read_artifact(searched, better)
+    body = build.read_artifact(searched, better)
     with transaction(storage) as connection:
         added = attach(connection, searched.creation_id, trial, "forecasts.csv", body)
     trial.set_user_attr("run", better.user_attrs["run"] | {"forecasts": added})
     searched.optuna_study.tell(trial, (better.value or 0.0) - 0.01)
     after = load(storage, "tiny")
     with pytest.raises(StudyError, match="has not been opened for its best, trial 8"):
-        report.build(after)
+        build.build(after)
     found = judge(after, url, top=3, seeds=3)
     assert found.winner == 8
     assert [look.trial for look in found.looks] == [judged.winner, 8]
@@ -538,7 +543,7 @@ def test_a_copy_that_was_killed_before_its_reruns_were_whole_is_made_anew_with_t
     assert study_names(target) == []
     copy(searched, target)
     assert len(study_names(target)) == 3
-    again = report.build(load(target, "tiny"))
+    again = build.build(load(target, "tiny"))
     assert verdict.to_json(again) == verdict.to_json(judged)
 
 
@@ -640,7 +645,7 @@ def test_seeds_have_their_own_ranks_and_the_choice_of_the_smallest_is_theirs(
     judged: Report, searched: StoredStudy
 ) -> None:
     seeds = load(searched.storage, "tiny.seeds")
-    spread = judged.spread
+    spread = judged.seed_sensitivity
     assert spread.seeds == [1, 2]
     assert spread.trials[0] == judged.winner
     by_hand = {

@@ -114,7 +114,7 @@ def judged(spec: Spec) -> calibrate.Run:
 
 
 def test_an_honest_network_finds_nothing_in_a_random_walk() -> None:
-    assert judged(calibrate.study_file(0, 3)).judgement.rival.skill < 0.05
+    assert judged(calibrate.study_file(0, 3)).judgement.reference.skill < 0.05
 
 
 @pytest.mark.parametrize("name", ["tomorrow", "rolled", "centred"])
@@ -144,5 +144,5 @@ def test_a_network_that_was_given_the_future_in_a_bent_form_wins_by_far(
     monkeypatch.setattr(puffin.studies.dataset, "require_causal", switched_off)
     found = judged(calibrate.study_file(0, 3, ["leaky"]))
     assert found.judgement.outcome == "better"
-    assert found.judgement.rival.skill > 0.8
+    assert found.judgement.reference.skill > 0.8
     assert abs(found.skill_of("ridge")) < 0.05

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 
 from puffin.studies.prices.load import load_prices
-from puffin.studies.report import report, sections, verdict
-from puffin.studies.report.over_time import draw_forecasts
-from puffin.studies.report.pages import PAGES, report_files
-from puffin.studies.report.pictures import PICTURES
-from puffin.studies.report.report import Report
+from puffin.studies.report import build, page, verdict
+from puffin.studies.report.build import Report
+from puffin.studies.report.figures.curves import PICTURES
+from puffin.studies.report.figures.time_series import draw_forecasts
+from puffin.studies.report.files import PAGES, report_files
 from puffin.studies.retraining import open_seal, read_artifact, retrain_with_seeds
 from puffin.studies.spec import load_spec
 from puffin.studies.storage.database import open_storage
@@ -72,7 +72,7 @@ def judged(
     search = load(storage, search.name)
     for again in (retrain_with_seeds(search, top, 3), open_seal(search, top, 3)):
         work(url, Interrupt(), Duty(again.name, device="cpu"))
-    return search, report.build(search)
+    return search, build.build(search)
 
 
 def make(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Case:
@@ -295,8 +295,12 @@ def test_seeds_and_overtuning_are_tabled_trial_by_trial(case: Case) -> None:
         assert seeds[f"trial {trial}"][2:] == shown
     over = found["luck"]["overtuning"]
     for i, trial in enumerate(over["trials"]):
-        losses = [loss(over[key][i]) for key in ("search", "holdout", "excess")]
-        relative = "-" if over["relative"][i] is None else f"{over['relative'][i]:.2f}"
+        losses = [loss(over[key][i]) for key in ("search_losses", "holdout_losses", "overtuning")]
+        relative = (
+            "-"
+            if over["relative_overtuning"][i] is None
+            else f"{over['relative_overtuning'][i]:.2f}"
+        )
         assert tuned[f"trial {trial}"] == [*losses, relative]
 
 
@@ -329,7 +333,7 @@ def test_overfitting_is_said_of_the_trials_that_were_trained_to_their_end(return
 def test_few_trials_of_one_budget_have_no_overfitting_and_the_reason_is_said(ranges: Case) -> None:
     luck, page = ranges.figures["luck"], ranges.page
     complete = sum(t.state.name == "COMPLETE" for t in ranges.search.trials())
-    assert luck["complete"] == complete < report.FEWEST_COMPLETE
+    assert luck["complete"] == complete < build.FEWEST_COMPLETE
     assert luck["pbo"] is luck["pbo_trials"] is None
     reason = (
         f"it needs 6 different networks that were trained to their end, and there are {complete}, "
@@ -361,7 +365,7 @@ def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
         returns.report,
         spa=None,
         overfitting=None,
-        no_overfitting=report.why_no_overfitting(19, 12, 12),
+        no_overfitting=build.why_no_overfitting(19, 12, 12),
         backtest=None,
         direction_test=replace(
             returns.report.direction_test,
@@ -369,7 +373,9 @@ def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
             p_better=float("nan"),
             forecast_up_share=1.0,
         ),
-        spread=replace(returns.report.spread, one_se_choice=None, one_se_bound=float("nan")),
+        seed_sensitivity=replace(
+            returns.report.seed_sensitivity, one_se_choice=None, one_se_bound=float("nan")
+        ),
     )
     files = report_files(returns.search, bare)
     page = files["report.md"].decode()
@@ -385,10 +391,10 @@ def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
 
 
 def test_a_training_that_diverged_is_drawn_and_named(returns: Case) -> None:
-    losses = returns.report.spread.losses.copy()
+    losses = returns.report.seed_sensitivity.losses.copy()
     losses[-1, 0] = np.inf
-    spread = replace(returns.report.spread, losses=losses)
-    files = report_files(returns.search, replace(returns.report, spread=spread))
+    spread = replace(returns.report.seed_sensitivity, losses=losses)
+    files = report_files(returns.search, replace(returns.report, seed_sensitivity=spread))
     row = rows(files["report.md"].decode().split("## Luck")[0])[f"trial {spread.trials[-1]}"]
     assert (row[2], row[-1]) == ("diverged", "diverged")
     assert files["pictures/seeds.svg"] != returns.files["pictures/seeds.svg"]
@@ -399,14 +405,14 @@ def test_a_report_on_bars_that_never_move_says_so_and_is_written(
 ) -> None:
     # The second fold and the holdout, and the bar before them.
     search, found = judged(tmp_path_factory, "search.trials=2", flat_bars=41, top=1)
-    values, page = verdict.to_json(found), sections.write(search, found, ())
+    values, text = verdict.to_json(found), page.write(search, found, ())
     assert values["verdict"]["outcome"] == "undecided"
     assert values["holdout"]["skill"] is None
-    lines = page.splitlines()
+    lines = text.splitlines()
     assert re.match(r"Undecided: nothing can be judged on the 20 bars .* never changes", lines[2])
-    assert "Its skill against persistence is undefined: persistence is never wrong" in page
+    assert "Its skill against persistence is undefined: persistence is never wrong" in text
     assert any(re.match(r"Fold 2 \(\S+ to \S+\): the target never moves", line) for line in lines)
-    assert not re.search(r"\bnan\b|its loss is - ", page, re.IGNORECASE)
+    assert not re.search(r"\bnan\b|its loss is - ", text, re.IGNORECASE)
     titles = [axes.get_title(loc="left") for axes in draw_forecasts(search, found).axes]
     assert [title.partition(";")[0] for title in titles[1:]] == [
         "fold 2: skill undefined",

@@ -19,7 +19,7 @@ from puffin.models.scaling import Scaler
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, fold_tensors
 from puffin.studies.dataset import Dataset, cut_holdout
-from puffin.studies.report.rivals import judge
+from puffin.studies.report.baselines import compare_with_baselines
 from puffin.studies.spec import Spec
 from tests.leaks import LEAKS, tomorrow
 
@@ -432,10 +432,13 @@ def holdout_leaks(spec: Spec, before: Bars, after: Bars, bar: int) -> set[str]:
     pairs["train targets"] = a.train_targets, b.train_targets
     pairs["valid windows"] = a.valid_windows[:seen], b.valid_windows[:seen]
     still = np.zeros(len(fold.valid))
-    rivals = [{r.name: r for r in judge(folds, w, 5, still).rivals} for w in (one, other)]
-    for name in set(rivals[0]) & set(rivals[1]):
-        mine, theirs = rivals[0][name], rivals[1][name]
-        pairs[f"search loss of {name}"] = mine.search_points, theirs.search_points
+    baselines = [
+        {r.name: r for r in compare_with_baselines(folds, w, 5, still).baselines}
+        for w in (one, other)
+    ]
+    for name in set(baselines[0]) & set(baselines[1]):
+        mine, theirs = baselines[0][name], baselines[1][name]
+        pairs[f"search loss of {name}"] = mine.search_losses, theirs.search_losses
         pairs[f"forecasts of {name}"] = mine.forecasts[:seen], theirs.forecasts[:seen]
     return {
         name

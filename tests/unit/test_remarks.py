@@ -19,7 +19,7 @@ from puffin.studies.remarks import (
     require_moving_target,
     why_nothing_is_complete,
 )
-from puffin.studies.report.rivals import Judgement, judge
+from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.verdict import outcome_sentence
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import tickets
@@ -139,17 +139,17 @@ def test_forecasts_are_filed_under_the_number_that_a_fold_has_in_every_table() -
 def simple_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the baselines that take long to fit."""
     kept = {name: BASELINES[name] for name in ("persistence", "mean")}
-    monkeypatch.setattr("puffin.studies.report.rivals.BASELINES", kept)
+    monkeypatch.setattr("puffin.studies.report.baselines.BASELINES", kept)
 
 
-def judged(*flat: slice, error: float = 0.001, **data: Any) -> tuple[Judgement, str]:
+def judged(*flat: slice, error: float = 0.001, **data: Any) -> tuple[HoldoutComparison, str]:
     spec, frame = market(*flat, **data)
     search, holdout = cut_holdout(frame, spec)
     opened = Dataset.for_holdout(spec, search, holdout)
     (fold,) = opened.folds
     actual = opened.series.target[fold.valid.start : fold.valid.stop]
     signs = np.resize([1.0, -1.0, 1.0], len(actual))
-    found = judge(Dataset.build(spec, search), opened, 3, actual + error * signs)
+    found = compare_with_baselines(Dataset.build(spec, search), opened, 3, actual + error * signs)
     dates = opened.dates[fold.valid.start : fold.valid.stop]
     return found, outcome_sentence(found, dates, spec.data)
 
@@ -174,7 +174,7 @@ def test_a_holdout_that_never_moves_judges_nobody(target: str, error: float) -> 
 @pytest.mark.usefixtures("simple_baselines")
 def test_a_loss_many_times_as_high_is_written_as_a_multiple() -> None:
     found, sentence = judged(error=1.0)
-    times = found.loss / found.rival.holdout_loss
+    times = found.loss / found.reference.holdout_loss
     assert times > 1000
     assert f" had {times:,.0f} times the error of " in sentence
     found, sentence = judged(error=0.02)

@@ -9,8 +9,8 @@ import optuna
 from rich.table import Table
 
 from puffin.studies.openings import looks_at
-from puffin.studies.report import report as reports
-from puffin.studies.report.pages import check_folder, write_pages
+from puffin.studies.report import build as reports
+from puffin.studies.report.files import check_folder, write_pages
 from puffin.studies.report.verdict import sentences, to_json
 from puffin.studies.retraining import is_opened, open_seal, retrain_with_seeds
 from puffin.studies.retraining_cost import Cost, retraining_cost
@@ -112,7 +112,7 @@ def _rival_table(found: reports.Report) -> Table:
     )
     accuracy = percent(found.direction.accuracy)
     table.add_row("winner", *map(loss, (found.search_loss, found.loss)), accuracy, "", "", "")
-    for rival in found.judgement.rivals:
+    for rival in found.comparison.baselines:
         table.add_row(
             rival.label,
             *map(loss, (rival.search_loss, rival.holdout_loss)),

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.selection import (
-    Choice,
+    OneStandardErrorChoice,
     incumbents,
     one_standard_error,
     overfitting,
@@ -123,7 +123,7 @@ def test_ties_go_to_the_smaller_the_better_and_the_first(
     losses: list[list[float]], sizes: list[int], chosen: int
 ) -> None:
     found = one_standard_error(losses, sizes)
-    assert isinstance(found, Choice)
+    assert isinstance(found, OneStandardErrorChoice)
     assert found.chosen == chosen
 
 
@@ -157,18 +157,18 @@ def test_the_overtuning_curve_of_four_incumbents() -> None:
     holdout = [10.0, NAN, 8.0, NAN, 9.0, 11.0]
     found = overtuning(search, holdout)
     assert found.trials.tolist() == [0, 2, 4, 5]
-    assert found.search.tolist() == [5.0, 4.0, 3.0, 2.0]
-    assert found.holdout.tolist() == [10.0, 8.0, 9.0, 11.0]
-    assert found.excess.tolist() == [0.0, 0.0, 1.0, 3.0]
+    assert found.search_losses.tolist() == [5.0, 4.0, 3.0, 2.0]
+    assert found.holdout_losses.tolist() == [10.0, 8.0, 9.0, 11.0]
+    assert found.overtuning.tolist() == [0.0, 0.0, 1.0, 3.0]
     # Won 2 at most: half of it lost again, then one and a half times as much.
-    assert found.relative[1:].tolist() == [0.0, 0.5, 1.5]
-    assert math.isnan(found.relative[0])
+    assert found.relative_overtuning[1:].tolist() == [0.0, 0.5, 1.5]
+    assert math.isnan(found.relative_overtuning[0])
 
 
 def test_a_search_that_never_won_anything_on_the_holdout_has_no_share_to_lose() -> None:
     found = overtuning([3.0, 2.0], [1.0, 2.0])
-    assert found.excess.tolist() == [0.0, 1.0]
-    assert np.isnan(found.relative).all()
+    assert found.overtuning.tolist() == [0.0, 1.0]
+    assert np.isnan(found.relative_overtuning).all()
 
 
 NOISE = np.random.default_rng(0).random((40, 3))

@@ -77,7 +77,7 @@ def test_a_deflated_ratio_from_returns_worked_out_by_other_means() -> None:
     expected = norm.cdf((sharpe - threshold) * math.sqrt(299) / math.sqrt(spread))
     assert found.probability == pytest.approx(expected, rel=1e-9)
     assert found.sharpe == pytest.approx(sharpe)
-    assert (found.threshold, found.trials, found.count) == (pytest.approx(threshold), 6, 300)
+    assert (found.threshold, found.trials, found.n_returns) == (pytest.approx(threshold), 6, 300)
 
 
 def called_skilled(make: Callable[[np.random.Generator], Floats], runs: int = 200) -> int:

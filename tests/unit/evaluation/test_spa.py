@@ -29,8 +29,8 @@ def losses(seed: int = 3) -> tuple[Floats, Floats]:
     """Give the losses of a benchmark, (250,), and of 12 models of unlike scale, (250, 12)."""
     rng = np.random.default_rng(seed)
     benchmark = rng.chisquare(1, 250)
-    gains = rng.standard_normal((250, 12)) + np.linspace(-0.25, 0.12, 12)
-    return benchmark, benchmark[:, None] - gains * np.linspace(0.3, 3, 12)
+    loss_differentials = rng.standard_normal((250, 12)) + np.linspace(-0.25, 0.12, 12)
+    return benchmark, benchmark[:, None] - loss_differentials * np.linspace(0.3, 3, 12)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,10 @@ def test_p_values_are_those_of_arch() -> None:
         # Four standard errors of both together.
         assert abs(getattr(found, name) - p) < 4 * math.sqrt(p * (1 - p) * (1 / 20000 + 1e-5)), name
     assert found.best == 11
-    gains = losses()[0] - losses()[1][:, 11]
-    assert found.statistic == pytest.approx(gains.mean() / math.sqrt(5.65315209 / 250), rel=1e-6)
+    loss_differentials = losses()[0] - losses()[1][:, 11]
+    assert found.statistic == pytest.approx(
+        loss_differentials.mean() / math.sqrt(5.65315209 / 250), rel=1e-6
+    )
 
 
 def test_equal_models_are_called_better_as_often_as_the_test_says() -> None:

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from puffin.models.evaluation.backtest import backtest
-from puffin.models.evaluation.comparison import MeanTest
+from puffin.models.evaluation.forecast_tests import MeanTest
 from puffin.models.evaluation.sharpe import DeflatedSharpe
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, before
-from puffin.studies.report.report import untradable
-from puffin.studies.report.rivals import Judgement, Rival
+from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
+from puffin.studies.report.build import untradable
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.verdict import money_sentence, outcome_sentence, sentences
 from puffin.studies.spec import DataSection
@@ -29,9 +29,9 @@ def mean_test(p_better: float) -> MeanTest:
     return MeanTest(0.1, statistic, p_better, min(1.0, 2 * p_better), 0, 20)
 
 
-def baseline(name: str, label: str, loss: float, p_better: float = 0.5) -> Rival:
+def baseline(name: str, label: str, loss: float, p_better: float = 0.5) -> BaselineResult:
     points = np.full(20, loss)
-    return Rival(name, label, points, points, points, None, 0.0, mean_test(p_better), None)
+    return BaselineResult(name, label, points, points, points, None, 0.0, mean_test(p_better), None)
 
 
 RIDGE = baseline("ridge", "ridge, alpha 100", 1.0)
@@ -102,13 +102,13 @@ def test_a_file_is_named_without_its_folder(path: str) -> None:
 def test_the_first_sentence_says_what_was_forecast_and_how_sure_the_comparison_is(
     loss: float, p_better: float, words: str
 ) -> None:
-    found = Judgement(loss, [replace(RIDGE, diebold_mariano=mean_test(p_better))], 0.083)
+    found = HoldoutComparison(loss, [replace(RIDGE, diebold_mariano=mean_test(p_better))], 0.083)
     assert words in outcome_sentence(found, DAYS, APPLE)
 
 
 def test_a_lead_on_the_best_of_the_search_is_undecided_beside_another_that_is_lower() -> None:
     first = replace(RIDGE, diebold_mariano=mean_test(0.01))
-    found = Judgement(0.95, [first, baseline("persistence", "persistence", 0.9)], 0.083)
+    found = HoldoutComparison(0.95, [first, baseline("persistence", "persistence", 0.9)], 0.083)
     said = outcome_sentence(found, DAYS, APPLE)
     assert said.startswith("Undecided: ")
     assert said.endswith(
@@ -126,7 +126,7 @@ def test_a_lead_on_the_best_of_the_search_is_undecided_beside_another_that_is_lo
     ],
 )
 def test_what_so_few_bars_would_miss_is_said(detectable: float, words: str) -> None:
-    found = Judgement(0.97, [replace(RIDGE, diebold_mariano=mean_test(0.2))], detectable)
+    found = HoldoutComparison(0.97, [replace(RIDGE, diebold_mariano=mean_test(0.2))], detectable)
     assert words in outcome_sentence(found, DAYS, APPLE)
 
 
@@ -171,7 +171,7 @@ def luck(**changes: Any) -> str:
     """Return the third sentence of a report of which only that matters."""
     own = Opening("own", "0", "mine", "a", "2026-01-03", 4, {})
     values = {
-        "judgement": Judgement(1.0, [RIDGE], 0.1),
+        "comparison": HoldoutComparison(1.0, [RIDGE], 0.1),
         "dates": DAYS,
         "subject": SimpleNamespace(spec=SimpleNamespace(data=APPLE)),
         "backtest": None,
@@ -180,7 +180,7 @@ def luck(**changes: Any) -> str:
         "winner": 4,
         "opened_for": {4: "own"},
         "looks": [own],
-        "overfitting": SimpleNamespace(probability=0.04, by_luck=0.5),
+        "overfitting": SimpleNamespace(probability=0.04, chance_level=0.5),
         "no_overfitting": None,
         "deflated_sharpe": None,
     } | changes
@@ -202,7 +202,7 @@ def luck(**changes: Any) -> str:
 def test_the_third_sentence_says_whether_the_search_was_lucky(
     probability: float, risk: str
 ) -> None:
-    said = luck(overfitting=SimpleNamespace(probability=probability, by_luck=0.5))
+    said = luck(overfitting=SimpleNamespace(probability=probability, chance_level=0.5))
     assert said.startswith(f"The risk that the search only picked a lucky configuration is {risk}")
     assert said.endswith("; nobody had looked at these bars before.")
 

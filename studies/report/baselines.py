@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from puffin.models.arrays import Floats, varies
 from puffin.models.evaluation.baselines import BASELINES, Baseline, TooShortError
-from puffin.models.evaluation.comparison import (
+from puffin.models.evaluation.forecast_tests import (
     LEVEL,
     MeanTest,
     clark_west,
@@ -19,13 +19,13 @@ from puffin.studies.dataset import Dataset
 
 
 @dataclass(frozen=True, eq=False)
-class Rival:
+class BaselineResult:
     """A baseline on the search folds and on the holdout.
 
     Attributes
     ----------
     name, label : its key, and what was chosen for it
-    search_points, holdout_points : array, (scored bars,), losses, all folds one after the other
+    search_losses, holdout_losses : array, (scored bars,), losses, all folds one after the other
     forecasts : array, (holdout bars,), in the target's unit
     direction : how often it has the direction of the holdout's moves right; None where it never
         forecasts a move, as persistence does
@@ -36,8 +36,8 @@ class Rival:
 
     name: str
     label: str
-    search_points: Floats
-    holdout_points: Floats
+    search_losses: Floats
+    holdout_losses: Floats
     forecasts: Floats
     direction: Direction | None
     skill: float
@@ -47,49 +47,49 @@ class Rival:
     @property
     def search_loss(self) -> float:
         """Mean loss on the search folds."""
-        return float(self.search_points.mean())
+        return float(self.search_losses.mean())
 
     @property
     def holdout_loss(self) -> float:
         """Mean loss on the holdout."""
-        return float(self.holdout_points.mean())
+        return float(self.holdout_losses.mean())
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class HoldoutComparison:
     """What the holdout says of a forecast.
 
     Attributes
     ----------
     loss : of the forecast
-    rivals : the one that was best on the search data first
+    baselines : the one that was best on the search data first
     detectable_skill : true skill against that one which so many bars show four times out of five
     """
 
     loss: float
-    rivals: list[Rival]
+    baselines: list[BaselineResult]
     detectable_skill: float
 
     @property
-    def rival(self) -> Rival:
+    def reference(self) -> BaselineResult:
         """The baseline that was best on the search data."""
-        return self.rivals[0]
+        return self.baselines[0]
 
     @property
-    def lowest(self) -> Rival:
+    def best_on_holdout(self) -> BaselineResult:
         """The baseline that was best on the holdout."""
-        return min(self.rivals, key=lambda rival: rival.holdout_loss)
+        return min(self.baselines, key=lambda rival: rival.holdout_loss)
 
     @property
     def beats_baseline(self) -> bool:
         """Whether the winner is below every baseline, and significantly below the first."""
-        below_all = self.loss < self.lowest.holdout_loss
-        return below_all and self.rival.diebold_mariano.p_better < LEVEL
+        below_all = self.loss < self.best_on_holdout.holdout_loss
+        return below_all and self.reference.diebold_mariano.p_better < LEVEL
 
     @property
     def nothing_moves(self) -> bool:
         """Whether persistence is never wrong on the holdout, which can then judge nobody."""
-        return any(r.name == "persistence" and r.holdout_loss == 0 for r in self.rivals)
+        return any(r.name == "persistence" and r.holdout_loss == 0 for r in self.baselines)
 
     @property
     def outcome(self) -> str:
@@ -103,10 +103,12 @@ class Judgement:
             return "undecided"
         if self.beats_baseline:
             return "better"
-        return "worse" if self.rival.diebold_mariano.p_worse < LEVEL else "undecided"
+        return "worse" if self.reference.diebold_mariano.p_worse < LEVEL else "undecided"
 
 
-def judge(folds: Dataset, holdout: Dataset, lookback: int, forecast: Floats) -> Judgement:
+def compare_with_baselines(
+    folds: Dataset, holdout: Dataset, lookback: int, forecast: Floats
+) -> HoldoutComparison:
     """Compare a forecast of the holdout with every baseline.
 
     Parameters
@@ -122,19 +124,19 @@ def judge(folds: Dataset, holdout: Dataset, lookback: int, forecast: Floats) -> 
     own = holdout.losses_per_bar([forecast])
     # Threads cost these small fits more than they give, and change the last bits.
     with threadpool_limits(1):
-        runs = _run_all(folds, holdout, lookback)
-    rivals = [_rival(run, folds, holdout, forecast) for run in runs]
-    rivals.sort(key=lambda rival: rival.search_loss)
-    first = rivals[0].holdout_points
-    return Judgement(
+        runs = _fit_baselines(folds, holdout, lookback)
+    baselines = [_baseline_result(run, folds, holdout, forecast) for run in runs]
+    baselines.sort(key=lambda rival: rival.search_loss)
+    first = baselines[0].holdout_losses
+    return HoldoutComparison(
         loss=float(own.mean()),
-        rivals=rivals,
+        baselines=baselines,
         detectable_skill=detectable_skill(first - own, first, holdout.series.horizon),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
+class _BaselineForecasts:
     """A baseline fitted on the search data: its forecasts fold by fold, and of the holdout."""
 
     name: str
@@ -142,8 +144,8 @@ class _Run:
     holdout: Baseline
 
 
-def _run_all(folds: Dataset, opened: Dataset, lookback: int) -> list[_Run]:
-    runs: list[_Run] = []
+def _fit_baselines(folds: Dataset, opened: Dataset, lookback: int) -> list[_BaselineForecasts]:
+    runs: list[_BaselineForecasts] = []
     (fold,) = opened.folds
     for name, forecast in BASELINES.items():
         try:
@@ -154,20 +156,22 @@ def _run_all(folds: Dataset, opened: Dataset, lookback: int) -> list[_Run]:
             holdout = forecast(opened.series, lookback, fold.train, fold.valid)
         except TooShortError:
             continue
-        twin = next((run for run in runs if _alike(holdout, run.holdout)), None)
+        twin = next((run for run in runs if _are_equal(holdout, run.holdout)), None)
         if twin is None:
-            runs.append(_Run(name, search, holdout))
+            runs.append(_BaselineForecasts(name, search, holdout))
         else:  # for returns drift is the training mean: one row is enough, with both names
             both = replace(twin.holdout, label=f"{twin.holdout.label} ({holdout.label})")
             runs[runs.index(twin)] = replace(twin, holdout=both)
     return runs
 
 
-def _alike(one: Baseline, other: Baseline) -> bool:
+def _are_equal(one: Baseline, other: Baseline) -> bool:
     return np.allclose(one.forecasts, other.forecasts, rtol=1e-9, atol=0)
 
 
-def _rival(run: _Run, folds: Dataset, holdout: Dataset, forecast: Floats) -> Rival:
+def _baseline_result(
+    run: _BaselineForecasts, folds: Dataset, holdout: Dataset, forecast: Floats
+) -> BaselineResult:
     horizon, baseline = holdout.series.horizon, run.holdout
     points, own = holdout.losses_per_bar([baseline.forecasts]), holdout.losses_per_bar([forecast])
     (actual,), (last,) = (
@@ -176,11 +180,11 @@ def _rival(run: _Run, folds: Dataset, holdout: Dataset, forecast: Floats) -> Riv
     )
     moves = (baseline.forecasts != last).any()
     nested = _is_nested(baseline, holdout)
-    return Rival(
+    return BaselineResult(
         name=run.name,
         label=baseline.label,
-        search_points=folds.losses_per_bar(run.search),
-        holdout_points=points,
+        search_losses=folds.losses_per_bar(run.search),
+        holdout_losses=points,
         forecasts=baseline.forecasts,
         direction=holdout.direction([baseline.forecasts]) if moves else None,
         skill=skill(float(own.mean()), float(points.mean())),

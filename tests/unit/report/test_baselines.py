@@ -7,20 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import puffin.studies.report.rivals
+import puffin.studies.report.baselines
 from puffin.models.evaluation.baselines import Baseline, TooShortError
-from puffin.models.evaluation.comparison import clark_west, diebold_mariano
+from puffin.models.evaluation.forecast_tests import clark_west, diebold_mariano
 from puffin.models.features import TARGETS, Series
 from puffin.models.folds import Span
 from puffin.studies.dataset import Dataset, cut_holdout
-from puffin.studies.report.report import (
-    earned,
-    trade,
+from puffin.studies.report.baselines import compare_with_baselines
+from puffin.studies.report.build import (
+    run_backtest,
+    strategy_returns,
     why_no_backtest,
     why_no_deflated_sharpe,
     why_no_direction_test,
 )
-from puffin.studies.report.rivals import judge
 from puffin.studies.spec import Spec, parse_spec
 
 BARS, HOLDOUT = 160, 30
@@ -61,23 +61,23 @@ def off_by(searched: float, judged: float) -> Callable[..., Baseline]:
 def rivals(monkeypatch: pytest.MonkeyPatch) -> None:
     """The better one on the search data is the worse one on the holdout."""
     made = {"steady": off_by(0.01, 0.03), "lucky": off_by(0.02, 0.02)}
-    monkeypatch.setattr(puffin.studies.report.rivals, "BASELINES", made)
+    monkeypatch.setattr(puffin.studies.report.baselines, "BASELINES", made)
 
 
 @pytest.mark.usefixtures("rivals")
 def test_the_rival_to_beat_is_chosen_by_the_search_data_and_not_by_the_holdout() -> None:
     folds, opened = market(spec_of())
     (actual,) = opened.validation_slices(opened.series.target)
-    found = judge(folds, opened, 3, actual + np.resize([0.024, 0.026], HOLDOUT))
-    assert [rival.name for rival in found.rivals] == ["steady", "lucky"]
-    assert found.rival.name == "steady"
-    assert found.lowest.name == "lucky"
+    found = compare_with_baselines(folds, opened, 3, actual + np.resize([0.024, 0.026], HOLDOUT))
+    assert [rival.name for rival in found.baselines] == ["steady", "lucky"]
+    assert found.reference.name == "steady"
+    assert found.best_on_holdout.name == "lucky"
     # Clearly below the rival, but above the one that came out lowest: no victory.
-    assert found.rival.diebold_mariano.p_better < 0.05
+    assert found.reference.diebold_mariano.p_better < 0.05
     assert found.outcome == "undecided"
-    better = judge(folds, opened, 3, actual + np.resize([0.014, 0.016], HOLDOUT))
+    better = compare_with_baselines(folds, opened, 3, actual + np.resize([0.014, 0.016], HOLDOUT))
     assert better.outcome == "better"
-    worse = judge(folds, opened, 3, actual + np.resize([0.034, 0.036], HOLDOUT))
+    worse = compare_with_baselines(folds, opened, 3, actual + np.resize([0.034, 0.036], HOLDOUT))
     assert worse.outcome == "worse"
 
 
@@ -87,8 +87,10 @@ def test_a_tie_is_undecided_on_either_side() -> None:
     folds, opened = market(spec_of())
     (actual,) = opened.validation_slices(opened.series.target)
     for shift in (-0.0001, 0.0001):
-        found = judge(folds, opened, 3, actual + np.resize([0.02, 0.038], HOLDOUT) + shift)
-        assert 0.05 < found.rival.diebold_mariano.p_better < 0.95
+        found = compare_with_baselines(
+            folds, opened, 3, actual + np.resize([0.02, 0.038], HOLDOUT) + shift
+        )
+        assert 0.05 < found.reference.diebold_mariano.p_better < 0.95
         assert found.outcome == "undecided"
 
 
@@ -98,14 +100,14 @@ def test_losses_that_overlap_are_tested_as_such(horizon: int) -> None:
     folds, opened = market(spec_of(horizon=horizon))
     (actual,) = opened.validation_slices(opened.series.target)
     errors = 0.02 + 0.01 * np.sin(np.arange(HOLDOUT))
-    found = judge(folds, opened, 3, actual + errors)
+    found = compare_with_baselines(folds, opened, 3, actual + errors)
     (scaler,) = opened.scalers
-    gains = (0.03**2 - errors**2) / scaler.target_std**2
-    expected = diebold_mariano(gains, horizon)
-    assert found.rival.diebold_mariano.lags == horizon - 1
-    assert found.rival.diebold_mariano.p_better == pytest.approx(expected.p_better, rel=1e-6)
+    loss_differentials = (0.03**2 - errors**2) / scaler.target_std**2
+    expected = diebold_mariano(loss_differentials, horizon)
+    assert found.reference.diebold_mariano.lags == horizon - 1
+    assert found.reference.diebold_mariano.p_better == pytest.approx(expected.p_better, rel=1e-6)
     assert found.loss == pytest.approx((errors**2).mean() / scaler.target_std**2)
-    assert found.rival.skill == pytest.approx(1 - (errors**2).mean() / 0.03**2)
+    assert found.reference.skill == pytest.approx(1 - (errors**2).mean() / 0.03**2)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +130,10 @@ def test_clark_west_is_of_baselines_that_a_network_has_as_special_cases(
         opened.validation_slices(v) for v in (opened.series.target, opened.series.persistence)
     )
     forecast = actual + np.resize([0.024, -0.026], HOLDOUT)
-    found = judge(folds, opened, 3, forecast)
-    assert {rival.name for rival in found.rivals if rival.clark_west is not None} == nested
-    assert {"ar", "ridge"} <= {rival.name for rival in found.rivals}
-    for rival in found.rivals:
+    found = compare_with_baselines(folds, opened, 3, forecast)
+    assert {rival.name for rival in found.baselines if rival.clark_west is not None} == nested
+    assert {"ar", "ridge"} <= {rival.name for rival in found.baselines}
+    for rival in found.baselines:
         if rival.clark_west is not None:
             expected = clark_west(forecast, rival.forecasts, actual)
             assert rival.clark_west.p_better == pytest.approx(expected.p_better)
@@ -162,18 +164,20 @@ def test_a_baseline_that_has_too_few_targets_is_left_out_and_any_other_error_is_
         return forecast
 
     made = {"steady": off_by(0.01, 0.01), "short": raising(TooShortError("few"))}
-    monkeypatch.setattr(puffin.studies.report.rivals, "BASELINES", made)
-    assert [r.name for r in judge(folds, opened, 3, actual).rivals] == ["steady"]
+    monkeypatch.setattr(puffin.studies.report.baselines, "BASELINES", made)
+    assert [r.name for r in compare_with_baselines(folds, opened, 3, actual).baselines] == [
+        "steady"
+    ]
     made["wrong"] = raising(ValueError("labels of the future"))
     with pytest.raises(ValueError, match="labels of the future"):
-        judge(folds, opened, 3, actual)
+        compare_with_baselines(folds, opened, 3, actual)
 
 
 def test_the_backtest_earns_the_moves_of_the_bars_that_were_forecast() -> None:
     _, opened = market(spec_of())
     closes = opened.closes
     moves = np.log(closes[-HOLDOUT:] / closes[-HOLDOUT - 1 : -1])
-    earned = trade(opened, moves)
+    earned = run_backtest(opened, moves)
     assert earned is not None
     rises = moves > 0
     # Each change of sides costs a basis point, and fills a basis point off.
@@ -192,10 +196,10 @@ def test_a_price_its_change_and_its_return_are_traded_alike(horizon: int) -> Non
         plain, judged = market(spec_of(horizon=horizon))
         moves = [np.concatenate(w.validation_slices(w.series.target)) for w in (plain, judged)]
         ahead = [np.concatenate(w.validation_slices(w.series.target)) for w in (folds, opened)]
-        kept, expected = earned(folds, [ahead[0]]), earned(plain, [moves[0]])
+        kept, expected = strategy_returns(folds, [ahead[0]]), strategy_returns(plain, [moves[0]])
         np.testing.assert_allclose(kept, expected, rtol=1e-9, atol=1e-15)
         if horizon == 1:
-            found, own = trade(opened, ahead[1]), trade(judged, moves[1])
+            found, own = run_backtest(opened, ahead[1]), run_backtest(judged, moves[1])
             assert found is not None
             assert own is not None
             assert found["total_return"] == pytest.approx(own["total_return"], rel=1e-9)
@@ -205,8 +209,8 @@ def test_a_price_its_change_and_its_return_are_traded_alike(horizon: int) -> Non
 def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> None:
     folds, opened = market(spec_of(target=target, features=[target]), lower=100.0)
     (actual,) = opened.validation_slices(opened.series.target)
-    assert judge(folds, opened, 3, actual).loss == 0.0
-    assert trade(opened, actual) is None
+    assert compare_with_baselines(folds, opened, 3, actual).loss == 0.0
+    assert run_backtest(opened, actual) is None
     reason = "a close is zero or negative, and then there are no returns in per cent"
     assert why_no_backtest(opened) == why_no_deflated_sharpe(folds, 100, 9, 9) == reason
 
@@ -236,9 +240,9 @@ def test_a_deflated_sharpe_ratio_needs_returns_and_trials_of_one_budget(
 
 def test_a_year_of_hours_has_more_bars_than_one_of_days() -> None:
     spec = spec_of()
-    daily = trade(market(spec)[1], np.ones(HOLDOUT))
+    daily = run_backtest(market(spec)[1], np.ones(HOLDOUT))
     hours = pd.date_range("2020-01-01", periods=BARS, freq="h")
-    hourly = trade(market(spec, hours)[1], np.ones(HOLDOUT))
+    hourly = run_backtest(market(spec, hours)[1], np.ones(HOLDOUT))
     assert daily is not None
     assert hourly is not None
     # 8,766 hours, and 5 of 7 days.

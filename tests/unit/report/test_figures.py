@@ -13,10 +13,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
 import puffin.studies
-from puffin.studies.report.canvas import dress, limits, new_figure, spaced, svg
+from puffin.studies.report.figures.curves import PICTURES, _with_baselines
+from puffin.studies.report.figures.style import new_figure, padded, robust_limits, style_axes, svg
+from puffin.studies.report.figures.time_series import _held
 from puffin.studies.report.importance import Importance, importance
-from puffin.studies.report.over_time import _held
-from puffin.studies.report.pictures import PICTURES, _with_baselines
 
 SOURCES = Path(puffin.studies.__file__).parent
 
@@ -33,12 +33,12 @@ SOURCES = Path(puffin.studies.__file__).parent
 def test_an_axis_holds_the_lowest_and_nine_tenths_of_the_values(
     values: list[float], low: float, high: float
 ) -> None:
-    assert limits(np.array(values)) == pytest.approx((low, high), abs=1e-3)
+    assert robust_limits(np.array(values)) == pytest.approx((low, high), abs=1e-3)
 
 
 def test_ends_of_an_axis_are_apart() -> None:
-    assert spaced(0.0, 1.0) == pytest.approx((-0.06, 1.06))
-    assert spaced(2.0, 2.0) == pytest.approx((1.88, 2.12))
+    assert padded(0.0, 1.0) == pytest.approx((-0.06, 1.06))
+    assert padded(2.0, 2.0) == pytest.approx((1.88, 2.12))
 
 
 def test_a_figure_is_drawn_alike_each_time() -> None:
@@ -46,7 +46,7 @@ def test_a_figure_is_drawn_alike_each_time() -> None:
         figure = new_figure(2.0)
         axes = figure.add_subplot()
         axes.plot([1, 2, 3])
-        dress(axes, "title", "x", "y")
+        style_axes(axes, "title", "x", "y")
         return svg(figure)
 
     assert drawn() == drawn()
@@ -72,7 +72,7 @@ def test_ticks_that_differ_have_labels_that_differ(low: float, spread: float) ->
     figure = new_figure(3.0)
     axes = figure.add_subplot()
     axes.plot([low, low + spread])
-    dress(axes, "", "", "")
+    style_axes(axes, "", "", "")
     labels = ticks(figure)
     assert len(labels) > 3
     assert len(set(labels)) == len(labels)
@@ -88,7 +88,9 @@ def test_overtuning_is_drawn_in_per_cent_of_the_first(
     search: list[float], holdout: list[float]
 ) -> None:
     found = SimpleNamespace(
-        trials=list(range(len(search))), search=np.array(search), holdout=np.array(holdout)
+        trials=list(range(len(search))),
+        search_losses=np.array(search),
+        holdout_losses=np.array(holdout),
     )
     figure = PICTURES["overtuning.svg"](None, SimpleNamespace(overtuning=found))
     (axes,) = figure.axes
@@ -109,8 +111,8 @@ def test_a_baseline_that_would_flatten_the_curves_is_named_instead(
 ) -> None:
     axes = new_figure(2.0).add_subplot()
     attrs = {"persistence_losses": [loss - 0.5, loss + 0.5], "mean_losses": [1.5]}
-    judgement = SimpleNamespace(rivals=[])
-    report = SimpleNamespace(judgement=judgement)
+    comparison = SimpleNamespace(baselines=[])
+    report = SimpleNamespace(comparison=comparison)
     low, high = _with_baselines(axes, SimpleNamespace(attrs=attrs), report, 1.0, 2.0)
     label = axes.get_legend_handles_labels()[1][0]
     assert (low <= loss <= high) is shown

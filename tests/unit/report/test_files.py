@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from puffin.models.errors import PuffinError
-from puffin.studies.report import pages
+from puffin.studies.report import files
+from puffin.studies.report.files import PagesError, check_folder, to_html, write_pages
 from puffin.studies.report.markdown import join, picture, plain, table
-from puffin.studies.report.pages import PagesError, check_folder, to_html, write_pages
 
 SVG = b"<svg/>"
 
@@ -112,7 +112,7 @@ def test_what_is_not_this_report_is_not_written_over(
 def written(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A report of a few bytes, in place of one that is drawn."""
     found = SimpleNamespace(study="mine", files={})
-    monkeypatch.setattr(pages, "report_files", lambda _search, report: report.files)
+    monkeypatch.setattr(files, "report_files", lambda _search, report: report.files)
     found.files = {
         "pictures/curves.svg": SVG,
         "pictures/equity.svg": SVG,

@@ -11,9 +11,9 @@ from markdown_it.token import Token
 
 from puffin.models.errors import PuffinError
 from puffin.studies.files import write_files
-from puffin.studies.report import sections
-from puffin.studies.report.pictures import PICTURES, draw
-from puffin.studies.report.report import Report
+from puffin.studies.report import page
+from puffin.studies.report.build import Report
+from puffin.studies.report.figures.curves import PICTURES, draw
 from puffin.studies.report.verdict import to_json
 from puffin.studies.study import StoredStudy
 
@@ -90,12 +90,12 @@ def report_files(study: StoredStudy, report: Report) -> dict[str, bytes]:
         no file that is not among these, and the HTML page needs none of them.
     """
     pictures = draw(study, report)
-    page = sections.write(study, report, pictures)
+    text = page.write(study, report, pictures)
     return {
         **{f"{_FOLDER}/{name}": body for name, body in pictures.items()},
-        "report.md": page.encode(),
+        "report.md": text.encode(),
         "report.json": (json.dumps(to_json(report), indent=2) + "\n").encode(),
-        "report.html": to_html(page, f"Report on {report.study}", pictures).encode(),
+        "report.html": to_html(text, f"Report on {report.study}", pictures).encode(),
     }
 
 
@@ -159,7 +159,7 @@ def check_folder(folder: Path, study: str) -> None:
     """
     try:
         for place in (folder, folder / _FOLDER):
-            _try(place)
+            _probe_writable(place)
         owner = _owner(folder)
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -168,7 +168,7 @@ def check_folder(folder: Path, study: str) -> None:
         raise PagesError(msg)
 
 
-def _try(place: Path) -> None:
+def _probe_writable(place: Path) -> None:
     """Write a file where `place` is, or where it would be made."""
     while not place.exists():
         place = place.parent

@@ -33,7 +33,7 @@ def new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
 
 
-def dress(axes: Axes, title: str, x: str, y: str) -> None:
+def style_axes(axes: Axes, title: str, x: str, y: str) -> None:
     """Style axes: title, labels, and none of the lines that say nothing."""
     axes.set_title(title, loc="left", fontsize=_TITLE, color=INK, wrap=True)
     axes.set_xlabel(x, fontsize=_TEXT, color=INK)
@@ -50,7 +50,7 @@ def dress(axes: Axes, title: str, x: str, y: str) -> None:
         formatter.set_scientific(False)
 
 
-def explain_below(figure: Figure) -> None:
+def add_legend_below(figure: Figure) -> None:
     """Add the legend below the picture, where it covers nothing."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(
@@ -58,7 +58,7 @@ def explain_below(figure: Figure) -> None:
     )
 
 
-def explain(axes: Axes) -> None:
+def add_legend(axes: Axes) -> None:
     """Add the legend of what is drawn."""
     axes.legend(loc="best", fontsize=_TEXT - 1, frameon=True, framealpha=0.85, edgecolor="none")
 
@@ -71,13 +71,13 @@ def svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def limits(values: Floats) -> tuple[float, float]:
+def robust_limits(values: Floats) -> tuple[float, float]:
     """Return the limits of an axis that shows the lowest of `values`, and nine tenths of them."""
     low, high = float(values.min()), float(np.quantile(values, _SHARE))
-    return spaced(low, high)
+    return padded(low, high)
 
 
-def spaced(low: float, high: float) -> tuple[float, float]:
+def padded(low: float, high: float) -> tuple[float, float]:
     """Leave some room at both ends of an axis, also where they are one."""
     room = (high - low) * _MARGIN or abs(high) * _MARGIN or 1.0
     return low - room, high + room

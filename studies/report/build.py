@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest, backtest
-from puffin.models.evaluation.comparison import DirectionTest, pesaran_timmermann
+from puffin.models.evaluation.forecast_tests import DirectionTest, pesaran_timmermann
 from puffin.models.evaluation.metrics import Direction, skill
 from puffin.models.evaluation.selection import (
     MIN_BLOCK,
@@ -30,7 +30,7 @@ from puffin.models.evaluation.spa import MIN_BARS, SpaResult, spa
 from puffin.studies.dataset import Dataset
 from puffin.studies.duplicates import distinct, trained
 from puffin.studies.openings import Opening, before, looks_at
-from puffin.studies.report.rivals import Judgement, judge
+from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.subject import Subject, subject
 from puffin.studies.retraining import (
     OPENED_FOR,
@@ -51,7 +51,7 @@ _FEWEST_RETURNS = 3
 FEWEST_COMPLETE = 6
 _YEAR = pd.Timedelta(days=365.25)
 # Targets that can be held from one bar to the next.
-TRADED = ("return", "price", "change")
+TRADABLE_TARGETS = ("return", "price", "change")
 # Targets that are a move themselves, away from 0.
 MOVES = ("return", "change")
 # What a trade costs in the backtest, in basis points: commission, and a worse price.
@@ -74,13 +74,13 @@ class Report:
     forecasts, actual : array, (holdout bars,), in the target's unit
     search_loss : of the winner on the search folds
     skill : of the winner against persistence on the holdout
-    judgement : of the winner beside the baselines
-    direction : of the winner on the holdout; that of each baseline is beside it in `judgement`
+    comparison : of the winner beside the baselines
+    direction : of the winner on the holdout; that of each baseline is beside it in `comparison`
     direction_test : of the same; None where `no_direction_test` says why there is none
     refits : table of all refits that came to an end: trial, seed, loss
-    spread : of the best over seeds, on the search folds
-    tried : different networks that came to a best epoch, pruned ones too
-    complete : those of them that were trained to their end
+    seed_sensitivity : of the best over seeds, on the search folds
+    n_networks : different networks that came to a best epoch, pruned ones too
+    n_complete : those of them that were trained to their end
     spa : of all that were tried against the first rival, on the search folds; None where the bars
         are too few
     overfitting : of the complete ones; None where `no_overfitting` says why there is none
@@ -102,14 +102,14 @@ class Report:
     actual: Floats
     search_loss: float
     skill: float
-    judgement: Judgement
+    comparison: HoldoutComparison
     direction: Direction
     direction_test: DirectionTest | None
     no_direction_test: str | None
     refits: pd.DataFrame
-    spread: SeedSensitivity
-    tried: int
-    complete: int
+    seed_sensitivity: SeedSensitivity
+    n_networks: int
+    n_complete: int
     spa: SpaResult | None
     overfitting: Overfitting | None
     no_overfitting: str | None
@@ -122,7 +122,7 @@ class Report:
     @property
     def loss(self) -> float:
         """Of the winner on the holdout."""
-        return self.judgement.loss
+        return self.comparison.loss
 
     @property
     def first(self) -> str:
@@ -154,7 +154,9 @@ def build(study: StoredStudy) -> Report:
     folds, opened = study.dataset, study.holdout_dataset
     own = own_refit(holdout, best.number, study.spec.search.seed)
     (forecasts,) = read_forecasts(holdout, own)
-    judgement = judge(folds, opened, best.user_attrs["config"]["lookback"], forecasts)
+    comparison = compare_with_baselines(
+        folds, opened, best.user_attrs["config"]["lookback"], forecasts
+    )
     horizon = opened.series.horizon
     (actual,), (last,) = (
         opened.validation_slices(v) for v in (opened.series.target, opened.series.persistence)
@@ -178,24 +180,24 @@ def build(study: StoredStudy) -> Report:
         forecasts=forecasts,
         actual=actual,
         search_loss=np.nan if best.value is None else best.value,
-        skill=skill(judgement.loss, opened.persistence_losses[0]),
-        judgement=judgement,
+        skill=skill(comparison.loss, opened.persistence_losses[0]),
+        comparison=comparison,
         direction=opened.direction([forecasts]),
         direction_test=None
         if no_direction_test
         else pesaran_timmermann(forecasts, actual, last, horizon),
         no_direction_test=no_direction_test,
         refits=refits,
-        spread=spread,
-        tried=len(trials),
-        complete=sum(complete),
-        spa=_spa(judgement.rival.search_points, matrix, horizon),
+        seed_sensitivity=spread,
+        n_networks=len(trials),
+        n_complete=sum(complete),
+        spa=_spa(comparison.reference.search_losses, matrix, horizon),
         overfitting=None if no_overfitting else overfitting(matrix[:, complete]),
         no_overfitting=no_overfitting,
         deflated_sharpe=None if no_sharpe else _deflated(folds, trials, best),
         no_deflated_sharpe=no_sharpe,
         overtuning=_overtuning(study, refits),
-        backtest=trade(opened, forecasts),
+        backtest=run_backtest(opened, forecasts),
         no_backtest=why_no_backtest(opened),
     )
 
@@ -291,7 +293,7 @@ def _deflated(
 ) -> DeflatedSharpe:
     """Judge what the best earned on the search folds by being long where it forecast a rise."""
     returns = {
-        trial.number: earned(folds, forecasts)
+        trial.number: strategy_returns(folds, forecasts)
         for trial, forecasts in trials
         if trial.state == TrialState.COMPLETE
     }
@@ -300,7 +302,7 @@ def _deflated(
     )
 
 
-def earned(folds: Dataset, forecasts: list[Floats]) -> Floats:
+def strategy_returns(folds: Dataset, forecasts: list[Floats]) -> Floats:
     """Return the log returns of being long where a rise was forecast, one in `horizon` bars.
 
     Of targets that can be traded on: `untradable` says why others cannot.
@@ -341,7 +343,7 @@ def _overtuning(study: StoredStudy, refits: pd.DataFrame) -> Overtuning:
 def untradable(dataset: Dataset) -> str | None:
     """Say why forecasts of these targets cannot be traded on, if they cannot."""
     target, horizon = dataset.spec.data.target, dataset.series.horizon
-    if target not in TRADED:
+    if target not in TRADABLE_TARGETS:
         return f"a {target} cannot be bought"
     spans = [dataset.closes[f.valid.start - horizon : f.valid.stop] for f in dataset.folds]
     if not (np.concatenate(spans) > 0).all():
@@ -358,7 +360,7 @@ def why_no_backtest(holdout: Dataset) -> str | None:
     return None
 
 
-def trade(holdout: Dataset, forecast: Floats) -> Backtest | None:
+def run_backtest(holdout: Dataset, forecast: Floats) -> Backtest | None:
     """Trade on forecasts of the holdout (bars,), one bar ahead, long or flat."""
     if why_no_backtest(holdout) is not None:
         return None

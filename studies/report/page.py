@@ -9,14 +9,14 @@ from collections.abc import Collection
 import numpy as np
 from optuna.trial import TrialState
 
-from puffin.models.evaluation.comparison import LEVEL, DirectionTest
+from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
-from puffin.studies.report.captions import show
+from puffin.studies.report.build import COST_BPS, MOVES, SLIPPAGE_BPS, Report
+from puffin.studies.report.figures.captions import show
 from puffin.studies.report.importance import Importance, importance
-from puffin.studies.report.luck import luck
 from puffin.studies.report.markdown import join, plain, table
-from puffin.studies.report.report import COST_BPS, MOVES, SLIPPAGE_BPS, Report
+from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
 from puffin.studies.report.verdict import looks_before, sentences
 from puffin.studies.storage import tickets
@@ -38,9 +38,9 @@ def write(study: StoredStudy, report: Report, pictures: Collection[str]) -> str:
         *_holdout(study, report, pictures),
         *_direction(study, report),
         *_seeds(study, report, pictures),
-        *luck(report, pictures),
+        *selection_bias(report, pictures),
         *_backtest(report, pictures),
-        *_reading(study, report),
+        *_how_to_read(study, report),
     ]
     return join(parts) + "\n"
 
@@ -123,7 +123,7 @@ def _importance(study: StoredStudy) -> str:
 
 
 def _holdout(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
-    found = report.judgement
+    found = report.comparison
     rows = [("winner", loss(report.search_loss), loss(report.loss), "", "", "")]
     rows += [
         (
@@ -134,7 +134,7 @@ def _holdout(study: StoredStudy, report: Report, pictures: Collection[str]) -> l
             p_value(rival.diebold_mariano.p_better),
             p_value(rival.clark_west.p_better) if rival.clark_west else "-",
         )
-        for rival in found.rivals
+        for rival in found.baselines
     ]
     header = ("", "search loss", "holdout loss", "skill of the winner", "p of DM", "p of CW")
     versus = signed(report.skill)
@@ -198,7 +198,7 @@ def _direction(study: StoredStudy, report: Report) -> list[str]:
     rows = [("winner", percent(found.accuracy))]
     rows += [
         (rival.label, percent(rival.direction.accuracy) if rival.direction else "-")
-        for rival in report.judgement.rivals
+        for rival in report.comparison.baselines
     ]
     return [
         "## Direction",
@@ -226,7 +226,7 @@ def _direction_by_chance(test: DirectionTest | None) -> str:
 
 
 def _direction_p(test: DirectionTest) -> str:
-    if test.defined:
+    if test.is_defined:
         return f"{p_value(test.p_better)}, one-sided"
     if test.forecast_up_share in (0.0, 1.0):
         return "undefined: all forecasts have one sign"
@@ -236,7 +236,7 @@ def _direction_p(test: DirectionTest) -> str:
 
 
 def _seeds(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
-    spread = report.spread
+    spread = report.seed_sensitivity
     known = {t.number: t.value for t in study.trials() if t.value is not None}
     rows: list[tuple[object, ...]] = [
         (
@@ -314,7 +314,7 @@ def _ratio(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:z.2f}"
 
 
-def _reading(study: StoredStudy, report: Report) -> list[str]:
+def _how_to_read(study: StoredStudy, report: Report) -> list[str]:
     hints = [
         "A loss says nothing alone: compare it with those of the baselines on the same bars.",
         "The search loss chose the winner, and the holdout loss did not. Believe the second.",

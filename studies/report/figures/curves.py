@@ -13,23 +13,23 @@ from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies.duplicates import trained
-from puffin.studies.report.canvas import (
+from puffin.studies.report.build import Report
+from puffin.studies.report.figures.style import (
     BLUE,
     GREY,
     INK,
     ORANGE,
     PALE,
-    dress,
-    explain,
-    explain_below,
-    limits,
+    add_legend,
+    add_legend_below,
     new_figure,
-    spaced,
+    padded,
+    robust_limits,
+    style_axes,
     svg,
 )
+from puffin.studies.report.figures.time_series import draw_equity, draw_forecasts
 from puffin.studies.report.importance import Importance, importance
-from puffin.studies.report.over_time import draw_equity, draw_forecasts
-from puffin.studies.report.report import Report
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, loss, percent, signed
 
@@ -79,11 +79,13 @@ def _curves(study: StoredStudy, report: Report) -> Figure:
     shown = np.array(
         [v for t in complete for v in t.intermediate_values.values()] + _lowest(pruned)
     )
-    axes.set_ylim(*_with_baselines(axes, study, report, *limits(shown)))
+    axes.set_ylim(*_with_baselines(axes, study, report, *robust_limits(shown)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     title = f"The winner's lowest loss is {loss(best)}, after {counted(report.epochs, 'epoch')}"
-    dress(axes, title, "epoch", f"validation loss, mean over folds ({study.spec.training.loss})")
-    explain_below(figure)
+    style_axes(
+        axes, title, "epoch", f"validation loss, mean over folds ({study.spec.training.loss})"
+    )
+    add_legend_below(figure)
     return figure
 
 
@@ -113,7 +115,7 @@ def _with_baselines(
             axes.axhline(
                 value, color=ORANGE, ls=dashes, linewidth=1.8, label=f"{name}: {loss(value)}"
             )
-            low, high = min(low, spaced(value, high)[0]), max(high, spaced(low, value)[1])
+            low, high = min(low, padded(value, high)[0]), max(high, padded(low, value)[1])
         else:
             where = "above" if value > high else "below"
             axes.plot([], [], " ", label=f"{name}: {loss(value)}, {where} the picture")
@@ -122,7 +124,7 @@ def _with_baselines(
 
 def _name_of_mean(report: Report) -> str:
     """Return how the tables call the training mean: of returns it is the drift."""
-    labels = {rival.name: rival.label for rival in report.judgement.rivals}
+    labels = {rival.name: rival.label for rival in report.comparison.baselines}
     return labels.get("mean") or labels.get("drift", "training mean")
 
 
@@ -141,7 +143,7 @@ def _importance(study: StoredStudy, _report: Report) -> Figure | None:
         f"{names[-1]} tells the best {found.best} of {found.trials} complete trials most from the "
         "others"
     )
-    dress(axes, title, "share of the importance, %", "")
+    style_axes(axes, title, "share of the importance, %", "")
     axes.grid(visible=False, axis="y")
     return figure
 
@@ -160,7 +162,7 @@ def _losses(study: StoredStudy, report: Report) -> Figure:
         _scatter(axes, place, complete, pruned, report.winner)
     left.set_xticks(range(len(cells)), [cell.upper() for cell in cells])
     left.set_xlim(-0.6, len(cells) - 0.4)
-    left.set_ylim(*limits(np.array([_loss(t) for t in complete] + _lowest(pruned))))
+    left.set_ylim(*robust_limits(np.array([_loss(t) for t in complete] + _lowest(pruned))))
     medians = {cell: _median(complete, cell) for cell in cells}
     for i, value in enumerate(medians.values()):
         left.hlines(value, i - 0.35, i + 0.35, color=ORANGE, linewidth=2.2)
@@ -171,12 +173,12 @@ def _losses(study: StoredStudy, report: Report) -> Figure:
         fontsize=12,
         color=INK,
     )
-    dress(left, "", "cell type (bar: median)", f"lowest loss ({study.spec.training.loss})")
+    style_axes(left, "", "cell type (bar: median)", f"lowest loss ({study.spec.training.loss})")
     lookbacks = sorted({t.user_attrs["config"]["lookback"] for t in complete + pruned})
     if len(lookbacks) <= _MOST_TICKS:
         right.set_xticks(lookbacks)
-    dress(right, "", "lookback, bars", "")
-    explain(right)
+    style_axes(right, "", "lookback, bars", "")
+    add_legend(right)
     return figure
 
 
@@ -239,10 +241,10 @@ def _overfitting(_search: StoredStudy, report: Report) -> Figure | None:
         label=f"better: {percent(1 - found.probability, 0)}",
     )
     axes.axvline(0, color=INK, linewidth=2.0)
-    luck = percent(found.by_luck, 0)
+    luck = percent(found.chance_level, 0)
     title = f"Probability of overfitting: {percent(found.probability, 0)} ({luck} is luck)"
-    dress(axes, title, "log odds of its rank (0 is the median)", "splits")
-    explain(axes)
+    style_axes(axes, title, "log odds of its rank (0 is the median)", "splits")
+    add_legend(axes)
     return figure
 
 
@@ -255,39 +257,41 @@ def _overtuning(_search: StoredStudy, report: Report) -> Figure | None:
     figure = new_figure(4.4)
     axes = figure.add_subplot()
     for losses, colour, style, name in (
-        (found.search, BLUE, "o-", "search folds"),
-        (found.holdout, ORANGE, "s--", "holdout"),
+        (found.search_losses, BLUE, "o-", "search folds"),
+        (found.holdout_losses, ORANGE, "s--", "holdout"),
     ):
         label = f"{name}: {loss(losses[0])} to {loss(losses[-1])}"
         against = 100 * (losses / losses[0] - 1)
         axes.plot(places, against, style, color=colour, linewidth=2.0, label=label)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_xticks(places, [str(n) for n in found.trials])
-    searched, judged = (losses[-1] / losses[0] - 1 for losses in (found.search, found.holdout))
+    searched, judged = (
+        losses[-1] / losses[0] - 1 for losses in (found.search_losses, found.holdout_losses)
+    )
     title = (
         f"The loss from the first to the last: {signed(searched)} on the search folds, "
         f"{signed(judged)} on the holdout"
     )
-    dress(
+    style_axes(
         axes,
         title,
         "trials that were the best so far, in the order that they ended",
         "loss against the first of them, %",
     )
-    explain(axes)
+    add_legend(axes)
     return figure
 
 
 def _seeds(study: StoredStudy, report: Report) -> Figure:
     """Draw the losses of the best over seeds, and the one-standard-error choice among them."""
-    spread, known = report.spread, {t.number: t for t in study.trials()}
+    spread, known = report.seed_sensitivity, {t.number: t for t in study.trials()}
     figure = new_figure(4.8)
     axes = figure.add_subplot()
     found = np.array([_loss(known[n]) for n in spread.trials])
     places = range(len(found))
     came = np.isfinite(spread.losses)
     all_losses = np.append(spread.losses[came], found)
-    low, high = spaced(float(all_losses.min()), float(all_losses.max()))
+    low, high = padded(float(all_losses.min()), float(all_losses.max()))
     for place, losses, here in zip(places, spread.losses, came, strict=True):
         label = "trained with other seeds" if not place else ""
         at = np.full(int(here.sum()), place)
@@ -310,13 +314,13 @@ def _seeds(study: StoredStudy, report: Report) -> Figure:
     title = f"The winner is the best of {len(found)} with {wins} of {seeds} other seeds"
     if len(found) == 1:
         title = f"The winner's loss with {seeds} other seeds"
-    dress(axes, title, "", f"loss on the search folds ({study.spec.training.loss})")
-    explain_below(figure)
+    style_axes(axes, title, "", f"loss on the search folds ({study.spec.training.loss})")
+    add_legend_below(figure)
     return figure
 
 
 def _seed_label(report: Report, place: int) -> str:
-    spread = report.spread
+    spread = report.seed_sensitivity
     number = spread.trials[place]
     roles = ["winner"] * (number == report.winner) + ["choice"] * (number == spread.one_se_choice)
     lines = [f"trial {number}", f"{spread.parameters[place]:,} weights", " and ".join(roles)]

@@ -13,8 +13,16 @@ from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.intervals import IntervalError, residual_interval
 from puffin.models.evaluation.metrics import skill
-from puffin.studies.report.canvas import BLUE, GREY, INK, ORANGE, dress, explain, new_figure
-from puffin.studies.report.report import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
+from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
+from puffin.studies.report.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    add_legend,
+    new_figure,
+    style_axes,
+)
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import percent, signed
 
@@ -140,7 +148,7 @@ def _panel(axes: Axes, panel: _Panel, unit: _Unit) -> None:
         ):
             drawn = unit.convert(values)
             axes.plot(days, drawn, color=colour, ls=dashes, linewidth=width, label=label)
-    dress(axes, title, "", "")
+    style_axes(axes, title, "", "")
     _date_axis(axes)
 
 
@@ -190,9 +198,9 @@ def draw_equity(study: StoredStudy, report: Report) -> Figure | None:
         f"{signed(earned['total_return'])} in {trades} trade{'s' * (trades != 1)} at "
         f"{COST_BPS + SLIPPAGE_BPS:.0f} basis points, {signed(hold['total_return'])} by holding"
     )
-    dress(axes, title, "", "capital, 100 at the start")
+    style_axes(axes, title, "", "capital, 100 at the start")
     _date_axis(axes)
-    explain(axes)
+    add_legend(axes)
     return figure
 
 

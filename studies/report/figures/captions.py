@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
+from puffin.studies.report.figures.time_series import LEVEL, MOST_FOLDS
 from puffin.studies.report.markdown import picture
-from puffin.studies.report.over_time import LEVEL, MOST_FOLDS
 from puffin.studies.text import percent
 
 # Alternative text and caption of each picture.

@@ -4,20 +4,20 @@ import math
 from collections.abc import Collection
 
 from puffin.models.evaluation.spa import MIN_BARS
-from puffin.studies.report.captions import show
+from puffin.studies.report.build import Report
+from puffin.studies.report.figures.captions import show
 from puffin.studies.report.markdown import plain, table
-from puffin.studies.report.report import Report
 from puffin.studies.text import counted, loss, p_value, percent
 
 
-def luck(report: Report, pictures: Collection[str]) -> list[str]:
+def selection_bias(report: Report, pictures: Collection[str]) -> list[str]:
     """Write the section on what the search owes to luck."""
     return [
         "## Luck of the search",
         (
             "A search through many trials finds a good one by luck. This one tried "
-            f"{counted(report.tried, 'different network')}: {report.complete} trained to their end "
-            f"and {report.tried - report.complete} pruned."
+            f"{counted(report.n_networks, 'different network')}: {report.n_complete} trained to "
+            f"their end and {report.n_networks - report.n_complete} pruned."
         ),
         *_spa(report),
         *_overfitting(report),
@@ -42,8 +42,8 @@ def _spa(report: Report) -> list[str]:
     return [
         title,
         (
-            f"All trials against {plain(report.judgement.rival.label)} on the search folds, the "
-            "search through them counted in: how often luck alone gives as much."
+            f"All trials against {plain(report.comparison.reference.label)} on the search folds, "
+            "the search through them counted in: how often luck alone gives as much."
         ),
         table(
             ("test", "p"),
@@ -69,7 +69,7 @@ def _overfitting(report: Report) -> list[str]:
             f"many of {len(found.logits):,} splits of {found.blocks} blocks of bars into halves, "
             "the best trial on one half was no better than the median on the other. It compares "
             f"the {found.trials} trials that were trained to their end. Trials of equal worth get "
-            f"{percent(found.by_luck, 0)}."
+            f"{percent(found.chance_level, 0)}."
         ),
     ]
 
@@ -86,7 +86,7 @@ def _deflated(report: Report) -> list[str]:
             f"The deflated Sharpe ratio is {percent(found.probability)}: the probability that "
             f"the winner's true ratio on the search folds is above {found.threshold:.3f} a bar, "
             f"what the best of {found.trials} trials without skill gets. The winner's is "
-            f"{found.sharpe:.3f} over {found.count} bars. The position rule: long where a rise "
+            f"{found.sharpe:.3f} over {found.n_returns} bars. The position rule: long where a rise "
             "is forecast, flat otherwise, no costs."
         ),
     ]
@@ -103,7 +103,12 @@ def _overtuning(report: Report) -> list[str]:
             "-" if math.isnan(relative) else f"{relative:z.2f}",
         )
         for number, searched, judged, excess, relative in zip(
-            found.trials, found.search, found.holdout, found.excess, found.relative, strict=True
+            found.trials,
+            found.search_losses,
+            found.holdout_losses,
+            found.overtuning,
+            found.relative_overtuning,
+            strict=True,
         )
     ]
     alone = "The first of them stayed the best, so there is no picture." if len(rows) == 1 else ""

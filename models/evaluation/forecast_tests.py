@@ -1,8 +1,8 @@
 """Whether one forecaster is better than another, or was lucky on these bars.
 
-A *gain* is the loss of the baseline less the loss of the model at one bar: above 0 where the model
-was better. Losses of forecasts `horizon` bars ahead are correlated over ``horizon - 1`` bars, since
-so many of their labels overlap.
+A *loss differential* is the loss of the baseline minus the loss of the model at one bar: positive
+if the model was better. Losses of forecasts `horizon` bars ahead are correlated over
+``horizon - 1`` bars, because so many of their labels overlap.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ LEVEL, POWER = 0.05, 0.80
 
 @dataclass(frozen=True)
 class MeanTest:
-    """A test of whether the mean gain is above 0.
+    """A test of whether the mean loss differential is above 0.
 
     Attributes
     ----------
-    mean : float, the mean gain, in units of the loss
-    statistic : float, NaN where all gains are alike: then nothing can be said
-    p_better : float, one-sided: how often luck alone gives such a gain or a larger one
-    p_two_sided : float, how often luck alone gives such a gain or loss, or a larger one
+    mean : float, the mean loss differential, in units of the loss
+    statistic : float, NaN if all loss differentials are equal: then nothing can be tested
+    p_better : float, one-sided p-value of a mean above 0
+    p_two_sided : float, two-sided p-value of a mean other than 0
     lags : int, autocovariances that the variance counts; 0 where those of ``horizon - 1`` lags
         gave no positive variance
     count : int, bars
@@ -40,8 +40,8 @@ class MeanTest:
     count: int
 
     @property
-    def defined(self) -> bool:
-        """Whether the gains differ, so that there is something to test."""
+    def is_defined(self) -> bool:
+        """Whether the loss differentials differ, so that there is something to test."""
         return bool(np.isfinite(self.statistic))
 
     @property
@@ -50,7 +50,7 @@ class MeanTest:
         return 1.0 - self.p_better
 
 
-def diebold_mariano(gains: Any, horizon: int = 1) -> MeanTest:
+def diebold_mariano(loss_differentials: Any, horizon: int = 1) -> MeanTest:
     """Test whether a model forecasts better than a baseline.
 
     With the small-sample correction of Harvey, Leybourne and Newbold, and their Student t with
@@ -60,7 +60,7 @@ def diebold_mariano(gains: Any, horizon: int = 1) -> MeanTest:
 
     Parameters
     ----------
-    gains : array, list or pandas Series, (n,), in units of the loss
+    loss_differentials : array, list or pandas Series, (n,), in units of the loss
         The baseline's loss less the model's, in order of time.
     horizon : int
         Bars ahead.
@@ -68,7 +68,7 @@ def diebold_mariano(gains: Any, horizon: int = 1) -> MeanTest:
     Raises
     ------
     ValueError
-        If a gain is not finite, or `horizon` is not at least 1 and below n.
+        If a loss differential is not finite, or `horizon` is not at least 1 and below n.
 
     References
     ----------
@@ -77,7 +77,7 @@ def diebold_mariano(gains: Any, horizon: int = 1) -> MeanTest:
     Harvey, Leybourne and Newbold (1997), "Testing the equality of prediction mean squared errors",
     International Journal of Forecasting 13(2), statistic S1*.
     """
-    values = _checked_gains("gains", gains, horizon)
+    values = _checked_differentials("loss_differentials", loss_differentials, horizon)
     error, lags = _corrected_error(values, horizon)
     statistic, count = float(values.mean()) / error, len(values)
     return MeanTest(
@@ -96,8 +96,8 @@ def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> M
     Of any other baseline the test says nothing: its adjustment favours the model.
 
     Where the truth is the baseline, the larger model pays for the parameters that it fits to
-    noise, and squared errors alone make it look worse than it is. So the gain is that of the
-    squared errors plus ``(baseline - forecast)²``, and is tested as the mean of a series, by the
+    noise, and squared errors alone make it look worse than it is. So the loss differential is
+    that of the squared errors plus ``(baseline - forecast)²``, and is tested as the mean of a series, by the
     normal distribution. The variance is that of `diebold_mariano`, without its correction.
 
     Parameters
@@ -119,7 +119,7 @@ def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> M
     """
     own, small, truth = _of_one_length(forecast=forecast, baseline=baseline, actual=actual)
     adjusted = (truth - small) ** 2 - (truth - own) ** 2 + (small - own) ** 2
-    values = _checked_gains("adjusted gains", adjusted, horizon)
+    values = _checked_differentials("adjusted loss differentials", adjusted, horizon)
     error, lags = _standard_error(values, horizon)
     statistic = float(values.mean()) / error
     return MeanTest(
@@ -132,7 +132,7 @@ def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> M
     )
 
 
-def detectable_skill(gains: Any, baseline_losses: Any, horizon: int = 1) -> float:
+def detectable_skill(loss_differentials: Any, baseline_losses: Any, horizon: int = 1) -> float:
     """Return the true skill that `diebold_mariano` finds with a power of 80 %.
 
     A model whose true skill ``1 - loss / baseline loss`` is this large is called better, at 5 %
@@ -140,14 +140,14 @@ def detectable_skill(gains: Any, baseline_losses: Any, horizon: int = 1) -> floa
     often than that. It is no least skill that can be shown: two thirds of it are found half of the
     time, and the *observed* skill that is just significant is about two thirds of it::
 
-        (t(0.95) + t(0.80)) * standard error of the mean gain / mean loss of the baseline
+        (t(0.95) + t(0.80)) * standard error of the mean / mean loss of the baseline
 
     with Student t of ``n - 1`` degrees of freedom and the standard error that the test uses. It
     holds for forecasts that depart from the baseline as much as these do: bolder ones need more.
 
     Parameters
     ----------
-    gains, baseline_losses : array, list or pandas Series, (n,), in units of the loss
+    loss_differentials, baseline_losses : array, list or pandas Series, (n,), in units of the loss
         In order of time.
     horizon : int
         Bars ahead.
@@ -155,7 +155,7 @@ def detectable_skill(gains: Any, baseline_losses: Any, horizon: int = 1) -> floa
     Returns
     -------
     float
-        NaN where all gains are alike, or the baseline is never wrong.
+        NaN where all loss differentials are alike, or the baseline is never wrong.
 
     Raises
     ------
@@ -167,8 +167,12 @@ def detectable_skill(gains: Any, baseline_losses: Any, horizon: int = 1) -> floa
     Bloom (1995), "Minimum Detectable Effects: A Simple Way to Report the Statistical Power of
     Experimental Designs", Evaluation Review 19(5).
     """
-    values, losses = _of_one_length(gains=gains, baseline_losses=baseline_losses)
-    error, _ = _corrected_error(_checked_gains("gains", values, horizon), horizon)
+    values, losses = _of_one_length(
+        loss_differentials=loss_differentials, baseline_losses=baseline_losses
+    )
+    error, _ = _corrected_error(
+        _checked_differentials("loss_differentials", values, horizon), horizon
+    )
     if not losses.mean() > 0:
         return float("nan")
     multiple = t.ppf(1 - LEVEL, len(values) - 1) + t.ppf(POWER, len(values) - 1)
@@ -198,7 +202,7 @@ class DirectionTest:
     moves: int
 
     @property
-    def defined(self) -> bool:
+    def is_defined(self) -> bool:
         """Whether both forecasts and moves go up as well as down."""
         return bool(np.isfinite(self.statistic))
 
@@ -251,10 +255,10 @@ def pesaran_timmermann(
     return DirectionTest(accuracy, by_chance, x, y, statistic, float(norm.sf(statistic)), moves)
 
 
-def _corrected_error(gains: Floats, horizon: int) -> tuple[float, int]:
-    """Give what the mean gain is divided by, with the correction, and the lags it counts."""
-    error, lags = _standard_error(gains, horizon)
-    count, ahead = len(gains), lags + 1
+def _corrected_error(loss_differentials: Floats, horizon: int) -> tuple[float, int]:
+    """Return the corrected standard error of the mean, and the lags that it counts."""
+    error, lags = _standard_error(loss_differentials, horizon)
+    count, ahead = len(loss_differentials), lags + 1
     # (n + 1 - 2h + h(h - 1) / n) / n of the paper, in factors.
     return error / ((count - ahead) * (count - ahead + 1)) ** 0.5 * count, lags
 
@@ -294,8 +298,8 @@ def _of_one_length(**named: Any) -> list[Floats]:
     return list(arrays.values())
 
 
-def _checked_gains(name: str, gains: Any, horizon: int) -> Floats:
-    values = as_series(name, gains)
+def _checked_differentials(name: str, loss_differentials: Any, horizon: int) -> Floats:
+    values = as_series(name, loss_differentials)
     require_finite(name, values)
     if not 1 <= horizon < len(values):
         raise ValueError(

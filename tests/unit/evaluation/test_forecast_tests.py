@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 from scipy.stats import binom, chi2_contingency, norm, t
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.comparison import (
+from puffin.models.evaluation.forecast_tests import (
     clark_west,
     detectable_skill,
     diebold_mariano,
@@ -69,8 +69,8 @@ def test_diebold_mariano_gives_the_p_values_of_forecast_dm_test(
 def test_diebold_mariano_gives_the_figures_of_the_package_dieboldmariano() -> None:
     # The example of its README.
     truth, own, other = ([10, 20, 30, 40, 50], [11, 21, 29, 42, 53], [13, 26, 24, 40, 59])
-    gains = np.subtract(truth, other) ** 2.0 - np.subtract(truth, own) ** 2.0
-    found = diebold_mariano(gains)
+    loss_differentials = np.subtract(truth, other) ** 2.0 - np.subtract(truth, own) ** 2.0
+    found = diebold_mariano(loss_differentials)
     assert found.statistic == pytest.approx(2.2229922805746782, rel=1e-12)
     assert found.p_better == pytest.approx(0.04515565862099125, rel=1e-12)
 
@@ -97,8 +97,8 @@ def test_diebold_mariano_is_the_t_statistic_of_a_constant_with_the_published_cor
 
 
 def test_a_model_and_its_baseline_change_places_with_the_sign_of_the_gains() -> None:
-    gains = ETS**2 - ARIMA**2
-    one, other = diebold_mariano(gains, 3), diebold_mariano(-gains, 3)
+    loss_differentials = ETS**2 - ARIMA**2
+    one, other = diebold_mariano(loss_differentials, 3), diebold_mariano(-loss_differentials, 3)
     assert other.statistic == -one.statistic
     assert other.p_better == pytest.approx(1 - one.p_better)
     assert other.p_two_sided == one.p_two_sided
@@ -106,15 +106,15 @@ def test_a_model_and_its_baseline_change_places_with_the_sign_of_the_gains() -> 
 
 def test_where_the_long_run_variance_is_not_positive_the_horizon_counts_as_one() -> None:
     # Up and down in turn: the first autocovariance is about minus the variance.
-    gains = np.tile([1.0, -0.5], 10)
-    assert diebold_mariano(gains, 2) == diebold_mariano(gains, 1)
-    assert diebold_mariano(gains, 2).lags == 0
+    loss_differentials = np.tile([1.0, -0.5], 10)
+    assert diebold_mariano(loss_differentials, 2) == diebold_mariano(loss_differentials, 1)
+    assert diebold_mariano(loss_differentials, 2).lags == 0
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.1, -3.0])
-def test_gains_that_are_all_alike_say_nothing(gain: float) -> None:
+def test_loss_differentials_that_are_all_alike_say_nothing(gain: float) -> None:
     found = diebold_mariano([gain] * 7, 2)
-    assert not found.defined
+    assert not found.is_defined
     assert math.isnan(found.p_better)
     assert math.isnan(found.p_two_sided)
     assert found.mean == pytest.approx(gain)
@@ -132,20 +132,20 @@ def test_diebold_mariano_calls_equal_forecasts_better_as_often_as_it_says(
 
 
 @pytest.mark.parametrize(
-    ("gains", "horizon", "said"),
+    ("loss_differentials", "horizon", "said"),
     [
         ([1.0, 2.0], 2, "horizon must be at least 1 and below the number of bars, but is 2 with 2"),
-        ([1.0, 2.0], 0, "but is 0 with 2 gains"),
-        ([], 1, "but is 1 with 0 gains"),
-        ([1.0, math.nan], 1, "gains must be finite, but 1 of 2 values are not"),
-        ([[1.0, 2.0]], 1, "gains must have one dimension"),
+        ([1.0, 2.0], 0, "but is 0 with 2 loss_differentials"),
+        ([], 1, "but is 1 with 0 loss_differentials"),
+        ([1.0, math.nan], 1, "loss_differentials must be finite, but 1 of 2 values are not"),
+        ([[1.0, 2.0]], 1, "loss_differentials must have one dimension"),
     ],
 )
-def test_gains_that_cannot_be_tested_are_refused_in_words(
-    gains: Any, horizon: int, said: str
+def test_loss_differentials_that_cannot_be_tested_are_refused_in_words(
+    loss_differentials: Any, horizon: int, said: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
-        diebold_mariano(gains, horizon)
+        diebold_mariano(loss_differentials, horizon)
 
 
 # Clark-West
@@ -210,7 +210,7 @@ def test_clark_west_forgives_a_larger_model_the_noise_that_it_fits() -> None:
 
 
 def test_a_model_equal_to_its_baseline_says_nothing() -> None:
-    assert not clark_west(ETS, ETS, ARIMA).defined
+    assert not clark_west(ETS, ETS, ARIMA).is_defined
 
 
 # Detectable skill
@@ -233,14 +233,21 @@ def test_the_detectable_skill_is_shown_four_times_out_of_five_and_two_thirds_of_
     bars, horizon = 200, 2
     seen = [moving_sums(rng, bars, horizon) for _ in range(1000)]
     baseline = np.full(bars, 40.0)
-    true_skill = share * np.mean([detectable_skill(gains, baseline, horizon) for gains in seen])
-    found = [diebold_mariano(gains + true_skill * 40.0, horizon).p_better < 0.05 for gains in seen]
+    true_skill = share * np.mean(
+        [detectable_skill(loss_differentials, baseline, horizon) for loss_differentials in seen]
+    )
+    found = [
+        diebold_mariano(loss_differentials + true_skill * 40.0, horizon).p_better < 0.05
+        for loss_differentials in seen
+    ]
     assert np.mean(found) == pytest.approx(power, abs=0.05)
 
 
 def test_worse_is_the_other_side_of_better() -> None:
-    gains = ETS**2 - ARIMA**2
-    assert diebold_mariano(gains).p_worse == pytest.approx(diebold_mariano(-gains).p_better)
+    loss_differentials = ETS**2 - ARIMA**2
+    assert diebold_mariano(loss_differentials).p_worse == pytest.approx(
+        diebold_mariano(-loss_differentials).p_better
+    )
     assert math.isnan(diebold_mariano([1.0, 1.0, 1.0]).p_worse)
 
 
@@ -299,7 +306,7 @@ def test_forecasts_or_moves_of_one_direction_say_nothing_but_the_base_rate_is_to
     counts: tuple[int, int, int, int], up_share: float, accuracy: float
 ) -> None:
     found = pesaran_timmermann(*signs(*counts), np.zeros(sum(counts)))
-    assert not found.defined
+    assert not found.is_defined
     assert math.isnan(found.p_better)
     assert (found.up_share, found.accuracy) == (up_share, accuracy)
 
@@ -310,7 +317,7 @@ def test_bars_that_did_not_move_are_left_out_and_a_forecast_of_no_move_is_no_ris
     assert (found.moves, found.accuracy) == (3, pytest.approx(2 / 3))
     assert found.forecast_up_share == pytest.approx(1 / 3)
     assert pesaran_timmermann([1.0], [2.0], [2.0]).moves == 0
-    assert not pesaran_timmermann([1.0], [2.0], [2.0]).defined
+    assert not pesaran_timmermann([1.0], [2.0], [2.0]).is_defined
 
 
 def test_direction_is_found_by_luck_as_often_as_the_test_says() -> None:
@@ -349,11 +356,14 @@ TWO = [1.0, 2.0]
     ("call", "said"),
     [
         (lambda: clark_west([1.0], TWO, TWO), "forecast and baseline and actual must have one"),
-        (lambda: detectable_skill(TWO, [1.0]), "gains and baseline_losses must have one length"),
+        (
+            lambda: detectable_skill(TWO, [1.0]),
+            "loss_differentials and baseline_losses must have one length",
+        ),
         (lambda: pesaran_timmermann(TWO, TWO, [1.0]), "{'forecast': 2, 'actual': 2, 'last': 1}"),
         (lambda: pesaran_timmermann(TWO, TWO, TWO, 0), "horizon must be at least 1, but is 0"),
         (lambda: clark_west([1.0, math.inf], TWO, TWO), "forecast must be finite"),
-        (lambda: clark_west(TWO, TWO, TWO, 2), "but is 2 with 2 adjusted gains"),
+        (lambda: clark_west(TWO, TWO, TWO, 2), "but is 2 with 2 adjusted loss differentials"),
     ],
 )
 def test_series_that_do_not_fit_are_refused_in_words(call: Callable[[], object], said: str) -> None:
@@ -362,7 +372,7 @@ def test_series_that_do_not_fit_are_refused_in_words(call: Callable[[], object],
 
 
 def test_lists_and_pandas_series_are_tested_as_arrays_are() -> None:
-    gains = ETS**2 - ARIMA**2
-    expected = diebold_mariano(gains, 2)
-    assert diebold_mariano(gains.tolist(), 2) == expected
-    assert diebold_mariano(pd.Series(gains, index=range(20, 0, -1)), 2) == expected
+    loss_differentials = ETS**2 - ARIMA**2
+    expected = diebold_mariano(loss_differentials, 2)
+    assert diebold_mariano(loss_differentials.tolist(), 2) == expected
+    assert diebold_mariano(pd.Series(loss_differentials, index=range(20, 0, -1)), 2) == expected
