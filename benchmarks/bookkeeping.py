@@ -23,9 +23,9 @@ from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy
 from puffin.studies.versions import installed_versions
 from puffin.tuner.commands.run import open_study
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.memory import prepare
-from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.heartbeat import Heartbeat
+from puffin.tuner.worker.process import setup_torch
+from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
 
 
@@ -36,7 +36,7 @@ class Stopwatch(Interrupt):
         super().__init__()
         self.training = 0.0
 
-    def guard(self, items: Iterator[Epoch]) -> Iterator[Epoch]:  # type: ignore[override]  # of epochs
+    def interruptible(self, items: Iterator[Epoch]) -> Iterator[Epoch]:  # type: ignore[override]  # of epochs
         """Pass on epochs, and sum the time that each takes to make."""
         while True:
             started = time.perf_counter()
@@ -105,8 +105,8 @@ def main() -> None:
         watch = Stopwatch()
         storage = open_storage(url)
         me = Registration(storage, "cpu", installed_versions(), GRACE_SECONDS)
-        with Presence(storage, me) as presence:
-            worker = Worker(storage, prepare("cpu", 1.0), watch, presence)
+        with Heartbeat(storage, me) as heartbeat:
+            worker = Worker(storage, setup_torch("cpu", 1.0), watch, heartbeat)
             worker.step(study)  # reads the prices, once per study
             run(study, worker, watch, options.trials, "from the start")
             fill(study, options.filled)

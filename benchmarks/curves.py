@@ -34,7 +34,7 @@ from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
-from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.process import setup_torch
 
 SINCE, SEED = "2005-01-01", 0
 # Of a slow network the table has no more, and says that it is cut.
@@ -53,7 +53,7 @@ class Job:
 @cache
 def workload(symbol: str, target: str) -> Dataset:
     """Prepare a series, once in each process."""
-    prepare("cpu", 1.0)
+    setup_torch("cpu", 1.0)
     spec = load_spec(PRESETS[target], [f"data.symbol={symbol}", f"data.start={SINCE}"])
     frame = load_prices("sample", symbol, None, spec.data.start).frame
     return Dataset.build(spec, cut_holdout(frame, spec)[0])

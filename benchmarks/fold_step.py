@@ -21,7 +21,7 @@ from torch.nn import functional
 from puffin.models.config import Config
 from puffin.models.training.adam import Adam
 from puffin.models.training.fold_training import build_networks
-from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.process import setup_torch
 
 FOLDS, FEATURES, RATE = 5, 3, 1e-3
 # batch, lookback, widths
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10)
     given = parser.parse_args()
-    device = prepare(given.device, 1.0)
+    device = setup_torch(given.device, 1.0)
     print(f"ms of a step of {FOLDS} folds, and the ratio to the loop (min, max)")
     for cell, (batch, lookback, widths) in itertools.product(("lstm", "gru"), SHAPES):
         config = Config(cell, widths, dropout=0.0, lookback=lookback, batch_size=batch)

@@ -31,7 +31,7 @@ import torch
 from benchmarks import fold_step, step
 from puffin.models.config import Config
 from puffin.models.networks.rnn import CELLS
-from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.process import setup_torch
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -285,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--tiny", action="store_true", help="one small shape of each, to see it run"
     )
     options = parser.parse_args(arguments)
-    device = prepare(options.device, 1.0)
+    device = setup_torch(options.device, 1.0)
     size = TINY if options.tiny else Size()
     machine, parts, broken = describe(device), [], False
     for (name, measure), budget in zip(PARTS.items(), size.seconds, strict=True):

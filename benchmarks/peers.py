@@ -27,7 +27,7 @@ from puffin.models.networks.rnn import build_network
 from puffin.models.training.fold_training import LOSSES
 from puffin.models.training.trainer import Trainer
 from puffin.models.windows import make_windows
-from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.process import setup_torch
 
 BARS = 2000
 # batch, lookback, widths
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     given = parser.parse_args()
     frame, medians, spawn = table(), [], get_context("spawn")
-    own_process = ProcessPoolExecutor(1, spawn, prepare, ("cpu", 1.0))
+    own_process = ProcessPoolExecutor(1, spawn, setup_torch, ("cpu", 1.0))
     their_process = ProcessPoolExecutor(1, spawn, be_theirs)
     print("cell  batch lookback widths            ours ms  theirs ms  ratio (min, max)")
     for cell in ("lstm", "gru"):

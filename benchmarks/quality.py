@@ -37,7 +37,7 @@ from puffin.studies.spec import load_spec
 from puffin.studies.storage import tickets
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
-from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.process import setup_torch
 
 HERE = Path(__file__).parent
 TUNER = Path(sys.executable).with_name("tuner")
@@ -146,7 +146,7 @@ def incumbents(found: list[Held]) -> list[Held]:
 
 def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
     """Train a configuration; give its loss on the search folds and on the holdout."""
-    prepare("cpu", 1.0)
+    setup_torch("cpu", 1.0)
     spec = load_spec(task.preset, task.settings)
     frame = load_prices("sample", spec.data.symbol, None, spec.data.start).frame
     search, sealed = cut_holdout(frame, spec)

@@ -27,7 +27,7 @@ from puffin.models.training.fold_training import (
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
-from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.process import setup_torch
 
 LOOKBACKS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ def main() -> None:
         help="instead of what the search uses",
     )
     args = parser.parse_args()
-    prepare("cpu", 1.0)
+    setup_torch("cpu", 1.0)
     print("| lookback | targets per sequence | difference | s.e. |")
     print("|---|---|---|---|")
     for lookback in args.lookbacks:

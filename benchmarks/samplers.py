@@ -32,7 +32,7 @@ from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.space import suggest, usual_points
 from puffin.studies.spec import load_spec
-from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.process import setup_torch
 
 CPU = torch.device("cpu")
 # TPE from points of its own choice, to see what the usual networks are worth.
@@ -56,7 +56,7 @@ class Best:
 
 def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
     """Search with the last budget; give what is best after each."""
-    prepare("cpu", 1.0)
+    setup_torch("cpu", 1.0)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = "tpe" if name == BARE else name
     # `gp` learns from complete trials only, and is refused with another pruner.

@@ -27,7 +27,7 @@ from puffin.models.windows import FoldTensors, make_windows
 from puffin.studies.storage.tickets import WORKER
 from puffin.studies.study import StoredStudy
 from puffin.tuner.commands.run import open_study
-from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.process import setup_torch
 
 TUNER = Path(sys.executable).with_name("tuner")
 CPU = torch.device("cpu")
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    prepare("cpu", 1.0)
+    setup_torch("cpu", 1.0)
     growth(given.rounds)
     starts(given.workers, given.rounds)
 

@@ -22,7 +22,7 @@ from puffin.models.networks.rnn import build_network
 from puffin.models.training.fold_training import LOSSES
 from puffin.models.training.trainer import Trainer
 from puffin.models.windows import make_windows
-from puffin.tuner.worker.memory import prepare
+from puffin.tuner.worker.process import setup_torch
 
 FEATURES, BARS = 3, 2000
 # batch, lookback, widths
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--as-is", action="store_true")
     options = parser.parse_args()
-    device = torch.device(options.device) if options.as_is else prepare(options.device, 1.0)
+    device = torch.device(options.device) if options.as_is else setup_torch(options.device, 1.0)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     print("cell  batch lookback widths          ours ms  bare ms  ratio (min, max)")

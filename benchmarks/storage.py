@@ -42,8 +42,8 @@ from puffin.studies.storage.optuna_internals import running_trial, trial_id
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy, load, submit
 from puffin.studies.versions import installed_versions
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.heartbeat import Heartbeat
+from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
 from tests.postgres import Postgres, running_postgres
 
@@ -104,8 +104,8 @@ def serve(url: str, seconds: float, barrier: Barrier, answers: Any) -> None:
     counts: Counter[str] = Counter()
     longest = 0.0
     me = Registration(storage, "cpu", installed_versions(), GRACE_SECONDS)
-    with Presence(storage, me) as presence:
-        worker = Worker(storage, torch.device("cpu"), Interrupt(), presence)
+    with Heartbeat(storage, me) as heartbeat:
+        worker = Worker(storage, torch.device("cpu"), Interrupt(), heartbeat)
         _ = study.dataset  # read before the clock runs
         barrier.wait(120)
         end = time.monotonic() + seconds

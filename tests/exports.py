@@ -11,8 +11,8 @@ from safetensors.torch import save
 
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
-from puffin.studies.export.card import card
-from puffin.studies.export.export_record import ExportRecord
+from puffin.studies.export.card import model_card
+from puffin.studies.export.record import ExportRecord
 from puffin.studies.prices.snapshot import to_csv
 
 LOOKBACK, SEARCH_BARS = 4, 40
@@ -138,7 +138,7 @@ def export_files(
     network = build_network(record.config, len(record.input.features))
     files = {
         "config.toml": record.to_toml(),
-        "README.md": card(record).encode(),
+        "README.md": model_card(record).encode(),
         "model.safetensors": save(network.state_dict()),
         "prices-search.csv": to_csv(bars().iloc[:SEARCH_BARS]),
         "forecasts.csv": table(residuals),

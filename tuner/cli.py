@@ -274,8 +274,8 @@ def run(
 def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str) -> None:
     """Write the study of SPEC into the database and return; workers do the rest."""
     from puffin.studies import summary
-    from puffin.tuner.commands.present import typed
     from puffin.tuner.commands.run import open_study
+    from puffin.tuner.commands.tables import typed
 
     study = open_study(spec, overrides, storage, refresh=refresh)
     state = summary.status(study)
@@ -332,7 +332,7 @@ def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **op
     Writes a line to stderr when it starts, waits and ends, and one for each trial.
     """
     # Before the heavy imports: a signal that comes meanwhile must not be an ugly end.
-    from puffin.tuner.worker.interrupt import Interrupt
+    from puffin.tuner.worker.signals import Interrupt
 
     interrupt = Interrupt()
     interrupt.install()
@@ -342,11 +342,11 @@ def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **op
         interrupt.with_parent(sys.stdin.fileno())
     # What these define stays: to look through it for garbage takes a seventh of a start.
     gc.disable()
-    from puffin.tuner.worker.rota import Duty, work
+    from puffin.tuner.worker.scheduler import WorkerOptions, work
 
     gc.freeze()
     gc.enable()
-    work(storage, interrupt, Duty(**options))
+    work(storage, interrupt, WorkerOptions(**options))
 
 
 @main.command(epilog=_example("tuner status", "tuner status demo", "tuner status demo --json"))
@@ -419,9 +419,9 @@ def compare(name: str, by: str, storage: str) -> None:
     """
     from puffin.studies.study import load_search
     from puffin.studies.summary import compare as compare_
-    from puffin.tuner.commands import present
+    from puffin.tuner.commands import tables
 
-    present.stdout().print(present.group_table(compare_(load_search(_open(storage), name), by)))
+    tables.stdout().print(tables.group_table(compare_(load_search(_open(storage), name), by)))
 
 
 @main.command(epilog=_example("tuner report demo", "tuner report demo --json"))
@@ -483,13 +483,13 @@ def export(name: str, folder: Path, refit: str, storage: str) -> None:
     The weights are refitted for the best number of epochs. Once `tuner report` has opened the
     seal, its report is a part of the export.
     """
-    from puffin.studies.export.checksums import added_note, read_sums
-    from puffin.studies.export.export import export as export_
+    from puffin.studies.export.checksums import added_note, read_checksums
+    from puffin.studies.export.write import export as export_
     from puffin.studies.study import load_search
 
     written = export_(load_search(_open(storage), name), folder, refit)
     _say(f"wrote {written}/")
-    if note := added_note(written, read_sums(written)):
+    if note := added_note(written, read_checksums(written)):
         _say(note)
 
 
@@ -613,12 +613,12 @@ def dashboard(
 
     With a password it may be served to others as well: put a proxy with TLS before it.
     """
-    from puffin.tuner.dashboard.guard import access_rules, chosen_password, place
+    from puffin.tuner.dashboard.access import access_rules, bind_address, chosen_password
 
     secret = chosen_password(password, password_file)
-    where = place(host, port, secret)
+    where = bind_address(host, port, secret)
     rules = access_rules(writable=writable, password=secret)
-    from puffin.tuner.dashboard.dashboard import dashboard_app, open_for_requests
+    from puffin.tuner.dashboard.app import dashboard_app, open_for_requests
     from puffin.tuner.dashboard.serve import serve
 
     def announce(url: str) -> None:
@@ -727,7 +727,7 @@ def priority(name: str, priority: int, storage: str) -> None:
 def extend(name: str, trials: int, storage: str) -> None:
     """Add trials to study NAME, whether it is done or not; workers do the rest."""
     from puffin.studies.study import extend as extend_
-    from puffin.tuner.commands.present import typed
+    from puffin.tuner.commands.tables import typed
 
     total = counted(extend_(_open(storage), name, trials), "trial")
     _say(f"study {name} has {total} now; `{typed('worker', storage=storage)}` does them")

@@ -35,7 +35,7 @@ class _Slot:
     process: subprocess.Popen[str]
     restarts: int = 0
     since: float = field(default_factory=time.monotonic)
-    last_words: list[str] = field(default_factory=list)
+    last_stderr_line: list[str] = field(default_factory=list)
 
 
 class Pool:
@@ -106,7 +106,7 @@ class Pool:
                 return
             with process.stderr as lines:
                 for line in lines:
-                    slot.last_words[:] = [line.rstrip()]
+                    slot.last_stderr_line[:] = [line.rstrip()]
                     self._say(f"worker {slot.index + 1}: {line.rstrip()}")
 
         threading.Thread(target=forward, args=(slot.process,), daemon=True).start()
@@ -133,7 +133,7 @@ class Pool:
         if time.monotonic() - slot.since > _HEALTHY_SECONDS:
             slot.restarts = 0
         if slot.restarts >= _MAX_RESTARTS:
-            words = f": {slot.last_words[0]}" if slot.last_words else ""
+            words = f": {slot.last_stderr_line[0]}" if slot.last_stderr_line else ""
             msg = f"worker {slot.index + 1} ended {slot.restarts + 1} times, with {_cause(code)}"
             raise WorkerError(msg + words)
         slot.restarts += 1

@@ -97,8 +97,9 @@ def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> M
 
     Where the truth is the baseline, the larger model pays for the parameters that it fits to
     noise, and squared errors alone make it look worse than it is. So the loss differential is
-    that of the squared errors plus ``(baseline - forecast)²``, and is tested as the mean of a series, by the
-    normal distribution. The variance is that of `diebold_mariano`, without its correction.
+    that of the squared errors plus ``(baseline - forecast)²``, and is tested as the mean of a
+    series, by the normal distribution. The variance is that of `diebold_mariano`, without its
+    correction.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from puffin.models.features import TARGETS
 from puffin.models.networks.rnn import CELLS
-from puffin.studies.export.export_record import ExportRecord, Opening
+from puffin.studies.export.record import ExportRecord, Opening
 from puffin.studies.text import counted, loss, minute, percent, signed
 
 _PLAIN_TORCH = """\
@@ -19,7 +19,7 @@ for layer in layers: x = layer(x)[0]
 print(parts["fc"](x[:, -1]))  # the target, standardised"""
 
 
-def card(record: ExportRecord) -> str:
+def model_card(record: ExportRecord) -> str:
     """Describe an export in words and figures, as Markdown."""
     parts = (_head, _scores, _holdout, _data, _use)
     return "\n".join(part(record) for part in parts)

@@ -22,12 +22,12 @@ class ExportError(PuffinError):
     """A folder that is no export, a tampered one, or one that must not be touched."""
 
 
-def sums(files: Mapping[str, bytes]) -> bytes:
+def checksums(files: Mapping[str, bytes]) -> bytes:
     """Return the sums of files as ``sha256sum --check`` reads them."""
     return "".join(f"{_sha256(body)}  {name}\n" for name, body in sorted(files.items())).encode()
 
 
-def read_sums(folder: Path) -> dict[str, str]:
+def read_checksums(folder: Path) -> dict[str, str]:
     """Return the sums of a folder: sha256 by name.
 
     Raises
@@ -95,7 +95,7 @@ def read_listed(folder: Path) -> dict[str, bytes]:
     """
     require_export(folder)
     try:
-        return _read_all(folder, read_sums(folder))
+        return _read_all(folder, read_checksums(folder))
     except OSError as error:
         raise _unreadable(folder, error) from None
 
@@ -106,7 +106,7 @@ def added_note(folder: Path, listed: Collection[str]) -> str | None:
     A folder that holds no listed file is named, but not looked into, however much it holds.
     """
     places = {str(place) for name in listed for place in PurePosixPath(name).parents}
-    added = sorted(_strangers(folder, {*listed, SUMS_FILE}, places))
+    added = sorted(_unknown_files(folder, {*listed, SUMS_FILE}, places))
     if not added:
         return None
     which = "which is no part" if len(added) == 1 else "which are no parts"
@@ -184,7 +184,7 @@ def _with_lf(body: bytes) -> bytes:
     return body.replace(b"\r\n", b"\n")
 
 
-def _strangers(folder: Path, listed: Collection[str], places: Collection[str]) -> Iterator[str]:
+def _unknown_files(folder: Path, listed: Collection[str], places: Collection[str]) -> Iterator[str]:
     """Name what is not listed in the folder itself and in those of listed files."""
     for place in places:
         if place != "." and (folder / place).is_symlink():

@@ -15,10 +15,10 @@ from puffin.models.scaling import Scaler
 from puffin.models.training.fold_training import FoldTraining, build_networks, forecast_windows
 from puffin.models.training.refit import train_epochs
 from puffin.studies.dataset import Dataset
-from puffin.studies.export.card import card
-from puffin.studies.export.export import refit_winner
-from puffin.studies.export.export_record import ExportRecord, Holdout, Scores
-from puffin.studies.export.exported import CARD_FILE, FORECAST_FILES, Exported
+from puffin.studies.export.card import model_card
+from puffin.studies.export.read import CARD_FILE, FORECAST_FILES, Exported
+from puffin.studies.export.record import ExportRecord, Holdout, Scores
+from puffin.studies.export.write import refit_winner
 from puffin.studies.report.baselines import compare_with_baselines
 from puffin.studies.report.build import run_backtest, why_no_backtest
 from puffin.studies.report.subject import fold_dates
@@ -33,7 +33,7 @@ LOSS_BOUND, ACCURACY_BOUND, WEIGHT_BOUND = 1e-3, 0.01, 0.02
 # A GPU draws other random numbers than a processor, which is like another seed.
 SEED_LOSS_BOUND, SEED_ACCURACY_BOUND = 0.1, 0.1
 # What needs no training is the same everywhere, but for the rounding of sums and logarithms.
-PLAIN_BOUND = 1e-6
+ROUNDING_BOUND = 1e-6
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Check:
         return abs(self.found - self.exported)
 
     @property
-    def holds(self) -> bool:
+    def passes(self) -> bool:
         """Whether it is within the bound; a figure that is no number is within none."""
         return self.difference <= self.bound
 
@@ -89,11 +89,11 @@ def reproduce(exported: Exported) -> Iterator[Check]:
     if record.holdout is not None and exported.holdout is not None:
         holdout = Dataset.for_holdout(exported.spec, exported.search, exported.holdout)
         yield from _holdout(exported, record.holdout, folds, holdout)
-    yield _same(CARD_FILE, exported.files[CARD_FILE], card(record).encode())
+    yield _same(CARD_FILE, exported.files[CARD_FILE], model_card(record).encode())
 
 
 @dataclass(frozen=True)
-class _Trained:
+class _Tolerances:
     """Compares figures that a training on a kind of machine gave."""
 
     machine: dict[str, str]
@@ -105,16 +105,16 @@ class _Trained:
         return torch.device("cuda" if gpu else "cpu")
 
     @property
-    def _other_draws(self) -> bool:
+    def _rng_differs(self) -> bool:
         return "gpu" in self.machine and self.device.type == "cpu"
 
     def loss(self, name: str, exported: float, found: float, unit: float = 1.0) -> Check:
         """Compare a loss, or what is a loss over `unit` but for a constant."""
-        share = SEED_LOSS_BOUND if self._other_draws else LOSS_BOUND
+        share = SEED_LOSS_BOUND if self._rng_differs else LOSS_BOUND
         return self._check(name, exported, found, share * unit)
 
     def accuracy(self, name: str, exported: float, found: float) -> Check:
-        bound = SEED_ACCURACY_BOUND if self._other_draws else ACCURACY_BOUND
+        bound = SEED_ACCURACY_BOUND if self._rng_differs else ACCURACY_BOUND
         return self._check(name, exported, found, bound)
 
     def weight(self, name: str, apart: float, largest: float) -> Check:
@@ -122,7 +122,7 @@ class _Trained:
 
     def forecast(self, name: str, apart: float, unit: float) -> Check:
         """Compare forecasts by their largest difference, of targets that deviate by `unit`."""
-        share = math.inf if self._other_draws else WEIGHT_BOUND
+        share = math.inf if self._rng_differs else WEIGHT_BOUND
         return self._check(name, 0.0, apart, share * unit)
 
     def text(self, name: str, exported: str, found: str) -> Check:
@@ -131,7 +131,7 @@ class _Trained:
 
     def outcome(self, name: str, exported: str, found: str) -> Check:
         """Compare outcomes, which only another seed may turn."""
-        bound = math.inf if self._other_draws else 0.0
+        bound = math.inf if self._rng_differs else 0.0
         return self._check(name, 0.0, float(exported != found), bound)
 
     def epochs(self, name: str, exported: int, found: int) -> Check:
@@ -143,8 +143,8 @@ class _Trained:
         return Check(name, exported, found, 0.0 if same else bound)
 
 
-def _plain(name: str, exported: float, found: float) -> Check:
-    return Check(name, exported, found, PLAIN_BOUND * max(abs(exported), 1.0))
+def _to_plain(name: str, exported: float, found: float) -> Check:
+    return Check(name, exported, found, ROUNDING_BOUND * max(abs(exported), 1.0))
 
 
 def _same(name: str, exported: object, found: object) -> Check:
@@ -167,13 +167,13 @@ def _baselines(record: ExportRecord, folds: Dataset) -> Iterator[Check]:
         "mean_direction_accuracy": folds.mean_direction.accuracy,
     }
     for key, value in found.items():
-        yield _plain(f"scores.{key}", getattr(scores, key), value)
+        yield _to_plain(f"scores.{key}", getattr(scores, key), value)
 
 
 def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
     """Train all folds in step again, as the winning trial did."""
     record, spec, config = exported.record, exported.spec, exported.config
-    scores, trained = record.scores, _Trained(record.machine.trial)
+    scores, trained = record.scores, _Tolerances(record.machine.trial)
     seed, tensors = spec.search.seed, folds.tensors(config.lookback, trained.device)
     inputs = folds.series.features.shape[1]
     networks = build_networks(config, inputs, len(tensors), trained.device, seed)
@@ -204,7 +204,7 @@ def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
 
 
 def _table(
-    name: str, exported: Exported, dataset: Dataset, forecasts: list[Floats], trained: _Trained
+    name: str, exported: Exported, dataset: Dataset, forecasts: list[Floats], trained: _Tolerances
 ) -> Iterator[Check]:
     """Compare a file of forecasts: what was forecast, and what it was held against."""
     own, again = (
@@ -216,11 +216,11 @@ def _table(
         return
     unit = max(scaler.target_std for scaler in dataset.scalers)
     for column in ("actual", "persistence"):
-        yield _plain(f"{name} {column}", 0.0, _largest(own[column] - again[column]))
-    yield trained.forecast(f"{name} forecast", _largest(own["forecast"] - again["forecast"]), unit)
+        yield _to_plain(f"{name} {column}", 0.0, _max_abs(own[column] - again[column]))
+    yield trained.forecast(f"{name} forecast", _max_abs(own["forecast"] - again["forecast"]), unit)
 
 
-def _largest(differences: "pd.Series[float]") -> float:
+def _max_abs(differences: "pd.Series[float]") -> float:
     """Give the largest difference; NaN where one is no number."""
     return float(np.max(np.abs(differences.to_numpy(np.float64))))
 
@@ -239,7 +239,7 @@ def _weights(exported: Exported, folds: Dataset) -> Iterator[Check]:
     again, own = network.state_dict(), exported.weights
     apart = max(float((again[name] - values).abs().max()) for name, values in own.items())
     largest = max(float(values.abs().max()) for values in own.values())
-    yield _Trained(record.machine.refit).weight("weights", apart, largest)
+    yield _Tolerances(record.machine.refit).weight("weights", apart, largest)
 
 
 def _inputs(record: ExportRecord, scaler: Scaler, targets: int) -> Iterator[Check]:
@@ -248,8 +248,8 @@ def _inputs(record: ExportRecord, scaler: Scaler, targets: int) -> Iterator[Chec
     for name in ("feature_mean", "feature_std", "target_mean", "target_std"):
         own, again = np.array(getattr(told, name)), np.array(getattr(scaler, name))
         apart = float("nan") if own.shape != again.shape else float(np.max(np.abs(own - again)))
-        yield _plain(f"input.{name}", 0.0, apart)
-    yield _plain("refit.targets", record.refit.targets, targets)
+        yield _to_plain(f"input.{name}", 0.0, apart)
+    yield _to_plain("refit.targets", record.refit.targets, targets)
 
 
 def _holdout(
@@ -257,7 +257,7 @@ def _holdout(
 ) -> Iterator[Check]:
     """Train the fit that was judged again, and judge it beside the baselines."""
     record, spec, config = exported.record, exported.spec, exported.config
-    trained = _Trained(record.machine.holdout or {})
+    trained = _Tolerances(record.machine.holdout or {})
     (fold,) = holdout.tensors(config.lookback, trained.device)
     windows, targets = fold.train_windows, fold.train_targets
     given = (config, spec.training.loss, record.epochs, spec.search.seed)
@@ -288,5 +288,5 @@ def _holdout(
     yield _same("holdout.baselines", [b.name for b in told.baselines], list(again))
     for baseline in (b for b in told.baselines if b.name in again):
         name, rival = f"holdout.baselines.{baseline.name}", again[baseline.name]
-        yield _plain(f"{name}.search_loss", baseline.search_loss, rival.search_loss)
-        yield _plain(f"{name}.holdout_loss", baseline.holdout_loss, rival.holdout_loss)
+        yield _to_plain(f"{name}.search_loss", baseline.search_loss, rival.search_loss)
+        yield _to_plain(f"{name}.holdout_loss", baseline.holdout_loss, rival.holdout_loss)

@@ -29,7 +29,7 @@ import torch
 from optuna.artifacts import get_all_artifact_meta
 from safetensors.torch import load_file
 
-import puffin.studies.export.export
+import puffin.studies.export.write
 import puffin.studies.files
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
@@ -193,7 +193,7 @@ def test_an_export_of_weights_that_diverged_is_refused_and_leaves_the_older_one(
         torch.nn.init.constant_(network.get_parameter("fc.bias"), float("nan"))
         return network
 
-    monkeypatch.setattr(puffin.studies.export.export, "train_epochs", diverged)
+    monkeypatch.setattr(puffin.studies.export.write, "train_epochs", diverged)
     code, _, err = command("export", "tiny-study", "best", "--storage", finished.url)
     assert code == 1
     assert "no forecaster to export: model.safetensors: fc.bias should be finite" in err
@@ -282,7 +282,7 @@ def test_an_export_is_refitted_with_one_thread_whatever_the_machine_has(
         used.append(torch.get_num_threads())
         return train_epochs(*args)
 
-    monkeypatch.setattr(puffin.studies.export.export, "train_epochs", watched)
+    monkeypatch.setattr(puffin.studies.export.write, "train_epochs", watched)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from puffin.studies.storage.database import open_storage
-from puffin.tuner.dashboard.guard import guarded
+from puffin.tuner.dashboard.access import guarded
 
 CHROMIUM = shutil.which("chromium")
 

@@ -15,9 +15,9 @@ import pytest
 import tomli_w
 import torch
 
-from puffin.studies.export.card import card
-from puffin.studies.export.export_record import ExportRecord
-from puffin.studies.export.exported import load_exported
+from puffin.studies.export.card import model_card
+from puffin.studies.export.read import load_exported
+from puffin.studies.export.record import ExportRecord
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def seal_again(folder: Path) -> None:
 def write_again(folder: Path, record: dict[str, Any]) -> None:
     """Alter the figures of an export, and all that would give it away."""
     (folder / "config.toml").write_text(tomli_w.dumps(record))
-    (folder / "README.md").write_text(card(ExportRecord.of(record)))
+    (folder / "README.md").write_text(model_card(ExportRecord.of(record)))
     seal_again(folder)
 
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from puffin.tuner.cli import main
-from puffin.tuner.commands import present
+from puffin.tuner.commands import tables
 
 SECRET = "s3cr3t"  # noqa: S105  # of a database that is not there
 # Nobody listens on port 1.
@@ -56,7 +56,7 @@ def _own_signals() -> Iterator[None]:
     """Put back what a worker in this process makes of signals."""
     import signal
 
-    from puffin.tuner.worker.interrupt import stop_signals
+    from puffin.tuner.worker.signals import stop_signals
 
     before = {number: signal.getsignal(number) for number in stop_signals()}
     yield
@@ -155,7 +155,7 @@ def test_the_next_steps_can_be_typed_and_show_no_password(
     storage: str, where: str, option: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["tuner-of-another"])
-    study, export, *steps = present.next_steps("demo", storage, None).splitlines()
+    study, export, *steps = tables.next_steps("demo", storage, None).splitlines()
     assert study == f"study   demo in {where}"
     assert export == "export  none"
     assert [step[8:].partition("   ")[0] for step in steps] == [

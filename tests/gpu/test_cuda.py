@@ -24,7 +24,7 @@ from puffin.models.scaling import Scaler
 from puffin.models.training.fold_training import FoldTraining, build_networks, forecast_windows
 from puffin.models.training.refit import refit
 from puffin.models.windows import FoldTensors, fold_tensors
-from puffin.tuner.worker.memory import is_out_of_memory, prepare, release
+from puffin.tuner.worker.process import empty_gpu_cache, is_out_of_memory, setup_torch
 
 no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA machine")
 CONFIG = Config(cell="lstm", hidden_dims=(16, 8), dropout=0.3, lookback=10, noise=0.1)
@@ -32,7 +32,7 @@ CONFIG = Config(cell="lstm", hidden_dims=(16, 8), dropout=0.3, lookback=10, nois
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=no_gpu)])
 def device(request: pytest.FixtureRequest) -> torch.device:
-    return prepare(request.param, 1.0)
+    return setup_torch(request.param, 1.0)
 
 
 def folds_on(device: torch.device, lookback: int) -> list[FoldTensors]:
@@ -108,7 +108,7 @@ def test_a_winner_is_refitted_on_the_device(device: torch.device) -> None:
     out = forecast_windows(network, fold.valid_windows)
     assert out.device.type == device.type
     assert torch.isfinite(out).all()
-    release(device)
+    empty_gpu_cache(device)
 
 
 def forecaster_on(device: torch.device, dropout: float = 0.2) -> TradingLSTM:

@@ -21,9 +21,9 @@ from puffin.studies.spec import Spec, load_spec, parse_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy, submit
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.memory import prepare
-from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.heartbeat import Heartbeat
+from puffin.tuner.worker.process import setup_torch
+from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
 
 TINY = """
@@ -248,7 +248,7 @@ def make_worker(storage: RDBStorage) -> Callable[..., Worker]:
     """Make a worker that lives only in this process: nobody sees that it beats."""
 
     def make(interrupt: Interrupt | None = None) -> Worker:
-        presence = Presence(storage, Registration(storage, "cpu", {}, 60))
-        return Worker(storage, prepare("cpu", 1.0), interrupt or Interrupt(), presence)
+        heartbeat = Heartbeat(storage, Registration(storage, "cpu", {}, 60))
+        return Worker(storage, setup_torch("cpu", 1.0), interrupt or Interrupt(), heartbeat)
 
     return make

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
 from puffin.studies import retraining
-from puffin.studies.export.export import export
+from puffin.studies.export.write import export
 from puffin.studies.storage import tickets
 from puffin.studies.storage.database import artifacts
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX, study_id, trial_id
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy, delete
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, Rota, work
+from puffin.tuner.worker.scheduler import StudyScheduler, WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
 
 MakeStudy = Callable[..., StoredStudy]
@@ -58,7 +58,7 @@ def test_files_of_any_name_at_a_study_and_at_a_running_trial_leave_search_and_ex
                 add_file(study, name, trial_id(trial))
 
     monkeypatch.setattr(optuna.Trial, "report", report_and_add)
-    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     assert tickets.finished(study.trials()) == 2
     best = study.best()
     assert len(retraining.read_artifact(study, best).splitlines()) == 1 + 2 * 20
@@ -74,7 +74,7 @@ def test_an_empty_study_under_the_name_of_a_retraining_does_not_block_it(
     url: str, storage: RDBStorage, make_study: MakeStudy
 ) -> None:
     study = make_study(search={"trials": 1, "pruner": "none"}, training={"max_epochs": 1})
-    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     for suffix in (".seeds", ".holdout"):
         optuna.create_study(study_name=f"tiny{suffix}", storage=storage)
     assert retraining.retrain_with_seeds(study, 1, 3).name == "tiny.seeds"
@@ -101,9 +101,9 @@ def test_a_study_that_cannot_be_served_is_said_once_and_the_others_are_served(
     good = make_study("good", search={"trials": 2}, training={"max_epochs": 1})
     bad = make_study("bad", search={"trials": 2})
     break_study(bad.optuna_study)
-    rota = Rota(make_worker(), None, forever=False)
+    scheduler = StudyScheduler(make_worker(), None, forever=False)
     with caplog.at_level(logging.WARNING):
-        while rota.turn():
+        while scheduler.run_one():
             pass
     assert tickets.finished(good.trials()) == 2
     assert storage.get_all_trials(study_id(bad.optuna_study)) == []
@@ -126,9 +126,9 @@ def test_a_deletion_while_a_trial_trains_ends_the_trial_and_not_the_worker(
         report(trial, value, step)
 
     monkeypatch.setattr(optuna.Trial, "report", report_and_delete)
-    rota = Rota(make_worker(), None, forever=False)
+    scheduler = StudyScheduler(make_worker(), None, forever=False)
     with caplog.at_level(logging.WARNING):
-        while rota.turn():
+        while scheduler.run_one():
             pass
     assert not study.still_exists()
     assert caplog.messages == []

@@ -17,14 +17,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies import summary
 from puffin.studies.copy import copy
-from puffin.studies.export import export
+from puffin.studies.export import write
 from puffin.studies.storage import tickets
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import trial_id
 from puffin.studies.study import StoredStudy, StudyError, delete, extend, load, study_names
 from puffin.tuner.cli import main
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.worker.scheduler import WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
 from tests.queues import take
 
@@ -149,7 +149,7 @@ def test_a_copy_there_and_back_is_equal_in_all(
         assert own == theirs
     assert (own["tickets"], own["issued"], own["priority"]) == (15, 7, 7)
     exported = [
-        files(export.export(study, tmp_path / name))
+        files(write.export(study, tmp_path / name))
         for name, study in (("first", finished), ("last", load(back, "tiny")))
     ]
     assert exported[0] == exported[1]
@@ -196,7 +196,11 @@ def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
     assert waiting.user_attrs == {tickets.TICKET: 0}
     assert waiting.system_attrs["fixed_params"] == running.params
     assert rows(other)["puffin_checkpoints"] == 1
-    work(other.engine.url.render_as_string(hide_password=False), Interrupt(), Duty(device="cpu"))
+    work(
+        other.engine.url.render_as_string(hide_password=False),
+        Interrupt(),
+        WorkerOptions(device="cpu"),
+    )
     undisturbed = make_study("alone", **changes)
     while worker.step(undisturbed):
         pass

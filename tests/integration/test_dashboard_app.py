@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
 from puffin.studies.storage.database import open_storage
-from puffin.tuner.dashboard.dashboard import dashboard_app
-from puffin.tuner.dashboard.guard import LARGEST_BODY, Headers, WsgiApp
-from puffin.tuner.dashboard.pulse import Pulse
+from puffin.tuner.dashboard.access import LARGEST_BODY, Headers, WsgiApp
+from puffin.tuner.dashboard.app import dashboard_app
+from puffin.tuner.dashboard.health import DatabaseHealth
 
 only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 FILE = "data:text/plain;base64," + base64.b64encode(b"hello").decode()
@@ -282,7 +282,7 @@ class Hanging:
 
 def test_a_database_that_hangs_is_away_after_two_seconds_and_then_at_once() -> None:
     engine: Any = Hanging()
-    pulse = Pulse(engine)
+    pulse = DatabaseHealth(engine)
     started = time.monotonic()
     assert pulse.trouble() == "no answer within 2 s"
     assert 1.5 < time.monotonic() - started < 10

@@ -22,8 +22,8 @@ from puffin.studies.storage.errors import NoStudiesError, ReplacedError, Storage
 from puffin.studies.storage.workers import Registration, alive
 from puffin.studies.study import study_names
 from puffin.tuner.cli import main
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.worker.scheduler import WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 from tests.pgbouncer import PGBOUNCER, behind, running_pgbouncer
 
 only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -258,7 +258,7 @@ def workers_end(url: str, change: Callable[[], None]) -> str:
 
     def serve() -> None:
         with pytest.raises(ReplacedError) as caught:
-            work(url, interrupt, Duty(device="cpu", forever=True))
+            work(url, interrupt, WorkerOptions(device="cpu", forever=True))
         said.append(str(caught.value))
 
     worker = threading.Thread(target=serve)
@@ -333,7 +333,7 @@ def test_a_worker_that_finds_no_connection_free_waits_for_one(url: str) -> None:
     ended: list[bool] = []
 
     def work_to_the_end() -> None:
-        work(narrow, interrupt, Duty(device="cpu"))
+        work(narrow, interrupt, WorkerOptions(device="cpu"))
         ended.append(True)
 
     worker = threading.Thread(target=work_to_the_end)

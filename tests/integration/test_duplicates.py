@@ -16,7 +16,7 @@ from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.storage import tickets
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
 from puffin.studies.study import StoredStudy, StudyError
-from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
 
 FOUR = {

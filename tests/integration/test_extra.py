@@ -18,8 +18,8 @@ from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
 from puffin.tuner.cli import main
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.worker.scheduler import WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 
 
 @pytest.fixture
@@ -58,13 +58,13 @@ extra = ["IBM", "MSFT"]"""
     tiny_file.write_text(text.replace("[data]", data).replace('symbol = "AAPL"', ""))
     done = tuner("submit", str(tiny_file), "--set", "search.pruner=none", "--storage", url)
     assert done.exit_code == 0, done.output
-    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     search = load(open_storage(url), "tiny")
     expected = pd.read_csv(file, sep=";", decimal=",")["Mood"].to_numpy()[5:]
     kept = pd.concat([search.load_search_prices(), search.load_holdout_prices()])
     np.testing.assert_array_equal(kept["column:mood"], expected)
     for again in (retrain_with_seeds(search, 2, 3), open_seal(search, 2, 3)):
-        work(url, Interrupt(), Duty(again.name, device="cpu"))
+        work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
     assert len(build.build(search).dates) == 20
     folder = tmp_path / "best"
     done = tuner("export", "tiny", str(folder), "--storage", url)

@@ -36,7 +36,7 @@ from puffin.models.training.fold_training import forecast_windows
 from puffin.studies import retraining
 from puffin.studies.copy import copy
 from puffin.studies.dataset import Dataset
-from puffin.studies.export import export
+from puffin.studies.export import write
 from puffin.studies.openings import looks_at, new_opening
 from puffin.studies.prices.load import Prices
 from puffin.studies.report import build, verdict
@@ -65,8 +65,8 @@ from puffin.studies.study import (
     submit,
 )
 from puffin.tuner.cli import main
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.worker.scheduler import WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 from tests.queues import take
 
 
@@ -89,7 +89,7 @@ def searched(
 
     def search() -> None:
         make_study(search={"pruner": "none"})
-        work(url, Interrupt(), Duty("tiny", device="cpu"))
+        work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
 
     once(done / "searched.db", url, search)
     return load(storage, "tiny")
@@ -116,7 +116,7 @@ def once(done: Path, url: str, work_on: Callable[[], object]) -> None:
 
 def judge(searched: StoredStudy, url: str, top: int, seeds: int) -> Report:
     for again in (retrain_with_seeds(searched, top, seeds), open_seal(searched, top, seeds)):
-        work(url, Interrupt(), Duty(again.name, device="cpu"))
+        work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
     return build.build(searched)
 
 
@@ -124,7 +124,7 @@ def test_the_seal_stays_closed_until_every_trial_is_done(
     storage: RDBStorage, url: str, make_study: Callable[..., StoredStudy]
 ) -> None:
     study = make_study()
-    work(url, Interrupt(), Duty("tiny", device="cpu", max_trials=7))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu", max_trials=7))
     with pytest.raises(StudyError, match="has done 7 of 8 trials: the winner is not fixed"):
         open_seal(study)
     assert study_names(storage) == ["tiny"]
@@ -151,11 +151,11 @@ def test_the_best_are_trained_with_every_seed_and_the_incumbents_with_one(
 def test_the_winner_that_is_judged_is_the_one_that_is_exported(
     judged: Report, searched: StoredStudy, tmp_path: Path
 ) -> None:
-    folder = export.export(searched, tmp_path / "best")
+    folder = write.export(searched, tmp_path / "best")
     opened = searched.holdout_dataset
     config = Config.from_dict(judged.config)
     network = build_network(config, opened.series.features.shape[1])
-    network.load_state_dict(load_file(folder / export.WEIGHTS_FILE))
+    network.load_state_dict(load_file(folder / write.WEIGHTS_FILE))
     (fold,) = opened.tensors(config.lookback, torch.device("cpu"))
     loss = float(((forecast_windows(network, fold.valid_windows) - fold.valid_targets) ** 2).mean())
     assert loss == pytest.approx(judged.loss, rel=1e-6)
@@ -309,7 +309,7 @@ def test_a_range_is_judged_without_a_backtest_that_nobody_could_trade(
     values["data"] |= {"target": "range", "features": ["range"]}
     values["search"] |= {"pruner": "none", "trials": 3}
     study = submit(storage, parse_spec(values, "tiny"), prices)
-    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     found = judge(study, url, top=1, seeds=3)
     assert (found.backtest, found.deflated_sharpe) == (None, None)
     assert verdict.to_json(found)["luck"]["deflated_sharpe"] is None
@@ -339,7 +339,7 @@ def test_a_look_by_another_study_counts_against_this_one_even_after_its_deletion
         data={"target": "range", "features": ["range"], "horizon": 2},
         search={"trials": 1, "pruner": "none"},
     )
-    work(url, Interrupt(), Duty("other", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("other", device="cpu"))
     found = judge(other, url, top=1, seeds=3)
     assert "these bars had been looked at once before, by study tiny" in verdict.sentences(found)[2]
     values = verdict.to_json(found)["holdout"]
@@ -350,7 +350,7 @@ def test_a_look_by_another_study_counts_against_this_one_even_after_its_deletion
     delete(searched.storage, "tiny")
     delete(searched.storage, "other")
     again = make_study("other", search={"trials": 1, "pruner": "none"})
-    work(url, Interrupt(), Duty("other", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("other", device="cpu"))
     said = verdict.sentences(judge(again, url, top=1, seeds=3))[2]
     assert "twice before, by study tiny and an earlier study of this name, so the" in said
 
@@ -377,8 +377,8 @@ VICTIM = """
 import sys, time
 import puffin.tuner.worker.objective
 import puffin.tuner.worker.refit
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.worker.signals import Interrupt
+from puffin.tuner.worker.scheduler import WorkerOptions, work
 
 train, refit = puffin.tuner.worker.objective.FoldTraining.__iter__, puffin.tuner.worker.refit.refit
 
@@ -393,7 +393,7 @@ def slow_refit(*args):
 
 puffin.tuner.worker.objective.FoldTraining.__iter__ = lambda self: slowly(train(self))
 puffin.tuner.worker.refit.refit = slow_refit
-work(sys.argv[1], Interrupt(), Duty(sys.argv[2], device="cpu", grace_seconds=1))
+work(sys.argv[1], Interrupt(), WorkerOptions(sys.argv[2], device="cpu", grace_seconds=1))
 """
 
 
@@ -416,7 +416,7 @@ def test_what_a_killed_worker_was_training_again_is_trained_by_another_to_the_sa
         )
         os.kill(victim.process.pid, signal.SIGKILL)
         assert victim.end(10) == -signal.SIGKILL
-        work(url, Interrupt(), Duty(again.name, device="cpu", grace_seconds=1))
+        work(url, Interrupt(), WorkerOptions(again.name, device="cpu", grace_seconds=1))
         ended = [t.user_attrs[tickets.TICKET] for t in again.trials() if tickets.is_finished(t)]
         assert sorted(ended) == list(range(len(again.attrs["reruns"])))
         assert len(again.trials()) == len(ended) + 1, "the lost one"
@@ -456,7 +456,7 @@ def test_a_refit_that_diverges_is_told_and_leaves_the_others_their_report(
         delete_holdout(searched)
         monkeypatch.setattr(puffin.tuner.worker.worker, "run_refit", diverging(number))
         holdout = open_seal(searched, top=2, seeds=3)
-        work(url, Interrupt(), Duty(holdout.name, device="cpu"))
+        work(url, Interrupt(), WorkerOptions(holdout.name, device="cpu"))
         if number == second:
             found = build.build(searched)
             assert set(found.refits.trial) == set(whole.refits.trial) - {second}
@@ -523,7 +523,7 @@ def test_reports_at_once_are_one_opening_and_order_each_refit_once(
     ordered = [(r["trial"], r["seed"]) for r in holdout.attrs["reruns"]]
     assert len(set(ordered)) == len(ordered) == tickets.total(searched.storage, holdout.name)
     assert {(searched.best().number, seed) for seed in range(5)} <= set(ordered)
-    work(url, Interrupt(), Duty(holdout.name, device="cpu"))
+    work(url, Interrupt(), WorkerOptions(holdout.name, device="cpu"))
     for trial in holdout.trials():
         attrs = trial.user_attrs
         assert ordered[attrs[tickets.TICKET]] == (attrs[RETRAINED_TRIAL], attrs["seed"])
@@ -554,7 +554,7 @@ def test_the_points_of_a_grid_are_trained_again_as_they_were(
     values["search"] = {"sampler": "grid", "pruner": "none", "seed": 0}
     values["space"] = {"cell": "lstm", "layers": 1, "hidden_dim": 4, "lr": [0.001, 0.01]}
     searched = submit(storage, parse_spec(values, "tiny"), prices)
-    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     found = judge(searched, url, top=2, seeds=5)
     assert len(found.refits) == 10
     assert {t.user_attrs["config"]["lr"] for t in load(storage, "tiny.holdout").trials()} == {
@@ -620,7 +620,7 @@ def test_forecasts_further_ahead_than_the_search_has_bars_are_judged_all_the_sam
         walk_forward={"holdout_bars": 60},
         search={"pruner": "none", "trials": 2},
     )
-    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     found = judge(searched, url, top=1, seeds=3)
     assert (found.spa, found.deflated_sharpe, found.backtest) == (None, None, None)
     assert found.no_deflated_sharpe == (
@@ -635,7 +635,7 @@ def test_a_holdout_too_short_to_tell_forecasts_apart_stays_sealed(
     url: str, storage: RDBStorage, make_study: Callable[..., StoredStudy]
 ) -> None:
     make_study(walk_forward={"holdout_bars": 2}, search={"trials": 1, "pruner": "none"})
-    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     with pytest.raises(StudyError, match=r"horizon \+ 2 = 3 bars or more .* has 2; its seal stays"):
         open_seal(load(storage, "tiny"))
     assert study_names(storage) == ["tiny"]

@@ -16,9 +16,9 @@ from puffin.studies.storage.errors import NoStudiesError, StorageError
 from puffin.studies.study import study_names
 from puffin.tuner.cli import main
 from puffin.tuner.commands.run import init
-from puffin.tuner.dashboard.dashboard import dashboard_app
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.dashboard.app import dashboard_app
+from puffin.tuner.worker.scheduler import WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 
 Crowd = Callable[..., list[Any]]
 
@@ -66,7 +66,7 @@ def test_a_worker_a_status_and_a_dashboard_find_nothing_to_do_in_a_database_that
     url: str,
 ) -> None:
     init(url, wait=0)
-    work(url, Interrupt(), Duty(device="cpu"))
+    work(url, Interrupt(), WorkerOptions(device="cpu"))
     said = CliRunner().invoke(main, ["status", "--storage", url])
     assert (said.exit_code, said.stderr) == (0, "")
     assert "no worker is alive" in said.stdout

@@ -26,10 +26,10 @@ from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy, StudyError, extend, load, submit
 from puffin.tuner.cli import main
-from puffin.tuner.worker import rota as module
-from puffin.tuner.worker.interrupt import Interrupt, stop_signals
-from puffin.tuner.worker.presence import Presence
-from puffin.tuner.worker.rota import Duty, Rota, work
+from puffin.tuner.worker import scheduler as module
+from puffin.tuner.worker.heartbeat import Heartbeat
+from puffin.tuner.worker.scheduler import StudyScheduler, WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt, stop_signals
 from puffin.tuner.worker.worker import Worker
 from tests.queues import age_heartbeats
 
@@ -90,8 +90,8 @@ def test_a_pool_worker_serves_two_studies_by_turns(
     handles = [one_epoch(name, 4) for name in ("a", "b")]
     ticks = iter(range(1000))
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
-    rota = Rota(make_worker(), None, forever=False)
-    while rota.turn():
+    scheduler = StudyScheduler(make_worker(), None, forever=False)
+    while scheduler.run_one():
         pass
     assert {frozenset(steps[i : i + 2]) for i in range(0, 8, 2)} == {frozenset("ab")}
     assert len(steps) == 8
@@ -118,14 +118,14 @@ def test_a_study_of_priority_3_has_three_of_four_turns_from_when_it_is_given_it(
 
     monkeypatch.setattr(Worker, "step", step)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    rota = Rota(make_worker(), None, forever=False)
+    scheduler = StudyScheduler(make_worker(), None, forever=False)
     for _ in range(40):
-        assert rota.turn()
+        assert scheduler.run_one()
     assert 29 <= served.count("high") <= 31
     tickets.set_priority(storage, load(storage, "high").creation_id, 1)
     served.clear()
     for _ in range(40):
-        assert rota.turn()
+        assert scheduler.run_one()
     assert 18 <= served.count("high") <= 22
 
 
@@ -142,11 +142,11 @@ def test_a_paused_study_gets_no_ticket_while_the_other_goes_on_and_the_pool_ends
 ) -> None:
     paused, other = one_epoch("paused", 3), one_epoch("other", 3)
     pause(storage, "paused", paused=True)
-    work(url, Interrupt(), Duty(device="cpu"))
+    work(url, Interrupt(), WorkerOptions(device="cpu"))
     assert steps == ["other"] * 3
     assert (paused.trials(), finished(other)) == ([], 3)
     pause(storage, "paused", paused=False)
-    work(url, Interrupt(), Duty(device="cpu"))
+    work(url, Interrupt(), WorkerOptions(device="cpu"))
     assert finished(paused) == 3
 
 
@@ -154,10 +154,10 @@ def test_a_study_that_is_paused_in_the_midst_ends_the_trial_at_hand_and_begins_n
     storage: RDBStorage, one_epoch: MakeStudy, make_worker: MakeWorker
 ) -> None:
     study = one_epoch(trials=5)
-    rota = Rota(make_worker(), None, forever=False)
-    assert rota.turn()
+    scheduler = StudyScheduler(make_worker(), None, forever=False)
+    assert scheduler.run_one()
     pause(storage, "tiny", paused=True)
-    assert not rota.turn()
+    assert not scheduler.run_one()
     assert tickets.count(study.trials()).total() == finished(study) == 1
 
 
@@ -169,13 +169,13 @@ def test_a_worker_of_one_study_waits_while_it_is_paused_says_so_once_and_goes_on
 ) -> None:
     study = one_epoch(trials=2)
     pause(storage, "tiny", paused=True)
-    rota = Rota(make_worker(), "tiny", forever=False)
+    scheduler = StudyScheduler(make_worker(), "tiny", forever=False)
     with caplog.at_level(logging.WARNING):
-        assert [rota.turn() for _ in range(3)] == [True] * 3
+        assert [scheduler.run_one() for _ in range(3)] == [True] * 3
     assert caplog.messages == ["study 'tiny' is paused; waiting for `tuner resume tiny`"]
     assert study.trials() == []
     pause(storage, "tiny", paused=False)
-    while rota.turn():
+    while scheduler.run_one():
         pass
     assert finished(study) == 2
 
@@ -185,10 +185,10 @@ def test_a_worker_of_one_study_does_not_wait_for_one_that_was_paused_when_it_was
     storage: RDBStorage, url: str, one_epoch: MakeStudy
 ) -> None:
     study = one_epoch(trials=1)
-    work(url, Interrupt(), Duty(device="cpu"))
+    work(url, Interrupt(), WorkerOptions(device="cpu"))
     assert finished(study) == 1
     pause(storage, "tiny", paused=True)
-    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
 
 
 # Extend
@@ -199,13 +199,13 @@ def test_a_worker_goes_on_by_itself_when_a_finished_study_is_extended(
     storage: RDBStorage, one_epoch: MakeStudy, make_worker: MakeWorker
 ) -> None:
     study = one_epoch(trials=2)
-    rota = Rota(make_worker(), None, forever=True)
+    scheduler = StudyScheduler(make_worker(), None, forever=True)
     for _ in range(4):
-        assert rota.turn()
+        assert scheduler.run_one()
     assert finished(study) == 2
     assert extend(storage, "tiny", 3) == 5
     for _ in range(4):
-        assert rota.turn()
+        assert scheduler.run_one()
     assert finished(study) == 5
     numbers = {t.user_attrs[tickets.TICKET] for t in study.trials()}
     assert numbers == set(range(5)), "the new tickets go on where the old ones end"
@@ -262,7 +262,7 @@ def test_a_worker_ends_after_so_many_trials_of_whatever_study(
     url: str, one_epoch: MakeStudy, steps: list[str]
 ) -> None:
     handles = [one_epoch(name, 4) for name in ("a", "b")]
-    work(url, Interrupt(), Duty(device="cpu", forever=True, max_trials=3))
+    work(url, Interrupt(), WorkerOptions(device="cpu", forever=True, max_trials=3))
     assert len(steps) == 3
     assert sum(finished(study) for study in handles) == 3
 
@@ -370,75 +370,75 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     own = Clock()
-    monkeypatch.setattr("puffin.tuner.worker.presence.time", SimpleNamespace(monotonic=own))
+    monkeypatch.setattr("puffin.tuner.worker.heartbeat.time", SimpleNamespace(monotonic=own))
     return own
 
 
 @pytest.fixture
-def presence(storage: RDBStorage, clock: Clock) -> Presence:
-    """A presence that beats when it is told to; a beat is due every 10 s."""
+def stub_heartbeat(storage: RDBStorage, clock: Clock) -> Heartbeat:
+    """A heartbeat that beats when it is told to; a beat is due every 10 s."""
     assert clock.now == Clock.now
-    return Presence(storage, Registration(storage, "cpu", {}, 60))
+    return Heartbeat(storage, Registration(storage, "cpu", {}, 60))
 
 
-def beat_for(presence: Presence, clock: Clock, seconds: float) -> None:
+def beat_for(heartbeat: Heartbeat, clock: Clock, seconds: float) -> None:
     for _ in range(int(seconds / 10)):
         clock.now += 10
-        presence._beat()
+        heartbeat._beat()
 
 
 def test_a_worker_is_steady_after_a_while_and_not_at_first(
-    presence: Presence, clock: Clock
+    heartbeat: Heartbeat, clock: Clock
 ) -> None:
-    assert not presence.is_steady
-    presence._beat()
-    assert not presence.is_steady
-    beat_for(presence, clock, 10)
-    assert not presence.is_steady
-    beat_for(presence, clock, 10)
-    assert presence.is_steady
-    beat_for(presence, clock, 3600)
-    assert presence.is_steady
+    assert not heartbeat.is_stable
+    heartbeat._beat()
+    assert not heartbeat.is_stable
+    beat_for(heartbeat, clock, 10)
+    assert not heartbeat.is_stable
+    beat_for(heartbeat, clock, 10)
+    assert heartbeat.is_stable
+    beat_for(heartbeat, clock, 3600)
+    assert heartbeat.is_stable
 
 
 @pytest.mark.parametrize("fails", [True, False], ids=["fails", "hangs"])
 def test_a_worker_is_not_steady_during_an_outage_nor_until_the_others_can_be_back(
-    presence: Presence, clock: Clock, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+    heartbeat: Heartbeat, clock: Clock, monkeypatch: pytest.MonkeyPatch, *, fails: bool
 ) -> None:
-    presence._beat()
-    beat_for(presence, clock, 60)
-    assert presence.is_steady
-    write = presence._registration.write
+    heartbeat._beat()
+    beat_for(heartbeat, clock, 60)
+    assert heartbeat.is_stable
+    write = heartbeat._registration.write
 
     def away(*args: Any) -> None:
         clock.now += 45
-        assert not presence.is_steady
+        assert not heartbeat.is_stable
         if fails:
             raise OperationalError("UPDATE", {}, Exception("the server is gone"))
         write(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(presence._registration, "write", away)
+        patch.setattr(heartbeat._registration, "write", away)
         if fails:
             with pytest.raises(OperationalError):
-                presence._beat()
+                heartbeat._beat()
         else:
-            presence._beat()
+            heartbeat._beat()
     if fails:
-        presence._beat()
-    assert not presence.is_steady, "the first that is back sees all others silent"
-    beat_for(presence, clock, 10)
-    assert not presence.is_steady
-    beat_for(presence, clock, 10)
-    assert presence.is_steady
+        heartbeat._beat()
+    assert not heartbeat.is_stable, "the first that is back sees all others silent"
+    beat_for(heartbeat, clock, 10)
+    assert not heartbeat.is_stable
+    beat_for(heartbeat, clock, 10)
+    assert heartbeat.is_stable
 
 
-def test_one_beat_that_is_late_is_no_outage(presence: Presence, clock: Clock) -> None:
-    presence._beat()
-    beat_for(presence, clock, 60)
+def test_one_beat_that_is_late_is_no_outage(heartbeat: Heartbeat, clock: Clock) -> None:
+    heartbeat._beat()
+    beat_for(heartbeat, clock, 60)
     clock.now += 15
-    presence._beat()
-    assert presence.is_steady
+    heartbeat._beat()
+    assert heartbeat.is_stable
 
 
 def test_a_worker_that_is_not_steady_fails_no_trial_and_one_that_is_does(
@@ -450,10 +450,10 @@ def test_a_worker_that_is_not_steady_fails_no_trial_and_one_that_is_does(
     age_heartbeats(storage)
     storage = open_storage(str(storage.engine.url))
     study = load(storage, "tiny")
-    worker.presence._beat()
+    worker.heartbeat._beat()
     assert worker.step(study) is False
     assert [t.state for t in study.trials()] == [TrialState.RUNNING]
-    beat_for(worker.presence, clock, 60)
+    beat_for(worker.heartbeat, clock, 60)
     assert worker.step(study) is True
     assert study.trials()[0].state == TrialState.FAIL
     assert finished(study) == 1
@@ -465,25 +465,25 @@ def test_of_several_graces_the_longest_counts_as_long_as_its_worker_lives(
     assert clock.now == Clock.now
     slow, quick = (Registration(storage, "cpu", {}, grace) for grace in (60, 5))
     slow.write(None, None)
-    presence = Presence(storage, quick)
-    presence._beat()
+    heartbeat = Heartbeat(storage, quick)
+    heartbeat._beat()
     assert storage.grace_period == 60
     slow.remove()
-    presence._beat()
+    heartbeat._beat()
     assert storage.grace_period == 5
 
 
 @pytest.fixture
-def quick_presence(storage: RDBStorage) -> Iterator[Presence]:
-    with Presence(storage, Registration(storage, "cpu", {}, 1)) as presence:
-        yield presence
+def quick_presence(storage: RDBStorage) -> Iterator[Heartbeat]:
+    with Heartbeat(storage, Registration(storage, "cpu", {}, 1)) as heartbeat:
+        yield heartbeat
 
 
 @pytest.mark.parametrize(
     "error", [OperationalError("UPDATE", {}, Exception("gone")), AssertionError()], ids=type
 )
 def test_a_beat_that_fails_is_said_and_the_next_one_comes(
-    quick_presence: Presence,
+    quick_presence: Heartbeat,
     storage: RDBStorage,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -499,7 +499,7 @@ def test_a_beat_that_fails_is_said_and_the_next_one_comes(
             raise failing
 
     monkeypatch.setattr(storage, "record_heartbeat", beat)
-    quick_presence.begins("s", 3, 77)
+    quick_presence.start_trial("s", 3, 77)
     end = time.monotonic() + 10
     while len(beats) < 3 and time.monotonic() < end:
         time.sleep(0.02)
@@ -507,7 +507,7 @@ def test_a_beat_that_fails_is_said_and_the_next_one_comes(
     assert [m for m in caplog.messages if m.startswith("no sign of life could be given")]
     (alive,) = workers.alive(storage)
     assert (alive.study, alive.ticket) == ("s", 3)
-    quick_presence.ends()
+    quick_presence.end_trial()
     while workers.alive(storage)[0].study and time.monotonic() < end:
         time.sleep(0.02)
     assert workers.alive(storage)[0].study is None
@@ -521,10 +521,10 @@ def test_a_worker_for_ever_keeps_nothing_of_a_study_that_is_done(
     one_epoch: MakeStudy, make_worker: MakeWorker
 ) -> None:
     one_epoch(trials=1)
-    rota = Rota(make_worker(), None, forever=True)
+    scheduler = StudyScheduler(make_worker(), None, forever=True)
     for _ in range(3):
-        rota.turn()
-    assert rota._handles == {}
+        scheduler.run_one()
+    assert scheduler._studies == {}
 
 
 # Versions
@@ -555,7 +555,7 @@ def test_a_pool_worker_passes_over_a_study_of_another_torch_says_so_once_and_ser
     other, own = one_epoch("other"), one_epoch("own", 3)
     of_another_torch(other)
     with caplog.at_level(logging.WARNING):
-        work(url, Interrupt(), Duty(device="cpu"))
+        work(url, Interrupt(), WorkerOptions(device="cpu"))
     assert (other.trials(), finished(own)) == ([], 3)
     (said,) = caplog.messages
     assert said.startswith("not serving study 'other': it was made with torch 1.0.0, but this is")
@@ -571,7 +571,7 @@ def test_a_worker_says_once_of_another_patch_and_goes_on(
         "made_with", versions.installed_versions() | {"torch": patched}
     )
     with caplog.at_level(logging.WARNING):
-        work(url, Interrupt(), Duty(device="cpu"))
+        work(url, Interrupt(), WorkerOptions(device="cpu"))
     assert caplog.messages == [f"study 'tiny': it was made with torch {patched}, this is {own}"]
     assert finished(study) == 3
 
@@ -584,7 +584,7 @@ def test_a_study_of_another_torch_can_be_read_and_deleted_but_not_run(
     tmp_path: Path,
 ) -> None:
     study = one_epoch(trials=2)
-    work(url, Interrupt(), Duty(device="cpu", max_trials=1))
+    work(url, Interrupt(), WorkerOptions(device="cpu", max_trials=1))
     of_another_torch(study)
     monkeypatch.chdir(tmp_path)
     tiny_file.write_text(
@@ -663,8 +663,8 @@ def test_a_study_that_cannot_be_read_is_named_in_every_error_and_can_be_deleted(
     assert listed.exit_code == 0
     assert [s["name"] for s in json.loads(listed.stdout)["studies"]] == ["sound"]
     assert ("not listed: study 'tiny'" in listed.stderr) == (broken != "study")
-    rota = Rota(make_worker(), None, forever=False)
-    while rota.turn():
+    scheduler = StudyScheduler(make_worker(), None, forever=False)
+    while scheduler.run_one():
         pass
     assert finished(load(storage, "sound")) == 2
     done = CliRunner().invoke(main, ["delete", "tiny", "--yes", "--storage", url])

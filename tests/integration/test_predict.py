@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from optuna.storages import RDBStorage
 
-from puffin.studies.export.export import export
-from puffin.studies.export.exported import FORECAST_FILES, Exported, load_exported
-from puffin.studies.export.forecasting import predict
+from puffin.studies.export.forecast import predict
+from puffin.studies.export.read import FORECAST_FILES, Exported, load_exported
+from puffin.studies.export.write import export
 from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.study import StoredStudy, load
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.worker.scheduler import WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 
 TODAY = date(2020, 1, 1)
 
@@ -33,10 +33,10 @@ def opened(
     """The export of a search whose holdout was judged."""
     data = {"features": ["range"], "target": "range", "horizon": 2}
     make_study(data=data, search={"pruner": "none", "trials": 2})
-    work(url, Interrupt(), Duty("tiny", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     searched = load(storage, "tiny")
     for again in (retrain_with_seeds(searched, 1, 3), open_seal(searched, 1, 3)):
-        work(url, Interrupt(), Duty(again.name, device="cpu"))
+        work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
     return load_exported(export(searched, tmp_path / "best"))
 
 

@@ -24,8 +24,8 @@ from puffin.studies.spec import load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load, submit
 from puffin.studies.text import loss, minute, percent, signed
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.worker.scheduler import WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 
 SMALL = [
     "data.start=2011-06-01",
@@ -68,10 +68,10 @@ def judged(
     flat = prices.frame.index[len(prices.frame) - flat_bars :]
     prices.frame.loc[flat, ["open", "high", "low", "close"]] = 100.0
     search = submit(storage, spec, prices)
-    work(url, Interrupt(), Duty(search.name, device="cpu"))
+    work(url, Interrupt(), WorkerOptions(search.name, device="cpu"))
     search = load(storage, search.name)
     for again in (retrain_with_seeds(search, top, 3), open_seal(search, top, 3)):
-        work(url, Interrupt(), Duty(again.name, device="cpu"))
+        work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
     return search, build.build(search)
 
 

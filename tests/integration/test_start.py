@@ -14,22 +14,22 @@ TRAIN = """
 import resource
 import sys
 import torch
-from puffin.tuner.worker import memory, objective, worker
+from puffin.tuner.worker import objective, process, worker
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
-from puffin.models.training.trainer import Learner
+from puffin.models.training.trainer import Trainer
 from puffin.models.training.fold_training import LOSSES
 from puffin.models.windows import make_windows
 
-memory.prepare("cpu", 1.0)
+process.setup_torch("cpu", 1.0)
 windows = make_windows(torch.randn(670, 3), 30)
 targets = torch.randn(len(windows), 1)
 for cell in ("gru", "lstm"):
     config = Config(cell=cell, hidden_dims=(128, 64, 32), lookback=30, batch_size=64)
-    learner = Learner(build_network(config, 3), windows, targets, config, LOSSES["mse"], seed=0)
-    learner.run_epoch()
+    trainer = Trainer(build_network(config, 3), windows, targets, config, LOSSES["mse"], seed=0)
+    trainer.run_epoch()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-learner.run_epoch()
+trainer.run_epoch()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 print(*sorted({"torch", "sklearn", "scipy", "matplotlib", "torch._dynamo"} & set(sys.modules)))
 """
@@ -74,7 +74,7 @@ from puffin.tuner.cli import main
 
 main(["best", "tiny", "--storage", sys.argv[1]], standalone_mode=False)
 assert "torch" not in sys.modules
-from puffin.studies.export.export import export
+from puffin.studies.export.write import export
 
 export(load(open_storage(sys.argv[1]), "tiny"), Path("out"))
 print(*sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))

@@ -38,9 +38,9 @@ from puffin.studies.study import StoredStudy, StudyError, delete, load, submit
 from puffin.tuner.commands import run as run_module
 from puffin.tuner.launcher import Pool
 from puffin.tuner.worker import worker as worker_module
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.presence import Presence
-from puffin.tuner.worker.rota import Duty, Rota, work
+from puffin.tuner.worker.heartbeat import Heartbeat
+from puffin.tuner.worker.scheduler import StudyScheduler, WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
 from tests.queues import lose, take
 
@@ -301,8 +301,8 @@ def test_two_processes_give_equal_losses_to_the_last_bit_and_one_waits_for_its_s
 VICTIM = """
 import sys, time
 import puffin.tuner.worker.objective
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.worker.signals import Interrupt
+from puffin.tuner.worker.scheduler import WorkerOptions, work
 
 train = puffin.tuner.worker.objective.FoldTraining.__iter__
 
@@ -312,8 +312,8 @@ def slowly(self):
         time.sleep(2 if epoch.number > 1 else 0)
 
 puffin.tuner.worker.objective.FoldTraining.__iter__ = slowly
-duty = Duty("tiny", device="cpu", checkpoint_seconds=0, grace_seconds=3)
-work(sys.argv[1], Interrupt(), duty)
+options = WorkerOptions("tiny", device="cpu", checkpoint_seconds=0, grace_seconds=3)
+work(sys.argv[1], Interrupt(), options)
 """
 
 
@@ -334,7 +334,7 @@ def undisturbed(folder: Path, spec: Spec) -> dict[int, list[Any]]:
     """The curves of a study whose only worker is left alone."""
     other = f"sqlite:///{folder / 'undisturbed.db'}"
     submit(open_storage(other, create=True), spec, aapl(spec))
-    work(other, Interrupt(), Duty(spec.name, device="cpu"))
+    work(other, Interrupt(), WorkerOptions(spec.name, device="cpu"))
     return curves(load(open_storage(other), spec.name))
 
 
@@ -361,7 +361,7 @@ def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
     assert row.state == TrialState.RUNNING, "a killed worker leaves its trial as it is"
 
     started = time.monotonic()
-    work(url, Interrupt(), Duty("tiny", device="cpu", grace_seconds=3))
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu", grace_seconds=3))
     assert time.monotonic() - started < 20
     trials = spent(load(open_storage(url), "tiny"))
     assert trials[0].state == TrialState.COMPLETE
@@ -394,7 +394,7 @@ def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint_to_the_same_bits(
     assert program.end(10) == 0, program.said
     assert time.monotonic() - stopped < 10
     assert checkpoint_rows(study.storage) == 1
-    work(url, Interrupt(), Duty("long", device="cpu"))
+    work(url, Interrupt(), WorkerOptions("long", device="cpu"))
     study = load(open_storage(url), "long")
     stopped_at = len(study.trials()[0].intermediate_values)
     assert spent(study)[0].user_attrs["run"]["resumed_after"] == stopped_at >= 10
@@ -605,7 +605,7 @@ def test_an_epoch_that_takes_long_does_not_keep_a_worker_from_its_end(
         VICTIM.replace("time.sleep(2 if", "for _ in range(3000 if")
         .replace("else 0)", "else 0):\n            time.sleep(0.1)")
         .replace("Interrupt()", "interrupt")
-        .replace("duty =", "interrupt = Interrupt()\ninterrupt.install()\nduty =")
+        .replace("options =", "interrupt = Interrupt()\ninterrupt.install()\noptions =")
     )
     program = start(url, sys.executable, script, url)
     study = load(open_storage(url), "tiny")
@@ -647,8 +647,8 @@ def test_a_trial_that_trained_to_its_end_is_complete_even_where_the_pruner_has_a
 
 def worker_of(storage: RDBStorage, interrupt: Interrupt | None = None) -> Worker:
     """A worker that lives only in this process: nobody sees that it beats."""
-    presence = Presence(storage, Registration(storage, "cpu", {}, 60))
-    return Worker(storage, CPU, interrupt or Interrupt(), presence)
+    heartbeat = Heartbeat(storage, Registration(storage, "cpu", {}, 60))
+    return Worker(storage, CPU, interrupt or Interrupt(), heartbeat)
 
 
 @pytest.fixture
@@ -756,13 +756,13 @@ def test_a_study_made_anew_under_a_used_name_and_key_is_served_by_its_own_settin
 ) -> None:
     old = spec_of("tiny", search={"trials": 1})
     submit(storage, old, aapl(old))
-    rota = Rota(worker_of(storage), "tiny", forever=True)
-    rota.turn()
-    rota._handles.clear()  # as for another worker
+    scheduler = StudyScheduler(worker_of(storage), "tiny", forever=True)
+    scheduler.run_one()
+    scheduler._studies.clear()  # as for another worker
     delete(storage, "tiny")
     new = spec_of("tiny", search={"trials": 1}, **changes)
     study = submit(storage, new, aapl(new))
-    rota.turn()
+    scheduler.run_one()
     (trial,) = study.trials()
     assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED), trial.user_attrs
     assert trial.user_attrs["run"]["epochs"] <= new.training.max_epochs
@@ -845,7 +845,7 @@ def test_a_request_to_stop_gives_the_ticket_back_between_epochs(
 
 def test_a_worker_that_must_not_wait_says_that_there_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(storage_module.StorageError, match="there is no database"):
-        work(f"sqlite:///{tmp_path / 'gone.db'}", Interrupt(), Duty())
+        work(f"sqlite:///{tmp_path / 'gone.db'}", Interrupt(), WorkerOptions())
 
 
 @pytest.mark.timeout(20)
@@ -855,7 +855,7 @@ def test_a_worker_does_not_wait_for_a_database_that_can_never_come(
 ) -> None:
     (tmp_path / "no.db").write_text("some notes and no database")
     with pytest.raises(storage_module.StorageError, match=r"sqlite|not a database"):
-        work(wrong.format(tmp_path), Interrupt(), Duty("tiny", device="cpu"))
+        work(wrong.format(tmp_path), Interrupt(), WorkerOptions("tiny", device="cpu"))
 
 
 @pytest.mark.parametrize("study", [None, "tiny"])
@@ -864,7 +864,7 @@ def test_a_worker_that_was_asked_to_stop_touches_nothing(url: str, study: str | 
     submit(open_storage(url, create=True), spec, aapl(spec))
     interrupt = Interrupt()
     interrupt._handle(signal.SIGINT, None)
-    work(url, interrupt, Duty(study, device="cpu"))
+    work(url, interrupt, WorkerOptions(study, device="cpu"))
     assert load(open_storage(url), "tiny").trials() == []
 
 
@@ -882,7 +882,7 @@ def test_a_worker_says_when_its_study_is_deleted(
 
     monkeypatch.setattr(Worker, "step", step_and_delete)
     with pytest.raises(StudyError, match="study 'tiny' was deleted while this worker served it"):
-        work(url, Interrupt(), Duty("tiny", device="cpu"))
+        work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
 
 
 def test_a_pool_goes_on_with_other_studies_when_one_is_deleted(
@@ -900,7 +900,7 @@ def test_a_pool_goes_on_with_other_studies_when_one_is_deleted(
         return summary
 
     monkeypatch.setattr(Worker, "step", step_and_delete)
-    work(url, Interrupt(), Duty(None, device="cpu"))
+    work(url, Interrupt(), WorkerOptions(None, device="cpu"))
     assert len(spent(load(open_storage(url), "stays"))) == 3
 
 
@@ -924,8 +924,8 @@ def test_a_pool_serves_its_other_studies_when_one_cannot_be_read(
     bad = submit(storage, broken, aapl(broken))
     bad.optuna_study.set_user_attr("spec", broken.to_json() | {"made_by_a_later_version": 1})
     good = submit(storage, sound, aapl(sound))
-    rota = Rota(worker_of(storage), None, forever=False)
-    while rota.turn():
+    scheduler = StudyScheduler(worker_of(storage), None, forever=False)
+    while scheduler.run_one():
         pass
     assert tickets.finished(good.trials()) == 1
     assert [r.message for r in caplog.records if "not serving study 'broken'" in r.message]

@@ -39,8 +39,8 @@ from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX
 from puffin.studies.study import StoredStudy, load, study_names
 from puffin.tuner.cli import main as tuner_main
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.rota import Duty, work
+from puffin.tuner.worker.scheduler import WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 from tests.postgres import Postgres, running_postgres
 
 STUDY = """
@@ -183,8 +183,8 @@ def run_command(
 def train_here(study: StoredStudy, storage_url: str, devices: Sequence[str]) -> None:
     """Train what a report has ordered in this process, where its commits are counted."""
     del devices
-    duty = Duty(study.name, device="cpu", checkpoint_seconds=0.0, grace_seconds=1)
-    work(storage_url, Interrupt(), duty)
+    options = WorkerOptions(study.name, device="cpu", checkpoint_seconds=0.0, grace_seconds=1)
+    work(storage_url, Interrupt(), options)
 
 
 def strike_at_commits(blow: Blow | None) -> list[None]:

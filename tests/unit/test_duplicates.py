@@ -20,7 +20,7 @@ from puffin.studies.networks import describe_networks, list_networks
 from puffin.studies.space import parse_space, suggest
 from puffin.studies.spec import load_spec
 from puffin.studies.storage import tickets
-from puffin.tuner.commands.present import grid_note
+from puffin.tuner.commands.tables import grid_note
 
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
 FOUR: dict[str, Any] = {"cell": ["lstm", "gru"], "layers": 1, "hidden_dim": [8, 16]}

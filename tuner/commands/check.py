@@ -10,7 +10,7 @@ from puffin.studies.remarks import fold_remarks, require_moving_target
 from puffin.studies.spec import load_spec
 from puffin.studies.study import RETRAINING_SUFFIXES
 from puffin.studies.text import printable, when
-from puffin.tuner.commands import present
+from puffin.tuner.commands import tables
 from puffin.tuner.commands.run import read_prices
 
 
@@ -33,16 +33,16 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     search, holdout = cut_holdout(prices.frame, spec)
     dataset = Dataset.build(spec, search)
     require_moving_target(dataset)
-    out = present.stdout()
+    out = tables.stdout()
     click.echo(printable(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars"))
-    out.print(present.fold_dates_table(dataset))
+    out.print(tables.fold_dates_table(dataset))
     click.echo(
         f"holdout: {len(holdout) - spec.purge} targets from {when(holdout.index[spec.purge])}"
     )
     click.echo(f"budget: {spec.tickets} trials, sampler {spec.search.sampler}")
-    if note := present.grid_note(spec):
+    if note := tables.grid_note(spec):
         click.echo(note)
     for remark in fold_remarks(dataset):
-        present.say(remark)
+        tables.say(remark)
     for warning in prices.warnings:
-        present.say(f"prices: {warning}")
+        tables.say(f"prices: {warning}")

@@ -10,14 +10,14 @@ import click
 import numpy as np
 from rich.table import Table
 
-from puffin.studies.export import forecasting
+from puffin.studies.export import forecast
 from puffin.studies.export.checksums import added_note
-from puffin.studies.export.exported import Exported, load_exported
-from puffin.studies.export.forecasting import Bounds, Prediction
+from puffin.studies.export.forecast import Bounds, Prediction
+from puffin.studies.export.read import Exported, load_exported
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.validation import DataError
 from puffin.studies.text import percent, printable, when
-from puffin.tuner.commands import present
+from puffin.tuner.commands import tables
 
 
 def predict(
@@ -40,7 +40,7 @@ def predict(
     prices = _prices(exported, csv, symbol)
     today = datetime.now().astimezone().date()
     wanted = exported.spec.data.horizon if steps is None else steps
-    found = forecasting.predict(exported, prices.frame, wanted, level, today)
+    found = forecast.predict(exported, prices.frame, wanted, level, today)
     warnings = [*prices.warnings, *found.warnings]
     for line in (
         *filter(None, [added_note(folder, exported.files)]),
@@ -53,7 +53,7 @@ def predict(
         values = found.to_json() | {"origin": prices.origin, "warnings": warnings}
         click.echo(json.dumps(values, indent=2, allow_nan=False))
     else:
-        present.stdout().print(_prediction_table(found))
+        tables.stdout().print(_prediction_table(found))
 
 
 def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
@@ -102,11 +102,11 @@ def _prediction_table(found: Prediction) -> Table:
     """List the bars that are forecast, each with its interval."""
     columns = ["bars ahead", found.unit, "low", "high"]
     rows = _alike([step.value for step in found.steps])
-    if found.plain_unit is not None:
-        columns += [found.plain_unit, "low", "high"]
-        plain = _alike([step.plain for step in found.steps if step.plain])
+    if found.trader_unit is not None:
+        columns += [found.trader_unit, "low", "high"]
+        plain = _alike([step.in_trader_unit for step in found.steps if step.in_trader_unit])
         rows = [own + other for own, other in zip(rows, plain, strict=True)]
-    table = present.new_table(*columns)
+    table = tables.new_table(*columns)
     for step, row in zip(found.steps, rows, strict=True):
         table.add_row(str(step.ahead), *row)
     return table

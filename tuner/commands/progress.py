@@ -12,7 +12,7 @@ from rich.text import Text
 
 from puffin.studies.summary import RunningTrial, Status
 from puffin.studies.text import counted, duration, loss, roughly
-from puffin.tuner.commands import present
+from puffin.tuner.commands import tables
 
 # Seconds between two lines of progress where stderr is no terminal.
 _QUIET_INTERVAL = 10.0
@@ -25,7 +25,7 @@ class Progress:
     """Live state of a study: lines that renew themselves, or one line every 10 s in a file."""
 
     def __init__(self) -> None:
-        self._console = present.stderr()
+        self._console = tables.stderr()
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._started = time.monotonic()
         self._printed = -_QUIET_INTERVAL
@@ -42,7 +42,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a message above the progress."""
-        present.say(line, self._console)
+        tables.say(line, self._console)
 
     def show(self, status: Status) -> None:
         """Show the state."""
@@ -72,7 +72,7 @@ def best_line(status: Status) -> str | None:
     """Write the best trial so far, if the study searches for one and has it."""
     if status.best_loss is None:
         return None
-    skill = present.signed_percent(status.best_skill)
+    skill = tables.signed_percent(status.best_skill)
     return f"best trial {status.best_trial}: loss {loss(status.best_loss)}, skill {skill}"
 
 
@@ -89,7 +89,7 @@ def running_line(trial: RunningTrial) -> str:
 def _details(status: Status, elapsed: float) -> list[str]:
     left = status.seconds_left
     parts = [
-        f"paused: `{present.typed('resume', status.name)}` resumes it" if status.paused else None,
+        f"paused: `{tables.typed('resume', status.name)}` resumes it" if status.paused else None,
         f"{duration(elapsed)} so far",
         None if left is None or status.paused else f"{roughly(left)} left",
         best_line(status),

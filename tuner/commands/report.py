@@ -17,7 +17,7 @@ from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load_search, lowest_complete
 from puffin.studies.text import counted, loss, p_value, percent, times
-from puffin.tuner.commands import present
+from puffin.tuner.commands import tables
 from puffin.tuner.commands.run import report_cost, search
 
 _LEGEND = (
@@ -60,13 +60,13 @@ def report(
     first_look = not is_opened(study)
     holdout = open_seal(study, top, seeds)
     if first_look:
-        present.say(f"the holdout of study {name} is open")
+        tables.say(f"the holdout of study {name} is open")
     search(holdout, storage_url, devices)
     found = reports.build(study)
     _print(found, as_json=as_json)
     if writes_pages:
         pictures = write_pages(out, study, found)
-        present.say(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures")
+        tables.say(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures")
 
 
 def _is_finished(study: StoredStudy, top: int, seeds: int) -> bool:
@@ -79,17 +79,17 @@ def _is_finished(study: StoredStudy, top: int, seeds: int) -> bool:
 def _announce(study: StoredStudy, cost: Cost, workers: int, *, finished: bool) -> None:
     """Say before it starts what there is to train, and who has looked at the holdout before."""
     if finished:
-        present.say(
+        tables.say(
             f"the report of study {study.name} is finished: nothing is trained or opened for it"
         )
     if cost.trainings:
-        present.say(
+        tables.say(
             f"{report_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
             f"with other seeds, then {cost.holdout} to be judged on the holdout"
         )
     if not is_opened(study) and (looks := looks_at(study)):
         names = ", ".join(dict.fromkeys(look.study for look in looks))
-        present.say(
+        tables.say(
             f"the bars of this holdout have been looked at {times(len(looks))} before, by {names}"
         )
 
@@ -98,7 +98,7 @@ def _print(found: reports.Report, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2))
         return
-    console = present.stdout()
+    console = tables.stdout()
     for sentence in sentences(found):
         console.print(sentence)
     console.print(_rival_table(found))
@@ -107,7 +107,7 @@ def _print(found: reports.Report, *, as_json: bool) -> None:
 
 def _rival_table(found: reports.Report) -> Table:
     """Set the winner beside the baselines, on the search folds and on the holdout."""
-    table = present.new_table(
+    table = tables.new_table(
         "", "search loss", "holdout loss", "direction", "skill of winner", "p of DM", "p of CW"
     )
     accuracy = percent(found.direction.accuracy)
@@ -117,7 +117,7 @@ def _rival_table(found: reports.Report) -> Table:
             rival.label,
             *map(loss, (rival.search_loss, rival.holdout_loss)),
             percent(rival.direction.accuracy) if rival.direction else "-",
-            present.signed_percent(rival.skill),
+            tables.signed_percent(rival.skill),
             p_value(rival.diebold_mariano.p_better),
             p_value(rival.clark_west.p_better) if rival.clark_west else "-",
         )

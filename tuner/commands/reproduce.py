@@ -9,12 +9,12 @@ from rich.text import Text
 
 from puffin.models.errors import PuffinError
 from puffin.studies.export.checksums import added_note
-from puffin.studies.export.exported import load_exported
+from puffin.studies.export.read import load_exported
 from puffin.studies.export.reproduce import Check
 from puffin.studies.export.reproduce import reproduce as derive
 from puffin.studies.text import printable
-from puffin.tuner.commands import present
-from puffin.tuner.worker.memory import prepare
+from puffin.tuner.commands import tables
+from puffin.tuner.worker.process import setup_torch
 
 
 class NotReproducedError(PuffinError):
@@ -31,7 +31,7 @@ def reproduce(folder: Path) -> None:
     NotReproducedError
         If a figure is further off than it may be.
     """
-    prepare("cpu", 1.0)
+    setup_torch("cpu", 1.0)
     exported = load_exported(folder)
     if note := added_note(folder, exported.files):
         click.echo(printable(note), err=True)
@@ -42,8 +42,8 @@ def reproduce(folder: Path) -> None:
         err=True,
     )
     checks = list(derive(exported))
-    present.stdout().print(_check_table(checks))
-    off = [check.name for check in checks if not check.holds]
+    tables.stdout().print(_check_table(checks))
+    off = [check.name for check in checks if not check.passes]
     if off:
         msg = (
             f"{len(off)} of {len(checks)} figures of {folder} do not come out again: "
@@ -65,10 +65,10 @@ def _summary(checks: list[Check]) -> str:
 
 def _check_table(checks: Sequence[Check]) -> Table:
     """Set the figures of an export beside those that came of deriving it again."""
-    table = present.new_table("", "exported", "again", "apart", "may be", "")
+    table = tables.new_table("", "exported", "again", "apart", "may be", "")
     for check in checks:
         numbers = (f"{value:.6g}" for value in (check.exported, check.found))
         apart = "same bits" if check.difference == 0 else f"{check.difference:.1e}"
         bound = "0" if check.bound == 0 else f"{check.bound:.1e}"
-        table.add_row(Text(check.name), *numbers, apart, bound, "" if check.holds else "OFF")
+        table.add_row(Text(check.name), *numbers, apart, bound, "" if check.passes else "OFF")
     return table

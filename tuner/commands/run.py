@@ -21,11 +21,11 @@ from puffin.studies.storage.errors import NoStudiesError, cause_of
 from puffin.studies.storage.url import masked_url
 from puffin.studies.study import StoredStudy, StudyError, load, require_same, submit
 from puffin.studies.text import counted, roughly
-from puffin.tuner.commands import present
+from puffin.tuner.commands import tables
 from puffin.tuner.commands.progress import Progress
 from puffin.tuner.launcher import Pool
 from puffin.tuner.worker.devices import assign
-from puffin.tuner.worker.interrupt import Interrupt, Interrupted, stop_signals
+from puffin.tuner.worker.signals import Interrupt, Interrupted, stop_signals
 
 _REFRESH_SECONDS = 0.5
 
@@ -48,7 +48,7 @@ def init(storage_url: str, wait: float) -> None:
                 raise
             time.sleep(_REFRESH_SECONDS)
         else:
-            present.say(f"{masked_url(storage_url)} is ready")
+            tables.say(f"{masked_url(storage_url)} is ready")
             return
 
 
@@ -68,7 +68,7 @@ def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
         needs=data.needs,
     )
     for line in prices.fetch_notes:
-        present.say(f"prices: {line}")
+        tables.say(f"prices: {line}")
     return prices
 
 
@@ -84,7 +84,7 @@ def open_study(
     spec = load_spec(path_or_preset, overrides)
     if spec.data.source == "yfinance" and (there := _find(spec.name, storage_url)):
         if refresh:
-            present.say(f"prices: study {spec.name} resumes with its own copy")
+            tables.say(f"prices: study {spec.name} resumes with its own copy")
         return require_same(there, spec)
     try:
         prices = read_prices(spec.data, refresh=refresh)
@@ -93,12 +93,12 @@ def open_study(
         if there is None:
             raise
         study = require_same(there, spec)
-        present.say(f"prices: {error}; the study resumes with its own copy")
+        tables.say(f"prices: {error}; the study resumes with its own copy")
         return study
     storage = open_storage(storage_url, create=True)
     study = submit(storage, spec, prices)
     if not study.has_same_prices(prices):
-        present.say(
+        tables.say(
             f"prices: {prices.origin} has changed since study {spec.name} was submitted, which "
             "resumes with its own copy; --set name=... makes a new study of the new prices"
         )
@@ -136,10 +136,10 @@ def run(
     study = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
     state = summary.status(study)
     for warning in study.attrs["data"]["warnings"]:
-        present.say(f"prices: {warning}")
+        tables.say(f"prices: {warning}")
     if state.done:
         done = counted(state.finished, "trial")
-        present.say(f"study {study.name} is complete: {done}")
+        tables.say(f"study {study.name} is complete: {done}")
     else:
         _require_workable(study, state)
         _announce(study, state, devices)
@@ -150,7 +150,7 @@ def run(
 def _require_workable(study: StoredStudy, state: summary.Status) -> None:
     """Refuse at once what workers would refuse one after the other."""
     if state.paused:
-        msg = f"study {study.name!r} is paused; `{present.typed('resume', study.name)}` first"
+        msg = f"study {study.name!r} is paused; `{tables.typed('resume', study.name)}` first"
         raise StudyError(msg)
     try:
         warnings = versions.check_versions(study.attrs["made_with"], versions.installed_versions())
@@ -158,7 +158,7 @@ def _require_workable(study: StoredStudy, state: summary.Status) -> None:
         msg = f"study {study.name!r}: {error}"
         raise StudyError(msg) from None
     for warning in warnings:
-        present.say(f"study {study.name}: {warning}")
+        tables.say(f"study {study.name}: {warning}")
 
 
 def _announce(study: StoredStudy, state: summary.Status, devices: Sequence[str]) -> None:
@@ -166,13 +166,13 @@ def _announce(study: StoredStudy, state: summary.Status, devices: Sequence[str])
     data = study.attrs["data"]
     trials = counted(state.tickets - state.finished, "trial")
     workers = counted(len(devices), "worker")
-    present.say(
+    tables.say(
         f"study {study.name} {verb} with {trials} on {workers} "
         f"({', '.join(sorted(set(devices)))}); {data['origin']}, {data['bars']} bars; "
         "Ctrl-C stops, and the same command resumes"
     )
-    if note := present.grid_note(study.spec):
-        present.say(note)
+    if note := tables.grid_note(study.spec):
+        tables.say(note)
 
 
 def search(study: StoredStudy, storage_url: str, devices: Sequence[str]) -> None:
@@ -187,7 +187,7 @@ def search(study: StoredStudy, storage_url: str, devices: Sequence[str]) -> None
             Progress() as progress,
             Pool(storage_url, study.name, devices, progress.say) as pool,
         ):
-            for state in interrupt.guard(_watch(study, pool, progress, interrupt)):
+            for state in interrupt.interruptible(_watch(study, pool, progress, interrupt)):
                 progress.show(state)
     except Interrupted:
         pass
@@ -198,7 +198,7 @@ def search(study: StoredStudy, storage_url: str, devices: Sequence[str]) -> None
     total = counted(state.tickets, "trial")
     done = f"{state.finished} of {total} done; the same command resumes"
     if interrupt.requested:
-        present.say(f"stopped with {done}")
+        tables.say(f"stopped with {done}")
         raise KeyboardInterrupt
     if not state.done:  # somebody ended the workers, but not this command
         msg = f"the workers were stopped with {done}"
@@ -235,33 +235,33 @@ def _look(study: StoredStudy, progress: Progress, interrupt: Interrupt) -> summa
 def _finish(study: StoredStudy, storage_url: str) -> None:
     """Print the result and what it says, and export the best."""
     for reason, times in summary.failure_reasons(study).most_common():
-        present.say(f"{counted(times, 'trial')} {reason}")
+        tables.say(f"{counted(times, 'trial')} {reason}")
     record = summary.best_record(study)
-    present.print_result(study, record, summary.compare(study))
+    tables.print_result(study, record, summary.compare(study))
     folder = _export(study)
-    out = present.stdout()
+    out = tables.stdout()
     for sentence in (*advice(study), *summary.remarks(study)):
         out.print(sentence)
     out.print()
     workers = len(assign("auto", None, 2))  # as `tuner report` does without options
     reports = report_cost(retraining_cost(study), workers)
-    out.print(present.next_steps(study.name, storage_url, folder, reports), soft_wrap=True)
+    out.print(tables.next_steps(study.name, storage_url, folder, reports), soft_wrap=True)
 
 
 def _export(study: StoredStudy) -> Path | None:
     """Export the best; hours of search must not end in an error because a file is in the way."""
     # Here, since `check`, `submit` and the workers of a pool need not wait for its pictures.
-    from puffin.studies.export.checksums import ExportError, added_note, read_sums
-    from puffin.studies.export.export import export
+    from puffin.studies.export.checksums import ExportError, added_note, read_checksums
+    from puffin.studies.export.write import export
 
     folder: Path | None = None
     try:
         folder = export(study, Path("exports") / study.name)
-        if note := added_note(folder, read_sums(folder)):
-            present.say(note)
+        if note := added_note(folder, read_checksums(folder)):
+            tables.say(note)
     except ExportError as error:
-        again = present.typed("export", study.name, "DIR")
-        present.say(f"not exported: {error}, `{again}`")
+        again = tables.typed("export", study.name, "DIR")
+        tables.say(f"not exported: {error}, `{again}`")
     return folder
 
 

@@ -19,7 +19,7 @@ from puffin.studies.study import HOLDOUT_SUFFIX, load, study_names
 from puffin.studies.summary import Status, status
 from puffin.studies.text import counted, duration, loss, printable, roughly
 from puffin.studies.versions import PACKAGES
-from puffin.tuner.commands import present
+from puffin.tuner.commands import tables
 from puffin.tuner.commands.progress import best_line, count_line, ended_as, running_line
 
 # Bars that a narrow terminal goes without, the first one first. Names and losses always stay.
@@ -47,7 +47,7 @@ def print_studies(storage: RDBStorage, *, everything: bool, as_json: bool) -> No
         return
     names = {state.name for state in states}
     rows = [s for s in states if everything or s.search is None or s.search not in names]
-    out = present.stdout()
+    out = tables.stdout()
     if rows:
         _print_table(out, rows, {} if everything else _retraining(states))
     else:
@@ -68,7 +68,7 @@ def print_study(storage: RDBStorage, name: str, *, as_json: bool) -> None:
     if as_json:
         _print_json([found.to_json()], alive)
         return
-    out = present.stdout()
+    out = tables.stdout()
     facts = Table.grid(padding=(0, 2))
     for label, lines in _facts(found, is_served=bool(alive)):
         facts.add_row(label, Text("\n".join(map(printable, lines))))
@@ -87,7 +87,7 @@ def _all_states(storage: RDBStorage) -> list[Status]:
         try:
             states.append(status(load(storage, name)))
         except PuffinError as error:
-            present.say(f"not listed: {error}")
+            tables.say(f"not listed: {error}")
         except KeyError:
             continue  # deleted just now
     return states
@@ -120,14 +120,14 @@ def _print_table(out: Console, states: Sequence[Status], retraining: Mapping[str
         "time left": [_time_left(s) for s in states],
         "retraining": [retraining.get(s.name, "-") for s in states],
         "loss": ["-" if s.best_loss is None else loss(s.best_loss) for s in states],
-        "skill": [present.signed_percent(s.best_skill) for s in states],
+        "skill": [tables.signed_percent(s.best_skill) for s in states],
     }
     nothing = {"priority": "1", "running": "-", "time left": "-", "retraining": "-"}
     for name, empty in nothing.items():
         if set(columns[name]) == {empty}:
             del columns[name]
     rows = list(zip(*columns.values(), strict=True))
-    present.print_rows(out, list(columns), rows, _OPTIONAL)
+    tables.print_rows(out, list(columns), rows, _OPTIONAL)
 
 
 def _time_left(state: Status) -> str:
@@ -154,7 +154,7 @@ def _print_workers(out: Console, alive: Sequence[WorkerRow], states: Sequence[St
         )
         for worker in alive
     ]
-    present.print_rows(out, columns, rows, _OPTIONAL_OF_WORKERS)
+    tables.print_rows(out, columns, rows, _OPTIONAL_OF_WORKERS)
 
 
 def _facts(found: Overview, *, is_served: bool) -> list[tuple[str, list[str]]]:
@@ -201,7 +201,7 @@ def _outlook(state: Status, *, is_served: bool) -> str | None:
     if state.done:
         return None
     if state.paused:
-        return f"paused: `{present.typed('resume', state.name)}` resumes it"
+        return f"paused: `{tables.typed('resume', state.name)}` resumes it"
     left = "" if state.seconds_left is None else roughly(state.seconds_left)
     if not is_served:
         return f"no worker is at work on it{left and f'; with one {left}'}"
@@ -245,7 +245,7 @@ def _print_trials(out: Console, trials: Sequence[EndedTrial]) -> None:
         )
         for trial in trials
     ]
-    present.print_rows(out, columns, rows, _OPTIONAL_OF_TRIALS)
+    tables.print_rows(out, columns, rows, _OPTIONAL_OF_TRIALS)
 
 
 def _or_dash(value: float | None) -> str:

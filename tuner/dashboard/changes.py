@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage
 
 from puffin.studies.spec import NAME
 from puffin.studies.study import HOLDOUT_FILE, RETRAINING_SUFFIXES, SEARCH_FILE
-from puffin.tuner.dashboard.guard import Environ, Refusal, WsgiApp, reads
+from puffin.tuner.dashboard.access import Environ, Refusal, WsgiApp, reads
 
 # Suffixes of the studies and locks that the program makes beside a study.
 _RESERVED_SUFFIXES = (*RETRAINING_SUFFIXES, ".lock")

@@ -19,17 +19,17 @@ from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 
 from puffin.models.errors import PuffinError
-from puffin.tuner.dashboard.guard import (
+from puffin.tuner.dashboard.access import (
     LARGEST_BODY,
     NO_FRAMES,
+    BindAddress,
     Environ,
-    Place,
     Refusal,
     Rule,
     WsgiApp,
     first_refusal,
 )
-from puffin.tuner.worker.interrupt import stop_signals
+from puffin.tuner.worker.signals import stop_signals
 
 _SETTINGS = {
     # A browser opens six connections, and a request that hangs blocks a thread.
@@ -131,7 +131,7 @@ class _Lanes:
 
 
 def serve(
-    app: WsgiApp, place: Place, rules: Sequence[Rule], on_ready: Callable[[str], None]
+    app: WsgiApp, place: BindAddress, rules: Sequence[Rule], on_ready: Callable[[str], None]
 ) -> None:
     """Serve at one address until a stop signal: one process, since the cache is in memory.
 
@@ -139,7 +139,7 @@ def serve(
     ----------
     app : callable
         The application.
-    place : Place
+    place : BindAddress
         Where to serve.
     rules : sequence of callable
         Applied to the headers of a request before its body is read.
@@ -165,7 +165,7 @@ def serve(
         asked.wait()
 
 
-def _bound(place: Place) -> socket.socket:
+def _bound(place: BindAddress) -> socket.socket:
     host, port, *_ = place.address
     try:
         return socket.create_server(place.address, family=place.family)

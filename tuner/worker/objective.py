@@ -34,12 +34,12 @@ from puffin.studies.storage.optuna_internals import RUNG_PREFIX, trial_id
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
 from puffin.studies.versions import machine_type
-from puffin.tuner.worker.interrupt import Interrupt
+from puffin.tuner.worker.signals import Interrupt
 
 log = logging.getLogger(__name__)
 
 FORECASTS_FILE = "forecasts.csv"
-# What `record` writes down of a trial.
+# What `write_scores` writes down of a trial.
 _SCORES = (
     "best_epoch",
     "best_loss",
@@ -96,10 +96,10 @@ def run_trial(
         config, seed = suggest(trial, dataset.spec.parsed_space), dataset.spec.search.seed
         trial.set_user_attr(tickets.CONFIG, config.to_dict())
         if (original := duplicates.find_trained(study.trials(), config)) is not None:
-            return _repeat(trial, study, original)
+            return _copy_result(trial, study, original)
     else:
         config, seed = Config.from_dict(rerun.config), rerun.seed
-        note(trial, rerun)
+        write_retraining_attrs(trial, rerun)
     folds = dataset.tensors(config.lookback, device)
     _check_targets(dataset.fingerprint_targets(folds), dataset.targets_sha256)
     inputs = dataset.series.features.shape[1]
@@ -107,7 +107,7 @@ def run_trial(
     training = FoldTraining(networks, folds, config, dataset.spec.training_config, seed)
     resumed = _resume(trial, training, checkpoint, config)
     reason = None
-    for epoch in interrupt.guard(iter(training)):
+    for epoch in interrupt.interruptible(iter(training)):
         if not math.isfinite(epoch.valid_loss):
             # Without the constraint TPE ranks a late divergence above an early pruning.
             trial.set_constraint("finite_loss", 1.0)
@@ -120,13 +120,13 @@ def run_trial(
             reason = f"pruned at epoch {epoch.number}"
             break
         if checkpoint.due or interrupt.requested:
-            checkpoint.save(_facts(trial, config), training.state())
+            checkpoint.save(_checkpoint_metadata(trial, config), training.state())
     best = training.best
     run = {
         "epochs": len(training.curve),
         "resumed_after": resumed,
         "seconds": round(time.perf_counter() - started, 3),
-        **where(device),
+        **device_info(device),
     }
     write_result(trial, study, best, run)
     if reason is not None:
@@ -153,13 +153,13 @@ def write_result(
     with transaction(study.storage) as connection:
         require_running(connection, trial_id(trial))
         if best is not None:
-            record(trial, dataset, best)
+            write_scores(trial, dataset, best)
             table = dataset.forecasts_csv(dataset.in_target_units(best.forecasts))
             run["forecasts"] = attach(connection, study.creation_id, trial, FORECASTS_FILE, table)
         trial.set_user_attr("run", run)
 
 
-def _repeat(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial) -> float:
+def _copy_result(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial) -> float:
     """Spend a trial on the result of the one that trained the same network.
 
     Raises
@@ -185,13 +185,13 @@ def _repeat(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial) -> f
     raise optuna.TrialPruned(original.user_attrs.get("reason"))
 
 
-def note(trial: optuna.Trial, rerun: RetrainingJob) -> None:
+def write_retraining_attrs(trial: optuna.Trial, rerun: RetrainingJob) -> None:
     """Write down what a trial of a study of reruns trains."""
     for key, value in rerun.attrs.items():
         trial.set_user_attr(key, value)
 
 
-def where(device: torch.device) -> dict[str, Any]:
+def device_info(device: torch.device) -> dict[str, Any]:
     """Say where a trial is trained."""
     return {"device": str(device), "host": socket.gethostname(), "machine": machine_type(device)}
 
@@ -216,7 +216,7 @@ def _resume(
     return len(training.curve)
 
 
-def _facts(trial: optuna.Trial, config: Config) -> dict[str, Any]:
+def _checkpoint_metadata(trial: optuna.Trial, config: Config) -> dict[str, Any]:
     """Give what a checkpoint holds beside the state of the training."""
     attrs = trial.storage.get_trial_system_attrs(trial_id(trial))
     rungs = {key: value for key, value in attrs.items() if key.startswith(RUNG_PREFIX)}
@@ -230,7 +230,7 @@ def _check_targets(own: str, expected: str) -> None:
         raise TargetsError(msg)
 
 
-def record(trial: optuna.Trial, dataset: Dataset, best: Epoch) -> None:
+def write_scores(trial: optuna.Trial, dataset: Dataset, best: Epoch) -> None:
     """Keep what the best epoch is worth beside its loss."""
     persistence_loss = float(np.mean(dataset.persistence_losses))
     moves = dataset.direction(dataset.in_target_units(best.forecasts))

@@ -14,8 +14,8 @@ from puffin.studies.retraining import RetrainingJob
 from puffin.studies.storage import tickets
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.objective import note, where, write_result
+from puffin.tuner.worker.objective import device_info, write_result, write_retraining_attrs
+from puffin.tuner.worker.signals import Interrupt
 
 
 class DivergedError(PuffinError):
@@ -59,11 +59,11 @@ def run_refit(
     dataset, loss = study.dataset, study.spec.training.loss
     config = Config.from_dict(rerun.config)
     trial.set_user_attr(tickets.WORKER, process_name())
-    note(trial, rerun)
+    write_retraining_attrs(trial, rerun)
     (fold,) = dataset.tensors(config.lookback, device)
     windows, targets = fold.train_windows, fold.train_targets
     network, steps = refit(windows, targets, config, loss, rerun.epochs, rerun.seed)
-    for _ in interrupt.guard(steps):
+    for _ in interrupt.interruptible(steps):
         pass
     out = forecast_windows(network, fold.valid_windows)
     value = float(LOSSES[loss](out, fold.valid_targets))
@@ -74,7 +74,7 @@ def run_refit(
     run = {
         "epochs": rerun.epochs,
         "seconds": round(time.perf_counter() - started, 3),
-        **where(device),
+        **device_info(device),
     }
     write_result(trial, study, judged, run)
     return value

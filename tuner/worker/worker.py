@@ -20,11 +20,11 @@ from puffin.studies.storage.errors import ReplacedError
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
-from puffin.tuner.worker.interrupt import Interrupt, Interrupted
-from puffin.tuner.worker.memory import is_out_of_memory, release
+from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.objective import run_trial
-from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.process import empty_gpu_cache, is_out_of_memory
 from puffin.tuner.worker.refit import run_refit
+from puffin.tuner.worker.signals import Interrupt, Interrupted
 from puffin.tuner.worker.worker_log import WorkerLog
 
 log = logging.getLogger(__name__)
@@ -42,9 +42,9 @@ class Worker:
     storage: RDBStorage
     device: torch.device
     interrupt: Interrupt
-    presence: Presence
+    heartbeat: Heartbeat
     checkpoint_seconds: float = CHECKPOINT_SECONDS
-    journal: WorkerLog = field(default_factory=lambda: WorkerLog(quiet=True))
+    log: WorkerLog = field(default_factory=lambda: WorkerLog(quiet=True))
 
     def step(self, study: StoredStudy) -> bool | None:
         """Run one ticket of a study.
@@ -62,7 +62,7 @@ class Worker:
             If the study was deleted.
         """
         _ = study.dataset  # what cannot be read is found before a ticket is spent
-        if self.presence.is_steady:
+        if self.heartbeat.is_stable:
             study.queue.retry_stale()
         claimed = study.queue.claim() or study.queue.start_next(study.initial_params)
         if claimed is not None:
@@ -73,7 +73,7 @@ class Worker:
 
     def _run(self, study: StoredStudy, claimed: FrozenTrial) -> None:
         ticket = claimed.user_attrs[tickets.TICKET]
-        self.presence.begins(study.name, ticket, trial_id(claimed))
+        self.heartbeat.start_trial(study.name, ticket, trial_id(claimed))
         try:
             study.prepare_sampler(ticket)
             trial = running_trial(study.optuna_study, trial_id(claimed))
@@ -84,9 +84,9 @@ class Worker:
             else:
                 log.warning("study %s was deleted in the middle of a trial", study.name)
         else:
-            self.journal.trial_ended(study.name, study.storage.get_trial(trial_id(claimed)))
+            self.log.trial_ended(study.name, study.storage.get_trial(trial_id(claimed)))
         finally:
-            self.presence.ends()
+            self.heartbeat.end_trial()
 
     def _train(self, study: StoredStudy, trial: optuna.Trial) -> None:
         queue, key, number = study.queue, trial_id(trial), trial.user_attrs[tickets.TICKET]
@@ -95,33 +95,35 @@ class Worker:
         )
         starved = False
         try:
-            value = self._value(study, trial, checkpoint)
+            value = self._train_ticket(study, trial, checkpoint)
         except TrialPruned:
             self._end(trial, checkpoint, TrialState.PRUNED)
         except Interrupted:
-            self._surely(lambda: queue.requeue(key))
+            self._retry_once(lambda: queue.requeue(key))
         except (UpdateFinishedTrialError, ReplacedError):
             raise
         except (StorageInternalError, SQLAlchemyError):
             # The connection broke within a statement; the trial has done nothing wrong.
-            self._surely(lambda: queue.requeue(key))
+            self._retry_once(lambda: queue.requeue(key))
             raise
         except Exception as error:  # one bad trial must not stop a study
             if not study.still_exists():
                 raise  # the study was deleted, which is no fault of the trial
             starved = is_out_of_memory(error)
             if starved:
-                queue.retry_or_fail(key, self._starved(trial, error))
+                queue.retry_or_fail(key, self._out_of_memory_note(trial, error))
             else:
                 self._fail(trial, checkpoint, error)
         else:
             self._end(trial, checkpoint, TrialState.COMPLETE, value)
         # Only here: inside of `except` the traceback still holds the networks.
-        release(self.device)
+        empty_gpu_cache(self.device)
         if starved:
             self.interrupt.wait(_PAUSE_WITHOUT_MEMORY)
 
-    def _value(self, study: StoredStudy, trial: optuna.Trial, checkpoint: Checkpoint) -> float:
+    def _train_ticket(
+        self, study: StoredStudy, trial: optuna.Trial, checkpoint: Checkpoint
+    ) -> float:
         """Train what the ticket stands for; return its loss."""
         if study.parent_name is None:
             return run_trial(trial, study, self.device, self.interrupt, checkpoint)
@@ -130,7 +132,7 @@ class Worker:
             return run_refit(trial, rerun, study, self.device, self.interrupt)
         return run_trial(trial, study, self.device, self.interrupt, checkpoint, rerun)
 
-    def _surely(self, act: Callable[[], None]) -> None:
+    def _retry_once(self, act: Callable[[], None]) -> None:
         """Act, again if the connection breaks: connecting waits until the server is back."""
         try:
             act()
@@ -156,9 +158,9 @@ class Worker:
                 trial.study.tell(trial, value, state=state)
                 checkpoint.delete(connection)
 
-        self._surely(end)
+        self._retry_once(end)
 
-    def _starved(self, trial: optuna.Trial, error: Exception) -> str:
+    def _out_of_memory_note(self, trial: optuna.Trial, error: Exception) -> str:
         """Say that a trial found no memory, which is not its fault alone."""
         note = f"out of memory on {self.device} of {process_name()}: {_first_line(error)}"
         log.warning("trial %s: %s", trial.number, note, exc_info=_debug_info(error))

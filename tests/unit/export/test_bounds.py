@@ -9,7 +9,7 @@ from puffin.studies.export.reproduce import (
     SEED_ACCURACY_BOUND,
     SEED_LOSS_BOUND,
     WEIGHT_BOUND,
-    _Trained,
+    _Tolerances,
 )
 from puffin.studies.versions import machine_type
 
@@ -34,7 +34,7 @@ def test_figures_are_held_to_what_their_machine_rounds_and_draws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    trained = _Trained(machine)
+    trained = _Tolerances(machine)
     loss = trained.loss("loss", 1.0, 1.0)
     accuracy = trained.accuracy("accuracy", 1.0, 1.0)
     weight = trained.weight("weights", 0.0, 1.0)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _BEATS = 6
 
 
-class Presence:
+class Heartbeat:
     """Beats for a worker and for the trial that it trains, in a thread of its own.
 
     Outlives a database that does not answer for a while, which Optuna's own heartbeat does not.
@@ -31,7 +31,7 @@ class Presence:
         self._at: tuple[str | None, int | None, int | None] = (None, None, None)
         self._wake = threading.Event()
         self._ended = False
-        self._answered = self._steady_since = time.monotonic() - registration.grace
+        self._last_answer = self._stable_since = time.monotonic() - registration.grace
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -45,25 +45,25 @@ class Presence:
         self._wake.set()
         self._thread.join()
 
-    def begins(self, study: str, ticket: int, trial_id: int) -> None:
+    def start_trial(self, study: str, ticket: int, trial_id: int) -> None:
         """Note what the worker trains from now on; the trial's first beat is its claim's."""
         self._at = (study, ticket, trial_id)
         self._wake.set()
 
-    def ends(self) -> None:
+    def end_trial(self) -> None:
         """Note that the worker trains nothing."""
         self._at = (None, None, None)
         self._wake.set()
 
     @property
-    def is_steady(self) -> bool:
+    def is_stable(self) -> bool:
         """Whether this worker was in touch with the database all the time of late.
 
         After an outage everybody looks lost to the one who comes back first, so it must not judge
         until the others have had the time to come back as well.
         """
         recently = time.monotonic() - 2 * self._interval
-        return self._steady_since <= recently <= self._answered
+        return self._stable_since <= recently <= self._last_answer
 
     def _run(self) -> None:
         while not self._ended:
@@ -87,6 +87,6 @@ class Presence:
             self._storage.record_heartbeat(trial_id)
         self._storage.grace_period = self._registration.longest_grace()
         now = time.monotonic()
-        if now - self._answered > 2 * self._interval:
-            self._steady_since = now
-        self._answered = now
+        if now - self._last_answer > 2 * self._interval:
+            self._stable_since = now
+        self._last_answer = now

@@ -11,13 +11,13 @@ from rich.console import Console
 
 from puffin.studies.summary import Group
 from puffin.studies.text import percent
-from puffin.tuner.commands import present
+from puffin.tuner.commands import tables
 
 
 def table_rows(groups: list[Group]) -> dict[str, list[str]]:
     """Print a table of groups and read it back: the cells of each row by its name."""
     out = io.StringIO()
-    Console(file=out, width=200).print(present.group_table(groups))
+    Console(file=out, width=200).print(tables.group_table(groups))
     lines = [line for line in out.getvalue().splitlines() if line.strip(" ─")]
     starts = [line.split("  ") for line in lines]
     cells = [[cell.strip() for cell in parts if cell.strip()] for parts in starts]
@@ -70,7 +70,7 @@ def test_groups_that_are_compared_before_their_end_say_at_which_epoch() -> None:
     assert rows["best loss"] == ["-", "0.5123", "-"]
     assert rows["best loss up to epoch 2"] == ["0.7512", "0.7005", "-"]
     out = io.StringIO()
-    Console(file=out, width=200).print(present.group_table([cut, whole, none]))
+    Console(file=out, width=200).print(tables.group_table([cut, whole, none]))
     said = " ".join(out.getvalue().split())
     assert "No trial of LSTM was trained to its end: compare the losses up to epoch 2," in said
     assert "up to epoch" not in str(table_rows([FULL, EMPTY]))
@@ -88,7 +88,7 @@ def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> 
         "direction_interval": [0.5712, 0.6794],
         "mean_direction_accuracy": 0.514,
     }
-    assert present._direction(scores) == (
+    assert tables._direction(scores) == (
         "direction accuracy 62.7 %, 95 % interval 57.1 % to 67.9 %; of the training mean 51.4 %"
     )
 
@@ -110,18 +110,18 @@ def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> 
 def test_shares_are_written_in_percent_and_zero_has_no_sign(
     value: float, signed: str, plain: str
 ) -> None:
-    assert (present.signed_percent(value), percent(value)) == (signed, plain)
+    assert (tables.signed_percent(value), percent(value)) == (signed, plain)
 
 
 def test_a_share_that_is_not_there_is_a_dash() -> None:
-    assert present.signed_percent(None) == "-"
+    assert tables.signed_percent(None) == "-"
 
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> Console:
     """Make a console that is 80 columns wide and writes into memory."""
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("puffin.tuner.commands.present.sys.argv", ["tuner-of-another"])
+    monkeypatch.setattr("puffin.tuner.commands.tables.sys.argv", ["tuner-of-another"])
     return Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
 
 
@@ -136,7 +136,7 @@ def test_rows_lose_columns_and_then_become_lines_but_no_cell_is_cut(
 ) -> None:
     row = ("n" * length, "open", "12 of 40", "3 complete, 9 pruned", "1.000e-07", "+35.2 %")
     columns = ("study", "state", "trials", "ended as", "loss", "skill")
-    present.print_rows(narrow, columns, [row, row], ("ended as", "skill", "state"))
+    tables.print_rows(narrow, columns, [row, row], ("ended as", "skill", "state"))
     out = printed(narrow)
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -149,13 +149,13 @@ def test_rows_lose_columns_and_then_become_lines_but_no_cell_is_cut(
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_a_table_of_groups_is_folded_and_never_cut(width: int) -> None:
     out = Console(file=io.StringIO(), width=width)
-    out.print(present.group_table([FULL, EMPTY, FULL]))
+    out.print(tables.group_table([FULL, EMPTY, FULL]))
     assert "…" not in printed(out)
 
 
 def test_names_are_never_markup_nor_escapes(narrow: Console) -> None:
     name = "[/x][bold]a[/bold]:smile:\x1b[31mred\u202e"
-    present.print_rows(narrow, ("study", "loss"), [(name, "0.5000")], ())
+    tables.print_rows(narrow, ("study", "loss"), [(name, "0.5000")], ())
     assert "[/x][bold]a[/bold]:smile:\\x1b[31mred\\u202e" in printed(narrow)
 
 
@@ -163,7 +163,7 @@ def test_a_message_is_one_line_in_a_file_and_shows_escapes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     long = "word " * 40 + "[/x] \x1b[2J"
-    present.say(f"{long}\nsecond line")
+    tables.say(f"{long}\nsecond line")
     assert capsys.readouterr().err == "word " * 40 + "[/x] \\x1b[2J\nsecond line\n"
 
 
@@ -172,7 +172,7 @@ NEXT = "sqlite:///my data/tuner $HOME.db"
 
 def test_the_next_steps_are_quoted_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/opt/my tools/tuner"])
-    study, _, *steps = present.next_steps("demo", NEXT, None).splitlines()
+    study, _, *steps = tables.next_steps("demo", NEXT, None).splitlines()
     assert study == f"study   demo in {NEXT}"
     commands = [step[8:].partition("   ")[0] for step in steps]
     assert [shlex.split(command) for command in commands] == [
@@ -184,8 +184,8 @@ def test_the_next_steps_are_quoted_for_a_shell(monkeypatch: pytest.MonkeyPatch) 
 def test_a_command_never_shares_its_line_where_the_terminal_is_too_narrow(
     monkeypatch: pytest.MonkeyPatch, narrow: Console
 ) -> None:
-    monkeypatch.setattr("puffin.tuner.commands.present.stdout", lambda: narrow)
-    lines = present.next_steps("n" * 40, NEXT, None, "27 trainings, about 3 min").splitlines()
+    monkeypatch.setattr("puffin.tuner.commands.tables.stdout", lambda: narrow)
+    lines = tables.next_steps("n" * 40, NEXT, None, "27 trainings, about 3 min").splitlines()
     command = f"tuner report {'n' * 40} --storage '{NEXT}'"
     why = "is it any good? opens the sealed holdout; 27 trainings, about 3 min"
     assert lines[2:4] == [f"next    {command}", f"            {why}"]

@@ -15,9 +15,9 @@ from optuna.storages import BaseStorage, RDBStorage
 from puffin.studies.storage.artifacts import SqlArtifactStore
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import cause_of
+from puffin.tuner.dashboard.access import Environ, WsgiApp, guarded
 from puffin.tuner.dashboard.changes import checks_changes
-from puffin.tuner.dashboard.guard import Environ, WsgiApp, guarded
-from puffin.tuner.dashboard.pulse import Pulse, says_when_away
+from puffin.tuner.dashboard.health import DatabaseHealth, says_when_away
 
 
 def open_for_requests(url: str) -> RDBStorage:
@@ -45,7 +45,7 @@ def dashboard_app(storage: RDBStorage, *, writable: bool, password: bytes | None
     warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
     app = answers_importance(_tolerate_plain_clients(pages), cached)
     app = names_no_best(app, cached)
-    app = says_when_away(checks_changes(app, cached), Pulse(storage.engine))
+    app = says_when_away(checks_changes(app, cached), DatabaseHealth(storage.engine))
     return guarded(app, writable=writable, password=password)
 
 

@@ -23,7 +23,7 @@ from puffin.models.features import TARGETS, Series, build_series
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import make_windows, to_tensor
 from puffin.studies.dataset import columns_of
-from puffin.studies.export.exported import FORECAST_FILES, Exported
+from puffin.studies.export.read import FORECAST_FILES, Exported
 from puffin.studies.spec import DataSection
 from puffin.studies.text import when
 
@@ -56,12 +56,13 @@ class Step:
     ----------
     ahead : int, bars after the last known one
     value : Bounds, in the target's unit
-    plain : Bounds, the same as people say it, in `Prediction.plain_unit`; None if there is none
+    in_trader_unit : Bounds, the same in the unit that traders use, `Prediction.trader_unit`; None
+        if there is none
     """
 
     ahead: int
     value: Bounds
-    plain: Bounds | None
+    in_trader_unit: Bounds | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Prediction:
     ----------
     study : str
     steps : tuple of Step
-    unit, plain_unit : of the steps
+    unit, trader_unit : of the steps
     horizon : int, bars up to which a step is forecast from known bars alone
     level : float, of the intervals
     residuals : int, out-of-sample forecasts that the intervals are made of
@@ -93,7 +94,7 @@ class Prediction:
     study: str
     steps: tuple[Step, ...]
     unit: str
-    plain_unit: str | None
+    trader_unit: str | None
     horizon: int
     level: float
     residuals: int
@@ -149,9 +150,9 @@ def predict(
     series = build_series(columns, data.features, data.target, data.horizon)
     _check_bars(series, exported.config.lookback)
     residuals = out_of_sample(exported)
-    plain = _PLAIN.get(data.target)
+    plain = _TRADER_UNITS.get(data.target)
     with np.errstate(all="ignore"):  # a number too large is refused in words
-        values, sums = _outlook(exported, series, residuals, steps, level)
+        values, sums = _forecast_steps(exported, series, residuals, steps, level)
         said = (
             None if plain is None else plain.convert(values, sums, columns["close"], data.horizon)
         )
@@ -160,14 +161,14 @@ def predict(
         study=exported.record.study,
         steps=_steps(values, said),
         unit=TARGETS[data.target].unit,
-        plain_unit=None if plain is None else plain.unit,
+        trader_unit=None if plain is None else plain.unit,
         horizon=data.horizon,
         level=level,
         residuals=len(residuals),
         coverage=_coverage(exported, level),
         last=frame.index[-1],
         age_days=(today - frame.index[-1].date()).days,
-        warnings=_doubts(exported, frame),
+        warnings=_warnings(exported, frame),
     )
 
 
@@ -186,13 +187,13 @@ def _require_finite(values: Floats) -> None:
         raise ForecastError(msg)
 
 
-def _goes_on(data: DataSection) -> bool:
+def _can_recurse(data: DataSection) -> bool:
     """Say whether a forecast can take the place of the one feature of a bar to come."""
     return data.features == (data.target,) and (data.horizon == 1 or data.target not in _CUMULATIVE)
 
 
 def _check_steps(data: DataSection, steps: int) -> None:
-    if steps <= data.horizon or _goes_on(data):
+    if steps <= data.horizon or _can_recurse(data):
         return
     why = (
         f"it reads the {data.target} of one bar and forecasts that of {data.horizon}"
@@ -217,7 +218,7 @@ def _check_bars(series: Series, lookback: int) -> None:
         )
 
 
-def _outlook(
+def _forecast_steps(
     exported: Exported, series: Series, residuals: Floats, steps: int, level: float
 ) -> tuple[Floats, Floats]:
     """Give forecast, low and high of each step, and of the sum of the steps so far; (steps, 3)."""
@@ -237,15 +238,15 @@ def _outlook(
         forecast_recursively(network, scaler, known[:, 0], horizon, shocks)
         for shocks in (np.zeros((1, steps)), noise)
     )
-    values = _ends(point, paths, len(residuals), level)
-    sums = _ends(point.cumsum(axis=1), paths.cumsum(axis=1), len(residuals), level)
+    values = _interval_columns(point, paths, len(residuals), level)
+    sums = _interval_columns(point.cumsum(axis=1), paths.cumsum(axis=1), len(residuals), level)
     # One step needs no paths: the ranks of the residuals say exactly what the paths say roughly.
     values[:horizon] = direct
     sums[0] = direct[0]
     return values, sums
 
 
-def _ends(point: Floats, paths: Floats, residuals: int, level: float) -> Floats:
+def _interval_columns(point: Floats, paths: Floats, residuals: int, level: float) -> Floats:
     return np.column_stack([point[0], *path_interval(paths, residuals, level)])
 
 
@@ -271,18 +272,18 @@ def _range_in_percent(values: Floats, _sums: Floats, _closes: Floats, _horizon: 
 
 
 @dataclass(frozen=True)
-class _Plain:
-    """How people say a target: the unit, and its numbers out of those of `_outlook`."""
+class _TraderUnit:
+    """How people say a target: the unit, and its numbers out of those of `_forecast_steps`."""
 
     unit: str
     convert: Callable[[Floats, Floats, Floats, int], Floats]
 
 
 # A price is plain as it is.
-_PLAIN = {
-    "return": _Plain("price", _price_of_return),
-    "change": _Plain("price", _price_of_change),
-    "range": _Plain("log(high / low), %", _range_in_percent),
+_TRADER_UNITS = {
+    "return": _TraderUnit("price", _price_of_return),
+    "change": _TraderUnit("price", _price_of_change),
+    "range": _TraderUnit("log(high / low), %", _range_in_percent),
 }
 
 
@@ -305,7 +306,7 @@ def _coverage(exported: Exported, level: float) -> Coverage | None:
     return Coverage(float(np.mean((low <= errors) & (errors <= high))), len(errors))
 
 
-def _doubts(exported: Exported, frame: pd.DataFrame) -> tuple[str, ...]:
+def _warnings(exported: Exported, frame: pd.DataFrame) -> tuple[str, ...]:
     """Say why forecasts from these bars may be none."""
     trained = pd.Timestamp(exported.record.refit.last)
     found = []
@@ -314,12 +315,12 @@ def _doubts(exported: Exported, frame: pd.DataFrame) -> tuple[str, ...]:
             f"the prices end at {when(frame.index[-1])}, before the last bar that the model was "
             f"trained on, {when(trained)}: it has seen what it forecasts here"
         )
-    if stranger := _stranger(exported, frame):
+    if stranger := _price_mismatch(exported, frame):
         found.append(stranger)
     return tuple(found)
 
 
-def _stranger(exported: Exported, frame: pd.DataFrame) -> str | None:
+def _price_mismatch(exported: Exported, frame: pd.DataFrame) -> str | None:
     """Say where the prices are not those that the model knows, or do not touch them."""
     own = exported.prices["close"]
     origin = exported.record.data.origin

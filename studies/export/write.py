@@ -16,17 +16,16 @@ from puffin.models.scaling import Scaler
 from puffin.models.training.refit import train_epochs
 from puffin.models.windows import fold_tensors
 from puffin.studies.dataset import Dataset
-from puffin.studies.export.card import card
+from puffin.studies.export.card import model_card
 from puffin.studies.export.checksums import (
     CONFIG_FILE,
     SUMS_FILE,
     ExportError,
+    checksums,
     named,
-    read_sums,
-    sums,
+    read_checksums,
 )
-from puffin.studies.export.export_record import ExportRecord, RecordError
-from puffin.studies.export.exported import (
+from puffin.studies.export.read import (
     CARD_FILE,
     EXPORT_FILES,
     FORECAST_FILES,
@@ -34,6 +33,7 @@ from puffin.studies.export.exported import (
     Exported,
     check_exported,
 )
+from puffin.studies.export.record import ExportRecord, RecordError
 from puffin.studies.files import write_files
 from puffin.studies.openings import Opening, looks_at
 from puffin.studies.prices.snapshot import to_csv
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from puffin.studies.report.build import Report
 
 # What an operating system, git or an editor puts into a folder without being asked.
-_LITTER = {"Thumbs.db", "desktop.ini", "lost+found"}
+_IGNORED_FILES = {"Thumbs.db", "desktop.ini", "lost+found"}
 
 
 def export(study: StoredStudy, folder: Path, refit: str = "search") -> Path:
@@ -77,7 +77,7 @@ def export(study: StoredStudy, folder: Path, refit: str = "search") -> Path:
     files = _files(study, refit)
     try:
         # First the file that says whose folder it is, last the one that says that it is whole.
-        write_files(folder, {**files, SUMS_FILE: sums(files)}, _stale(folder, files))
+        write_files(folder, {**files, SUMS_FILE: checksums(files)}, _stale(folder, files))
     except OSError as error:
         msg = f"cannot write the export to {folder}: {error.strerror}; give another folder"
         raise ExportError(msg) from None
@@ -111,7 +111,7 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
             CONFIG_FILE: record.to_toml(),
             **files,
             WEIGHTS_FILE: save(network.state_dict()),
-            CARD_FILE: card(record).encode(),
+            CARD_FILE: model_card(record).encode(),
         }
         check_exported(Exported(Path(), files, record))
     except (RecordError, ExportError) as error:
@@ -191,7 +191,7 @@ def _holdout(report: "Report") -> dict[str, Any]:
 def _stale(folder: Path, files: Collection[str]) -> set[str]:
     """Name the files of an earlier export that are no part of this one."""
     try:
-        older = set(read_sums(folder)) - set(files)
+        older = set(read_checksums(folder)) - set(files)
     except (ExportError, OSError):
         return set()
     if older <= EXPORT_FILES:
@@ -203,14 +203,14 @@ def _stale(folder: Path, files: Collection[str]) -> set[str]:
 
 def _check_folder(folder: Path, study: str) -> None:
     try:
-        problem = _in_the_way(folder, study)
+        problem = _obstacle(folder, study)
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     if problem:
         raise ExportError(f"{folder} {problem}; give another folder")
 
 
-def _in_the_way(folder: Path, study: str) -> str | None:
+def _obstacle(folder: Path, study: str) -> str | None:
     """Return what a folder is in use for, if it is no older export of the study."""
     if not folder.exists():
         return None
@@ -221,7 +221,7 @@ def _in_the_way(folder: Path, study: str) -> str | None:
         return _other_owner(folder / CONFIG_FILE, study)
     if ours := [name for name in names if name in EXPORT_FILES]:
         return f"holds {ours[0]}, but no {CONFIG_FILE} of an export"
-    if strangers := [name for name in names if not _is_litter(name)]:
+    if strangers := [name for name in names if not _is_ignored(name)]:
         return f"holds {named(strangers)}, which is no part of an export"
     return None
 
@@ -239,8 +239,8 @@ def _other_owner(config: Path, study: str) -> str | None:
     return f"holds the export of {owner if isinstance(owner, str) else 'something else'}"
 
 
-def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name.endswith("~") or name in _LITTER
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name.endswith("~") or name in _IGNORED_FILES
 
 
 def refit_winner(

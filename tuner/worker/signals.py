@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def _later(seconds: float, act: Callable[[], None]) -> None:
+def _call_after(seconds: float, act: Callable[[], None]) -> None:
     timer = threading.Timer(seconds, act)
     timer.daemon = True
     timer.start()
@@ -31,7 +31,7 @@ class Interrupted(BaseException):  # not an error; passes through `except Except
     """The process was asked to stop while it was training."""
 
 
-def _ask() -> None:
+def _send_sigterm() -> None:
     """Send this process SIGTERM, and its main thread, which may be in a call that must end."""
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
@@ -44,7 +44,7 @@ _PATIENCE_SECONDS = 5.0
 
 
 class Interrupt:
-    """Remembers a request to stop, and raises `Interrupted` only inside `guard`.
+    """Remembers a request to stop, and raises `Interrupted` only inside `interruptible`.
 
     A signal that arrives between two statements of SQL must not tear them apart, so outside of
     training it is only written down. In training it is, too, but for an epoch that does not end
@@ -63,7 +63,7 @@ class Interrupt:
 
     def after(self, seconds: float) -> None:
         """Ask this process to stop when its time is up."""
-        _later(seconds, _ask)
+        _call_after(seconds, _send_sigterm)
 
     def with_parent(self, descriptor: int) -> None:
         """Ask this process to stop when the parent that holds the other end of a pipe is gone."""
@@ -71,7 +71,7 @@ class Interrupt:
         def watch() -> None:
             while os.read(descriptor, 1):
                 pass
-            _ask()
+            _send_sigterm()
 
         threading.Thread(target=watch, daemon=True).start()
 
@@ -79,16 +79,16 @@ class Interrupt:
         if not self._event.is_set():
             self._event.set()
             if self._armed:
-                _later(_PATIENCE_SECONDS, self._insist)
+                _call_after(_PATIENCE_SECONDS, self._force)
         elif self._late and self._armed:
             self._armed = False
             raise Interrupted
 
-    def _insist(self) -> None:
+    def _force(self) -> None:
         # Only now: Ctrl-C comes to a worker twice, from the terminal and from the launcher.
         self._late = True
         if self._armed:
-            _ask()
+            _send_sigterm()
 
     @property
     def requested(self) -> bool:
@@ -103,7 +103,7 @@ class Interrupt:
         """Sleep, but wake up when asked to stop; False if the process was."""
         return not self._event.wait(seconds)
 
-    def guard(self, items: Iterator[T]) -> Iterator[T]:
+    def interruptible(self, items: Iterator[T]) -> Iterator[T]:
         """Pass on `items`; a request to stop raises `Interrupted` before the next one is made.
 
         Also while it is made, if that takes long.

@@ -17,10 +17,10 @@ from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import fold_tensors
-from puffin.studies.export import forecasting
-from puffin.studies.export.export_record import ExportRecord
-from puffin.studies.export.exported import Exported
-from puffin.studies.export.forecasting import ForecastError, predict
+from puffin.studies.export import forecast
+from puffin.studies.export.forecast import ForecastError, predict
+from puffin.studies.export.read import Exported
+from puffin.studies.export.record import ExportRecord
 from puffin.studies.prices.snapshot import to_csv
 from puffin.studies.study import SEARCH_FILE
 from tests.exports import LOOKBACK, RESIDUALS, SEALED, bars, export_files, record_values
@@ -119,7 +119,11 @@ def test_steps_beyond_the_horizon_spread_and_those_within_are_exact() -> None:
     exported = made(("return",), "return")
     short, long = (predict(exported, bars(), steps, 0.9, TODAY).steps for steps in (1, 8))
     assert long[0] == short[0]
-    widths = [math.log(step.plain.high / step.plain.low) for step in long if step.plain]
+    widths = [
+        math.log(step.in_trader_unit.high / step.in_trader_unit.low)
+        for step in long
+        if step.in_trader_unit
+    ]
     assert widths == sorted(widths)
     assert widths[7] == pytest.approx(widths[0] * math.sqrt(8), rel=0.25)
     assert predict(exported, bars(), 8, 0.9, TODAY).steps == long
@@ -143,7 +147,7 @@ def test_errors_that_overlap_are_drawn_together(monkeypatch: pytest.MonkeyPatch)
         blocks.append(block)
         return draw_residuals(*args, block=block, **kwargs)
 
-    monkeypatch.setattr(forecasting, "draw_residuals", spy)
+    monkeypatch.setattr(forecast, "draw_residuals", spy)
     for horizon in (1, 3):
         predict(made(horizon=horizon), bars(), horizon + 1, 0.9, TODAY)
     assert blocks == [1, 3]
@@ -153,9 +157,9 @@ def test_a_return_is_put_on_the_close_that_it_starts_from() -> None:
     frame = bars()
     steps = predict(made(ALL, "return", 3), frame, 3, 0.9, TODAY).steps
     for step, start in zip(steps, frame["close"].iloc[-3:], strict=True):
-        assert step.plain is not None
+        assert step.in_trader_unit is not None
         own = (step.value.forecast, step.value.low, step.value.high)
-        shown = (step.plain.forecast, step.plain.low, step.plain.high)
+        shown = (step.in_trader_unit.forecast, step.in_trader_unit.low, step.in_trader_unit.high)
         assert shown == pytest.approx([start * math.exp(value) for value in own])
     (first, *_) = predict(made(ALL, "return", 3), frame, 2, 0.9, TODAY).steps
     assert first == steps[0]
@@ -167,9 +171,11 @@ def test_returns_that_are_fed_back_add_up_from_the_last_close() -> None:
     total = 0.0
     for step in steps:
         total += step.value.forecast
-        assert step.plain is not None
-        assert step.plain.forecast == pytest.approx(frame["close"].iloc[-1] * math.exp(total))
-        assert step.plain.low < step.plain.forecast < step.plain.high
+        assert step.in_trader_unit is not None
+        assert step.in_trader_unit.forecast == pytest.approx(
+            frame["close"].iloc[-1] * math.exp(total)
+        )
+        assert step.in_trader_unit.low < step.in_trader_unit.forecast < step.in_trader_unit.high
 
 
 def test_a_change_is_put_on_the_close_that_it_starts_from_also_below_zero() -> None:
@@ -179,12 +185,12 @@ def test_a_change_is_put_on_the_close_that_it_starts_from_also_below_zero() -> N
     total = 0.0
     for step in steps:
         total += step.value.forecast
-        assert step.plain is not None
-        assert step.plain.forecast == pytest.approx(last + total)
+        assert step.in_trader_unit is not None
+        assert step.in_trader_unit.forecast == pytest.approx(last + total)
     ahead = predict(made(("rsi", "change"), "change", 3), frame, 3, 0.9, TODAY).steps
     for step, start in zip(ahead, frame["close"].iloc[-3:], strict=True):
-        assert step.plain is not None
-        assert step.plain.high == pytest.approx(start + step.value.high)
+        assert step.in_trader_unit is not None
+        assert step.in_trader_unit.high == pytest.approx(start + step.value.high)
 
 
 def test_closes_without_a_ratio_are_compared_by_their_difference() -> None:
@@ -198,11 +204,15 @@ def test_closes_without_a_ratio_are_compared_by_their_difference() -> None:
 def test_a_range_is_shown_in_percent_and_a_price_as_it_is() -> None:
     found = predict(made(), bars(), 1, 0.9, TODAY)
     (step,) = found.steps
-    assert step.plain is not None
-    assert step.plain.high == pytest.approx(100 * math.exp(step.value.high))
-    assert found.plain_unit == "log(high / low), %"
+    assert step.in_trader_unit is not None
+    assert step.in_trader_unit.high == pytest.approx(100 * math.exp(step.value.high))
+    assert found.trader_unit == "log(high / low), %"
     priced = predict(made(ALL, "price"), bars(), 1, 0.9, TODAY)
-    assert (priced.steps[0].plain, priced.plain_unit, priced.unit) == (None, None, "price")
+    assert (priced.steps[0].in_trader_unit, priced.trader_unit, priced.unit) == (
+        None,
+        None,
+        "price",
+    )
 
 
 @pytest.mark.parametrize(("today", "days"), [("2020-03-24", 0), ("2021-03-24", 365)])

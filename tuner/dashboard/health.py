@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from puffin.studies.storage.errors import cause_of
-from puffin.tuner.dashboard.guard import Environ, Headers, Refusal, WsgiApp
+from puffin.tuner.dashboard.access import Environ, Headers, Refusal, WsgiApp
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _LOOK_SECONDS = 1.0
 _DATABASE_PATHS = ("/api/", "/artifacts/", "/csv/")
 
 
-class _Check:
+class _Probe:
     """One query that tests the database, in a separate thread because it may hang."""
 
     def __init__(self, engine: Engine) -> None:
@@ -56,13 +56,13 @@ class _Check:
         return f"no answer within {_PATIENCE_SECONDS:.0f} s"
 
 
-class Pulse:
+class DatabaseHealth:
     """Checks the database when a request needs it, at most once a second."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
-        self._check: _Check | None = None
+        self._check: _Probe | None = None
         self._was_away = False
 
     def trouble(self, *, anew: bool = False) -> str | None:
@@ -72,7 +72,7 @@ class Pulse:
         """
         with self._lock:
             if self._check is None or self._check.is_over or (anew and self._check.is_fine):
-                self._check = _Check(self._engine)
+                self._check = _Probe(self._engine)
             check = self._check
         reason = check.reason()
         self._note(reason)
@@ -108,7 +108,7 @@ class _Request(threading.Thread):
         self.answer = status, headers
 
 
-def says_when_away(app: WsgiApp, pulse: Pulse) -> WsgiApp:
+def says_when_away(app: WsgiApp, pulse: DatabaseHealth) -> WsgiApp:
     """Answer 503 with the reason if the database is away, also if it stops during a request.
 
     Any other failure is one line in the log, and the answer shows no code.

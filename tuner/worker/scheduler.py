@@ -28,9 +28,9 @@ from puffin.studies.storage.tickets import Budget
 from puffin.studies.storage.url import masked_url
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import NoStudyError, StoredStudy, StudyError, load
-from puffin.tuner.worker.interrupt import Interrupt
-from puffin.tuner.worker.memory import prepare
-from puffin.tuner.worker.presence import Presence
+from puffin.tuner.worker.heartbeat import Heartbeat
+from puffin.tuner.worker.process import setup_torch
+from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import CHECKPOINT_SECONDS, Worker
 from puffin.tuner.worker.worker_log import WorkerLog
 
@@ -42,7 +42,7 @@ _MAX_STORAGE_ERRORS = 8
 
 
 @dataclass(frozen=True)
-class Duty:
+class WorkerOptions:
     """What a worker is asked to do.
 
     Attributes
@@ -67,7 +67,7 @@ class Duty:
     quiet: bool = False
 
 
-def work(url: str, interrupt: Interrupt, duty: Duty) -> None:
+def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
     """Serve a study, or every open study of a database, until there is nothing to do.
 
     Parameters
@@ -76,7 +76,7 @@ def work(url: str, interrupt: Interrupt, duty: Duty) -> None:
         Database, as an SQLAlchemy URL.
     interrupt : Interrupt
         Ends the work when asked to; the ticket at hand is given back.
-    duty : Duty
+    options : WorkerOptions
 
     Raises
     ------
@@ -86,26 +86,28 @@ def work(url: str, interrupt: Interrupt, duty: Duty) -> None:
         If the only study cannot be served.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    device = prepare(duty.device, duty.memory_share)
-    journal = WorkerLog(quiet=duty.quiet)
+    device = setup_torch(options.device, options.memory_share)
+    journal = WorkerLog(quiet=options.quiet)
     starts = functools.partial(journal.starts, masked_url(url), str(device))
-    storage = _patiently(url, interrupt, duty, starts)
+    storage = _open_when_available(url, interrupt, options, starts)
     if storage is None:
         journal.ends("it was asked to stop")
         return
     starts()
-    me = Registration(storage, str(device), versions.installed_versions(), duty.grace_seconds)
-    with Presence(storage, me) as presence:
-        worker = Worker(storage, device, interrupt, presence, duty.checkpoint_seconds, journal)
-        rota = Rota(worker, duty.study, forever=duty.forever, left=duty.max_trials)
+    me = Registration(storage, str(device), versions.installed_versions(), options.grace_seconds)
+    with Heartbeat(storage, me) as heartbeat:
+        worker = Worker(storage, device, interrupt, heartbeat, options.checkpoint_seconds, journal)
+        scheduler = StudyScheduler(
+            worker, options.study, forever=options.forever, remaining_trials=options.max_trials
+        )
         try:
-            _go_round(rota, interrupt)
+            _serve_until_done(scheduler, interrupt)
         finally:
-            journal.ends(rota.why_it_ends())
+            journal.ends(scheduler.why_it_ends())
 
 
-def _patiently(
-    url: str, interrupt: Interrupt, duty: Duty, starts: Callable[[], None]
+def _open_when_available(
+    url: str, interrupt: Interrupt, options: WorkerOptions, starts: Callable[[], None]
 ) -> RDBStorage | None:
     """Open a storage, waiting for one that is not there yet; None if asked to stop.
 
@@ -117,10 +119,10 @@ def _patiently(
             return open_storage(
                 url,
                 pause=interrupt.pause,
-                grace_seconds=duty.grace_seconds,
+                grace_seconds=options.grace_seconds,
             )
         except NoStudiesError as error:
-            waits = duty.forever or duty.study is not None or isinstance(error, BusyError)
+            waits = options.forever or options.study is not None or isinstance(error, BusyError)
             if not waits:
                 raise
             if not told:
@@ -131,11 +133,11 @@ def _patiently(
     return None
 
 
-def _go_round(rota: "Rota", interrupt: Interrupt) -> None:
+def _serve_until_done(scheduler: "StudyScheduler", interrupt: Interrupt) -> None:
     errors = 0
     while not interrupt.requested:
         try:
-            if not rota.turn():
+            if not scheduler.run_one():
                 return
         except ReplacedError:
             raise
@@ -145,7 +147,7 @@ def _go_round(rota: "Rota", interrupt: Interrupt) -> None:
                 msg = f"the database failed {errors} times in a row: {cause_of(error)}"
                 raise StorageError(msg) from error
             log.warning("the database failed, trying again: %s", cause_of(error))
-            rota.worker.storage.remove_session()
+            scheduler.worker.storage.remove_session()
             interrupt.wait(2.0 ** (errors - 1))
         else:
             errors = 0
@@ -158,7 +160,7 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
 
 
-class FairShares:
+class FairQueue:
     """Who has had the least of a worker's time, measured by priority.
 
     Start-time fair queueing: each study has a virtual time, to which its seconds are added, divided
@@ -188,7 +190,7 @@ class FairShares:
 
 
 @dataclass
-class Rota:
+class StudyScheduler:
     """Goes round the studies that a worker serves.
 
     Parameters
@@ -198,45 +200,47 @@ class Rota:
         The study to serve; otherwise all that are open.
     forever : bool
         Whether to wait for more when all are done.
-    left : int, optional
+    remaining_trials : int, optional
         Trials until it ends.
     """
 
     worker: Worker
     only: str | None
     forever: bool
-    left: int | None = None
-    _shares: FairShares = field(default_factory=FairShares)
-    _handles: dict[str, StoredStudy] = field(default_factory=dict)
+    remaining_trials: int | None = None
+    _queue: FairQueue = field(default_factory=FairQueue)
+    _studies: dict[str, StoredStudy] = field(default_factory=dict)
     # Studies that are served out, by creation id, with as many tickets as they had then.
     _done: dict[str, int] = field(default_factory=dict)
-    _told: set[str] = field(default_factory=set)
+    _already_logged: set[str] = field(default_factory=set)
     # Studies that nobody serves now.
     _paused: list[str] = field(default_factory=list)
 
-    def turn(self) -> bool:
+    def run_one(self) -> bool:
         """Run one ticket of the study whose turn it is, or wait; False when all is done."""
-        if self.left == 0:
+        if self.remaining_trials == 0:
             return False
         there = tickets.budgets(self.worker.storage)
         waiting = absent = self._waits_for_its_study(there)
         offers = {name: budget for name, budget in there.items() if self._is_open(budget)}
         self._paused = [name for name, budget in there.items() if budget.paused]
         if self.only is None:  # what is not served need not keep its series in memory
-            self._handles = {n: study for n, study in self._handles.items() if n in offers}
-        for name in self._shares.order(offers):
+            self._studies = {n: study for n, study in self._studies.items() if n in offers}
+        for name in self._queue.order(offers):
             if self.worker.interrupt.requested:
                 return True
             started = time.monotonic()
             ran = self._serve(offers[name])
             if ran:
-                self._shares.charge(name, time.monotonic() - started, offers[name].priority)
-                self.left = None if self.left is None else self.left - 1
+                self._queue.charge(name, time.monotonic() - started, offers[name].priority)
+                self.remaining_trials = (
+                    None if self.remaining_trials is None else self.remaining_trials - 1
+                )
                 return True
             waiting = waiting or ran is False
         if waiting or self.forever:
             if not absent:
-                self.worker.journal.waits(
+                self.worker.log.waits(
                     "other workers train the last trials" if waiting else "no study has work left"
                 )
             self.worker.interrupt.wait(_POLL_SECONDS)
@@ -246,7 +250,7 @@ class Rota:
         """Return why there is no further turn."""
         if self.worker.interrupt.requested:
             return "it was asked to stop"
-        if self.left == 0:
+        if self.remaining_trials == 0:
             return "it has done its --max-trials"
         paused = f"; paused: {', '.join(self._paused)}" if self._paused else ""
         return f"no work is left{paused}"
@@ -255,23 +259,23 @@ class Rota:
         """Tell whether the only study cannot be served yet; fail if it was, and is gone."""
         if self.only is None:
             return False
-        known, own = self._handles.get(self.only), there.get(self.only)
+        known, own = self._studies.get(self.only), there.get(self.only)
         if known is not None and (own is None or own.creation_id != known.creation_id):
             msg = f"study {self.only!r} was deleted while this worker served it"
             raise StudyError(msg)
         if own is None:
-            self._tell(f"there is no study {self.only!r} in the database yet; waiting for it")
+            self._log_once(f"there is no study {self.only!r} in the database yet; waiting for it")
         elif own.paused:
             if self._is_served_out(own):
                 return False
             command = shlex.join(["tuner", "resume", self.only])
-            self._tell(f"study {self.only!r} is paused; waiting for `{command}`")
+            self._log_once(f"study {self.only!r} is paused; waiting for `{command}`")
         return own is None or own.paused
 
     def _is_served_out(self, budget: Budget) -> bool:
         """Tell whether there is nothing left to wait for."""
         try:
-            trials = self._handle(budget).trials()
+            trials = self._load(budget).trials()
         except (NoStudyError, KeyError):
             return False  # deleted just now
         return tickets.finished(trials) >= budget.tickets
@@ -290,7 +294,7 @@ class Rota:
         """
         study = None
         try:
-            study = self._handle(budget)
+            study = self._load(budget)
             ran = self.worker.step(study)
         except (StorageError, StorageInternalError, SQLAlchemyError):
             raise
@@ -301,23 +305,23 @@ class Rota:
                 return False  # deleted just now
             if self.only:
                 raise
-            self._tell(f"not serving study {budget.name!r}: {_reason(error)}")
+            self._log_once(f"not serving study {budget.name!r}: {_reason(error)}")
             log.debug("study %s", budget.name, exc_info=error)
             ran = None
         if ran is None:
             self._done[budget.creation_id] = budget.tickets
         return ran
 
-    def _handle(self, budget: Budget) -> StoredStudy:
+    def _load(self, budget: Budget) -> StoredStudy:
         """Give the study as it stands now."""
-        known = self._handles.get(budget.name)
+        known = self._studies.get(budget.name)
         if known is None or known.creation_id != budget.creation_id:
             known = load(self.worker.storage, budget.name)
-            self._compare(known)
-            self._handles[budget.name] = known
+            self._check_versions(known)
+            self._studies[budget.name] = known
         return known
 
-    def _compare(self, study: StoredStudy) -> None:
+    def _check_versions(self, study: StoredStudy) -> None:
         """Hold this installation against what a study was made with."""
         try:
             warnings = versions.check_versions(
@@ -328,10 +332,10 @@ class Rota:
                 raise
             raise versions.VersionMismatchError(f"study {study.name!r}: {error}") from None
         for warning in warnings:
-            self._tell(f"study {study.name!r}: {warning}")
+            self._log_once(f"study {study.name!r}: {warning}")
 
-    def _tell(self, message: str) -> None:
+    def _log_once(self, message: str) -> None:
         """Say something once."""
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self._already_logged:
+            self._already_logged.add(message)
             log.warning("%s", message)

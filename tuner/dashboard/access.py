@@ -56,7 +56,7 @@ _LARGEST_BODY_OF_READING = 2**10
 _SHORTEST_PASSWORD = 8
 
 
-class Place(NamedTuple):
+class BindAddress(NamedTuple):
     """Where to serve: an address as the system takes it, host and port first."""
 
     family: socket.AddressFamily
@@ -128,7 +128,7 @@ def _one_line(password: bytes, where: str) -> bytes:
     return password
 
 
-def place(host: str, port: int, password: bytes | None) -> Place:
+def bind_address(host: str, port: int, password: bytes | None) -> BindAddress:
     """Find the address of `host`, and let others reach it only with a password.
 
     What is judged is the very address that is served on: a name may lead anywhere.
@@ -144,7 +144,7 @@ def place(host: str, port: int, password: bytes | None) -> Place:
         msg = f"--host must be an address of this machine, as 127.0.0.1, but is {host!r}"
         raise PuffinError(f"{msg}; choose another") from None
     if _is_loopback(str(address[0])):
-        return Place(family, address)
+        return BindAddress(family, address)
     if password is None:
         raise PuffinError(
             f"a dashboard that others reach needs a password, and --host {host} has none; "
@@ -156,7 +156,7 @@ def place(host: str, port: int, password: bytes | None) -> Place:
             f"{_SHORTEST_PASSWORD} characters, for guesses are not counted; `openssl rand -base64 "
             "24` makes one"
         )
-    return Place(family, address)
+    return BindAddress(family, address)
 
 
 def _is_loopback(address: str) -> bool:
@@ -172,7 +172,7 @@ def access_rules(*, writable: bool, password: bytes | None) -> tuple[Rule, ...]:
     They need only the headers of a request, so it can be refused before its body is read.
     """
     who = only_loopback_names if password is None else asks_for(password)
-    return who, one_spelling, limits_changes(writable=writable), same_site, limits_bodies
+    return who, canonical_path, limits_changes(writable=writable), same_site, limits_bodies
 
 
 def guarded(app: WsgiApp, *, writable: bool, password: bytes | None) -> WsgiApp:
@@ -243,7 +243,7 @@ def serves_files(app: WsgiApp) -> WsgiApp:
     return wrapped
 
 
-def one_spelling(environ: Environ) -> Refusal | None:
+def canonical_path(environ: Environ) -> Refusal | None:
     """Refuse a path that the dashboard would take for another, which the rules go by.
 
     It ignores slashes at the end, a line feed and bytes that are no UTF-8, and it counts in the

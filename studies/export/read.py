@@ -19,7 +19,7 @@ from puffin.models.networks.rnn import build_network
 from puffin.models.scaling import Scaler
 from puffin.studies.dataset import columns_of
 from puffin.studies.export.checksums import CONFIG_FILE, SUMS_FILE, ExportError, read_listed
-from puffin.studies.export.export_record import ExportRecord, RecordError
+from puffin.studies.export.record import ExportRecord, RecordError
 from puffin.studies.prices.snapshot import from_csv, sha256
 from puffin.studies.spec import Spec
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE

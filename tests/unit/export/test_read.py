@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 
 from puffin.studies.export import checksums
 from puffin.studies.export.checksums import ExportError, added_note
-from puffin.studies.export.exported import FORECAST_FILES, load_exported
+from puffin.studies.export.read import FORECAST_FILES, load_exported
 from puffin.studies.prices.snapshot import to_csv
 from tests.exports import bars, export_files, record_values, write_export
 

@@ -13,7 +13,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BELOW, _KEEP_FREE = 32 << 20, 256 << 20
 
 
-def prepare(device: str, memory_share: float) -> torch.device:
+def setup_torch(device: str, memory_share: float) -> torch.device:
     """Set this process up to train on a device: one thread, and its share of a GPU's memory."""
     torch.set_num_threads(1)
     _keep_memory()
@@ -43,7 +43,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def release(device: torch.device) -> None:
+def empty_gpu_cache(device: torch.device) -> None:
     """Give cached memory back to the GPU, for its other workers.
 
     Raises

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from puffin.studies.export.export_record import ExportRecord, RecordError
+from puffin.studies.export.record import ExportRecord, RecordError
 from puffin.studies.safe_toml import parse_toml
 from tests.exports import record_values
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puffin.tuner.worker.rota import FairShares
+from puffin.tuner.worker.scheduler import FairQueue
 
 Lasts = Callable[[str, int], float]
 
 
 def serve(
-    shares: FairShares,
+    shares: FairQueue,
     priorities: dict[str, int],
     turns: int,
     lasts: Lasts = lambda _name, _turn: 1.0,
@@ -32,14 +32,14 @@ def serve(
 
 
 def test_two_equal_studies_have_one_of_every_two_turns() -> None:
-    served, _ = serve(FairShares(), {"a": 1, "b": 1}, 100)
+    served, _ = serve(FairQueue(), {"a": 1, "b": 1}, 100)
     pairs = zip(served[::2], served[1::2], strict=True)
     assert {frozenset(pair) for pair in pairs} == {frozenset("ab")}
 
 
 def test_two_studies_of_one_priority_get_the_same_time_though_one_has_longer_trials() -> None:
     _, seconds = serve(
-        FairShares(), {"long": 2, "short": 2}, 1100, lambda name, _: 10.0 if name == "long" else 1.0
+        FairQueue(), {"long": 2, "short": 2}, 1100, lambda name, _: 10.0 if name == "long" else 1.0
     )
     assert seconds["long"] == pytest.approx(seconds["short"], abs=10.0)
 
@@ -53,7 +53,7 @@ def test_priority_3_gets_three_times_the_seconds_of_priority_1(high: float, low:
     def lasts(name: str, turn: int) -> float:
         return (high if name == "high" else low) * (1 + turn % 5)
 
-    shares, seconds = FairShares(), Counter[str]()
+    shares, seconds = FairQueue(), Counter[str]()
     while seconds.total() < 4000 * max(high, low):
         _, more = serve(shares, priorities, 100, lasts)
         seconds += more
@@ -61,7 +61,7 @@ def test_priority_3_gets_three_times_the_seconds_of_priority_1(high: float, low:
 
 
 def test_a_newcomer_has_no_two_turns_in_a_row_for_the_time_before_it_came() -> None:
-    shares = FairShares()
+    shares = FairQueue()
     serve(shares, {"a": 1, "b": 1}, 100)
     served, _ = serve(shares, {"a": 1, "b": 1, "new": 1}, 99)
     assert 32 <= served.count("new") <= 34
@@ -70,7 +70,7 @@ def test_a_newcomer_has_no_two_turns_in_a_row_for_the_time_before_it_came() -> N
 
 @pytest.mark.parametrize("listed", [True, False], ids=["no ticket to give", "paused"])
 def test_a_study_that_was_idle_does_not_make_up_for_it(*, listed: bool) -> None:
-    shares = FairShares()
+    shares = FairQueue()
     serve(shares, {"idle": 1, "busy": 1}, 2)
     for _ in range(100):  # only one of them has something to do
         assert "busy" in shares.order(["busy", "idle"] if listed else ["busy"])
@@ -81,13 +81,13 @@ def test_a_study_that_was_idle_does_not_make_up_for_it(*, listed: bool) -> None:
 
 
 def test_workers_that_start_together_do_not_all_start_with_the_same_study() -> None:
-    firsts = Counter(FairShares().order(["a", "b", "c"])[0] for _ in range(300))
+    firsts = Counter(FairQueue().order(["a", "b", "c"])[0] for _ in range(300))
     assert set(firsts) == {"a", "b", "c"}
     assert min(firsts.values()) > 50
 
 
 def test_every_study_is_in_the_order_once() -> None:
-    shares = FairShares()
+    shares = FairQueue()
     for names in (["a"], ["a", "b", "c"], ["c", "b"], []):
         assert sorted(shares.order(names)) == sorted(names)
 
@@ -100,7 +100,7 @@ def test_no_study_is_ahead_of_another_by_more_than_one_turn(
     priorities: list[int], durations: list[float]
 ) -> None:
     """Ahead by virtual time, seconds over priority: what Goyal, Vin and Cheng prove of it."""
-    shares, names = FairShares(), [str(i) for i in range(len(priorities))]
+    shares, names = FairQueue(), [str(i) for i in range(len(priorities))]
     had, longest = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     for seconds in durations:
         name = shares.order(names)[0]
@@ -120,7 +120,7 @@ def test_no_study_is_ahead_of_another_by_more_than_one_turn(
 def test_no_study_starves(priorities: list[int], seconds: list[float]) -> None:
     """While one waits, each other one has at most its share of the longest turn there can be."""
     by_name = {str(i): priority for i, priority in enumerate(priorities)}
-    served, _ = serve(FairShares(), by_name, 600, lambda _, turn: seconds[turn % len(seconds)])
+    served, _ = serve(FairQueue(), by_name, 600, lambda _, turn: seconds[turn % len(seconds)])
     longest, shortest = max(seconds), min(seconds)
     for name, own in by_name.items():
         most = sum(
