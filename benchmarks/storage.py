@@ -34,6 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import puffin.tuner.worker.worker
 from puffin.studies.prices.load import load_prices
+from puffin.studies.records import TrialRecord, is_finished, ticket_of
 from puffin.studies.space import suggest
 from puffin.studies.spec import parse_spec
 from puffin.studies.storage import tickets
@@ -143,12 +144,8 @@ def check(url: str, total: Counter[str]) -> str:
     with opened(url) as storage:
         trials = load(storage, NAME).trials()
         drawn = tickets.budgets(storage)[NAME].issued
-    held = Counter(
-        t.user_attrs[tickets.TICKET]
-        for t in trials
-        if tickets.is_finished(t) or t.state == TrialState.WAITING
-    )
-    spent = sum(tickets.is_finished(t) for t in trials)
+    held = Counter(ticket_of(t) for t in trials if is_finished(t) or t.state == TrialState.WAITING)
+    spent = sum(is_finished(t) for t in trials)
     if held != dict.fromkeys(range(drawn), 1) or spent != total["tickets"]:
         return f"NOT EACH ONCE: {drawn} drawn, {len(held)} held, {spent} spent"
     return "each once"
@@ -194,7 +191,7 @@ def past(study: StoredStudy, number: int, rng: random.Random) -> FrozenTrial:
         value=value,
         params=sampled.params,
         distributions=sampled.distributions,
-        user_attrs={tickets.TICKET: number, tickets.CONFIG: config},
+        user_attrs=TrialRecord(ticket=number, config=config).to_attrs(),
         intermediate_values={e: value + 1 / e for e in range(1, epochs + 1)},
     )
 
@@ -239,7 +236,7 @@ def step(study: StoredStudy) -> list[float]:
         msg = "no ticket is to come"
         raise RuntimeError(msg)
     clock.append(time.perf_counter())
-    study.prepare_sampler(claimed.user_attrs[tickets.TICKET])
+    study.prepare_sampler(ticket_of(claimed))
     trial = running_trial(study.optuna_study, trial_id(claimed))
     value = loss(suggest(trial, study.spec.parsed_space).to_dict())
     clock.append(time.perf_counter())

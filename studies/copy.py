@@ -8,14 +8,12 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.studies.openings import holdout_sha256, insert, read_openings
+from puffin.studies.records import CREATION_ID, TrialRecord
 from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import artifact_ids
 from puffin.studies.storage.database import artifacts, checkpoints, transaction
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
 from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, StudyError, create_within, load
-
-# What a trial that is running in one database leaves to the one that resumes it in the other.
-_KEPT_ATTRS = (tickets.TICKET, tickets.RETRIES, tickets.NOTES)
 
 
 @dataclass(frozen=True)
@@ -72,10 +70,12 @@ def _copy_one(connection: sa.Connection, source: StoredStudy, target: RDBStorage
     # Read once: the same list says which trials are written and which numbers were issued.
     trials = source.trials()
     system_attrs = source.storage.get_study_system_attrs(study_id(source.optuna_study))
+    user_attrs = source.storage.get_study_user_attrs(study_id(source.optuna_study))
     for name, value in system_attrs.items():
         target.set_study_system_attr(key, name, value)
-    for name, value in (source.attrs | {"creation_id": creation_id}).items():
-        target.set_study_user_attr(key, name, value)
+    for name, value in user_attrs.items():
+        if name != CREATION_ID:
+            target.set_study_user_attr(key, name, value)
     for trial in trials:
         target.create_new_trial(key, _as_waiting(trial))
     at_rest = [t.system_attrs for t in trials if t.state != TrialState.RUNNING]
@@ -83,8 +83,8 @@ def _copy_one(connection: sa.Connection, source: StoredStudy, target: RDBStorage
     copied = _copy_artifacts(connection, source, creation_id, ids)
     _copy_checkpoints(connection, source, creation_id)
     # A number that was issued since the trials were read is issued again in the copy.
-    numbers = [t.user_attrs[tickets.TICKET] for t in trials if tickets.TICKET in t.user_attrs]
-    issued = max(numbers, default=-1) + 1
+    numbers = [TrialRecord.read(t).ticket for t in trials]
+    issued = max((number for number in numbers if number is not None), default=-1) + 1
     tickets.publish(connection, creation_id, budget.tickets, issued, budget.priority)
     return CopySummary(len(trials), copied, sum(t.state == TrialState.RUNNING for t in trials))
 
@@ -96,7 +96,7 @@ def _as_waiting(trial: FrozenTrial) -> FrozenTrial:
     return create_trial(
         state=TrialState.WAITING,
         system_attrs={FIXED_PARAMS: tickets.fixed_params(trial)},
-        user_attrs={key: trial.user_attrs[key] for key in _KEPT_ATTRS if key in trial.user_attrs},
+        user_attrs=TrialRecord.read(trial).for_next_trial.to_attrs(),
     )
 
 

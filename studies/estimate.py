@@ -8,6 +8,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.arrays import Floats
+from puffin.studies.records import TrainingRun, TrialRecord, is_finished
 from puffin.studies.storage import tickets
 
 # One or two trials say too little: the first is never pruned, and may be the slowest of all.
@@ -45,9 +46,9 @@ def seconds_per_epoch(trial: FrozenTrial) -> float | None:
     The epochs before a checkpoint were trained by another process. None where nothing was
     measured.
     """
-    run = trial.user_attrs.get("run")
-    epochs = run["epochs"] - (run.get("resumed_after") or 0) if run else 0
-    return run["seconds"] / epochs if run and epochs > 0 else None
+    run = TrialRecord.read(trial).run
+    epochs = run.epochs - (run.resumed_after or 0) if run else 0
+    return run.seconds / epochs if run and epochs > 0 else None
 
 
 def pace(trials: Iterable[FrozenTrial], max_epochs: int, *, pruned: bool) -> Pace | None:
@@ -71,11 +72,11 @@ def pace(trials: Iterable[FrozenTrial], max_epochs: int, *, pruned: bool) -> Pac
     the American Statistical Association 53(282).
     """
     known = list(trials)
-    ended = [t for t in known if tickets.is_finished(t) and seconds_per_epoch(t) is not None]
+    ended = [t for t in known if is_finished(t) and seconds_per_epoch(t) is not None]
     if len(ended) < _LEAST_TRIALS:
         return None
     running = [t for t in known if t.state == TrialState.RUNNING]
-    ends = _count([t.user_attrs["run"]["epochs"] for t in ended], max_epochs)
+    ends = _count([TrainingRun.read(t).epochs for t in ended], max_epochs)
     if pruned:
         ends[1:] -= _PRIOR_TRIALS * np.diff(_halved(max_epochs))
     left = ends + _count([len(t.intermediate_values) for t in running], max_epochs)

@@ -7,9 +7,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies.retraining import OPENED_FOR
+from puffin.studies.records import TrialRecord, is_finished
 from puffin.studies.storage import tickets
-from puffin.studies.storage.database import FAILURE
 from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, load, lowest_complete
 from puffin.studies.summary import Status, failure_reasons, status
 
@@ -92,28 +91,29 @@ def overview(study: StoredStudy) -> Overview:
     KeyError
         If it was deleted meanwhile.
     """
-    attrs, spec, trials = study.attrs, study.spec, study.trials()
-    data, retraining = attrs["data"], _retraining(study)
+    record, spec, trials = study.record, study.spec, study.trials()
+    data, retraining = record.data, _retraining(study)
     best = lowest_complete(trials) if study.parent_name is None else None
+    of_best = TrialRecord.read(best) if best else TrialRecord()
     return Overview(
         status=status(study),
-        submitted=attrs.get("submitted"),
+        submitted=record.submitted,
         target=spec.data.target,
         horizon=spec.data.horizon,
         features=spec.data.features,
         source=spec.data.source,
         symbol=spec.data.symbol,
-        origin=data["origin"],
-        first=data["first"],
-        last=data["last"],
-        bars=data["bars"],
+        origin=data.origin,
+        first=data.first,
+        last=data.last,
+        bars=data.bars,
         holdout_bars=spec.walk_forward.holdout_bars,
-        config=best.user_attrs.get(tickets.CONFIG) if best else None,
-        best_epoch=best.user_attrs.get("best_epoch") if best else None,
+        config=of_best.config or None,
+        best_epoch=of_best.scores.best_epoch if of_best.scores else None,
         last_trials=tuple(map(_ended, _latest(trials))),
         failures=dict(failure_reasons(study).most_common()),
         retraining=tuple(map(status, retraining)),
-        openings=sum(len(each.attrs.get(OPENED_FOR, ())) for each in retraining),
+        openings=sum(len(each.record.opened_for) for each in retraining),
     )
 
 
@@ -125,21 +125,21 @@ def _retraining(study: StoredStudy) -> list[StoredStudy]:
 
 
 def _latest(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    ended = [t for t in trials if tickets.is_finished(t)]
+    ended = [t for t in trials if is_finished(t)]
     ended.sort(key=lambda t: (t.datetime_complete or datetime.min, t.number))  # noqa: DTZ901  # as trials have it
     return ended[: -_LAST - 1 : -1]
 
 
 def _ended(trial: FrozenTrial) -> EndedTrial:
-    attrs = trial.user_attrs
-    run = attrs.get("run", {})
+    record = TrialRecord.read(trial)
+    scores, run = record.scores, record.run
     return EndedTrial(
         trial=trial.number,
         state="failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
-        loss=attrs.get("best_loss", trial.value),
-        best_epoch=attrs.get("best_epoch"),
-        epochs=run.get("epochs"),
-        seconds=run.get("seconds"),
-        config=attrs.get(tickets.CONFIG),
-        reason=attrs.get(FAILURE, attrs.get("reason")),
+        loss=scores.best_loss if scores else trial.value,
+        best_epoch=scores.best_epoch if scores else None,
+        epochs=run.epochs if run else None,
+        seconds=run.seconds if run else None,
+        config=record.config or None,
+        reason=record.failure or record.reason,
     )

@@ -5,8 +5,6 @@ the same workers do: no sampler learns from them, and they survive what the sear
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import optuna
 import sqlalchemy as sa
@@ -16,9 +14,19 @@ from puffin.models.evaluation.selection import incumbents
 from puffin.studies import versions
 from puffin.studies.duplicates import identity, trained
 from puffin.studies.openings import Opening, insert, new_opening
+from puffin.studies.records import (
+    RetrainingJob,
+    Scores,
+    StudyRecord,
+    TrainingRun,
+    TrialRecord,
+    is_finished,
+    write_jobs,
+    write_opened_for,
+)
 from puffin.studies.spec import SPEC_VERSION
 from puffin.studies.storage import tickets
-from puffin.studies.storage.database import FAILURE, transaction
+from puffin.studies.storage.database import transaction
 from puffin.studies.study import (
     HOLDOUT_SUFFIX,
     SEEDS_SUFFIX,
@@ -31,9 +39,6 @@ from puffin.studies.study import (
 )
 
 TOP, SEEDS = 5, 5
-RETRAINED_TRIAL, SEED = "rerun_of", "seed"
-# Attribute of a holdout study: the winners that it was opened for, trial to id of the opening.
-OPENED_FOR = "opened_for"
 # What the values of the two studies are, as the dashboard names them.
 _METRICS = {
     SEEDS_SUFFIX: "walk-forward loss with another seed",
@@ -41,32 +46,9 @@ _METRICS = {
 }
 
 
-@dataclass(frozen=True)
-class RetrainingJob:
-    """A configuration of the search, to be trained again.
-
-    Attributes
-    ----------
-    trial : number of the trial that found it
-    config : as `puffin.models.config.Config.to_dict` gives it
-    epochs : of that trial's best epoch
-    seed : of weights, batches and dropout
-    """
-
-    trial: int
-    config: dict[str, Any]
-    epochs: int
-    seed: int
-
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """What its trial is known by."""
-        return {RETRAINED_TRIAL: self.trial, SEED: self.seed, tickets.CONFIG: self.config}
-
-
 def job_of(study: StoredStudy, ticket: int) -> RetrainingJob:
-    """Return what a ticket of a study of reruns stands for."""
-    return RetrainingJob(**study.attrs["reruns"][ticket])
+    """Return what a ticket of a retraining study trains."""
+    return study.record.jobs[ticket]
 
 
 def retrain_with_seeds(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredStudy:
@@ -81,8 +63,8 @@ def retrain_with_seeds(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -
     """
     _require_ready(study)
     wanted = list(jobs_for_seeds(study, top, seeds))
-    attrs = {"targets_sha256": study.attrs["targets_sha256"]}
-    return _create_or_extend(study, study.name + SEEDS_SUFFIX, wanted, attrs, None)
+    targets = study.record.targets_sha256
+    return _create_or_extend(study, study.name + SEEDS_SUFFIX, wanted, targets, None)
 
 
 def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredStudy:
@@ -100,30 +82,17 @@ def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredS
     """
     _require_ready(study)
     best = study.best()
-    opening = new_opening(study, best.number, best.user_attrs["config"])
-    attrs = {
-        "targets_sha256": study.holdout_dataset.targets_sha256,
-        OPENED_FOR: _opened_for(opening),
-    }
+    opening = new_opening(study, best.number, TrialRecord.read(best).config)
+    targets = study.holdout_dataset.targets_sha256
     name, wanted = study.name + HOLDOUT_SUFFIX, list(jobs_for_holdout(study, top, seeds))
-    return _create_or_extend(study, name, wanted, attrs, opening)
-
-
-def _opened_before(holdout: StoredStudy) -> dict[str, str]:
-    """Return the winners that a holdout study was opened for; an earlier build recorded none."""
-    opened: dict[str, str] = holdout.attrs.get(OPENED_FOR, {})
-    return opened
-
-
-def _opened_for(opening: Opening) -> dict[str, str]:
-    return {str(opening.trial): opening.opening_id}
+    return _create_or_extend(study, name, wanted, targets, opening)
 
 
 def _create_or_extend(
     handle: StoredStudy,
     name: str,
     wanted: list[RetrainingJob],
-    attrs: dict[str, Any],
+    targets_sha256: str,
     opening: Opening | None,
 ) -> StoredStudy:
     """Create a study of retrainings, or add to it what it does not have; record an opening."""
@@ -131,16 +100,16 @@ def _create_or_extend(
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
         # The search may have been deleted, and another one of its name made, since it was read.
         tickets.require(connection, handle.creation_id)
-        values = {
-            "spec": handle.spec.to_json(),
-            "spec_version": SPEC_VERSION,
-            "made_with": versions.installed_versions(),
-            "search": handle.name,
-            "data": handle.attrs["data"],
-            "reruns": [asdict(rerun) for rerun in wanted],
-        }
-        for key, value in (values | attrs).items():
-            study.set_user_attr(key, value)
+        StudyRecord(
+            spec=handle.spec.to_json(),
+            spec_version=SPEC_VERSION,
+            made_with=versions.installed_versions(),
+            data=handle.record.data,
+            targets_sha256=targets_sha256,
+            parent_name=handle.name,
+            jobs=tuple(wanted),
+            opened_for={} if opening is None else {opening.trial: opening.opening_id},
+        ).write(study)
         name_metric(study, _METRICS[name.removeprefix(handle.name)])
         if opening is not None:
             insert(connection, [opening])
@@ -156,16 +125,15 @@ def _add(known: StoredStudy, wanted: list[RetrainingJob], opening: Opening | Non
     """Add the retrainings that are wanted and not there; record an opening for a new winner."""
     with transaction(known.storage) as connection:
         tickets.require(connection, known.creation_id, exclusive=True)
-        stored = known.attrs  # read anew: another process may have added some a moment ago
-        if opening is not None and str(opening.trial) not in _opened_before(known):
-            known.optuna_study.set_user_attr(
-                OPENED_FOR, _opened_before(known) | _opened_for(opening)
-            )
+        stored = known.record  # read again: another process may have added some a moment ago
+        if opening is not None and opening.trial not in stored.opened_for:
+            opened_for = stored.opened_for | {opening.trial: opening.opening_id}
+            write_opened_for(known.optuna_study, opened_for)
             insert(connection, [opening])
-        there = stored["reruns"]
-        if more := [asdict(rerun) for rerun in wanted if asdict(rerun) not in there]:
-            known.optuna_study.set_user_attr("reruns", [*there, *more])
-            tickets.set_budget(connection, known.creation_id, tickets=len(there) + len(more))
+        if more := [job for job in wanted if job not in stored.jobs]:
+            jobs = [*stored.jobs, *more]
+            write_jobs(known.optuna_study, jobs)
+            tickets.set_budget(connection, known.creation_id, tickets=len(jobs))
 
 
 def _require_ready(study: StoredStudy) -> None:
@@ -196,7 +164,7 @@ def require_done(study: StoredStudy) -> None:
     StudyError
         If it has not.
     """
-    done, total = tickets.finished(study.trials()), len(study.attrs["reruns"])
+    done, total = tickets.finished(study.trials()), len(study.record.jobs)
     if done < total:
         msg = (
             f"{done} of {total} trainings of study {study.name!r} are done; `tuner report "
@@ -215,7 +183,7 @@ def find_holdout(study: StoredStudy) -> StoredStudy | None:
 def is_opened(study: StoredStudy) -> bool:
     """Return whether the holdout was opened for the best trial of a search."""
     holdout = find_holdout(study)
-    return holdout is not None and str(study.best().number) in _opened_before(holdout)
+    return holdout is not None and study.best().number in holdout.record.opened_for
 
 
 def require_opened(study: StoredStudy) -> tuple[FrozenTrial, StoredStudy]:
@@ -246,27 +214,31 @@ def own_refit(holdout: StoredStudy, winner: int, seed: int) -> FrozenTrial:
         If it failed.
     """
     # By what a trial says that it trained: the order of tickets proves nothing of it.
-    mine = [
-        t
-        for t in holdout.trials()
-        if tickets.is_finished(t)
-        and (t.user_attrs.get(RETRAINED_TRIAL), t.user_attrs.get(SEED)) == (winner, seed)
-    ]
+    mine = [t for t in holdout.trials() if is_finished(t) and _trains(t, winner, seed)]
     if not mine:
         msg = f"study {holdout.name!r} holds no refit of trial {winner} with seed {seed}"
         raise StudyError(msg)
     ended = mine[0]
     if ended.state != TrialState.COMPLETE:
-        reason = ended.user_attrs.get(FAILURE, "it was pruned")
+        reason = TrialRecord.read(ended).failure or "it was pruned"
         study = holdout.parent_name
         msg = f"the refit of trial {winner}, the best of study {study!r}, failed: {reason}"
         raise StudyError(msg)
     return ended
 
 
+def _trains(trial: FrozenTrial, winner: int, seed: int) -> bool:
+    record = TrialRecord.read(trial)
+    return (record.retrained_trial, record.seed) == (winner, seed)
+
+
 def read_artifact(study: StoredStudy, trial: FrozenTrial) -> bytes:
     """Return the table of forecasts that a trial stored."""
-    return study.store.read(trial.user_attrs["run"]["forecasts"])
+    forecasts = TrainingRun.read(trial).forecasts
+    if forecasts is None:
+        msg = f"trial {trial.number} of study {study.name!r} has stored no forecasts"
+        raise StudyError(msg)
+    return study.store.read(forecasts)
 
 
 def _complete(study: StoredStudy) -> list[FrozenTrial]:
@@ -277,7 +249,7 @@ def _ranked(study: StoredStudy) -> list[FrozenTrial]:
     """Return the complete trials, each configuration once, the best first."""
     distinct: dict[str, FrozenTrial] = {}
     for trial in sorted(_complete(study), key=lambda t: (t.value, t.number)):
-        distinct.setdefault(identity(trial.user_attrs["config"]), trial)
+        distinct.setdefault(identity(TrialRecord.read(trial).config), trial)
     return list(distinct.values())
 
 
@@ -312,5 +284,5 @@ def in_order_of_end(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _job(trial: FrozenTrial, seed: int) -> RetrainingJob:
-    attrs = trial.user_attrs
-    return RetrainingJob(trial.number, attrs["config"], attrs["best_epoch"], seed)
+    config, epochs = TrialRecord.read(trial).config, Scores.read(trial).best_epoch
+    return RetrainingJob(trial.number, config, epochs, seed)

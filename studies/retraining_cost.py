@@ -4,12 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from puffin.studies.estimate import seconds_per_epoch
+from puffin.studies.records import RetrainingJob, TrainingRun, TrialRecord, is_finished
 from puffin.studies.retraining import (
-    RETRAINED_TRIAL,
-    SEED,
     SEEDS,
     TOP,
-    RetrainingJob,
     jobs_for_holdout,
     jobs_for_seeds,
 )
@@ -59,7 +57,7 @@ def retraining_cost(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> C
     speeds, epochs = {}, {}
     for trial in study.trials():
         if trial.number in wanted and (speed := seconds_per_epoch(trial)) is not None:
-            speeds[trial.number], epochs[trial.number] = speed, trial.user_attrs["run"]["epochs"]
+            speeds[trial.number], epochs[trial.number] = speed, TrainingRun.read(trial).epochs
     if wanted - set(speeds):
         return Cost(len(on_folds), len(on_all), None)
     share = _share_of_targets(study)
@@ -73,8 +71,8 @@ def _open(study: StoredStudy, suffix: str, wanted: Iterable[RetrainingJob]) -> l
     name = study.name + suffix
     if name not in tickets.budgets(study.storage):
         return list(wanted)
-    ended = [t.user_attrs for t in load(study.storage, name).trials() if tickets.is_finished(t)]
-    done = {(attrs.get(RETRAINED_TRIAL), attrs.get(SEED)) for attrs in ended}
+    ended = [TrialRecord.read(t) for t in load(study.storage, name).trials() if is_finished(t)]
+    done = {(record.retrained_trial, record.seed) for record in ended}
     return [rerun for rerun in wanted if (rerun.trial, rerun.seed) not in done]
 
 

@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.evaluation.selection import one_standard_error, ranks_over_seeds
-from puffin.studies.retraining import RETRAINED_TRIAL, SEED, require_done
+from puffin.studies.records import TrialRecord
+from puffin.studies.retraining import require_done
 from puffin.studies.storage import tickets
 from puffin.studies.study import SEEDS_SUFFIX, StoredStudy, StudyError, load
 
@@ -51,16 +52,18 @@ def read_seed_sensitivity(study: StoredStudy) -> SeedSensitivity:
     """
     best, known = study.best().number, {t.number: t for t in study.trials()}
     seeds = _finished_seeds_study(study, best)
-    of = {r["trial"]: set[int]() for r in seeds.attrs["reruns"]}
-    for rerun in seeds.attrs["reruns"]:
-        of[rerun["trial"]].add(rerun["seed"])
+    jobs = seeds.record.jobs
+    of = {job.trial: set[int]() for job in jobs}
+    for job in jobs:
+        of[job.trial].add(job.seed)
     tried = sorted(of[best])
     # Ordered at several times, some may have other seeds than the best.
     numbers = [n for n in of if of[best] <= of[n]]
     numbers.sort(key=lambda n: (known[n].value, n))
     losses = np.full((len(numbers), len(tried)), np.inf)
     for trial in seeds.trials():
-        number, seed = trial.user_attrs.get(RETRAINED_TRIAL), trial.user_attrs.get(SEED)
+        record = TrialRecord.read(trial)
+        number, seed = record.retrained_trial, record.seed
         if trial.state == TrialState.COMPLETE and number in numbers and seed in tried:
             losses[numbers.index(number), tried.index(seed)] = trial.value
     return _sensitivity(numbers, tried, losses, [_parameters(study, known[n]) for n in numbers])
@@ -99,7 +102,7 @@ def _finished_seeds_study(study: StoredStudy, best: int) -> StoredStudy:
     name = study.name + SEEDS_SUFFIX
     total = tickets.total(study.storage, name)
     seeds = None if total is None else load(study.storage, name)
-    if seeds is None or all(r["trial"] != best for r in seeds.attrs["reruns"]):
+    if seeds is None or all(job.trial != best for job in seeds.record.jobs):
         msg = (
             f"the best of study {study.name!r}, trial {best}, has not been trained with other "
             f"seeds yet: `tuner report {study.name}` does it"
@@ -113,9 +116,8 @@ def _parameters(study: StoredStudy, trial: FrozenTrial) -> int:
     # Here, since `tuner best` asks for it only where seeds are to choose.
     from puffin.models.networks.rnn import build_network
 
-    network = build_network(
-        Config.from_dict(trial.user_attrs["config"]), len(study.spec.data.inputs)
-    )
+    config = Config.from_dict(TrialRecord.read(trial).config)
+    network = build_network(config, len(study.spec.data.inputs))
     return sum(p.numel() for p in network.parameters())
 
 

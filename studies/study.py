@@ -19,10 +19,17 @@ from puffin.models.errors import PuffinError
 from puffin.studies import versions
 from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout
-from puffin.studies.duplicates import DistinctSampler, is_duplicate
+from puffin.studies.duplicates import DistinctSampler
 from puffin.studies.networks import list_networks
 from puffin.studies.prices.load import Prices
 from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
+from puffin.studies.records import (
+    SnapshotRecord,
+    StudyHeader,
+    StudyRecord,
+    is_duplicate,
+    write_creation_id,
+)
 from puffin.studies.remarks import require_moving_target, why_nothing_is_complete
 from puffin.studies.space import grid_points, usual_points
 from puffin.studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
@@ -70,9 +77,9 @@ class StoredStudy:
         return self.optuna_study.study_name
 
     @property
-    def attrs(self) -> dict[str, Any]:
-        """What was written down when the study was made."""
-        return self.optuna_study.user_attrs
+    def record(self) -> StudyRecord:
+        """The record of the study, read from the database now."""
+        return StudyRecord.read(self.optuna_study)
 
     @property
     def queue(self) -> TicketQueue:
@@ -148,7 +155,7 @@ class StoredStudy:
     def has_same_prices(self, prices: Prices) -> bool:
         """Tell whether the study's own copy is of these very prices."""
         hashes = {name: sha256(body) for name, body in snapshot(self.spec, prices).items()}
-        return bool(hashes == self.attrs["data"]["sha256"])
+        return bool(hashes == self.record.data.sha256)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -160,7 +167,7 @@ class StoredStudy:
             If the snapshot is not what was stored, or its scored targets are not the study's.
         """
         dataset = self._build_dataset()
-        own, stored = dataset.targets_sha256, self.attrs["targets_sha256"]
+        own, stored = dataset.targets_sha256, self.record.targets_sha256
         if own != stored:
             msg = (
                 f"study {self.name!r} scores the targets {stored}, but this installation would "
@@ -175,10 +182,10 @@ class StoredStudy:
         search = load(self.storage, self.parent_name)
         return search.holdout_dataset if self.judges_holdout else search._build_dataset()  # noqa: SLF001  # its own
 
-    @property
+    @cached_property
     def parent_name(self) -> str | None:
         """Name of the study whose best this one trains again; None for a search."""
-        return self.attrs.get("search")
+        return self.record.parent_name
 
     @property
     def judges_holdout(self) -> bool:
@@ -227,8 +234,8 @@ class StoredStudy:
         return pd.concat([self.load_search_prices(), self.load_holdout_prices()])
 
     def _load_prices(self, filename: str) -> pd.DataFrame:
-        data = self.attrs["data"]
-        body, expected = self.store.read(data["artifacts"][filename]), data["sha256"][filename]
+        data = self.record.data
+        body, expected = self.store.read(data.artifacts[filename]), data.sha256[filename]
         if sha256(body) != expected:
             msg = (
                 f"{filename} of study {self.name!r} has sha256 {sha256(body)}, but {expected} was "
@@ -321,7 +328,7 @@ def create_within(
     """
     creation_id = tickets.register(connection, name)
     study = _create_in_optuna(storage, name)
-    study.set_user_attr("creation_id", creation_id)
+    write_creation_id(study, creation_id)
     return study, creation_id
 
 
@@ -332,7 +339,8 @@ def _create_in_optuna(storage: RDBStorage, name: str) -> optuna.Study:
     except optuna.exceptions.DuplicatedStudyError:
         foreign = optuna.load_study(study_name=name, storage=storage)
     key = study_id(foreign)
-    if foreign.trials or foreign.user_attrs or storage.get_study_system_attrs(key):
+    attrs = storage.get_study_user_attrs(key), storage.get_study_system_attrs(key)
+    if foreign.trials or any(attrs):
         msg = (
             f"a study {name!r} that was not made by Puffin Tuner is in the database; use another "
             f"name (--set name=...), or `tuner delete {name}` first"
@@ -358,31 +366,29 @@ def _write_search(
 ) -> None:
     """Write the snapshot, the attributes and the budget of a study."""
     files = snapshot(spec, prices)
-    attrs = {
-        "spec": spec.to_json(),
-        "spec_version": SPEC_VERSION,
-        "made_with": versions.installed_versions(),
-        "submitted": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {
-            "origin": prices.origin,
-            "bars": len(prices.frame),
-            "first": when(prices.frame.index[0]),
-            "last": when(prices.frame.index[-1]),
-            "search_last": when(dataset.dates[-1]),
-            "sha256": {name: sha256(body) for name, body in files.items()},
-            "artifacts": {
-                name: attach(connection, creation_id, study, name, body)
-                for name, body in files.items()
-            },
-            "warnings": list(prices.warnings),
+    data = SnapshotRecord(
+        origin=prices.origin,
+        bars=len(prices.frame),
+        first=when(prices.frame.index[0]),
+        last=when(prices.frame.index[-1]),
+        search_last=when(dataset.dates[-1]),
+        sha256={name: sha256(body) for name, body in files.items()},
+        artifacts={
+            name: attach(connection, creation_id, study, name, body) for name, body in files.items()
         },
-        "targets_sha256": dataset.targets_sha256,
-        "persistence_losses": dataset.persistence_losses,
-        "mean_losses": dataset.mean_losses,
-        "mean_direction_accuracy": dataset.mean_direction.accuracy,
-    }
-    for key, value in attrs.items():
-        study.set_user_attr(key, value)
+        warnings=tuple(prices.warnings),
+    )
+    StudyRecord(
+        spec=spec.to_json(),
+        spec_version=SPEC_VERSION,
+        made_with=versions.installed_versions(),
+        submitted=datetime.now(UTC).isoformat(timespec="seconds"),
+        data=data,
+        targets_sha256=dataset.targets_sha256,
+        persistence_losses=tuple(dataset.persistence_losses),
+        mean_losses=tuple(dataset.mean_losses),
+        mean_direction_accuracy=dataset.mean_direction.accuracy,
+    ).write(study)
     name_metric(study, "walk-forward loss")
     tickets.publish(connection, creation_id, spec.tickets)
 
@@ -490,8 +496,7 @@ def load(storage: RDBStorage, name: str) -> StoredStudy:
     budget = require(storage, name)
     try:
         study = optuna.load_study(study_name=name, storage=storage)
-        attrs = study.user_attrs
-        stored = attrs["spec"]
+        header = StudyHeader.read(study)
     except KeyError:
         require(storage, name)  # it may have been deleted since
         msg = (
@@ -499,16 +504,16 @@ def load(storage: RDBStorage, name: str) -> StoredStudy:
             f"`tuner delete {name}` deletes what is left"
         )
         raise StudyError(msg) from None
-    if attrs.get("creation_id") != budget.creation_id:
+    if header.creation_id != budget.creation_id:
         msg = f"study {name!r} was deleted and another one of its name was made; try again"
         raise NoStudyError(msg)
-    if attrs.get("spec_version") != SPEC_VERSION:
+    if header.spec_version != SPEC_VERSION:
         msg = (
             f"study {name!r} was made by another version of Puffin Tuner and cannot be read by "
             f"this one; use that version, or `tuner delete {name}`"
         )
         raise StudyError(msg)
-    spec = parse_spec(stored, f"the stored spec of {name!r}")
+    spec = parse_spec(header.spec, f"the stored spec of {name!r}")
     study.pruner = PRUNERS[spec.search.pruner](spec.training.max_epochs)
     return StoredStudy(storage, study, SqlArtifactStore(storage.engine), spec, budget.creation_id)
 

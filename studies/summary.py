@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.config import CELL_NAMES, NUMERIC_FIELDS
 from puffin.studies.duplicates import trained
 from puffin.studies.estimate import seconds_left
+from puffin.studies.records import Scores, TrialRecord, is_finished
 from puffin.studies.remarks import fold_remarks, repeats_remark
 from puffin.studies.storage import tickets, workers
-from puffin.studies.storage.database import FAILURE
 from puffin.studies.study import StoredStudy, StudyError, lowest_complete
 
 
@@ -122,7 +122,7 @@ def status(study: StoredStudy) -> Status:
         priority=budget.priority,
         paused=budget.paused,
         best_loss=best.value if best else None,
-        best_skill=_finite(best.user_attrs.get("skill")) if best else None,
+        best_skill=_skill(best) if best else None,
         best_trial=best.number if best else None,
         seconds_left=_seconds_left(study, trials, budget.tickets, len(at_work))
         if done < budget.tickets
@@ -130,22 +130,24 @@ def status(study: StoredStudy) -> Status:
     )
 
 
-def _finite(value: float | None) -> float | None:
-    """Return None for a skill that no number tells: persistence may have no loss at all."""
-    return value if value is not None and math.isfinite(value) else None
+def _skill(trial: FrozenTrial) -> float | None:
+    """Return the skill of a trial; None if it is not finite, as with a persistence loss of 0."""
+    scores = TrialRecord.read(trial).scores
+    return scores.skill if scores is not None and math.isfinite(scores.skill) else None
 
 
 def running_trials(study: StoredStudy, trials: Iterable[FrozenTrial]) -> Iterator[RunningTrial]:
     """Yield the trials in training."""
     for trial in trials:
         if trial.state == TrialState.RUNNING:
+            record = TrialRecord.read(trial)
             yield RunningTrial(
                 trial=trial.number,
-                ticket=trial.user_attrs.get(tickets.TICKET),
+                ticket=record.ticket,
                 epoch=len(trial.intermediate_values),
                 max_epochs=study.spec.training.max_epochs,
                 loss=min(trial.intermediate_values.values(), default=None),
-                worker=trial.user_attrs.get(tickets.WORKER),
+                worker=record.worker,
             )
 
 
@@ -219,10 +221,10 @@ def compare(study: StoredStudy, by: str = "cell") -> list[Group]:
     StudyError
         If no trial is finished, or all that are agree in it; but both cells are always compared.
     """
-    finished = [t for t in trained(study.trials()) if tickets.is_finished(t)]
+    finished = [t for t in trained(study.trials()) if is_finished(t)]
     valued = []
     for trial in finished:
-        config = trial.user_attrs.get("config")
+        config = TrialRecord.read(trial).config
         value = COMPARABLE[by](config) if config else None
         if value is not None:
             valued.append((value, trial))
@@ -306,7 +308,7 @@ def _label(values: np.ndarray) -> str:
 
 def _fold_winners(bests: list[FrozenTrial | None]) -> list[int]:
     """Return for each fold the position of the best trial whose loss is lowest there."""
-    losses = {i: t.user_attrs["fold_losses"] for i, t in enumerate(bests) if t is not None}
+    losses = {i: Scores.read(t).fold_losses for i, t in enumerate(bests) if t is not None}
     folds = len(next(iter(losses.values()))) if len(losses) > 1 else 0
     return [min(losses, key=lambda i: losses[i][fold]) for fold in range(folds)]
 
@@ -319,7 +321,7 @@ def _summarise(
     epoch: int | None,
 ) -> Group:
     states = Counter(t.state for t in trials)
-    runs = [t.user_attrs["run"] for t in trials if "run" in t.user_attrs]
+    runs = [run for t in trials if (run := TrialRecord.read(t).run) is not None]
     losses = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     return Group(
         label=label,
@@ -330,7 +332,7 @@ def _summarise(
         best=best,
         median_loss=median(losses) if losses else None,
         folds_won=folds_won,
-        seconds_per_epoch=median(r["seconds"] / max(r["epochs"], 1) for r in runs)
+        seconds_per_epoch=median(run.seconds / max(run.epochs, 1) for run in runs)
         if runs
         else None,
         epoch=epoch,
@@ -342,10 +344,11 @@ def failure_reasons(study: StoredStudy) -> Counter[str]:
     """Count why trials failed or diverged."""
     reasons: Counter[str] = Counter()
     for trial in trained(study.trials()):
-        if FAILURE in trial.user_attrs:
-            reasons[f"failed: {trial.user_attrs[FAILURE]}"] += 1
+        record = TrialRecord.read(trial)
+        if record.failure is not None:
+            reasons[f"failed: {record.failure}"] += 1
         elif trial.state == TrialState.PRUNED and trial.constraints:
-            reasons[trial.user_attrs["reason"]] += 1
+            reasons[record.reason or "pruned"] += 1
     return reasons
 
 
@@ -357,7 +360,7 @@ def remarks(study: StoredStudy) -> list[str]:
     StudyError
         If no trial is complete.
     """
-    losses = study.best().user_attrs["fold_losses"]
+    losses = Scores.read(study.best()).fold_losses
     return fold_remarks(study.dataset, losses) + repeats_remark(study.trials())
 
 
@@ -370,20 +373,20 @@ def best_record(study: StoredStudy, best: FrozenTrial | None = None) -> dict[str
         If no trial is complete.
     """
     best = best or study.best()
-    attrs = best.user_attrs
+    record, scores = study.record, Scores.read(best)
     return {
         "study": study.name,
         "trial": best.number,
-        "config": attrs["config"],
-        "epochs": attrs["best_epoch"],
+        "config": TrialRecord.read(best).config,
+        "epochs": scores.best_epoch,
         "scores": {
             "loss": best.value,
-            "fold_losses": attrs["fold_losses"],
-            "persistence_loss": float(np.mean(study.attrs["persistence_losses"])),
-            "mean_loss": float(np.mean(study.attrs["mean_losses"])),
-            "skill": attrs["skill"],
-            "direction_accuracy": attrs["direction_accuracy"],
-            "direction_interval": attrs["direction_interval"],
-            "mean_direction_accuracy": study.attrs["mean_direction_accuracy"],
+            "fold_losses": list(scores.fold_losses),
+            "persistence_loss": float(np.mean(record.persistence_losses)),
+            "mean_loss": float(np.mean(record.mean_losses)),
+            "skill": scores.skill,
+            "direction_accuracy": scores.direction_accuracy,
+            "direction_interval": list(scores.direction_interval),
+            "mean_direction_accuracy": record.mean_direction_accuracy,
         },
     }

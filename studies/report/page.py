@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
+from puffin.studies.records import TrialRecord
 from puffin.studies.report.build import COST_BPS, MOVES, SLIPPAGE_BPS, Report
 from puffin.studies.report.figures.captions import show
 from puffin.studies.report.importance import Importance, importance
@@ -98,10 +99,11 @@ def _setting(value: object) -> str:
 def _pruned_below(study: StoredStudy, report: Report) -> str:
     """Say where the pruner gave up what had come lower than the winner ever did."""
     below = [
-        t.user_attrs["best_loss"]
+        scores.best_loss
         for t in trained(study.trials())
         if t.state == TrialState.PRUNED
-        and t.user_attrs.get("best_loss", math.inf) < report.search_loss
+        and (scores := TrialRecord.read(t).scores) is not None
+        and scores.best_loss < report.search_loss
     ]
     if not below:
         return ""

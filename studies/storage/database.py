@@ -18,11 +18,11 @@ from typing import Any
 import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from puffin.studies.records import is_requeued
 from puffin.studies.storage.errors import NoStudiesError, StorageError, readable_errors
 from puffin.studies.storage.foreign_tables import refuse_foreign
 from puffin.studies.storage.optuna_internals import OPTUNA_TABLES, RUNG_PREFIX, StudyRow, TrialRow
@@ -42,8 +42,6 @@ _IDLE_IN_TRANSACTION_SECONDS = 30
 # What a restart of the database may take: a process that was connected tries again for so long.
 RECONNECT_SECONDS = 100.0
 
-# A failed trial without this attribute has given its ticket back.
-FAILURE = "failure"
 metadata = sa.MetaData()
 
 # A name of a study file, with what the studies beside it add.
@@ -290,7 +288,7 @@ class _Storage(RDBStorage):
     def _get_trials(self, *args: Any, **kwargs: Any) -> list[optuna.trial.FrozenTrial]:
         trials: list[optuna.trial.FrozenTrial] = super()._get_trials(*args, **kwargs)
         for trial in trials:
-            if trial.state == TrialState.FAIL and FAILURE not in trial.user_attrs:
+            if is_requeued(trial):
                 for key in [k for k in trial.system_attrs if k.startswith(RUNG_PREFIX)]:
                     del trial.system_attrs[key]
         return trials

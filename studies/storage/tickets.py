@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,15 +20,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.errors import PuffinError
+from puffin.studies.records import TrialRecord, is_finished, ticket_of, updated_attrs
 from puffin.studies.storage.checkpoints import delete_checkpoint
-from puffin.studies.storage.database import FAILURE, studies, transaction
+from puffin.studies.storage.database import studies, transaction
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, stale_trial_ids, trial_id
 
-TICKET, RETRIES, WORKER = "ticket", "retries", "worker"
-# Written by a trial as soon as all of its parameters are sampled.
-CONFIG = "config"
-# Why the earlier trials of this ticket did not end.
-NOTES = "notes"
 # A ticket whose worker was lost this often is failed: the trial itself may be what kills.
 MAX_RETRIES = 3
 
@@ -247,7 +243,7 @@ class TicketQueue:
                 return None
             number = int(issued) - 1
             fixed = params[number] if number < len(params) else {}
-            key = self._create(TrialState.RUNNING, {TICKET: number}, fixed)
+            key = self._create(TrialState.RUNNING, TrialRecord(ticket=number), fixed)
             # A running trial without a heartbeat would never be found to be stale.
             self.storage.record_heartbeat(key)
         return self.storage.get_trial(key)
@@ -278,8 +274,8 @@ class TicketQueue:
         """
         with transaction(self.storage):
             failed = self._fail(trial)
-            attrs = {k: failed.user_attrs[k] for k in _KEPT if k in failed.user_attrs}
-            self._create(TrialState.WAITING, attrs, fixed_params(failed))
+            left = TrialRecord.read(failed).for_next_trial
+            self._create(TrialState.WAITING, left, fixed_params(failed))
 
     def retry_or_fail(self, trial: int, why: str) -> None:
         """End a running trial that could not go on; requeue its ticket, or fail it in the end.
@@ -300,18 +296,16 @@ class TicketQueue:
             # Another process may be faster, or may delete the study.
             with suppress(UpdateFinishedTrialError, KeyError), transaction(self.storage) as now:
                 trial = self._fail(key)
-                attrs = trial.user_attrs
-                if TICKET not in attrs:
+                record = TrialRecord.read(trial)
+                if record.ticket is None:
                     continue  # not one of ours
-                lost = (
-                    f"worker {attrs[WORKER]} was lost" if WORKER in attrs else "a worker was lost"
-                )
-                self._retry(now, trial, lost)
+                worker = "a worker" if record.worker is None else f"worker {record.worker}"
+                self._retry(now, trial, f"{worker} was lost")
 
-    def _create(self, state: TrialState, attrs: Mapping[str, Any], fixed: Mapping[str, Any]) -> int:
-        """Create a trial with `attrs`, some parameters of which are `fixed`; return its key."""
+    def _create(self, state: TrialState, record: TrialRecord, fixed: Mapping[str, Any]) -> int:
+        """Create a trial, some parameters of which are `fixed`; return its key."""
         template = create_trial(
-            state=state, user_attrs=dict(attrs), system_attrs={FIXED_PARAMS: dict(fixed)}
+            state=state, user_attrs=record.to_attrs(), system_attrs={FIXED_PARAMS: dict(fixed)}
         )
         return self.storage.create_new_trial(self.study_id, template)
 
@@ -321,26 +315,20 @@ class TicketQueue:
         return self.storage.get_trial(trial)
 
     def _retry(self, connection: sa.Connection, trial: FrozenTrial, why: str) -> None:
-        attrs = trial.user_attrs
-        retries = attrs.get(RETRIES, 0) + 1
-        notes = [*attrs.get(NOTES, ()), why]
-        kept = {TICKET: attrs[TICKET], RETRIES: retries, NOTES: notes}
-        if retries <= MAX_RETRIES:
-            self._create(TrialState.WAITING, kept, fixed_params(trial))
+        left = TrialRecord.read(trial).for_next_trial
+        left = replace(left, retries=left.retries + 1, notes=(*left.notes, why))
+        if left.retries <= MAX_RETRIES:
+            self._create(TrialState.WAITING, left, fixed_params(trial))
             return
-        reason = f"tried {retries} times: {'; '.join(dict.fromkeys(notes))}"
+        reason = f"tried {left.retries} times: {'; '.join(dict.fromkeys(left.notes))}"
         failed = create_trial(
             state=TrialState.FAIL,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs=attrs | kept | {FAILURE: reason},
+            user_attrs=updated_attrs(trial, replace(left, failure=reason)),
         )
         self.storage.create_new_trial(self.study_id, failed)
-        delete_checkpoint(connection, self.creation_id, attrs[TICKET])
-
-
-# What a trial that did not end leaves to the next one of its ticket.
-_KEPT = (TICKET, RETRIES, NOTES)
+        delete_checkpoint(connection, self.creation_id, ticket_of(trial))
 
 
 def fixed_params(trial: FrozenTrial) -> dict[str, Any]:
@@ -349,22 +337,16 @@ def fixed_params(trial: FrozenTrial) -> dict[str, Any]:
     A trial that was lost while it sampled leaves only some of its parameters. The rest would then
     be drawn with other random numbers than in an undisturbed search, or leave the grid.
     """
-    if CONFIG in trial.user_attrs:
+    if TrialRecord.read(trial).config:
         return trial.params
     fixed: dict[str, Any] = trial.system_attrs.get(FIXED_PARAMS, {})
     return fixed
 
 
-def is_finished(trial: FrozenTrial) -> bool:
-    """Return whether a trial has finished its ticket."""
-    if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-        return True
-    return trial.state == TrialState.FAIL and FAILURE in trial.user_attrs
-
-
 def finished(trials: Iterable[FrozenTrial]) -> int:
     """Return the number of finished tickets."""
-    return len({t.user_attrs[TICKET] for t in trials if TICKET in t.user_attrs and is_finished(t)})
+    tickets = {TrialRecord.read(trial).ticket for trial in trials if is_finished(trial)}
+    return len(tickets - {None})
 
 
 def count(trials: Iterable[FrozenTrial]) -> Counter[str]:

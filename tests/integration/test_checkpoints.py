@@ -7,14 +7,15 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from puffin.studies.storage import tickets
+from puffin.studies import records
+from puffin.studies.records import FAILURE
 from puffin.studies.storage.checkpoints import (
     Checkpoint,
     DamagedCheckpointError,
     SavedCheckpoint,
     delete_checkpoints,
 )
-from puffin.studies.storage.database import FAILURE, transaction
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import trial_id
 from puffin.studies.storage.tickets import TicketQueue
 from tests.queues import make_queue, study_of, take
@@ -31,7 +32,7 @@ def study(queue: TicketQueue) -> optuna.Study:
 
 
 def checkpoint(queue: TicketQueue, trial: optuna.Trial) -> Checkpoint:
-    ticket = trial.user_attrs[tickets.TICKET]
+    ticket = trial.user_attrs[records.TICKET]
     return Checkpoint(queue.storage, queue.creation_id, ticket, trial_id(trial), 0.0)
 
 

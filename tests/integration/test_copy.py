@@ -15,7 +15,7 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies import summary
+from puffin.studies import records, summary
 from puffin.studies.copy import copy
 from puffin.studies.export import write
 from puffin.studies.storage import tickets
@@ -104,7 +104,7 @@ def finished(make_study: MakeStudy, make_worker: MakeWorker) -> StoredStudy:
         trial.suggest_float("lr", 1e-3, 1e-2, log=True)
         trial.report(float("inf"), 1)
         if why == "failed":
-            trial.set_user_attr(tickets.FAILURE, "ValueError: no")
+            trial.set_user_attr(records.FAILURE, "ValueError: no")
             study.tell(trial, state=TrialState.FAIL)
         else:
             queue.requeue(trial_id(trial))
@@ -136,7 +136,9 @@ def test_a_copy_there_and_back_is_equal_in_all(
         assert [facts(t) for t in twin.trials()] == [facts(t) for t in finished.trials()]
         assert artifacts(twin) == artifacts(finished)
         assert len(artifacts(twin)) == copied.artifacts == 2 + 5
-        assert twin.attrs == finished.attrs | {"creation_id": twin.creation_id}
+        assert twin.optuna_study.user_attrs == finished.optuna_study.user_attrs | {
+            "creation_id": twin.creation_id
+        }
         assert twin.creation_id != finished.creation_id
         assert twin.optuna_study.metric_names == finished.optuna_study.metric_names
         assert twin.optuna_study.direction == finished.optuna_study.direction
@@ -193,7 +195,7 @@ def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
     twin = load(other, "tiny")
     (waiting,) = twin.trials()
     assert (waiting.state, waiting.number) == (TrialState.WAITING, running.number)
-    assert waiting.user_attrs == {tickets.TICKET: 0}
+    assert waiting.user_attrs == {records.TICKET: 0}
     assert waiting.system_attrs["fixed_params"] == running.params
     assert rows(other)["puffin_checkpoints"] == 1
     work(
@@ -226,9 +228,9 @@ def test_a_trial_that_has_not_begun_to_sample_keeps_its_fixed_point_and_notes_in
     (waiting,) = [t for t in load(other, "tiny").trials() if t.state == TrialState.WAITING]
     assert waiting.system_attrs["fixed_params"] == {"lookback": 4}
     assert waiting.user_attrs == {
-        tickets.TICKET: 0,
-        tickets.RETRIES: 2,
-        tickets.NOTES: ["no memory"] * 2,
+        records.TICKET: 0,
+        records.RETRIES: 2,
+        records.NOTES: ["no memory"] * 2,
     }
 
 

@@ -33,22 +33,17 @@ from puffin.models.config import Config
 from puffin.models.evaluation.sharpe import expected_max_sharpe
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.fold_training import forecast_windows
-from puffin.studies import retraining
+from puffin.studies import records, retraining
 from puffin.studies.copy import copy
 from puffin.studies.dataset import Dataset
 from puffin.studies.export import write
 from puffin.studies.openings import looks_at, new_opening
 from puffin.studies.prices.load import Prices
+from puffin.studies.records import OPENED_FOR, RETRAINED_TRIAL, RetrainingJob
 from puffin.studies.report import build, verdict
 from puffin.studies.report.build import Report
 from puffin.studies.report.files import report_files
-from puffin.studies.retraining import (
-    OPENED_FOR,
-    RETRAINED_TRIAL,
-    RetrainingJob,
-    open_seal,
-    retrain_with_seeds,
-)
+from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.seeds import one_se_choice
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import tickets
@@ -201,18 +196,18 @@ def test_an_opening_is_the_first_for_a_winner_and_orders_nothing_twice(
     judged: Report, searched: StoredStudy
 ) -> None:
     again = open_seal(searched, top=3, seeds=3)
-    assert tickets.finished(again.trials()) == len(again.attrs["reruns"]) == len(judged.refits)
+    assert tickets.finished(again.trials()) == len(again.record.jobs) == len(judged.refits)
     more = open_seal(searched, top=3, seeds=4)
     (opening,) = looks_at(searched)
     assert (opening.study, opening.creation_id) == ("tiny", searched.creation_id)
     assert (opening.trial, opening.config) == (judged.winner, judged.config)
     assert pd.Timestamp(opening.time).tz is not None
-    assert more.attrs[OPENED_FOR] == {str(judged.winner): opening.opening_id}
+    assert more.optuna_study.user_attrs[OPENED_FOR] == {str(judged.winner): opening.opening_id}
     assert more.optuna_study.metric_names == ["loss on the holdout"]
     seeds = load(searched.storage, "tiny.seeds").optuna_study.metric_names
     assert seeds == ["walk-forward loss with another seed"]
-    ordered = more.attrs["reruns"][len(judged.refits) :]
-    assert [r["seed"] for r in ordered] == [3, 3, 3]
+    ordered = more.record.jobs[len(judged.refits) :]
+    assert [job.seed for job in ordered] == [3, 3, 3]
     assert tickets.total(searched.storage, more.name) == len(judged.refits) + 3
     with pytest.raises(StudyError, match=r"trainings of study 'tiny\.holdout' are done"):
         build.build(searched)
@@ -417,8 +412,8 @@ def test_what_a_killed_worker_was_training_again_is_trained_by_another_to_the_sa
         os.kill(victim.process.pid, signal.SIGKILL)
         assert victim.end(10) == -signal.SIGKILL
         work(url, Interrupt(), WorkerOptions(again.name, device="cpu", grace_seconds=1))
-        ended = [t.user_attrs[tickets.TICKET] for t in again.trials() if tickets.is_finished(t)]
-        assert sorted(ended) == list(range(len(again.attrs["reruns"])))
+        ended = [t.user_attrs[records.TICKET] for t in again.trials() if records.is_finished(t)]
+        assert sorted(ended) == list(range(len(again.record.jobs)))
         assert len(again.trials()) == len(ended) + 1, "the lost one"
     assert figures(build.build(searched)) == figures(expected)
 
@@ -486,9 +481,9 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
         open_seal(searched)
     better, trial = searched.best(), take(searched.optuna_study, searched.queue)
     for key, value in better.user_attrs.items():
-        if key not in (tickets.TICKET, "best_loss"):
+        if key not in (records.TICKET, "best_loss"):
             trial.set_user_attr(key, value)
-    trial.set_user_attr(tickets.CONFIG, better.user_attrs["config"] | {"lr": 0.002})
+    trial.set_user_attr(records.CONFIG, better.user_attrs["config"] | {"lr": 0.002})
     body = build.read_artifact(searched, better)
     with transaction(storage) as connection:
         added = attach(connection, searched.creation_id, trial, "forecasts.csv", body)
@@ -520,13 +515,13 @@ def test_reports_at_once_are_one_opening_and_order_each_refit_once(
             one.result(timeout=120)
     holdout = load(searched.storage, "tiny.holdout")
     assert len(looks_at(searched)) == 1
-    ordered = [(r["trial"], r["seed"]) for r in holdout.attrs["reruns"]]
+    ordered = [(job.trial, job.seed) for job in holdout.record.jobs]
     assert len(set(ordered)) == len(ordered) == tickets.total(searched.storage, holdout.name)
     assert {(searched.best().number, seed) for seed in range(5)} <= set(ordered)
     work(url, Interrupt(), WorkerOptions(holdout.name, device="cpu"))
     for trial in holdout.trials():
         attrs = trial.user_attrs
-        assert ordered[attrs[tickets.TICKET]] == (attrs[RETRAINED_TRIAL], attrs["seed"])
+        assert ordered[attrs[records.TICKET]] == (attrs[RETRAINED_TRIAL], attrs["seed"])
 
 
 def test_a_copy_that_was_killed_before_its_reruns_were_whole_is_made_anew_with_them(
@@ -571,7 +566,7 @@ def test_whoever_dies_while_adding_retrainings_has_added_none(
 
     def known() -> list[Any]:
         names = ("tiny.seeds", "tiny.holdout")
-        attrs = [load(searched.storage, name).attrs for name in names]
+        attrs = [load(searched.storage, name).optuna_study.user_attrs for name in names]
         return [(a["reruns"], a.get(OPENED_FOR), looks_at(searched)) for a in attrs]
 
     before = known()
@@ -589,7 +584,7 @@ def test_two_reports_at_once_for_two_winners_record_both_openings(
     searched: StoredStudy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if one is suspended between reading the list of openings and writing it."""
-    stored = load(searched.storage, "tiny.holdout").attrs[OPENED_FOR]
+    stored = load(searched.storage, "tiny.holdout").optuna_study.user_attrs[OPENED_FOR]
     reading, write = threading.Event(), optuna.Study.set_user_attr
 
     def write_late(study: optuna.Study, key: str, value: Any) -> None:
@@ -607,7 +602,7 @@ def test_two_reports_at_once_for_two_winners_record_both_openings(
     monkeypatch.setattr(optuna.Study, "set_user_attr", write_late)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(add, (100, 200)))
-    openings = load(searched.storage, "tiny.holdout").attrs[OPENED_FOR]
+    openings = load(searched.storage, "tiny.holdout").optuna_study.user_attrs[OPENED_FOR]
     assert list(openings) == [*stored, "100", "200"]
     assert set(openings.values()) == {look.opening_id for look in looks_at(searched)}
 

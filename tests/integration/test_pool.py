@@ -19,7 +19,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from puffin.studies import summary, versions
+from puffin.studies import records, summary, versions
 from puffin.studies.spec import MOST_TRIALS, parse_spec
 from puffin.studies.storage import tickets, workers
 from puffin.studies.storage.database import open_storage
@@ -207,7 +207,7 @@ def test_a_worker_goes_on_by_itself_when_a_finished_study_is_extended(
     for _ in range(4):
         assert scheduler.run_one()
     assert finished(study) == 5
-    numbers = {t.user_attrs[tickets.TICKET] for t in study.trials()}
+    numbers = {t.user_attrs[records.TICKET] for t in study.trials()}
     assert numbers == set(range(5)), "the new tickets go on where the old ones end"
 
 

@@ -32,7 +32,7 @@ Crowd = Callable[..., list[Any]]
 
 
 OPEN_QUEUE = """
-        from puffin.studies import tickets
+        from puffin.studies.storage import tickets
         from puffin.studies.storage.database import open_storage
 
         def open_queue(url):
@@ -117,7 +117,7 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
 
         def act(index, url):
             handle = submit(open_storage(url, create=True), spec, prices)
-            return [handle.optuna_study._study_id, handle.attrs["targets_sha256"],
+            return [handle.optuna_study._study_id, handle.record.targets_sha256,
                     len(handle.load_search_prices()), handle.spec.to_json() == spec.to_json()]
         """
     )

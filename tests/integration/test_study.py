@@ -78,9 +78,9 @@ def test_a_submitted_study_holds_all_that_a_worker_needs(
     assert study.spec == tiny
     assert study.name == "tiny"
     assert study.trials() == []
-    assert study.attrs["data"]["origin"] == "sample AAPL"
-    assert study.attrs["data"]["bars"] == len(prices.frame)
-    assert len(study.attrs["persistence_losses"]) == len(study.attrs["mean_losses"]) == 2
+    assert study.record.data.origin == "sample AAPL"
+    assert study.record.data.bars == len(prices.frame)
+    assert len(study.record.persistence_losses) == len(study.record.mean_losses) == 2
     assert study.optuna_study.direction == optuna.study.StudyDirection.MINIMIZE
     assert tickets.total(storage, study.name) == 8
     assert isinstance(study.optuna_study.pruner, optuna.pruners.SuccessiveHalvingPruner)
@@ -291,7 +291,7 @@ def test_the_snapshot_is_the_frame_bit_for_bit_in_two_parts_that_are_apart(
     whole = pd.concat([search, holdout])
     pd.testing.assert_frame_equal(whole, prices.frame, check_exact=True, check_freq=False)
     assert whole.to_numpy().tobytes() == np.ascontiguousarray(prices.frame.to_numpy()).tobytes()
-    assert str(search.index[-1].date()) == study.attrs["data"]["search_last"][:10]
+    assert str(search.index[-1].date()) == study.record.data.search_last[:10]
 
 
 @pytest.mark.parametrize(("horizon", "purge", "sealed"), [(1, None, 20), (5, None, 24), (5, 9, 29)])
@@ -320,7 +320,7 @@ def test_a_snapshot_with_one_other_byte_is_refused(
     with pytest.raises(StudyError) as caught:
         load(storage, "tiny")._load_prices(filename)
     assert f"{filename} of study 'tiny' has sha256 " in str(caught.value)
-    assert study.attrs["data"]["sha256"][filename] in str(caught.value)
+    assert study.record.data.sha256[filename] in str(caught.value)
     assert "submit a new study" in str(caught.value)
 
 

@@ -12,18 +12,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from puffin.studies import records
+from puffin.studies.records import CONFIG, FAILURE, NOTES, RETRIES, TICKET
 from puffin.studies.storage import tickets
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import study_id, trial_id
-from puffin.studies.storage.tickets import (
-    CONFIG,
-    FAILURE,
-    MAX_RETRIES,
-    NOTES,
-    RETRIES,
-    TICKET,
-    TicketQueue,
-)
+from puffin.studies.storage.tickets import MAX_RETRIES, TicketQueue
 from tests.queues import age_heartbeats, lose, make_queue, study_of, take
 
 Crowd = Callable[..., list[Any]]
@@ -55,7 +49,7 @@ def test_eight_processes_start_every_number_once_and_never_more(
     make_queue(storage, 64)
     started = crowd(
         """
-        from puffin.studies import tickets
+        from puffin.studies.storage import tickets
         from puffin.studies.storage.database import open_storage
 
         def act(index, url):
@@ -329,7 +323,7 @@ def test_a_trial_finishes_its_ticket_when_it_ended_with_a_result_or_a_reason(
     name: str | None,
 ) -> None:
     trial = trial_of(state, 0, reason)
-    assert tickets.is_finished(trial) is finished
+    assert records.is_finished(trial) is finished
     assert tickets.count([trial]) == ({name: 1} if name else {})
 
 

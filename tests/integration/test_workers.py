@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.config import Config
 from puffin.models.training import fold_training
-from puffin.studies import summary, versions
+from puffin.studies import records, summary, versions
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.space import suggest
@@ -112,12 +112,12 @@ def running(study: StoredStudy, epochs: int = 2) -> list[FrozenTrial]:
 def spent(study: StoredStudy) -> dict[int, FrozenTrial]:
     """The trial that spent each ticket; fails if not every ticket was spent exactly once."""
     trials = study.trials()
-    finished = [t for t in trials if tickets.is_finished(t)]
-    times = Counter(t.user_attrs[tickets.TICKET] for t in finished)
+    finished = [t for t in trials if records.is_finished(t)]
+    times = Counter(t.user_attrs[records.TICKET] for t in finished)
     assert times == dict.fromkeys(range(study.spec.tickets), 1)
     open_states = (TrialState.RUNNING, TrialState.WAITING)
     assert not [t for t in trials if t.state in open_states], "something is left open"
-    return {t.user_attrs[tickets.TICKET]: t for t in finished}
+    return {t.user_attrs[records.TICKET]: t for t in finished}
 
 
 # Two workers serve all studies of a database
@@ -192,7 +192,7 @@ def test_two_workers_finish_every_ticket_once_with_any_sampler_and_pruner(
 
 def test_the_workers_of_a_pool_share_the_work(fleet: Fleet) -> None:
     pids = Counter(
-        int(t.user_attrs[tickets.WORKER].split(":")[-1])
+        int(t.user_attrs[records.WORKER].split(":")[-1])
         for sampler, pruner in PAIRS
         for t in spent(fleet.handle(f"{sampler}-{pruner}")).values()
     )
@@ -224,7 +224,7 @@ def test_a_trial_keeps_its_configuration_scores_run_and_forecasts(fleet: Fleet) 
         assert list(curve) == list(range(1, attrs["run"]["epochs"] + 1))
         assert attrs["best_loss"] == min(curve.values()) == curve[attrs["best_epoch"]]
         assert attrs["best_loss"] == pytest.approx(sum(attrs["fold_losses"]) / 2, rel=1e-12)
-        assert attrs["run"]["targets_sha256"] == study.attrs["targets_sha256"]
+        assert attrs["run"]["targets_sha256"] == study.record.targets_sha256
         metas = get_all_artifact_meta(trial, storage=study.storage)
         assert [m.filename for m in metas] == ["forecasts.csv"]
         body = study.store.open_reader(metas[0].artifact_id).read().decode()
@@ -288,7 +288,7 @@ def test_two_processes_give_equal_losses_to_the_last_bit_and_one_waits_for_its_s
             side.append([attrs["config"], folds, curve, attrs["best_epoch"]])
     assert kept[0] == kept[1]
     pids = [
-        {int(t.user_attrs[tickets.WORKER].split(":")[-1]) for t in trials.values()}
+        {int(t.user_attrs[records.WORKER].split(":")[-1]) for t in trials.values()}
         for trials in twins
     ]
     assert pids == [{early.process.pid}, {late.process.pid}]
@@ -365,10 +365,10 @@ def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
     assert time.monotonic() - started < 20
     trials = spent(load(open_storage(url), "tiny"))
     assert trials[0].state == TrialState.COMPLETE
-    assert trials[0].user_attrs[tickets.RETRIES] == 1
+    assert trials[0].user_attrs[records.RETRIES] == 1
     assert trials[0].params == lost.params
     assert trials[0].number != lost.number
-    assert tickets.RETRIES not in trials[1].user_attrs
+    assert records.RETRIES not in trials[1].user_attrs
     # It went on where the other one was, and ends as if nothing had happened.
     assert trials[0].user_attrs["run"]["resumed_after"] >= 2
     assert trials[1].user_attrs["run"]["resumed_after"] == 0
@@ -417,7 +417,7 @@ def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, 
     study = load(open_storage(url), "long")
     assert tickets.count(study.trials()) == {"waiting": 1}
     again = take(study.optuna_study, study.queue)
-    assert again.user_attrs == {tickets.TICKET: trial.user_attrs[tickets.TICKET]}
+    assert again.user_attrs == {records.TICKET: trial.user_attrs[records.TICKET]}
     asked = suggest(again, spec.parsed_space)
     assert asked.to_dict() == trial.user_attrs["config"]
 
@@ -507,7 +507,7 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
     assert 2 <= done < 8
     assert f"stopped with {done} of 8 trials done; the same command resumes" in first.said
     assert first.printed == ""
-    early = {t.user_attrs[tickets.TICKET]: t.number for t in study.trials() if t.value is not None}
+    early = {t.user_attrs[records.TICKET]: t.number for t in study.trials() if t.value is not None}
 
     pair = [start(url, *command, "1", cwd=tmp_path) for _ in range(2)]
     assert [run.end(60) for run in pair] == [0, 0], [run.said for run in pair]
@@ -687,7 +687,7 @@ def test_a_trial_that_raises_is_failed_with_the_reason_and_the_study_goes_on(
     run_trial = worker_module.run_trial
 
     def run_or_raise(trial: optuna.Trial, *args: Any) -> float:
-        value = run_trial(trial, *args) if trial.user_attrs[tickets.TICKET] != 1 else None
+        value = run_trial(trial, *args) if trial.user_attrs[records.TICKET] != 1 else None
         if value is None:
             suggest(trial, spec.parsed_space)
             raise error
@@ -698,7 +698,7 @@ def test_a_trial_that_raises_is_failed_with_the_reason_and_the_study_goes_on(
         assert serve(worker, study) == 3
     trials = spent(study)
     assert trials[1].state == TrialState.FAIL
-    assert trials[1].user_attrs[tickets.FAILURE] == reason
+    assert trials[1].user_attrs[records.FAILURE] == reason
     assert trials[1].params
     assert {trials[0].state, trials[2].state} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert tickets.count(study.trials())["failed"] == 1
@@ -740,7 +740,7 @@ def test_a_worker_that_would_score_something_else_refuses_and_spends_no_ticket(
     spec = spec_of("tiny", search={"trials": 3})
     study = submit(worker.storage, spec, aapl(spec))
     if key == "data":
-        value = study.attrs["data"] | {"sha256": value}
+        value = study.optuna_study.user_attrs["data"] | {"sha256": value}
     study.optuna_study.set_user_attr(key, value)
     with pytest.raises(StudyError, match=words):
         worker.step(study)
@@ -789,7 +789,7 @@ def test_a_trial_that_was_taken_for_dead_is_left_to_its_retry(
     assert "trial 0 was ended already; this worker continues" in caplog.text
     trials = spent(study)
     assert {t.state for t in trials.values()} == {TrialState.COMPLETE}
-    assert trials[0].user_attrs[tickets.RETRIES] == 1
+    assert trials[0].user_attrs[records.RETRIES] == 1
 
 
 @pytest.mark.parametrize("end", ["complete", "pruned", "failed"])
@@ -837,7 +837,7 @@ def test_a_request_to_stop_gives_the_ticket_back_between_epochs(
     lost, again = study.trials()
     assert list(lost.intermediate_values) == [1, 2, 3]
     assert (lost.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
-    assert tickets.FAILURE not in lost.user_attrs
+    assert records.FAILURE not in lost.user_attrs
 
 
 # Waiting and ending

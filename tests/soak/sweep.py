@@ -33,6 +33,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 import puffin.studies.storage.database
 import puffin.tuner.commands.report
+from puffin.studies import records
 from puffin.studies.openings import looks_at
 from puffin.studies.storage import tickets
 from puffin.studies.storage.database import open_storage
@@ -235,9 +236,9 @@ def losses(url: str, name: str = "tiny") -> dict[int, Any]:
     found: dict[int, Any] = {}
     for trial in study.trials():
         assert trial.state.is_finished(), f"trial {trial.number} is {trial.state.name}"
-        if not tickets.is_finished(trial):
+        if not records.is_finished(trial):
             continue
-        number = trial.user_attrs[tickets.TICKET]
+        number = trial.user_attrs[records.TICKET]
         assert number not in found, f"ticket {number} is finished twice"
         assert trial.state == TrialState.COMPLETE, f"ticket {number}: {trial.user_attrs}"
         curve = list(trial.intermediate_values.items())

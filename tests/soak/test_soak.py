@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from puffin.studies import records
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import tickets
@@ -218,10 +219,10 @@ def test_workers_and_submits_that_start_together_on_an_empty_database_all_do_the
         assert "Traceback" not in program.said
     with opened(url) as storage:
         study = load(storage, NAME)
-        numbers = sorted(t.user_attrs[tickets.TICKET] for t in study.trials())
+        numbers = sorted(t.user_attrs[records.TICKET] for t in study.trials())
         assert numbers == list(range(trials))
         assert {t.state for t in study.trials()} == {TrialState.COMPLETE}
-        at_work = {t.user_attrs[tickets.WORKER] for t in study.trials()}
+        at_work = {t.user_attrs[records.WORKER] for t in study.trials()}
     words = said(program.said for program in submits + fleet)
     show(
         f"{kind}, {count} workers and {count} submits at once: {time.monotonic() - started:.0f} s, "

@@ -10,10 +10,11 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.config import Config
-from puffin.studies.storage import tickets
+from puffin.studies.records import TrainingRun, TrialRecord
 from puffin.studies.study import StudyError
 from puffin.studies.summary import COMPARABLE, Group, compare
 from puffin.tuner.cli import compare as command
+from tests.trials import scores
 
 COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 WAITING, RUNNING = TrialState.WAITING, TrialState.RUNNING
@@ -30,17 +31,16 @@ def trial(
     """Make a trial as a worker leaves it; `run` are its seconds and epochs, `curve` its losses."""
     if curve is None:
         curve = () if loss is None else (loss,)
-    attrs: dict[str, Any] = {"config": Config(**config).to_dict()}
-    if loss is not None:
-        attrs |= {"best_loss": loss, "fold_losses": list(folds or (loss, loss))}
-    if run is not None:
-        attrs["run"] = {"seconds": run[0], "epochs": run[1]}
-    if state == FAILED:
-        attrs[tickets.FAILURE] = "out of memory"
+    record = TrialRecord(
+        config=Config(**config).to_dict(),
+        scores=None if loss is None else scores(loss, fold_losses=folds or (loss, loss)),
+        run=None if run is None else TrainingRun(seconds=run[0], epochs=run[1]),
+        failure="out of memory" if state == FAILED else None,
+    )
     return create_trial(
         state=state,
         value=loss if state == COMPLETE else None,
-        user_attrs=attrs,
+        user_attrs=record.to_attrs(),
         intermediate_values=dict(enumerate(curve, start=1)),
     )
 
@@ -206,7 +206,9 @@ def test_a_fold_that_two_win_alike_counts_once() -> None:
 
 def test_trials_that_are_not_finished_are_left_out() -> None:
     # Failed without a reason: its ticket went to another trial.
-    given_back = create_trial(state=FAILED, user_attrs={"config": Config().to_dict()})
+    given_back = create_trial(
+        state=FAILED, user_attrs=TrialRecord(config=Config().to_dict()).to_attrs()
+    )
     groups = compare(
         study(
             trial(0.5),
@@ -220,7 +222,9 @@ def test_trials_that_are_not_finished_are_left_out() -> None:
 
 
 def test_trials_without_a_configuration_are_left_out() -> None:
-    bare = create_trial(state=FAILED, user_attrs={tickets.FAILURE: "no memory to begin with"})
+    bare = create_trial(
+        state=FAILED, user_attrs=TrialRecord(failure="no memory to begin with").to_attrs()
+    )
     foreign = create_trial(state=COMPLETE, value=0.1)
     groups = compare(study(bare, foreign, trial(0.5), trial(0.6, cell="gru")))
     assert numbers(groups) == {"LSTM": 1, "GRU": 1}
@@ -373,7 +377,8 @@ FAILURES = "all finished trials of study 'x' (2) failed before an epoch had ende
         ("cell", [trial(None, state=FAILED, run=None)] * 2, FAILURES),
         (
             "cell",
-            [create_trial(state=FAILED, user_attrs={tickets.FAILURE: "no memory"})] * 2,
+            [create_trial(state=FAILED, user_attrs=TrialRecord(failure="no memory").to_attrs())]
+            * 2,
             FAILURES,
         ),
         ("lookback", [trial(0.1, lookback=7)] * 3, "have lookback = 7: "),

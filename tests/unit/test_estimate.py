@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.studies.estimate import seconds_left
-from puffin.studies.storage.tickets import TICKET
+from puffin.studies.records import TICKET
 
 COMPLETE, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
 NOW = datetime(2026, 11, 26, 12, 0, 0)  # noqa: DTZ001  # as trials have it

@@ -135,7 +135,7 @@ def run(
     devices = assign(device, workers, workers_per_gpu)
     study = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
     state = summary.status(study)
-    for warning in study.attrs["data"]["warnings"]:
+    for warning in study.record.data.warnings:
         tables.say(f"prices: {warning}")
     if state.done:
         done = counted(state.finished, "trial")
@@ -153,7 +153,7 @@ def _require_workable(study: StoredStudy, state: summary.Status) -> None:
         msg = f"study {study.name!r} is paused; `{tables.typed('resume', study.name)}` first"
         raise StudyError(msg)
     try:
-        warnings = versions.check_versions(study.attrs["made_with"], versions.installed_versions())
+        warnings = versions.check_versions(study.record.made_with, versions.installed_versions())
     except versions.VersionMismatchError as error:
         msg = f"study {study.name!r}: {error}"
         raise StudyError(msg) from None
@@ -163,12 +163,12 @@ def _require_workable(study: StoredStudy, state: summary.Status) -> None:
 
 def _announce(study: StoredStudy, state: summary.Status, devices: Sequence[str]) -> None:
     verb = "resumes" if study.trials() else "starts"
-    data = study.attrs["data"]
+    data = study.record.data
     trials = counted(state.tickets - state.finished, "trial")
     workers = counted(len(devices), "worker")
     tables.say(
         f"study {study.name} {verb} with {trials} on {workers} "
-        f"({', '.join(sorted(set(devices)))}); {data['origin']}, {data['bars']} bars; "
+        f"({', '.join(sorted(set(devices)))}); {data.origin}, {data.bars} bars; "
         "Ctrl-C stops, and the same command resumes"
     )
     if note := tables.grid_note(study.spec):

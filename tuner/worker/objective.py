@@ -11,6 +11,7 @@ import logging
 import math
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,8 @@ from puffin.models.evaluation.metrics import skill
 from puffin.models.training.fold_training import Epoch, FoldTraining, build_networks
 from puffin.studies import duplicates
 from puffin.studies.dataset import Dataset
-from puffin.studies.retraining import RetrainingJob
+from puffin.studies.records import RetrainingJob, Scores, TrainingRun, TrialRecord
 from puffin.studies.space import suggest
-from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.checkpoints import Checkpoint, DamagedCheckpointError, require_running
 from puffin.studies.storage.database import transaction
@@ -39,15 +39,6 @@ from puffin.tuner.worker.signals import Interrupt
 log = logging.getLogger(__name__)
 
 FORECASTS_FILE = "forecasts.csv"
-# What `write_scores` writes down of a trial.
-_SCORES = (
-    "best_epoch",
-    "best_loss",
-    "fold_losses",
-    "skill",
-    "direction_accuracy",
-    "direction_interval",
-)
 
 
 class TargetsError(PuffinError):
@@ -91,15 +82,15 @@ def run_trial(
     """
     started = time.perf_counter()
     dataset = study.dataset
-    trial.set_user_attr(tickets.WORKER, process_name())
+    TrialRecord(worker=process_name()).write(trial)
     if rerun is None:
         config, seed = suggest(trial, dataset.spec.parsed_space), dataset.spec.search.seed
-        trial.set_user_attr(tickets.CONFIG, config.to_dict())
+        TrialRecord(config=config.to_dict()).write(trial)
         if (original := duplicates.find_trained(study.trials(), config)) is not None:
             return _copy_result(trial, study, original)
     else:
         config, seed = Config.from_dict(rerun.config), rerun.seed
-        write_retraining_attrs(trial, rerun)
+        rerun.record.write(trial)
     folds = dataset.tensors(config.lookback, device)
     _check_targets(dataset.fingerprint_targets(folds), dataset.targets_sha256)
     inputs = dataset.series.features.shape[1]
@@ -122,22 +113,16 @@ def run_trial(
         if checkpoint.due or interrupt.requested:
             checkpoint.save(_checkpoint_metadata(trial, config), training.state())
     best = training.best
-    run = {
-        "epochs": len(training.curve),
-        "resumed_after": resumed,
-        "seconds": round(time.perf_counter() - started, 3),
-        **device_info(device),
-    }
-    write_result(trial, study, best, run)
-    if reason is not None:
-        trial.set_user_attr("reason", reason)
+    run = describe_run(len(training.curve), started, device)
+    write_result(trial, study, best, replace(run, resumed_after=resumed))
+    TrialRecord(reason=reason).write(trial)
     if reason is not None or best is None:
         raise optuna.TrialPruned(reason)
     return best.valid_loss
 
 
 def write_result(
-    trial: optuna.Trial, study: StoredStudy, best: Epoch | None, run: dict[str, Any]
+    trial: optuna.Trial, study: StoredStudy, best: Epoch | None, run: TrainingRun
 ) -> None:
     """Store what a trial is worth at its best epoch, its forecasts, and how it ran.
 
@@ -148,15 +133,16 @@ def write_result(
     UpdateFinishedTrialError
         If another process has ended the trial.
     """
-    dataset = study.dataset
-    run = run | {"targets_sha256": dataset.targets_sha256}
+    dataset, scores = study.dataset, None
+    run = replace(run, targets_sha256=dataset.targets_sha256)
     with transaction(study.storage) as connection:
         require_running(connection, trial_id(trial))
         if best is not None:
-            write_scores(trial, dataset, best)
+            scores = _score(dataset, best)
             table = dataset.forecasts_csv(dataset.in_target_units(best.forecasts))
-            run["forecasts"] = attach(connection, study.creation_id, trial, FORECASTS_FILE, table)
-        trial.set_user_attr("run", run)
+            forecasts = attach(connection, study.creation_id, trial, FORECASTS_FILE, table)
+            run = replace(run, forecasts=forecasts)
+        TrialRecord(scores=scores, run=run).write(trial)
 
 
 def _copy_result(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial) -> float:
@@ -169,12 +155,13 @@ def _copy_result(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial)
     UpdateFinishedTrialError
         If another process has ended the trial.
     """
+    record = TrialRecord.read(original)
     with transaction(study.storage) as connection:
         require_running(connection, trial_id(trial))
-        for key in (*_SCORES, "reason"):
-            if key in original.user_attrs:
-                trial.set_user_attr(key, original.user_attrs[key])
-        trial.set_user_attr(duplicates.DUPLICATE_OF, original.number)
+        copied = TrialRecord(
+            scores=record.scores, reason=record.reason, duplicate_of=original.number
+        )
+        copied.write(trial)
     if original.state == TrialState.COMPLETE and original.value is not None:
         return original.value
     # TPE ranks a pruned trial by its last report.
@@ -182,18 +169,18 @@ def _copy_result(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial)
         trial.report(original.intermediate_values[last], last)
     for key, violation in original.constraints.items():
         trial.set_constraint(key, violation)
-    raise optuna.TrialPruned(original.user_attrs.get("reason"))
+    raise optuna.TrialPruned(record.reason)
 
 
-def write_retraining_attrs(trial: optuna.Trial, rerun: RetrainingJob) -> None:
-    """Write down what a trial of a study of reruns trains."""
-    for key, value in rerun.attrs.items():
-        trial.set_user_attr(key, value)
-
-
-def device_info(device: torch.device) -> dict[str, Any]:
-    """Say where a trial is trained."""
-    return {"device": str(device), "host": socket.gethostname(), "machine": machine_type(device)}
+def describe_run(epochs: int, started: float, device: torch.device) -> TrainingRun:
+    """Return how a training ran that began at `started` of `time.perf_counter` and ends now."""
+    return TrainingRun(
+        epochs=epochs,
+        seconds=round(time.perf_counter() - started, 3),
+        device=str(device),
+        host=socket.gethostname(),
+        machine=machine_type(device),
+    )
 
 
 def _resume(
@@ -230,13 +217,15 @@ def _check_targets(own: str, expected: str) -> None:
         raise TargetsError(msg)
 
 
-def write_scores(trial: optuna.Trial, dataset: Dataset, best: Epoch) -> None:
-    """Keep what the best epoch is worth beside its loss."""
+def _score(dataset: Dataset, best: Epoch) -> Scores:
+    """Return the scores of the best epoch."""
     persistence_loss = float(np.mean(dataset.persistence_losses))
     moves = dataset.direction(dataset.in_target_units(best.forecasts))
-    trial.set_user_attr("best_epoch", best.number)
-    trial.set_user_attr("best_loss", best.valid_loss)
-    trial.set_user_attr("fold_losses", list(best.fold_losses))
-    trial.set_user_attr("skill", skill(best.valid_loss, persistence_loss))
-    trial.set_user_attr("direction_accuracy", moves.accuracy)
-    trial.set_user_attr("direction_interval", [moves.low, moves.high])
+    return Scores(
+        best_epoch=best.number,
+        best_loss=best.valid_loss,
+        fold_losses=tuple(best.fold_losses),
+        skill=skill(best.valid_loss, persistence_loss),
+        direction_accuracy=moves.accuracy,
+        direction_interval=(moves.low, moves.high),
+    )

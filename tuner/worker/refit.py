@@ -10,11 +10,10 @@ from puffin.models.config import Config
 from puffin.models.errors import PuffinError
 from puffin.models.training.fold_training import LOSSES, Epoch, forecast_windows
 from puffin.models.training.refit import refit
-from puffin.studies.retraining import RetrainingJob
-from puffin.studies.storage import tickets
+from puffin.studies.records import RetrainingJob, TrialRecord
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
-from puffin.tuner.worker.objective import device_info, write_result, write_retraining_attrs
+from puffin.tuner.worker.objective import describe_run, write_result
 from puffin.tuner.worker.signals import Interrupt
 
 
@@ -58,8 +57,8 @@ def run_refit(
     started = time.perf_counter()
     dataset, loss = study.dataset, study.spec.training.loss
     config = Config.from_dict(rerun.config)
-    trial.set_user_attr(tickets.WORKER, process_name())
-    write_retraining_attrs(trial, rerun)
+    TrialRecord(worker=process_name()).write(trial)
+    rerun.record.write(trial)
     (fold,) = dataset.tensors(config.lookback, device)
     windows, targets = fold.train_windows, fold.train_targets
     network, steps = refit(windows, targets, config, loss, rerun.epochs, rerun.seed)
@@ -71,10 +70,6 @@ def run_refit(
         msg = f"diverged: the loss on the holdout is {value} after {rerun.epochs} epochs"
         raise DivergedError(msg)
     judged = Epoch(rerun.epochs, value, (value,), float("nan"), out.T, improved=True)
-    run = {
-        "epochs": rerun.epochs,
-        "seconds": round(time.perf_counter() - started, 3),
-        **device_info(device),
-    }
+    run = describe_run(rerun.epochs, started, device)
     write_result(trial, study, judged, run)
     return value

@@ -325,7 +325,7 @@ class StudyScheduler:
         """Hold this installation against what a study was made with."""
         try:
             warnings = versions.check_versions(
-                study.attrs["made_with"], versions.installed_versions()
+                study.record.made_with, versions.installed_versions()
             )
         except versions.VersionMismatchError as error:
             if self.only is None:  # then the study is named with the error

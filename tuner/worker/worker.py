@@ -1,9 +1,8 @@
 """One ticket of a study in the hands of a worker: claimed, trained, and ended in one way of few."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import optuna
 import torch
@@ -12,10 +11,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from puffin.studies.records import TrialRecord, ticket_of
 from puffin.studies.retraining import job_of
 from puffin.studies.storage import tickets
 from puffin.studies.storage.checkpoints import Checkpoint, require_running
-from puffin.studies.storage.database import FAILURE, transaction
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.errors import ReplacedError
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
 from puffin.studies.storage.workers import process_name
@@ -72,7 +72,7 @@ class Worker:
         return False if tickets.finished(study.trials()) < total else None
 
     def _run(self, study: StoredStudy, claimed: FrozenTrial) -> None:
-        ticket = claimed.user_attrs[tickets.TICKET]
+        ticket = ticket_of(claimed)
         self.heartbeat.start_trial(study.name, ticket, trial_id(claimed))
         try:
             study.prepare_sampler(ticket)
@@ -89,7 +89,7 @@ class Worker:
             self.heartbeat.end_trial()
 
     def _train(self, study: StoredStudy, trial: optuna.Trial) -> None:
-        queue, key, number = study.queue, trial_id(trial), trial.user_attrs[tickets.TICKET]
+        queue, key, number = study.queue, trial_id(trial), ticket_of(trial)
         checkpoint = Checkpoint(
             study.storage, study.creation_id, number, key, self.checkpoint_seconds
         )
@@ -146,15 +146,14 @@ class Worker:
         checkpoint: Checkpoint,
         state: TrialState,
         value: float | None = None,
-        attrs: Mapping[str, Any] | None = None,
+        failure: str | None = None,
     ) -> None:
         """End a trial and delete its checkpoint, unless another process has ended the trial."""
 
         def end() -> None:
             with transaction(checkpoint.storage) as connection:
                 require_running(connection, trial_id(trial))
-                for key, attr in (attrs or {}).items():
-                    trial.set_user_attr(key, attr)
+                TrialRecord(failure=failure).write(trial)
                 trial.study.tell(trial, value, state=state)
                 checkpoint.delete(connection)
 
@@ -170,7 +169,7 @@ class Worker:
         """Record why a trial failed; its ticket is spent."""
         reason = f"{type(error).__name__}: {_first_line(error)}"
         log.warning("trial %s failed: %s", trial.number, reason, exc_info=_debug_info(error))
-        self._end(trial, checkpoint, TrialState.FAIL, attrs={FAILURE: reason})
+        self._end(trial, checkpoint, TrialState.FAIL, failure=reason)
 
 
 def _debug_info(error: Exception) -> Exception | None:
