@@ -37,7 +37,7 @@ from puffin.studies.prices.load import load_prices
 from puffin.studies.records import TrialRecord, is_finished, ticket_of
 from puffin.studies.space import suggest
 from puffin.studies.spec import parse_spec
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.database import GRACE_SECONDS, metadata, open_storage, transaction
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
 from puffin.studies.storage.workers import Registration
@@ -143,7 +143,7 @@ def check(url: str, total: Counter[str]) -> str:
     """Tell whether every ticket that was drawn was spent once, or waits."""
     with opened(url) as storage:
         trials = load(storage, NAME).trials()
-        drawn = tickets.budgets(storage)[NAME].issued
+        drawn = registry.budgets(storage)[NAME].issued
     held = Counter(ticket_of(t) for t in trials if is_finished(t) or t.state == TrialState.WAITING)
     spent = sum(is_finished(t) for t in trials)
     if held != dict.fromkeys(range(drawn), 1) or spent != total["tickets"]:
@@ -201,7 +201,7 @@ def fill(study: StoredStudy, count: int, rng: random.Random) -> None:
     there = len(study.trials())
     study.optuna_study.add_trials([past(study, n, rng) for n in range(there, count)])
     with transaction(study.storage) as connection:
-        tickets.set_budget(connection, study.creation_id, issued=count)
+        registry.set_budget(connection, study.creation_id, issued=count)
 
 
 def carry(source: str, target: str) -> None:

@@ -9,10 +9,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.studies.openings import holdout_sha256, insert, read_openings
 from puffin.studies.records import CREATION_ID, TrialRecord
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import artifact_ids
 from puffin.studies.storage.database import artifacts, checkpoints, transaction
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
+from puffin.studies.storage.queue import fixed_params
 from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, StudyError, create_within, load
 
 
@@ -46,7 +47,7 @@ def copy(source: StoredStudy, target: RDBStorage) -> CopySummary:
     """
     family = [source]
     if source.parent_name is None:
-        known = tickets.budgets(source.storage)
+        known = registry.budgets(source.storage)
         names = (source.name + suffix for suffix in RETRAINING_SUFFIXES)
         family += [load(source.storage, name) for name in names if name in known]
     bars = holdout_sha256(source)
@@ -57,7 +58,7 @@ def copy(source: StoredStudy, target: RDBStorage) -> CopySummary:
                 copied += _copy_one(connection, study, target)
             # Last: an opening that one of them has recorded meanwhile is among these.
             insert(connection, read_openings(source.storage, bars))
-    except tickets.NameTakenError:
+    except registry.NameTakenError:
         msg = f"a study {source.name!r} is in that database already; `tuner delete` it there first"
         raise StudyError(msg) from None
     return copied
@@ -66,7 +67,7 @@ def copy(source: StoredStudy, target: RDBStorage) -> CopySummary:
 def _copy_one(connection: sa.Connection, source: StoredStudy, target: RDBStorage) -> CopySummary:
     """Copy one study in a transaction of the target that is under way."""
     study, creation_id = create_within(connection, target, source.name)
-    key, budget = study_id(study), tickets.budgets(source.storage)[source.name]
+    key, budget = study_id(study), registry.budgets(source.storage)[source.name]
     # Read once: the same list says which trials are written and which numbers were issued.
     trials = source.trials()
     system_attrs = source.storage.get_study_system_attrs(study_id(source.optuna_study))
@@ -85,7 +86,7 @@ def _copy_one(connection: sa.Connection, source: StoredStudy, target: RDBStorage
     # A number that was issued since the trials were read is issued again in the copy.
     numbers = [TrialRecord.read(t).ticket for t in trials]
     issued = max((number for number in numbers if number is not None), default=-1) + 1
-    tickets.publish(connection, creation_id, budget.tickets, issued, budget.priority)
+    registry.publish(connection, creation_id, budget.tickets, issued, budget.priority)
     return CopySummary(len(trials), copied, sum(t.state == TrialState.RUNNING for t in trials))
 
 
@@ -95,7 +96,7 @@ def _as_waiting(trial: FrozenTrial) -> FrozenTrial:
         return trial
     return create_trial(
         state=TrialState.WAITING,
-        system_attrs={FIXED_PARAMS: tickets.fixed_params(trial)},
+        system_attrs={FIXED_PARAMS: fixed_params(trial)},
         user_attrs=TrialRecord.read(trial).for_next_trial.to_attrs(),
     )
 

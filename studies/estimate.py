@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.arrays import Floats
 from puffin.studies.records import TrainingRun, TrialRecord, is_finished
-from puffin.studies.storage import tickets
+from puffin.studies.storage.queue import count_finished
 
 # One or two trials say too little: the first is never pruned, and may be the slowest of all.
 _LEAST_TRIALS = 3
@@ -137,7 +137,7 @@ def seconds_left(
         return None
     running = [t for t in known if t.state == TrialState.RUNNING]
     rest = [_rest(t, measured, now or datetime.now()) for t in running]  # noqa: DTZ005  # as trials
-    to_start = max(budget - tickets.finished(known) - len(running), 0)
+    to_start = max(budget - count_finished(known) - len(running), 0)
     trial = measured.epochs_after(0) * measured.seconds
     at_once = max(min(workers, to_start + len(running)), 1)
     longest = max([*rest, trial if to_start else 0.0])

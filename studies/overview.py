@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies.records import TrialRecord, is_finished
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, load, lowest_complete
 from puffin.studies.summary import Status, failure_reasons, status
 
@@ -120,7 +120,7 @@ def overview(study: StoredStudy) -> Overview:
 def _retraining(study: StoredStudy) -> list[StoredStudy]:
     """Return the studies that train the best of this one again."""
     names = [study.name + suffix for suffix in RETRAINING_SUFFIXES]
-    whole = tickets.budgets(study.storage)
+    whole = registry.budgets(study.storage)
     return [load(study.storage, name) for name in names if name in whole]
 
 

@@ -13,7 +13,7 @@ from puffin.models.errors import PuffinError
 from puffin.models.folds import Span
 from puffin.studies.dataset import Dataset
 from puffin.studies.records import is_duplicate, is_finished
-from puffin.studies.storage import tickets
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.text import counted, when
 
 # A loss so many times that of every other fold decides the mean over folds nearly alone.
@@ -109,7 +109,7 @@ def repeats_remark(trials: Iterable[FrozenTrial]) -> list[str]:
         return []
     return [
         (
-            f"{repeated} of {tickets.finished(trials)} trials repeated the result of a network "
+            f"{repeated} of {count_finished(trials)} trials repeated the result of a network "
             "that was trained before: [space] holds no other"
         )
     ]

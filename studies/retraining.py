@@ -25,8 +25,9 @@ from puffin.studies.records import (
     write_opened_for,
 )
 from puffin.studies.spec import SPEC_VERSION
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.database import transaction
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.study import (
     HOLDOUT_SUFFIX,
     SEEDS_SUFFIX,
@@ -99,7 +100,7 @@ def _create_or_extend(
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
         # The search may have been deleted, and another one of its name made, since it was read.
-        tickets.require(connection, handle.creation_id)
+        registry.require(connection, handle.creation_id)
         StudyRecord(
             spec=handle.spec.to_json(),
             spec_version=SPEC_VERSION,
@@ -113,7 +114,7 @@ def _create_or_extend(
         name_metric(study, _METRICS[name.removeprefix(handle.name)])
         if opening is not None:
             insert(connection, [opening])
-        tickets.publish(connection, creation_id, len(wanted))
+        registry.publish(connection, creation_id, len(wanted))
 
     if (created := create(handle.storage, name, populate)) is not None:
         return created
@@ -124,7 +125,7 @@ def _create_or_extend(
 def _add(known: StoredStudy, wanted: list[RetrainingJob], opening: Opening | None) -> None:
     """Add the retrainings that are wanted and not there; record an opening for a new winner."""
     with transaction(known.storage) as connection:
-        tickets.require(connection, known.creation_id, exclusive=True)
+        registry.require(connection, known.creation_id, exclusive=True)
         stored = known.record  # read again: another process may have added some a moment ago
         if opening is not None and opening.trial not in stored.opened_for:
             opened_for = stored.opened_for | {opening.trial: opening.opening_id}
@@ -133,13 +134,13 @@ def _add(known: StoredStudy, wanted: list[RetrainingJob], opening: Opening | Non
         if more := [job for job in wanted if job not in stored.jobs]:
             jobs = [*stored.jobs, *more]
             write_jobs(known.optuna_study, jobs)
-            tickets.set_budget(connection, known.creation_id, tickets=len(jobs))
+            registry.set_budget(connection, known.creation_id, tickets=len(jobs))
 
 
 def _require_ready(study: StoredStudy) -> None:
     """Require a search that is done and has a holdout that can judge it."""
     total = require(study.storage, study.name).tickets
-    done = tickets.finished(study.trials())
+    done = count_finished(study.trials())
     if done < total:
         msg = (
             f"study {study.name!r} has done {done} of {total} trials: the winner is not "
@@ -164,7 +165,7 @@ def require_done(study: StoredStudy) -> None:
     StudyError
         If it has not.
     """
-    done, total = tickets.finished(study.trials()), len(study.record.jobs)
+    done, total = count_finished(study.trials()), len(study.record.jobs)
     if done < total:
         msg = (
             f"{done} of {total} trainings of study {study.name!r} are done; `tuner report "
@@ -176,7 +177,7 @@ def require_done(study: StoredStudy) -> None:
 def find_holdout(study: StoredStudy) -> StoredStudy | None:
     """Return the holdout study of a search, if its seal was opened."""
     name = study.name + HOLDOUT_SUFFIX
-    there = tickets.total(study.storage, name) is not None
+    there = registry.total(study.storage, name) is not None
     return load(study.storage, name) if there else None
 
 

@@ -11,7 +11,7 @@ from puffin.studies.retraining import (
     jobs_for_holdout,
     jobs_for_seeds,
 )
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, StoredStudy, load
 
 # Of two starts of workers, the statistics and the pictures.
@@ -69,7 +69,7 @@ def retraining_cost(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> C
 def _open(study: StoredStudy, suffix: str, wanted: Iterable[RetrainingJob]) -> list[RetrainingJob]:
     """Return what is wanted and has not been trained yet."""
     name = study.name + suffix
-    if name not in tickets.budgets(study.storage):
+    if name not in registry.budgets(study.storage):
         return list(wanted)
     ended = [TrialRecord.read(t) for t in load(study.storage, name).trials() if is_finished(t)]
     done = {(record.retrained_trial, record.seed) for record in ended}

@@ -12,7 +12,7 @@ from puffin.models.config import Config
 from puffin.models.evaluation.selection import one_standard_error, ranks_over_seeds
 from puffin.studies.records import TrialRecord
 from puffin.studies.retraining import require_done
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.study import SEEDS_SUFFIX, StoredStudy, StudyError, load
 
 
@@ -100,7 +100,7 @@ def _finished_seeds_study(study: StoredStudy, best: int) -> StoredStudy:
         If there is none, it is not done, or does not know the best of the search.
     """
     name = study.name + SEEDS_SUFFIX
-    total = tickets.total(study.storage, name)
+    total = registry.total(study.storage, name)
     seeds = None if total is None else load(study.storage, name)
     if seeds is None or all(job.trial != best for job in seeds.record.jobs):
         msg = (

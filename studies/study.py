@@ -33,12 +33,13 @@ from puffin.studies.records import (
 from puffin.studies.remarks import require_moving_target, why_nothing_is_complete
 from puffin.studies.space import grid_points, usual_points
 from puffin.studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import SqlArtifactStore, attach, delete_artifacts
 from puffin.studies.storage.checkpoints import delete_checkpoints
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import StudyRow, TrialRow, study_id
-from puffin.studies.storage.tickets import Budget, TicketQueue
+from puffin.studies.storage.queue import TicketQueue, count_finished
+from puffin.studies.storage.registry import Budget
 from puffin.studies.text import when
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
@@ -49,7 +50,7 @@ RETRAINING_SUFFIXES = (SEEDS_SUFFIX, HOLDOUT_SUFFIX)
 _DELETION_SECONDS = 10.0
 
 # Writes all that belongs to a new, empty study, in the transaction that creates it: it gets the
-# connection, the study and its creation id, and sets the budget with `tickets.publish`.
+# connection, the study and its creation id, and sets the budget with `registry.publish`.
 Populate = Callable[[sa.Connection, optuna.Study, str], None]
 
 
@@ -88,7 +89,7 @@ class StoredStudy:
 
     def still_exists(self) -> bool:
         """Return whether the database still has this study, and not a later one of its name."""
-        budget = tickets.budget_of(self.storage, self.name)
+        budget = registry.budget_of(self.storage, self.name)
         return budget is not None and budget.creation_id == self.creation_id
 
     def trials(self) -> list[FrozenTrial]:
@@ -144,8 +145,8 @@ class StoredStudy:
 
     def _why_no_best(self) -> str:
         """Say why there is no best trial, and what helps."""
-        trials, total = self.trials(), tickets.total(self.storage, self.name) or 0
-        if (done := tickets.finished(trials)) >= total:
+        trials, total = self.trials(), registry.total(self.storage, self.name) or 0
+        if (done := count_finished(trials)) >= total:
             return f"study {self.name!r} has found nothing: {why_nothing_is_complete(trials)}"
         return (
             f"study {self.name!r} has no complete trial yet, and {total - done} of {total} trials "
@@ -297,13 +298,13 @@ def create(storage: RDBStorage, name: str, populate: Populate) -> StoredStudy | 
     StudyError
         If the name belongs to a study that was not made by this program.
     """
-    while tickets.budget_of(storage, name) is None:
-        if closed := tickets.closed_id_of(storage, name):
+    while registry.budget_of(storage, name) is None:
+        if closed := registry.closed_id_of(storage, name):
             _delete_all(storage, {name: closed})  # whoever was deleting it may have died
         try:
             with transaction(storage) as connection:
                 populate(connection, *create_within(connection, storage, name))
-        except tickets.NameTakenError:
+        except registry.NameTakenError:
             continue
         return load(storage, name)
     return None
@@ -326,7 +327,7 @@ def create_within(
     StudyError
         If the name belongs to a study that was not made by this program.
     """
-    creation_id = tickets.register(connection, name)
+    creation_id = registry.register(connection, name)
     study = _create_in_optuna(storage, name)
     write_creation_id(study, creation_id)
     return study, creation_id
@@ -390,7 +391,7 @@ def _write_search(
         mean_direction_accuracy=dataset.mean_direction.accuracy,
     ).write(study)
     name_metric(study, "walk-forward loss")
-    tickets.publish(connection, creation_id, spec.tickets)
+    registry.publish(connection, creation_id, spec.tickets)
 
 
 def name_metric(study: optuna.Study, name: str) -> None:
@@ -421,7 +422,7 @@ def require_same(study: StoredStudy, spec: Spec) -> StoredStudy:
     differing = sorted(
         k for k in stored | given if k != "data.path" and stored.get(k) != given.get(k)
     )
-    total = tickets.total(study.storage, study.name)
+    total = registry.total(study.storage, study.name)
     only_trials = differing == ["search.trials"]
     if not differing or (only_trials and spec.tickets == total):  # as `extend` has made it
         return study
@@ -465,11 +466,11 @@ def extend(storage: RDBStorage, name: str, more: int) -> int:
     if study.spec.search.sampler == "grid":
         msg = f"study {name!r} runs every point of a grid once: there are no more trials to add"
         raise StudyError(msg)
-    total = tickets.total(storage, name) or 0
+    total = registry.total(storage, name) or 0
     if total + more > MOST_TRIALS:
         msg = f"a study has at most {MOST_TRIALS} trials, but {total} + {more} are asked for"
         raise StudyError(msg)
-    return tickets.extend(storage, study.creation_id, more)
+    return registry.extend(storage, study.creation_id, more)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -520,7 +521,7 @@ def load(storage: RDBStorage, name: str) -> StoredStudy:
 
 def study_names(storage: RDBStorage) -> list[str]:
     """Return the names of the studies of a database, oldest first."""
-    known = tickets.budgets(storage)
+    known = registry.budgets(storage)
     return [s.study_name for s in storage.get_all_studies() if s.study_name in known]
 
 
@@ -532,10 +533,10 @@ def require(storage: RDBStorage, name: str) -> Budget:
     NoStudyError
         If there is none; the message lists those that there are.
     """
-    budget = tickets.budget_of(storage, name)
+    budget = registry.budget_of(storage, name)
     if budget is not None:
         return budget
-    if tickets.closed_id_of(storage, name) is not None:
+    if registry.closed_id_of(storage, name) is not None:
         msg = f"study {name!r} is being deleted; `tuner delete {name}` finishes that"
         raise NoStudyError(msg)
     known = ", ".join(study_names(storage)) or "none"
@@ -568,9 +569,9 @@ def require_deletable(storage: RDBStorage, name: str) -> None:
 
 def _is_ours(storage: RDBStorage, name: str) -> bool:
     """Return whether this program made a study that is there, closed or not."""
-    if tickets.budget_of(storage, name) is not None:
+    if registry.budget_of(storage, name) is not None:
         return True
-    return tickets.closed_id_of(storage, name) is not None
+    return registry.closed_id_of(storage, name) is not None
 
 
 def delete(storage: RDBStorage, name: str) -> None:
@@ -590,7 +591,7 @@ def delete(storage: RDBStorage, name: str) -> None:
     require_deletable(storage, name)
     family = (*(name + suffix for suffix in RETRAINING_SUFFIXES), name)
     with transaction(storage) as connection:
-        closed = {each: tickets.close(connection, each) for each in family}
+        closed = {each: registry.close(connection, each) for each in family}
         ours = {each: creation_id for each, creation_id in closed.items() if creation_id}
         ids = sa.select(StudyRow.study_id).where(StudyRow.study_name.in_(ours))
         open_trials = sa.and_(
@@ -632,7 +633,7 @@ def _try_to_delete(storage: RDBStorage, name: str, creation_id: str) -> bool:
     returns as if it had deleted it (``ignore_integrity_error``).
     """
     with transaction(storage) as connection:
-        if not tickets.is_closed(connection, creation_id):
+        if not registry.is_closed(connection, creation_id):
             return True  # another process has deleted it, and the name may be that of a new study
         if (key := _optuna_key(storage, name)) is not None:
             delete_artifacts(connection, storage, key, creation_id)
@@ -640,7 +641,7 @@ def _try_to_delete(storage: RDBStorage, name: str, creation_id: str) -> bool:
             if _optuna_key(storage, name) is not None:
                 return False
         delete_checkpoints(connection, creation_id)
-        tickets.unregister(connection, creation_id)
+        registry.unregister(connection, creation_id)
     return True
 
 

@@ -18,7 +18,8 @@ from puffin.studies.duplicates import trained
 from puffin.studies.estimate import seconds_left
 from puffin.studies.records import Scores, TrialRecord, is_finished
 from puffin.studies.remarks import fold_remarks, repeats_remark
-from puffin.studies.storage import tickets, workers
+from puffin.studies.storage import registry, workers
+from puffin.studies.storage.queue import count_by_state, count_finished
 from puffin.studies.study import StoredStudy, StudyError, lowest_complete
 
 
@@ -101,10 +102,10 @@ def status(study: StoredStudy) -> Status:
     KeyError
         If it was deleted meanwhile.
     """
-    budget = tickets.budgets(study.storage)[study.name]
+    budget = registry.budgets(study.storage)[study.name]
     trials = study.trials()
-    tally: Counter[str] = tickets.count(trials)
-    done = tickets.finished(trials)
+    tally: Counter[str] = count_by_state(trials)
+    done = count_finished(trials)
     at_work = tuple(w.name for w in workers.alive(study.storage) if w.study == study.name)
     search = study.parent_name
     best = lowest_complete(trials) if search is None else None

@@ -695,7 +695,7 @@ def resume(name: str, storage: str) -> None:
 
 
 def _set_paused(storage: str, name: str, *, paused: bool) -> None:
-    from puffin.studies.storage.tickets import set_paused
+    from puffin.studies.storage.registry import set_paused
     from puffin.studies.study import load
 
     study = load(_open(storage), name)
@@ -712,7 +712,7 @@ def priority(name: str, priority: int, storage: str) -> None:
 
     A study of priority 3 gets three times the time of one of priority 1; none gets nothing.
     """
-    from puffin.studies.storage.tickets import set_priority
+    from puffin.studies.storage.registry import set_priority
     from puffin.studies.study import load
 
     study = load(_open(storage), name)

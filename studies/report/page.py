@@ -20,7 +20,7 @@ from puffin.studies.report.markdown import join, plain, table
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
 from puffin.studies.report.verdict import looks_before, sentences
-from puffin.studies.storage import tickets
+from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import remarks
 from puffin.studies.text import counted, loss, minute, p_value, percent, printable, signed
@@ -68,7 +68,7 @@ def _subject(found: Subject) -> list[str]:
 
 def _winner(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
     trials = trained(study.trials())
-    count, repeated = tickets.count(trials), len(study.trials()) - len(trials)
+    count, repeated = count_by_state(trials), len(study.trials()) - len(trials)
     repeats = f" Repeated without training: {repeated}." if repeated else ""
     rows = [
         (key, ", ".join(map(str, value)) if isinstance(value, list) else _setting(value))

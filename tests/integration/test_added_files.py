@@ -14,9 +14,9 @@ from optuna.storages import RDBStorage
 
 from puffin.studies import retraining
 from puffin.studies.export.write import export
-from puffin.studies.storage import tickets
 from puffin.studies.storage.database import artifacts
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX, study_id, trial_id
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy, delete
 from puffin.tuner.worker.scheduler import StudyScheduler, WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
@@ -59,7 +59,7 @@ def test_files_of_any_name_at_a_study_and_at_a_running_trial_leave_search_and_ex
 
     monkeypatch.setattr(optuna.Trial, "report", report_and_add)
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
-    assert tickets.finished(study.trials()) == 2
+    assert count_finished(study.trials()) == 2
     best = study.best()
     assert len(retraining.read_artifact(study, best).splitlines()) == 1 + 2 * 20
     assert (export(study, tmp_path / "best") / "forecasts.csv").read_bytes() == (
@@ -105,7 +105,7 @@ def test_a_study_that_cannot_be_served_is_said_once_and_the_others_are_served(
     with caplog.at_level(logging.WARNING):
         while scheduler.run_one():
             pass
-    assert tickets.finished(good.trials()) == 2
+    assert count_finished(good.trials()) == 2
     assert storage.get_all_trials(study_id(bad.optuna_study)) == []
     assert len([m for m in caplog.messages if "'bad'" in m]) == 1
 

@@ -17,7 +17,7 @@ from puffin.studies.storage.checkpoints import (
 )
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import trial_id
-from puffin.studies.storage.tickets import TicketQueue
+from puffin.studies.storage.queue import TicketQueue
 from tests.queues import make_queue, study_of, take
 
 

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.studies import records, summary
 from puffin.studies.copy import copy
 from puffin.studies.export import write
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import trial_id
 from puffin.studies.study import StoredStudy, StudyError, delete, extend, load, study_names
@@ -109,7 +109,7 @@ def finished(make_study: MakeStudy, make_worker: MakeWorker) -> StoredStudy:
         else:
             queue.requeue(trial_id(trial))
     queue.retry_or_fail(trial_id(take(study, queue, lookback=4)), "out of memory")
-    tickets.set_priority(handle.storage, handle.creation_id, 7)
+    registry.set_priority(handle.storage, handle.creation_id, 7)
     extend(handle.storage, "tiny", 3)
     return handle
 
@@ -145,7 +145,7 @@ def test_a_copy_there_and_back_is_equal_in_all(
         assert summary.status(twin) == summary.status(finished)
         assert summary.best_record(twin) == summary.best_record(finished)
         own, theirs = (
-            tickets.budgets(h.storage)["tiny"].__dict__ | {"creation_id": ""}
+            registry.budgets(h.storage)["tiny"].__dict__ | {"creation_id": ""}
             for h in (twin, finished)
         )
         assert own == theirs
@@ -236,10 +236,10 @@ def test_a_trial_that_has_not_begun_to_sample_keeps_its_fixed_point_and_notes_in
 
 def test_a_copy_of_a_paused_study_is_open(make_study: MakeStudy, other: RDBStorage) -> None:
     study = make_study()
-    tickets.set_paused(study.storage, study.creation_id, paused=True)
+    registry.set_paused(study.storage, study.creation_id, paused=True)
     copy(study, other)
-    assert not tickets.budgets(other)["tiny"].paused
-    assert tickets.budgets(study.storage)["tiny"].paused
+    assert not registry.budgets(other)["tiny"].paused
+    assert registry.budgets(study.storage)["tiny"].paused
 
 
 @pytest.mark.parametrize("theirs", ["a whole study", "the same database", "a study of Optuna"])

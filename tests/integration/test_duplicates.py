@@ -14,8 +14,8 @@ from puffin.studies.records import DUPLICATE_OF
 from puffin.studies.report.build import build, trials_with_forecasts
 from puffin.studies.report.page import write
 from puffin.studies.retraining import open_seal, retrain_with_seeds
-from puffin.studies.storage import tickets
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.study import StoredStudy, StudyError
 from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
@@ -65,7 +65,7 @@ def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
     study = make(make_study, "tpe", "asha")
     trials = work_off(study, make_worker())
     assert [t.user_attrs[records.TICKET] for t in trials] == list(range(7))
-    assert tickets.finished(trials) == 7
+    assert count_finished(trials) == 7
     first, repeated = trials[:4], trials[4:]
     assert len(trainings) == len({identity(t.user_attrs["config"]) for t in first}) == 4
     assert trained(trials) == first
@@ -152,7 +152,7 @@ def test_a_ticket_that_was_given_back_keeps_its_network_and_its_epochs(
     assert resumed.user_attrs["run"]["resumed_after"] == 1
     assert resumed.user_attrs["config"] == given_back.user_attrs["config"]
     assert len(trained(t for t in trials if t.state == TrialState.COMPLETE)) == 4
-    assert tickets.finished(trials) == 7
+    assert count_finished(trials) == 7
 
 
 def test_what_diverged_is_repeated_as_infeasible(

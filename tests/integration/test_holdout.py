@@ -46,9 +46,10 @@ from puffin.studies.report.files import report_files
 from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.seeds import one_se_choice
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.database import open_storage, transaction
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.study import (
     StoredStudy,
     StudyError,
@@ -196,7 +197,7 @@ def test_an_opening_is_the_first_for_a_winner_and_orders_nothing_twice(
     judged: Report, searched: StoredStudy
 ) -> None:
     again = open_seal(searched, top=3, seeds=3)
-    assert tickets.finished(again.trials()) == len(again.record.jobs) == len(judged.refits)
+    assert count_finished(again.trials()) == len(again.record.jobs) == len(judged.refits)
     more = open_seal(searched, top=3, seeds=4)
     (opening,) = looks_at(searched)
     assert (opening.study, opening.creation_id) == ("tiny", searched.creation_id)
@@ -208,7 +209,7 @@ def test_an_opening_is_the_first_for_a_winner_and_orders_nothing_twice(
     assert seeds == ["walk-forward loss with another seed"]
     ordered = more.record.jobs[len(judged.refits) :]
     assert [job.seed for job in ordered] == [3, 3, 3]
-    assert tickets.total(searched.storage, more.name) == len(judged.refits) + 3
+    assert registry.total(searched.storage, more.name) == len(judged.refits) + 3
     with pytest.raises(StudyError, match=r"trainings of study 'tiny\.holdout' are done"):
         build.build(searched)
 
@@ -468,7 +469,7 @@ def delete_holdout(searched: StoredStudy) -> None:
     with pytest.raises(StudyError, match=r"belongs to study 'tiny' and records when its seal was"):
         delete(storage, name)
     with transaction(storage) as connection:
-        creation_id = tickets.close(connection, name)
+        creation_id = registry.close(connection, name)
     _delete_all(storage, {name: str(creation_id)})
 
 
@@ -516,7 +517,7 @@ def test_reports_at_once_are_one_opening_and_order_each_refit_once(
     holdout = load(searched.storage, "tiny.holdout")
     assert len(looks_at(searched)) == 1
     ordered = [(job.trial, job.seed) for job in holdout.record.jobs]
-    assert len(set(ordered)) == len(ordered) == tickets.total(searched.storage, holdout.name)
+    assert len(set(ordered)) == len(ordered) == registry.total(searched.storage, holdout.name)
     assert {(searched.best().number, seed) for seed in range(5)} <= set(ordered)
     work(url, Interrupt(), WorkerOptions(holdout.name, device="cpu"))
     for trial in holdout.trials():
@@ -571,7 +572,7 @@ def test_whoever_dies_while_adding_retrainings_has_added_none(
 
     before = known()
     with monkeypatch.context() as patch:
-        patch.setattr(tickets, "set_budget", die)
+        patch.setattr(registry, "set_budget", die)
         for order in (retrain_with_seeds, open_seal):
             with pytest.raises(KeyboardInterrupt):
                 order(searched, 3, 4)
@@ -701,4 +702,4 @@ def test_the_command_has_workers_train_the_refits_and_shows_a_finished_report_ag
     assert all(f" {b['label']} " in first.stdout for b in values["baselines"])
     assert json.loads((pages / "report.json").read_text("utf-8")) == values
     holdout = load(searched.storage, "tiny.holdout")
-    assert tickets.finished(holdout.trials()) == len(values["refits"])
+    assert count_finished(holdout.trials()) == len(values["refits"])

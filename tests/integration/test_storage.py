@@ -32,13 +32,14 @@ Crowd = Callable[..., list[Any]]
 
 
 OPEN_QUEUE = """
-        from puffin.studies.storage import tickets
+        from puffin.studies.storage import registry
+        from puffin.studies.storage.queue import TicketQueue
         from puffin.studies.storage.database import open_storage
 
         def open_queue(url):
             storage = open_storage(url)
-            key, budget = storage.get_study_id_from_name("s"), tickets.budget_of(storage, "s")
-            return tickets.TicketQueue(storage, key, budget.creation_id)
+            key, budget = storage.get_study_id_from_name("s"), registry.budget_of(storage, "s")
+            return TicketQueue(storage, key, budget.creation_id)
 """
 
 

@@ -20,7 +20,7 @@ from puffin.studies import study as module
 from puffin.studies.prices.load import Prices
 from puffin.studies.space import usual_points
 from puffin.studies.spec import Spec, SpecError, parse_spec
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.checkpoints import Checkpoint
 from puffin.studies.storage.database import metadata, open_storage, transaction
@@ -82,7 +82,7 @@ def test_a_submitted_study_holds_all_that_a_worker_needs(
     assert study.record.data.bars == len(prices.frame)
     assert len(study.record.persistence_losses) == len(study.record.mean_losses) == 2
     assert study.optuna_study.direction == optuna.study.StudyDirection.MINIMIZE
-    assert tickets.total(storage, study.name) == 8
+    assert registry.total(storage, study.name) == 8
     assert isinstance(study.optuna_study.pruner, optuna.pruners.SuccessiveHalvingPruner)
 
 
@@ -206,7 +206,7 @@ def test_a_submit_that_fails_leaves_nothing_behind(
         elif place == "metric names":
             patch.setattr(optuna.Study, "set_metric_names", fail)
         else:
-            patch.setattr(tickets, "publish", fail)
+            patch.setattr(registry, "publish", fail)
         with pytest.raises(type(error)):
             submit(storage, tiny, prices)
     assert rows(storage) == {}
@@ -375,7 +375,7 @@ def test_a_deleted_name_is_free_for_other_settings(
     submit(storage, tiny, prices)
     delete(storage, "tiny")
     study = submit(storage, other(tiny, search={"trials": 3}), prices)
-    assert tickets.total(storage, study.name) == 3
+    assert registry.total(storage, study.name) == 3
     assert start(study).user_attrs["ticket"] == 0
 
 

@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.studies import records
 from puffin.studies.records import CONFIG, FAILURE, NOTES, RETRIES, TICKET
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import study_id, trial_id
-from puffin.studies.storage.tickets import MAX_RETRIES, TicketQueue
+from puffin.studies.storage.queue import MAX_RETRIES, TicketQueue, count_by_state, count_finished
 from tests.queues import age_heartbeats, lose, make_queue, study_of, take
 
 Crowd = Callable[..., list[Any]]
@@ -49,14 +49,15 @@ def test_eight_processes_start_every_number_once_and_never_more(
     make_queue(storage, 64)
     started = crowd(
         """
-        from puffin.studies.storage import tickets
+        from puffin.studies.storage import registry
+        from puffin.studies.storage.queue import TicketQueue
         from puffin.studies.storage.database import open_storage
 
         def act(index, url):
             storage = open_storage(url)
-            budget = tickets.budget_of(storage, "s")
+            budget = registry.budget_of(storage, "s")
             key = storage.get_study_id_from_name("s")
-            queue = tickets.TicketQueue(storage, key, budget.creation_id)
+            queue = TicketQueue(storage, key, budget.creation_id)
             numbers = []
             while (trial := queue.start_next()) is not None:
                 numbers.append(trial.user_attrs["ticket"])
@@ -76,20 +77,20 @@ def test_two_studies_of_one_database_have_two_counters(storage: RDBStorage) -> N
 
 def test_a_study_exists_from_its_publication_to_its_closing(storage: RDBStorage) -> None:
     with transaction(storage) as connection:
-        tickets.register(connection, "s")
+        registry.register(connection, "s")
         study = optuna.create_study(study_name="s", storage=storage)
         if storage.engine.dialect.name == "sqlite":  # a second connection would wait for this one
             assert storage.get_study_name_from_id(study_id(study)) == "s"
         else:
-            assert tickets.budgets(storage) == {}
-    assert tickets.total(storage, "s") is None, "it was never published"
+            assert registry.budgets(storage) == {}
+    assert registry.total(storage, "s") is None, "it was never published"
     queue = make_queue(storage, 7, "t")
-    assert tickets.total(storage, "t") == 7
-    assert set(tickets.budgets(storage)) == {"t"}
+    assert registry.total(storage, "t") == 7
+    assert set(registry.budgets(storage)) == {"t"}
     with transaction(storage) as connection:
-        assert tickets.close(connection, "t") == queue.creation_id
-    assert tickets.budget_of(storage, "t") is None
-    assert tickets.closed_id_of(storage, "t") == queue.creation_id
+        assert registry.close(connection, "t") == queue.creation_id
+    assert registry.budget_of(storage, "t") is None
+    assert registry.closed_id_of(storage, "t") == queue.creation_id
     assert queue.start_next() is None
 
 
@@ -99,12 +100,12 @@ def test_a_name_that_is_taken_is_refused_even_while_its_study_is_being_deleted(
     make_queue(storage, 1)
     for _ in range(2):
         with (
-            pytest.raises(tickets.NameTakenError, match="a study 's'"),
+            pytest.raises(registry.NameTakenError, match="a study 's'"),
             transaction(storage) as now,
         ):
-            tickets.register(now, "s")
+            registry.register(now, "s")
         with transaction(storage) as connection:
-            tickets.close(connection, "s")
+            registry.close(connection, "s")
 
 
 # One transaction
@@ -119,7 +120,7 @@ def test_a_transaction_that_fails_has_written_nothing_of_ours_nor_of_optunas(
         with transaction(storage) as connection:
             running.set_user_attr("a", 1)
             study.set_user_attr("b", 2)
-            tickets.set_budget(connection, queue.creation_id, tickets=100)
+            registry.set_budget(connection, queue.creation_id, tickets=100)
             optuna.create_study(study_name="another", storage=storage)
             raise ZeroDivisionError
 
@@ -127,7 +128,7 @@ def test_a_transaction_that_fails_has_written_nothing_of_ours_nor_of_optunas(
         write_and_fail()
     assert study.user_attrs == {}
     assert study.trials[0].user_attrs == {TICKET: 0}
-    assert tickets.total(storage, "s") == 9
+    assert registry.total(storage, "s") == 9
     assert [s.study_name for s in storage.get_all_studies()] == ["s"]
 
 
@@ -206,13 +207,13 @@ def test_a_requeued_ticket_waits_with_the_same_parameters_and_is_not_finished(
     }
     first.set_user_attr("config", {"x": 1})
     queue.requeue(trial_id(first))
-    assert tickets.count(study.trials) == {"waiting": 1}
+    assert count_by_state(study.trials) == {"waiting": 1}
     again = take(study, queue)
     assert again.user_attrs == {TICKET: 0}
     assert again.suggest_float("x", 0, 1) == sampled["x"]
     assert again.suggest_categorical("c", ["a", "b"]) == sampled["cell"]
     study.tell(again, 1.0)
-    assert tickets.count(study.trials) == {"complete": 1}
+    assert count_by_state(study.trials) == {"complete": 1}
 
 
 def test_requeuing_is_no_retry_however_often(study: optuna.Study, queue: TicketQueue) -> None:
@@ -238,12 +239,12 @@ def test_a_lost_ticket_is_retried_with_its_parameters_and_in_the_end_failed_with
     first.set_user_attr(CONFIG, {"x": value})
     for retry in range(1, MAX_RETRIES + 1):
         lose(queue)
-        assert tickets.count(study.trials) == {"waiting": 1}
+        assert count_by_state(study.trials) == {"waiting": 1}
         trial = take(study, queue)
         assert trial.user_attrs == {TICKET: 0, RETRIES: retry, NOTES: [LOST] * retry}
         assert trial.suggest_float("x", 0.0, 1.0) == value
     lose(queue)
-    assert tickets.count(study.trials) == {"failed": 1}
+    assert count_by_state(study.trials) == {"failed": 1}
     (failed,) = [t for t in study.trials if FAILURE in t.user_attrs]
     assert failed.state == FAIL
     assert failed.params == {"x": value}
@@ -266,7 +267,7 @@ def test_a_ticket_that_was_lost_while_it_sampled_has_the_parameters_of_an_undist
     undisturbed = sample(names)
     sample(names[:sampled])  # kill -9 here
     lose(queue)
-    assert tickets.count(study.trials) == {"waiting": 2}
+    assert count_by_state(study.trials) == {"waiting": 2}
     assert sample(names) == undisturbed
     assert sample(names) == undisturbed
 
@@ -324,7 +325,7 @@ def test_a_trial_finishes_its_ticket_when_it_ended_with_a_result_or_a_reason(
 ) -> None:
     trial = trial_of(state, 0, reason)
     assert records.is_finished(trial) is finished
-    assert tickets.count([trial]) == ({name: 1} if name else {})
+    assert count_by_state([trial]) == ({name: 1} if name else {})
 
 
 def test_a_whole_study_is_counted_ticket_by_ticket() -> None:
@@ -338,8 +339,8 @@ def test_a_whole_study_is_counted_ticket_by_ticket() -> None:
         trial_of(WAITING, 5),
         trial_of(FAIL, 6),
     ]
-    assert tickets.count(trials) == Counter(complete=2, pruned=1, failed=1, running=1, waiting=1)
-    assert tickets.finished(trials) == 4
+    assert count_by_state(trials) == Counter(complete=2, pruned=1, failed=1, running=1, waiting=1)
+    assert count_finished(trials) == 4
 
 
 # Processes that come back too late
@@ -354,7 +355,7 @@ def test_a_ticket_that_others_have_retried_is_not_requeued_a_second_time(
         queue.requeue(suspended)
     with pytest.raises(UpdateFinishedTrialError):
         queue.retry_or_fail(suspended, "out of memory")
-    assert tickets.count(study.trials) == {"waiting": 1}
+    assert count_by_state(study.trials) == {"waiting": 1}
 
 
 def test_a_queue_of_a_deleted_study_changes_nothing_in_a_later_one_of_its_name(
@@ -362,9 +363,9 @@ def test_a_queue_of_a_deleted_study_changes_nothing_in_a_later_one_of_its_name(
 ) -> None:
     running = trial_id(take(study, queue))
     with transaction(storage) as connection:
-        tickets.close(connection, "s")
+        registry.close(connection, "s")
         storage.delete_study(queue.study_id)
-        tickets.unregister(connection, queue.creation_id)
+        registry.unregister(connection, queue.creation_id)
     later = make_queue(storage, 3)
     assert queue.start_next() is None
     queue.retry_stale()
@@ -372,13 +373,13 @@ def test_a_queue_of_a_deleted_study_changes_nothing_in_a_later_one_of_its_name(
         with pytest.raises(KeyError):
             late()
     for change in (
-        lambda: tickets.extend(storage, queue.creation_id, 1),
-        lambda: tickets.set_priority(storage, queue.creation_id, 9),
-        lambda: tickets.set_paused(storage, queue.creation_id, paused=True),
+        lambda: registry.extend(storage, queue.creation_id, 1),
+        lambda: registry.set_priority(storage, queue.creation_id, 9),
+        lambda: registry.set_paused(storage, queue.creation_id, paused=True),
     ):
-        with pytest.raises(tickets.StudyGoneError, match="the study was deleted while"):
+        with pytest.raises(registry.StudyGoneError, match="the study was deleted while"):
             change()
-    budget = tickets.budget_of(storage, "s")
+    budget = registry.budget_of(storage, "s")
     assert budget is not None
     assert (budget.tickets, budget.issued, budget.priority, budget.paused) == (3, 0, 1, False)
     assert storage.get_all_trials(later.study_id) == []
@@ -389,7 +390,7 @@ def test_a_ticket_whose_worker_died_right_after_it_started_is_retried(
 ) -> None:
     assert queue.start_next() is not None  # kill -9 here
     lose(queue)
-    assert tickets.count(study.trials) == {"waiting": 1}
+    assert count_by_state(study.trials) == {"waiting": 1}
 
 
 def test_a_ticket_that_two_trials_have_finished_is_one_ticket(
@@ -398,7 +399,7 @@ def test_a_ticket_that_two_trials_have_finished_is_one_ticket(
     for _ in range(2):
         study.tell(take(study, queue), 1.0)
     study.add_trial(create_trial(state=COMPLETE, value=1.0, user_attrs={TICKET: 0}))
-    assert tickets.finished(study.trials) == 2
+    assert count_finished(study.trials) == 2
 
 
 # Fixed parameters are never lost

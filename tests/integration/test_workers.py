@@ -29,10 +29,11 @@ from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import database as storage_module
-from puffin.studies.storage import tickets, workers
+from puffin.studies.storage import registry, workers
 from puffin.studies.storage.checkpoints import Checkpoint
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import RUNG_PREFIX, running_trial, study_id
+from puffin.studies.storage.queue import count_by_state, count_finished
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy, StudyError, delete, load, submit
 from puffin.tuner.commands import run as run_module
@@ -277,7 +278,7 @@ def test_two_processes_give_equal_losses_to_the_last_bit_and_one_waits_for_its_s
     submit(open_storage(urls[0]), spec, aapl(spec))
     assert [program.end(60) for program in (early, late)] == [0, 0]
     twins = [spent(load(open_storage(url), "twin")) for url in urls]
-    assert tickets.count(load(open_storage(urls[0]), "another").trials()) == {}
+    assert count_by_state(load(open_storage(urls[0]), "another").trials()) == {}
     kept: list[list[Any]] = [[], []]
     for side, trials in zip(kept, twins, strict=True):
         for number in range(6):
@@ -415,7 +416,7 @@ def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, 
     )
     assert program.said.endswith(" 0 failed, 1 requeued; it was asked to stop\n")
     study = load(open_storage(url), "long")
-    assert tickets.count(study.trials()) == {"waiting": 1}
+    assert count_by_state(study.trials()) == {"waiting": 1}
     again = take(study.optuna_study, study.queue)
     assert again.user_attrs == {records.TICKET: trial.user_attrs[records.TICKET]}
     asked = suggest(again, spec.parsed_space)
@@ -492,7 +493,7 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
         except Exception:  # noqa: BLE001  # it is not there yet
             return False
         fresh = [t for t in running(study) if len(t.intermediate_values) < 10]
-        return tickets.count(study.trials())["complete"] >= 2 and bool(fresh)
+        return count_by_state(study.trials())["complete"] >= 2 and bool(fresh)
 
     first.until(midway, "it is in the midst of the search")
     os.killpg(first.process.pid, signal.SIGINT)  # as the terminal does
@@ -500,7 +501,7 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
     assert "study run starts with 8 trials on 2 workers (cpu)" in first.said
     assert "Traceback" not in first.said
     study = load(open_storage(url), "run")
-    before = tickets.count(study.trials())
+    before = count_by_state(study.trials())
     assert before["running"] == before["failed"] == 0
     assert before["waiting"] >= 1
     done = before["complete"]
@@ -543,7 +544,7 @@ def test_a_killed_run_takes_its_workers_along_and_their_tickets_wait_again(
     program = start(url, TUNER, "run", "demo", "--workers", "2", *sets, cwd=tmp_path)
 
     def both_train() -> StoredStudy | None:
-        study = load(storage, "long") if "long" in tickets.budgets(storage) else None
+        study = load(storage, "long") if "long" in registry.budgets(storage) else None
         return study if study and len(running(study)) == 2 else None
 
     study = program.until(both_train, "both workers train")
@@ -555,7 +556,7 @@ def test_a_killed_run_takes_its_workers_along_and_their_tickets_wait_again(
     while time.monotonic() < end and any(map(is_alive, pids)):
         time.sleep(0.1)
     assert not any(map(is_alive, pids)), "a worker outlived its `tuner run`"
-    assert tickets.count(study.trials()) == {"waiting": 2}
+    assert count_by_state(study.trials()) == {"waiting": 2}
     assert workers.alive(storage) == []
 
 
@@ -701,7 +702,7 @@ def test_a_trial_that_raises_is_failed_with_the_reason_and_the_study_goes_on(
     assert trials[1].user_attrs[records.FAILURE] == reason
     assert trials[1].params
     assert {trials[0].state, trials[2].state} <= {TrialState.COMPLETE, TrialState.PRUNED}
-    assert tickets.count(study.trials())["failed"] == 1
+    assert count_by_state(study.trials())["failed"] == 1
     assert [record.getMessage() for record in caplog.records] == [f"trial 1 failed: {reason}"]
 
 
@@ -745,7 +746,7 @@ def test_a_worker_that_would_score_something_else_refuses_and_spends_no_ticket(
     with pytest.raises(StudyError, match=words):
         worker.step(study)
     assert study.trials() == []
-    assert tickets.budgets(worker.storage)["tiny"].issued == 0
+    assert registry.budgets(worker.storage)["tiny"].issued == 0
 
 
 @pytest.mark.parametrize(
@@ -813,7 +814,7 @@ def test_a_trial_that_was_taken_at_its_very_end_leaves_the_checkpoint_to_its_ret
 
     monkeypatch.setattr(worker_module, "run_trial", run_trial)
     worker.step(study)
-    assert tickets.count(study.trials()) == {"running": 1}
+    assert count_by_state(study.trials()) == {"running": 1}
     assert checkpoint_rows(worker.storage) == 1
 
 
@@ -927,7 +928,7 @@ def test_a_pool_serves_its_other_studies_when_one_cannot_be_read(
     scheduler = StudyScheduler(worker_of(storage), None, forever=False)
     while scheduler.run_one():
         pass
-    assert tickets.finished(good.trials()) == 1
+    assert count_finished(good.trials()) == 1
     assert [r.message for r in caplog.records if "not serving study 'broken'" in r.message]
 
 

@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies import records
 from puffin.studies.duplicates import trained
-from puffin.studies.storage import tickets, workers
+from puffin.studies.storage import workers
+from puffin.studies.storage.queue import MAX_RETRIES
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy
 
@@ -139,7 +140,7 @@ class Audit:
         self._say(f"losses of a ticket: {dict(sorted(losses.items()))}")
         for trial in self.failed:
             reason = trial.user_attrs[records.FAILURE]
-            assert reason.startswith(f"tried {tickets.MAX_RETRIES + 1} times: "), reason
+            assert reason.startswith(f"tried {MAX_RETRIES + 1} times: "), reason
             self._say(f"failed: ticket {trial.user_attrs[records.TICKET]}, {reason}")
 
     @property

@@ -15,8 +15,9 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage import tickets, workers
+from puffin.studies.storage import workers
 from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.study import StoredStudy
 from tests.postgres import Postgres
 from tests.soak.audit import Audit
@@ -195,7 +196,7 @@ class Storm:
             assert now - started < plan.seconds, f"{done} of {total} are done: {self._said}"
             self._look_after(now)
             if self._up_at is None:
-                done = tickets.finished(study.trials())
+                done = count_finished(study.trials())
                 self._hit(study, done, now, kills, suspensions)
                 if outages and done >= outages[0][0]:
                     self._strike(now, outages.pop(0)[1])

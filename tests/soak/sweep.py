@@ -35,7 +35,7 @@ import puffin.studies.storage.database
 import puffin.tuner.commands.report
 from puffin.studies import records
 from puffin.studies.openings import looks_at
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX
 from puffin.studies.study import StoredStudy, load, study_names
@@ -246,7 +246,7 @@ def losses(url: str, name: str = "tiny") -> dict[int, Any]:
         found[number] = (trial.params, curve, trial.value)
         forecasts = study.store.read(trial.user_attrs["run"]["forecasts"])
         assert forecasts.startswith(b"fold,") or b"forecast" in forecasts[:200]
-    total = tickets.total(storage, name)
+    total = registry.total(storage, name)
     assert sorted(found) == list(range(total or 0)), f"of {total} tickets: {sorted(found)}"
     nothing_left_over(storage)
     storage.engine.dispose()

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from puffin.studies import records
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.storage import tickets
 from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.queue import count_by_state, count_finished
 from puffin.studies.study import StoredStudy, delete, load, submit
 from tests.postgres import Postgres
 from tests.soak.audit import Audit, keep_log, learnt, said
@@ -181,7 +181,7 @@ def test_workers_that_are_all_asked_to_stop_end_soon_and_others_go_on(
             study = load(storage, NAME)
             until(lambda: in_training(study, epoch) == size, "all train", fleet, 120)  # noqa: B023
             ends += stop(fleet, 10)
-            assert tickets.count(load(storage, NAME).trials())["running"] == 0
+            assert count_by_state(load(storage, NAME).trials())["running"] == 0
         fleet = [programs.start(url, "worker", *OPTIONS) for _ in range(size)]
         assert [worker.end(300) for worker in fleet] == [0] * size
         audit = Audit(load(storage, NAME))
@@ -246,7 +246,7 @@ def test_a_worker_that_comes_before_its_database_says_so_once_and_works_when_it_
     assert submitted.end(60) == 0, submitted.said
     with opened(url) as storage:
         study = load(storage, NAME)
-        until(lambda: tickets.finished(study.trials()) == 3, "the study is done", [worker])
+        until(lambda: count_finished(study.trials()) == 3, "the study is done", [worker])
     worker.send(signal.SIGTERM)
     assert worker.end(10) == 0
     (line,) = worker.said.splitlines()

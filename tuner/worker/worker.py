@@ -13,11 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from puffin.studies.records import TrialRecord, ticket_of
 from puffin.studies.retraining import job_of
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.checkpoints import Checkpoint, require_running
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.errors import ReplacedError
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.heartbeat import Heartbeat
@@ -68,8 +69,8 @@ class Worker:
         if claimed is not None:
             self._run(study, claimed)
             return True
-        total = tickets.total(study.storage, study.name) or 0
-        return False if tickets.finished(study.trials()) < total else None
+        total = registry.total(study.storage, study.name) or 0
+        return False if count_finished(study.trials()) < total else None
 
     def _run(self, study: StoredStudy, claimed: FrozenTrial) -> None:
         ticket = ticket_of(claimed)
