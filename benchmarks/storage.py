@@ -33,15 +33,17 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 import puffin.tuner.worker.worker
+from puffin.studies.lifecycle import submit
 from puffin.studies.prices.load import load_prices
 from puffin.studies.records import TrialRecord, is_finished, ticket_of
 from puffin.studies.space import suggest
 from puffin.studies.spec import parse_spec
 from puffin.studies.storage import registry
-from puffin.studies.storage.database import GRACE_SECONDS, metadata, open_storage, transaction
+from puffin.studies.storage.database import GRACE_SECONDS, open_storage, transaction
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
+from puffin.studies.storage.tables import metadata
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import StoredStudy, load, submit
+from puffin.studies.study import StoredStudy, load
 from puffin.studies.versions import installed_versions
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.signals import Interrupt
@@ -181,7 +183,7 @@ def opened(url: str, *, create: bool = False) -> Iterator[RDBStorage]:
 
 def past(study: StoredStudy, number: int, rng: random.Random) -> FrozenTrial:
     """Make up a finished trial: half of them were pruned at some epoch."""
-    study.prepare_sampler(number)
+    study.optuna_study.sampler = study.sampling.sampler_of(number)
     sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
     config = suggest(sampled, study.spec.parsed_space).to_dict()
     epochs = EPOCHS if rng.random() < 0.5 else rng.randint(1, EPOCHS)
@@ -236,7 +238,7 @@ def step(study: StoredStudy) -> list[float]:
         msg = "no ticket is to come"
         raise RuntimeError(msg)
     clock.append(time.perf_counter())
-    study.prepare_sampler(ticket_of(claimed))
+    study.optuna_study.sampler = study.sampling.sampler_of(ticket_of(claimed))
     trial = running_trial(study.optuna_study, trial_id(claimed))
     value = loss(suggest(trial, study.spec.parsed_space).to_dict())
     clock.append(time.perf_counter())

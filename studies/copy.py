@@ -7,14 +7,16 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from puffin.studies.lifecycle import create_within
 from puffin.studies.openings import holdout_sha256, insert, read_openings
 from puffin.studies.records import CREATION_ID, TrialRecord
 from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import artifact_ids
-from puffin.studies.storage.database import artifacts, checkpoints, transaction
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
 from puffin.studies.storage.queue import fixed_params
-from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, StudyError, create_within, load
+from puffin.studies.storage.tables import artifacts, checkpoints
+from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, StudyError, load
 
 
 @dataclass(frozen=True)

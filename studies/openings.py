@@ -17,7 +17,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.dialects import postgresql, sqlite
 
 from puffin.studies.prices.snapshot import sha256, to_csv
-from puffin.studies.storage.database import openings
+from puffin.studies.storage.tables import openings
 from puffin.studies.study import StoredStudy
 
 # Only these have an INSERT that skips rows that are there.

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.evaluation.selection import incumbents
 from puffin.studies import versions
 from puffin.studies.duplicates import identity, trained
+from puffin.studies.lifecycle import create, name_metric
 from puffin.studies.openings import Opening, insert, new_opening
 from puffin.studies.records import (
     RetrainingJob,
@@ -33,9 +34,7 @@ from puffin.studies.study import (
     SEEDS_SUFFIX,
     StoredStudy,
     StudyError,
-    create,
     load,
-    name_metric,
     require,
 )
 

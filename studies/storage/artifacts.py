@@ -17,8 +17,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine
 
-from puffin.studies.storage.database import artifacts
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX
+from puffin.studies.storage.tables import artifacts
 
 
 class SqlArtifactStore:

@@ -17,8 +17,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from puffin.models.errors import PuffinError
-from puffin.studies.storage.database import checkpoints, transaction
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import TrialRow
+from puffin.studies.storage.tables import checkpoints
 
 
 class DamagedCheckpointError(PuffinError):

@@ -20,9 +20,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.studies.records import TrialRecord, is_finished, ticket_of, updated_attrs
 from puffin.studies.storage.checkpoints import delete_checkpoint
-from puffin.studies.storage.database import studies, transaction
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, stale_trial_ids, trial_id
 from puffin.studies.storage.registry import is_open
+from puffin.studies.storage.tables import studies
 
 # A ticket whose worker was lost this often is failed: the trial itself may be the cause.
 MAX_RETRIES = 3

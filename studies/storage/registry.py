@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
 from puffin.models.errors import PuffinError
-from puffin.studies.storage.database import studies, transaction
+from puffin.studies.storage.database import transaction
+from puffin.studies.storage.tables import studies
 
 
 class StudyGoneError(PuffinError):

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage.database import workers
+from puffin.studies.storage.tables import workers
 
 
 @dataclass(frozen=True)

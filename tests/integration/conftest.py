@@ -16,11 +16,12 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
+from puffin.studies.lifecycle import submit
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.spec import Spec, load_spec, parse_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import StoredStudy, submit
+from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.process import setup_torch
 from puffin.tuner.worker.signals import Interrupt

@@ -14,10 +14,11 @@ from optuna.storages import RDBStorage
 
 from puffin.studies import retraining
 from puffin.studies.export.write import export
-from puffin.studies.storage.database import artifacts
+from puffin.studies.lifecycle import delete
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX, study_id, trial_id
 from puffin.studies.storage.queue import count_finished
-from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy, delete
+from puffin.studies.storage.tables import artifacts
+from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy
 from puffin.tuner.worker.scheduler import StudyScheduler, WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker

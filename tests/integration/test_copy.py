@@ -18,10 +18,11 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.studies import records, summary
 from puffin.studies.copy import copy
 from puffin.studies.export import write
+from puffin.studies.lifecycle import delete, extend
 from puffin.studies.storage import registry
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import trial_id
-from puffin.studies.study import StoredStudy, StudyError, delete, extend, load, study_names
+from puffin.studies.study import StoredStudy, StudyError, load, study_names
 from puffin.tuner.cli import main
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt

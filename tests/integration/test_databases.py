@@ -17,8 +17,9 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models as rows
 from sqlalchemy.engine import make_url
 
-from puffin.studies.storage.database import metadata, open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import NoStudiesError, ReplacedError, StorageError
+from puffin.studies.storage.tables import metadata
 from puffin.studies.storage.workers import Registration, alive
 from puffin.studies.study import study_names
 from puffin.tuner.cli import main

@@ -84,14 +84,14 @@ def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
 
 def test_a_random_search_of_a_small_space_is_the_same_whoever_does_it(make_study: Make) -> None:
     study, again = make(make_study, "random"), make(make_study, "random")
-    points = study.initial_params
-    assert points == again.initial_params
+    points = study.sampling.initial_params
+    assert points == again.sampling.initial_params
     assert len(points) == 4
     assert {(p["cell"], p["hidden_dim_0"]) for p in points} == {
         (cell, width) for cell in ("lstm", "gru") for width in (4, 8)
     }
     seeded = make_study("b", search={"sampler": "random", "seed": 3}, space=FOUR)
-    assert seeded.initial_params != points
+    assert seeded.sampling.initial_params != points
 
 
 def test_a_report_counts_each_network_once(
@@ -115,7 +115,7 @@ def test_a_duplicate_is_never_the_best_though_it_has_the_lower_number(
     make_study: Make, make_worker: Callable[..., Worker]
 ) -> None:
     study, worker = make(make_study, "random", hidden_dim=4), make_worker()
-    points = study.initial_params
+    points = study.sampling.initial_params
     # The first trial waits until another one has trained the network that it asks for.
     keys = []
     for number, point in enumerate((points[0], *points)):

@@ -37,6 +37,7 @@ from puffin.studies import records, retraining
 from puffin.studies.copy import copy
 from puffin.studies.dataset import Dataset
 from puffin.studies.export import write
+from puffin.studies.lifecycle import _delete_all, delete, extend, submit
 from puffin.studies.openings import looks_at, new_opening
 from puffin.studies.prices.load import Prices
 from puffin.studies.records import OPENED_FOR, RETRAINED_TRIAL, RetrainingJob
@@ -50,16 +51,7 @@ from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.database import open_storage, transaction
 from puffin.studies.storage.queue import count_finished
-from puffin.studies.study import (
-    StoredStudy,
-    StudyError,
-    _delete_all,
-    delete,
-    extend,
-    load,
-    study_names,
-    submit,
-)
+from puffin.studies.study import StoredStudy, StudyError, load, study_names
 from puffin.tuner.cli import main
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt

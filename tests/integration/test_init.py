@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage.database import metadata, open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import NoStudiesError, StorageError
+from puffin.studies.storage.tables import metadata
 from puffin.studies.study import study_names
 from puffin.tuner.cli import main
 from puffin.tuner.commands.run import init

@@ -9,11 +9,12 @@ import pytest
 from optuna.storages import RDBStorage
 
 from puffin.studies.copy import copy
+from puffin.studies.lifecycle import delete, submit
 from puffin.studies.openings import Opening, before, holdout_sha256, insert, looks_at, new_opening
 from puffin.studies.prices.load import Prices
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage.database import open_storage, transaction
-from puffin.studies.study import StoredStudy, delete, load, submit
+from puffin.studies.study import StoredStudy, load
 
 
 def look(study: StoredStudy, trial: int = 0) -> Opening:

@@ -20,12 +20,13 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from puffin.studies import records, summary, versions
+from puffin.studies.lifecycle import extend, submit
 from puffin.studies.spec import MOST_TRIALS, parse_spec
 from puffin.studies.storage import registry, workers
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.queue import count_by_state, count_finished
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import StoredStudy, StudyError, extend, load, submit
+from puffin.studies.study import StoredStudy, StudyError, load
 from puffin.tuner.cli import main
 from puffin.tuner.worker import scheduler as module
 from puffin.tuner.worker.heartbeat import Heartbeat

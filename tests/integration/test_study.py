@@ -16,24 +16,24 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 
 from puffin.models.errors import PuffinError
-from puffin.studies import study as module
+from puffin.studies import lifecycle
+from puffin.studies.lifecycle import delete, submit
 from puffin.studies.prices.load import Prices
 from puffin.studies.space import usual_points
 from puffin.studies.spec import Spec, SpecError, parse_spec
 from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.checkpoints import Checkpoint
-from puffin.studies.storage.database import metadata, open_storage, transaction
+from puffin.studies.storage.database import open_storage, transaction
+from puffin.studies.storage.tables import metadata
 from puffin.studies.study import (
     HOLDOUT_FILE,
     SEARCH_FILE,
     NoStudyError,
     StoredStudy,
     StudyError,
-    delete,
     load,
     study_names,
-    submit,
 )
 from tests.queues import take
 
@@ -131,7 +131,7 @@ def test_a_sampler_that_learns_starts_from_the_usual_points(
     changed = other(tiny, search={"sampler": sampler, "pruner": "none"})
     study = submit(storage, changed, prices)
     points = usual_points(changed.parsed_space)
-    assert study.initial_params == points
+    assert study.sampling.initial_params == points
     assert points != [{}]
 
 
@@ -139,7 +139,7 @@ def test_a_random_search_is_random_from_its_first_trial(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     study = submit(storage, other(tiny, search={"sampler": "random"}), prices)
-    assert study.initial_params == []
+    assert study.sampling.initial_params == []
 
 
 def test_studies_are_listed_oldest_first_and_named_when_one_is_not_there(
@@ -198,9 +198,9 @@ def test_a_submit_that_fails_leaves_nothing_behind(
 
     with monkeypatch.context() as patch:
         if place == "cut":
-            patch.setattr(module, "snapshot", fail)
+            patch.setattr(lifecycle, "snapshot", fail)
         elif place in ("first file", "second file"):
-            patch.setattr(module, "attach", attach_or_fail)
+            patch.setattr(lifecycle, "attach", attach_or_fail)
         elif place == "attributes":
             patch.setattr(optuna.Study, "set_user_attr", fail)
         elif place == "metric names":
@@ -389,7 +389,7 @@ def test_a_deletion_that_was_killed_half_way_is_finished_by_the_next_command(
         study = submit(storage, tiny, prices)
         start(study)
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_delete_all", lambda *_: None)  # kill -9 here
+            patch.setattr(lifecycle, "_delete_all", lambda *_: None)  # kill -9 here
             delete(storage, "tiny")
         with pytest.raises(NoStudyError, match="'tiny' is being deleted; `tuner delete tiny` fin"):
             load(storage, "tiny")
@@ -414,7 +414,7 @@ def test_whoever_comes_back_after_the_deletion_of_a_study_writes_nothing_into_th
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         checkpoint.save({"config": {}}, b"late")
     assert Checkpoint(storage, new.creation_id, 0, 0, 0).load() is None
-    module._delete_all(storage, {"tiny": old.creation_id})  # of a `delete` that was suspended
+    lifecycle._delete_all(storage, {"tiny": old.creation_id})  # of a `delete` that was suspended
     assert rows(storage) == before
     assert not old.still_exists()
     assert new.still_exists()
@@ -447,7 +447,7 @@ def test_a_study_that_cannot_be_deleted_says_so_and_can_be_deleted_later(
 ) -> None:
     submit(storage, tiny, prices)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_DELETION_SECONDS", 0.3)
+        patch.setattr(lifecycle, "_DELETION_SECONDS", 0.3)
         patch.setattr(type(storage), "delete_study", lambda *_: None)
         with pytest.raises(
             StudyError, match="'tiny' could not be deleted, because another program"

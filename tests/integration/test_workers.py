@@ -25,6 +25,7 @@ from puffin.models.config import Config
 from puffin.models.training import fold_training
 from puffin.studies import records, summary, versions
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
+from puffin.studies.lifecycle import delete, submit
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
@@ -35,7 +36,7 @@ from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import RUNG_PREFIX, running_trial, study_id
 from puffin.studies.storage.queue import count_by_state, count_finished
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import StoredStudy, StudyError, delete, load, submit
+from puffin.studies.study import StoredStudy, StudyError, load
 from puffin.tuner.commands import run as run_module
 from puffin.tuner.launcher import Pool
 from puffin.tuner.worker import worker as worker_module
@@ -240,7 +241,7 @@ def test_pruned_trials_feed_the_sampler(fleet: Fleet) -> None:
     study = fleet.handle("tpe-asha")
     states = Counter(t.state for t in study.trials())
     assert states[TrialState.COMPLETE] < 10 <= sum(states.values()), "TPE starts after ten trials"
-    study.prepare_sampler(99)
+    study.optuna_study.sampler = study.sampling.sampler_of(99)
     key = study.storage.create_new_trial(study_id(study.optuna_study))
     trial = running_trial(study.optuna_study, key)
     assert {"cell", "layers", "lr", "lookback"} <= set(trial.relative_params or {})

@@ -15,11 +15,12 @@ import pytest
 from optuna.trial import TrialState
 
 from puffin.studies import records
+from puffin.studies.lifecycle import delete, submit
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.queue import count_by_state, count_finished
-from puffin.studies.study import StoredStudy, delete, load, submit
+from puffin.studies.study import StoredStudy, load
 from tests.postgres import Postgres
 from tests.soak.audit import Audit, keep_log, learnt, said
 from tests.soak.fleet import Plan, Program, Programs, Storm, opened, stop, until

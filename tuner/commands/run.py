@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from puffin.models.errors import PuffinError
 from puffin.studies import summary, versions
 from puffin.studies.advice import advice
+from puffin.studies.lifecycle import require_same, submit
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.validation import DataError
 from puffin.studies.retraining_cost import Cost, retraining_cost
@@ -19,7 +20,7 @@ from puffin.studies.spec import DataSection, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import NoStudiesError, cause_of
 from puffin.studies.storage.url import masked_url
-from puffin.studies.study import StoredStudy, StudyError, load, require_same, submit
+from puffin.studies.study import StoredStudy, StudyError, load
 from puffin.studies.text import counted, roughly
 from puffin.tuner.commands import tables
 from puffin.tuner.commands.progress import Progress

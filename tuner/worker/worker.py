@@ -65,7 +65,8 @@ class Worker:
         _ = study.dataset  # what cannot be read is found before a ticket is spent
         if self.heartbeat.is_stable:
             study.queue.retry_stale()
-        claimed = study.queue.claim() or study.queue.start_next(study.initial_params)
+        first = [] if study.parent_name else study.sampling.initial_params
+        claimed = study.queue.claim() or study.queue.start_next(first)
         if claimed is not None:
             self._run(study, claimed)
             return True
@@ -76,7 +77,7 @@ class Worker:
         ticket = ticket_of(claimed)
         self.heartbeat.start_trial(study.name, ticket, trial_id(claimed))
         try:
-            study.prepare_sampler(ticket)
+            study.optuna_study.sampler = study.sampling.sampler_of(ticket)
             trial = running_trial(study.optuna_study, trial_id(claimed))
             self._train(study, trial)
         except UpdateFinishedTrialError:
