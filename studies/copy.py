@@ -1,4 +1,4 @@
-"""Copies of a study in another database, with all it owns."""
+"""Copy a study to another database, with all that belongs to it."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -21,7 +21,7 @@ from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, StudyError, l
 
 @dataclass(frozen=True)
 class CopySummary:
-    """How much was copied; `in_training` of the trials wait to be resumed."""
+    """Numbers of copied trials and artifacts; `in_training` of the trials wait to be resumed."""
 
     trials: int
     artifacts: int
@@ -38,14 +38,14 @@ class CopySummary:
 def copy(source: StoredStudy, target: RDBStorage) -> CopySummary:
     """Copy a study with trials, tickets, snapshot, artifacts and checkpoints, and its retrainings.
 
-    Every look at the bars of its holdout goes along, by whichever study it was: the copy's report
-    must know of it. Trials keep their numbers. One that is in training waits in the copy, at its
-    checkpoint if it has one. The copy exists completely or not at all, and is not paused.
+    Every opening of the holdout's bars is copied too, whichever study it belongs to, because the
+    report of the copy must name it. Trials keep their numbers. A running trial waits in the copy,
+    with its checkpoint if it has one. The copy exists completely or not at all, and is not paused.
 
     Raises
     ------
     StudyError
-        If a study of that name is there.
+        If the target has a study of that name.
     """
     family = [source]
     if source.parent_name is None:
@@ -58,7 +58,7 @@ def copy(source: StoredStudy, target: RDBStorage) -> CopySummary:
         with transaction(target) as connection:
             for study in family:
                 copied += _copy_one(connection, study, target)
-            # Last: an opening that one of them has recorded meanwhile is among these.
+            # Read last, so that an opening recorded while the studies were copied is included.
             insert(connection, read_openings(source.storage, bars))
     except registry.NameTakenError:
         msg = f"a study {source.name!r} is in that database already; `tuner delete` it there first"
@@ -67,10 +67,10 @@ def copy(source: StoredStudy, target: RDBStorage) -> CopySummary:
 
 
 def _copy_one(connection: sa.Connection, source: StoredStudy, target: RDBStorage) -> CopySummary:
-    """Copy one study in a transaction of the target that is under way."""
+    """Copy one study in the current transaction of the target."""
     study, creation_id = create_within(connection, target, source.name)
     key, budget = study_id(study), registry.budgets(source.storage)[source.name]
-    # Read once: the same list says which trials are written and which numbers were issued.
+    # Read once, so that the copied trials and the number of issued tickets agree.
     trials = source.trials()
     system_attrs = source.storage.get_study_system_attrs(study_id(source.optuna_study))
     user_attrs = source.storage.get_study_user_attrs(study_id(source.optuna_study))
@@ -85,7 +85,7 @@ def _copy_one(connection: sa.Connection, source: StoredStudy, target: RDBStorage
     ids = [each for attrs in (system_attrs, *at_rest) for each in artifact_ids(attrs)]
     copied = _copy_artifacts(connection, source, creation_id, ids)
     _copy_checkpoints(connection, source, creation_id)
-    # A number that was issued since the trials were read is issued again in the copy.
+    # A ticket issued since the trials were read is issued again in the copy.
     numbers = [TrialRecord.read(t).ticket for t in trials]
     issued = max((number for number in numbers if number is not None), default=-1) + 1
     registry.publish(connection, creation_id, budget.tickets, issued, budget.priority)
@@ -93,7 +93,7 @@ def _copy_one(connection: sa.Connection, source: StoredStudy, target: RDBStorage
 
 
 def _as_waiting(trial: FrozenTrial) -> FrozenTrial:
-    """Return a trial as it can stand in a database where nobody trains it."""
+    """Return a trial as the copy stores it: a running one waits, because nobody trains it there."""
     if trial.state != TrialState.RUNNING:
         return trial
     return create_trial(
@@ -112,7 +112,7 @@ def _copy_artifacts(
         query = sa.select(artifacts).where(artifacts.c.artifact_id == artifact_id)
         with source.storage.engine.connect() as reading:
             row = reading.execute(query).mappings().one_or_none()
-        if row is not None:  # a file of the dashboard's may have lost its content
+        if row is not None:  # a file added in the dashboard may have lost its content
             values = {**row, "creation_id": creation_id}
             connection.execute(sa.insert(artifacts).values(values))
             count += 1

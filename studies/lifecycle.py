@@ -35,31 +35,31 @@ from puffin.studies.study import (
 )
 from puffin.studies.text import when
 
-# A deletion is tried again for so long while another program writes into the study.
+# A deletion is retried for so long while another program writes into the study.
 _DELETION_SECONDS = 10.0
 
-# Writes all that belongs to a new, empty study, in the transaction that creates it: it gets the
-# connection, the study and its creation id, and sets the budget with `registry.publish`.
+# Writes the content of a new, empty study in the transaction that creates it. The arguments are the
+# connection, the study and its creation id; the function sets the budget with `registry.publish`.
 Populate = Callable[[sa.Connection, optuna.Study, str], None]
 
 
 def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> StoredStudy:
-    """Write a study with its spec and its own copy of the prices, or find it as it stands.
+    """Create a study with its spec and a snapshot of the prices, or return the stored one.
 
-    Everything that can be wrong is found before the first row is written, and a study that could
-    not be finished is removed again.
+    All checks run before the first row is written, and all rows are written in one transaction.
 
     Raises
     ------
     StudyError
-        If another study of that name stands there.
+        If there is a study of that name with other settings.
     PuffinError
-        If the prices do not suffice for the spec.
+        If the prices are not enough for the spec.
     """
     if spec.name.endswith(RETRAINING_SUFFIXES):
         msg = (
-            f"{spec.name!r}: names that end in {' or '.join(RETRAINING_SUFFIXES)} are kept for "
-            "what `tuner report` trains again; use another name (--set name=...)"
+            f"{spec.name!r}: names that end in {' or '.join(RETRAINING_SUFFIXES)} are "
+            "reserved for the studies that `tuner report` creates; use another name "
+            "(--set name=...)"
         )
         raise StudyError(msg)
     if (existing := _find(storage, spec.name)) is not None:
@@ -90,7 +90,7 @@ def create(storage: RDBStorage, name: str, populate: Populate) -> StoredStudy | 
     """
     while registry.budget_of(storage, name) is None:
         if closed := registry.closed_id_of(storage, name):
-            _delete_all(storage, {name: closed})  # whoever was deleting it may have died
+            _delete_all(storage, {name: closed})  # the process that was deleting it may have died
         try:
             with transaction(storage) as connection:
                 populate(connection, *create_within(connection, storage, name))
@@ -103,7 +103,7 @@ def create(storage: RDBStorage, name: str, populate: Populate) -> StoredStudy | 
 def create_within(
     connection: sa.Connection, storage: RDBStorage, name: str
 ) -> tuple[optuna.Study, str]:
-    """Create an empty study in a transaction that is under way, which has to publish its budget.
+    """Create an empty study in the current transaction, which must publish its budget.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def create_within(
 
 
 def _create_in_optuna(storage: RDBStorage, name: str) -> optuna.Study:
-    """Create an empty study of Optuna's; one of that name that holds nothing is replaced."""
+    """Create an empty Optuna study; an empty one of the same name is replaced."""
     try:
         return optuna.create_study(study_name=name, storage=storage, direction="minimize")
     except optuna.exceptions.DuplicatedStudyError:
@@ -179,7 +179,7 @@ def _write_search(
 
 
 def name_metric(study: optuna.Study, name: str) -> None:
-    """Name what the values of a study are, as the dashboard shows it."""
+    """Set the name of the objective value that the dashboard shows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([name])
@@ -194,21 +194,23 @@ def _find(storage: RDBStorage, name: str) -> StoredStudy | None:
 
 
 def require_same(study: StoredStudy, spec: Spec) -> StoredStudy:
-    """Give a study back if it was made from this very spec.
+    """Return a study if it was made from this spec.
 
     Raises
     ------
     StudyError
-        If it was not; the message lists the settings that differ.
+        If it was made from another one; the message lists the settings that differ.
     """
     stored, given = _flat(study.spec.to_json()), _flat(spec.to_json())
-    # The same file has another path from another folder; what it holds is compared by hash.
+    # The path of a file depends on the working directory; its content is compared by hash.
     differing = sorted(
         k for k in stored | given if k != "data.path" and stored.get(k) != given.get(k)
     )
     total = registry.total(study.storage, study.name)
     only_trials = differing == ["search.trials"]
-    if not differing or (only_trials and spec.tickets == total):  # as `extend` has made it
+    if not differing or (
+        only_trials and spec.tickets == total
+    ):  # `extend` has added the difference
         return study
     lines = [f"  - {k}: {stored.get(k)!r} there, {given.get(k)!r} here" for k in differing]
     more = f"`tuner extend {spec.name} --trials N` adds N to its {total} trials, or " * only_trials
@@ -221,12 +223,12 @@ def require_same(study: StoredStudy, spec: Spec) -> StoredStudy:
 
 
 def extend(storage: RDBStorage, name: str, more: int) -> int:
-    """Add trials to a study, whether it is finished or not; give their number then.
+    """Add trials to a study, finished or not; return the new total.
 
     Raises
     ------
     StudyError
-        If there is none, or it runs the points of a grid.
+        If there is no search of that name, or it runs a grid.
     """
     study = load_search(storage, name)
     if study.spec.search.sampler == "grid":
@@ -240,7 +242,7 @@ def extend(storage: RDBStorage, name: str, more: int) -> int:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Spread nested sections into dotted keys."""
+    """Flatten nested sections to dotted keys."""
     out: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:
@@ -251,14 +253,14 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def require_deletable(storage: RDBStorage, name: str) -> None:
-    """Require a study that `delete` may delete: complete, half deleted, or not even ours.
+    """Require a study that `delete` may delete: complete, partly deleted, or of another program.
 
     Raises
     ------
     NoStudyError
-        If there is none; the message lists those that there are.
+        If there is none; the message lists the studies of the database.
     StudyError
-        If it retrains the best of another study: the record that a seal was opened would go too.
+        If it is a retraining study: the record that a seal was opened would be deleted too.
     """
     if not _is_ours(storage, name):
         if _optuna_key(storage, name) is None:
@@ -274,17 +276,17 @@ def require_deletable(storage: RDBStorage, name: str) -> None:
 
 
 def _is_ours(storage: RDBStorage, name: str) -> bool:
-    """Return whether this program made a study that is there, closed or not."""
+    """Return whether there is a study of that name that this program made, closed or not."""
     if registry.budget_of(storage, name) is not None:
         return True
     return registry.closed_id_of(storage, name) is not None
 
 
 def delete(storage: RDBStorage, name: str) -> None:
-    """Delete a study with its tickets, artifacts and checkpoints, and those that retrain its best.
+    """Delete a study with its tickets, artifacts, checkpoints and retraining studies.
 
-    First the study is closed: its trials end, and no worker can write into it any more. A process
-    that dies after that leaves a closed study, which this function, or a submission of that name,
+    First the study is closed: its trials end, and workers can no longer write into it. A process
+    that dies after that leaves a closed study, which the next deletion or submission of that name
     deletes.
 
     Raises
@@ -292,7 +294,7 @@ def delete(storage: RDBStorage, name: str) -> None:
     NoStudyError
         If there is none.
     StudyError
-        If it retrains the best of another study, or if another program goes on writing into it.
+        If it is a retraining study, or if another program keeps writing into it.
     """
     require_deletable(storage, name)
     family = (*(name + suffix for suffix in RETRAINING_SUFFIXES), name)
@@ -325,7 +327,7 @@ def _delete_all(storage: RDBStorage, closed: dict[str, str]) -> None:
         while not _try_to_delete(storage, name, creation_id):
             if time.monotonic() > end:
                 msg = (
-                    f"study {name!r} could not be deleted, because another program goes on writing "
+                    f"study {name!r} could not be deleted, because another program keeps writing "
                     f"into it; stop that program, then `tuner delete {name}` again"
                 )
                 raise StudyError(msg)
@@ -335,8 +337,8 @@ def _delete_all(storage: RDBStorage, closed: dict[str, str]) -> None:
 def _try_to_delete(storage: RDBStorage, name: str, creation_id: str) -> bool:
     """Delete a closed study; return whether it is gone.
 
-    On PostgreSQL a row that another process writes meanwhile keeps the study alive: Optuna then
-    returns as if it had deleted it (``ignore_integrity_error``).
+    On PostgreSQL a row that another process writes meanwhile prevents the deletion, and Optuna
+    returns as if it had deleted the study (``ignore_integrity_error``).
     """
     with transaction(storage) as connection:
         if not registry.is_closed(connection, creation_id):

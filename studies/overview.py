@@ -1,4 +1,4 @@
-"""All that `tuner status NAME` shows of one study."""
+"""Everything that `tuner status NAME` shows of a study."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,16 +17,16 @@ _LAST = 5
 
 @dataclass(frozen=True)
 class EndedTrial:
-    """A trial that has spent its ticket.
+    """A trial that has finished its ticket.
 
     Attributes
     ----------
-    trial : its number
+    trial : number of the trial
     state : complete, pruned or failed
-    loss, best_epoch : its lowest loss and when that was, None where no epoch has ended
-    epochs, seconds : how long it trained
-    config : its configuration, None where it failed before it had one
-    reason : why it was pruned or failed
+    loss, best_epoch : lowest loss and its epoch; None if no epoch has ended
+    epochs, seconds : length of the training
+    config : None if the trial failed before all of it was sampled
+    reason : why the trial was pruned or failed
     """
 
     trial: int
@@ -41,19 +41,19 @@ class EndedTrial:
 
 @dataclass(frozen=True)
 class Overview:
-    """What a study is, and how it stands.
+    """What a study searches, and its state.
 
     Attributes
     ----------
     status : Status
-    submitted : when it was made, as ISO 8601 with a zone; None in a study of an older version
-    target, horizon, features : what is forecast, how many bars ahead, and from what
-    source, symbol, origin, first, last, bars, holdout_bars : its prices
-    config, best_epoch : of the best trial of a search, None before there is one
-    last_trials : those that ended last, the latest first
-    failures : reasons why trials failed or diverged, and how often
-    retraining : the studies that train its best again
-    openings : winners that its holdout was opened for
+    submitted : ISO 8601 with a zone; None in a study of an older version
+    target, horizon, features : target, bars ahead, and inputs of the forecast
+    source, symbol, origin, first, last, bars, holdout_bars : the prices
+    config, best_epoch : of the best trial of a search; None before there is one
+    last_trials : the last trials that ended, the latest first
+    failures : number of trials by the reason why they failed or diverged
+    retraining : the studies that train its best trials again
+    openings : number of winners that its holdout was opened for
     """
 
     status: Status
@@ -76,7 +76,7 @@ class Overview:
     openings: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: those of the status, and beside them the others."""
+        """Return plain values: the fields of the status and the others side by side."""
         others = asdict(self)
         del others["status"]
         others["retraining"] = [each.to_json() for each in self.retraining]
@@ -84,12 +84,12 @@ class Overview:
 
 
 def overview(study: StoredStudy) -> Overview:
-    """Read all that there is to show of a study.
+    """Read everything that there is to show of a study.
 
     Raises
     ------
     KeyError
-        If it was deleted meanwhile.
+        If the study was deleted meanwhile.
     """
     record, spec, trials = study.record, study.spec, study.trials()
     data, retraining = record.data, _retraining(study)
@@ -118,10 +118,10 @@ def overview(study: StoredStudy) -> Overview:
 
 
 def _retraining(study: StoredStudy) -> list[StoredStudy]:
-    """Return the studies that train the best of this one again."""
+    """Return the studies that train the best trials of this one again."""
     names = [study.name + suffix for suffix in RETRAINING_SUFFIXES]
-    whole = registry.budgets(study.storage)
-    return [load(study.storage, name) for name in names if name in whole]
+    known = registry.budgets(study.storage)
+    return [load(study.storage, name) for name in names if name in known]
 
 
 def _latest(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:

@@ -1,7 +1,7 @@
-"""The best of a search trained again: over more seeds, and for the sealed end of the prices.
+"""Retraining of the best trials of a search: with more seeds, and for the sealed holdout.
 
-Both are studies of their own beside the search, ``NAME.seeds`` and ``NAME.holdout``, whose tickets
-the same workers do: no sampler learns from them, and they survive what the search survives.
+Both are studies beside the search, ``NAME.seeds`` and ``NAME.holdout``. The same workers run their
+tickets, with the same guarantees as for a search, and no sampler learns from them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ from puffin.studies.study import (
 )
 
 TOP, SEEDS = 5, 5
-# What the values of the two studies are, as the dashboard names them.
+# Names of the objective values of the two studies in the dashboard.
 _METRICS = {
     SEEDS_SUFFIX: "walk-forward loss with another seed",
     HOLDOUT_SUFFIX: "loss on the holdout",
@@ -52,9 +52,9 @@ def job_of(study: StoredStudy, ticket: int) -> RetrainingJob:
 
 
 def retrain_with_seeds(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredStudy:
-    """Put the best of a search on the queue once more, on its own folds, with other seeds.
+    """Enqueue trainings of the best trials of a search, on its folds, with other seeds.
 
-    The study's own seed chose the best, and says no more of them: there are `seeds` with it.
+    The seed of the study was used to select the trials, so only the `seeds - 1` others are trained.
 
     Raises
     ------
@@ -68,12 +68,12 @@ def retrain_with_seeds(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -
 
 
 def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredStudy:
-    """Fix the winner and put what is to be judged on the queue; give the holdout study.
+    """Fix the winner, enqueue the refits for the holdout, and return the holdout study.
 
-    Judged are the `top` configurations of lowest search loss, each trained with `seeds` seeds, and
-    every trial that was the best so far when it ended, with the study's own seed. Given again, the
-    holdout study gets only those refits that it does not have. Opening it again for the same winner
-    is no other look at the bars.
+    Refits are enqueued of the `top` configurations with the lowest search losses, each with `seeds`
+    seeds, and of every trial that was the best so far when it ended, with the seed of the study.
+    A holdout study that exists gets only the refits that it does not have. Opening it again for the
+    same winner is not recorded as another opening.
 
     Raises
     ------
@@ -89,40 +89,40 @@ def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredS
 
 
 def _create_or_extend(
-    handle: StoredStudy,
+    search: StoredStudy,
     name: str,
     wanted: list[RetrainingJob],
     targets_sha256: str,
     opening: Opening | None,
 ) -> StoredStudy:
-    """Create a study of retrainings, or add to it what it does not have; record an opening."""
+    """Create a retraining study, or add the missing jobs to it; record an opening."""
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
-        # The search may have been deleted, and another one of its name made, since it was read.
-        registry.require(connection, handle.creation_id)
+        # The search may have been deleted, and another one of its name created, since it was read.
+        registry.require(connection, search.creation_id)
         StudyRecord(
-            spec=handle.spec.to_json(),
+            spec=search.spec.to_json(),
             spec_version=SPEC_VERSION,
             made_with=versions.installed_versions(),
-            data=handle.record.data,
+            data=search.record.data,
             targets_sha256=targets_sha256,
-            parent_name=handle.name,
+            parent_name=search.name,
             jobs=tuple(wanted),
             opened_for={} if opening is None else {opening.trial: opening.opening_id},
         ).write(study)
-        name_metric(study, _METRICS[name.removeprefix(handle.name)])
+        name_metric(study, _METRICS[name.removeprefix(search.name)])
         if opening is not None:
             insert(connection, [opening])
         registry.publish(connection, creation_id, len(wanted))
 
-    if (created := create(handle.storage, name, populate)) is not None:
+    if (created := create(search.storage, name, populate)) is not None:
         return created
-    _add(load(handle.storage, name), wanted, opening)
-    return load(handle.storage, name)
+    _add(load(search.storage, name), wanted, opening)
+    return load(search.storage, name)
 
 
 def _add(known: StoredStudy, wanted: list[RetrainingJob], opening: Opening | None) -> None:
-    """Add the retrainings that are wanted and not there; record an opening for a new winner."""
+    """Add the jobs that a retraining study does not have; record an opening for a new winner."""
     with transaction(known.storage) as connection:
         registry.require(connection, known.creation_id, exclusive=True)
         stored = known.record  # read again: another process may have added some a moment ago
@@ -137,27 +137,27 @@ def _add(known: StoredStudy, wanted: list[RetrainingJob], opening: Opening | Non
 
 
 def _require_ready(study: StoredStudy) -> None:
-    """Require a search that is done and has a holdout that can judge it."""
+    """Require a search that is done and whose holdout is long enough."""
     total = require(study.storage, study.name).tickets
     done = count_finished(study.trials())
     if done < total:
         msg = (
-            f"study {study.name!r} has done {done} of {total} trials: the winner is not "
-            "fixed before all are; `tuner run` or `tuner worker` goes on with it"
+            f"study {study.name!r} has done {done} of {total} trials: the winner is "
+            "fixed when all are done; `tuner run` or `tuner worker` resumes it"
         )
         raise StudyError(msg)
-    study.best()  # says what is missing where there is none
+    study.best()  # raises if there is none
     bars, horizon = study.spec.walk_forward.holdout_bars, study.spec.data.horizon
     if bars < horizon + 2:
         msg = (
-            f"a holdout needs horizon + 2 = {horizon + 2} bars or more to tell forecasts apart, "
-            f"but that of study {study.name!r} has {bars}; its seal stays closed"
+            f"a holdout needs at least horizon + 2 = {horizon + 2} bars to compare forecasts, but "
+            f"that of study {study.name!r} has {bars}; its seal stays closed"
         )
         raise StudyError(msg)
 
 
 def require_done(study: StoredStudy) -> None:
-    """Require that a study of retrainings has done them all.
+    """Require that a retraining study has finished all its tickets.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def require_done(study: StoredStudy) -> None:
     if done < total:
         msg = (
             f"{done} of {total} trainings of study {study.name!r} are done; `tuner report "
-            f"{study.parent_name}` or `tuner worker` does the others"
+            f"{study.parent_name}` or `tuner worker` runs the others"
         )
         raise StudyError(msg)
 
@@ -192,7 +192,7 @@ def require_opened(study: StoredStudy) -> tuple[FrozenTrial, StoredStudy]:
     Raises
     ------
     StudyError
-        If the seal is closed or was opened for other winners only, or a rerun is not done.
+        If the holdout was not opened for this winner, or a refit is not done.
     """
     best, holdout = study.best(), find_holdout(study)
     if holdout is None or not is_opened(study):
@@ -206,17 +206,17 @@ def require_opened(study: StoredStudy) -> tuple[FrozenTrial, StoredStudy]:
 
 
 def own_refit(holdout: StoredStudy, winner: int, seed: int) -> FrozenTrial:
-    """Return the winner's refit with the study's own seed.
+    """Return the refit of the winner with the seed of the study.
 
     Raises
     ------
     StudyError
         If it failed.
     """
-    # By what a trial says that it trained: the order of tickets proves nothing of it.
+    # By the record of the trial: the order of tickets does not say what a trial trained.
     mine = [t for t in holdout.trials() if is_finished(t) and _trains(t, winner, seed)]
     if not mine:
-        msg = f"study {holdout.name!r} holds no refit of trial {winner} with seed {seed}"
+        msg = f"study {holdout.name!r} has no refit of trial {winner} with seed {seed}"
         raise StudyError(msg)
     ended = mine[0]
     if ended.state != TrialState.COMPLETE:
@@ -246,7 +246,7 @@ def _complete(study: StoredStudy) -> list[FrozenTrial]:
 
 
 def _ranked(study: StoredStudy) -> list[FrozenTrial]:
-    """Return the complete trials, each configuration once, the best first."""
+    """Return the complete trials by loss, each configuration once."""
     distinct: dict[str, FrozenTrial] = {}
     for trial in sorted(_complete(study), key=lambda t: (t.value, t.number)):
         distinct.setdefault(identity(TrialRecord.read(trial).config), trial)
@@ -256,7 +256,7 @@ def _ranked(study: StoredStudy) -> list[FrozenTrial]:
 def jobs_for_seeds(
     study: StoredStudy, top: int = TOP, seeds: int = SEEDS
 ) -> Iterator[RetrainingJob]:
-    """Yield what `retrain_with_seeds` trains."""
+    """Yield the jobs that `retrain_with_seeds` enqueues."""
     first = study.spec.search.seed
     for trial in _ranked(study)[:top]:
         for seed in range(first + 1, first + seeds):
@@ -266,7 +266,7 @@ def jobs_for_seeds(
 def jobs_for_holdout(
     study: StoredStudy, top: int = TOP, seeds: int = SEEDS
 ) -> Iterator[RetrainingJob]:
-    """Yield what `open_seal` trains, the winner with the study's own seed first."""
+    """Yield the jobs that `open_seal` enqueues, the winner with the seed of the study first."""
     first = study.spec.search.seed
     ranked = _ranked(study)[:top]
     for trial in ranked:
@@ -279,7 +279,7 @@ def jobs_for_holdout(
 
 
 def in_order_of_end(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Sort trials by when they ended."""
+    """Sort trials by the time of their end."""
     return sorted(trials, key=lambda t: (str(t.datetime_complete), t.number))
 
 

@@ -25,13 +25,13 @@ from puffin.studies.storage.queue import TicketQueue, count_finished
 from puffin.studies.storage.registry import Budget
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
-# Of the names of the studies that train another one's best again: see `retraining`.
+# Suffixes of the names of the studies that `retraining` creates.
 SEEDS_SUFFIX, HOLDOUT_SUFFIX = ".seeds", ".holdout"
 RETRAINING_SUFFIXES = (SEEDS_SUFFIX, HOLDOUT_SUFFIX)
 
 
 class StudyError(PuffinError):
-    """A study that is not as it is asked for."""
+    """A study that cannot be used as asked."""
 
 
 class NoStudyError(StudyError):
@@ -64,12 +64,12 @@ class StoredStudy:
         return TicketQueue(self.storage, study_id(self.optuna_study), self.creation_id)
 
     def still_exists(self) -> bool:
-        """Return whether the database still has this study, and not a later one of its name."""
+        """Return whether the database still has this study, not a later one of the same name."""
         budget = registry.budget_of(self.storage, self.name)
         return budget is not None and budget.creation_id == self.creation_id
 
     def trials(self) -> list[FrozenTrial]:
-        """Give every trial, without copying."""
+        """Return all trials, without copying them."""
         return self.optuna_study.get_trials(deepcopy=False)
 
     @cached_property
@@ -78,7 +78,7 @@ class StoredStudy:
         return TicketSampling(self.spec, self.trials)
 
     def best(self) -> FrozenTrial:
-        """Give the complete trial with the lowest loss.
+        """Return the complete trial with the lowest loss.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class StoredStudy:
         return best
 
     def _why_no_best(self) -> str:
-        """Say why there is no best trial, and what helps."""
+        """Return why there is no best trial, and what to do."""
         trials, total = self.trials(), registry.total(self.storage, self.name) or 0
         if (done := count_finished(trials)) >= total:
             return f"study {self.name!r} has found nothing: {why_nothing_is_complete(trials)}"
@@ -101,25 +101,25 @@ class StoredStudy:
         )
 
     def has_same_prices(self, prices: Prices) -> bool:
-        """Tell whether the study's own copy is of these very prices."""
+        """Return whether the study was made with exactly these prices."""
         hashes = {name: sha256(body) for name, body in snapshot(self.spec, prices).items()}
         return bool(hashes == self.record.data.sha256)
 
     @cached_property
     def dataset(self) -> Dataset:
-        """What the trials share.
+        """Series, folds and scalers that all trials share.
 
         Raises
         ------
         StudyError
-            If the snapshot is not what was stored, or its scored targets are not the study's.
+            If the snapshot was changed, or its scored targets are not the study's.
         """
         dataset = self._build_dataset()
-        own, stored = dataset.targets_sha256, self.record.targets_sha256
-        if own != stored:
+        computed, stored = dataset.targets_sha256, self.record.targets_sha256
+        if computed != stored:
             msg = (
                 f"study {self.name!r} scores the targets {stored}, but this installation would "
-                f"score {own}: use the version of Puffin Tuner that made the study"
+                f"score {computed}: use the version of Puffin Tuner that made the study"
             )
             raise StudyError(msg)
         return dataset
@@ -128,36 +128,36 @@ class StoredStudy:
         if self.parent_name is None:
             return Dataset.build(self.spec, self.load_search_prices())
         search = load(self.storage, self.parent_name)
-        return search.holdout_dataset if self.judges_holdout else search._build_dataset()  # noqa: SLF001  # its own
+        return search.holdout_dataset if self.judges_holdout else search._build_dataset()  # noqa: SLF001  # its parent
 
     @cached_property
     def parent_name(self) -> str | None:
-        """Name of the study whose best this one trains again; None for a search."""
+        """Name of the search whose best trials this study trains again; None for a search."""
         return self.record.parent_name
 
     @property
     def judges_holdout(self) -> bool:
-        """Whether its trials are scored on the holdout of a search."""
+        """Whether the trials are scored on the holdout of a search."""
         return self.parent_name is not None and self.name == self.parent_name + HOLDOUT_SUFFIX
 
     @cached_property
     def holdout_dataset(self) -> Dataset:
-        """The search part as one fold, with the holdout as what it is scored on: breaks the seal.
+        """One fold that trains on the search prices and is scored on the holdout: breaks the seal.
 
         Raises
         ------
         StudyError
-            If the snapshot is not what was stored.
+            If the snapshot was changed.
         """
         return Dataset.for_holdout(self.spec, self.load_search_prices(), self.load_holdout_prices())
 
     def load_search_prices(self) -> pd.DataFrame:
-        """Read the search part of the snapshot and check that it is what was stored.
+        """Read the search prices of the snapshot and compare their hash with the stored one.
 
         Raises
         ------
         StudyError
-            If the bytes are not those that the study was made with.
+            If the snapshot was changed.
         """
         return self._load_prices(SEARCH_FILE)
 
@@ -167,17 +167,17 @@ class StoredStudy:
         Raises
         ------
         StudyError
-            If the bytes are not those that the study was made with.
+            If the snapshot was changed.
         """
         return self._load_prices(HOLDOUT_FILE)
 
     def load_all_prices(self) -> pd.DataFrame:
-        """Read the search part and the holdout behind it: breaks the seal.
+        """Read the search prices followed by the holdout: breaks the seal.
 
         Raises
         ------
         StudyError
-            If the bytes are not those that the study was made with.
+            If the snapshot was changed.
         """
         return pd.concat([self.load_search_prices(), self.load_holdout_prices()])
 
@@ -194,9 +194,9 @@ class StoredStudy:
 
 
 def lowest_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    """Give the complete trial with the lowest loss, the earlier of two alike."""
+    """Return the complete trial with the lowest loss, the earlier of two equal ones."""
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    # A duplicate has the value of what it repeats, and no forecasts.
+    # A duplicate has the loss of the trial that it repeats, but no forecasts.
     return min(complete, key=lambda t: (t.value, is_duplicate(t), t.number), default=None)
 
 
@@ -207,18 +207,18 @@ def snapshot(spec: Spec, prices: Prices) -> dict[str, bytes]:
 
 
 def load_search(storage: RDBStorage, name: str) -> StoredStudy:
-    """Open a study that searches.
+    """Open a search.
 
     Raises
     ------
     StudyError
-        If there is none, or it trains the best of another one again.
+        If there is no study of that name, or it is a retraining study.
     """
     study = load(storage, name)
     if study.parent_name is not None:
         msg = (
-            f"{name!r} trains the best of study {study.parent_name!r} again and searches for "
-            f"nothing: name {study.parent_name!r}"
+            f"{name!r} belongs to study {study.parent_name!r} and trains its best trials again; "
+            f"use {study.parent_name!r}"
         )
         raise StudyError(msg)
     return study
@@ -230,9 +230,9 @@ def load(storage: RDBStorage, name: str) -> StoredStudy:
     Raises
     ------
     NoStudyError
-        If there is none; the message lists those that there are.
+        If there is none; the message lists the studies of the database.
     StudyError
-        If another version made it, or another program took a part of it away.
+        If another version made it, or another program has deleted a part of it.
     """
     budget = require(storage, name)
     try:
@@ -246,7 +246,7 @@ def load(storage: RDBStorage, name: str) -> StoredStudy:
         )
         raise StudyError(msg) from None
     if header.creation_id != budget.creation_id:
-        msg = f"study {name!r} was deleted and another one of its name was made; try again"
+        msg = f"study {name!r} was deleted and another one of the same name was created; try again"
         raise NoStudyError(msg)
     if header.spec_version != SPEC_VERSION:
         msg = (
@@ -271,13 +271,13 @@ def require(storage: RDBStorage, name: str) -> Budget:
     Raises
     ------
     NoStudyError
-        If there is none; the message lists those that there are.
+        If there is none; the message lists the studies of the database.
     """
     budget = registry.budget_of(storage, name)
     if budget is not None:
         return budget
     if registry.closed_id_of(storage, name) is not None:
-        msg = f"study {name!r} is being deleted; `tuner delete {name}` finishes that"
+        msg = f"study {name!r} is being deleted; `tuner delete {name}` completes the deletion"
         raise NoStudyError(msg)
     known = ", ".join(study_names(storage)) or "none"
     msg = f"there is no study {name!r} in the database; studies there: {known}"

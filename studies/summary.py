@@ -1,4 +1,4 @@
-"""What a study has found so far, as plain values for tables, JSON and exports."""
+"""Results of a study so far, as plain values for tables, JSON and exports."""
 
 import math
 import shlex
@@ -29,10 +29,10 @@ class RunningTrial:
 
     Attributes
     ----------
-    trial, ticket : its number, and that of the ticket that it spends
-    epoch, max_epochs : epochs trained so far, 0 where they are not reported, and at most
-    loss : the lowest so far, None before the first epoch has ended
-    worker : who trains it, as "host:pid", None before it has begun
+    trial, ticket : numbers of the trial and of its ticket
+    epoch, max_epochs : epochs trained so far, 0 if they are not reported, and the most there can be
+    loss : lowest loss so far; None before the first epoch has ended
+    worker : process that trains it, as "host:pid"; None before the training begins
     """
 
     trial: int
@@ -49,17 +49,17 @@ class Status:
 
     Attributes
     ----------
-    search : name of the study whose best it trains again, None for a search
-    tickets : trials that the study is to run
-    finished : tickets that are spent
-    complete, pruned, failed, running : tickets in these states; the rest is still to come
-    running_trials : those in training
-    workers : processes that train a trial of it and show signs of life, as "host:pid"
-    priority, paused : what share of the workers' time it gets, and whether it gets any
-    best_loss, best_skill, best_trial : of the best complete trial of a search, None before the
-        first; None where a study trains again, for the lowest of such losses is chosen by luck
-    seconds_left : estimate with the workers that train its trials, or with one where none does;
-        None before three trials have ended, and at the end
+    search : name of the study whose best trials it trains again; None for a search
+    tickets : number of trials that the study is to run
+    finished : number of finished tickets
+    complete, pruned, failed, running : number of tickets in each state; the others are to come
+    running_trials : the trials in training
+    workers : live processes that train a trial of the study, as "host:pid"
+    priority, paused : weight in the sharing of the workers' time, and whether it gets any
+    best_loss, best_skill, best_trial : of the best complete trial of a search; None before the
+        first, and for a retraining study, whose lowest loss is lowest by chance
+    seconds_left : estimate with the workers that train its trials, or with one if none does; None
+        before three trials have ended, and at the end
     """
 
     name: str
@@ -81,7 +81,7 @@ class Status:
 
     @property
     def done(self) -> bool:
-        """Whether the budget is spent."""
+        """Whether all tickets are finished."""
         return self.finished >= self.tickets
 
     @property
@@ -90,7 +90,7 @@ class Status:
         return "done" if self.done else "paused" if self.paused else "open"
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain values."""
+        """Return plain values."""
         return asdict(self) | {"done": self.done, "state": self.state}
 
 
@@ -100,7 +100,7 @@ def status(study: StoredStudy) -> Status:
     Raises
     ------
     KeyError
-        If it was deleted meanwhile.
+        If the study was deleted meanwhile.
     """
     budget = registry.budgets(study.storage)[study.name]
     trials = study.trials()
@@ -160,35 +160,35 @@ def _seconds_left(
     return seconds_left(trials, budget, spec.training.max_epochs, at_work, pruned=pruned)
 
 
-# What trials can be compared by, and how a configuration tells it.
+# Hyperparameters that trials can be compared by, and how each is read from a configuration.
 COMPARABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     **{name: itemgetter(name) for name in NUMERIC_FIELDS},
     "cell": lambda config: config["cell"],
     "layers": lambda config: len(config["hidden_dims"]),
     "hidden_dim": lambda config: config["hidden_dims"][0],
-    # One layer has no place for dropout: such a network says nothing of it.
+    # A network of one layer has no dropout, whatever its value.
     "dropout": lambda config: config["dropout"] if len(config["hidden_dims"]) > 1 else None,
 }
-# More values than this are put together in thirds.
+# More distinct values than this are grouped into thirds.
 _MOST_GROUPS = 5
 
 
 @dataclass(frozen=True)
 class Group:
-    """How the trials that have something in common did.
+    """Results of the trials that share the value of a hyperparameter.
 
     Attributes
     ----------
-    label : the value that they share, or its range
+    label : the value, or its range
     trials, complete, pruned, failed : numbers of finished trials
-    best : the best complete trial, None without one
-    median_loss : of the complete trials, None without one
-    folds_won : folds in which its best has the lowest loss of all groups' bests, None where there
-        are not two to compare
-    seconds_per_epoch : median over its trials, None without one
-    epoch : the last one that every group has come to, where one of them has no complete trial and
-        its losses can be compared up to there only; None where each has one
-    loss_at_epoch : the lowest up to there of all its trials, pruned ones too
+    best : best complete trial; None without one
+    median_loss : of the complete trials; None without one
+    folds_won : number of folds in which the best trial has the lowest loss of all groups' best
+        trials; None if there are not two to compare
+    seconds_per_epoch : median over the trials; None without one
+    epoch : last epoch that every group has reached, up to which losses are compared if a group has
+        no complete trial; None if each group has one
+    loss_at_epoch : lowest loss up to that epoch of all trials, including pruned ones
     """
 
     label: str
@@ -205,22 +205,22 @@ class Group:
 
 
 def compare(study: StoredStudy, by: str = "cell") -> list[Group]:
-    """Compare the trials that differ in one hyperparameter, each training once.
+    """Compare trials by the value of one hyperparameter; duplicates do not count.
 
-    Losses are compared at equal budgets. A complete trial was trained to its end. Where a group has
-    none, for a pruner has stopped all its trials, the lowest losses of all groups are compared up
-    to the last epoch that its trials have come to.
+    Losses are compared at equal numbers of epochs. Complete trials were trained to their end. If
+    the pruner has stopped all trials of a group, the lowest losses of all groups are compared up to
+    the last epoch that the trials of that group have reached.
 
     Parameters
     ----------
     by : str
         A key of ``COMPARABLE``; `hidden_dim` is the width of the first layer. More than five values
-        are put together in thirds.
+        are grouped into thirds.
 
     Raises
     ------
     StudyError
-        If no trial is finished, or all that are agree in it; but both cells are always compared.
+        If no trial is finished, or all finished ones have the same value; `cell` always has both.
     """
     finished = [t for t in trained(study.trials()) if is_finished(t)]
     valued = []
@@ -242,9 +242,9 @@ def compare(study: StoredStudy, by: str = "cell") -> list[Group]:
 
 
 def _common_epoch(groups: list[list[FrozenTrial]]) -> int | None:
-    """Return the last epoch that every group has come to; None where each has a complete trial.
+    """Return the last epoch that every group has reached; None if each has a complete trial.
 
-    A group with a complete trial has come to its end, and one without any loss is not asked.
+    A group with a complete trial has reached the last epoch; a group without any loss is ignored.
     """
     pruned_only = [trials for trials in groups if lowest_complete(trials) is None]
     reached = [max(_curve(trials), default=(0, 0.0))[0] for trials in pruned_only]
@@ -252,7 +252,7 @@ def _common_epoch(groups: list[list[FrozenTrial]]) -> int | None:
 
 
 def _curve(trials: Iterable[FrozenTrial]) -> Iterator[tuple[int, float]]:
-    """Yield epoch and loss wherever a trial, complete or pruned, has told one."""
+    """Yield epoch and loss of each report of a complete or pruned trial."""
     for trial in trials:
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             yield from trial.intermediate_values.items()
@@ -264,7 +264,7 @@ def _nothing_to_compare(
     finished: list[FrozenTrial],
     groups: list[tuple[str, list[FrozenTrial]]],
 ) -> str:
-    """Return why there are no two groups of trials, and what helps."""
+    """Return why there are no two groups of trials, and what to do."""
     if not finished:
         return (
             f"study {study.name!r} has no finished trial yet: there is nothing to compare before "
@@ -284,7 +284,7 @@ def _nothing_to_compare(
 
 
 def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> list[tuple[str, list[FrozenTrial]]]:
-    """Put trials together by value, or by thirds of the values, in ascending order."""
+    """Group trials by value, or by thirds of the values, in ascending order."""
     if by == "cell":
         return [(cell.upper(), [t for value, t in valued if value == cell]) for cell in CELL_NAMES]
     values = np.array([value for value, _ in valued])
@@ -295,20 +295,20 @@ def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> list[tuple[str, l
     return [
         (
             _label(values[group == i]),
-            [trial for (_, trial), own in zip(valued, group, strict=True) if own == i],
+            [trial for (_, trial), place in zip(valued, group, strict=True) if place == i],
         )
         for i in np.unique(group)
     ]
 
 
 def _label(values: np.ndarray) -> str:
-    """Write the values of a group as "4" or "4 to 9"."""
+    """Return the range of a group's values as text, like "4" or "4 to 9"."""
     ends = dict.fromkeys((values.min().item(), values.max().item()))
     return " to ".join(str(end) if isinstance(end, int) else f"{end:.3g}" for end in ends)
 
 
 def _fold_winners(bests: list[FrozenTrial | None]) -> list[int]:
-    """Return for each fold the position of the best trial whose loss is lowest there."""
+    """Return for each fold the position of the trial with the lowest loss."""
     losses = {i: Scores.read(t).fold_losses for i, t in enumerate(bests) if t is not None}
     folds = len(next(iter(losses.values()))) if len(losses) > 1 else 0
     return [min(losses, key=lambda i: losses[i][fold]) for fold in range(folds)]
@@ -354,7 +354,7 @@ def failure_reasons(study: StoredStudy) -> Counter[str]:
 
 
 def remarks(study: StoredStudy) -> list[str]:
-    """Say what the figures of a finished search do not say by themselves.
+    """Return remarks that help to read the results of a finished search.
 
     Raises
     ------
@@ -366,7 +366,7 @@ def remarks(study: StoredStudy) -> list[str]:
 
 
 def best_record(study: StoredStudy, best: FrozenTrial | None = None) -> dict[str, Any]:
-    """Give a configuration and its scores as plain values; the best one when none is given.
+    """Return configuration and scores of a trial, by default the best, as plain values.
 
     Raises
     ------

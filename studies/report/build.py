@@ -139,7 +139,7 @@ def build(study: StoredStudy) -> Report:
     Raises
     ------
     StudyError
-        If the seal is closed or was opened for other winners only, or a rerun is not done.
+        If the seal is closed or was opened for other winners only, or a refit is not done.
     """
     best, holdout = require_opened(study)
     spread = read_seed_sensitivity(study)

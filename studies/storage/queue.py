@@ -19,7 +19,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.studies.records import TrialRecord, is_finished, ticket_of, updated_attrs
-from puffin.studies.storage.checkpoints import delete_checkpoint
+from puffin.studies.storage.checkpoints import delete_checkpoints
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, stale_trial_ids, trial_id
 from puffin.studies.storage.registry import is_open
@@ -39,7 +39,7 @@ class TicketQueue:
     study_id : int
         Optuna's key of the study.
     creation_id : str
-        Ours: once the study is deleted no method writes anything.
+        Of the study: once it is deleted no method writes anything.
     """
 
     storage: RDBStorage
@@ -47,12 +47,12 @@ class TicketQueue:
     creation_id: str
 
     def start_next(self, params: Sequence[Mapping[str, Any]] = ()) -> FrozenTrial | None:
-        """Start the trial of the next number, or return None if all numbers are issued.
+        """Start the trial of the next ticket, or return None if all tickets are issued.
 
         Parameters
         ----------
         params : sequence of mappings
-            Parameters that are fixed for the first tickets; of all others none is fixed.
+            Parameters that are fixed for the first tickets; no others are fixed.
         """
         query = (
             sa.update(studies)
@@ -67,17 +67,17 @@ class TicketQueue:
             number = int(issued) - 1
             fixed = params[number] if number < len(params) else {}
             key = self._create(TrialState.RUNNING, TrialRecord(ticket=number), fixed)
-            # A running trial without a heartbeat would never be found to be stale.
+            # A running trial without a heartbeat would never count as stale.
             self.storage.record_heartbeat(key)
         return self.storage.get_trial(key)
 
     def claim(self) -> FrozenTrial | None:
-        """Start a trial whose ticket went back to the queue, or return None if there is none."""
+        """Start a trial whose ticket was requeued, or return None if there is none."""
         waiting = self.storage.get_all_trials(
             self.study_id, deepcopy=False, states=(TrialState.WAITING,)
         )
         for trial in waiting:
-            # A trial that was finished or deleted since it was read is nobody's any more.
+            # Another process may have finished or deleted the trial since it was read.
             with suppress(UpdateFinishedTrialError, KeyError), transaction(self.storage):
                 key = trial_id(trial)
                 if self.storage.set_trial_state_values(key, state=TrialState.RUNNING):
@@ -86,7 +86,7 @@ class TicketQueue:
         return None
 
     def requeue(self, trial: int) -> None:
-        """End a running trial, given by its key, and put its ticket back on the queue.
+        """End a running trial, given by its key, and requeue its ticket.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class TicketQueue:
             self._create(TrialState.WAITING, left, fixed_params(failed))
 
     def retry_or_fail(self, trial: int, why: str) -> None:
-        """End a running trial that could not go on; requeue its ticket, or fail it in the end.
+        """Fail a trial for a lack of resources; requeue its ticket up to `MAX_RETRIES` times.
 
         Raises
         ------
@@ -114,9 +114,9 @@ class TicketQueue:
             self._retry(connection, self._fail(trial), why)
 
     def retry_stale(self) -> None:
-        """End the trials whose worker was lost, and requeue their tickets a few times."""
+        """Fail the trials whose worker was lost; requeue each ticket up to `MAX_RETRIES` times."""
         for key in stale_trial_ids(self.storage, self.study_id):
-            # Another process may be faster, or may delete the study.
+            # Another process may end the trial first, or delete the study.
             with suppress(UpdateFinishedTrialError, KeyError), transaction(self.storage) as now:
                 trial = self._fail(key)
                 record = TrialRecord.read(trial)
@@ -151,14 +151,15 @@ class TicketQueue:
             user_attrs=updated_attrs(trial, replace(left, failure=reason)),
         )
         self.storage.create_new_trial(self.study_id, failed)
-        delete_checkpoint(connection, self.creation_id, ticket_of(trial))
+        delete_checkpoints(connection, self.creation_id, ticket_of(trial))
 
 
 def fixed_params(trial: FrozenTrial) -> dict[str, Any]:
     """Return the parameters that the next trial of this one's ticket must not sample.
 
-    A trial that was lost while it sampled leaves only some of its parameters. The rest would then
-    be drawn with other random numbers than in an undisturbed search, or leave the grid.
+    A trial that was lost while it sampled has only some of its parameters. If the next trial kept
+    those, the others would be drawn with other random numbers than in an undisturbed search, or
+    leave the grid.
     """
     if TrialRecord.read(trial).config:
         return trial.params
@@ -173,7 +174,7 @@ def count_finished(trials: Iterable[FrozenTrial]) -> int:
 
 
 def count_by_state(trials: Iterable[FrozenTrial]) -> Counter[str]:
-    """Count tickets by what became of them: complete, pruned, failed, running, waiting."""
+    """Count tickets by state: complete, pruned, failed, running, waiting."""
     tally: Counter[str] = Counter()
     for trial in trials:
         if is_finished(trial) or not trial.state.is_finished():

@@ -18,16 +18,16 @@ from puffin.studies.storage.tables import studies
 
 
 class StudyGoneError(PuffinError):
-    """A study that was deleted while this process worked on it."""
+    """The study was deleted while this process worked on it."""
 
 
 class NameTakenError(PuffinError):
-    """A name that another study has."""
+    """Another study has this name."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What workers must know of a study before they load it."""
+    """The row of a study, which a worker reads before it loads the study."""
 
     name: str
     creation_id: str
@@ -43,22 +43,22 @@ def is_open(creation_id: str) -> sa.ColumnElement[bool]:
 
 
 def register(connection: sa.Connection, name: str) -> str:
-    """Take a name for the study that this transaction creates; return its creation id.
+    """Reserve a name for the study that this transaction creates; return its creation id.
 
-    Nobody else sees the study before the transaction ends, with `publish` in it. Another process
-    that registers the same name waits for that end.
+    Other processes see the study only after the transaction, which must call `publish`, has ended.
+    Another process that registers the same name waits for that end.
 
     Raises
     ------
     NameTakenError
-        If there is a study of that name, maybe one that is being deleted.
+        If there is a study of that name, even one that is being deleted.
     """
     creation_id = uuid.uuid4().hex
     row = {"name": name, "creation_id": creation_id, "issued": 0, "priority": 1, "paused": False}
     try:
         connection.execute(sa.insert(studies).values(row))
     except sa.exc.IntegrityError:
-        msg = f"there is a study {name!r} already"
+        msg = f"there is already a study {name!r}"
         raise NameTakenError(msg) from None
     return creation_id
 
@@ -66,7 +66,7 @@ def register(connection: sa.Connection, name: str) -> str:
 def publish(
     connection: sa.Connection, creation_id: str, tickets: int, issued: int = 0, priority: int = 1
 ) -> None:
-    """Set the budget of a study that `register` has begun: from its commit on workers see it."""
+    """Set the budget of a registered study; from the commit on workers see it."""
     row = studies.c.creation_id == creation_id
     values = {"tickets": tickets, "issued": issued, "priority": priority}
     connection.execute(sa.update(studies).where(row).values(values))
@@ -81,7 +81,7 @@ def require(connection: sa.Connection, creation_id: str, *, exclusive: bool = Fa
         Of the transaction.
     creation_id : str
     exclusive : bool
-        Make every other transaction wait that requires the study.
+        Make every other transaction that requires the study wait.
 
     Raises
     ------
@@ -95,21 +95,21 @@ def require(connection: sa.Connection, creation_id: str, *, exclusive: bool = Fa
 
 
 def close(connection: sa.Connection, name: str) -> str | None:
-    """Hide a study from workers for good; return its creation id, or None if there is none."""
+    """Hide a study from workers, before it is deleted; return its creation id, or None."""
     query = sa.update(studies).where(studies.c.name == name).values(tickets=None)
     result = connection.execute(query.returning(studies.c.creation_id)).scalar_one_or_none()
     return None if result is None else str(result)
 
 
 def is_closed(connection: sa.Connection, creation_id: str) -> bool:
-    """Return whether a study is closed, and keep others from deleting it in this transaction."""
+    """Return whether a study is closed; lock its row until the transaction ends."""
     row = sa.and_(studies.c.creation_id == creation_id, studies.c.tickets.is_(None))
     query = sa.select(studies.c.name).where(row).with_for_update()
     return connection.execute(query).one_or_none() is not None
 
 
 def unregister(connection: sa.Connection, creation_id: str) -> None:
-    """Free the name of a study that was closed and deleted."""
+    """Delete the row of a study that was closed and deleted, which frees its name."""
     connection.execute(sa.delete(studies).where(studies.c.creation_id == creation_id))
 
 
@@ -174,7 +174,7 @@ def _change(storage: RDBStorage, creation_id: str, **values: Any) -> None:
 
 
 def set_budget(connection: sa.Connection, creation_id: str, **values: Any) -> None:
-    """Set columns of a study that this transaction has required, such as its tickets."""
+    """Set columns of a study that this transaction has required, for example its tickets."""
     query = sa.update(studies).where(studies.c.creation_id == creation_id)
     connection.execute(query.values(values))
 

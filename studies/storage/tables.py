@@ -1,28 +1,31 @@
-"""Our tables in the database, beside Optuna's."""
+"""Our tables in the database, beside Optuna's.
+
+The module is imported for its tables: `studies` is the table ``puffin_studies``, and so on.
+"""
 
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-# A name of a study file, with what the studies beside it add.
+# Longest name of a study: that of a study file, and the suffix of a retraining study.
 _NAME = 80
 
 studies = sa.Table(
     "puffin_studies",
     metadata,
     sa.Column("name", sa.String(_NAME), primary_key=True),
-    # Tells a study from a later one of its name: whoever holds the id of a study that was deleted
-    # can write nothing any more.
+    # Distinguishes a study from a later one of the same name: a process that holds the id of a
+    # deleted study cannot write anything.
     sa.Column("creation_id", sa.String(32), nullable=False, unique=True),
     # None while the study is being deleted.
     sa.Column("tickets", sa.Integer, nullable=True),
     sa.Column("issued", sa.Integer, nullable=False),
-    # Share of the workers' time beside other studies.
+    # Weight of the study in the fair sharing of the workers' time.
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("paused", sa.Boolean, nullable=False),
 )
 
-# From where the training of a ticket can be resumed; deleted when the ticket is finished.
+# State from which the training of a ticket can be resumed; deleted when the ticket is finished.
 checkpoints = sa.Table(
     "puffin_checkpoints",
     metadata,
@@ -30,12 +33,12 @@ checkpoints = sa.Table(
     sa.Column("ticket", sa.Integer, primary_key=True),
     # The trial that wrote it.
     sa.Column("trial_id", sa.Integer, nullable=False),
-    # JSON: configuration, and what the pruner knows.
+    # JSON: configuration, and the rungs that the pruner has recorded.
     sa.Column("facts", sa.Text, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
-# Who is at work; a worker that is silent for longer than its grace is gone.
+# Running workers; one whose `seen` is older than its grace period, in seconds, has ended.
 workers = sa.Table(
     "puffin_workers",
     metadata,
@@ -46,7 +49,7 @@ workers = sa.Table(
     # JSON: package to version.
     sa.Column("versions", sa.Text, nullable=False),
     sa.Column("grace", sa.Integer, nullable=False),
-    # By the clock of the database, the only one that all share.
+    # By the clock of the database, the only one that all processes share.
     sa.Column("since", sa.DateTime(timezone=True), nullable=False),
     sa.Column("seen", sa.DateTime(timezone=True), nullable=False),
     sa.Column("study", sa.String(_NAME), nullable=True),
@@ -57,13 +60,13 @@ artifacts = sa.Table(
     "puffin_artifacts",
     metadata,
     sa.Column("artifact_id", sa.String(36), primary_key=True),
-    # Of the study that the file belongs to; None for a file that the dashboard has added.
+    # Id of the study that the file belongs to; None for a file added in the dashboard.
     sa.Column("creation_id", sa.String(32), nullable=True, index=True),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
-# Each look at the bars of a holdout. Rows are only ever added: they outlive the study that looked,
-# because the bars have been seen.
+# Each opening of a holdout. Rows are never changed or deleted: they outlive the study, because its
+# bars have been seen.
 openings = sa.Table(
     "puffin_openings",
     metadata,

@@ -113,7 +113,7 @@ def test_the_seal_stays_closed_until_every_trial_is_done(
 ) -> None:
     study = make_study()
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu", max_trials=7))
-    with pytest.raises(StudyError, match="has done 7 of 8 trials: the winner is not fixed"):
+    with pytest.raises(StudyError, match="has done 7 of 8 trials: the winner is fixed when"):
         open_seal(study)
     assert study_names(storage) == ["tiny"]
 
@@ -353,9 +353,11 @@ def test_reruns_are_no_search_go_with_their_study_and_keep_their_names_for_thems
         for command in (["best"], ["compare"], ["report"], ["extend", "--trials", "1"]):
             result = CliRunner().invoke(main, [*command, again.name, "--storage", url])
             assert result.exit_code == 1
-            assert "trains the best of study 'tiny' again and searches for" in result.output
+            assert "belongs to study 'tiny' and trains its best trials again" in result.output
         taken = parse_spec(tiny.to_json() | {"name": again.name.replace("tiny", "x")}, "x")
-        with pytest.raises(StudyError, match=r"names that end in \.seeds or \.holdout are kept"):
+        with pytest.raises(
+            StudyError, match=r"names that end in \.seeds or \.holdout are reserved"
+        ):
             submit(searched.storage, taken, prices)
     delete(searched.storage, "tiny")
     assert study_names(open_storage(url)) == []
@@ -474,14 +476,16 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
         open_seal(searched)
     better, trial = searched.best(), take(searched.optuna_study, searched.queue)
     for key, value in better.user_attrs.items():
-        if key not in (records.TICKET, "best_loss"):
+        if key != records.TICKET:
             trial.set_user_attr(key, value)
+    loss = (better.value or 0.0) - 0.01
+    trial.set_user_attr("best_loss", loss)
     trial.set_user_attr(records.CONFIG, better.user_attrs["config"] | {"lr": 0.002})
     body = build.read_artifact(searched, better)
     with transaction(storage) as connection:
         added = attach(connection, searched.creation_id, trial, "forecasts.csv", body)
     trial.set_user_attr("run", better.user_attrs["run"] | {"forecasts": added})
-    searched.optuna_study.tell(trial, (better.value or 0.0) - 0.01)
+    searched.optuna_study.tell(trial, loss)
     after = load(storage, "tiny")
     with pytest.raises(StudyError, match="has not been opened for its best, trial 8"):
         build.build(after)
@@ -624,7 +628,9 @@ def test_a_holdout_too_short_to_tell_forecasts_apart_stays_sealed(
 ) -> None:
     make_study(walk_forward={"holdout_bars": 2}, search={"trials": 1, "pruner": "none"})
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
-    with pytest.raises(StudyError, match=r"horizon \+ 2 = 3 bars or more .* has 2; its seal stays"):
+    with pytest.raises(
+        StudyError, match=r"at least horizon \+ 2 = 3 bars .* has 2; its seal stays"
+    ):
         open_seal(load(storage, "tiny"))
     assert study_names(storage) == ["tiny"]
 

@@ -111,7 +111,7 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
         from puffin.studies.prices.load import load_prices
         from puffin.studies.spec import load_spec
         from puffin.studies.storage.database import open_storage
-        from puffin.studies.study import submit
+        from puffin.studies.lifecycle import submit
 
         spec = load_spec({str(tiny_file)!r})
         prices = load_prices("sample", "AAPL", None, spec.data.start)

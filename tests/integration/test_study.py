@@ -241,7 +241,7 @@ def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
         from puffin.studies.prices.load import load_prices
         from puffin.studies.spec import load_spec
         from puffin.studies.storage.database import open_storage
-        from puffin.studies.study import submit
+        from puffin.studies.lifecycle import submit
 
         spec = load_spec({str(tiny_file)!r})
         prices = load_prices("sample", "AAPL", None, spec.data.start)

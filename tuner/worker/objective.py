@@ -1,10 +1,10 @@
-"""One trial: sample, train all folds in step, report the curve, prune, and write down the result.
+"""One trial: sample, train all folds in step, report the losses, prune, and store the result.
 
-A trial whose ticket was in training before goes on from its checkpoint. One whose network was
-trained by another trial takes over that result. A rerun is a trial whose configuration and seed are
+A trial resumes from the checkpoint of its ticket, if there is one. A trial whose network another
+trial has trained copies that result. A retraining job is a trial whose configuration and seed are
 given, and which is not pruned.
 
-The only place that calls ``trial.report`` and ``trial.should_prune``.
+This module alone calls ``trial.report`` and ``trial.should_prune``.
 """
 
 import logging
@@ -42,7 +42,7 @@ FORECASTS_FILE = "forecasts.csv"
 
 
 class TargetsError(PuffinError):
-    """A trial would be scored on other targets than its study."""
+    """The targets of a trial are not those of its study."""
 
 
 def run_trial(
@@ -51,22 +51,21 @@ def run_trial(
     device: torch.device,
     interrupt: Interrupt,
     checkpoint: Checkpoint,
-    rerun: RetrainingJob | None = None,
+    job: RetrainingJob | None = None,
 ) -> float:
-    """Train and score the configuration that `trial` samples, or a given one.
+    """Train and score the configuration that `trial` samples, or that of a job.
 
     Parameters
     ----------
     trial : optuna.Trial
     study : StoredStudy
-        Of its study.
     device : torch.device
     interrupt : Interrupt
-        Ends the training, at a checkpoint if it can, when the process is asked to stop.
+        Ends the training, if possible at a checkpoint, when the process is asked to stop.
     checkpoint : Checkpoint
-        Where this ticket's training stands, if it was begun.
-    rerun : RetrainingJob, optional
-        What to train instead of a sampled point.
+        Checkpoint of the ticket.
+    job : RetrainingJob, optional
+        What to train instead of a sampled configuration.
 
     Returns
     -------
@@ -76,21 +75,21 @@ def run_trial(
     Raises
     ------
     optuna.TrialPruned
-        If the pruner gives the trial up, or its loss is no longer finite.
+        If the pruner stops the trial, or its loss is not finite.
     TargetsError
         If the targets are not the study's.
     """
     started = time.perf_counter()
     dataset = study.dataset
     TrialRecord(worker=process_name()).write(trial)
-    if rerun is None:
+    if job is None:
         config, seed = suggest(trial, dataset.spec.parsed_space), dataset.spec.search.seed
         TrialRecord(config=config.to_dict()).write(trial)
         if (original := duplicates.find_trained(study.trials(), config)) is not None:
             return _copy_result(trial, study, original)
     else:
-        config, seed = Config.from_dict(rerun.config), rerun.seed
-        rerun.record.write(trial)
+        config, seed = Config.from_dict(job.config), job.seed
+        job.record.write(trial)
     folds = dataset.tensors(config.lookback, device)
     _check_targets(dataset.fingerprint_targets(folds), dataset.targets_sha256)
     inputs = dataset.series.features.shape[1]
@@ -105,9 +104,9 @@ def run_trial(
             reason = f"diverged: the loss is {epoch.valid_loss} at epoch {epoch.number}"
             break
         trial.report(epoch.valid_loss, epoch.number)
-        # The pruner is asked even at the end, because it records the loss for the trials to come;
-        # but a trial that has trained to its end is complete.
-        if rerun is None and trial.should_prune() and not training.has_ended:
+        # The pruner is asked after the last epoch too: it records the loss for later trials,
+        # but a trial that was trained to its end is complete.
+        if job is None and trial.should_prune() and not training.has_ended:
             reason = f"pruned at epoch {epoch.number}"
             break
         if checkpoint.due or interrupt.requested:
@@ -124,9 +123,9 @@ def run_trial(
 def write_result(
     trial: optuna.Trial, study: StoredStudy, best: Epoch | None, run: TrainingRun
 ) -> None:
-    """Store what a trial is worth at its best epoch, its forecasts, and how it ran.
+    """Store the scores and forecasts of a trial at its best epoch, and how its training ran.
 
-    All at once, so that forecasts always belong to a trial that says where they are.
+    All is written in one transaction, so that no forecasts are stored without their trial's record.
 
     Raises
     ------
@@ -146,12 +145,12 @@ def write_result(
 
 
 def _copy_result(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial) -> float:
-    """Spend a trial on the result of the one that trained the same network.
+    """Copy the result of the trial that trained the same network.
 
     Raises
     ------
     optuna.TrialPruned
-        If that one was pruned.
+        If that trial was pruned.
     UpdateFinishedTrialError
         If another process has ended the trial.
     """
@@ -186,7 +185,7 @@ def describe_run(epochs: int, started: float, device: torch.device) -> TrainingR
 def _resume(
     trial: optuna.Trial, training: FoldTraining, checkpoint: Checkpoint, config: Config
 ) -> int:
-    """Load the checkpoint of this ticket, if there is one; return its number of epochs."""
+    """Load the checkpoint of the ticket, if there is one; return its number of epochs."""
     try:
         saved = checkpoint.load()
     except DamagedCheckpointError as error:
@@ -195,7 +194,7 @@ def _resume(
     if saved is None or saved.metadata["config"] != config.to_dict():
         return 0
     training.load_state(saved.body)
-    # The pruner was asked when these epochs were new, and is not asked again.
+    # The pruner judged these epochs when they were trained, and is not asked again.
     for number, loss in enumerate(training.curve, start=1):
         trial.report(loss, number)
     for key, value in saved.metadata["rungs"].items():
@@ -204,16 +203,20 @@ def _resume(
 
 
 def _checkpoint_metadata(trial: optuna.Trial, config: Config) -> dict[str, Any]:
-    """Give what a checkpoint holds beside the state of the training."""
+    """Return the metadata of a checkpoint: configuration, and the rungs of the pruner."""
     attrs = trial.storage.get_trial_system_attrs(trial_id(trial))
     rungs = {key: value for key, value in attrs.items() if key.startswith(RUNG_PREFIX)}
     return {"config": config.to_dict(), "rungs": rungs}
 
 
-def _check_targets(own: str, expected: str) -> None:
-    """Hold a trial to the targets of its study: scores on others could not be compared."""
-    if own != expected:
-        msg = f"this trial would be scored on targets {own}, but its study on {expected}"
+def _check_targets(computed: str, expected: str) -> None:
+    """Require the targets of the study: scores on others could not be compared."""
+    if computed != expected:
+        msg = (
+            f"this trial would be scored on targets {computed}, but its study is scored on "
+            f"{expected}: this installation differs from the one that submitted the study; install "
+            "the same versions"
+        )
         raise TargetsError(msg)
 
 
