@@ -33,6 +33,7 @@ from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.scheduler import StudyScheduler, WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt, stop_signals
 from puffin.tuner.worker.worker import Worker
+from tests.processes import until
 from tests.queues import age_heartbeats
 
 TUNER = Path(sys.executable).with_name("tuner")
@@ -309,14 +310,6 @@ def test_a_worker_whose_time_is_up_does_not_sleep_on() -> None:
     assert interrupt.requested
 
 
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.05)
-    return found
-
-
 @on_both
 def test_a_worker_is_listed_idle_and_at_work_comes_back_when_struck_out_and_ages_when_killed(
     start: Start, url: str, storage: RDBStorage, make_study: MakeStudy
@@ -348,7 +341,7 @@ def test_a_worker_is_listed_idle_and_at_work_comes_back_when_struck_out_and_ages
     killed = time.monotonic()
     assert program.end(10) == -signal.SIGKILL
     assert workers.alive(storage) == [at_work], "nobody can know yet"
-    until(lambda: not workers.alive(storage))
+    until(lambda: not workers.alive(storage), "it is gone", seconds=20.0)
     assert time.monotonic() - killed > 1
     assert "no worker is alive" in CliRunner().invoke(main, ["status", "--storage", url]).stdout
     Registration(storage, "cpu", {}, 60).write(None, None)  # the next one sweeps it away

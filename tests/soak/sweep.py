@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -43,30 +44,8 @@ from puffin.tuner.cli import main as tuner_main
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 from tests.postgres import Postgres, running_postgres
+from tests.studies import write_tiny
 
-STUDY = """
-name = "tiny"
-[data]
-symbol = "%s"
-start = 2012-01-01
-features = ["return"]
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = %d
-patience = 1000
-[space]
-cell = ["lstm", "gru"]
-hidden_dim = [4, 8]
-layers = 1
-lookback = { low = 3, high = 5 }
-[search]
-trials = %d
-sampler = "random"
-pruner = "none"
-"""
 WORKER = ("worker", "--grace-seconds", "1", "--checkpoint-seconds", "0")
 # A suspended process sleeps at least so long: longer than the grace time of the others.
 SLEEP_SECONDS = 3.0
@@ -321,8 +300,13 @@ def searched(place: Place) -> None:
 
 
 def spec(place: Place, symbol: str, epochs: int, trials: int) -> str:
-    path = place.folder / f"{symbol}-{epochs}-{trials}.toml"
-    path.write_text(STUDY % (symbol, epochs, trials))
+    path = write_tiny(
+        place.folder / f"{symbol}-{epochs}-{trials}.toml",
+        data={"symbol": symbol, "start": date(2012, 1, 1)},
+        training={"max_epochs": epochs, "patience": 1000},
+        space={"layers": 1, "dropout": None, "lr": None},
+        search={"trials": trials, "sampler": "random", "pruner": "none"},
+    )
     return str(path)
 
 
