@@ -44,7 +44,7 @@ def add_file(study: StoredStudy, filename: str, trial: int | None = None) -> Non
         study.storage.set_trial_system_attr(trial, key, text)
 
 
-def test_files_of_any_name_at_a_study_and_at_a_running_trial_leave_search_and_export_alone(
+def test_added_files_do_not_affect_search_or_export(
     url: str, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     study = make_study(search={"trials": 2, "pruner": "none"})
@@ -71,7 +71,7 @@ def test_files_of_any_name_at_a_study_and_at_a_running_trial_leave_search_and_ex
         assert connection.execute(sa.select(artifacts)).all() == []
 
 
-def test_an_empty_study_under_the_name_of_a_retraining_does_not_block_it(
+def test_an_empty_study_does_not_block_a_retraining_study(
     url: str, storage: RDBStorage, make_study: MakeStudy
 ) -> None:
     study = make_study(search={"trials": 1, "pruner": "none"}, training={"max_epochs": 1})
@@ -92,7 +92,7 @@ def test_an_empty_study_under_the_name_of_a_retraining_does_not_block_it(
     ],
     ids=["no data", "no versions", "no file", "no spec"],
 )
-def test_a_study_that_cannot_be_served_is_said_once_and_the_others_are_served(
+def test_an_unreadable_study_is_logged_once_and_skipped(
     storage: RDBStorage,
     make_study: MakeStudy,
     make_worker: MakeWorker,
@@ -111,7 +111,7 @@ def test_a_study_that_cannot_be_served_is_said_once_and_the_others_are_served(
     assert len([m for m in caplog.messages if "'bad'" in m]) == 1
 
 
-def test_a_deletion_while_a_trial_trains_ends_the_trial_and_not_the_worker(
+def test_deleting_a_study_in_training_does_not_end_the_worker(
     storage: RDBStorage,
     make_study: MakeStudy,
     make_worker: MakeWorker,

@@ -42,7 +42,7 @@ def rows(storage: RDBStorage) -> list[tuple[int, int, bytes]]:
         return [(r.ticket, r.trial_id, bytes(r.body)) for r in connection.execute(query)]
 
 
-def test_the_last_checkpoint_of_each_ticket_is_kept_and_no_other(
+def test_only_the_last_checkpoint_of_each_ticket_is_kept(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     first, second = take(study, queue), take(study, queue)
@@ -63,7 +63,7 @@ def test_the_last_checkpoint_of_each_ticket_is_kept_and_no_other(
     assert rows(storage) == []
 
 
-def test_a_checkpoint_belongs_to_one_study_and_not_to_its_name(
+def test_a_later_study_of_the_same_name_has_no_checkpoint(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     trial = take(study, queue)
@@ -114,7 +114,7 @@ def test_a_checkpoint_that_was_changed_is_refused(
         checkpoint(queue, trial).load()
 
 
-def test_a_checkpoint_is_due_after_its_time_and_again_after_the_next(
+def test_checkpoints_are_due_at_regular_intervals(
     queue: TicketQueue, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
@@ -127,7 +127,7 @@ def test_a_checkpoint_is_due_after_its_time_and_again_after_the_next(
     assert not slow.due
 
 
-def test_a_requeued_trial_leaves_nothing_for_the_pruner_to_compare_with(
+def test_the_pruner_ignores_the_rungs_of_requeued_trials(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     trials = [take(study, queue) for _ in range(2)]

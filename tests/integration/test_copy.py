@@ -179,7 +179,7 @@ def interrupted(worker: Worker, study: StoredStudy, epochs: int) -> None:
             worker.step(study)
 
 
-def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
+def test_a_running_trial_resumes_in_the_copy_bit_for_bit(
     make_study: MakeStudy, make_worker: MakeWorker, other: RDBStorage
 ) -> None:
     changes = {
@@ -217,7 +217,7 @@ def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
     assert "puffin_checkpoints" not in rows(other)
 
 
-def test_a_trial_that_has_not_begun_to_sample_keeps_its_fixed_point_and_notes_in_the_copy(
+def test_an_unsampled_trial_keeps_fixed_parameters_and_notes_in_the_copy(
     make_study: MakeStudy, other: RDBStorage
 ) -> None:
     study = make_study()
@@ -244,7 +244,7 @@ def test_a_copy_of_a_paused_study_is_open(make_study: MakeStudy, other: RDBStora
 
 
 @pytest.mark.parametrize("theirs", ["a whole study", "the same database", "a study of Optuna"])
-def test_a_copy_under_a_name_that_is_taken_is_refused_and_leaves_nothing_behind(
+def test_a_copy_under_a_taken_name_writes_nothing(
     make_study: MakeStudy, other: RDBStorage, theirs: str
 ) -> None:
     study = make_study()
@@ -287,7 +287,7 @@ copy.copy(load(open_storage(sys.argv[1]), "tiny"), open_storage(sys.argv[2], cre
 """
 
 
-def test_a_copy_that_is_killed_midway_is_nowhere_and_a_second_one_succeeds(
+def test_a_killed_copy_leaves_nothing_and_can_be_repeated(
     small: StoredStudy, url: str, other: RDBStorage
 ) -> None:
     target = other.engine.url.render_as_string(hide_password=False)
@@ -329,9 +329,7 @@ def test_the_command_copies_says_how_much_and_shows_no_password(
     )
 
 
-def test_an_artifact_without_a_body_is_no_reason_not_to_copy(
-    small: StoredStudy, other: RDBStorage
-) -> None:
+def test_a_study_with_a_missing_artifact_is_copied(small: StoredStudy, other: RDBStorage) -> None:
     """The dashboard writes down that there is one before it is there, and may die between."""
     (*_, last) = artifacts(small)
     small.store.remove(last[1])

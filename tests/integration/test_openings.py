@@ -56,7 +56,7 @@ def test_other_prices_of_the_same_days_are_other_bars(
     assert holdout_sha256(make_study("two")) != holdout_sha256(one)
 
 
-def test_every_look_is_there_in_order_and_stays_when_its_study_is_deleted(
+def test_openings_are_ordered_and_outlive_their_study(
     storage: RDBStorage, make_study: Callable[..., StoredStudy]
 ) -> None:
     one, two = make_study("one"), make_study("two")
@@ -74,7 +74,7 @@ def test_every_look_is_there_in_order_and_stays_when_its_study_is_deleted(
     assert looks_at(again) == expected
 
 
-def test_a_copy_takes_the_looks_along_and_back_without_counting_one_twice(
+def test_copying_openings_back_and_forth_duplicates_none(
     storage: RDBStorage, make_study: Callable[..., StoredStudy], tmp_path: Path
 ) -> None:
     one, two = make_study("one"), make_study("two")

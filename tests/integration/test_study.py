@@ -99,7 +99,7 @@ def test_submitting_twice_gives_the_same_study(
     assert study_names(storage) == ["tiny"]
 
 
-def test_other_settings_under_the_same_name_are_refused_with_what_differs(
+def test_submit_refuses_other_settings_and_lists_the_differences(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     submit(storage, tiny, prices)
@@ -142,7 +142,7 @@ def test_a_random_search_is_random_from_its_first_trial(
     assert study.sampling.initial_params == []
 
 
-def test_studies_are_listed_oldest_first_and_named_when_one_is_not_there(
+def test_the_error_for_a_missing_study_lists_the_others(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     with pytest.raises(StudyError, match=r"no study 'b' in the database; studies there: none$"):
@@ -156,14 +156,14 @@ def test_studies_are_listed_oldest_first_and_named_when_one_is_not_there(
         delete(storage, "b")
 
 
-def test_the_best_of_a_study_without_a_complete_trial_is_refused(
+def test_a_study_without_a_complete_trial_has_no_best(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     with pytest.raises(StudyError, match="study 'tiny' has no complete trial yet"):
         submit(storage, tiny, prices).best()
 
 
-def test_a_stored_spec_that_breaks_a_rule_is_refused_in_words(
+def test_an_invalid_stored_spec_is_refused_with_the_rule(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     study = submit(storage, tiny, prices)
@@ -223,7 +223,7 @@ def test_prices_that_are_too_short_leave_nothing_behind(
     assert rows(storage) == {}
 
 
-def test_prices_without_a_column_that_a_feature_needs_leave_nothing_behind(
+def test_submit_without_a_needed_column_writes_nothing(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     wants_volume = other(tiny, data={"features": ["return", "volume"]})
@@ -233,7 +233,7 @@ def test_prices_without_a_column_that_a_feature_needs_leave_nothing_behind(
     assert rows(storage) == {}
 
 
-def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
+def test_concurrent_submits_of_one_study_return_the_same_study(
     crowd: Crowd, storage: RDBStorage, tiny_file: Path
 ) -> None:
     ids = crowd(
@@ -256,7 +256,7 @@ def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
     assert rows(storage)["puffin_artifacts"] == 2
 
 
-def test_a_study_of_another_program_is_left_alone_until_it_is_deleted_by_name(
+def test_a_study_of_another_program_is_changed_only_by_delete(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     foreign = optuna.create_study(study_name="tiny", storage=storage)
@@ -269,7 +269,7 @@ def test_a_study_of_another_program_is_left_alone_until_it_is_deleted_by_name(
     assert submit(storage, tiny, prices).name == "tiny"
 
 
-def test_an_empty_study_of_another_program_does_not_hold_its_name(
+def test_an_empty_study_of_another_program_is_replaced(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     optuna.create_study(study_name="tiny", storage=storage)
@@ -280,7 +280,7 @@ def test_an_empty_study_of_another_program_does_not_hold_its_name(
 # The snapshot
 
 
-def test_the_snapshot_is_the_frame_bit_for_bit_in_two_parts_that_are_apart(
+def test_the_snapshot_holds_search_and_holdout_prices_bit_for_bit(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     study = submit(storage, tiny, prices)
@@ -338,7 +338,7 @@ def test_a_study_knows_whether_prices_are_those_of_its_snapshot(
 # Deleting
 
 
-def test_deleting_takes_every_row_and_artifact_of_the_study_and_none_of_another(
+def test_delete_removes_exactly_the_rows_of_the_study(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     submit(storage, other(tiny, name="stays"), prices)
@@ -379,7 +379,7 @@ def test_a_deleted_name_is_free_for_other_settings(
     assert start(study).user_attrs["ticket"] == 0
 
 
-def test_a_deletion_that_was_killed_half_way_is_finished_by_the_next_command(
+def test_the_next_command_completes_a_killed_deletion(
     storage: RDBStorage,
     tiny: Spec,
     prices: Prices,
@@ -401,7 +401,7 @@ def test_a_deletion_that_was_killed_half_way_is_finished_by_the_next_command(
     assert rows(storage) == {}
 
 
-def test_whoever_comes_back_after_the_deletion_of_a_study_writes_nothing_into_the_next_one(
+def test_a_process_of_a_deleted_study_cannot_write_into_a_later_one(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     old = submit(storage, tiny, prices)
@@ -421,7 +421,7 @@ def test_whoever_comes_back_after_the_deletion_of_a_study_writes_nothing_into_th
 
 
 @pytest.mark.parametrize("swallowed", [1, 3])
-def test_a_deletion_that_optuna_did_not_carry_out_is_tried_again(
+def test_a_deletion_that_optuna_skipped_is_retried(
     storage: RDBStorage,
     tiny: Spec,
     prices: Prices,
@@ -442,7 +442,7 @@ def test_a_deletion_that_optuna_did_not_carry_out_is_tried_again(
     assert rows(storage) == {}
 
 
-def test_a_study_that_cannot_be_deleted_says_so_and_can_be_deleted_later(
+def test_a_failed_deletion_names_the_cause_and_can_be_repeated(
     storage: RDBStorage, tiny: Spec, prices: Prices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(storage, tiny, prices)

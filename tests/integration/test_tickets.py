@@ -94,7 +94,7 @@ def test_a_study_exists_from_its_publication_to_its_closing(storage: RDBStorage)
     assert queue.start_next() is None
 
 
-def test_a_name_that_is_taken_is_refused_even_while_its_study_is_being_deleted(
+def test_the_name_of_a_closed_study_is_still_taken(
     storage: RDBStorage,
 ) -> None:
     make_queue(storage, 1)
@@ -111,7 +111,7 @@ def test_a_name_that_is_taken_is_refused_even_while_its_study_is_being_deleted(
 # One transaction
 
 
-def test_a_transaction_that_fails_has_written_nothing_of_ours_nor_of_optunas(
+def test_a_failed_transaction_rolls_back_optunas_writes_too(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     running = take(study, queue)
@@ -133,7 +133,7 @@ def test_a_transaction_that_fails_has_written_nothing_of_ours_nor_of_optunas(
 
 
 @pytest.mark.parametrize("act", ["start", "requeue", "retry", "stale", "claim"])
-def test_a_worker_that_is_killed_before_its_commit_has_changed_nothing(
+def test_a_worker_killed_before_its_commit_changes_nothing(
     storage: RDBStorage,
     queue: TicketQueue,
     study: optuna.Study,
@@ -180,7 +180,7 @@ def test_a_started_ticket_has_its_number_and_its_fixed_parameters(
     assert len(study.trials) == 1, "an empty queue must not make a trial"
 
 
-def test_a_claim_passes_over_what_another_worker_took_or_finished_meanwhile(
+def test_claim_skips_trials_that_another_worker_took_or_finished(
     study: optuna.Study, queue: TicketQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for trial in [take(study, queue) for _ in range(3)]:
@@ -197,7 +197,7 @@ def test_a_claim_passes_over_what_another_worker_took_or_finished_meanwhile(
     assert queue.claim() is None
 
 
-def test_a_requeued_ticket_waits_with_the_same_parameters_and_is_not_finished(
+def test_a_requeued_ticket_waits_with_the_same_parameters(
     study: optuna.Study, queue: TicketQueue
 ) -> None:
     first = take(study, queue)
@@ -231,7 +231,7 @@ def test_requeuing_is_no_retry_however_often(study: optuna.Study, queue: TicketQ
 # Lost workers
 
 
-def test_a_lost_ticket_is_retried_with_its_parameters_and_in_the_end_failed_with_the_reason(
+def test_a_lost_ticket_is_retried_three_times_then_failed(
     study: optuna.Study, queue: TicketQueue
 ) -> None:
     first = take(study, queue)
@@ -255,7 +255,7 @@ def test_a_lost_ticket_is_retried_with_its_parameters_and_in_the_end_failed_with
 
 
 @pytest.mark.parametrize("sampled", [0, 1])
-def test_a_ticket_that_was_lost_while_it_sampled_has_the_parameters_of_an_undisturbed_one(
+def test_a_ticket_lost_while_sampling_gets_the_undisturbed_parameters(
     study: optuna.Study, queue: TicketQueue, sampled: int
 ) -> None:
     def sample(names: str) -> list[float]:
@@ -282,7 +282,7 @@ def test_a_trial_whose_worker_lives_is_left_alone(study: optuna.Study, queue: Ti
     assert in_state(study, WAITING) == []
 
 
-def test_a_lost_trial_that_is_no_ticket_is_failed_and_not_retried(
+def test_a_lost_trial_without_a_ticket_is_not_retried(
     study: optuna.Study, queue: TicketQueue
 ) -> None:
     study.enqueue_trial({"x": 0.5})
@@ -317,7 +317,7 @@ def trial_of(state: TrialState, number: int | None = 0, reason: str | None = Non
         (WAITING, None, False, "waiting"),
     ],
 )
-def test_a_trial_finishes_its_ticket_when_it_ended_with_a_result_or_a_reason(
+def test_a_trial_with_a_result_or_reason_finishes_its_ticket(
     state: TrialState,
     reason: str | None,
     finished: bool,  # noqa: FBT001
@@ -346,7 +346,7 @@ def test_a_whole_study_is_counted_ticket_by_ticket() -> None:
 # Processes that come back too late
 
 
-def test_a_ticket_that_others_have_retried_is_not_requeued_a_second_time(
+def test_a_ticket_retried_by_others_is_not_requeued_again(
     study: optuna.Study, queue: TicketQueue
 ) -> None:
     suspended = trial_id(take(study, queue))
@@ -358,7 +358,7 @@ def test_a_ticket_that_others_have_retried_is_not_requeued_a_second_time(
     assert count_by_state(study.trials) == {"waiting": 1}
 
 
-def test_a_queue_of_a_deleted_study_changes_nothing_in_a_later_one_of_its_name(
+def test_the_queue_of_a_deleted_study_leaves_a_later_one_unchanged(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     running = trial_id(take(study, queue))
@@ -385,7 +385,7 @@ def test_a_queue_of_a_deleted_study_changes_nothing_in_a_later_one_of_its_name(
     assert storage.get_all_trials(later.study_id) == []
 
 
-def test_a_ticket_whose_worker_died_right_after_it_started_is_retried(
+def test_a_ticket_lost_right_after_its_start_is_retried(
     study: optuna.Study, queue: TicketQueue
 ) -> None:
     assert queue.start_next() is not None  # kill -9 here
@@ -410,7 +410,7 @@ FIXED = {"cell": "gru", "x": 0.25}
 
 @pytest.mark.parametrize("asked", [True, False], ids=["sampled", "not yet sampled"])
 @pytest.mark.parametrize("end", ["requeued", "out of memory", "lost", "lost twice"])
-def test_a_ticket_resumes_with_its_fixed_parameters_however_far_its_trial_came(
+def test_a_retried_ticket_keeps_its_fixed_parameters(
     study: optuna.Study,
     queue: TicketQueue,
     end: str,
