@@ -17,7 +17,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from puffin.models.training.fold_training import Epoch
-from puffin.studies.storage import tickets
+from puffin.studies.records import TrialRecord, updated_attrs
 from puffin.studies.storage.database import GRACE_SECONDS, open_storage
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy
@@ -58,7 +58,7 @@ def fill(study: StoredStudy, count: int) -> None:
                 value=twin.value,
                 params=twin.params,
                 distributions=twin.distributions,
-                user_attrs=twin.user_attrs | {tickets.TICKET: -1},
+                user_attrs=updated_attrs(twin, TrialRecord(ticket=-1)),
                 system_attrs={k: v for k, v in twin.system_attrs.items() if "rung" in k},
                 intermediate_values=twin.intermediate_values,
             )

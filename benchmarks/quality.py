@@ -33,8 +33,8 @@ from puffin.models.config import Config, TrainingConfig
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
+from puffin.studies.records import TrialRecord
 from puffin.studies.spec import load_spec
-from puffin.studies.storage import tickets
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
 from puffin.tuner.worker.process import setup_torch
@@ -126,9 +126,7 @@ def ours(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
     study = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), task.preset)
     return took, incumbents(
         [
-            Held(
-                (t.datetime_complete - begin).total_seconds(), t.value, t.user_attrs[tickets.CONFIG]
-            )
+            Held((t.datetime_complete - begin).total_seconds(), t.value, TrialRecord.read(t).config)
             for t in study.trials()
             if t.value is not None and t.datetime_complete is not None
         ]

@@ -24,7 +24,7 @@ import torch
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, make_windows
-from puffin.studies.storage.tickets import WORKER
+from puffin.studies.records import TrialRecord
 from puffin.studies.study import StoredStudy
 from puffin.tuner.commands.run import open_study
 from puffin.tuner.worker.process import setup_torch
@@ -102,9 +102,10 @@ def first_starts(study: StoredStudy, begin: datetime, workers: int) -> list[floa
     while time.monotonic() < end:
         begun: dict[str, float] = {}
         for trial in study.trials():
-            if WORKER in trial.user_attrs and trial.datetime_start is not None:
+            worker = TrialRecord.read(trial).worker
+            if worker is not None and trial.datetime_start is not None:
                 seconds = (trial.datetime_start - begin).total_seconds()
-                begun.setdefault(trial.user_attrs[WORKER], seconds)
+                begun.setdefault(worker, seconds)
         if len(begun) == workers:
             return sorted(begun.values())
         time.sleep(0.1)

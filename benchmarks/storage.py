@@ -33,14 +33,17 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 import puffin.tuner.worker.worker
+from puffin.studies.lifecycle import submit
 from puffin.studies.prices.load import load_prices
+from puffin.studies.records import TrialRecord, is_finished, ticket_of
 from puffin.studies.space import suggest
 from puffin.studies.spec import parse_spec
-from puffin.studies.storage import tickets
-from puffin.studies.storage.database import GRACE_SECONDS, metadata, open_storage, transaction
+from puffin.studies.storage import registry
+from puffin.studies.storage.database import GRACE_SECONDS, open_storage, transaction
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
+from puffin.studies.storage.tables import metadata
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import StoredStudy, load, submit
+from puffin.studies.study import StoredStudy, load
 from puffin.studies.versions import installed_versions
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.signals import Interrupt
@@ -142,13 +145,9 @@ def check(url: str, total: Counter[str]) -> str:
     """Tell whether every ticket that was drawn was spent once, or waits."""
     with opened(url) as storage:
         trials = load(storage, NAME).trials()
-        drawn = tickets.budgets(storage)[NAME].issued
-    held = Counter(
-        t.user_attrs[tickets.TICKET]
-        for t in trials
-        if tickets.is_finished(t) or t.state == TrialState.WAITING
-    )
-    spent = sum(tickets.is_finished(t) for t in trials)
+        drawn = registry.budgets(storage)[NAME].issued
+    held = Counter(ticket_of(t) for t in trials if is_finished(t) or t.state == TrialState.WAITING)
+    spent = sum(is_finished(t) for t in trials)
     if held != dict.fromkeys(range(drawn), 1) or spent != total["tickets"]:
         return f"NOT EACH ONCE: {drawn} drawn, {len(held)} held, {spent} spent"
     return "each once"
@@ -184,7 +183,7 @@ def opened(url: str, *, create: bool = False) -> Iterator[RDBStorage]:
 
 def past(study: StoredStudy, number: int, rng: random.Random) -> FrozenTrial:
     """Make up a finished trial: half of them were pruned at some epoch."""
-    study.prepare_sampler(number)
+    study.optuna_study.sampler = study.sampling.sampler_of(number)
     sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
     config = suggest(sampled, study.spec.parsed_space).to_dict()
     epochs = EPOCHS if rng.random() < 0.5 else rng.randint(1, EPOCHS)
@@ -194,7 +193,7 @@ def past(study: StoredStudy, number: int, rng: random.Random) -> FrozenTrial:
         value=value,
         params=sampled.params,
         distributions=sampled.distributions,
-        user_attrs={tickets.TICKET: number, tickets.CONFIG: config},
+        user_attrs=TrialRecord(ticket=number, config=config).to_attrs(),
         intermediate_values={e: value + 1 / e for e in range(1, epochs + 1)},
     )
 
@@ -204,7 +203,7 @@ def fill(study: StoredStudy, count: int, rng: random.Random) -> None:
     there = len(study.trials())
     study.optuna_study.add_trials([past(study, n, rng) for n in range(there, count)])
     with transaction(study.storage) as connection:
-        tickets.set_budget(connection, study.creation_id, issued=count)
+        registry.set_budget(connection, study.creation_id, issued=count)
 
 
 def carry(source: str, target: str) -> None:
@@ -239,7 +238,7 @@ def step(study: StoredStudy) -> list[float]:
         msg = "no ticket is to come"
         raise RuntimeError(msg)
     clock.append(time.perf_counter())
-    study.prepare_sampler(claimed.user_attrs[tickets.TICKET])
+    study.optuna_study.sampler = study.sampling.sampler_of(ticket_of(claimed))
     trial = running_trial(study.optuna_study, trial_id(claimed))
     value = loss(suggest(trial, study.spec.parsed_space).to_dict())
     clock.append(time.perf_counter())

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from puffin.studies.storage import tickets
+from puffin.studies.records import TrialRecord
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
 
@@ -134,7 +134,7 @@ def ours(folder: Path, work: Work, seed: int) -> tuple[float, list[dict[str, Any
     command: list[str | Path] = [script, "run", "volatility", f"--device={work.device}", *settings]
     took = seconds(command, folder, work.limit)
     done = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), "volatility").trials()
-    return took, [t.user_attrs[tickets.CONFIG] | {"loss": t.value} for t in done]
+    return took, [TrialRecord.read(t).config | {"loss": t.value} for t in done]
 
 
 def plain(folder: Path, work: Work, configs: list[dict[str, Any]]) -> tuple[float, Any]:

@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 
-from puffin.studies.storage import tickets
+from puffin.studies.records import Scores, ticket_of
 from puffin.studies.study import StoredStudy
 from puffin.tuner.commands.run import open_study
 from puffin.tuner.launcher import Pool
@@ -18,7 +18,7 @@ from puffin.tuner.launcher import Pool
 SETTINGS = ["search.sampler=random", "search.pruner=none", "training.max_epochs=8"]
 
 
-def search(url: str, workers: int, trials: int) -> tuple[float, dict[int, list[float]]]:
+def search(url: str, workers: int, trials: int) -> tuple[float, dict[int, tuple[float, ...]]]:
     """Run a study; give the seconds between its first start and last end, and fold losses."""
     study = open_study("demo", [*SETTINGS, f"search.trials={trials}"], url)
     with Pool(url, study.name, ["cpu"] * workers, print) as pool:
@@ -34,9 +34,9 @@ def span(study: StoredStudy) -> float:
     return (max(ends) - min(starts)).total_seconds()
 
 
-def losses(study: StoredStudy) -> dict[int, list[float]]:
+def losses(study: StoredStudy) -> dict[int, tuple[float, ...]]:
     """Give the loss of each fold by ticket."""
-    return {t.user_attrs[tickets.TICKET]: t.user_attrs["fold_losses"] for t in study.trials()}
+    return {ticket_of(t): Scores.read(t).fold_losses for t in study.trials()}
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from puffin.studies.records import Scores
 from puffin.studies.study import StoredStudy
 
 
@@ -17,8 +18,8 @@ def advice(study: StoredStudy) -> list[str]:
         If no trial is complete.
     """
     best = study.best()
-    losses = best.user_attrs["fold_losses"]
-    persistence = study.attrs["persistence_losses"]
+    losses = Scores.read(best).fold_losses
+    persistence = study.record.persistence_losses
     return [
         *_beside_persistence(study, losses, persistence),
         *_last_epoch(study, best),
@@ -40,7 +41,7 @@ def _beside_persistence(
 
 
 def _last_epoch(study: StoredStudy, best: FrozenTrial) -> Iterator[str]:
-    epoch, most = best.user_attrs["best_epoch"], study.spec.training.max_epochs
+    epoch, most = Scores.read(best).best_epoch, study.spec.training.max_epochs
     if epoch == most:
         yield (
             f"The best epoch of the best trial, {epoch}, is the last that training.max_epochs = "

@@ -20,12 +20,10 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from puffin.models.config import Config
+from puffin.studies.records import TrialRecord, is_duplicate, is_finished
 from puffin.studies.space import Space, suggest
-from puffin.studies.storage import tickets
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS
 
-# Marks a trial that trained nothing, with the number of the trial whose result it repeats.
-DUPLICATE_OF = "duplicate_of"
 # Proposals that a sampler may make before a network is drawn from those that are left.
 _PROPOSALS = 4
 
@@ -40,11 +38,6 @@ def identity(config: dict[str, Any]) -> str:
     return repr({k: f"{v:.12g}" if isinstance(v, float) else v for k, v in config.items()})
 
 
-def is_duplicate(trial: FrozenTrial) -> bool:
-    """Tell whether a trial repeats the result of another one."""
-    return DUPLICATE_OF in trial.user_attrs
-
-
 def trained(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials that are no duplicates."""
     return [trial for trial in trials if not is_duplicate(trial)]
@@ -57,7 +50,7 @@ def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """
     by_network: dict[str, FrozenTrial] = {}
     for trial in sorted(trained(trials), key=_rank):
-        by_network.setdefault(identity(trial.user_attrs[tickets.CONFIG]), trial)
+        by_network.setdefault(identity(TrialRecord.read(trial).config), trial)
     return sorted(by_network.values(), key=lambda t: t.number)
 
 
@@ -65,7 +58,7 @@ def find_trained(trials: Iterable[FrozenTrial], config: Config) -> FrozenTrial |
     """Return a trial that was complete or pruned with a network, if there is one."""
     wanted = identity(config.to_dict())
     ended = (t for t in trained(trials) if t.state in (TrialState.COMPLETE, TrialState.PRUNED))
-    same = (t for t in ended if identity(t.user_attrs[tickets.CONFIG]) == wanted)
+    same = (t for t in ended if identity(TrialRecord.read(t).config) == wanted)
     return min(same, key=_rank, default=None)
 
 
@@ -181,11 +174,11 @@ def _taken(trials: Iterable[FrozenTrial]) -> tuple[set[str], set[str]]:
     """Return the networks whose result is known, and those that failed or are in training."""
     known, others = set[str](), set[str]()
     for trial in trials:
-        if tickets.CONFIG not in trial.user_attrs:
+        if not (config := TrialRecord.read(trial).config):
             continue
         ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        if ended or trial.state == TrialState.RUNNING or tickets.is_finished(trial):
-            (known if ended else others).add(identity(trial.user_attrs[tickets.CONFIG]))
+        if ended or trial.state == TrialState.RUNNING or is_finished(trial):
+            (known if ended else others).add(identity(config))
     return known, others - known
 
 

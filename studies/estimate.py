@@ -1,4 +1,4 @@
-"""How long the rest of a study takes, judged by its trials so far."""
+"""Estimate of the time that the rest of a study takes, from its trials so far."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,15 +8,16 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.arrays import Floats
-from puffin.studies.storage import tickets
+from puffin.studies.records import TrainingRun, TrialRecord, is_finished
+from puffin.studies.storage.queue import count_finished
 
-# One or two trials say too little: the first is never pruned, and may be the slowest of all.
+# One or two trials are too few: the first is never pruned, and may be the slowest of all.
 _LEAST_TRIALS = 3
-# What successive halving lets through is known in part before any trial has ended: about one of
-# two trials that reach an epoch trains on to its double. Counts as much as so many trials.
+# Weight of the prior, in trials: successive halving lets about every second trial that reaches an
+# epoch train to twice that epoch.
 _PRIOR_TRIALS = 8
-# A running trial may be so many times faster or slower than the median. Its speed comes from two
-# clocks, which may belong to two machines.
+# The measured speed of a running trial is limited to this factor of the median, because it comes
+# from two clocks, which may be on two machines.
 _MOST_TIMES = 10.0
 
 
@@ -40,28 +41,27 @@ class Pace:
 
 
 def seconds_per_epoch(trial: FrozenTrial) -> float | None:
-    """Return the seconds that a finished trial took per epoch that it trained itself.
+    """Return the seconds per epoch of a finished trial, or None if nothing was measured.
 
-    The epochs before a checkpoint were trained by another process. None where nothing was
-    measured.
+    Epochs before a checkpoint do not count, because another process trained them.
     """
-    run = trial.user_attrs.get("run")
-    epochs = run["epochs"] - (run.get("resumed_after") or 0) if run else 0
-    return run["seconds"] / epochs if run and epochs > 0 else None
+    run = TrialRecord.read(trial).run
+    epochs = run.epochs - (run.resumed_after or 0) if run else 0
+    return run.seconds / epochs if run and epochs > 0 else None
 
 
 def pace(trials: Iterable[FrozenTrial], max_epochs: int, *, pruned: bool) -> Pace | None:
     """Measure the pace of a study, or return None before three trials have ended.
 
     The number of epochs that a trial trains is estimated by the product limit over finished and
-    running trials: with several workers the first to end are the pruned ones, and their mean
-    leaves out the long ones, which still run.
+    running trials. The mean of the finished ones is too low, because with several workers the first
+    to end are the pruned ones, while the long ones still run.
 
     Parameters
     ----------
     trials : iterable of FrozenTrial
     max_epochs : int
-        No trial trains longer.
+        Most epochs of a trial.
     pruned : bool
         Whether a pruner stops trials.
 
@@ -71,11 +71,11 @@ def pace(trials: Iterable[FrozenTrial], max_epochs: int, *, pruned: bool) -> Pac
     the American Statistical Association 53(282).
     """
     known = list(trials)
-    ended = [t for t in known if tickets.is_finished(t) and seconds_per_epoch(t) is not None]
+    ended = [t for t in known if is_finished(t) and seconds_per_epoch(t) is not None]
     if len(ended) < _LEAST_TRIALS:
         return None
     running = [t for t in known if t.state == TrialState.RUNNING]
-    ends = _count([t.user_attrs["run"]["epochs"] for t in ended], max_epochs)
+    ends = _count([TrainingRun.read(t).epochs for t in ended], max_epochs)
     if pruned:
         ends[1:] -= _PRIOR_TRIALS * np.diff(_halved(max_epochs))
     left = ends + _count([len(t.intermediate_values) for t in running], max_epochs)
@@ -108,22 +108,22 @@ def seconds_left(
     pruned: bool,
     now: datetime | None = None,
 ) -> float | None:
-    """Estimate how long a study still takes.
+    """Estimate the time until a study is done.
 
     Parameters
     ----------
     trials : iterable of FrozenTrial
-        All of the study.
+        All trials of the study.
     budget : int
-        Trials that it is to finish.
+        Number of tickets.
     max_epochs : int
-        No trial trains longer.
+        Most epochs of a trial.
     workers : int
-        Workers that train its trials at the same time; 0 counts as one.
+        Workers that train trials of the study at the same time; 0 counts as one.
     pruned : bool
         Whether a pruner stops trials.
     now : datetime, optional
-        Local time without a zone, as trials have it.
+        Local time without a zone, as Optuna stores it.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def seconds_left(
         return None
     running = [t for t in known if t.state == TrialState.RUNNING]
     rest = [_rest(t, measured, now or datetime.now()) for t in running]  # noqa: DTZ005  # as trials
-    to_start = max(budget - tickets.finished(known) - len(running), 0)
+    to_start = max(budget - count_finished(known) - len(running), 0)
     trial = measured.epochs_after(0) * measured.seconds
     at_once = max(min(workers, to_start + len(running)), 1)
     longest = max([*rest, trial if to_start else 0.0])
@@ -144,7 +144,7 @@ def seconds_left(
 
 
 def _rest(trial: FrozenTrial, measured: Pace, now: datetime) -> float:
-    """Estimate the seconds that a running trial still takes, at its speed so far."""
+    """Estimate the remaining seconds of a running trial at its speed so far."""
     done, seconds = len(trial.intermediate_values), measured.seconds
     if done and trial.datetime_start is not None:
         speed = (now - trial.datetime_start).total_seconds() / done

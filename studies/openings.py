@@ -1,8 +1,8 @@
-"""Who has looked at the bars of a holdout, over all studies of a database.
+"""Openings of holdouts, over all studies of a database.
 
-Two studies that judge their winners on the same bars have looked at them twice, whatever their
-names, features and targets are. A look is never forgotten: it stays when its study is deleted, and
-goes along when a study is copied.
+Two studies that judge their winners on the same bars have opened that holdout twice, whatever their
+names, features and targets are. An opening is kept when its study is deleted, and copied with any
+study that has the same holdout.
 """
 
 import json
@@ -17,24 +17,29 @@ from optuna.storages import RDBStorage
 from sqlalchemy.dialects import postgresql, sqlite
 
 from puffin.studies.prices.snapshot import sha256, to_csv
-from puffin.studies.storage.database import openings
+from puffin.studies.storage.tables import openings
 from puffin.studies.study import StoredStudy
 
-# Only these have an INSERT that skips rows that are there.
+# Dialects with an INSERT that skips existing rows.
 _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 @dataclass(frozen=True)
 class Opening:
-    """One look at a holdout: the first reading of what it shows of a winner.
+    """The first evaluation of one winner on a holdout.
 
     Attributes
     ----------
-    opening_id : the same in every copy
-    holdout_sha256 : of the bars, as `holdout_sha256` computes it
-    study, creation_id : whose winner was judged, when it was submitted
-    time : ISO 8601 in UTC, to the microsecond, so that later times sort later
-    trial, config : the winner
+    opening_id : str
+        The same in every copy.
+    holdout_sha256 : str
+        Fingerprint of the bars, from the function `holdout_sha256`.
+    study, creation_id : str
+        The study whose winner was evaluated.
+    time : str
+        ISO 8601 in UTC, to the microsecond, so that times sort as text.
+    trial, config : int and dict
+        The winner.
     """
 
     opening_id: str
@@ -49,15 +54,14 @@ class Opening:
 def holdout_sha256(study: StoredStudy) -> str:
     """Return the fingerprint of the bars that judge a search: their times and closes.
 
-    Bars in front that are not scored, and columns that only some features read, make no other
-    holdout of it.
+    Bars before the scored ones, and columns that only some features read, do not count.
     """
     bars = study.load_holdout_prices()[["close"]]
     return sha256(to_csv(bars.iloc[-study.spec.walk_forward.holdout_bars :]))
 
 
 def new_opening(study: StoredStudy, trial: int, config: dict[str, Any]) -> Opening:
-    """Make the record of an opening that happens now."""
+    """Return the record of an opening that happens now."""
     return Opening(
         opening_id=uuid.uuid4().hex,
         holdout_sha256=holdout_sha256(study),
@@ -70,7 +74,7 @@ def new_opening(study: StoredStudy, trial: int, config: dict[str, Any]) -> Openi
 
 
 def insert(connection: sa.Connection, new: Iterable[Opening]) -> None:
-    """Write openings in the transaction that is under way; those that are there stay."""
+    """Write openings in the current transaction; existing ones are kept."""
     rows = [asdict(opening) | {"config": json.dumps(opening.config)} for opening in new]
     if rows:
         statement = _INSERT[connection.dialect.name](openings)
@@ -78,12 +82,12 @@ def insert(connection: sa.Connection, new: Iterable[Opening]) -> None:
 
 
 def looks_at(study: StoredStudy) -> list[Opening]:
-    """Return every look at the bars that judge a search, the first one first."""
+    """Return every opening of the bars that a search is judged on, the first one first."""
     return read_openings(study.storage, holdout_sha256(study))
 
 
 def read_openings(storage: RDBStorage, holdout: str) -> list[Opening]:
-    """Return every look at the bars of a fingerprint, the first one first."""
+    """Return every opening of the bars with a fingerprint, the first one first."""
     query = (
         sa.select(openings)
         .where(openings.c.holdout_sha256 == holdout)
@@ -95,6 +99,6 @@ def read_openings(storage: RDBStorage, holdout: str) -> list[Opening]:
 
 
 def before(looks: Sequence[Opening], own: str) -> list[Opening]:
-    """Return the looks that came before the one of an id."""
+    """Return the openings before the one with a given id."""
     ids = [look.opening_id for look in looks]
     return list(looks[: ids.index(own)])

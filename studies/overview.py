@@ -1,4 +1,4 @@
-"""All that `tuner status NAME` shows of one study."""
+"""Everything that `tuner status NAME` shows of a study."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -7,9 +7,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies.retraining import OPENED_FOR
-from puffin.studies.storage import tickets
-from puffin.studies.storage.database import FAILURE
+from puffin.studies.records import TrialRecord, is_finished
+from puffin.studies.storage import registry
 from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, load, lowest_complete
 from puffin.studies.summary import Status, failure_reasons, status
 
@@ -18,16 +17,16 @@ _LAST = 5
 
 @dataclass(frozen=True)
 class EndedTrial:
-    """A trial that has spent its ticket.
+    """A trial that has finished its ticket.
 
     Attributes
     ----------
-    trial : its number
+    trial : number of the trial
     state : complete, pruned or failed
-    loss, best_epoch : its lowest loss and when that was, None where no epoch has ended
-    epochs, seconds : how long it trained
-    config : its configuration, None where it failed before it had one
-    reason : why it was pruned or failed
+    loss, best_epoch : lowest loss and its epoch; None if no epoch has ended
+    epochs, seconds : length of the training
+    config : None if the trial failed before all of it was sampled
+    reason : why the trial was pruned or failed
     """
 
     trial: int
@@ -42,19 +41,19 @@ class EndedTrial:
 
 @dataclass(frozen=True)
 class Overview:
-    """What a study is, and how it stands.
+    """What a study searches, and its state.
 
     Attributes
     ----------
     status : Status
-    submitted : when it was made, as ISO 8601 with a zone; None in a study of an older version
-    target, horizon, features : what is forecast, how many bars ahead, and from what
-    source, symbol, origin, first, last, bars, holdout_bars : its prices
-    config, best_epoch : of the best trial of a search, None before there is one
-    last_trials : those that ended last, the latest first
-    failures : reasons why trials failed or diverged, and how often
-    retraining : the studies that train its best again
-    openings : winners that its holdout was opened for
+    submitted : ISO 8601 with a zone; None in a study of an older version
+    target, horizon, features : target, bars ahead, and inputs of the forecast
+    source, symbol, origin, first, last, bars, holdout_bars : the prices
+    config, best_epoch : of the best trial of a search; None before there is one
+    last_trials : the last trials that ended, the latest first
+    failures : number of trials by the reason why they failed or diverged
+    retraining : the studies that train its best trials again
+    openings : number of winners that its holdout was opened for
     """
 
     status: Status
@@ -77,7 +76,7 @@ class Overview:
     openings: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: those of the status, and beside them the others."""
+        """Return plain values: the fields of the status and the others side by side."""
         others = asdict(self)
         del others["status"]
         others["retraining"] = [each.to_json() for each in self.retraining]
@@ -85,61 +84,62 @@ class Overview:
 
 
 def overview(study: StoredStudy) -> Overview:
-    """Read all that there is to show of a study.
+    """Read everything that there is to show of a study.
 
     Raises
     ------
     KeyError
-        If it was deleted meanwhile.
+        If the study was deleted meanwhile.
     """
-    attrs, spec, trials = study.attrs, study.spec, study.trials()
-    data, retraining = attrs["data"], _retraining(study)
+    record, spec, trials = study.record, study.spec, study.trials()
+    data, retraining = record.data, _retraining(study)
     best = lowest_complete(trials) if study.parent_name is None else None
+    of_best = TrialRecord.read(best) if best else TrialRecord()
     return Overview(
         status=status(study),
-        submitted=attrs.get("submitted"),
+        submitted=record.submitted,
         target=spec.data.target,
         horizon=spec.data.horizon,
         features=spec.data.features,
         source=spec.data.source,
         symbol=spec.data.symbol,
-        origin=data["origin"],
-        first=data["first"],
-        last=data["last"],
-        bars=data["bars"],
+        origin=data.origin,
+        first=data.first,
+        last=data.last,
+        bars=data.bars,
         holdout_bars=spec.walk_forward.holdout_bars,
-        config=best.user_attrs.get(tickets.CONFIG) if best else None,
-        best_epoch=best.user_attrs.get("best_epoch") if best else None,
+        config=of_best.config or None,
+        best_epoch=of_best.scores.best_epoch if of_best.scores else None,
         last_trials=tuple(map(_ended, _latest(trials))),
         failures=dict(failure_reasons(study).most_common()),
         retraining=tuple(map(status, retraining)),
-        openings=sum(len(each.attrs.get(OPENED_FOR, ())) for each in retraining),
+        openings=sum(len(each.record.opened_for) for each in retraining),
     )
 
 
 def _retraining(study: StoredStudy) -> list[StoredStudy]:
-    """Return the studies that train the best of this one again."""
+    """Return the studies that train the best trials of this one again."""
     names = [study.name + suffix for suffix in RETRAINING_SUFFIXES]
-    whole = tickets.budgets(study.storage)
-    return [load(study.storage, name) for name in names if name in whole]
+    known = registry.budgets(study.storage)
+    return [load(study.storage, name) for name in names if name in known]
 
 
 def _latest(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    ended = [t for t in trials if tickets.is_finished(t)]
+    ended = [t for t in trials if is_finished(t)]
     ended.sort(key=lambda t: (t.datetime_complete or datetime.min, t.number))  # noqa: DTZ901  # as trials have it
     return ended[: -_LAST - 1 : -1]
 
 
 def _ended(trial: FrozenTrial) -> EndedTrial:
-    attrs = trial.user_attrs
-    run = attrs.get("run", {})
+    record = TrialRecord.read(trial)
+    scores, run = record.scores, record.run
     return EndedTrial(
         trial=trial.number,
         state="failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
-        loss=attrs.get("best_loss", trial.value),
-        best_epoch=attrs.get("best_epoch"),
-        epochs=run.get("epochs"),
-        seconds=run.get("seconds"),
-        config=attrs.get(tickets.CONFIG),
-        reason=attrs.get(FAILURE, attrs.get("reason")),
+        loss=scores.best_loss if scores else trial.value,
+        best_epoch=scores.best_epoch if scores else None,
+        epochs=run.epochs if run else None,
+        seconds=run.seconds if run else None,
+        config=record.config or None,
+        reason=record.failure or record.reason,
     )

@@ -12,8 +12,8 @@ from puffin.models.arrays import varies
 from puffin.models.errors import PuffinError
 from puffin.models.folds import Span
 from puffin.studies.dataset import Dataset
-from puffin.studies.duplicates import is_duplicate
-from puffin.studies.storage import tickets
+from puffin.studies.records import is_duplicate, is_finished
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.text import counted, when
 
 # A loss so many times that of every other fold decides the mean over folds nearly alone.
@@ -109,7 +109,7 @@ def repeats_remark(trials: Iterable[FrozenTrial]) -> list[str]:
         return []
     return [
         (
-            f"{repeated} of {tickets.finished(trials)} trials repeated the result of a network "
+            f"{repeated} of {count_finished(trials)} trials repeated the result of a network "
             "that was trained before: [space] holds no other"
         )
     ]
@@ -117,7 +117,7 @@ def repeats_remark(trials: Iterable[FrozenTrial]) -> list[str]:
 
 def why_nothing_is_complete(trials: Iterable[FrozenTrial]) -> str:
     """Say what became of trials of which none is complete, and what to change."""
-    ends = Counter(_end(trial) for trial in trials if tickets.is_finished(trial))
+    ends = Counter(_end(trial) for trial in trials if is_finished(trial))
     parts = [f"{number} {end}" for end, number in ends.most_common()]
     fixes = {
         "diverged": "lower space.lr",

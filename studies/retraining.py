@@ -1,12 +1,10 @@
-"""The best of a search trained again: over more seeds, and for the sealed end of the prices.
+"""Retraining of the best trials of a search: with more seeds, and for the sealed holdout.
 
-Both are studies of their own beside the search, ``NAME.seeds`` and ``NAME.holdout``, whose tickets
-the same workers do: no sampler learns from them, and they survive what the search survives.
+Both are studies beside the search, ``NAME.seeds`` and ``NAME.holdout``. The same workers run their
+tickets, with the same guarantees as for a search, and no sampler learns from them.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import optuna
 import sqlalchemy as sa
@@ -15,64 +13,48 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.evaluation.selection import incumbents
 from puffin.studies import versions
 from puffin.studies.duplicates import identity, trained
+from puffin.studies.lifecycle import create, name_metric
 from puffin.studies.openings import Opening, insert, new_opening
+from puffin.studies.records import (
+    RetrainingJob,
+    Scores,
+    StudyRecord,
+    TrainingRun,
+    TrialRecord,
+    is_finished,
+    write_jobs,
+    write_opened_for,
+)
 from puffin.studies.spec import SPEC_VERSION
-from puffin.studies.storage import tickets
-from puffin.studies.storage.database import FAILURE, transaction
+from puffin.studies.storage import registry
+from puffin.studies.storage.database import transaction
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.study import (
     HOLDOUT_SUFFIX,
     SEEDS_SUFFIX,
     StoredStudy,
     StudyError,
-    create,
     load,
-    name_metric,
     require,
 )
 
 TOP, SEEDS = 5, 5
-RETRAINED_TRIAL, SEED = "rerun_of", "seed"
-# Attribute of a holdout study: the winners that it was opened for, trial to id of the opening.
-OPENED_FOR = "opened_for"
-# What the values of the two studies are, as the dashboard names them.
+# Names of the objective values of the two studies in the dashboard.
 _METRICS = {
     SEEDS_SUFFIX: "walk-forward loss with another seed",
     HOLDOUT_SUFFIX: "loss on the holdout",
 }
 
 
-@dataclass(frozen=True)
-class RetrainingJob:
-    """A configuration of the search, to be trained again.
-
-    Attributes
-    ----------
-    trial : number of the trial that found it
-    config : as `puffin.models.config.Config.to_dict` gives it
-    epochs : of that trial's best epoch
-    seed : of weights, batches and dropout
-    """
-
-    trial: int
-    config: dict[str, Any]
-    epochs: int
-    seed: int
-
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """What its trial is known by."""
-        return {RETRAINED_TRIAL: self.trial, SEED: self.seed, tickets.CONFIG: self.config}
-
-
 def job_of(study: StoredStudy, ticket: int) -> RetrainingJob:
-    """Return what a ticket of a study of reruns stands for."""
-    return RetrainingJob(**study.attrs["reruns"][ticket])
+    """Return what a ticket of a retraining study trains."""
+    return study.record.jobs[ticket]
 
 
 def retrain_with_seeds(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredStudy:
-    """Put the best of a search on the queue once more, on its own folds, with other seeds.
+    """Enqueue trainings of the best trials of a search, on its folds, with other seeds.
 
-    The study's own seed chose the best, and says no more of them: there are `seeds` with it.
+    The seed of the study was used to select the trials, so only the `seeds - 1` others are trained.
 
     Raises
     ------
@@ -81,17 +63,17 @@ def retrain_with_seeds(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -
     """
     _require_ready(study)
     wanted = list(jobs_for_seeds(study, top, seeds))
-    attrs = {"targets_sha256": study.attrs["targets_sha256"]}
-    return _create_or_extend(study, study.name + SEEDS_SUFFIX, wanted, attrs, None)
+    targets = study.record.targets_sha256
+    return _create_or_extend(study, study.name + SEEDS_SUFFIX, wanted, targets, None)
 
 
 def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredStudy:
-    """Fix the winner and put what is to be judged on the queue; give the holdout study.
+    """Fix the winner, enqueue the refits for the holdout, and return the holdout study.
 
-    Judged are the `top` configurations of lowest search loss, each trained with `seeds` seeds, and
-    every trial that was the best so far when it ended, with the study's own seed. Given again, the
-    holdout study gets only those refits that it does not have. Opening it again for the same winner
-    is no other look at the bars.
+    Refits are enqueued of the `top` configurations with the lowest search losses, each with `seeds`
+    seeds, and of every trial that was the best so far when it ended, with the seed of the study.
+    A holdout study that exists gets only the refits that it does not have. Opening it again for the
+    same winner is not recorded as another opening.
 
     Raises
     ------
@@ -100,107 +82,93 @@ def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredS
     """
     _require_ready(study)
     best = study.best()
-    opening = new_opening(study, best.number, best.user_attrs["config"])
-    attrs = {
-        "targets_sha256": study.holdout_dataset.targets_sha256,
-        OPENED_FOR: _opened_for(opening),
-    }
+    opening = new_opening(study, best.number, TrialRecord.read(best).config)
+    targets = study.holdout_dataset.targets_sha256
     name, wanted = study.name + HOLDOUT_SUFFIX, list(jobs_for_holdout(study, top, seeds))
-    return _create_or_extend(study, name, wanted, attrs, opening)
-
-
-def _opened_before(holdout: StoredStudy) -> dict[str, str]:
-    """Return the winners that a holdout study was opened for; an earlier build recorded none."""
-    opened: dict[str, str] = holdout.attrs.get(OPENED_FOR, {})
-    return opened
-
-
-def _opened_for(opening: Opening) -> dict[str, str]:
-    return {str(opening.trial): opening.opening_id}
+    return _create_or_extend(study, name, wanted, targets, opening)
 
 
 def _create_or_extend(
-    handle: StoredStudy,
+    search: StoredStudy,
     name: str,
     wanted: list[RetrainingJob],
-    attrs: dict[str, Any],
+    targets_sha256: str,
     opening: Opening | None,
 ) -> StoredStudy:
-    """Create a study of retrainings, or add to it what it does not have; record an opening."""
+    """Create a retraining study, or add the missing jobs to it; record an opening."""
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
-        # The search may have been deleted, and another one of its name made, since it was read.
-        tickets.require(connection, handle.creation_id)
-        values = {
-            "spec": handle.spec.to_json(),
-            "spec_version": SPEC_VERSION,
-            "made_with": versions.installed_versions(),
-            "search": handle.name,
-            "data": handle.attrs["data"],
-            "reruns": [asdict(rerun) for rerun in wanted],
-        }
-        for key, value in (values | attrs).items():
-            study.set_user_attr(key, value)
-        name_metric(study, _METRICS[name.removeprefix(handle.name)])
+        # The search may have been deleted, and another one of its name created, since it was read.
+        registry.require(connection, search.creation_id)
+        StudyRecord(
+            spec=search.spec.to_json(),
+            spec_version=SPEC_VERSION,
+            made_with=versions.installed_versions(),
+            data=search.record.data,
+            targets_sha256=targets_sha256,
+            parent_name=search.name,
+            jobs=tuple(wanted),
+            opened_for={} if opening is None else {opening.trial: opening.opening_id},
+        ).write(study)
+        name_metric(study, _METRICS[name.removeprefix(search.name)])
         if opening is not None:
             insert(connection, [opening])
-        tickets.publish(connection, creation_id, len(wanted))
+        registry.publish(connection, creation_id, len(wanted))
 
-    if (created := create(handle.storage, name, populate)) is not None:
+    if (created := create(search.storage, name, populate)) is not None:
         return created
-    _add(load(handle.storage, name), wanted, opening)
-    return load(handle.storage, name)
+    _add(load(search.storage, name), wanted, opening)
+    return load(search.storage, name)
 
 
 def _add(known: StoredStudy, wanted: list[RetrainingJob], opening: Opening | None) -> None:
-    """Add the retrainings that are wanted and not there; record an opening for a new winner."""
+    """Add the jobs that a retraining study does not have; record an opening for a new winner."""
     with transaction(known.storage) as connection:
-        tickets.require(connection, known.creation_id, exclusive=True)
-        stored = known.attrs  # read anew: another process may have added some a moment ago
-        if opening is not None and str(opening.trial) not in _opened_before(known):
-            known.optuna_study.set_user_attr(
-                OPENED_FOR, _opened_before(known) | _opened_for(opening)
-            )
+        registry.require(connection, known.creation_id, exclusive=True)
+        stored = known.record  # read again: another process may have added some a moment ago
+        if opening is not None and opening.trial not in stored.opened_for:
+            opened_for = stored.opened_for | {opening.trial: opening.opening_id}
+            write_opened_for(known.optuna_study, opened_for)
             insert(connection, [opening])
-        there = stored["reruns"]
-        if more := [asdict(rerun) for rerun in wanted if asdict(rerun) not in there]:
-            known.optuna_study.set_user_attr("reruns", [*there, *more])
-            tickets.set_budget(connection, known.creation_id, tickets=len(there) + len(more))
+        if more := [job for job in wanted if job not in stored.jobs]:
+            jobs = [*stored.jobs, *more]
+            write_jobs(known.optuna_study, jobs)
+            registry.set_budget(connection, known.creation_id, tickets=len(jobs))
 
 
 def _require_ready(study: StoredStudy) -> None:
-    """Require a search that is done and has a holdout that can judge it."""
+    """Require a search that is done and whose holdout is long enough."""
     total = require(study.storage, study.name).tickets
-    done = tickets.finished(study.trials())
+    done = count_finished(study.trials())
     if done < total:
         msg = (
-            f"study {study.name!r} has done {done} of {total} trials: the winner is not "
-            "fixed before all are; `tuner run` or `tuner worker` goes on with it"
+            f"study {study.name!r} has done {done} of {total} trials: the winner is "
+            "fixed when all are done; `tuner run` or `tuner worker` resumes it"
         )
         raise StudyError(msg)
-    study.best()  # says what is missing where there is none
+    study.best()  # raises if there is none
     bars, horizon = study.spec.walk_forward.holdout_bars, study.spec.data.horizon
     if bars < horizon + 2:
         msg = (
-            f"a holdout needs horizon + 2 = {horizon + 2} bars or more to tell forecasts apart, "
-            f"but that of study {study.name!r} has {bars}; its seal stays closed"
+            f"a holdout needs at least horizon + 2 = {horizon + 2} bars to compare forecasts, but "
+            f"that of study {study.name!r} has {bars}; its seal stays closed"
         )
         raise StudyError(msg)
 
 
 def require_done(study: StoredStudy) -> None:
-    """Require that a study of retrainings has done them all.
+    """Require that a retraining study has finished all its tickets.
 
     Raises
     ------
     StudyError
         If it has not.
     """
-    done, total = tickets.finished(study.trials()), len(study.attrs["reruns"])
+    done, total = count_finished(study.trials()), len(study.record.jobs)
     if done < total:
         msg = (
             f"{done} of {total} trainings of study {study.name!r} are done; `tuner report "
-            f"{study.parent_name}` or `tuner worker` does the others"
+            f"{study.parent_name}` or `tuner worker` runs the others"
         )
         raise StudyError(msg)
 
@@ -208,14 +176,14 @@ def require_done(study: StoredStudy) -> None:
 def find_holdout(study: StoredStudy) -> StoredStudy | None:
     """Return the holdout study of a search, if its seal was opened."""
     name = study.name + HOLDOUT_SUFFIX
-    there = tickets.total(study.storage, name) is not None
+    there = registry.total(study.storage, name) is not None
     return load(study.storage, name) if there else None
 
 
 def is_opened(study: StoredStudy) -> bool:
     """Return whether the holdout was opened for the best trial of a search."""
     holdout = find_holdout(study)
-    return holdout is not None and str(study.best().number) in _opened_before(holdout)
+    return holdout is not None and study.best().number in holdout.record.opened_for
 
 
 def require_opened(study: StoredStudy) -> tuple[FrozenTrial, StoredStudy]:
@@ -224,7 +192,7 @@ def require_opened(study: StoredStudy) -> tuple[FrozenTrial, StoredStudy]:
     Raises
     ------
     StudyError
-        If the seal is closed or was opened for other winners only, or a rerun is not done.
+        If the holdout was not opened for this winner, or a refit is not done.
     """
     best, holdout = study.best(), find_holdout(study)
     if holdout is None or not is_opened(study):
@@ -238,35 +206,39 @@ def require_opened(study: StoredStudy) -> tuple[FrozenTrial, StoredStudy]:
 
 
 def own_refit(holdout: StoredStudy, winner: int, seed: int) -> FrozenTrial:
-    """Return the winner's refit with the study's own seed.
+    """Return the refit of the winner with the seed of the study.
 
     Raises
     ------
     StudyError
         If it failed.
     """
-    # By what a trial says that it trained: the order of tickets proves nothing of it.
-    mine = [
-        t
-        for t in holdout.trials()
-        if tickets.is_finished(t)
-        and (t.user_attrs.get(RETRAINED_TRIAL), t.user_attrs.get(SEED)) == (winner, seed)
-    ]
+    # By the record of the trial: the order of tickets does not say what a trial trained.
+    mine = [t for t in holdout.trials() if is_finished(t) and _trains(t, winner, seed)]
     if not mine:
-        msg = f"study {holdout.name!r} holds no refit of trial {winner} with seed {seed}"
+        msg = f"study {holdout.name!r} has no refit of trial {winner} with seed {seed}"
         raise StudyError(msg)
     ended = mine[0]
     if ended.state != TrialState.COMPLETE:
-        reason = ended.user_attrs.get(FAILURE, "it was pruned")
+        reason = TrialRecord.read(ended).failure or "it was pruned"
         study = holdout.parent_name
         msg = f"the refit of trial {winner}, the best of study {study!r}, failed: {reason}"
         raise StudyError(msg)
     return ended
 
 
+def _trains(trial: FrozenTrial, winner: int, seed: int) -> bool:
+    record = TrialRecord.read(trial)
+    return (record.retrained_trial, record.seed) == (winner, seed)
+
+
 def read_artifact(study: StoredStudy, trial: FrozenTrial) -> bytes:
     """Return the table of forecasts that a trial stored."""
-    return study.store.read(trial.user_attrs["run"]["forecasts"])
+    forecasts = TrainingRun.read(trial).forecasts
+    if forecasts is None:
+        msg = f"trial {trial.number} of study {study.name!r} has stored no forecasts"
+        raise StudyError(msg)
+    return study.store.read(forecasts)
 
 
 def _complete(study: StoredStudy) -> list[FrozenTrial]:
@@ -274,17 +246,17 @@ def _complete(study: StoredStudy) -> list[FrozenTrial]:
 
 
 def _ranked(study: StoredStudy) -> list[FrozenTrial]:
-    """Return the complete trials, each configuration once, the best first."""
+    """Return the complete trials by loss, each configuration once."""
     distinct: dict[str, FrozenTrial] = {}
     for trial in sorted(_complete(study), key=lambda t: (t.value, t.number)):
-        distinct.setdefault(identity(trial.user_attrs["config"]), trial)
+        distinct.setdefault(identity(TrialRecord.read(trial).config), trial)
     return list(distinct.values())
 
 
 def jobs_for_seeds(
     study: StoredStudy, top: int = TOP, seeds: int = SEEDS
 ) -> Iterator[RetrainingJob]:
-    """Yield what `retrain_with_seeds` trains."""
+    """Yield the jobs that `retrain_with_seeds` enqueues."""
     first = study.spec.search.seed
     for trial in _ranked(study)[:top]:
         for seed in range(first + 1, first + seeds):
@@ -294,7 +266,7 @@ def jobs_for_seeds(
 def jobs_for_holdout(
     study: StoredStudy, top: int = TOP, seeds: int = SEEDS
 ) -> Iterator[RetrainingJob]:
-    """Yield what `open_seal` trains, the winner with the study's own seed first."""
+    """Yield the jobs that `open_seal` enqueues, the winner with the seed of the study first."""
     first = study.spec.search.seed
     ranked = _ranked(study)[:top]
     for trial in ranked:
@@ -307,10 +279,10 @@ def jobs_for_holdout(
 
 
 def in_order_of_end(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Sort trials by when they ended."""
+    """Sort trials by the time of their end."""
     return sorted(trials, key=lambda t: (str(t.datetime_complete), t.number))
 
 
 def _job(trial: FrozenTrial, seed: int) -> RetrainingJob:
-    attrs = trial.user_attrs
-    return RetrainingJob(trial.number, attrs["config"], attrs["best_epoch"], seed)
+    config, epochs = TrialRecord.read(trial).config, Scores.read(trial).best_epoch
+    return RetrainingJob(trial.number, config, epochs, seed)

@@ -1,22 +1,20 @@
-"""What `tuner report` has to train, and about how long that takes."""
+"""What `tuner report` still has to train, and an estimate of the time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from puffin.studies.estimate import seconds_per_epoch
+from puffin.studies.records import RetrainingJob, TrainingRun, TrialRecord, is_finished
 from puffin.studies.retraining import (
-    RETRAINED_TRIAL,
-    SEED,
     SEEDS,
     TOP,
-    RetrainingJob,
     jobs_for_holdout,
     jobs_for_seeds,
 )
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.study import HOLDOUT_SUFFIX, SEEDS_SUFFIX, StoredStudy, load
 
-# Of two starts of workers, the statistics and the pictures.
+# Time for two starts of workers, the statistics and the figures.
 _OTHER_SECONDS = 15.0
 
 
@@ -26,9 +24,9 @@ class Cost:
 
     Attributes
     ----------
-    seeds : on the search folds, with other seeds
-    holdout : on all search data, to be judged on the holdout
-    worker_seconds : of one worker for all of them, None where the search has measured nothing
+    seeds : number of trainings on the search folds, with other seeds
+    holdout : number of trainings on all search data, scored on the holdout
+    worker_seconds : time of one worker for all of them; None if the search has measured nothing
     """
 
     seeds: int
@@ -41,44 +39,46 @@ class Cost:
         return self.seeds + self.holdout
 
     def seconds(self, workers: int) -> float | None:
-        """Return how long the whole report takes with so many workers."""
+        """Return the seconds that the whole report takes with a number of workers."""
         if self.worker_seconds is None:
             return None
         return self.worker_seconds / workers + _OTHER_SECONDS
 
 
 def retraining_cost(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> Cost:
-    """Estimate what a report of a finished search costs, from what its trials took.
+    """Estimate the cost of a report of a finished search from the times of its trials.
 
-    A training on the folds takes as many epochs as the trial that found the configuration, about.
-    One for the holdout trains a single network on more targets, for the best number of epochs.
+    A training on the folds takes about as many epochs as the trial of the same configuration. A
+    training for the holdout trains one network on more targets, for the best number of epochs.
     """
-    on_folds = _open(study, SEEDS_SUFFIX, jobs_for_seeds(study, top, seeds))
-    on_all = _open(study, HOLDOUT_SUFFIX, jobs_for_holdout(study, top, seeds))
-    wanted = {rerun.trial for rerun in (*on_folds, *on_all)}
+    on_folds = _remaining(study, SEEDS_SUFFIX, jobs_for_seeds(study, top, seeds))
+    on_all = _remaining(study, HOLDOUT_SUFFIX, jobs_for_holdout(study, top, seeds))
+    trials = {job.trial for job in (*on_folds, *on_all)}
     speeds, epochs = {}, {}
     for trial in study.trials():
-        if trial.number in wanted and (speed := seconds_per_epoch(trial)) is not None:
-            speeds[trial.number], epochs[trial.number] = speed, trial.user_attrs["run"]["epochs"]
-    if wanted - set(speeds):
+        if trial.number in trials and (speed := seconds_per_epoch(trial)) is not None:
+            speeds[trial.number], epochs[trial.number] = speed, TrainingRun.read(trial).epochs
+    if trials - set(speeds):
         return Cost(len(on_folds), len(on_all), None)
     share = _share_of_targets(study)
-    seconds = sum(speeds[rerun.trial] * epochs[rerun.trial] for rerun in on_folds)
-    seconds += sum(speeds[rerun.trial] * rerun.epochs * share for rerun in on_all)
+    seconds = sum(speeds[job.trial] * epochs[job.trial] for job in on_folds)
+    seconds += sum(speeds[job.trial] * job.epochs * share for job in on_all)
     return Cost(len(on_folds), len(on_all), seconds)
 
 
-def _open(study: StoredStudy, suffix: str, wanted: Iterable[RetrainingJob]) -> list[RetrainingJob]:
-    """Return what is wanted and has not been trained yet."""
+def _remaining(
+    study: StoredStudy, suffix: str, jobs: Iterable[RetrainingJob]
+) -> list[RetrainingJob]:
+    """Return the jobs that have not been trained yet."""
     name = study.name + suffix
-    if name not in tickets.budgets(study.storage):
-        return list(wanted)
-    ended = [t.user_attrs for t in load(study.storage, name).trials() if tickets.is_finished(t)]
-    done = {(attrs.get(RETRAINED_TRIAL), attrs.get(SEED)) for attrs in ended}
-    return [rerun for rerun in wanted if (rerun.trial, rerun.seed) not in done]
+    if name not in registry.budgets(study.storage):
+        return list(jobs)
+    ended = [TrialRecord.read(t) for t in load(study.storage, name).trials() if is_finished(t)]
+    done = {(record.retrained_trial, record.seed) for record in ended}
+    return [job for job in jobs if (job.trial, job.seed) not in done]
 
 
 def _share_of_targets(study: StoredStudy) -> float:
-    """Return the targets of a refit as a share of those of all folds, which a trial trains."""
+    """Return the number of targets of a refit divided by that of all folds of a trial."""
     dataset = study.dataset
     return len(dataset.refit_span()) / sum(len(fold.train) for fold in dataset.folds)

@@ -1,4 +1,4 @@
-"""What the seed is worth: the best of a search, trained again on its folds with other seeds."""
+"""Sensitivity to the seed: the best trials of a search, trained on its folds with other seeds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.evaluation.selection import one_standard_error, ranks_over_seeds
-from puffin.studies.retraining import RETRAINED_TRIAL, SEED, require_done
-from puffin.studies.storage import tickets
+from puffin.studies.records import TrialRecord
+from puffin.studies.retraining import require_done
+from puffin.studies.storage import registry
 from puffin.studies.study import SEEDS_SUFFIX, StoredStudy, StudyError, load
 
 
 @dataclass(frozen=True, eq=False)
 class SeedSensitivity:
-    """The best of a search over seeds that had no part in choosing them.
+    """Losses of the best trials of a search with seeds that were not used to select them.
 
     Attributes
     ----------
-    trials : numbers of the trials that found them, the best of the search first
-    seeds : seeds that they were trained with once more
-    losses : array, (trial, seed), on the search folds; infinite where the training diverged
-    parameters : of each one's network
-    ranks : of the winner among them, seed by seed; 1 is the lowest loss
-    one_se_choice : number of the trial whose network is the smallest within one standard error of
-        the best, by its mean loss over these seeds; None where no training came to its end with
-        each
-    one_se_bound : the highest mean loss that is within; NaN without `one_se_choice`
+    trials : numbers of the trials, the best of the search first
+    seeds : seeds of the retrainings
+    losses : array, (trial, seed), on the search folds; infinite if the training diverged
+    parameters : number of parameters of each network
+    ranks : rank of the winner for each seed; 1 is the lowest loss
+    one_se_choice : number of the trial with the smallest network whose mean loss over these seeds
+        is within one standard error of the best; None if no configuration finished with every seed
+    one_se_bound : highest mean loss within one standard error; NaN without `one_se_choice`
     """
 
     trials: list[int]
@@ -42,7 +42,7 @@ class SeedSensitivity:
 
 
 def read_seed_sensitivity(study: StoredStudy) -> SeedSensitivity:
-    """Read what the seeds study of a search has found.
+    """Read the result of the seeds study of a search.
 
     Raises
     ------
@@ -51,28 +51,30 @@ def read_seed_sensitivity(study: StoredStudy) -> SeedSensitivity:
     """
     best, known = study.best().number, {t.number: t for t in study.trials()}
     seeds = _finished_seeds_study(study, best)
-    of = {r["trial"]: set[int]() for r in seeds.attrs["reruns"]}
-    for rerun in seeds.attrs["reruns"]:
-        of[rerun["trial"]].add(rerun["seed"])
-    tried = sorted(of[best])
-    # Ordered at several times, some may have other seeds than the best.
-    numbers = [n for n in of if of[best] <= of[n]]
+    jobs = seeds.record.jobs
+    seeds_of = {job.trial: set[int]() for job in jobs}
+    for job in jobs:
+        seeds_of[job.trial].add(job.seed)
+    tried = sorted(seeds_of[best])
+    # Jobs added by several reports may have other seeds than those of the best.
+    numbers = [n for n in seeds_of if seeds_of[best] <= seeds_of[n]]
     numbers.sort(key=lambda n: (known[n].value, n))
     losses = np.full((len(numbers), len(tried)), np.inf)
     for trial in seeds.trials():
-        number, seed = trial.user_attrs.get(RETRAINED_TRIAL), trial.user_attrs.get(SEED)
+        record = TrialRecord.read(trial)
+        number, seed = record.retrained_trial, record.seed
         if trial.state == TrialState.COMPLETE and number in numbers and seed in tried:
             losses[numbers.index(number), tried.index(seed)] = trial.value
     return _sensitivity(numbers, tried, losses, [_parameters(study, known[n]) for n in numbers])
 
 
 def one_se_choice(study: StoredStudy) -> FrozenTrial:
-    """Give the trial of the smallest network that is not clearly worse than the best.
+    """Return the trial with the smallest network within one standard error of the best.
 
     Raises
     ------
     StudyError
-        If the best were not trained with other seeds, or none of them came to an end with each.
+        If the best was not trained with other seeds, or no configuration finished with each seed.
     """
     number = read_seed_sensitivity(study).one_se_choice
     if number is None:
@@ -81,7 +83,7 @@ def one_se_choice(study: StoredStudy) -> FrozenTrial:
     return study.trials()[number]
 
 
-# How the best of a search is chosen.
+# Rules that select the winner of a search.
 RULES: dict[str, Callable[[StoredStudy], FrozenTrial]] = {
     "loss": StoredStudy.best,
     "1se": one_se_choice,
@@ -89,17 +91,17 @@ RULES: dict[str, Callable[[StoredStudy], FrozenTrial]] = {
 
 
 def _finished_seeds_study(study: StoredStudy, best: int) -> StoredStudy:
-    """Give the seeds study of a search.
+    """Return the seeds study of a search.
 
     Raises
     ------
     StudyError
-        If there is none, it is not done, or does not know the best of the search.
+        If there is none, it is not done, or it has no jobs of the best trial of the search.
     """
     name = study.name + SEEDS_SUFFIX
-    total = tickets.total(study.storage, name)
+    total = registry.total(study.storage, name)
     seeds = None if total is None else load(study.storage, name)
-    if seeds is None or all(r["trial"] != best for r in seeds.attrs["reruns"]):
+    if seeds is None or all(job.trial != best for job in seeds.record.jobs):
         msg = (
             f"the best of study {study.name!r}, trial {best}, has not been trained with other "
             f"seeds yet: `tuner report {study.name}` does it"
@@ -110,23 +112,22 @@ def _finished_seeds_study(study: StoredStudy, best: int) -> StoredStudy:
 
 
 def _parameters(study: StoredStudy, trial: FrozenTrial) -> int:
-    # Here, since `tuner best` asks for it only where seeds are to choose.
+    # Imported late: `tuner best` needs torch only for the rule 1se.
     from puffin.models.networks.rnn import build_network
 
-    network = build_network(
-        Config.from_dict(trial.user_attrs["config"]), len(study.spec.data.inputs)
-    )
+    config = Config.from_dict(TrialRecord.read(trial).config)
+    network = build_network(config, len(study.spec.data.inputs))
     return sum(p.numel() for p in network.parameters())
 
 
 def _sensitivity(
     trials: list[int], seeds: list[int], losses: Floats, parameters: list[int]
 ) -> SeedSensitivity:
-    came = np.isfinite(losses).all(axis=1)
+    finished = np.isfinite(losses).all(axis=1)
     smallest, bound = None, float("nan")
-    if came.any():
-        choice = one_standard_error(losses[came], np.array(parameters)[came])
-        smallest, bound = np.array(trials)[came][choice.chosen].item(), choice.bound
-    # One that diverged is behind all that did not.
+    if finished.any():
+        choice = one_standard_error(losses[finished], np.array(parameters)[finished])
+        smallest, bound = np.array(trials)[finished][choice.chosen].item(), choice.bound
+    # A diverged training ranks behind all others.
     ranks = ranks_over_seeds(np.nan_to_num(losses, posinf=np.finfo(np.float64).max), 0)
     return SeedSensitivity(trials, seeds, losses, parameters, ranks, smallest, bound)

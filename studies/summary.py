@@ -1,4 +1,4 @@
-"""What a study has found so far, as plain values for tables, JSON and exports."""
+"""Results of a study so far, as plain values for tables, JSON and exports."""
 
 import math
 import shlex
@@ -16,9 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.config import CELL_NAMES, NUMERIC_FIELDS
 from puffin.studies.duplicates import trained
 from puffin.studies.estimate import seconds_left
+from puffin.studies.records import Scores, TrialRecord, is_finished
 from puffin.studies.remarks import fold_remarks, repeats_remark
-from puffin.studies.storage import tickets, workers
-from puffin.studies.storage.database import FAILURE
+from puffin.studies.storage import registry, workers
+from puffin.studies.storage.queue import count_by_state, count_finished
 from puffin.studies.study import StoredStudy, StudyError, lowest_complete
 
 
@@ -28,10 +29,10 @@ class RunningTrial:
 
     Attributes
     ----------
-    trial, ticket : its number, and that of the ticket that it spends
-    epoch, max_epochs : epochs trained so far, 0 where they are not reported, and at most
-    loss : the lowest so far, None before the first epoch has ended
-    worker : who trains it, as "host:pid", None before it has begun
+    trial, ticket : numbers of the trial and of its ticket
+    epoch, max_epochs : epochs trained so far, 0 if they are not reported, and the most there can be
+    loss : lowest loss so far; None before the first epoch has ended
+    worker : process that trains it, as "host:pid"; None before the training begins
     """
 
     trial: int
@@ -48,17 +49,17 @@ class Status:
 
     Attributes
     ----------
-    search : name of the study whose best it trains again, None for a search
-    tickets : trials that the study is to run
-    finished : tickets that are spent
-    complete, pruned, failed, running : tickets in these states; the rest is still to come
-    running_trials : those in training
-    workers : processes that train a trial of it and show signs of life, as "host:pid"
-    priority, paused : what share of the workers' time it gets, and whether it gets any
-    best_loss, best_skill, best_trial : of the best complete trial of a search, None before the
-        first; None where a study trains again, for the lowest of such losses is chosen by luck
-    seconds_left : estimate with the workers that train its trials, or with one where none does;
-        None before three trials have ended, and at the end
+    search : name of the study whose best trials it trains again; None for a search
+    tickets : number of trials that the study is to run
+    finished : number of finished tickets
+    complete, pruned, failed, running : number of tickets in each state; the others are to come
+    running_trials : the trials in training
+    workers : live processes that train a trial of the study, as "host:pid"
+    priority, paused : weight in the sharing of the workers' time, and whether it gets any
+    best_loss, best_skill, best_trial : of the best complete trial of a search; None before the
+        first, and for a retraining study, whose lowest loss is lowest by chance
+    seconds_left : estimate with the workers that train its trials, or with one if none does; None
+        before three trials have ended, and at the end
     """
 
     name: str
@@ -80,7 +81,7 @@ class Status:
 
     @property
     def done(self) -> bool:
-        """Whether the budget is spent."""
+        """Whether all tickets are finished."""
         return self.finished >= self.tickets
 
     @property
@@ -89,7 +90,7 @@ class Status:
         return "done" if self.done else "paused" if self.paused else "open"
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain values."""
+        """Return plain values."""
         return asdict(self) | {"done": self.done, "state": self.state}
 
 
@@ -99,12 +100,12 @@ def status(study: StoredStudy) -> Status:
     Raises
     ------
     KeyError
-        If it was deleted meanwhile.
+        If the study was deleted meanwhile.
     """
-    budget = tickets.budgets(study.storage)[study.name]
+    budget = registry.budgets(study.storage)[study.name]
     trials = study.trials()
-    tally: Counter[str] = tickets.count(trials)
-    done = tickets.finished(trials)
+    tally: Counter[str] = count_by_state(trials)
+    done = count_finished(trials)
     at_work = tuple(w.name for w in workers.alive(study.storage) if w.study == study.name)
     search = study.parent_name
     best = lowest_complete(trials) if search is None else None
@@ -122,7 +123,7 @@ def status(study: StoredStudy) -> Status:
         priority=budget.priority,
         paused=budget.paused,
         best_loss=best.value if best else None,
-        best_skill=_finite(best.user_attrs.get("skill")) if best else None,
+        best_skill=_skill(best) if best else None,
         best_trial=best.number if best else None,
         seconds_left=_seconds_left(study, trials, budget.tickets, len(at_work))
         if done < budget.tickets
@@ -130,22 +131,24 @@ def status(study: StoredStudy) -> Status:
     )
 
 
-def _finite(value: float | None) -> float | None:
-    """Return None for a skill that no number tells: persistence may have no loss at all."""
-    return value if value is not None and math.isfinite(value) else None
+def _skill(trial: FrozenTrial) -> float | None:
+    """Return the skill of a trial; None if it is not finite, as with a persistence loss of 0."""
+    scores = TrialRecord.read(trial).scores
+    return scores.skill if scores is not None and math.isfinite(scores.skill) else None
 
 
 def running_trials(study: StoredStudy, trials: Iterable[FrozenTrial]) -> Iterator[RunningTrial]:
     """Yield the trials in training."""
     for trial in trials:
         if trial.state == TrialState.RUNNING:
+            record = TrialRecord.read(trial)
             yield RunningTrial(
                 trial=trial.number,
-                ticket=trial.user_attrs.get(tickets.TICKET),
+                ticket=record.ticket,
                 epoch=len(trial.intermediate_values),
                 max_epochs=study.spec.training.max_epochs,
                 loss=min(trial.intermediate_values.values(), default=None),
-                worker=trial.user_attrs.get(tickets.WORKER),
+                worker=record.worker,
             )
 
 
@@ -157,35 +160,35 @@ def _seconds_left(
     return seconds_left(trials, budget, spec.training.max_epochs, at_work, pruned=pruned)
 
 
-# What trials can be compared by, and how a configuration tells it.
+# Hyperparameters that trials can be compared by, and how each is read from a configuration.
 COMPARABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     **{name: itemgetter(name) for name in NUMERIC_FIELDS},
     "cell": lambda config: config["cell"],
     "layers": lambda config: len(config["hidden_dims"]),
     "hidden_dim": lambda config: config["hidden_dims"][0],
-    # One layer has no place for dropout: such a network says nothing of it.
+    # A network of one layer has no dropout, whatever its value.
     "dropout": lambda config: config["dropout"] if len(config["hidden_dims"]) > 1 else None,
 }
-# More values than this are put together in thirds.
+# More distinct values than this are grouped into thirds.
 _MOST_GROUPS = 5
 
 
 @dataclass(frozen=True)
 class Group:
-    """How the trials that have something in common did.
+    """Results of the trials that share the value of a hyperparameter.
 
     Attributes
     ----------
-    label : the value that they share, or its range
+    label : the value, or its range
     trials, complete, pruned, failed : numbers of finished trials
-    best : the best complete trial, None without one
-    median_loss : of the complete trials, None without one
-    folds_won : folds in which its best has the lowest loss of all groups' bests, None where there
-        are not two to compare
-    seconds_per_epoch : median over its trials, None without one
-    epoch : the last one that every group has come to, where one of them has no complete trial and
-        its losses can be compared up to there only; None where each has one
-    loss_at_epoch : the lowest up to there of all its trials, pruned ones too
+    best : best complete trial; None without one
+    median_loss : of the complete trials; None without one
+    folds_won : number of folds in which the best trial has the lowest loss of all groups' best
+        trials; None if there are not two to compare
+    seconds_per_epoch : median over the trials; None without one
+    epoch : last epoch that every group has reached, up to which losses are compared if a group has
+        no complete trial; None if each group has one
+    loss_at_epoch : lowest loss up to that epoch of all trials, including pruned ones
     """
 
     label: str
@@ -202,27 +205,27 @@ class Group:
 
 
 def compare(study: StoredStudy, by: str = "cell") -> list[Group]:
-    """Compare the trials that differ in one hyperparameter, each training once.
+    """Compare trials by the value of one hyperparameter; duplicates do not count.
 
-    Losses are compared at equal budgets. A complete trial was trained to its end. Where a group has
-    none, for a pruner has stopped all its trials, the lowest losses of all groups are compared up
-    to the last epoch that its trials have come to.
+    Losses are compared at equal numbers of epochs. Complete trials were trained to their end. If
+    the pruner has stopped all trials of a group, the lowest losses of all groups are compared up to
+    the last epoch that the trials of that group have reached.
 
     Parameters
     ----------
     by : str
         A key of ``COMPARABLE``; `hidden_dim` is the width of the first layer. More than five values
-        are put together in thirds.
+        are grouped into thirds.
 
     Raises
     ------
     StudyError
-        If no trial is finished, or all that are agree in it; but both cells are always compared.
+        If no trial is finished, or all finished ones have the same value; `cell` always has both.
     """
-    finished = [t for t in trained(study.trials()) if tickets.is_finished(t)]
+    finished = [t for t in trained(study.trials()) if is_finished(t)]
     valued = []
     for trial in finished:
-        config = trial.user_attrs.get("config")
+        config = TrialRecord.read(trial).config
         value = COMPARABLE[by](config) if config else None
         if value is not None:
             valued.append((value, trial))
@@ -239,9 +242,9 @@ def compare(study: StoredStudy, by: str = "cell") -> list[Group]:
 
 
 def _common_epoch(groups: list[list[FrozenTrial]]) -> int | None:
-    """Return the last epoch that every group has come to; None where each has a complete trial.
+    """Return the last epoch that every group has reached; None if each has a complete trial.
 
-    A group with a complete trial has come to its end, and one without any loss is not asked.
+    A group with a complete trial has reached the last epoch; a group without any loss is ignored.
     """
     pruned_only = [trials for trials in groups if lowest_complete(trials) is None]
     reached = [max(_curve(trials), default=(0, 0.0))[0] for trials in pruned_only]
@@ -249,7 +252,7 @@ def _common_epoch(groups: list[list[FrozenTrial]]) -> int | None:
 
 
 def _curve(trials: Iterable[FrozenTrial]) -> Iterator[tuple[int, float]]:
-    """Yield epoch and loss wherever a trial, complete or pruned, has told one."""
+    """Yield epoch and loss of each report of a complete or pruned trial."""
     for trial in trials:
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             yield from trial.intermediate_values.items()
@@ -261,7 +264,7 @@ def _nothing_to_compare(
     finished: list[FrozenTrial],
     groups: list[tuple[str, list[FrozenTrial]]],
 ) -> str:
-    """Return why there are no two groups of trials, and what helps."""
+    """Return why there are no two groups of trials, and what to do."""
     if not finished:
         return (
             f"study {study.name!r} has no finished trial yet: there is nothing to compare before "
@@ -281,7 +284,7 @@ def _nothing_to_compare(
 
 
 def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> list[tuple[str, list[FrozenTrial]]]:
-    """Put trials together by value, or by thirds of the values, in ascending order."""
+    """Group trials by value, or by thirds of the values, in ascending order."""
     if by == "cell":
         return [(cell.upper(), [t for value, t in valued if value == cell]) for cell in CELL_NAMES]
     values = np.array([value for value, _ in valued])
@@ -292,21 +295,21 @@ def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> list[tuple[str, l
     return [
         (
             _label(values[group == i]),
-            [trial for (_, trial), own in zip(valued, group, strict=True) if own == i],
+            [trial for (_, trial), place in zip(valued, group, strict=True) if place == i],
         )
         for i in np.unique(group)
     ]
 
 
 def _label(values: np.ndarray) -> str:
-    """Write the values of a group as "4" or "4 to 9"."""
+    """Return the range of a group's values as text, like "4" or "4 to 9"."""
     ends = dict.fromkeys((values.min().item(), values.max().item()))
     return " to ".join(str(end) if isinstance(end, int) else f"{end:.3g}" for end in ends)
 
 
 def _fold_winners(bests: list[FrozenTrial | None]) -> list[int]:
-    """Return for each fold the position of the best trial whose loss is lowest there."""
-    losses = {i: t.user_attrs["fold_losses"] for i, t in enumerate(bests) if t is not None}
+    """Return for each fold the position of the trial with the lowest loss."""
+    losses = {i: Scores.read(t).fold_losses for i, t in enumerate(bests) if t is not None}
     folds = len(next(iter(losses.values()))) if len(losses) > 1 else 0
     return [min(losses, key=lambda i: losses[i][fold]) for fold in range(folds)]
 
@@ -319,7 +322,7 @@ def _summarise(
     epoch: int | None,
 ) -> Group:
     states = Counter(t.state for t in trials)
-    runs = [t.user_attrs["run"] for t in trials if "run" in t.user_attrs]
+    runs = [run for t in trials if (run := TrialRecord.read(t).run) is not None]
     losses = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     return Group(
         label=label,
@@ -330,7 +333,7 @@ def _summarise(
         best=best,
         median_loss=median(losses) if losses else None,
         folds_won=folds_won,
-        seconds_per_epoch=median(r["seconds"] / max(r["epochs"], 1) for r in runs)
+        seconds_per_epoch=median(run.seconds / max(run.epochs, 1) for run in runs)
         if runs
         else None,
         epoch=epoch,
@@ -342,27 +345,28 @@ def failure_reasons(study: StoredStudy) -> Counter[str]:
     """Count why trials failed or diverged."""
     reasons: Counter[str] = Counter()
     for trial in trained(study.trials()):
-        if FAILURE in trial.user_attrs:
-            reasons[f"failed: {trial.user_attrs[FAILURE]}"] += 1
+        record = TrialRecord.read(trial)
+        if record.failure is not None:
+            reasons[f"failed: {record.failure}"] += 1
         elif trial.state == TrialState.PRUNED and trial.constraints:
-            reasons[trial.user_attrs["reason"]] += 1
+            reasons[record.reason or "pruned"] += 1
     return reasons
 
 
 def remarks(study: StoredStudy) -> list[str]:
-    """Say what the figures of a finished search do not say by themselves.
+    """Return remarks that help to read the results of a finished search.
 
     Raises
     ------
     StudyError
         If no trial is complete.
     """
-    losses = study.best().user_attrs["fold_losses"]
+    losses = Scores.read(study.best()).fold_losses
     return fold_remarks(study.dataset, losses) + repeats_remark(study.trials())
 
 
 def best_record(study: StoredStudy, best: FrozenTrial | None = None) -> dict[str, Any]:
-    """Give a configuration and its scores as plain values; the best one when none is given.
+    """Return configuration and scores of a trial, by default the best, as plain values.
 
     Raises
     ------
@@ -370,20 +374,20 @@ def best_record(study: StoredStudy, best: FrozenTrial | None = None) -> dict[str
         If no trial is complete.
     """
     best = best or study.best()
-    attrs = best.user_attrs
+    record, scores = study.record, Scores.read(best)
     return {
         "study": study.name,
         "trial": best.number,
-        "config": attrs["config"],
-        "epochs": attrs["best_epoch"],
+        "config": TrialRecord.read(best).config,
+        "epochs": scores.best_epoch,
         "scores": {
             "loss": best.value,
-            "fold_losses": attrs["fold_losses"],
-            "persistence_loss": float(np.mean(study.attrs["persistence_losses"])),
-            "mean_loss": float(np.mean(study.attrs["mean_losses"])),
-            "skill": attrs["skill"],
-            "direction_accuracy": attrs["direction_accuracy"],
-            "direction_interval": attrs["direction_interval"],
-            "mean_direction_accuracy": study.attrs["mean_direction_accuracy"],
+            "fold_losses": list(scores.fold_losses),
+            "persistence_loss": float(np.mean(record.persistence_losses)),
+            "mean_loss": float(np.mean(record.mean_losses)),
+            "skill": scores.skill,
+            "direction_accuracy": scores.direction_accuracy,
+            "direction_interval": list(scores.direction_interval),
+            "mean_direction_accuracy": record.mean_direction_accuracy,
         },
     }

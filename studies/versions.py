@@ -1,4 +1,4 @@
-"""What a study was made with, so that no worker of another kind adds to it unnoticed."""
+"""Versions that a study was made with; others refuse to work on it."""
 
 import platform
 from collections.abc import Mapping
@@ -11,21 +11,21 @@ from puffin.models.errors import PuffinError
 if TYPE_CHECKING:
     import torch
 
-# What the losses of a study depend on; a later release of the others changes none.
+# The packages that the losses of a study depend on.
 PACKAGES = ("puffin-tuner", "optuna", "torch")
 
 
 class VersionMismatchError(PuffinError):
-    """A study that this installation must not work on."""
+    """The versions of this installation differ too much from those of a study."""
 
 
 def installed_versions() -> dict[str, str]:
-    """Give the versions of this installation: package to version."""
+    """Return the versions of this installation: package to version."""
     return {package: version(package) for package in PACKAGES}
 
 
 def check_versions(stored: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
-    """Hold this installation against what a study was made with.
+    """Compare this installation with the versions that a study was made with.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def check_versions(stored: Mapping[str, str], own: Mapping[str, str]) -> list[st
     Raises
     ------
     VersionMismatchError
-        If a package differs in major or minor: its losses could not be compared with those there.
+        If a package differs in its major or minor version: losses could not be compared.
     """
     pairs = {p: (stored[p], own.get(p, "of unknown version")) for p in stored}
     differing = {p: (a, b) for p, (a, b) in pairs.items() if _release(a) != _release(b)}
@@ -56,10 +56,10 @@ def check_versions(stored: Mapping[str, str], own: Mapping[str, str]) -> list[st
 
 
 def machine_type(device: "torch.device") -> dict[str, str]:
-    """Say of what kind a device is: the same numbers come to the same bits on one kind.
+    """Return the kind of a device; on one kind a training is reproducible bit for bit.
 
-    The processor counts too, since libraries choose their code by it, and so do the versions of
-    torch and of this package, which write it.
+    The model of the processor is part of it, because libraries choose their code by it, and so are
+    the versions of torch and of this package.
     """
     import torch
 
@@ -74,7 +74,7 @@ def machine_type(device: "torch.device") -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Give the model of the processor, or the kind where the system does not tell."""
+    """Return the model of the processor, or its architecture if the system does not name it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
@@ -84,5 +84,5 @@ def _processor() -> str:
 
 
 def _release(text: str) -> tuple[str, ...]:
-    """Split ``2.13.0+cpu`` into its numbers; what follows the plus is the kind of build."""
+    """Split the numbers of ``2.13.0+cpu``; the part after the plus is the kind of build."""
     return tuple(text.partition("+")[0].split("."))

@@ -6,18 +6,18 @@ import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import running_trial, study_id, trial_id
-from puffin.studies.storage.tickets import TicketQueue
+from puffin.studies.storage.queue import TicketQueue
 
 
 def make_queue(storage: RDBStorage, budget: int, name: str = "s") -> TicketQueue:
     """Create a study that has nothing but tickets."""
     with transaction(storage) as connection:
-        creation_id = tickets.register(connection, name)
+        creation_id = registry.register(connection, name)
         study = optuna.create_study(study_name=name, storage=storage)
-        tickets.publish(connection, creation_id, budget)
+        registry.publish(connection, creation_id, budget)
     return TicketQueue(storage, study_id(study), creation_id)
 
 

@@ -695,7 +695,7 @@ def resume(name: str, storage: str) -> None:
 
 
 def _set_paused(storage: str, name: str, *, paused: bool) -> None:
-    from puffin.studies.storage.tickets import set_paused
+    from puffin.studies.storage.registry import set_paused
     from puffin.studies.study import load
 
     study = load(_open(storage), name)
@@ -712,7 +712,7 @@ def priority(name: str, priority: int, storage: str) -> None:
 
     A study of priority 3 gets three times the time of one of priority 1; none gets nothing.
     """
-    from puffin.studies.storage.tickets import set_priority
+    from puffin.studies.storage.registry import set_priority
     from puffin.studies.study import load
 
     study = load(_open(storage), name)
@@ -726,7 +726,7 @@ def priority(name: str, priority: int, storage: str) -> None:
 @_storage_option
 def extend(name: str, trials: int, storage: str) -> None:
     """Add trials to study NAME, whether it is done or not; workers do the rest."""
-    from puffin.studies.study import extend as extend_
+    from puffin.studies.lifecycle import extend as extend_
     from puffin.tuner.commands.tables import typed
 
     total = counted(extend_(_open(storage), name, trials), "trial")
@@ -772,8 +772,8 @@ def copy(name: str, to: str, storage: str) -> None:
 @_storage_option
 def delete(name: str, *, yes: bool, storage: str) -> None:
     """Delete study NAME with its trials, prices and artifacts."""
-    from puffin.studies.study import delete as delete_
-    from puffin.studies.study import require_deletable
+    from puffin.studies.lifecycle import delete as delete_
+    from puffin.studies.lifecycle import require_deletable
 
     database = _open(storage)
     require_deletable(database, name)

@@ -37,6 +37,7 @@ from puffin.studies.export.record import ExportRecord, RecordError
 from puffin.studies.files import write_files
 from puffin.studies.openings import Opening, looks_at
 from puffin.studies.prices.snapshot import to_csv
+from puffin.studies.records import TrainingRun
 from puffin.studies.report.subject import fold_dates
 from puffin.studies.retraining import find_holdout, own_refit, read_artifact, require_opened
 from puffin.studies.safe_toml import MOST_BYTES, parse_toml
@@ -133,7 +134,7 @@ def _add_holdout(
     elif holdout is not None:
         own = own_refit(holdout, best.number, study.spec.search.seed)
         files[FORECAST_FILES[1]] = read_artifact(holdout, own)
-        values["machine"]["holdout"] = own.user_attrs["run"].get("machine", {})
+        values["machine"]["holdout"] = TrainingRun.read(own).machine
         values["holdout"] = _holdout(report)
         from puffin.studies.report.files import report_files
 
@@ -278,7 +279,7 @@ def refit_winner(
 def _provenance(study: StoredStudy, best: FrozenTrial, scaler: Scaler) -> dict[str, Any]:
     """Give everything that the scores and the weights depend on."""
     spec = study.spec
-    trained = best.user_attrs["run"].get("machine", {})
+    record, trained = study.record, TrainingRun.read(best).machine
     return {
         "input": {
             "features": list(spec.data.inputs),
@@ -290,11 +291,15 @@ def _provenance(study: StoredStudy, best: FrozenTrial, scaler: Scaler) -> dict[s
             "target_std": scaler.target_std,
         },
         "data": {
-            key: study.attrs["data"][key]
-            for key in ("origin", "bars", "first", "last", "search_last", "sha256")
+            "origin": record.data.origin,
+            "bars": record.data.bars,
+            "first": record.data.first,
+            "last": record.data.last,
+            "search_last": record.data.search_last,
+            "sha256": record.data.sha256,
         },
-        "targets_sha256": study.attrs["targets_sha256"],
-        "made_with": study.attrs["made_with"],
+        "targets_sha256": record.targets_sha256,
+        "made_with": record.made_with,
         "machine": {"trial": trained, "refit": machine_type(torch.device("cpu"))},
         "folds": [asdict(dates) for dates in fold_dates(study.dataset)],
         "spec": spec.to_json(),

@@ -30,17 +30,10 @@ from puffin.models.evaluation.spa import MIN_BARS, SpaResult, spa
 from puffin.studies.dataset import Dataset
 from puffin.studies.duplicates import distinct, trained
 from puffin.studies.openings import Opening, before, looks_at
+from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.subject import Subject, subject
-from puffin.studies.retraining import (
-    OPENED_FOR,
-    RETRAINED_TRIAL,
-    SEED,
-    in_order_of_end,
-    own_refit,
-    read_artifact,
-    require_opened,
-)
+from puffin.studies.retraining import in_order_of_end, own_refit, read_artifact, require_opened
 from puffin.studies.seeds import SeedSensitivity, read_seed_sensitivity
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import when
@@ -146,17 +139,16 @@ def build(study: StoredStudy) -> Report:
     Raises
     ------
     StudyError
-        If the seal is closed or was opened for other winners only, or a rerun is not done.
+        If the seal is closed or was opened for other winners only, or a refit is not done.
     """
     best, holdout = require_opened(study)
     spread = read_seed_sensitivity(study)
     refits = _refits(holdout)
+    config = TrialRecord.read(best).config
     folds, opened = study.dataset, study.holdout_dataset
     own = own_refit(holdout, best.number, study.spec.search.seed)
     (forecasts,) = read_forecasts(holdout, own)
-    comparison = compare_with_baselines(
-        folds, opened, best.user_attrs["config"]["lookback"], forecasts
-    )
+    comparison = compare_with_baselines(folds, opened, config["lookback"], forecasts)
     horizon = opened.series.horizon
     (actual,), (last,) = (
         opened.validation_slices(v) for v in (opened.series.target, opened.series.persistence)
@@ -172,10 +164,10 @@ def build(study: StoredStudy) -> Report:
         study=study.name,
         subject=subject(study),
         winner=best.number,
-        config=best.user_attrs["config"],
-        epochs=best.user_attrs["best_epoch"],
+        config=config,
+        epochs=Scores.read(best).best_epoch,
         looks=looks_at(study),
-        opened_for={int(trial): each for trial, each in holdout.attrs[OPENED_FOR].items()},
+        opened_for=holdout.record.opened_for,
         dates=opened.dates[fold.valid.start : fold.valid.stop],
         forecasts=forecasts,
         actual=actual,
@@ -205,9 +197,9 @@ def build(study: StoredStudy) -> Report:
 def _refits(holdout: StoredStudy) -> pd.DataFrame:
     """Table the refits that came to an end: trial, seed, loss."""
     rows = [
-        {"trial": t.user_attrs[RETRAINED_TRIAL], "seed": t.user_attrs[SEED], "loss": t.value}
+        {"trial": record.retrained_trial, "seed": record.seed, "loss": t.value}
         for t in holdout.trials()
-        if t.state == TrialState.COMPLETE
+        if t.state == TrialState.COMPLETE and (record := TrialRecord.read(t))
     ]
     return pd.DataFrame(rows, columns=["trial", "seed", "loss"])
 
@@ -227,7 +219,7 @@ def trials_with_forecasts(study: StoredStudy) -> list[tuple[FrozenTrial, list[Fl
         trial
         for trial in study.trials()
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        and "best_epoch" in trial.user_attrs
+        and TrialRecord.read(trial).scores is not None
     ]
     return [(trial, read_forecasts(study, trial)) for trial in distinct(ended)]
 

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
+from puffin.studies.records import TrialRecord
 from puffin.studies.report.build import COST_BPS, MOVES, SLIPPAGE_BPS, Report
 from puffin.studies.report.figures.captions import show
 from puffin.studies.report.importance import Importance, importance
@@ -19,7 +20,7 @@ from puffin.studies.report.markdown import join, plain, table
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
 from puffin.studies.report.verdict import looks_before, sentences
-from puffin.studies.storage import tickets
+from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import remarks
 from puffin.studies.text import counted, loss, minute, p_value, percent, printable, signed
@@ -67,7 +68,7 @@ def _subject(found: Subject) -> list[str]:
 
 def _winner(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
     trials = trained(study.trials())
-    count, repeated = tickets.count(trials), len(study.trials()) - len(trials)
+    count, repeated = count_by_state(trials), len(study.trials()) - len(trials)
     repeats = f" Repeated without training: {repeated}." if repeated else ""
     rows = [
         (key, ", ".join(map(str, value)) if isinstance(value, list) else _setting(value))
@@ -98,10 +99,11 @@ def _setting(value: object) -> str:
 def _pruned_below(study: StoredStudy, report: Report) -> str:
     """Say where the pruner gave up what had come lower than the winner ever did."""
     below = [
-        t.user_attrs["best_loss"]
+        scores.best_loss
         for t in trained(study.trials())
         if t.state == TrialState.PRUNED
-        and t.user_attrs.get("best_loss", math.inf) < report.search_loss
+        and (scores := TrialRecord.read(t).scores) is not None
+        and scores.best_loss < report.search_loss
     ]
     if not below:
         return ""

@@ -96,20 +96,20 @@ class Subject:
 
 def subject(study: StoredStudy) -> Subject:
     """Describe a study whose holdout is open."""
-    data, opened = study.attrs["data"], study.holdout_dataset
+    record, opened = study.record, study.holdout_dataset
     (fold,) = opened.folds
     dates = opened.dates[fold.valid.start : fold.valid.stop]
     return Subject(
         spec=study.spec,
-        origin=data["origin"],
-        first=data["first"],
-        last=data["last"],
-        bars=data["bars"],
+        origin=record.data.origin,
+        first=record.data.first,
+        last=record.data.last,
+        bars=record.data.bars,
         holdout_first=when(dates[0]),
         holdout_last=when(dates[-1]),
         holdout_bars=len(dates),
         folds=fold_dates(study.dataset),
-        made_with=study.attrs["made_with"],
+        made_with=record.made_with,
     )
 
 

@@ -1,7 +1,7 @@
-"""Files of a study or a trial, kept in the same database through Optuna's artifact interface.
+"""Files of a study or a trial, stored in the same database through Optuna's artifact interface.
 
-Files of ours are found by the id that is stored with their study or trial, never by their name: the
-dashboard may add files of any name.
+Our files are found by the id in the record of their study or trial, never by their name, because
+files of any name can be added in the dashboard.
 """
 
 import io
@@ -17,12 +17,12 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine
 
-from puffin.studies.storage.database import artifacts
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX
+from puffin.studies.storage.tables import artifacts
 
 
 class SqlArtifactStore:
-    """An ``optuna.artifacts`` store in a table: bodies travel wherever the database does."""
+    """An ``optuna.artifacts`` store in a table, so that a worker needs the database only."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -55,7 +55,7 @@ class SqlArtifactStore:
             return reader.read()
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Store the whole of `content_body`, as a file of no study: the dashboard's."""
+        """Store `content_body` as a file of the dashboard, which belongs to no study of ours."""
         with self._engine.begin() as connection:
             _insert(connection, artifact_id, None, content_body.read())
 
@@ -74,7 +74,7 @@ class SqlArtifactStore:
 
 
 class _TransactionStore(SqlArtifactStore):
-    """Writes the files of one study within a transaction that is under way."""
+    """Writes the files of one study within the current transaction."""
 
     def __init__(self, connection: sa.Connection, creation_id: str) -> None:
         super().__init__(connection.engine)
@@ -103,7 +103,7 @@ def attach(
     filename: str,
     body: bytes,
 ) -> str:
-    """Store a file with a study or a running trial, in the transaction that is under way.
+    """Store a file with a study or a running trial, in the current transaction.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def attach(
     Returns
     -------
     str
-        The id to find the file by.
+        Id of the artifact.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / filename
@@ -129,7 +129,7 @@ def attach(
 
 
 def artifact_ids(system_attrs: Mapping[str, Any]) -> list[str]:
-    """Return the ids of all files of a study or a trial, those of the dashboard too."""
+    """Return the ids of all files of a study or a trial, including those of the dashboard."""
     return [
         key.removeprefix(ARTIFACT_PREFIX) for key in system_attrs if key.startswith(ARTIFACT_PREFIX)
     ]
@@ -138,7 +138,7 @@ def artifact_ids(system_attrs: Mapping[str, Any]) -> list[str]:
 def delete_artifacts(
     connection: sa.Connection, storage: RDBStorage, study_id: int, creation_id: str
 ) -> None:
-    """Delete every file of a study and of its trials, in the transaction that is under way."""
+    """Delete every file of a study and of its trials, in the current transaction."""
     _delete(connection, artifacts.c.creation_id == creation_id)
     trials = storage.get_all_trials(study_id, deepcopy=False)
     for attrs in (storage.get_study_system_attrs(study_id), *(t.system_attrs for t in trials)):

@@ -1,8 +1,8 @@
-"""From where the training of a ticket can be resumed by whichever worker takes it next.
+"""Checkpoints: the state from which another worker can resume the training of a ticket.
 
-One row for each ticket in training, overwritten in place, under the creation id of its study: a
-later study of the same name never sees it. Only a trial that is running writes it: a worker that
-was suspended, and whose ticket went to another one, finds that its own trial was ended.
+One row for each ticket in training, overwritten in place, under the creation id of its study, so
+that a later study of the same name never reads it. Only a running trial may write it: a worker that
+was suspended, and whose ticket another worker has taken, finds that its trial has ended.
 """
 
 import hashlib
@@ -17,23 +17,24 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from puffin.models.errors import PuffinError
-from puffin.studies.storage.database import checkpoints, transaction
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import TrialRow
+from puffin.studies.storage.tables import checkpoints
 
 
 class DamagedCheckpointError(PuffinError):
-    """A checkpoint that is not what was saved."""
+    """A checkpoint whose content differs from what was saved."""
 
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """A checkpoint: `metadata` as they were saved, and the state of the training."""
+    """A checkpoint that was read: `metadata` as it was saved, and the state of the training."""
 
     metadata: dict[str, Any]
     body: bytes
 
 
-# Key of the facts under which the sum of the body is saved.
+# Key of the metadata that holds the hash of the body.
 _SHA256 = "sha256"
 
 
@@ -58,21 +59,21 @@ class Checkpoint:
     seconds: float
 
     def __post_init__(self) -> None:
-        """Start the clock: the first checkpoint is due after as long as the others."""
+        """Start the clock: the first checkpoint is due after the same time as the others."""
         self._saved_at = time.monotonic()
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next one."""
+        """Whether the next checkpoint is due."""
         return time.monotonic() - self._saved_at >= self.seconds
 
     def load(self) -> SavedCheckpoint | None:
-        """Return what was saved last, by whichever trial of this ticket.
+        """Return the last checkpoint of this ticket, whichever trial saved it, or None.
 
         Raises
         ------
         DamagedCheckpointError
-            If it was changed since.
+            If the stored checkpoint is not intact.
         """
         query = sa.select(checkpoints.c.facts, checkpoints.c.body).where(self._row)
         with self.storage.engine.connect() as connection:
@@ -80,25 +81,25 @@ class Checkpoint:
         if row is None:
             return None
         try:
-            facts = json.loads(row.facts)
-            intact = facts.pop(_SHA256) == hashlib.sha256(row.body).hexdigest()
+            metadata = json.loads(row.facts)
+            intact = metadata.pop(_SHA256) == hashlib.sha256(row.body).hexdigest()
         except (ValueError, TypeError, AttributeError, KeyError):
             intact = False
         if not intact:
             msg = f"the checkpoint of ticket {self.ticket} is damaged"
             raise DamagedCheckpointError(msg)
-        return SavedCheckpoint(facts, row.body)
+        return SavedCheckpoint(metadata, row.body)
 
-    def save(self, facts: dict[str, Any], body: bytes) -> None:
-        """Replace what was saved before.
+    def save(self, metadata: dict[str, Any], body: bytes) -> None:
+        """Save a checkpoint in place of the one before.
 
         Raises
         ------
         UpdateFinishedTrialError
             If another process has ended the trial.
         """
-        facts = facts | {_SHA256: hashlib.sha256(body).hexdigest()}
-        values = {"trial_id": self.trial_id, "facts": json.dumps(facts), "body": body}
+        facts = json.dumps(metadata | {_SHA256: hashlib.sha256(body).hexdigest()})
+        values = {"trial_id": self.trial_id, "facts": facts, "body": body}
         key = {"creation_id": self.creation_id, "ticket": self.ticket}
         with transaction(self.storage) as connection:
             require_running(connection, self.trial_id)
@@ -108,12 +109,14 @@ class Checkpoint:
         self._saved_at = time.monotonic()
 
     def delete(self, connection: sa.Connection) -> None:
-        """Delete it in the transaction that finishes the ticket."""
-        delete_checkpoint(connection, self.creation_id, self.ticket)
+        """Delete the checkpoint in the transaction that finishes the ticket."""
+        delete_checkpoints(connection, self.creation_id, self.ticket)
 
     @property
     def _row(self) -> sa.ColumnElement[bool]:
-        return _row(self.creation_id, self.ticket)
+        return sa.and_(
+            checkpoints.c.creation_id == self.creation_id, checkpoints.c.ticket == self.ticket
+        )
 
 
 def require_running(connection: sa.Connection, trial: int) -> None:
@@ -131,15 +134,11 @@ def require_running(connection: sa.Connection, trial: int) -> None:
         raise UpdateFinishedTrialError(msg)
 
 
-def _row(creation_id: str, ticket: int) -> sa.ColumnElement[bool]:
-    return sa.and_(checkpoints.c.creation_id == creation_id, checkpoints.c.ticket == ticket)
-
-
-def delete_checkpoint(connection: sa.Connection, creation_id: str, ticket: int) -> None:
-    """Delete the checkpoint of a ticket that is finished."""
-    connection.execute(sa.delete(checkpoints).where(_row(creation_id, ticket)))
-
-
-def delete_checkpoints(connection: sa.Connection, creation_id: str) -> None:
-    """Delete the checkpoints of a study."""
-    connection.execute(sa.delete(checkpoints).where(checkpoints.c.creation_id == creation_id))
+def delete_checkpoints(
+    connection: sa.Connection, creation_id: str, ticket: int | None = None
+) -> None:
+    """Delete the checkpoint of a ticket, or those of a whole study."""
+    query = sa.delete(checkpoints).where(checkpoints.c.creation_id == creation_id)
+    if ticket is not None:
+        query = query.where(checkpoints.c.ticket == ticket)
+    connection.execute(query)

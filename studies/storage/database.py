@@ -1,9 +1,9 @@
-"""The database behind a study: Optuna's tables and five of ours. The only maker of storages.
+"""The connection to the database of studies, and its transactions.
 
-SQLite serves one machine, PostgreSQL many. Schema and studies are made once, by
-`open_storage(url, create=True)` in ``tuner run`` and ``tuner submit``; workers only load.
+SQLite serves one machine, PostgreSQL many. The tables are created once, by
+`open_storage(url, create=True)` in ``tuner run`` and ``tuner submit``; workers only load them.
 
-Whatever belongs together is written in one `transaction`: a process that is killed inside has
+Rows that belong together are written in one `transaction`: a process that is killed inside it has
 written nothing, and one that was suspended for too long is refused when it commits.
 """
 
@@ -18,116 +18,39 @@ from typing import Any
 import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from puffin.studies.records import is_requeued
 from puffin.studies.storage.errors import NoStudiesError, StorageError, readable_errors
 from puffin.studies.storage.foreign_tables import refuse_foreign
 from puffin.studies.storage.optuna_internals import OPTUNA_TABLES, RUNG_PREFIX, StudyRow, TrialRow
 from puffin.studies.storage.sqlite_file import watch
+from puffin.studies.storage.tables import metadata, studies
 from puffin.studies.storage.url import connect_args, displayed_url, is_sqlite, parse, secret_values
 
-# A worker that is silent for so long is taken for lost, and beats six times as often.
+# A worker whose heartbeat is older counts as lost; it beats six times as often.
 GRACE_SECONDS = 60
 # SQLite lets one process write at a time; the others wait this long before they give up.
 _SQLITE_TIMEOUT_SECONDS = 60
 
-# A worker uses two connections at once at most, its own and that of its heartbeat; one is spare.
+# A worker uses at most two connections at once, one of them for its heartbeat; one is spare.
 _POOL = {"pool_size": 2, "max_overflow": 1, "pool_pre_ping": True}
-# PostgreSQL ends a session that is silent for so long within a transaction, as that of a suspended
-# process is: its locks must not stop the other processes for as long as it sleeps.
+# PostgreSQL ends a session that is idle for longer within a transaction: the locks of a suspended
+# process must not block the others until it wakes up.
 _IDLE_IN_TRANSACTION_SECONDS = 30
-# What a restart of the database may take: a process that was connected tries again for so long.
+# Longest restart of a database: a process that was connected retries for so long.
 RECONNECT_SECONDS = 100.0
-
-# A failed trial without this attribute has given its ticket back.
-FAILURE = "failure"
-metadata = sa.MetaData()
-
-# A name of a study file, with what the studies beside it add.
-_NAME = 80
-
-studies = sa.Table(
-    "puffin_studies",
-    metadata,
-    sa.Column("name", sa.String(_NAME), primary_key=True),
-    # Tells a study from a later one of its name: whoever holds the id of a study that was deleted
-    # can write nothing any more.
-    sa.Column("creation_id", sa.String(32), nullable=False, unique=True),
-    # None while the study is being deleted.
-    sa.Column("tickets", sa.Integer, nullable=True),
-    sa.Column("issued", sa.Integer, nullable=False),
-    # Share of the workers' time beside other studies.
-    sa.Column("priority", sa.Integer, nullable=False),
-    sa.Column("paused", sa.Boolean, nullable=False),
-)
-
-# From where the training of a ticket can be resumed; deleted when the ticket is finished.
-checkpoints = sa.Table(
-    "puffin_checkpoints",
-    metadata,
-    sa.Column("creation_id", sa.String(32), primary_key=True),
-    sa.Column("ticket", sa.Integer, primary_key=True),
-    # The trial that wrote it.
-    sa.Column("trial_id", sa.Integer, nullable=False),
-    # JSON: configuration, and what the pruner knows.
-    sa.Column("facts", sa.Text, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-)
-
-# Who is at work; a worker that is silent for longer than its grace is gone.
-workers = sa.Table(
-    "puffin_workers",
-    metadata,
-    sa.Column("worker", sa.String(32), primary_key=True),
-    sa.Column("host", sa.String(255), nullable=False),
-    sa.Column("pid", sa.Integer, nullable=False),
-    sa.Column("device", sa.String(64), nullable=False),
-    # JSON: package to version.
-    sa.Column("versions", sa.Text, nullable=False),
-    sa.Column("grace", sa.Integer, nullable=False),
-    # By the clock of the database, the only one that all share.
-    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("seen", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("study", sa.String(_NAME), nullable=True),
-    sa.Column("ticket", sa.Integer, nullable=True),
-)
-
-artifacts = sa.Table(
-    "puffin_artifacts",
-    metadata,
-    sa.Column("artifact_id", sa.String(36), primary_key=True),
-    # Of the study that the file belongs to; None for a file that the dashboard has added.
-    sa.Column("creation_id", sa.String(32), nullable=True, index=True),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-)
-
-# Each look at the bars of a holdout. Rows are only ever added: they outlive the study that looked,
-# because the bars have been seen.
-openings = sa.Table(
-    "puffin_openings",
-    metadata,
-    sa.Column("opening_id", sa.String(32), primary_key=True),
-    sa.Column("holdout_sha256", sa.String(64), nullable=False, index=True),
-    sa.Column("study", sa.String(_NAME), nullable=False),
-    sa.Column("creation_id", sa.String(32), nullable=False),
-    # ISO 8601 in UTC.
-    sa.Column("time", sa.String(32), nullable=False),
-    sa.Column("trial", sa.Integer, nullable=False),
-    # JSON: the winner's configuration.
-    sa.Column("config", sa.Text, nullable=False),
-)
 
 
 @contextlib.contextmanager
 def transaction(storage: RDBStorage) -> Iterator[sa.Connection]:
-    """Commit all that this thread writes inside, Optuna's writes too, at once or not at all.
+    """Commit all writes of this thread inside the block, Optuna's too, or none of them.
 
-    Optuna commits after each of its calls; inside, its session joins this transaction, and what it
-    commits are savepoints. On SQLite the write lock is taken first, so that what is read inside
-    stays true until the end; on PostgreSQL the caller locks the rows that it depends on.
+    Optuna commits after each of its calls; inside the block its session joins this transaction, and
+    its commits are savepoints. On SQLite the write lock is taken first, so that nothing that was
+    read inside can change before the end; on PostgreSQL the caller locks the rows it depends on.
     """
     with storage.engine.begin() as connection:
         if connection.dialect.name == "sqlite":
@@ -138,7 +61,7 @@ def transaction(storage: RDBStorage) -> Iterator[sa.Connection]:
         try:
             yield connection
         finally:
-            # The savepoint of a connection that broke cannot be rolled back, nor need it be.
+            # The savepoint of a broken connection cannot be rolled back, and need not be.
             with contextlib.suppress(SQLAlchemyError):
                 sessions.remove()
             sessions.registry.clear()
@@ -163,19 +86,19 @@ def open_storage(
     url : str
         For example ``sqlite:///tuner.db`` or ``postgresql://user@host/database``.
     create : bool
-        Make the tables where they are missing; otherwise they must be there.
+        Create missing tables; otherwise they must exist.
     pause : callable
-        Waits so many seconds between two tries to connect again to a database that was there
-        before; False gives up.
+        Waits for the given seconds between two attempts to reconnect; returns False to stop
+        trying.
     grace_seconds : int
-        A trial whose worker is silent for longer is taken for lost.
+        A trial whose heartbeat is older counts as lost.
 
     Raises
     ------
     NoStudiesError
-        If the database is not there, does not answer, or holds no studies.
+        If the database does not exist, does not answer, or has no tables for studies.
     StorageError
-        If the URL is none, or the database refuses.
+        If the text is not a database URL, or the database refuses the connection.
     """
     parsed = parse(url)
     if is_sqlite(parsed):
@@ -195,7 +118,7 @@ def _check_sqlite_file(url: URL, *, create: bool) -> None:
     path = Path(url.database or "")
     try:
         _require_place(path, create=create)
-    except OSError as error:  # a name that is too long, or a folder that is closed to this user
+    except OSError as error:  # the name is too long, or the folder is not readable
         msg = f"the database file {path} cannot be reached: {error.strerror}; name another"
         raise StorageError(msg) from None
 
@@ -213,16 +136,16 @@ def _require_place(path: Path, *, create: bool) -> None:
 
 
 def _never_reuse_keys() -> None:
-    """Have SQLite give no key twice.
+    """Make SQLite assign each key of a study or trial only once.
 
-    A worker that still holds a trial of a deleted study must not write into the next one's.
+    Otherwise a worker that still holds a trial of a deleted study could write into a later one.
     """
     for model in (StudyRow, TrialRow):
         model.__table__.dialect_options["sqlite"]["autoincrement"] = True
 
 
 def _probe(url: URL) -> None:
-    """Fail at once on what no second try can change, such as a file that is no database."""
+    """Raise at once if no retry can help, for example because the file is not a database."""
     engine = sa.create_engine(url, **_engine_options(url))
     try:
         with engine.connect() as connection:
@@ -281,24 +204,24 @@ def _require_version(storage: RDBStorage, url: URL) -> None:
 
 
 class _Storage(RDBStorage):
-    """Optuna's, but for what a trial that gave its ticket back leaves to the pruner: nothing.
+    """`RDBStorage` that hides the pruner's rungs of requeued trials.
 
-    Successive halving lets every trial compete that has reached a rung, so a trial that was lost
-    would stand against the one that goes on in its place, with the same numbers.
+    Successive halving compares all trials that have reached a rung, so a lost trial would compete
+    with the trial that resumes its ticket and repeats its losses.
     """
 
     def _get_trials(self, *args: Any, **kwargs: Any) -> list[optuna.trial.FrozenTrial]:
         trials: list[optuna.trial.FrozenTrial] = super()._get_trials(*args, **kwargs)
         for trial in trials:
-            if trial.state == TrialState.FAIL and FAILURE not in trial.user_attrs:
+            if is_requeued(trial):
                 for key in [k for k in trial.system_attrs if k.startswith(RUNG_PREFIX)]:
                     del trial.system_attrs[key]
         return trials
 
     def _build_frozen_trial_from_trial_model(self, row: Any) -> optuna.trial.FrozenTrial:
-        """Return a trial with its curve in the order of its epochs.
+        """Return a trial with its losses in the order of its epochs.
 
-        PostgreSQL returns the rows of a curve in any order, and Optuna keeps it.
+        PostgreSQL returns the rows in any order, and Optuna keeps that order.
         """
         trial = super()._build_frozen_trial_from_trial_model(row)
         trial.intermediate_values = dict(sorted(trial.intermediate_values.items()))
@@ -315,8 +238,8 @@ def _connect(url: URL, grace: int, *, create: bool) -> RDBStorage:
             heartbeat_interval=1,
             grace_period=grace,
             skip_table_creation=not create,
-            # It holds one connection and waits for a second, and where several processes do so a
-            # pooler runs out of connections for good.
+            # The check holds one connection while it waits for a second: several processes that do
+            # so at once exhaust the connections of a pooler for ever.
             skip_compatibility_check=True,
         )
     _require_version(storage, url)
@@ -328,7 +251,7 @@ def _connect(url: URL, grace: int, *, create: bool) -> RDBStorage:
 
 
 def _engine_options(url: URL) -> dict[str, Any]:
-    # What a failed statement was given may be megabytes of weights.
+    # The parameters of a failed statement may be megabytes of weights.
     quiet = {"hide_parameters": True}
     if is_sqlite(url):
         return quiet | {"connect_args": {"timeout": _SQLITE_TIMEOUT_SECONDS}}
@@ -336,7 +259,7 @@ def _engine_options(url: URL) -> dict[str, Any]:
 
 
 def _end_idle_transactions(storage: RDBStorage) -> None:
-    """Have PostgreSQL end the transaction of a process that was suspended inside of it."""
+    """Make PostgreSQL end the transaction of a process that was suspended inside it."""
 
     @event.listens_for(storage.engine, "connect")
     def set_timeout(connection: Any, _record: Any) -> None:
@@ -349,10 +272,10 @@ def _end_idle_transactions(storage: RDBStorage) -> None:
 
 
 def _reconnect(storage: RDBStorage, pause: Callable[[float], bool]) -> None:
-    """Have lost connections made again through a restart of the database, wherever they are needed.
+    """Retry connecting while the database restarts.
 
-    Before a statement `pool_pre_ping` finds out that a connection is lost; what it then asks for
-    would fail while the database is down, and Optuna takes that badly (its issue 5280).
+    `pool_pre_ping` notices before a statement that a connection is lost and opens a new one, which
+    fails while the database is down; Optuna does not recover from that error (its issue 5280).
     """
 
     @event.listens_for(storage.engine, "do_connect")
@@ -367,7 +290,7 @@ def _reconnect(storage: RDBStorage, pause: Callable[[float], bool]) -> None:
 
 
 def _create(url: URL, grace: int) -> RDBStorage:
-    """Open and make all tables; of two processes that start at once one fails and looks again."""
+    """Open the database and create its tables; if two processes do so at once, one retries."""
     _probe(url)
     if is_sqlite(url):
         _never_reuse_keys()
@@ -377,34 +300,34 @@ def _create(url: URL, grace: int) -> RDBStorage:
             metadata.create_all(storage.engine)
             _require_tables(url)
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, AssertionError):
-            # AssertionError: Optuna saw the other's tables before the other's version row.
+            # AssertionError: Optuna saw the tables of another process before its version row.
             if not attempts_left:
                 raise
-            time.sleep(random.uniform(0.05, 0.3))  # noqa: S311  # only to part the two
+            time.sleep(random.uniform(0.05, 0.3))  # noqa: S311  # only to separate the two processes
         else:
             return storage
     raise AssertionError  # the last attempt returned or raised
 
 
 def _use_wal(storage: RDBStorage) -> None:
-    """Let readers and one writer work at the same time."""
+    """Turn on the write-ahead log, with which readers do not wait for the writer."""
 
     @event.listens_for(storage.engine, "connect")
     def set_pragmas(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        # Otherwise a worker that writes while its study is deleted leaves rows of no trial.
+        # Otherwise a worker that writes while its study is deleted leaves orphaned rows.
         connection.execute("PRAGMA foreign_keys=ON")
 
     storage.engine.dispose()  # a connection made before the listener has no pragmas
 
 
 def _lock_rows(storage: RDBStorage) -> None:
-    """Make ``SELECT ... FOR UPDATE`` lock, which SQLite ignores.
+    """Take the write lock of SQLite for ``SELECT ... FOR UPDATE``, which SQLite ignores.
 
-    Without it two workers pop the same waiting trial, and a stale trial is retried twice. It rests
-    on a private name of SQLAlchemy and one of Optuna, so both are pinned, and a test with eight
-    processes holds it.
+    Otherwise two workers claim the same waiting trial, and a stale trial is retried twice. This
+    relies on one private name each of SQLAlchemy and Optuna, so both are pinned, and a test with
+    eight processes checks it.
     """
 
     @event.listens_for(storage.scoped_session.session_factory, "do_orm_execute")

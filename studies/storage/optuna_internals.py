@@ -1,6 +1,6 @@
-"""The private names of Optuna that this program rests on, in one place.
+"""The private names of Optuna that this program uses, in one place.
 
-`tests/unit/storage/test_optuna_internals.py` fails where a release of Optuna changes one of them.
+`tests/unit/storage/test_optuna_internals.py` fails if a release of Optuna changes one of them.
 """
 
 from typing import Any

@@ -16,7 +16,7 @@ def watch(engine: Engine, path: str) -> None:
     An open connection keeps using the file that it opened, even after a rename or a deletion. A new
     connection would open the new file together with the old file's write-ahead log, which damages
     it. So no new connection is made, and the log is written back into the old file and truncated to
-    zero bytes, which is harmless to whoever opens the new file next.
+    zero bytes, so that it cannot damage the new file when that is opened.
     """
     opened = _identity(path)
 
@@ -45,10 +45,10 @@ def watch(engine: Engine, path: str) -> None:
 
 def _identity(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116  # called for every use of a connection
+        stat = os.stat(path)  # noqa: PTH116  # called for every use of a connection
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return stat.st_dev, stat.st_ino
 
 
 def _empty_the_log(connection: sqlite3.Connection) -> None:

@@ -1,7 +1,7 @@
-"""Database URLs: which are understood, which driver serves them, and what of them may be shown.
+"""Database URLs: parsing, drivers, and the parts that messages may show.
 
-A URL may hold a password. So nothing is shown that was not parsed for certain, and of what was
-parsed only what is known to be harmless.
+A URL may contain a password. So a URL that was not parsed for certain is never shown, and of a
+parsed one only the parts that are known to be harmless.
 """
 
 import os
@@ -16,8 +16,8 @@ from puffin.studies.storage.errors import StorageError
 
 EXAMPLES = "sqlite:///tuner.db or postgresql://user@host/database"
 _HIDDEN = "***"
-# How long a server that is not reached, or a network that is gone, may keep a process waiting: the
-# system's own times are up to two hours. tcp_user_timeout is in milliseconds.
+# How long a process waits for a server or network that does not answer, in seconds; the defaults
+# of operating systems are up to two hours. tcp_user_timeout is in milliseconds.
 _NETWORK = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -99,7 +99,7 @@ def parse(text: str) -> URL:
 
 
 def is_sqlite(url: URL) -> bool:
-    """Return whether the URL is a file of SQLite."""
+    """Return whether the URL is that of an SQLite file."""
     return url.drivername == "sqlite"
 
 
@@ -220,7 +220,7 @@ def _require_known_options(url: URL) -> None:
 
 
 def connect_args(url: URL) -> dict[str, Any]:
-    """Return what psycopg needs beside the URL.
+    """Return the arguments that psycopg needs beside the URL.
 
     Prepared statements belong to a connection, and a pooler in transaction mode such as PgBouncer
     lends another one for each transaction: they are off unless the URL asks for them.
@@ -246,7 +246,7 @@ def holds_secret(text: str) -> bool:
     Raises
     ------
     StorageError
-        If it is no URL of a database.
+        If it is not a database URL.
     """
     url = parse(text)
     return not is_sqlite(url) and bool(url.password or any(_options()[key] for key in url.query))
@@ -274,12 +274,12 @@ def displayed_url(url: URL) -> str:
 
 
 def masked_url(text: str) -> str:
-    """Return a URL that can be shown to anybody: as it was typed, but for its secrets.
+    """Return a URL as it was typed, with its secrets masked.
 
     Raises
     ------
     StorageError
-        If it is no URL of a database.
+        If it is not a database URL.
     """
     text = text.strip()
     url = parse(text)

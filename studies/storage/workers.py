@@ -1,4 +1,4 @@
-"""Who works on the studies of a database: one row for each worker, for as long as it lives.
+"""The workers of a database: one row for each, for as long as the process runs.
 
 All times are those of the database, the only clock that its workers share.
 """
@@ -15,20 +15,20 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage.database import workers
+from puffin.studies.storage.tables import workers
 
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """A worker that shows signs of life.
+    """A worker whose row is not older than its grace period.
 
     Attributes
     ----------
-    host, pid : where it runs
-    device : what it trains on
-    versions : of the packages that a study asks for
-    since : when it came
-    study, ticket : what it is at, None while it waits
+    host, pid : machine and process
+    device : device that it trains on
+    versions : package to version, of the packages that a study checks
+    since : start of the worker
+    study, ticket : what it trains; None while it waits
     """
 
     host: str
@@ -41,22 +41,22 @@ class WorkerRow:
 
     @property
     def name(self) -> str:
-        """What its trials call it."""
+        """Name of the process, as its trials record it."""
         return f"{self.host}:{self.pid}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain values."""
+        """Return plain values."""
         return asdict(self) | {"since": self.since.isoformat()}
 
 
 def process_name() -> str:
-    """Give the name of this process, as its trials note it."""
+    """Return the name of this process, as its trials record it."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @dataclass
 class Registration:
-    """The row of this process, which it writes again if others took it for gone.
+    """The row of this process; written again if another process has deleted it as stale.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Registration:
         self._since: datetime | None = None
 
     def write(self, study: str | None, ticket: int | None) -> None:
-        """Say that this process lives, and what it is at."""
+        """Update the row with the present time and with what the process trains."""
         at = {"study": study, "ticket": ticket}
         with self.storage.engine.begin() as connection:
             if self._since is None:
@@ -99,14 +99,14 @@ class Registration:
             connection.execute(sa.insert(workers).values(seen=sa.func.now(), **who, **at))
 
     def longest_grace(self) -> int:
-        """Give the longest grace of all that live, so that nobody takes a slower one for lost."""
+        """Return the longest grace period of all workers: none is judged by a shorter one."""
         with self.storage.engine.connect() as connection:
             now = _now(connection)
             rows = connection.execute(sa.select(workers)).all()
         return max(self.grace, *(int(r.grace) for r in rows if not _is_gone(r, now)), 0)
 
     def remove(self) -> None:
-        """Say that this process ends."""
+        """Delete the row, because the process ends."""
         with self.storage.engine.begin() as connection:
             connection.execute(sa.delete(workers).where(self._row()))
 
@@ -115,7 +115,7 @@ class Registration:
 
 
 def alive(storage: RDBStorage) -> list[WorkerRow]:
-    """List the workers that show signs of life, by the time they came."""
+    """Return the workers that are alive, the oldest first."""
     with storage.engine.connect() as connection:
         now = _now(connection)
         rows = connection.execute(sa.select(workers).order_by(workers.c.since)).all()
@@ -132,7 +132,7 @@ def _now(connection: sa.Connection) -> datetime:
 
 
 def _utc(value: datetime) -> datetime:
-    """Mark what SQLite gives, which is UTC and does not say so."""
+    """Return a time with its zone; SQLite returns UTC without one."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 

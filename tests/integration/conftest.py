@@ -6,9 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +14,18 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
+from puffin.studies.lifecycle import submit
 from puffin.studies.prices.load import Prices, load_prices
-from puffin.studies.spec import Spec, load_spec, parse_spec
+from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import StoredStudy, submit
+from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.process import setup_torch
 from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
-
-TINY = """
-name = "tiny"
-[data]
-symbol = "AAPL"
-start = 2011-06-01
-features = ["return"]
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = 3
-patience = 3
-[space]
-cell = ["lstm", "gru"]
-layers = { low = 1, high = 2 }
-hidden_dim = [4, 8]
-dropout = { low = 0.0, high = 0.4 }
-lookback = { low = 3, high = 5 }
-lr = { low = 1e-3, high = 1e-2, log = true }
-[search]
-trials = 8
-"""
+from tests.processes import Program, Programs
+from tests.studies import TINY, tiny_spec
 
 # Imports once, then forks; what each process does is given as the function `act`.
 CROWD = """
@@ -165,80 +142,19 @@ def crowd(tmp_path: Path, url: str) -> Crowd:
     return run
 
 
-@dataclass
-class Started:
-    """A running program with what it wrote."""
-
-    process: "subprocess.Popen[bytes]"
-    out: Path
-    err: Path
-
-    def end(self, seconds: float) -> int:
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return pytest.fail(
-                f"{self.process.args} still runs after {seconds} s; it wrote:\n{self.said}"
-            )
-
-    def until(self, condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-        """Wait for something that the program does."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if found := condition():
-                return found
-            assert self.process.poll() is None, f"{what}: it ended before, with:\n{self.said}"
-            time.sleep(0.05)
-        return pytest.fail(f"{what}: not within {seconds} s; it wrote:\n{self.said}")
-
-    @property
-    def said(self) -> str:
-        return self.err.read_text()
-
-    @property
-    def printed(self) -> str:
-        return self.out.read_text()
-
-
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Started]]:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Program]]:
     """Start a program in its own process group; whatever still runs at the end is killed."""
-    started: list[Started] = []
-
-    def run(url: str, *command: str | Path, cwd: Path | None = None) -> Started:
-        folder = tmp_path_factory.mktemp("output")
-        env = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")}
-        env |= {"TUNER_STORAGE": url, "TUNER_DEVICE": "cpu"}
-        out, err = folder / "out", folder / "err"
-        with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = subprocess.Popen(
-                command,
-                env=env,
-                cwd=cwd or folder,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-            )
-        started.append(Started(process, out, err))
-        return started[-1]
-
-    yield run
-    for program in started:
-        if program.process.poll() is None:
-            os.killpg(program.process.pid, signal.SIGKILL)
-            program.process.wait()
+    with Programs(tmp_path_factory.mktemp("programs")) as programs:
+        yield programs.start
 
 
 @pytest.fixture
-def make_study(storage: RDBStorage, tiny: Spec, prices: Prices) -> Callable[..., StoredStudy]:
+def make_study(storage: RDBStorage, prices: Prices) -> Callable[..., StoredStudy]:
     """Submit the study that trains in a blink, with some values changed."""
 
     def make(name: str = "tiny", **sections: dict[str, Any]) -> StoredStudy:
-        values = tiny.to_json() | {"name": name}
-        for section, changes in sections.items():
-            values[section] = values[section] | changes
-        return submit(storage, parse_spec(values, name), prices)
+        return submit(storage, tiny_spec(name, **sections), prices)
 
     return make
 

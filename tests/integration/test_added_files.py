@@ -14,10 +14,11 @@ from optuna.storages import RDBStorage
 
 from puffin.studies import retraining
 from puffin.studies.export.write import export
-from puffin.studies.storage import tickets
-from puffin.studies.storage.database import artifacts
+from puffin.studies.lifecycle import delete
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX, study_id, trial_id
-from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy, delete
+from puffin.studies.storage.queue import count_finished
+from puffin.studies.storage.tables import artifacts
+from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy
 from puffin.tuner.worker.scheduler import StudyScheduler, WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
@@ -43,7 +44,7 @@ def add_file(study: StoredStudy, filename: str, trial: int | None = None) -> Non
         study.storage.set_trial_system_attr(trial, key, text)
 
 
-def test_files_of_any_name_at_a_study_and_at_a_running_trial_leave_search_and_export_alone(
+def test_added_files_do_not_affect_search_or_export(
     url: str, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     study = make_study(search={"trials": 2, "pruner": "none"})
@@ -59,7 +60,7 @@ def test_files_of_any_name_at_a_study_and_at_a_running_trial_leave_search_and_ex
 
     monkeypatch.setattr(optuna.Trial, "report", report_and_add)
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
-    assert tickets.finished(study.trials()) == 2
+    assert count_finished(study.trials()) == 2
     best = study.best()
     assert len(retraining.read_artifact(study, best).splitlines()) == 1 + 2 * 20
     assert (export(study, tmp_path / "best") / "forecasts.csv").read_bytes() == (
@@ -70,7 +71,7 @@ def test_files_of_any_name_at_a_study_and_at_a_running_trial_leave_search_and_ex
         assert connection.execute(sa.select(artifacts)).all() == []
 
 
-def test_an_empty_study_under_the_name_of_a_retraining_does_not_block_it(
+def test_an_empty_study_does_not_block_a_retraining_study(
     url: str, storage: RDBStorage, make_study: MakeStudy
 ) -> None:
     study = make_study(search={"trials": 1, "pruner": "none"}, training={"max_epochs": 1})
@@ -91,7 +92,7 @@ def test_an_empty_study_under_the_name_of_a_retraining_does_not_block_it(
     ],
     ids=["no data", "no versions", "no file", "no spec"],
 )
-def test_a_study_that_cannot_be_served_is_said_once_and_the_others_are_served(
+def test_an_unreadable_study_is_logged_once_and_skipped(
     storage: RDBStorage,
     make_study: MakeStudy,
     make_worker: MakeWorker,
@@ -105,12 +106,12 @@ def test_a_study_that_cannot_be_served_is_said_once_and_the_others_are_served(
     with caplog.at_level(logging.WARNING):
         while scheduler.run_one():
             pass
-    assert tickets.finished(good.trials()) == 2
+    assert count_finished(good.trials()) == 2
     assert storage.get_all_trials(study_id(bad.optuna_study)) == []
     assert len([m for m in caplog.messages if "'bad'" in m]) == 1
 
 
-def test_a_deletion_while_a_trial_trains_ends_the_trial_and_not_the_worker(
+def test_deleting_a_study_in_training_does_not_end_the_worker(
     storage: RDBStorage,
     make_study: MakeStudy,
     make_worker: MakeWorker,

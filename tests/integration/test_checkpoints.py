@@ -7,16 +7,17 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from puffin.studies.storage import tickets
+from puffin.studies import records
+from puffin.studies.records import FAILURE
 from puffin.studies.storage.checkpoints import (
     Checkpoint,
     DamagedCheckpointError,
     SavedCheckpoint,
     delete_checkpoints,
 )
-from puffin.studies.storage.database import FAILURE, transaction
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import trial_id
-from puffin.studies.storage.tickets import TicketQueue
+from puffin.studies.storage.queue import TicketQueue
 from tests.queues import make_queue, study_of, take
 
 
@@ -31,7 +32,7 @@ def study(queue: TicketQueue) -> optuna.Study:
 
 
 def checkpoint(queue: TicketQueue, trial: optuna.Trial) -> Checkpoint:
-    ticket = trial.user_attrs[tickets.TICKET]
+    ticket = trial.user_attrs[records.TICKET]
     return Checkpoint(queue.storage, queue.creation_id, ticket, trial_id(trial), 0.0)
 
 
@@ -41,7 +42,7 @@ def rows(storage: RDBStorage) -> list[tuple[int, int, bytes]]:
         return [(r.ticket, r.trial_id, bytes(r.body)) for r in connection.execute(query)]
 
 
-def test_the_last_checkpoint_of_each_ticket_is_kept_and_no_other(
+def test_only_the_last_checkpoint_of_each_ticket_is_kept(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     first, second = take(study, queue), take(study, queue)
@@ -62,7 +63,7 @@ def test_the_last_checkpoint_of_each_ticket_is_kept_and_no_other(
     assert rows(storage) == []
 
 
-def test_a_checkpoint_belongs_to_one_study_and_not_to_its_name(
+def test_a_later_study_of_the_same_name_has_no_checkpoint(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     trial = take(study, queue)
@@ -113,7 +114,7 @@ def test_a_checkpoint_that_was_changed_is_refused(
         checkpoint(queue, trial).load()
 
 
-def test_a_checkpoint_is_due_after_its_time_and_again_after_the_next(
+def test_checkpoints_are_due_at_regular_intervals(
     queue: TicketQueue, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
@@ -126,7 +127,7 @@ def test_a_checkpoint_is_due_after_its_time_and_again_after_the_next(
     assert not slow.due
 
 
-def test_a_requeued_trial_leaves_nothing_for_the_pruner_to_compare_with(
+def test_the_pruner_ignores_the_rungs_of_requeued_trials(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     trials = [take(study, queue) for _ in range(2)]

@@ -15,13 +15,14 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies import summary
+from puffin.studies import records, summary
 from puffin.studies.copy import copy
 from puffin.studies.export import write
-from puffin.studies.storage import tickets
+from puffin.studies.lifecycle import delete, extend
+from puffin.studies.storage import registry
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import trial_id
-from puffin.studies.study import StoredStudy, StudyError, delete, extend, load, study_names
+from puffin.studies.study import StoredStudy, StudyError, load, study_names
 from puffin.tuner.cli import main
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
@@ -104,12 +105,12 @@ def finished(make_study: MakeStudy, make_worker: MakeWorker) -> StoredStudy:
         trial.suggest_float("lr", 1e-3, 1e-2, log=True)
         trial.report(float("inf"), 1)
         if why == "failed":
-            trial.set_user_attr(tickets.FAILURE, "ValueError: no")
+            trial.set_user_attr(records.FAILURE, "ValueError: no")
             study.tell(trial, state=TrialState.FAIL)
         else:
             queue.requeue(trial_id(trial))
     queue.retry_or_fail(trial_id(take(study, queue, lookback=4)), "out of memory")
-    tickets.set_priority(handle.storage, handle.creation_id, 7)
+    registry.set_priority(handle.storage, handle.creation_id, 7)
     extend(handle.storage, "tiny", 3)
     return handle
 
@@ -136,14 +137,16 @@ def test_a_copy_there_and_back_is_equal_in_all(
         assert [facts(t) for t in twin.trials()] == [facts(t) for t in finished.trials()]
         assert artifacts(twin) == artifacts(finished)
         assert len(artifacts(twin)) == copied.artifacts == 2 + 5
-        assert twin.attrs == finished.attrs | {"creation_id": twin.creation_id}
+        assert twin.optuna_study.user_attrs == finished.optuna_study.user_attrs | {
+            "creation_id": twin.creation_id
+        }
         assert twin.creation_id != finished.creation_id
         assert twin.optuna_study.metric_names == finished.optuna_study.metric_names
         assert twin.optuna_study.direction == finished.optuna_study.direction
         assert summary.status(twin) == summary.status(finished)
         assert summary.best_record(twin) == summary.best_record(finished)
         own, theirs = (
-            tickets.budgets(h.storage)["tiny"].__dict__ | {"creation_id": ""}
+            registry.budgets(h.storage)["tiny"].__dict__ | {"creation_id": ""}
             for h in (twin, finished)
         )
         assert own == theirs
@@ -176,7 +179,7 @@ def interrupted(worker: Worker, study: StoredStudy, epochs: int) -> None:
             worker.step(study)
 
 
-def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
+def test_a_running_trial_resumes_in_the_copy_bit_for_bit(
     make_study: MakeStudy, make_worker: MakeWorker, other: RDBStorage
 ) -> None:
     changes = {
@@ -193,7 +196,7 @@ def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
     twin = load(other, "tiny")
     (waiting,) = twin.trials()
     assert (waiting.state, waiting.number) == (TrialState.WAITING, running.number)
-    assert waiting.user_attrs == {tickets.TICKET: 0}
+    assert waiting.user_attrs == {records.TICKET: 0}
     assert waiting.system_attrs["fixed_params"] == running.params
     assert rows(other)["puffin_checkpoints"] == 1
     work(
@@ -214,7 +217,7 @@ def test_a_trial_in_training_waits_in_the_copy_and_ends_there_to_the_same_bits(
     assert "puffin_checkpoints" not in rows(other)
 
 
-def test_a_trial_that_has_not_begun_to_sample_keeps_its_fixed_point_and_notes_in_the_copy(
+def test_an_unsampled_trial_keeps_fixed_parameters_and_notes_in_the_copy(
     make_study: MakeStudy, other: RDBStorage
 ) -> None:
     study = make_study()
@@ -226,22 +229,22 @@ def test_a_trial_that_has_not_begun_to_sample_keeps_its_fixed_point_and_notes_in
     (waiting,) = [t for t in load(other, "tiny").trials() if t.state == TrialState.WAITING]
     assert waiting.system_attrs["fixed_params"] == {"lookback": 4}
     assert waiting.user_attrs == {
-        tickets.TICKET: 0,
-        tickets.RETRIES: 2,
-        tickets.NOTES: ["no memory"] * 2,
+        records.TICKET: 0,
+        records.RETRIES: 2,
+        records.NOTES: ["no memory"] * 2,
     }
 
 
 def test_a_copy_of_a_paused_study_is_open(make_study: MakeStudy, other: RDBStorage) -> None:
     study = make_study()
-    tickets.set_paused(study.storage, study.creation_id, paused=True)
+    registry.set_paused(study.storage, study.creation_id, paused=True)
     copy(study, other)
-    assert not tickets.budgets(other)["tiny"].paused
-    assert tickets.budgets(study.storage)["tiny"].paused
+    assert not registry.budgets(other)["tiny"].paused
+    assert registry.budgets(study.storage)["tiny"].paused
 
 
 @pytest.mark.parametrize("theirs", ["a whole study", "the same database", "a study of Optuna"])
-def test_a_copy_under_a_name_that_is_taken_is_refused_and_leaves_nothing_behind(
+def test_a_copy_under_a_taken_name_writes_nothing(
     make_study: MakeStudy, other: RDBStorage, theirs: str
 ) -> None:
     study = make_study()
@@ -284,7 +287,7 @@ copy.copy(load(open_storage(sys.argv[1]), "tiny"), open_storage(sys.argv[2], cre
 """
 
 
-def test_a_copy_that_is_killed_midway_is_nowhere_and_a_second_one_succeeds(
+def test_a_killed_copy_leaves_nothing_and_can_be_repeated(
     small: StoredStudy, url: str, other: RDBStorage
 ) -> None:
     target = other.engine.url.render_as_string(hide_password=False)
@@ -326,9 +329,7 @@ def test_the_command_copies_says_how_much_and_shows_no_password(
     )
 
 
-def test_an_artifact_without_a_body_is_no_reason_not_to_copy(
-    small: StoredStudy, other: RDBStorage
-) -> None:
+def test_a_study_with_a_missing_artifact_is_copied(small: StoredStudy, other: RDBStorage) -> None:
     """The dashboard writes down that there is one before it is there, and may die between."""
     (*_, last) = artifacts(small)
     small.store.remove(last[1])

@@ -17,8 +17,9 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models as rows
 from sqlalchemy.engine import make_url
 
-from puffin.studies.storage.database import metadata, open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import NoStudiesError, ReplacedError, StorageError
+from puffin.studies.storage.tables import metadata
 from puffin.studies.storage.workers import Registration, alive
 from puffin.studies.study import study_names
 from puffin.tuner.cli import main
@@ -67,7 +68,7 @@ def ascii_url(postgres: Any) -> str:
 
 
 @pytest.mark.parametrize("query", ["", "?client_encoding=latin1"])
-def test_a_database_of_sql_ascii_keeps_text_of_any_script(ascii_url: str, query: str) -> None:
+def test_an_sql_ascii_database_keeps_unicode_text(ascii_url: str, query: str) -> None:
     storage = open_storage(ascii_url + query, create=True)
     with storage.engine.begin() as connection:
         row = {"artifact_id": "prix à São Paulo, 価格", "body": b""}
@@ -88,7 +89,7 @@ def test_a_url_of_another_driver_opens_the_same_database(url: str, driver: str) 
 
 
 @only_postgresql
-def test_a_server_that_is_read_only_is_read_and_says_so_where_it_is_to_be_written(url: str) -> None:
+def test_a_read_only_server_is_readable_and_explains_failed_writes(url: str) -> None:
     database = make_url(url).database
 
     def make_read_only() -> None:
@@ -161,7 +162,7 @@ def alembic_of_another(url: str, *, revision: str | None = "abc123") -> None:
 
 
 @pytest.mark.parametrize("revision", ["abc123", None])
-def test_a_database_that_another_program_migrates_is_refused_before_a_table_is_made(
+def test_a_database_that_another_program_migrates_is_refused_unchanged(
     url: str, revision: str | None
 ) -> None:
     alembic_of_another(url, revision=revision)
@@ -177,7 +178,7 @@ def test_a_database_that_another_program_migrates_is_refused_before_a_table_is_m
         assert found.all() == ([revision] if revision else [])
 
 
-def test_tables_of_another_program_under_names_of_optuna_are_not_taken_for_its_own(
+def test_foreign_tables_with_names_of_optuna_are_refused(
     url: str,
 ) -> None:
     with connected(url) as connection:
@@ -188,7 +189,7 @@ def test_tables_of_another_program_under_names_of_optuna_are_not_taken_for_its_o
     assert tables(url) == {"trials"}
 
 
-def test_tables_that_an_older_program_left_beside_anothers_do_not_make_it_ours(url: str) -> None:
+def test_optuna_tables_with_a_foreign_revision_are_refused(url: str) -> None:
     RDBStorage(url.replace("postgresql:", "postgresql+psycopg:")).engine.dispose()
     with connected(url) as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = 'abc123'"))
@@ -239,9 +240,7 @@ def test_processes_behind_a_pooler_in_transaction_mode_share_its_connections(
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="needs Debian's pgbouncer")
 @only_postgresql
-def test_a_process_that_starts_behind_a_pooler_takes_one_connection_at_a_time(
-    url: str, postgres: Any
-) -> None:
+def test_a_process_behind_a_pooler_starts_with_one_connection(url: str, postgres: Any) -> None:
     """If each held one and waited for another, some that start at once would wait for ever."""
     open_storage(url, create=True)
     with running_pgbouncer(postgres.port) as port, psycopg.connect(behind(url, port)) as taken:
@@ -283,7 +282,7 @@ def test_a_worker_whose_database_file_is_deleted_ends_in_words(
 
 
 @only_sqlite
-def test_a_database_file_that_is_moved_in_under_a_worker_is_not_damaged(
+def test_a_replaced_database_file_is_not_damaged_by_a_worker(
     url: str, make_study: Callable[..., Any], storage: RDBStorage, tmp_path: Path
 ) -> None:
     """The old log, with pages of the old file, must not be read into the new one."""

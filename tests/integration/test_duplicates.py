@@ -8,13 +8,14 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.training.fold_training import FoldTraining
-from puffin.studies import summary
-from puffin.studies.duplicates import DUPLICATE_OF, identity, trained
+from puffin.studies import records, summary
+from puffin.studies.duplicates import identity, trained
+from puffin.studies.records import DUPLICATE_OF
 from puffin.studies.report.build import build, trials_with_forecasts
 from puffin.studies.report.page import write
 from puffin.studies.retraining import open_seal, retrain_with_seeds
-from puffin.studies.storage import tickets
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.study import StoredStudy, StudyError
 from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
@@ -63,8 +64,8 @@ def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
     monkeypatch.setattr(FoldTraining, "__init__", counted)
     study = make(make_study, "tpe", "asha")
     trials = work_off(study, make_worker())
-    assert [t.user_attrs[tickets.TICKET] for t in trials] == list(range(7))
-    assert tickets.finished(trials) == 7
+    assert [t.user_attrs[records.TICKET] for t in trials] == list(range(7))
+    assert count_finished(trials) == 7
     first, repeated = trials[:4], trials[4:]
     assert len(trainings) == len({identity(t.user_attrs["config"]) for t in first}) == 4
     assert trained(trials) == first
@@ -83,14 +84,14 @@ def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
 
 def test_a_random_search_of_a_small_space_is_the_same_whoever_does_it(make_study: Make) -> None:
     study, again = make(make_study, "random"), make(make_study, "random")
-    points = study.initial_params
-    assert points == again.initial_params
+    points = study.sampling.initial_params
+    assert points == again.sampling.initial_params
     assert len(points) == 4
     assert {(p["cell"], p["hidden_dim_0"]) for p in points} == {
         (cell, width) for cell in ("lstm", "gru") for width in (4, 8)
     }
     seeded = make_study("b", search={"sampler": "random", "seed": 3}, space=FOUR)
-    assert seeded.initial_params != points
+    assert seeded.sampling.initial_params != points
 
 
 def test_a_report_counts_each_network_once(
@@ -99,7 +100,7 @@ def test_a_report_counts_each_network_once(
     study, worker = make(make_study, "tpe"), make_worker()
     trials = work_off(study, worker)
     for again in (retrain_with_seeds(study, 9, 3), open_seal(study, 9, 1)):
-        assert len({rerun["trial"] for rerun in again.attrs["reruns"]}) == 4, "each network once"
+        assert len({job.trial for job in again.record.jobs}) == 4, "each network once"
         work_off(again, worker)
     assert len(trials_with_forecasts(study)) == 4
     found = build(study)
@@ -114,14 +115,14 @@ def test_a_duplicate_is_never_the_best_though_it_has_the_lower_number(
     make_study: Make, make_worker: Callable[..., Worker]
 ) -> None:
     study, worker = make(make_study, "random", hidden_dim=4), make_worker()
-    points = study.initial_params
+    points = study.sampling.initial_params
     # The first trial waits until another one has trained the network that it asks for.
     keys = []
     for number, point in enumerate((points[0], *points)):
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             system_attrs={FIXED_PARAMS: point},
-            user_attrs={tickets.TICKET: number},
+            user_attrs={records.TICKET: number},
         )
         keys.append(study.storage.create_new_trial(study_id(study.optuna_study), template))
     for key in (*keys[1:], keys[0]):
@@ -146,12 +147,12 @@ def test_a_ticket_that_was_given_back_keeps_its_network_and_its_epochs(
         patch.setattr(FoldTraining, "_run_epoch", stopped)
         make_worker(interrupt).step(study)
     trials = work_off(study, make_worker())
-    given_back, resumed = (t for t in trials if t.user_attrs[tickets.TICKET] == 0)
+    given_back, resumed = (t for t in trials if t.user_attrs[records.TICKET] == 0)
     assert given_back.state == TrialState.FAIL
     assert resumed.user_attrs["run"]["resumed_after"] == 1
     assert resumed.user_attrs["config"] == given_back.user_attrs["config"]
     assert len(trained(t for t in trials if t.state == TrialState.COMPLETE)) == 4
-    assert tickets.finished(trials) == 7
+    assert count_finished(trials) == 7
 
 
 def test_what_diverged_is_repeated_as_infeasible(

@@ -33,37 +33,25 @@ from puffin.models.config import Config
 from puffin.models.evaluation.sharpe import expected_max_sharpe
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.fold_training import forecast_windows
-from puffin.studies import retraining
+from puffin.studies import records, retraining
 from puffin.studies.copy import copy
 from puffin.studies.dataset import Dataset
 from puffin.studies.export import write
+from puffin.studies.lifecycle import _delete_all, delete, extend, submit
 from puffin.studies.openings import looks_at, new_opening
 from puffin.studies.prices.load import Prices
+from puffin.studies.records import OPENED_FOR, RETRAINED_TRIAL, RetrainingJob
 from puffin.studies.report import build, verdict
 from puffin.studies.report.build import Report
 from puffin.studies.report.files import report_files
-from puffin.studies.retraining import (
-    OPENED_FOR,
-    RETRAINED_TRIAL,
-    RetrainingJob,
-    open_seal,
-    retrain_with_seeds,
-)
+from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.seeds import one_se_choice
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.database import open_storage, transaction
-from puffin.studies.study import (
-    StoredStudy,
-    StudyError,
-    _delete_all,
-    delete,
-    extend,
-    load,
-    study_names,
-    submit,
-)
+from puffin.studies.storage.queue import count_finished
+from puffin.studies.study import StoredStudy, StudyError, load, study_names
 from puffin.tuner.cli import main
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
@@ -125,7 +113,7 @@ def test_the_seal_stays_closed_until_every_trial_is_done(
 ) -> None:
     study = make_study()
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu", max_trials=7))
-    with pytest.raises(StudyError, match="has done 7 of 8 trials: the winner is not fixed"):
+    with pytest.raises(StudyError, match="has done 7 of 8 trials: the winner is fixed when"):
         open_seal(study)
     assert study_names(storage) == ["tiny"]
 
@@ -201,19 +189,19 @@ def test_an_opening_is_the_first_for_a_winner_and_orders_nothing_twice(
     judged: Report, searched: StoredStudy
 ) -> None:
     again = open_seal(searched, top=3, seeds=3)
-    assert tickets.finished(again.trials()) == len(again.attrs["reruns"]) == len(judged.refits)
+    assert count_finished(again.trials()) == len(again.record.jobs) == len(judged.refits)
     more = open_seal(searched, top=3, seeds=4)
     (opening,) = looks_at(searched)
     assert (opening.study, opening.creation_id) == ("tiny", searched.creation_id)
     assert (opening.trial, opening.config) == (judged.winner, judged.config)
     assert pd.Timestamp(opening.time).tz is not None
-    assert more.attrs[OPENED_FOR] == {str(judged.winner): opening.opening_id}
+    assert more.optuna_study.user_attrs[OPENED_FOR] == {str(judged.winner): opening.opening_id}
     assert more.optuna_study.metric_names == ["loss on the holdout"]
     seeds = load(searched.storage, "tiny.seeds").optuna_study.metric_names
     assert seeds == ["walk-forward loss with another seed"]
-    ordered = more.attrs["reruns"][len(judged.refits) :]
-    assert [r["seed"] for r in ordered] == [3, 3, 3]
-    assert tickets.total(searched.storage, more.name) == len(judged.refits) + 3
+    ordered = more.record.jobs[len(judged.refits) :]
+    assert [job.seed for job in ordered] == [3, 3, 3]
+    assert registry.total(searched.storage, more.name) == len(judged.refits) + 3
     with pytest.raises(StudyError, match=r"trainings of study 'tiny\.holdout' are done"):
         build.build(searched)
 
@@ -365,9 +353,11 @@ def test_reruns_are_no_search_go_with_their_study_and_keep_their_names_for_thems
         for command in (["best"], ["compare"], ["report"], ["extend", "--trials", "1"]):
             result = CliRunner().invoke(main, [*command, again.name, "--storage", url])
             assert result.exit_code == 1
-            assert "trains the best of study 'tiny' again and searches for" in result.output
+            assert "belongs to study 'tiny' and trains its best trials again" in result.output
         taken = parse_spec(tiny.to_json() | {"name": again.name.replace("tiny", "x")}, "x")
-        with pytest.raises(StudyError, match=r"names that end in \.seeds or \.holdout are kept"):
+        with pytest.raises(
+            StudyError, match=r"names that end in \.seeds or \.holdout are reserved"
+        ):
             submit(searched.storage, taken, prices)
     delete(searched.storage, "tiny")
     assert study_names(open_storage(url)) == []
@@ -417,8 +407,8 @@ def test_what_a_killed_worker_was_training_again_is_trained_by_another_to_the_sa
         os.kill(victim.process.pid, signal.SIGKILL)
         assert victim.end(10) == -signal.SIGKILL
         work(url, Interrupt(), WorkerOptions(again.name, device="cpu", grace_seconds=1))
-        ended = [t.user_attrs[tickets.TICKET] for t in again.trials() if tickets.is_finished(t)]
-        assert sorted(ended) == list(range(len(again.attrs["reruns"])))
+        ended = [t.user_attrs[records.TICKET] for t in again.trials() if records.is_finished(t)]
+        assert sorted(ended) == list(range(len(again.record.jobs)))
         assert len(again.trials()) == len(ended) + 1, "the lost one"
     assert figures(build.build(searched)) == figures(expected)
 
@@ -473,7 +463,7 @@ def delete_holdout(searched: StoredStudy) -> None:
     with pytest.raises(StudyError, match=r"belongs to study 'tiny' and records when its seal was"):
         delete(storage, name)
     with transaction(storage) as connection:
-        creation_id = tickets.close(connection, name)
+        creation_id = registry.close(connection, name)
     _delete_all(storage, {name: str(creation_id)})
 
 
@@ -486,14 +476,16 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
         open_seal(searched)
     better, trial = searched.best(), take(searched.optuna_study, searched.queue)
     for key, value in better.user_attrs.items():
-        if key not in (tickets.TICKET, "best_loss"):
+        if key != records.TICKET:
             trial.set_user_attr(key, value)
-    trial.set_user_attr(tickets.CONFIG, better.user_attrs["config"] | {"lr": 0.002})
+    loss = (better.value or 0.0) - 0.01
+    trial.set_user_attr("best_loss", loss)
+    trial.set_user_attr(records.CONFIG, better.user_attrs["config"] | {"lr": 0.002})
     body = build.read_artifact(searched, better)
     with transaction(storage) as connection:
         added = attach(connection, searched.creation_id, trial, "forecasts.csv", body)
     trial.set_user_attr("run", better.user_attrs["run"] | {"forecasts": added})
-    searched.optuna_study.tell(trial, (better.value or 0.0) - 0.01)
+    searched.optuna_study.tell(trial, loss)
     after = load(storage, "tiny")
     with pytest.raises(StudyError, match="has not been opened for its best, trial 8"):
         build.build(after)
@@ -520,13 +512,13 @@ def test_reports_at_once_are_one_opening_and_order_each_refit_once(
             one.result(timeout=120)
     holdout = load(searched.storage, "tiny.holdout")
     assert len(looks_at(searched)) == 1
-    ordered = [(r["trial"], r["seed"]) for r in holdout.attrs["reruns"]]
-    assert len(set(ordered)) == len(ordered) == tickets.total(searched.storage, holdout.name)
+    ordered = [(job.trial, job.seed) for job in holdout.record.jobs]
+    assert len(set(ordered)) == len(ordered) == registry.total(searched.storage, holdout.name)
     assert {(searched.best().number, seed) for seed in range(5)} <= set(ordered)
     work(url, Interrupt(), WorkerOptions(holdout.name, device="cpu"))
     for trial in holdout.trials():
         attrs = trial.user_attrs
-        assert ordered[attrs[tickets.TICKET]] == (attrs[RETRAINED_TRIAL], attrs["seed"])
+        assert ordered[attrs[records.TICKET]] == (attrs[RETRAINED_TRIAL], attrs["seed"])
 
 
 def test_a_copy_that_was_killed_before_its_reruns_were_whole_is_made_anew_with_them(
@@ -571,12 +563,12 @@ def test_whoever_dies_while_adding_retrainings_has_added_none(
 
     def known() -> list[Any]:
         names = ("tiny.seeds", "tiny.holdout")
-        attrs = [load(searched.storage, name).attrs for name in names]
+        attrs = [load(searched.storage, name).optuna_study.user_attrs for name in names]
         return [(a["reruns"], a.get(OPENED_FOR), looks_at(searched)) for a in attrs]
 
     before = known()
     with monkeypatch.context() as patch:
-        patch.setattr(tickets, "set_budget", die)
+        patch.setattr(registry, "set_budget", die)
         for order in (retrain_with_seeds, open_seal):
             with pytest.raises(KeyboardInterrupt):
                 order(searched, 3, 4)
@@ -589,7 +581,7 @@ def test_two_reports_at_once_for_two_winners_record_both_openings(
     searched: StoredStudy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if one is suspended between reading the list of openings and writing it."""
-    stored = load(searched.storage, "tiny.holdout").attrs[OPENED_FOR]
+    stored = load(searched.storage, "tiny.holdout").optuna_study.user_attrs[OPENED_FOR]
     reading, write = threading.Event(), optuna.Study.set_user_attr
 
     def write_late(study: optuna.Study, key: str, value: Any) -> None:
@@ -607,7 +599,7 @@ def test_two_reports_at_once_for_two_winners_record_both_openings(
     monkeypatch.setattr(optuna.Study, "set_user_attr", write_late)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(add, (100, 200)))
-    openings = load(searched.storage, "tiny.holdout").attrs[OPENED_FOR]
+    openings = load(searched.storage, "tiny.holdout").optuna_study.user_attrs[OPENED_FOR]
     assert list(openings) == [*stored, "100", "200"]
     assert set(openings.values()) == {look.opening_id for look in looks_at(searched)}
 
@@ -636,7 +628,9 @@ def test_a_holdout_too_short_to_tell_forecasts_apart_stays_sealed(
 ) -> None:
     make_study(walk_forward={"holdout_bars": 2}, search={"trials": 1, "pruner": "none"})
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
-    with pytest.raises(StudyError, match=r"horizon \+ 2 = 3 bars or more .* has 2; its seal stays"):
+    with pytest.raises(
+        StudyError, match=r"at least horizon \+ 2 = 3 bars .* has 2; its seal stays"
+    ):
         open_seal(load(storage, "tiny"))
     assert study_names(storage) == ["tiny"]
 
@@ -706,4 +700,4 @@ def test_the_command_has_workers_train_the_refits_and_shows_a_finished_report_ag
     assert all(f" {b['label']} " in first.stdout for b in values["baselines"])
     assert json.loads((pages / "report.json").read_text("utf-8")) == values
     holdout = load(searched.storage, "tiny.holdout")
-    assert tickets.finished(holdout.trials()) == len(values["refits"])
+    assert count_finished(holdout.trials()) == len(values["refits"])

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage.database import metadata, open_storage
+from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import NoStudiesError, StorageError
+from puffin.studies.storage.tables import metadata
 from puffin.studies.study import study_names
 from puffin.tuner.cli import main
 from puffin.tuner.commands.run import init
@@ -31,7 +32,7 @@ def tables(url: str) -> set[str]:
         engine.dispose()
 
 
-def test_init_makes_the_tables_says_so_and_does_no_harm_the_second_time(url: str) -> None:
+def test_init_creates_the_tables_and_is_idempotent(url: str) -> None:
     ready = f"{url} is ready\n"
     for _ in range(2):
         done = CliRunner().invoke(main, ["init", "--storage", url])
@@ -62,7 +63,7 @@ def test_four_processes_make_a_database_ready_at_once(crowd: Crowd, url: str) ->
     assert tables(url) >= set(metadata.tables)
 
 
-def test_a_worker_a_status_and_a_dashboard_find_nothing_to_do_in_a_database_that_is_only_ready(
+def test_an_initialised_database_has_no_work_for_any_command(
     url: str,
 ) -> None:
     init(url, wait=0)
@@ -78,7 +79,7 @@ def test_a_worker_a_status_and_a_dashboard_find_nothing_to_do_in_a_database_that
     assert (statuses, body) == (["200 OK"], b'{"study_summaries": []}')
 
 
-def test_init_waits_for_a_postgresql_that_starts_later_and_not_for_longer_than_it_is_given(
+def test_init_waits_for_a_late_postgresql_up_to_its_limit(
     own_postgres: Any,
 ) -> None:
     url = own_postgres.new_database()

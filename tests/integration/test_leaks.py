@@ -14,10 +14,11 @@ from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
 from puffin.models.features import FEATURES, Bars, Feature
 from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.lifecycle import submit
 from puffin.studies.prices.load import Prices
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
-from puffin.studies.study import study_names, submit
+from puffin.studies.study import study_names
 from puffin.tuner.cli import main
 from tests.leaks import LEAKS, tomorrow
 

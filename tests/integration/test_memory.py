@@ -11,8 +11,9 @@ import torch
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies.storage import tickets
-from puffin.studies.storage.tickets import FAILURE, MAX_RETRIES, NOTES, RETRIES, TICKET
+from puffin.studies import records
+from puffin.studies.records import FAILURE, NOTES, RETRIES, TICKET
+from puffin.studies.storage.queue import MAX_RETRIES, count_by_state
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
 from puffin.tuner.worker import worker as module
@@ -156,11 +157,11 @@ def test_a_trial_that_finds_no_memory_four_times_fails_with_its_notes_and_no_che
     note = f"out of memory on cpu of {process_name()}: too wide"
     assert caplog.messages == [f"trial {number}: {note}" for number in range(4)]
     assert len(epochs) == 4
-    failed = [t for t in study.trials() if tickets.is_finished(t)]
+    failed = [t for t in study.trials() if records.is_finished(t)]
     assert [t.user_attrs[FAILURE] for t in failed] == [f"tried 4 times: {note}"]
     assert failed[0].user_attrs[NOTES] == [note] * 4
     assert failed[0].params == study.trials()[0].params
-    assert tickets.count(study.trials()) == {"failed": 1}
+    assert count_by_state(study.trials()) == {"failed": 1}
 
 
 @pytest.mark.parametrize(
@@ -198,5 +199,5 @@ def test_a_trial_without_memory_that_others_have_ended_is_left_to_them(
     monkeypatch.setattr(module, "run_trial", ended)
     assert make_worker().step(study) is True
     assert "trial 0 was ended already; this worker continues" in caplog.text
-    assert tickets.count(study.trials()) == {"waiting": 1}
+    assert count_by_state(study.trials()) == {"waiting": 1}
     assert [t.user_attrs.get(RETRIES) for t in study.trials()] == [None, 1]

@@ -9,11 +9,12 @@ import pytest
 from optuna.storages import RDBStorage
 
 from puffin.studies.copy import copy
+from puffin.studies.lifecycle import delete, submit
 from puffin.studies.openings import Opening, before, holdout_sha256, insert, looks_at, new_opening
 from puffin.studies.prices.load import Prices
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage.database import open_storage, transaction
-from puffin.studies.study import StoredStudy, delete, load, submit
+from puffin.studies.study import StoredStudy, load
 
 
 def look(study: StoredStudy, trial: int = 0) -> Opening:
@@ -55,7 +56,7 @@ def test_other_prices_of_the_same_days_are_other_bars(
     assert holdout_sha256(make_study("two")) != holdout_sha256(one)
 
 
-def test_every_look_is_there_in_order_and_stays_when_its_study_is_deleted(
+def test_openings_are_ordered_and_outlive_their_study(
     storage: RDBStorage, make_study: Callable[..., StoredStudy]
 ) -> None:
     one, two = make_study("one"), make_study("two")
@@ -73,7 +74,7 @@ def test_every_look_is_there_in_order_and_stays_when_its_study_is_deleted(
     assert looks_at(again) == expected
 
 
-def test_a_copy_takes_the_looks_along_and_back_without_counting_one_twice(
+def test_copying_openings_back_and_forth_duplicates_none(
     storage: RDBStorage, make_study: Callable[..., StoredStudy], tmp_path: Path
 ) -> None:
     one, two = make_study("one"), make_study("two")

@@ -19,18 +19,21 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from puffin.studies import summary, versions
+from puffin.studies import records, summary, versions
+from puffin.studies.lifecycle import extend, submit
 from puffin.studies.spec import MOST_TRIALS, parse_spec
-from puffin.studies.storage import tickets, workers
+from puffin.studies.storage import registry, workers
 from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.queue import count_by_state, count_finished
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import StoredStudy, StudyError, extend, load, submit
+from puffin.studies.study import StoredStudy, StudyError, load
 from puffin.tuner.cli import main
 from puffin.tuner.worker import scheduler as module
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.scheduler import StudyScheduler, WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt, stop_signals
 from puffin.tuner.worker.worker import Worker
+from tests.processes import until
 from tests.queues import age_heartbeats
 
 TUNER = Path(sys.executable).with_name("tuner")
@@ -74,7 +77,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def finished(study: StoredStudy) -> int:
-    return tickets.finished(study.trials())
+    return count_finished(study.trials())
 
 
 # Turns
@@ -122,7 +125,7 @@ def test_a_study_of_priority_3_has_three_of_four_turns_from_when_it_is_given_it(
     for _ in range(40):
         assert scheduler.run_one()
     assert 29 <= served.count("high") <= 31
-    tickets.set_priority(storage, load(storage, "high").creation_id, 1)
+    registry.set_priority(storage, load(storage, "high").creation_id, 1)
     served.clear()
     for _ in range(40):
         assert scheduler.run_one()
@@ -133,7 +136,7 @@ def test_a_study_of_priority_3_has_three_of_four_turns_from_when_it_is_given_it(
 
 
 def pause(storage: RDBStorage, name: str, *, paused: bool) -> None:
-    tickets.set_paused(storage, load(storage, name).creation_id, paused=paused)
+    registry.set_paused(storage, load(storage, name).creation_id, paused=paused)
 
 
 @on_both
@@ -158,7 +161,7 @@ def test_a_study_that_is_paused_in_the_midst_ends_the_trial_at_hand_and_begins_n
     assert scheduler.run_one()
     pause(storage, "tiny", paused=True)
     assert not scheduler.run_one()
-    assert tickets.count(study.trials()).total() == finished(study) == 1
+    assert count_by_state(study.trials()).total() == finished(study) == 1
 
 
 def test_a_worker_of_one_study_waits_while_it_is_paused_says_so_once_and_goes_on(
@@ -207,7 +210,7 @@ def test_a_worker_goes_on_by_itself_when_a_finished_study_is_extended(
     for _ in range(4):
         assert scheduler.run_one()
     assert finished(study) == 5
-    numbers = {t.user_attrs[tickets.TICKET] for t in study.trials()}
+    numbers = {t.user_attrs[records.TICKET] for t in study.trials()}
     assert numbers == set(range(5)), "the new tickets go on where the old ones end"
 
 
@@ -217,7 +220,7 @@ def test_an_extended_study_is_accepted_with_its_first_file_and_with_the_number_t
     study = one_epoch(trials=4)
     extend(storage, "tiny", 3)
     assert [one_epoch(trials=n).creation_id for n in (4, 7)] == [study.creation_id] * 2
-    assert tickets.total(storage, "tiny") == 7
+    assert registry.total(storage, "tiny") == 7
     with pytest.raises(StudyError) as caught:
         one_epoch(trials=5)
     assert "search.trials: 4 there, 5 here" in str(caught.value)
@@ -251,7 +254,7 @@ def test_an_extension_of_a_grid_of_nothing_and_beyond_all_limits_is_refused(
     ):
         with pytest.raises(StudyError, match=words):
             extend(storage, name, more)
-    assert [tickets.total(storage, name) for name in ("grid", "tiny")] == [3, 8]
+    assert [registry.total(storage, name) for name in ("grid", "tiny")] == [3, 8]
     assert extend(storage, "tiny", MOST_TRIALS - 8) == MOST_TRIALS
 
 
@@ -307,14 +310,6 @@ def test_a_worker_whose_time_is_up_does_not_sleep_on() -> None:
     assert interrupt.requested
 
 
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.05)
-    return found
-
-
 @on_both
 def test_a_worker_is_listed_idle_and_at_work_comes_back_when_struck_out_and_ages_when_killed(
     start: Start, url: str, storage: RDBStorage, make_study: MakeStudy
@@ -346,7 +341,7 @@ def test_a_worker_is_listed_idle_and_at_work_comes_back_when_struck_out_and_ages
     killed = time.monotonic()
     assert program.end(10) == -signal.SIGKILL
     assert workers.alive(storage) == [at_work], "nobody can know yet"
-    until(lambda: not workers.alive(storage))
+    until(lambda: not workers.alive(storage), "it is gone", seconds=20.0)
     assert time.monotonic() - killed > 1
     assert "no worker is alive" in CliRunner().invoke(main, ["status", "--storage", url]).stdout
     Registration(storage, "cpu", {}, 60).write(None, None)  # the next one sweeps it away
@@ -546,7 +541,7 @@ def test_a_worker_of_a_study_of_another_torch_refuses_with_the_reason_and_spends
     assert said.exit_code == 1
     assert "\nerror: study 'tiny': it was made with torch 1.0.0, but this is" in said.stderr
     assert study.trials() == []
-    assert tickets.budgets(storage)[study.name].issued == 0
+    assert registry.budgets(storage)[study.name].issued == 0
 
 
 def test_a_pool_worker_passes_over_a_study_of_another_torch_says_so_once_and_serves_the_others(

@@ -13,6 +13,7 @@ import optuna
 import pandas as pd
 import pytest
 
+from puffin.studies.lifecycle import submit
 from puffin.studies.prices.load import load_prices
 from puffin.studies.report import build, page, verdict
 from puffin.studies.report.build import Report
@@ -22,7 +23,7 @@ from puffin.studies.report.files import PAGES, report_files
 from puffin.studies.retraining import open_seal, read_artifact, retrain_with_seeds
 from puffin.studies.spec import load_spec
 from puffin.studies.storage.database import open_storage
-from puffin.studies.study import StoredStudy, load, submit
+from puffin.studies.study import StoredStudy, load
 from puffin.studies.text import loss, minute, percent, signed
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt

@@ -43,7 +43,7 @@ def shown(url: str, *args: str) -> str:
     return done.stdout
 
 
-def test_retraining_is_folded_into_its_study_and_never_has_a_best(
+def test_status_shows_retraining_with_its_study_without_a_best(
     searched: StoredStudy, make_worker: Callable[..., Worker], url: str
 ) -> None:
     assert "retraining" not in shown(url)
@@ -87,7 +87,7 @@ def test_names_from_a_shared_database_are_shown_and_not_obeyed(
     assert searched.trials()
 
 
-def test_the_cost_of_a_report_is_what_it_still_has_to_train(
+def test_the_cost_of_a_report_counts_remaining_trainings(
     searched: StoredStudy, make_worker: Callable[..., Worker]
 ) -> None:
     best = searched.best()
@@ -110,7 +110,7 @@ def test_the_cost_of_a_report_is_what_it_still_has_to_train(
     assert (left.seeds, left.holdout) == (1, cost.holdout)
 
 
-def test_a_search_of_which_nothing_is_measured_has_no_time_left(searched: StoredStudy) -> None:
+def test_a_search_without_measurements_has_no_estimate(searched: StoredStudy) -> None:
     assert status(searched).seconds_left is None
     found = overview(searched)
     assert (found.bars, found.failures, found.openings) == (440, {}, 0)

@@ -32,19 +32,18 @@ Crowd = Callable[..., list[Any]]
 
 
 OPEN_QUEUE = """
-        from puffin.studies import tickets
+        from puffin.studies.storage import registry
+        from puffin.studies.storage.queue import TicketQueue
         from puffin.studies.storage.database import open_storage
 
         def open_queue(url):
             storage = open_storage(url)
-            key, budget = storage.get_study_id_from_name("s"), tickets.budget_of(storage, "s")
-            return tickets.TicketQueue(storage, key, budget.creation_id)
+            key, budget = storage.get_study_id_from_name("s"), registry.budget_of(storage, "s")
+            return TicketQueue(storage, key, budget.creation_id)
 """
 
 
-def test_eight_processes_take_64_requeued_tickets_and_none_takes_one_of_another(
-    storage: RDBStorage, crowd: Crowd
-) -> None:
+def test_eight_processes_claim_each_requeued_ticket_once(storage: RDBStorage, crowd: Crowd) -> None:
     queue = make_queue(storage, 64)
     study = study_of(queue)
     for trial in [take(study, queue) for _ in range(64)]:
@@ -65,9 +64,7 @@ def test_eight_processes_take_64_requeued_tickets_and_none_takes_one_of_another(
     assert study.get_trials(states=(TrialState.WAITING,)) == []
 
 
-def test_25_lost_trials_are_retried_once_each_when_eight_processes_see_them(
-    storage: RDBStorage, crowd: Crowd
-) -> None:
+def test_eight_processes_retry_each_lost_trial_once(storage: RDBStorage, crowd: Crowd) -> None:
     queue = make_queue(storage, 25)
     study = study_of(queue)
     for _ in range(25):
@@ -110,14 +107,14 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
         from puffin.studies.prices.load import load_prices
         from puffin.studies.spec import load_spec
         from puffin.studies.storage.database import open_storage
-        from puffin.studies.study import submit
+        from puffin.studies.lifecycle import submit
 
         spec = load_spec({str(tiny_file)!r})
         prices = load_prices("sample", "AAPL", None, spec.data.start)
 
         def act(index, url):
             handle = submit(open_storage(url, create=True), spec, prices)
-            return [handle.optuna_study._study_id, handle.attrs["targets_sha256"],
+            return [handle.optuna_study._study_id, handle.record.targets_sha256,
                     len(handle.load_search_prices()), handle.spec.to_json() == spec.to_json()]
         """
     )
@@ -176,7 +173,7 @@ def test_a_row_lock_keeps_a_second_writer_out(storage: RDBStorage, url: str) -> 
         storage.remove_session()
 
 
-def test_heartbeats_are_on_and_their_grace_is_longer_than_a_database_may_wait(
+def test_grace_period_exceeds_the_wait_for_a_database(
     storage: RDBStorage,
 ) -> None:
     assert storage.get_heartbeat_interval() is not None
@@ -217,7 +214,7 @@ def test_a_url_that_cannot_be_used_is_refused_in_words(
     assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
 
 
-def test_a_database_that_is_not_there_is_not_made_by_the_way(tmp_path: Path) -> None:
+def test_opening_a_missing_database_does_not_create_it(tmp_path: Path) -> None:
     path = tmp_path / "gone.db"
     with pytest.raises(StorageError) as caught:
         open_storage(f"sqlite:///{path}")
@@ -228,9 +225,7 @@ def test_a_database_that_is_not_there_is_not_made_by_the_way(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("create", [True, False])
-def test_a_file_that_is_no_database_is_refused_and_left_alone(
-    tmp_path: Path, *, create: bool
-) -> None:
+def test_a_file_that_is_no_database_is_refused_unchanged(tmp_path: Path, *, create: bool) -> None:
     path = tmp_path / "notes.db"
     path.write_text("these are only some notes\n" * 99)
     before = path.read_bytes()
@@ -281,9 +276,7 @@ def postgres_that_refuses(code: str, said: str) -> Iterator[str]:
     ],
 )
 @pytest.mark.parametrize("create", [True, False])
-def test_a_postgresql_that_takes_no_connections_for_now_is_one_to_wait_for(
-    code: str, said: str, *, create: bool
-) -> None:
+def test_a_busy_postgresql_is_worth_waiting_for(code: str, said: str, *, create: bool) -> None:
     with (
         postgres_that_refuses(code, said) as url,
         pytest.raises(BusyError, match=f"does not answer: .*{said}"),
@@ -307,7 +300,7 @@ def test_a_postgresql_that_refuses_for_good_is_not_waited_for(code: str, said: s
     assert not isinstance(caught.value, NoStudiesError)
 
 
-def test_a_database_of_optuna_without_our_tables_holds_no_studies(tmp_path: Path) -> None:
+def test_an_optuna_database_without_our_tables_has_no_studies(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'plain.db'}"
     plain = RDBStorage(url)
     optuna.create_study(study_name="theirs", storage=plain)

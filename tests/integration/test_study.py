@@ -16,24 +16,24 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 
 from puffin.models.errors import PuffinError
-from puffin.studies import study as module
+from puffin.studies import lifecycle
+from puffin.studies.lifecycle import delete, submit
 from puffin.studies.prices.load import Prices
 from puffin.studies.space import usual_points
 from puffin.studies.spec import Spec, SpecError, parse_spec
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.checkpoints import Checkpoint
-from puffin.studies.storage.database import metadata, open_storage, transaction
+from puffin.studies.storage.database import open_storage, transaction
+from puffin.studies.storage.tables import metadata
 from puffin.studies.study import (
     HOLDOUT_FILE,
     SEARCH_FILE,
     NoStudyError,
     StoredStudy,
     StudyError,
-    delete,
     load,
     study_names,
-    submit,
 )
 from tests.queues import take
 
@@ -78,11 +78,11 @@ def test_a_submitted_study_holds_all_that_a_worker_needs(
     assert study.spec == tiny
     assert study.name == "tiny"
     assert study.trials() == []
-    assert study.attrs["data"]["origin"] == "sample AAPL"
-    assert study.attrs["data"]["bars"] == len(prices.frame)
-    assert len(study.attrs["persistence_losses"]) == len(study.attrs["mean_losses"]) == 2
+    assert study.record.data.origin == "sample AAPL"
+    assert study.record.data.bars == len(prices.frame)
+    assert len(study.record.persistence_losses) == len(study.record.mean_losses) == 2
     assert study.optuna_study.direction == optuna.study.StudyDirection.MINIMIZE
-    assert tickets.total(storage, study.name) == 8
+    assert registry.total(storage, study.name) == 8
     assert isinstance(study.optuna_study.pruner, optuna.pruners.SuccessiveHalvingPruner)
 
 
@@ -99,7 +99,7 @@ def test_submitting_twice_gives_the_same_study(
     assert study_names(storage) == ["tiny"]
 
 
-def test_other_settings_under_the_same_name_are_refused_with_what_differs(
+def test_submit_refuses_other_settings_and_lists_the_differences(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     submit(storage, tiny, prices)
@@ -131,7 +131,7 @@ def test_a_sampler_that_learns_starts_from_the_usual_points(
     changed = other(tiny, search={"sampler": sampler, "pruner": "none"})
     study = submit(storage, changed, prices)
     points = usual_points(changed.parsed_space)
-    assert study.initial_params == points
+    assert study.sampling.initial_params == points
     assert points != [{}]
 
 
@@ -139,10 +139,10 @@ def test_a_random_search_is_random_from_its_first_trial(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     study = submit(storage, other(tiny, search={"sampler": "random"}), prices)
-    assert study.initial_params == []
+    assert study.sampling.initial_params == []
 
 
-def test_studies_are_listed_oldest_first_and_named_when_one_is_not_there(
+def test_the_error_for_a_missing_study_lists_the_others(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     with pytest.raises(StudyError, match=r"no study 'b' in the database; studies there: none$"):
@@ -156,14 +156,14 @@ def test_studies_are_listed_oldest_first_and_named_when_one_is_not_there(
         delete(storage, "b")
 
 
-def test_the_best_of_a_study_without_a_complete_trial_is_refused(
+def test_a_study_without_a_complete_trial_has_no_best(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     with pytest.raises(StudyError, match="study 'tiny' has no complete trial yet"):
         submit(storage, tiny, prices).best()
 
 
-def test_a_stored_spec_that_breaks_a_rule_is_refused_in_words(
+def test_an_invalid_stored_spec_is_refused_with_the_rule(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     study = submit(storage, tiny, prices)
@@ -198,15 +198,15 @@ def test_a_submit_that_fails_leaves_nothing_behind(
 
     with monkeypatch.context() as patch:
         if place == "cut":
-            patch.setattr(module, "snapshot", fail)
+            patch.setattr(lifecycle, "snapshot", fail)
         elif place in ("first file", "second file"):
-            patch.setattr(module, "attach", attach_or_fail)
+            patch.setattr(lifecycle, "attach", attach_or_fail)
         elif place == "attributes":
             patch.setattr(optuna.Study, "set_user_attr", fail)
         elif place == "metric names":
             patch.setattr(optuna.Study, "set_metric_names", fail)
         else:
-            patch.setattr(tickets, "publish", fail)
+            patch.setattr(registry, "publish", fail)
         with pytest.raises(type(error)):
             submit(storage, tiny, prices)
     assert rows(storage) == {}
@@ -223,7 +223,7 @@ def test_prices_that_are_too_short_leave_nothing_behind(
     assert rows(storage) == {}
 
 
-def test_prices_without_a_column_that_a_feature_needs_leave_nothing_behind(
+def test_submit_without_a_needed_column_writes_nothing(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     wants_volume = other(tiny, data={"features": ["return", "volume"]})
@@ -233,7 +233,7 @@ def test_prices_without_a_column_that_a_feature_needs_leave_nothing_behind(
     assert rows(storage) == {}
 
 
-def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
+def test_concurrent_submits_of_one_study_return_the_same_study(
     crowd: Crowd, storage: RDBStorage, tiny_file: Path
 ) -> None:
     ids = crowd(
@@ -241,7 +241,7 @@ def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
         from puffin.studies.prices.load import load_prices
         from puffin.studies.spec import load_spec
         from puffin.studies.storage.database import open_storage
-        from puffin.studies.study import submit
+        from puffin.studies.lifecycle import submit
 
         spec = load_spec({str(tiny_file)!r})
         prices = load_prices("sample", "AAPL", None, spec.data.start)
@@ -256,7 +256,7 @@ def test_processes_that_submit_one_study_at_once_all_get_the_one_that_is_made(
     assert rows(storage)["puffin_artifacts"] == 2
 
 
-def test_a_study_of_another_program_is_left_alone_until_it_is_deleted_by_name(
+def test_a_study_of_another_program_is_changed_only_by_delete(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     foreign = optuna.create_study(study_name="tiny", storage=storage)
@@ -269,7 +269,7 @@ def test_a_study_of_another_program_is_left_alone_until_it_is_deleted_by_name(
     assert submit(storage, tiny, prices).name == "tiny"
 
 
-def test_an_empty_study_of_another_program_does_not_hold_its_name(
+def test_an_empty_study_of_another_program_is_replaced(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     optuna.create_study(study_name="tiny", storage=storage)
@@ -280,7 +280,7 @@ def test_an_empty_study_of_another_program_does_not_hold_its_name(
 # The snapshot
 
 
-def test_the_snapshot_is_the_frame_bit_for_bit_in_two_parts_that_are_apart(
+def test_the_snapshot_holds_search_and_holdout_prices_bit_for_bit(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     study = submit(storage, tiny, prices)
@@ -291,7 +291,7 @@ def test_the_snapshot_is_the_frame_bit_for_bit_in_two_parts_that_are_apart(
     whole = pd.concat([search, holdout])
     pd.testing.assert_frame_equal(whole, prices.frame, check_exact=True, check_freq=False)
     assert whole.to_numpy().tobytes() == np.ascontiguousarray(prices.frame.to_numpy()).tobytes()
-    assert str(search.index[-1].date()) == study.attrs["data"]["search_last"][:10]
+    assert str(search.index[-1].date()) == study.record.data.search_last[:10]
 
 
 @pytest.mark.parametrize(("horizon", "purge", "sealed"), [(1, None, 20), (5, None, 24), (5, 9, 29)])
@@ -320,7 +320,7 @@ def test_a_snapshot_with_one_other_byte_is_refused(
     with pytest.raises(StudyError) as caught:
         load(storage, "tiny")._load_prices(filename)
     assert f"{filename} of study 'tiny' has sha256 " in str(caught.value)
-    assert study.attrs["data"]["sha256"][filename] in str(caught.value)
+    assert study.record.data.sha256[filename] in str(caught.value)
     assert "submit a new study" in str(caught.value)
 
 
@@ -338,7 +338,7 @@ def test_a_study_knows_whether_prices_are_those_of_its_snapshot(
 # Deleting
 
 
-def test_deleting_takes_every_row_and_artifact_of_the_study_and_none_of_another(
+def test_delete_removes_exactly_the_rows_of_the_study(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     submit(storage, other(tiny, name="stays"), prices)
@@ -375,11 +375,11 @@ def test_a_deleted_name_is_free_for_other_settings(
     submit(storage, tiny, prices)
     delete(storage, "tiny")
     study = submit(storage, other(tiny, search={"trials": 3}), prices)
-    assert tickets.total(storage, study.name) == 3
+    assert registry.total(storage, study.name) == 3
     assert start(study).user_attrs["ticket"] == 0
 
 
-def test_a_deletion_that_was_killed_half_way_is_finished_by_the_next_command(
+def test_the_next_command_completes_a_killed_deletion(
     storage: RDBStorage,
     tiny: Spec,
     prices: Prices,
@@ -389,7 +389,7 @@ def test_a_deletion_that_was_killed_half_way_is_finished_by_the_next_command(
         study = submit(storage, tiny, prices)
         start(study)
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_delete_all", lambda *_: None)  # kill -9 here
+            patch.setattr(lifecycle, "_delete_all", lambda *_: None)  # kill -9 here
             delete(storage, "tiny")
         with pytest.raises(NoStudyError, match="'tiny' is being deleted; `tuner delete tiny` fin"):
             load(storage, "tiny")
@@ -401,7 +401,7 @@ def test_a_deletion_that_was_killed_half_way_is_finished_by_the_next_command(
     assert rows(storage) == {}
 
 
-def test_whoever_comes_back_after_the_deletion_of_a_study_writes_nothing_into_the_next_one(
+def test_a_process_of_a_deleted_study_cannot_write_into_a_later_one(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     old = submit(storage, tiny, prices)
@@ -414,14 +414,14 @@ def test_whoever_comes_back_after_the_deletion_of_a_study_writes_nothing_into_th
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         checkpoint.save({"config": {}}, b"late")
     assert Checkpoint(storage, new.creation_id, 0, 0, 0).load() is None
-    module._delete_all(storage, {"tiny": old.creation_id})  # of a `delete` that was suspended
+    lifecycle._delete_all(storage, {"tiny": old.creation_id})  # of a `delete` that was suspended
     assert rows(storage) == before
     assert not old.still_exists()
     assert new.still_exists()
 
 
 @pytest.mark.parametrize("swallowed", [1, 3])
-def test_a_deletion_that_optuna_did_not_carry_out_is_tried_again(
+def test_a_deletion_that_optuna_skipped_is_retried(
     storage: RDBStorage,
     tiny: Spec,
     prices: Prices,
@@ -442,12 +442,12 @@ def test_a_deletion_that_optuna_did_not_carry_out_is_tried_again(
     assert rows(storage) == {}
 
 
-def test_a_study_that_cannot_be_deleted_says_so_and_can_be_deleted_later(
+def test_a_failed_deletion_names_the_cause_and_can_be_repeated(
     storage: RDBStorage, tiny: Spec, prices: Prices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(storage, tiny, prices)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_DELETION_SECONDS", 0.3)
+        patch.setattr(lifecycle, "_DELETION_SECONDS", 0.3)
         patch.setattr(type(storage), "delete_study", lambda *_: None)
         with pytest.raises(
             StudyError, match="'tiny' could not be deleted, because another program"

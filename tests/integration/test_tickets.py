@@ -12,18 +12,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from puffin.studies.storage import tickets
+from puffin.studies import records
+from puffin.studies.records import CONFIG, FAILURE, NOTES, RETRIES, TICKET
+from puffin.studies.storage import registry
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import study_id, trial_id
-from puffin.studies.storage.tickets import (
-    CONFIG,
-    FAILURE,
-    MAX_RETRIES,
-    NOTES,
-    RETRIES,
-    TICKET,
-    TicketQueue,
-)
+from puffin.studies.storage.queue import MAX_RETRIES, TicketQueue, count_by_state, count_finished
 from tests.queues import age_heartbeats, lose, make_queue, study_of, take
 
 Crowd = Callable[..., list[Any]]
@@ -55,14 +49,15 @@ def test_eight_processes_start_every_number_once_and_never_more(
     make_queue(storage, 64)
     started = crowd(
         """
-        from puffin.studies import tickets
+        from puffin.studies.storage import registry
+        from puffin.studies.storage.queue import TicketQueue
         from puffin.studies.storage.database import open_storage
 
         def act(index, url):
             storage = open_storage(url)
-            budget = tickets.budget_of(storage, "s")
+            budget = registry.budget_of(storage, "s")
             key = storage.get_study_id_from_name("s")
-            queue = tickets.TicketQueue(storage, key, budget.creation_id)
+            queue = TicketQueue(storage, key, budget.creation_id)
             numbers = []
             while (trial := queue.start_next()) is not None:
                 numbers.append(trial.user_attrs["ticket"])
@@ -82,41 +77,41 @@ def test_two_studies_of_one_database_have_two_counters(storage: RDBStorage) -> N
 
 def test_a_study_exists_from_its_publication_to_its_closing(storage: RDBStorage) -> None:
     with transaction(storage) as connection:
-        tickets.register(connection, "s")
+        registry.register(connection, "s")
         study = optuna.create_study(study_name="s", storage=storage)
         if storage.engine.dialect.name == "sqlite":  # a second connection would wait for this one
             assert storage.get_study_name_from_id(study_id(study)) == "s"
         else:
-            assert tickets.budgets(storage) == {}
-    assert tickets.total(storage, "s") is None, "it was never published"
+            assert registry.budgets(storage) == {}
+    assert registry.total(storage, "s") is None, "it was never published"
     queue = make_queue(storage, 7, "t")
-    assert tickets.total(storage, "t") == 7
-    assert set(tickets.budgets(storage)) == {"t"}
+    assert registry.total(storage, "t") == 7
+    assert set(registry.budgets(storage)) == {"t"}
     with transaction(storage) as connection:
-        assert tickets.close(connection, "t") == queue.creation_id
-    assert tickets.budget_of(storage, "t") is None
-    assert tickets.closed_id_of(storage, "t") == queue.creation_id
+        assert registry.close(connection, "t") == queue.creation_id
+    assert registry.budget_of(storage, "t") is None
+    assert registry.closed_id_of(storage, "t") == queue.creation_id
     assert queue.start_next() is None
 
 
-def test_a_name_that_is_taken_is_refused_even_while_its_study_is_being_deleted(
+def test_the_name_of_a_closed_study_is_still_taken(
     storage: RDBStorage,
 ) -> None:
     make_queue(storage, 1)
     for _ in range(2):
         with (
-            pytest.raises(tickets.NameTakenError, match="a study 's'"),
+            pytest.raises(registry.NameTakenError, match="a study 's'"),
             transaction(storage) as now,
         ):
-            tickets.register(now, "s")
+            registry.register(now, "s")
         with transaction(storage) as connection:
-            tickets.close(connection, "s")
+            registry.close(connection, "s")
 
 
 # One transaction
 
 
-def test_a_transaction_that_fails_has_written_nothing_of_ours_nor_of_optunas(
+def test_a_failed_transaction_rolls_back_optunas_writes_too(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     running = take(study, queue)
@@ -125,7 +120,7 @@ def test_a_transaction_that_fails_has_written_nothing_of_ours_nor_of_optunas(
         with transaction(storage) as connection:
             running.set_user_attr("a", 1)
             study.set_user_attr("b", 2)
-            tickets.set_budget(connection, queue.creation_id, tickets=100)
+            registry.set_budget(connection, queue.creation_id, tickets=100)
             optuna.create_study(study_name="another", storage=storage)
             raise ZeroDivisionError
 
@@ -133,12 +128,12 @@ def test_a_transaction_that_fails_has_written_nothing_of_ours_nor_of_optunas(
         write_and_fail()
     assert study.user_attrs == {}
     assert study.trials[0].user_attrs == {TICKET: 0}
-    assert tickets.total(storage, "s") == 9
+    assert registry.total(storage, "s") == 9
     assert [s.study_name for s in storage.get_all_studies()] == ["s"]
 
 
 @pytest.mark.parametrize("act", ["start", "requeue", "retry", "stale", "claim"])
-def test_a_worker_that_is_killed_before_its_commit_has_changed_nothing(
+def test_a_worker_killed_before_its_commit_changes_nothing(
     storage: RDBStorage,
     queue: TicketQueue,
     study: optuna.Study,
@@ -185,7 +180,7 @@ def test_a_started_ticket_has_its_number_and_its_fixed_parameters(
     assert len(study.trials) == 1, "an empty queue must not make a trial"
 
 
-def test_a_claim_passes_over_what_another_worker_took_or_finished_meanwhile(
+def test_claim_skips_trials_that_another_worker_took_or_finished(
     study: optuna.Study, queue: TicketQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for trial in [take(study, queue) for _ in range(3)]:
@@ -202,7 +197,7 @@ def test_a_claim_passes_over_what_another_worker_took_or_finished_meanwhile(
     assert queue.claim() is None
 
 
-def test_a_requeued_ticket_waits_with_the_same_parameters_and_is_not_finished(
+def test_a_requeued_ticket_waits_with_the_same_parameters(
     study: optuna.Study, queue: TicketQueue
 ) -> None:
     first = take(study, queue)
@@ -212,13 +207,13 @@ def test_a_requeued_ticket_waits_with_the_same_parameters_and_is_not_finished(
     }
     first.set_user_attr("config", {"x": 1})
     queue.requeue(trial_id(first))
-    assert tickets.count(study.trials) == {"waiting": 1}
+    assert count_by_state(study.trials) == {"waiting": 1}
     again = take(study, queue)
     assert again.user_attrs == {TICKET: 0}
     assert again.suggest_float("x", 0, 1) == sampled["x"]
     assert again.suggest_categorical("c", ["a", "b"]) == sampled["cell"]
     study.tell(again, 1.0)
-    assert tickets.count(study.trials) == {"complete": 1}
+    assert count_by_state(study.trials) == {"complete": 1}
 
 
 def test_requeuing_is_no_retry_however_often(study: optuna.Study, queue: TicketQueue) -> None:
@@ -236,7 +231,7 @@ def test_requeuing_is_no_retry_however_often(study: optuna.Study, queue: TicketQ
 # Lost workers
 
 
-def test_a_lost_ticket_is_retried_with_its_parameters_and_in_the_end_failed_with_the_reason(
+def test_a_lost_ticket_is_retried_three_times_then_failed(
     study: optuna.Study, queue: TicketQueue
 ) -> None:
     first = take(study, queue)
@@ -244,12 +239,12 @@ def test_a_lost_ticket_is_retried_with_its_parameters_and_in_the_end_failed_with
     first.set_user_attr(CONFIG, {"x": value})
     for retry in range(1, MAX_RETRIES + 1):
         lose(queue)
-        assert tickets.count(study.trials) == {"waiting": 1}
+        assert count_by_state(study.trials) == {"waiting": 1}
         trial = take(study, queue)
         assert trial.user_attrs == {TICKET: 0, RETRIES: retry, NOTES: [LOST] * retry}
         assert trial.suggest_float("x", 0.0, 1.0) == value
     lose(queue)
-    assert tickets.count(study.trials) == {"failed": 1}
+    assert count_by_state(study.trials) == {"failed": 1}
     (failed,) = [t for t in study.trials if FAILURE in t.user_attrs]
     assert failed.state == FAIL
     assert failed.params == {"x": value}
@@ -260,7 +255,7 @@ def test_a_lost_ticket_is_retried_with_its_parameters_and_in_the_end_failed_with
 
 
 @pytest.mark.parametrize("sampled", [0, 1])
-def test_a_ticket_that_was_lost_while_it_sampled_has_the_parameters_of_an_undisturbed_one(
+def test_a_ticket_lost_while_sampling_gets_the_undisturbed_parameters(
     study: optuna.Study, queue: TicketQueue, sampled: int
 ) -> None:
     def sample(names: str) -> list[float]:
@@ -272,7 +267,7 @@ def test_a_ticket_that_was_lost_while_it_sampled_has_the_parameters_of_an_undist
     undisturbed = sample(names)
     sample(names[:sampled])  # kill -9 here
     lose(queue)
-    assert tickets.count(study.trials) == {"waiting": 2}
+    assert count_by_state(study.trials) == {"waiting": 2}
     assert sample(names) == undisturbed
     assert sample(names) == undisturbed
 
@@ -287,7 +282,7 @@ def test_a_trial_whose_worker_lives_is_left_alone(study: optuna.Study, queue: Ti
     assert in_state(study, WAITING) == []
 
 
-def test_a_lost_trial_that_is_no_ticket_is_failed_and_not_retried(
+def test_a_lost_trial_without_a_ticket_is_not_retried(
     study: optuna.Study, queue: TicketQueue
 ) -> None:
     study.enqueue_trial({"x": 0.5})
@@ -322,15 +317,15 @@ def trial_of(state: TrialState, number: int | None = 0, reason: str | None = Non
         (WAITING, None, False, "waiting"),
     ],
 )
-def test_a_trial_finishes_its_ticket_when_it_ended_with_a_result_or_a_reason(
+def test_a_trial_with_a_result_or_reason_finishes_its_ticket(
     state: TrialState,
     reason: str | None,
     finished: bool,  # noqa: FBT001
     name: str | None,
 ) -> None:
     trial = trial_of(state, 0, reason)
-    assert tickets.is_finished(trial) is finished
-    assert tickets.count([trial]) == ({name: 1} if name else {})
+    assert records.is_finished(trial) is finished
+    assert count_by_state([trial]) == ({name: 1} if name else {})
 
 
 def test_a_whole_study_is_counted_ticket_by_ticket() -> None:
@@ -344,14 +339,14 @@ def test_a_whole_study_is_counted_ticket_by_ticket() -> None:
         trial_of(WAITING, 5),
         trial_of(FAIL, 6),
     ]
-    assert tickets.count(trials) == Counter(complete=2, pruned=1, failed=1, running=1, waiting=1)
-    assert tickets.finished(trials) == 4
+    assert count_by_state(trials) == Counter(complete=2, pruned=1, failed=1, running=1, waiting=1)
+    assert count_finished(trials) == 4
 
 
 # Processes that come back too late
 
 
-def test_a_ticket_that_others_have_retried_is_not_requeued_a_second_time(
+def test_a_ticket_retried_by_others_is_not_requeued_again(
     study: optuna.Study, queue: TicketQueue
 ) -> None:
     suspended = trial_id(take(study, queue))
@@ -360,17 +355,17 @@ def test_a_ticket_that_others_have_retried_is_not_requeued_a_second_time(
         queue.requeue(suspended)
     with pytest.raises(UpdateFinishedTrialError):
         queue.retry_or_fail(suspended, "out of memory")
-    assert tickets.count(study.trials) == {"waiting": 1}
+    assert count_by_state(study.trials) == {"waiting": 1}
 
 
-def test_a_queue_of_a_deleted_study_changes_nothing_in_a_later_one_of_its_name(
+def test_the_queue_of_a_deleted_study_leaves_a_later_one_unchanged(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     running = trial_id(take(study, queue))
     with transaction(storage) as connection:
-        tickets.close(connection, "s")
+        registry.close(connection, "s")
         storage.delete_study(queue.study_id)
-        tickets.unregister(connection, queue.creation_id)
+        registry.unregister(connection, queue.creation_id)
     later = make_queue(storage, 3)
     assert queue.start_next() is None
     queue.retry_stale()
@@ -378,24 +373,24 @@ def test_a_queue_of_a_deleted_study_changes_nothing_in_a_later_one_of_its_name(
         with pytest.raises(KeyError):
             late()
     for change in (
-        lambda: tickets.extend(storage, queue.creation_id, 1),
-        lambda: tickets.set_priority(storage, queue.creation_id, 9),
-        lambda: tickets.set_paused(storage, queue.creation_id, paused=True),
+        lambda: registry.extend(storage, queue.creation_id, 1),
+        lambda: registry.set_priority(storage, queue.creation_id, 9),
+        lambda: registry.set_paused(storage, queue.creation_id, paused=True),
     ):
-        with pytest.raises(tickets.StudyGoneError, match="the study was deleted while"):
+        with pytest.raises(registry.StudyGoneError, match="the study was deleted while"):
             change()
-    budget = tickets.budget_of(storage, "s")
+    budget = registry.budget_of(storage, "s")
     assert budget is not None
     assert (budget.tickets, budget.issued, budget.priority, budget.paused) == (3, 0, 1, False)
     assert storage.get_all_trials(later.study_id) == []
 
 
-def test_a_ticket_whose_worker_died_right_after_it_started_is_retried(
+def test_a_ticket_lost_right_after_its_start_is_retried(
     study: optuna.Study, queue: TicketQueue
 ) -> None:
     assert queue.start_next() is not None  # kill -9 here
     lose(queue)
-    assert tickets.count(study.trials) == {"waiting": 1}
+    assert count_by_state(study.trials) == {"waiting": 1}
 
 
 def test_a_ticket_that_two_trials_have_finished_is_one_ticket(
@@ -404,7 +399,7 @@ def test_a_ticket_that_two_trials_have_finished_is_one_ticket(
     for _ in range(2):
         study.tell(take(study, queue), 1.0)
     study.add_trial(create_trial(state=COMPLETE, value=1.0, user_attrs={TICKET: 0}))
-    assert tickets.finished(study.trials) == 2
+    assert count_finished(study.trials) == 2
 
 
 # Fixed parameters are never lost
@@ -415,7 +410,7 @@ FIXED = {"cell": "gru", "x": 0.25}
 
 @pytest.mark.parametrize("asked", [True, False], ids=["sampled", "not yet sampled"])
 @pytest.mark.parametrize("end", ["requeued", "out of memory", "lost", "lost twice"])
-def test_a_ticket_resumes_with_its_fixed_parameters_however_far_its_trial_came(
+def test_a_retried_ticket_keeps_its_fixed_parameters(
     study: optuna.Study,
     queue: TicketQueue,
     end: str,

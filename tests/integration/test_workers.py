@@ -23,18 +23,20 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.config import Config
 from puffin.models.training import fold_training
-from puffin.studies import summary, versions
+from puffin.studies import records, summary, versions
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
+from puffin.studies.lifecycle import delete, submit
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import database as storage_module
-from puffin.studies.storage import tickets, workers
+from puffin.studies.storage import registry, workers
 from puffin.studies.storage.checkpoints import Checkpoint
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import RUNG_PREFIX, running_trial, study_id
+from puffin.studies.storage.queue import count_by_state, count_finished
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import StoredStudy, StudyError, delete, load, submit
+from puffin.studies.study import StoredStudy, StudyError, load
 from puffin.tuner.commands import run as run_module
 from puffin.tuner.launcher import Pool
 from puffin.tuner.worker import worker as worker_module
@@ -112,12 +114,12 @@ def running(study: StoredStudy, epochs: int = 2) -> list[FrozenTrial]:
 def spent(study: StoredStudy) -> dict[int, FrozenTrial]:
     """The trial that spent each ticket; fails if not every ticket was spent exactly once."""
     trials = study.trials()
-    finished = [t for t in trials if tickets.is_finished(t)]
-    times = Counter(t.user_attrs[tickets.TICKET] for t in finished)
+    finished = [t for t in trials if records.is_finished(t)]
+    times = Counter(t.user_attrs[records.TICKET] for t in finished)
     assert times == dict.fromkeys(range(study.spec.tickets), 1)
     open_states = (TrialState.RUNNING, TrialState.WAITING)
     assert not [t for t in trials if t.state in open_states], "something is left open"
-    return {t.user_attrs[tickets.TICKET]: t for t in finished}
+    return {t.user_attrs[records.TICKET]: t for t in finished}
 
 
 # Two workers serve all studies of a database
@@ -192,7 +194,7 @@ def test_two_workers_finish_every_ticket_once_with_any_sampler_and_pruner(
 
 def test_the_workers_of_a_pool_share_the_work(fleet: Fleet) -> None:
     pids = Counter(
-        int(t.user_attrs[tickets.WORKER].split(":")[-1])
+        int(t.user_attrs[records.WORKER].split(":")[-1])
         for sampler, pruner in PAIRS
         for t in spent(fleet.handle(f"{sampler}-{pruner}")).values()
     )
@@ -224,7 +226,7 @@ def test_a_trial_keeps_its_configuration_scores_run_and_forecasts(fleet: Fleet) 
         assert list(curve) == list(range(1, attrs["run"]["epochs"] + 1))
         assert attrs["best_loss"] == min(curve.values()) == curve[attrs["best_epoch"]]
         assert attrs["best_loss"] == pytest.approx(sum(attrs["fold_losses"]) / 2, rel=1e-12)
-        assert attrs["run"]["targets_sha256"] == study.attrs["targets_sha256"]
+        assert attrs["run"]["targets_sha256"] == study.record.targets_sha256
         metas = get_all_artifact_meta(trial, storage=study.storage)
         assert [m.filename for m in metas] == ["forecasts.csv"]
         body = study.store.open_reader(metas[0].artifact_id).read().decode()
@@ -239,7 +241,7 @@ def test_pruned_trials_feed_the_sampler(fleet: Fleet) -> None:
     study = fleet.handle("tpe-asha")
     states = Counter(t.state for t in study.trials())
     assert states[TrialState.COMPLETE] < 10 <= sum(states.values()), "TPE starts after ten trials"
-    study.prepare_sampler(99)
+    study.optuna_study.sampler = study.sampling.sampler_of(99)
     key = study.storage.create_new_trial(study_id(study.optuna_study))
     trial = running_trial(study.optuna_study, key)
     assert {"cell", "layers", "lr", "lookback"} <= set(trial.relative_params or {})
@@ -277,7 +279,7 @@ def test_two_processes_give_equal_losses_to_the_last_bit_and_one_waits_for_its_s
     submit(open_storage(urls[0]), spec, aapl(spec))
     assert [program.end(60) for program in (early, late)] == [0, 0]
     twins = [spent(load(open_storage(url), "twin")) for url in urls]
-    assert tickets.count(load(open_storage(urls[0]), "another").trials()) == {}
+    assert count_by_state(load(open_storage(urls[0]), "another").trials()) == {}
     kept: list[list[Any]] = [[], []]
     for side, trials in zip(kept, twins, strict=True):
         for number in range(6):
@@ -288,7 +290,7 @@ def test_two_processes_give_equal_losses_to_the_last_bit_and_one_waits_for_its_s
             side.append([attrs["config"], folds, curve, attrs["best_epoch"]])
     assert kept[0] == kept[1]
     pids = [
-        {int(t.user_attrs[tickets.WORKER].split(":")[-1]) for t in trials.values()}
+        {int(t.user_attrs[records.WORKER].split(":")[-1]) for t in trials.values()}
         for trials in twins
     ]
     assert pids == [{early.process.pid}, {late.process.pid}]
@@ -365,10 +367,10 @@ def test_a_ticket_of_a_killed_worker_is_retried_with_its_point_and_finished(
     assert time.monotonic() - started < 20
     trials = spent(load(open_storage(url), "tiny"))
     assert trials[0].state == TrialState.COMPLETE
-    assert trials[0].user_attrs[tickets.RETRIES] == 1
+    assert trials[0].user_attrs[records.RETRIES] == 1
     assert trials[0].params == lost.params
     assert trials[0].number != lost.number
-    assert tickets.RETRIES not in trials[1].user_attrs
+    assert records.RETRIES not in trials[1].user_attrs
     # It went on where the other one was, and ends as if nothing had happened.
     assert trials[0].user_attrs["run"]["resumed_after"] >= 2
     assert trials[1].user_attrs["run"]["resumed_after"] == 0
@@ -415,9 +417,9 @@ def test_sigterm_ends_a_worker_at_once_and_its_ticket_waits_again(start: Start, 
     )
     assert program.said.endswith(" 0 failed, 1 requeued; it was asked to stop\n")
     study = load(open_storage(url), "long")
-    assert tickets.count(study.trials()) == {"waiting": 1}
+    assert count_by_state(study.trials()) == {"waiting": 1}
     again = take(study.optuna_study, study.queue)
-    assert again.user_attrs == {tickets.TICKET: trial.user_attrs[tickets.TICKET]}
+    assert again.user_attrs == {records.TICKET: trial.user_attrs[records.TICKET]}
     asked = suggest(again, spec.parsed_space)
     assert asked.to_dict() == trial.user_attrs["config"]
 
@@ -492,7 +494,7 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
         except Exception:  # noqa: BLE001  # it is not there yet
             return False
         fresh = [t for t in running(study) if len(t.intermediate_values) < 10]
-        return tickets.count(study.trials())["complete"] >= 2 and bool(fresh)
+        return count_by_state(study.trials())["complete"] >= 2 and bool(fresh)
 
     first.until(midway, "it is in the midst of the search")
     os.killpg(first.process.pid, signal.SIGINT)  # as the terminal does
@@ -500,14 +502,14 @@ def test_an_interrupted_run_gives_back_goes_on_in_two_runs_at_once_and_says_when
     assert "study run starts with 8 trials on 2 workers (cpu)" in first.said
     assert "Traceback" not in first.said
     study = load(open_storage(url), "run")
-    before = tickets.count(study.trials())
+    before = count_by_state(study.trials())
     assert before["running"] == before["failed"] == 0
     assert before["waiting"] >= 1
     done = before["complete"]
     assert 2 <= done < 8
     assert f"stopped with {done} of 8 trials done; the same command resumes" in first.said
     assert first.printed == ""
-    early = {t.user_attrs[tickets.TICKET]: t.number for t in study.trials() if t.value is not None}
+    early = {t.user_attrs[records.TICKET]: t.number for t in study.trials() if t.value is not None}
 
     pair = [start(url, *command, "1", cwd=tmp_path) for _ in range(2)]
     assert [run.end(60) for run in pair] == [0, 0], [run.said for run in pair]
@@ -543,7 +545,7 @@ def test_a_killed_run_takes_its_workers_along_and_their_tickets_wait_again(
     program = start(url, TUNER, "run", "demo", "--workers", "2", *sets, cwd=tmp_path)
 
     def both_train() -> StoredStudy | None:
-        study = load(storage, "long") if "long" in tickets.budgets(storage) else None
+        study = load(storage, "long") if "long" in registry.budgets(storage) else None
         return study if study and len(running(study)) == 2 else None
 
     study = program.until(both_train, "both workers train")
@@ -555,7 +557,7 @@ def test_a_killed_run_takes_its_workers_along_and_their_tickets_wait_again(
     while time.monotonic() < end and any(map(is_alive, pids)):
         time.sleep(0.1)
     assert not any(map(is_alive, pids)), "a worker outlived its `tuner run`"
-    assert tickets.count(study.trials()) == {"waiting": 2}
+    assert count_by_state(study.trials()) == {"waiting": 2}
     assert workers.alive(storage) == []
 
 
@@ -687,7 +689,7 @@ def test_a_trial_that_raises_is_failed_with_the_reason_and_the_study_goes_on(
     run_trial = worker_module.run_trial
 
     def run_or_raise(trial: optuna.Trial, *args: Any) -> float:
-        value = run_trial(trial, *args) if trial.user_attrs[tickets.TICKET] != 1 else None
+        value = run_trial(trial, *args) if trial.user_attrs[records.TICKET] != 1 else None
         if value is None:
             suggest(trial, spec.parsed_space)
             raise error
@@ -698,10 +700,10 @@ def test_a_trial_that_raises_is_failed_with_the_reason_and_the_study_goes_on(
         assert serve(worker, study) == 3
     trials = spent(study)
     assert trials[1].state == TrialState.FAIL
-    assert trials[1].user_attrs[tickets.FAILURE] == reason
+    assert trials[1].user_attrs[records.FAILURE] == reason
     assert trials[1].params
     assert {trials[0].state, trials[2].state} <= {TrialState.COMPLETE, TrialState.PRUNED}
-    assert tickets.count(study.trials())["failed"] == 1
+    assert count_by_state(study.trials())["failed"] == 1
     assert [record.getMessage() for record in caplog.records] == [f"trial 1 failed: {reason}"]
 
 
@@ -740,12 +742,12 @@ def test_a_worker_that_would_score_something_else_refuses_and_spends_no_ticket(
     spec = spec_of("tiny", search={"trials": 3})
     study = submit(worker.storage, spec, aapl(spec))
     if key == "data":
-        value = study.attrs["data"] | {"sha256": value}
+        value = study.optuna_study.user_attrs["data"] | {"sha256": value}
     study.optuna_study.set_user_attr(key, value)
     with pytest.raises(StudyError, match=words):
         worker.step(study)
     assert study.trials() == []
-    assert tickets.budgets(worker.storage)["tiny"].issued == 0
+    assert registry.budgets(worker.storage)["tiny"].issued == 0
 
 
 @pytest.mark.parametrize(
@@ -789,7 +791,7 @@ def test_a_trial_that_was_taken_for_dead_is_left_to_its_retry(
     assert "trial 0 was ended already; this worker continues" in caplog.text
     trials = spent(study)
     assert {t.state for t in trials.values()} == {TrialState.COMPLETE}
-    assert trials[0].user_attrs[tickets.RETRIES] == 1
+    assert trials[0].user_attrs[records.RETRIES] == 1
 
 
 @pytest.mark.parametrize("end", ["complete", "pruned", "failed"])
@@ -813,7 +815,7 @@ def test_a_trial_that_was_taken_at_its_very_end_leaves_the_checkpoint_to_its_ret
 
     monkeypatch.setattr(worker_module, "run_trial", run_trial)
     worker.step(study)
-    assert tickets.count(study.trials()) == {"running": 1}
+    assert count_by_state(study.trials()) == {"running": 1}
     assert checkpoint_rows(worker.storage) == 1
 
 
@@ -837,7 +839,7 @@ def test_a_request_to_stop_gives_the_ticket_back_between_epochs(
     lost, again = study.trials()
     assert list(lost.intermediate_values) == [1, 2, 3]
     assert (lost.state, again.state) == (TrialState.FAIL, TrialState.WAITING)
-    assert tickets.FAILURE not in lost.user_attrs
+    assert records.FAILURE not in lost.user_attrs
 
 
 # Waiting and ending
@@ -927,7 +929,7 @@ def test_a_pool_serves_its_other_studies_when_one_cannot_be_read(
     scheduler = StudyScheduler(worker_of(storage), None, forever=False)
     while scheduler.run_one():
         pass
-    assert tickets.finished(good.trials()) == 1
+    assert count_finished(good.trials()) == 1
     assert [r.message for r in caplog.records if "not serving study 'broken'" in r.message]
 
 

@@ -568,6 +568,6 @@ def test_two_workers_do_a_study_while_the_service_is_down(
     folder = tmp_path / "best"
     assert tuner("export", "live", str(folder), "--storage", url).exit_code == 0
     snapshot = (folder / "prices-search.csv").read_bytes()
-    assert hashlib.sha256(snapshot).hexdigest() == study.attrs["data"]["sha256"][SEARCH_FILE]
+    assert hashlib.sha256(snapshot).hexdigest() == study.record.data.sha256[SEARCH_FILE]
     assert snapshot.partition(b"\n")[0] == b"date,open,high,low,close,volume,extra:IBM"
     assert stub.charts == asked

@@ -12,9 +12,10 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from puffin.studies import records
 from puffin.studies.duplicates import trained
-from puffin.studies.storage import database as schema
-from puffin.studies.storage import tickets, workers
+from puffin.studies.storage import workers
+from puffin.studies.storage.queue import MAX_RETRIES
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy
 
@@ -58,7 +59,7 @@ def keep_log(storage: RDBStorage) -> None:
 def learnt(trials: Iterable[FrozenTrial]) -> dict[int, list[Any]]:
     """What the trial that spent each ticket is and has learnt, to the last bit."""
     return {
-        trial.user_attrs[tickets.TICKET]: [
+        trial.user_attrs[records.TICKET]: [
             trial.user_attrs["config"],
             [(n, loss.hex()) for n, loss in sorted(trial.intermediate_values.items())],
             [loss.hex() for loss in trial.user_attrs["fold_losses"]],
@@ -115,7 +116,7 @@ class Audit:
         self.trials = self.handle.trials()
         self._by_ticket: dict[int, list[FrozenTrial]] = defaultdict(list)
         for trial in self.trials:
-            self._by_ticket[trial.user_attrs[tickets.TICKET]].append(trial)
+            self._by_ticket[trial.user_attrs[records.TICKET]].append(trial)
         self._log: dict[int, list[Note]] = defaultdict(list)
         for at, what, trial_id, epoch in self._rows("SELECT * FROM soak_log ORDER BY at"):
             self._log[trial_id].append(Note(float(at), what, epoch))
@@ -124,7 +125,7 @@ class Audit:
         """Every ticket has one finished trial, its last; those before gave it on."""
         assert sorted(self._by_ticket) == list(range(self.handle.spec.tickets))
         for number, trials in self._by_ticket.items():
-            ends = [tickets.is_finished(t) for t in trials]
+            ends = [records.is_finished(t) for t in trials]
             assert ends == [False] * (len(ends) - 1) + [True], f"ticket {number}: {trials}"
             assert all(t.state == TrialState.FAIL for t in trials[:-1]), f"ticket {number}"
             for one, other in itertools.pairwise(trials):
@@ -134,18 +135,18 @@ class Audit:
         states = Counter(t.state.name.lower() for t in self.trials)
         assert set(states) <= {"complete", "fail"}, f"left open or pruned: {states}"
         last = [trials[-1] for trials in self._by_ticket.values()]
-        losses = Counter(t.user_attrs.get(tickets.RETRIES, 0) for t in last)
+        losses = Counter(t.user_attrs.get(records.RETRIES, 0) for t in last)
         self._say(f"{len(last)} tickets, each spent once, by {len(self.trials)} trials")
         self._say(f"losses of a ticket: {dict(sorted(losses.items()))}")
         for trial in self.failed:
-            reason = trial.user_attrs[schema.FAILURE]
-            assert reason.startswith(f"tried {tickets.MAX_RETRIES + 1} times: "), reason
-            self._say(f"failed: ticket {trial.user_attrs[tickets.TICKET]}, {reason}")
+            reason = trial.user_attrs[records.FAILURE]
+            assert reason.startswith(f"tried {MAX_RETRIES + 1} times: "), reason
+            self._say(f"failed: ticket {trial.user_attrs[records.TICKET]}, {reason}")
 
     @property
     def failed(self) -> list[FrozenTrial]:
         """The trials that spent their ticket without a result."""
-        return [t for t in self.trials if schema.FAILURE in t.user_attrs]
+        return [t for t in self.trials if records.FAILURE in t.user_attrs]
 
     def values_are_those_of(self, undisturbed: dict[int, list[Any]]) -> None:
         """The same points, and the same losses to the last bit."""
@@ -162,7 +163,7 @@ class Audit:
         for number, trials in self._by_ticket.items():
             saved = 0
             for trial in trials:
-                if tickets.is_finished(trial):
+                if records.is_finished(trial):
                     break
                 log = self._log[trial._trial_id]
                 saved = max([saved, *(note.epoch for note in log if note.what == "save")])

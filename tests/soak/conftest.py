@@ -6,7 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.soak.fleet import Programs
+from tests.processes import Programs
 
 _LONG_SECONDS = 1800
 
@@ -34,9 +34,8 @@ def _quiet_optuna() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
     """Start programs; whatever still runs at the end is killed."""
-    started = Programs(tmp_path_factory.mktemp("programs"))
-    yield started
-    started.close()
+    with Programs(tmp_path_factory.mktemp("programs")) as programs:
+        yield programs
 
 
 @pytest.fixture

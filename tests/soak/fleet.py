@@ -1,27 +1,23 @@
 """Real programs and what is done to them: killed, suspended, and left without their database."""
 
 import contextlib
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from optuna.storages import RDBStorage
 
-from puffin.studies.storage import tickets, workers
+from puffin.studies.storage import workers
 from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.study import StoredStudy
 from tests.postgres import Postgres
+from tests.processes import Program, Programs
 from tests.soak.audit import Audit
 
-TUNER = Path(sys.executable).with_name("tuner")
 _TICK = 0.2
 
 
@@ -33,88 +29,6 @@ def opened(url: str) -> Iterator[RDBStorage]:
         yield storage
     finally:
         storage.engine.dispose()
-
-
-@dataclass(eq=False)
-class Program:
-    """A program that was started, with what it wrote."""
-
-    process: subprocess.Popen[bytes]
-    folder: Path
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def said(self) -> str:
-        return (self.folder / "err").read_text()
-
-    @property
-    def printed(self) -> str:
-        return (self.folder / "out").read_text()
-
-    def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        os.killpg(self.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def end(self, seconds: float) -> int:
-        """Wait for its end; give its exit code."""
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            msg = f"{self.process.args} still runs after {seconds} s; it wrote:\n{self.said}"
-            raise AssertionError(msg) from None
-
-
-class Programs:
-    """Starts programs, each in a process group of its own, and ends all."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._started: list[Program] = []
-
-    def start(self, url: str, *args: str | Path) -> Program:
-        """Start ``tuner`` with some arguments on a database."""
-        folder = self._folder / f"program-{len(self._started)}"
-        folder.mkdir()
-        env = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")}
-        env |= {"TUNER_STORAGE": url, "TUNER_DEVICE": "cpu"}
-        with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-            process = subprocess.Popen(
-                [TUNER, *args],
-                env=env,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
-        self._started.append(Program(process, folder))
-        return self._started[-1]
-
-    def close(self) -> None:
-        """Kill what still runs."""
-        for program in self._started:
-            if program.process.poll() is None:
-                program.kill()
-
-
-def until(
-    condition: Callable[[], Any], what: str, programs: list[Program], seconds: float = 60.0
-) -> Any:
-    """Wait for something that programs do, none of which may end before."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        for program in programs:
-            assert program.process.poll() is None, f"{what}: one ended, with:\n{program.said}"
-        time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {seconds} s; {[p.said for p in programs]}")
 
 
 def stop(programs: list[Program], seconds: float) -> list[float]:
@@ -195,7 +109,7 @@ class Storm:
             assert now - started < plan.seconds, f"{done} of {total} are done: {self._said}"
             self._look_after(now)
             if self._up_at is None:
-                done = tickets.finished(study.trials())
+                done = count_finished(study.trials())
                 self._hit(study, done, now, kills, suspensions)
                 if outages and done >= outages[0][0]:
                     self._strike(now, outages.pop(0)[1])
@@ -231,7 +145,7 @@ class Storm:
 
     def _new(self) -> Program:
         self.tally["started"] += 1
-        return self.programs.start(self.url, "worker", "--forever", *self.options)
+        return self.programs.tuner(self.url, "worker", "--forever", *self.options)
 
     def _look_after(self, now: float) -> None:
         """Wake who slept enough, have the database back in time, and see that nobody is gone."""

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ from sqlalchemy.engine.default import DefaultDialect
 
 import puffin.studies.storage.database
 import puffin.tuner.commands.report
+from puffin.studies import records
 from puffin.studies.openings import looks_at
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.optuna_internals import ARTIFACT_PREFIX
 from puffin.studies.study import StoredStudy, load, study_names
@@ -42,30 +44,8 @@ from puffin.tuner.cli import main as tuner_main
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 from tests.postgres import Postgres, running_postgres
+from tests.studies import write_tiny
 
-STUDY = """
-name = "tiny"
-[data]
-symbol = "%s"
-start = 2012-01-01
-features = ["return"]
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = %d
-patience = 1000
-[space]
-cell = ["lstm", "gru"]
-hidden_dim = [4, 8]
-layers = 1
-lookback = { low = 3, high = 5 }
-[search]
-trials = %d
-sampler = "random"
-pruner = "none"
-"""
 WORKER = ("worker", "--grace-seconds", "1", "--checkpoint-seconds", "0")
 # A suspended process sleeps at least so long: longer than the grace time of the others.
 SLEEP_SECONDS = 3.0
@@ -235,9 +215,9 @@ def losses(url: str, name: str = "tiny") -> dict[int, Any]:
     found: dict[int, Any] = {}
     for trial in study.trials():
         assert trial.state.is_finished(), f"trial {trial.number} is {trial.state.name}"
-        if not tickets.is_finished(trial):
+        if not records.is_finished(trial):
             continue
-        number = trial.user_attrs[tickets.TICKET]
+        number = trial.user_attrs[records.TICKET]
         assert number not in found, f"ticket {number} is finished twice"
         assert trial.state == TrialState.COMPLETE, f"ticket {number}: {trial.user_attrs}"
         curve = list(trial.intermediate_values.items())
@@ -245,7 +225,7 @@ def losses(url: str, name: str = "tiny") -> dict[int, Any]:
         found[number] = (trial.params, curve, trial.value)
         forecasts = study.store.read(trial.user_attrs["run"]["forecasts"])
         assert forecasts.startswith(b"fold,") or b"forecast" in forecasts[:200]
-    total = tickets.total(storage, name)
+    total = registry.total(storage, name)
     assert sorted(found) == list(range(total or 0)), f"of {total} tickets: {sorted(found)}"
     nothing_left_over(storage)
     storage.engine.dispose()
@@ -320,8 +300,13 @@ def searched(place: Place) -> None:
 
 
 def spec(place: Place, symbol: str, epochs: int, trials: int) -> str:
-    path = place.folder / f"{symbol}-{epochs}-{trials}.toml"
-    path.write_text(STUDY % (symbol, epochs, trials))
+    path = write_tiny(
+        place.folder / f"{symbol}-{epochs}-{trials}.toml",
+        data={"symbol": symbol, "start": date(2012, 1, 1)},
+        training={"max_epochs": epochs, "patience": 1000},
+        space={"layers": 1, "dropout": None, "lr": None},
+        search={"trials": trials, "sampler": "random", "pruner": "none"},
+    )
     return str(path)
 
 

@@ -6,22 +6,26 @@
 import random
 import signal
 import time
-import tomllib
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
+from puffin.studies import records
+from puffin.studies.lifecycle import delete, submit
 from puffin.studies.prices.load import load_prices
-from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.storage import tickets
+from puffin.studies.spec import Spec
 from puffin.studies.storage.database import open_storage
-from puffin.studies.study import StoredStudy, delete, load, submit
+from puffin.studies.storage.queue import count_by_state, count_finished
+from puffin.studies.study import StoredStudy, load
 from tests.postgres import Postgres
+from tests.processes import Program, Programs, until
 from tests.soak.audit import Audit, keep_log, learnt, said
-from tests.soak.fleet import Plan, Program, Programs, Storm, opened, stop, until
+from tests.soak.fleet import Plan, Storm, opened, stop
+from tests.studies import tiny_spec, write_tiny
 
 NAME = "soak"
 GRACE_SECONDS = 4
@@ -33,31 +37,6 @@ OPTIONS = (
     "--checkpoint-seconds",
     str(CHECKPOINT_SECONDS),
 )
-STUDY = f"""
-name = "{NAME}"
-[data]
-symbol = "AAPL"
-start = 2012-01-01
-features = ["return"]
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = %d
-patience = 1000
-[space]
-cell = ["lstm", "gru"]
-layers = {{ low = 1, high = 2 }}
-hidden_dim = [4, 8]
-dropout = {{ low = 0.0, high = 0.4 }}
-lookback = {{ low = 3, high = 5 }}
-lr = {{ low = 1e-3, high = 1e-2, log = true }}
-[search]
-trials = %d
-sampler = "random"
-pruner = "none"
-"""
 SHORT = {
     "postgresql": Plan(3, 90, kills=(1, 2, 4), outages=((5, 0),), suspensions=(6,)),
     "sqlite": Plan(2, 90, kills=(1, 2, 4), suspensions=(6,)),
@@ -81,7 +60,7 @@ def undisturbed(programs: Programs, tmp_path_factory: pytest.TempPathFactory) ->
         if (epochs, trials) not in known:
             url = f"sqlite:///{tmp_path_factory.mktemp('undisturbed') / 'soak.db'}"
             make(url, epochs, trials)
-            assert programs.start(url, "worker").end(600) == 0
+            assert programs.tuner(url, "worker").end(600) == 0
             with opened(url) as storage:
                 known[epochs, trials] = learnt(load(storage, NAME).trials())
             assert len(known[epochs, trials]) == trials
@@ -101,7 +80,16 @@ def make(url: str, epochs: int, trials: int) -> None:
 
 
 def study(epochs: int, trials: int) -> Spec:
-    return parse_spec(tomllib.loads(STUDY % (epochs, trials)), NAME)
+    return tiny_spec(NAME, **changes(epochs, trials))
+
+
+def changes(epochs: int, trials: int) -> dict[str, dict[str, Any]]:
+    """Return what the study has other than the tiny one."""
+    return {
+        "data": {"start": date(2012, 1, 1)},
+        "training": {"max_epochs": epochs, "patience": 1000},
+        "search": {"trials": trials, "sampler": "random", "pruner": "none"},
+    }
 
 
 def in_training(study: StoredStudy, epochs: int) -> int:
@@ -176,12 +164,12 @@ def test_workers_that_are_all_asked_to_stop_end_soon_and_others_go_on(
     ends = []
     with opened(url) as storage:
         for epoch in (50, 150):
-            fleet = [programs.start(url, "worker", *OPTIONS) for _ in range(size)]
+            fleet = [programs.tuner(url, "worker", *OPTIONS) for _ in range(size)]
             study = load(storage, NAME)
             until(lambda: in_training(study, epoch) == size, "all train", fleet, 120)  # noqa: B023
             ends += stop(fleet, 10)
-            assert tickets.count(load(storage, NAME).trials())["running"] == 0
-        fleet = [programs.start(url, "worker", *OPTIONS) for _ in range(size)]
+            assert count_by_state(load(storage, NAME).trials())["running"] == 0
+        fleet = [programs.tuner(url, "worker", *OPTIONS) for _ in range(size)]
         assert [worker.end(300) for worker in fleet] == [0] * size
         audit = Audit(load(storage, NAME))
         audit.tickets_are_spent_once()
@@ -200,14 +188,13 @@ def test_workers_and_submits_that_start_together_on_an_empty_database_all_do_the
 ) -> None:
     count, trials = (8, 24) if long else (3, 6)
     url = new_url(kind)
-    file = tmp_path / "soak.toml"
-    file.write_text(STUDY % (4, trials))
+    file = write_tiny(tmp_path / "soak.toml", NAME, **changes(4, trials))
     started = time.monotonic()
     fleet: list[Program] = []
     submits: list[Program] = []
     for _ in range(count):
-        fleet.append(programs.start(url, "worker", "--quiet", "--study", NAME))
-        submits.append(programs.start(url, "submit", file))
+        fleet.append(programs.tuner(url, "worker", "--quiet", "--study", NAME))
+        submits.append(programs.tuner(url, "submit", file))
     for program in submits + fleet:
         assert program.end(120) == 0, program.said
     for program in submits:
@@ -218,10 +205,10 @@ def test_workers_and_submits_that_start_together_on_an_empty_database_all_do_the
         assert "Traceback" not in program.said
     with opened(url) as storage:
         study = load(storage, NAME)
-        numbers = sorted(t.user_attrs[tickets.TICKET] for t in study.trials())
+        numbers = sorted(t.user_attrs[records.TICKET] for t in study.trials())
         assert numbers == list(range(trials))
         assert {t.state for t in study.trials()} == {TrialState.COMPLETE}
-        at_work = {t.user_attrs[tickets.WORKER] for t in study.trials()}
+        at_work = {t.user_attrs[records.WORKER] for t in study.trials()}
     words = said(program.said for program in submits + fleet)
     show(
         f"{kind}, {count} workers and {count} submits at once: {time.monotonic() - started:.0f} s, "
@@ -235,17 +222,16 @@ def test_a_worker_that_comes_before_its_database_says_so_once_and_works_when_it_
 ) -> None:
     url = own_postgres.new_database().replace("puffin@", "puffin:secret@")
     own_postgres.stop()
-    worker = programs.start(url, "worker", "--forever", *OPTIONS)
+    worker = programs.tuner(url, "worker", "--forever", *OPTIONS)
     until(lambda: "waiting for it" in worker.said, "it says that it waits", [worker])
     time.sleep(2.5)  # it has looked again
     own_postgres.start()
-    file = tmp_path / "soak.toml"
-    file.write_text(STUDY % (4, 3))
-    submitted = programs.start(url, "submit", file)
+    file = write_tiny(tmp_path / "soak.toml", NAME, **changes(4, 3))
+    submitted = programs.tuner(url, "submit", file)
     assert submitted.end(60) == 0, submitted.said
     with opened(url) as storage:
         study = load(storage, NAME)
-        until(lambda: tickets.finished(study.trials()) == 3, "the study is done", [worker])
+        until(lambda: count_finished(study.trials()) == 3, "the study is done", [worker])
     worker.send(signal.SIGTERM)
     assert worker.end(10) == 0
     (line,) = worker.said.splitlines()

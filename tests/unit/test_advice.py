@@ -7,18 +7,20 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from puffin.studies.advice import advice
+from tests.trials import scores
 
 
 def result(
     losses: list[float], persistence: list[float], epoch: int = 3, target: str = "return"
 ) -> Any:
     """Make a finished search of which only the best trial is known."""
-    attrs = {"fold_losses": losses, "best_epoch": epoch}
+    attrs = scores(fold_losses=tuple(losses), best_epoch=epoch).to_attrs()
     best = create_trial(state=TrialState.COMPLETE, value=sum(losses), user_attrs=attrs)
     spec = SimpleNamespace(
         training=SimpleNamespace(max_epochs=8), data=SimpleNamespace(target=target)
     )
-    return SimpleNamespace(best=lambda: best, attrs={"persistence_losses": persistence}, spec=spec)
+    record = SimpleNamespace(persistence_losses=persistence)
+    return SimpleNamespace(best=lambda: best, record=record, spec=spec)
 
 
 @pytest.mark.parametrize(

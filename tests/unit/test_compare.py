@@ -10,10 +10,11 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.config import Config
-from puffin.studies.storage import tickets
+from puffin.studies.records import TrainingRun, TrialRecord
 from puffin.studies.study import StudyError
 from puffin.studies.summary import COMPARABLE, Group, compare
 from puffin.tuner.cli import compare as command
+from tests.trials import scores
 
 COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 WAITING, RUNNING = TrialState.WAITING, TrialState.RUNNING
@@ -30,17 +31,16 @@ def trial(
     """Make a trial as a worker leaves it; `run` are its seconds and epochs, `curve` its losses."""
     if curve is None:
         curve = () if loss is None else (loss,)
-    attrs: dict[str, Any] = {"config": Config(**config).to_dict()}
-    if loss is not None:
-        attrs |= {"best_loss": loss, "fold_losses": list(folds or (loss, loss))}
-    if run is not None:
-        attrs["run"] = {"seconds": run[0], "epochs": run[1]}
-    if state == FAILED:
-        attrs[tickets.FAILURE] = "out of memory"
+    record = TrialRecord(
+        config=Config(**config).to_dict(),
+        scores=None if loss is None else scores(loss, fold_losses=folds or (loss, loss)),
+        run=None if run is None else TrainingRun(seconds=run[0], epochs=run[1]),
+        failure="out of memory" if state == FAILED else None,
+    )
     return create_trial(
         state=state,
         value=loss if state == COMPLETE else None,
-        user_attrs=attrs,
+        user_attrs=record.to_attrs(),
         intermediate_values=dict(enumerate(curve, start=1)),
     )
 
@@ -81,7 +81,7 @@ def test_a_group_counts_its_trials_by_state() -> None:
     assert (second.trials, second.complete, second.pruned, second.failed) == (1, 1, 0, 0)
 
 
-def test_the_best_of_a_group_is_its_lowest_complete_trial_and_the_earlier_of_two_alike() -> None:
+def test_the_best_of_a_group_is_its_first_lowest_complete_trial() -> None:
     (group, _) = compare(
         study(
             trial(0.5),
@@ -100,7 +100,7 @@ def at_epoch(groups: list[Group]) -> dict[str, tuple[int | None, float | None]]:
     return {group.label: (group.epoch, group.loss_at_epoch) for group in groups}
 
 
-def test_where_both_cells_have_a_complete_trial_their_best_are_compared_at_the_end() -> None:
+def test_cells_with_complete_trials_are_compared_at_their_best_epochs() -> None:
     groups = compare(
         study(
             trial(0.5, curve=(0.9, 0.7, 0.5)),
@@ -112,7 +112,7 @@ def test_where_both_cells_have_a_complete_trial_their_best_are_compared_at_the_e
     assert at_epoch(groups) == {"LSTM": (None, None), "GRU": (None, None)}
 
 
-def test_a_cell_cut_short_is_compared_at_the_last_epoch_that_both_have_come_to() -> None:
+def test_a_pruned_cell_is_compared_at_the_last_common_epoch() -> None:
     """All LSTMs were pruned, the longest after its third epoch; a GRU came to its end."""
     groups = compare(
         study(
@@ -130,7 +130,7 @@ def test_a_cell_cut_short_is_compared_at_the_last_epoch_that_both_have_come_to()
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_the_group_that_was_cut_first_sets_the_epoch_for_all(order: tuple[int, ...]) -> None:
+def test_the_earliest_pruned_group_sets_the_common_epoch(order: tuple[int, ...]) -> None:
     kinds = [
         trial(0.6, state=PRUNED, curve=(0.9, 0.8, 0.7, 0.6), lookback=5),
         trial(0.8, state=PRUNED, curve=(0.95, 0.8), lookback=10),
@@ -154,7 +154,7 @@ def test_a_group_without_any_loss_keeps_the_others_from_nothing() -> None:
 
 
 @pytest.mark.parametrize("state", [PRUNED, FAILED])
-def test_a_group_without_a_loss_has_no_best_no_median_and_no_fold(state: TrialState) -> None:
+def test_a_group_without_losses_has_no_best_or_median(state: TrialState) -> None:
     (group, other) = compare(study(trial(None, state=state), trial(0.9, cell="gru")))
     assert (group.trials, group.best, group.median_loss, group.folds_won) == (1, None, None, None)
     assert other.folds_won is None, "alone it beats nobody"
@@ -183,7 +183,7 @@ def test_seconds_per_epoch_are_the_median_over_whatever_has_run() -> None:
     assert [group.seconds_per_epoch for group in groups] == [2.0, None]
 
 
-def test_a_fold_is_won_by_the_group_whose_best_is_lowest_there() -> None:
+def test_a_fold_goes_to_the_group_with_the_lowest_loss() -> None:
     groups = compare(
         study(
             trial(0.5, 0.2, 0.4, 0.9, lookback=5),
@@ -206,7 +206,9 @@ def test_a_fold_that_two_win_alike_counts_once() -> None:
 
 def test_trials_that_are_not_finished_are_left_out() -> None:
     # Failed without a reason: its ticket went to another trial.
-    given_back = create_trial(state=FAILED, user_attrs={"config": Config().to_dict()})
+    given_back = create_trial(
+        state=FAILED, user_attrs=TrialRecord(config=Config().to_dict()).to_attrs()
+    )
     groups = compare(
         study(
             trial(0.5),
@@ -220,7 +222,9 @@ def test_trials_that_are_not_finished_are_left_out() -> None:
 
 
 def test_trials_without_a_configuration_are_left_out() -> None:
-    bare = create_trial(state=FAILED, user_attrs={tickets.FAILURE: "no memory to begin with"})
+    bare = create_trial(
+        state=FAILED, user_attrs=TrialRecord(failure="no memory to begin with").to_attrs()
+    )
     foreign = create_trial(state=COMPLETE, value=0.1)
     groups = compare(study(bare, foreign, trial(0.5), trial(0.6, cell="gru")))
     assert numbers(groups) == {"LSTM": 1, "GRU": 1}
@@ -331,7 +335,7 @@ def test_equal_values_are_never_in_two_thirds() -> None:
 
 
 @pytest.mark.parametrize("common", [1, 4, 9])
-def test_a_value_that_most_trials_share_does_not_swallow_the_others(common: int) -> None:
+def test_a_frequent_value_does_not_merge_with_others(common: int) -> None:
     # A sampler that has found a good value takes it again and again.
     values = [*range(1, 10), *[common] * 30]
     groups = compare(study(*(trial(0.5, lookback=v) for v in values)), "lookback")
@@ -373,7 +377,8 @@ FAILURES = "all finished trials of study 'x' (2) failed before an epoch had ende
         ("cell", [trial(None, state=FAILED, run=None)] * 2, FAILURES),
         (
             "cell",
-            [create_trial(state=FAILED, user_attrs={tickets.FAILURE: "no memory"})] * 2,
+            [create_trial(state=FAILED, user_attrs=TrialRecord(failure="no memory").to_attrs())]
+            * 2,
             FAILURES,
         ),
         ("lookback", [trial(0.1, lookback=7)] * 3, "have lookback = 7: "),

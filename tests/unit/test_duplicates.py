@@ -8,18 +8,13 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.config import Config
+from puffin.studies import records
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
-from puffin.studies.duplicates import (
-    DUPLICATE_OF,
-    DistinctSampler,
-    distinct,
-    find_trained,
-    identity,
-)
+from puffin.studies.duplicates import DistinctSampler, distinct, find_trained, identity
 from puffin.studies.networks import describe_networks, list_networks
+from puffin.studies.records import DUPLICATE_OF
 from puffin.studies.space import parse_space, suggest
 from puffin.studies.spec import load_spec
-from puffin.studies.storage import tickets
 from puffin.tuner.commands.tables import grid_note
 
 COMPLETE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
@@ -104,7 +99,7 @@ def search(
         )
         trial = study.ask(fixed_distributions=None)
         config = suggest(trial, space)
-        trial.set_user_attr(tickets.CONFIG, config.to_dict())
+        trial.set_user_attr(records.CONFIG, config.to_dict())
         configs.append(config)
         trial.report(float(config.hidden_dims[0]), 1)
         study.tell(trial, None if state == PRUNED else float(config.hidden_dims[0]), state=state)
@@ -170,12 +165,12 @@ def test_a_network_in_training_is_left_alone_and_one_that_failed_too() -> None:
         )
         trial = study.ask()
         config = suggest(trial, space)
-        trial.set_user_attr(tickets.CONFIG, config.to_dict())
+        trial.set_user_attr(records.CONFIG, config.to_dict())
         return trial, config
 
     pairs = [ask() for _ in range(3)]
     failed, _ = pairs[0]
-    failed.set_user_attr(tickets.FAILURE, "it broke")
+    failed.set_user_attr(records.FAILURE, "it broke")
     study.tell(failed, state=TrialState.FAIL)
     pairs.append(ask())
     assert len({config for _, config in pairs}) == 4
@@ -191,7 +186,7 @@ def test_a_network_in_training_is_left_alone_and_one_that_failed_too() -> None:
 def trial(
     number: int, loss: float = 1.0, state: TrialState = COMPLETE, **config: Any
 ) -> FrozenTrial:
-    attrs = config.pop("attrs", {}) | {tickets.CONFIG: Config(**config).to_dict()}
+    attrs = config.pop("attrs", {}) | {records.CONFIG: Config(**config).to_dict()}
     made = create_trial(state=state, value=loss if state == COMPLETE else None, user_attrs=attrs)
     made.number = number
     return made
@@ -215,7 +210,7 @@ def test_each_network_counts_once_by_its_best_complete_trial() -> None:
 
 def test_a_result_is_taken_from_a_trial_that_trained_and_ended() -> None:
     running = trial(0, state=TrialState.RUNNING)
-    failed = trial(1, state=TrialState.FAIL, attrs={tickets.FAILURE: "it broke"})
+    failed = trial(1, state=TrialState.FAIL, attrs={records.FAILURE: "it broke"})
     repeated = trial(2, 0.4, attrs={DUPLICATE_OF: 9})
     assert find_trained([running, failed, repeated, trial(3, lookback=3)], Config()) is None
     pruned = trial(4, state=PRUNED)

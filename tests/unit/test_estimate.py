@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.studies.estimate import seconds_left
-from puffin.studies.storage.tickets import TICKET
+from puffin.studies.records import TICKET
 
 COMPLETE, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
 NOW = datetime(2026, 11, 26, 12, 0, 0)  # noqa: DTZ001  # as trials have it
@@ -110,7 +110,7 @@ def test_trials_that_still_run_are_no_shorter_than_they_are() -> None:
         ([(2, 2.0)] * 10, 60, 200),
     ],
 )
-def test_what_the_pruner_lets_through_is_known_in_part_before_it_is_seen(
+def test_the_prior_approximates_the_survival_under_pruning(
     history: list[tuple[int, float]], least: float, most: float
 ) -> None:
     found = left([pruned(*each) for each in history], len(history) + 30, pruned=True)
@@ -164,7 +164,7 @@ class Search:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_the_estimate_of_a_pruned_search_is_never_off_by_ten_times(workers: int) -> None:
+def test_the_estimate_of_a_pruned_search_is_within_tenfold(workers: int) -> None:
     ratios = []
     for seed in range(20):
         search, guesses = Search(seed, workers, 60), []

@@ -18,6 +18,10 @@ SOURCES = {
     for package in PACKAGES
     for path in sorted((ROOT / package).rglob("*.py"))
 }
+BENCHMARKS = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8")
+    for path in sorted((ROOT / "benchmarks").glob("*.py"))
+}
 
 Law = Callable[[str, ast.Module], Iterator[int]]
 
@@ -122,12 +126,21 @@ def models_know_neither_optuna_nor_sql(place: str, tree: ast.Module) -> Iterator
                 yield line
 
 
+def reads_attributes_only_in_records(place: str, tree: ast.Module) -> Iterator[int]:
+    """Optuna's attributes have string keys; all other modules read and write typed records."""
+    if place == "studies/records.py":
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in ("user_attrs", "set_user_attr"):
+            yield node.lineno
+
+
 def breaches(law: Law, place: str, source: str) -> list[str]:
     return [f"{place}:{line}" for line in law(place, ast.parse(source))]
 
 
-def breaches_everywhere(law: Law) -> list[str]:
-    return [breach for place, source in SOURCES.items() for breach in breaches(law, place, source)]
+def breaches_everywhere(law: Law, sources: dict[str, str] = SOURCES) -> list[str]:
+    return [breach for place, source in sources.items() for breach in breaches(law, place, source)]
 
 
 def test_the_laws_are_held_against_every_package() -> None:
@@ -174,6 +187,11 @@ def test_the_models_know_neither_optuna_nor_sql() -> None:
     assert breaches_everywhere(models_know_neither_optuna_nor_sql) == []
 
 
+def test_only_the_records_read_and_write_attributes() -> None:
+    assert {"studies/records.py", "benchmarks/storage.py"} <= set(SOURCES | BENCHMARKS)
+    assert breaches_everywhere(reads_attributes_only_in_records, SOURCES | BENCHMARKS) == []
+
+
 BROKEN: list[tuple[Law, str, str]] = [
     (suggests_only_in_space, "tuner/worker/objective.py", "x = trial.suggest_float('lr', 0, 1)"),
     (suggests_only_in_space, "tuner/worker/worker.py", "study.ask().suggest_int('n', 1, 2)"),
@@ -215,6 +233,9 @@ BROKEN: list[tuple[Law, str, str]] = [
         "models/training/fold_training.py",
         "from sqlalchemy import text",
     ),
+    (reads_attributes_only_in_records, "studies/summary.py", "x = trial.user_attrs['best_loss']"),
+    (reads_attributes_only_in_records, "benchmarks/scale.py", "if 'worker' in t.user_attrs: pass"),
+    (reads_attributes_only_in_records, "tuner/worker/refit.py", "trial.set_user_attr('run', {})"),
 ]
 
 
@@ -250,6 +271,9 @@ LAWFUL: list[tuple[Law, str, str]] = [
         "network.eval()\nloads('{}')",
     ),
     (models_know_neither_optuna_nor_sql, "studies/study.py", "import optuna"),
+    (reads_attributes_only_in_records, "studies/records.py", "x = trial.user_attrs['best_loss']"),
+    (reads_attributes_only_in_records, "studies/copy.py", "create_trial(user_attrs=attrs)"),
+    (reads_attributes_only_in_records, "studies/report/files.py", "image.attrs['src'] = url"),
 ]
 
 

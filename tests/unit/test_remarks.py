@@ -11,8 +11,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.baselines import BASELINES
+from puffin.studies import records
 from puffin.studies.dataset import Dataset, cut_holdout
-from puffin.studies.duplicates import DUPLICATE_OF
+from puffin.studies.records import DUPLICATE_OF
 from puffin.studies.remarks import (
     fold_remarks,
     repeats_remark,
@@ -22,7 +23,6 @@ from puffin.studies.remarks import (
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.verdict import outcome_sentence
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.storage import tickets
 
 # 160 bars: folds validate bars 90 to 109 and 110 to 129, and the last 30 are the holdout.
 BARS, HOLDOUT = 160, slice(129, 160)
@@ -203,7 +203,7 @@ def trial(state: TrialState = TrialState.PRUNED, **attrs: Any) -> FrozenTrial:
             "none of its 4 trials is complete (4 diverged): lower space.lr, ",
         ),
         (
-            [trial(TrialState.FAIL, **{tickets.FAILURE: "x"})] * 2 + [trial(diverged=True)],
+            [trial(TrialState.FAIL, **{records.FAILURE: "x"})] * 2 + [trial(diverged=True)],
             "none of its 3 trials is complete (2 failed, 1 diverged): `tuner dashboard` shows why ",
         ),
         # A trial that gave its ticket back is no end of it.

@@ -35,7 +35,7 @@ NOTHING, WARNING, REFUSAL = "nothing", "warning", "refusal"
         ("puffin-tuner", "0.1.0", "1.1.0", REFUSAL),
     ],
 )
-def test_a_patch_warns_a_minor_or_major_refuses_and_another_build_is_the_same(
+def test_a_minor_version_refuses_a_patch_warns_and_builds_are_equal(
     package: str, stored: str, own: str, answer: str
 ) -> None:
     theirs, ours = MADE | {package: stored}, MADE | {package: own}
@@ -61,7 +61,7 @@ def test_a_refusal_names_every_package_that_differs_and_no_other() -> None:
     assert "puffin" not in str(caught.value)
 
 
-def test_a_package_that_this_version_does_not_stamp_is_refused_in_words() -> None:
+def test_a_package_of_unknown_version_is_refused() -> None:
     with pytest.raises(
         VersionMismatchError, match=r"with numpy 2\.3\.0, but this is numpy of unknown"
     ):

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from puffin.models.errors import PuffinError
 from puffin.studies import summary, versions
 from puffin.studies.advice import advice
+from puffin.studies.lifecycle import require_same, submit
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.validation import DataError
 from puffin.studies.retraining_cost import Cost, retraining_cost
@@ -19,7 +20,7 @@ from puffin.studies.spec import DataSection, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import NoStudiesError, cause_of
 from puffin.studies.storage.url import masked_url
-from puffin.studies.study import StoredStudy, StudyError, load, require_same, submit
+from puffin.studies.study import StoredStudy, StudyError, load
 from puffin.studies.text import counted, roughly
 from puffin.tuner.commands import tables
 from puffin.tuner.commands.progress import Progress
@@ -135,7 +136,7 @@ def run(
     devices = assign(device, workers, workers_per_gpu)
     study = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
     state = summary.status(study)
-    for warning in study.attrs["data"]["warnings"]:
+    for warning in study.record.data.warnings:
         tables.say(f"prices: {warning}")
     if state.done:
         done = counted(state.finished, "trial")
@@ -153,7 +154,7 @@ def _require_workable(study: StoredStudy, state: summary.Status) -> None:
         msg = f"study {study.name!r} is paused; `{tables.typed('resume', study.name)}` first"
         raise StudyError(msg)
     try:
-        warnings = versions.check_versions(study.attrs["made_with"], versions.installed_versions())
+        warnings = versions.check_versions(study.record.made_with, versions.installed_versions())
     except versions.VersionMismatchError as error:
         msg = f"study {study.name!r}: {error}"
         raise StudyError(msg) from None
@@ -163,12 +164,12 @@ def _require_workable(study: StoredStudy, state: summary.Status) -> None:
 
 def _announce(study: StoredStudy, state: summary.Status, devices: Sequence[str]) -> None:
     verb = "resumes" if study.trials() else "starts"
-    data = study.attrs["data"]
+    data = study.record.data
     trials = counted(state.tickets - state.finished, "trial")
     workers = counted(len(devices), "worker")
     tables.say(
         f"study {study.name} {verb} with {trials} on {workers} "
-        f"({', '.join(sorted(set(devices)))}); {data['origin']}, {data['bars']} bars; "
+        f"({', '.join(sorted(set(devices)))}); {data.origin}, {data.bars} bars; "
         "Ctrl-C stops, and the same command resumes"
     )
     if note := tables.grid_note(study.spec):

@@ -17,6 +17,7 @@ from rich.text import Text
 from puffin.models.evaluation.metrics import skill
 from puffin.studies.dataset import Dataset
 from puffin.studies.networks import describe_networks
+from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.space import grid_points
 from puffin.studies.spec import Spec
 from puffin.studies.storage.url import masked_url
@@ -137,7 +138,7 @@ def _fold_table(study: StoredStudy, record: dict[str, Any]) -> Table:
     scores = record["scores"]
     heading = f"walk-forward {study.spec.training.loss}"
     table = new_table("fold", heading, "persistence", "training mean", "skill")
-    persistence, means = study.attrs["persistence_losses"], study.attrs["mean_losses"]
+    persistence, means = study.record.persistence_losses, study.record.mean_losses
     rows = zip(scores["fold_losses"], persistence, means, strict=True)
     for number, (own, last, mean) in enumerate(rows, start=1):
         table.add_row(str(number), *map(loss, (own, last, mean)), signed_percent(skill(own, last)))
@@ -164,11 +165,13 @@ def group_table(groups: Sequence[Group]) -> Table:
         "trials": [str(g.trials) for g in groups],
         "complete / pruned / failed": [f"{g.complete} / {g.pruned} / {g.failed}" for g in groups],
         "median loss": [_loss_or_dash(g.median_loss) for g in groups],
-        "best loss": [_attr(g, "best_loss", loss) for g in groups],
+        "best loss": [_score(g, lambda scores: loss(scores.best_loss)) for g in groups],
         f"best loss up to epoch {epoch}": [_loss_or_dash(g.loss_at_epoch) for g in groups],
         "folds won": [_or_dash(g.folds_won, "d") for g in groups],
-        "skill": [_attr(g, "skill", signed_percent) for g in groups],
-        "direction accuracy": [_attr(g, "direction_accuracy", percent) for g in groups],
+        "skill": [_score(g, lambda scores: signed_percent(scores.skill)) for g in groups],
+        "direction accuracy": [
+            _score(g, lambda scores: percent(scores.direction_accuracy)) for g in groups
+        ],
         "widths": [_config(g, "hidden_dims") for g in groups],
         "lookback": [_config(g, "lookback") for g in groups],
         "seconds per epoch": [_or_dash(g.seconds_per_epoch, ".2f") for g in groups],
@@ -201,14 +204,14 @@ def _or_dash(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _attr(summary: Group, key: str, form: Callable[[float], str]) -> str:
-    return form(summary.best.user_attrs[key]) if summary.best else "-"
+def _score(group: Group, form: Callable[[Scores], str]) -> str:
+    return form(Scores.read(group.best)) if group.best else "-"
 
 
-def _config(summary: Group, key: str) -> str:
-    if summary.best is None:
+def _config(group: Group, key: str) -> str:
+    if group.best is None:
         return "-"
-    value = summary.best.user_attrs["config"][key]
+    value = TrialRecord.read(group.best).config[key]
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -12,6 +12,7 @@ import optuna
 import optuna_dashboard
 from optuna.storages import BaseStorage, RDBStorage
 
+from puffin.studies.records import is_retraining
 from puffin.studies.storage.artifacts import SqlArtifactStore
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import cause_of
@@ -108,7 +109,7 @@ def names_no_best(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
 def _retrains(storage: BaseStorage, study_id: str) -> bool:
     """Return whether a study trains the best of another one again; False if there is none."""
     try:
-        return "search" in storage.get_study_user_attrs(int(study_id))
+        return is_retraining(storage.get_study_user_attrs(int(study_id)))
     except KeyError:
         return False
 

@@ -1,16 +1,17 @@
-"""One trial: sample, train all folds in step, report the curve, prune, and write down the result.
+"""One trial: sample, train all folds in step, report the losses, prune, and store the result.
 
-A trial whose ticket was in training before goes on from its checkpoint. One whose network was
-trained by another trial takes over that result. A rerun is a trial whose configuration and seed are
+A trial resumes from the checkpoint of its ticket, if there is one. A trial whose network another
+trial has trained copies that result. A retraining job is a trial whose configuration and seed are
 given, and which is not pruned.
 
-The only place that calls ``trial.report`` and ``trial.should_prune``.
+This module alone calls ``trial.report`` and ``trial.should_prune``.
 """
 
 import logging
 import math
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,8 @@ from puffin.models.evaluation.metrics import skill
 from puffin.models.training.fold_training import Epoch, FoldTraining, build_networks
 from puffin.studies import duplicates
 from puffin.studies.dataset import Dataset
-from puffin.studies.retraining import RetrainingJob
+from puffin.studies.records import RetrainingJob, Scores, TrainingRun, TrialRecord
 from puffin.studies.space import suggest
-from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.checkpoints import Checkpoint, DamagedCheckpointError, require_running
 from puffin.studies.storage.database import transaction
@@ -39,19 +39,10 @@ from puffin.tuner.worker.signals import Interrupt
 log = logging.getLogger(__name__)
 
 FORECASTS_FILE = "forecasts.csv"
-# What `write_scores` writes down of a trial.
-_SCORES = (
-    "best_epoch",
-    "best_loss",
-    "fold_losses",
-    "skill",
-    "direction_accuracy",
-    "direction_interval",
-)
 
 
 class TargetsError(PuffinError):
-    """A trial would be scored on other targets than its study."""
+    """The targets of a trial are not those of its study."""
 
 
 def run_trial(
@@ -60,22 +51,21 @@ def run_trial(
     device: torch.device,
     interrupt: Interrupt,
     checkpoint: Checkpoint,
-    rerun: RetrainingJob | None = None,
+    job: RetrainingJob | None = None,
 ) -> float:
-    """Train and score the configuration that `trial` samples, or a given one.
+    """Train and score the configuration that `trial` samples, or that of a job.
 
     Parameters
     ----------
     trial : optuna.Trial
     study : StoredStudy
-        Of its study.
     device : torch.device
     interrupt : Interrupt
-        Ends the training, at a checkpoint if it can, when the process is asked to stop.
+        Ends the training, if possible at a checkpoint, when the process is asked to stop.
     checkpoint : Checkpoint
-        Where this ticket's training stands, if it was begun.
-    rerun : RetrainingJob, optional
-        What to train instead of a sampled point.
+        Checkpoint of the ticket.
+    job : RetrainingJob, optional
+        What to train instead of a sampled configuration.
 
     Returns
     -------
@@ -85,21 +75,21 @@ def run_trial(
     Raises
     ------
     optuna.TrialPruned
-        If the pruner gives the trial up, or its loss is no longer finite.
+        If the pruner stops the trial, or its loss is not finite.
     TargetsError
         If the targets are not the study's.
     """
     started = time.perf_counter()
     dataset = study.dataset
-    trial.set_user_attr(tickets.WORKER, process_name())
-    if rerun is None:
+    TrialRecord(worker=process_name()).write(trial)
+    if job is None:
         config, seed = suggest(trial, dataset.spec.parsed_space), dataset.spec.search.seed
-        trial.set_user_attr(tickets.CONFIG, config.to_dict())
+        TrialRecord(config=config.to_dict()).write(trial)
         if (original := duplicates.find_trained(study.trials(), config)) is not None:
             return _copy_result(trial, study, original)
     else:
-        config, seed = Config.from_dict(rerun.config), rerun.seed
-        write_retraining_attrs(trial, rerun)
+        config, seed = Config.from_dict(job.config), job.seed
+        job.record.write(trial)
     folds = dataset.tensors(config.lookback, device)
     _check_targets(dataset.fingerprint_targets(folds), dataset.targets_sha256)
     inputs = dataset.series.features.shape[1]
@@ -114,67 +104,63 @@ def run_trial(
             reason = f"diverged: the loss is {epoch.valid_loss} at epoch {epoch.number}"
             break
         trial.report(epoch.valid_loss, epoch.number)
-        # The pruner is asked even at the end, because it records the loss for the trials to come;
-        # but a trial that has trained to its end is complete.
-        if rerun is None and trial.should_prune() and not training.has_ended:
+        # The pruner is asked after the last epoch too: it records the loss for later trials,
+        # but a trial that was trained to its end is complete.
+        if job is None and trial.should_prune() and not training.has_ended:
             reason = f"pruned at epoch {epoch.number}"
             break
         if checkpoint.due or interrupt.requested:
             checkpoint.save(_checkpoint_metadata(trial, config), training.state())
     best = training.best
-    run = {
-        "epochs": len(training.curve),
-        "resumed_after": resumed,
-        "seconds": round(time.perf_counter() - started, 3),
-        **device_info(device),
-    }
-    write_result(trial, study, best, run)
-    if reason is not None:
-        trial.set_user_attr("reason", reason)
+    run = describe_run(len(training.curve), started, device)
+    write_result(trial, study, best, replace(run, resumed_after=resumed))
+    TrialRecord(reason=reason).write(trial)
     if reason is not None or best is None:
         raise optuna.TrialPruned(reason)
     return best.valid_loss
 
 
 def write_result(
-    trial: optuna.Trial, study: StoredStudy, best: Epoch | None, run: dict[str, Any]
+    trial: optuna.Trial, study: StoredStudy, best: Epoch | None, run: TrainingRun
 ) -> None:
-    """Store what a trial is worth at its best epoch, its forecasts, and how it ran.
+    """Store the scores and forecasts of a trial at its best epoch, and how its training ran.
 
-    All at once, so that forecasts always belong to a trial that says where they are.
+    All is written in one transaction, so that no forecasts are stored without their trial's record.
 
     Raises
     ------
     UpdateFinishedTrialError
         If another process has ended the trial.
     """
-    dataset = study.dataset
-    run = run | {"targets_sha256": dataset.targets_sha256}
+    dataset, scores = study.dataset, None
+    run = replace(run, targets_sha256=dataset.targets_sha256)
     with transaction(study.storage) as connection:
         require_running(connection, trial_id(trial))
         if best is not None:
-            write_scores(trial, dataset, best)
+            scores = _score(dataset, best)
             table = dataset.forecasts_csv(dataset.in_target_units(best.forecasts))
-            run["forecasts"] = attach(connection, study.creation_id, trial, FORECASTS_FILE, table)
-        trial.set_user_attr("run", run)
+            forecasts = attach(connection, study.creation_id, trial, FORECASTS_FILE, table)
+            run = replace(run, forecasts=forecasts)
+        TrialRecord(scores=scores, run=run).write(trial)
 
 
 def _copy_result(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial) -> float:
-    """Spend a trial on the result of the one that trained the same network.
+    """Copy the result of the trial that trained the same network.
 
     Raises
     ------
     optuna.TrialPruned
-        If that one was pruned.
+        If that trial was pruned.
     UpdateFinishedTrialError
         If another process has ended the trial.
     """
+    record = TrialRecord.read(original)
     with transaction(study.storage) as connection:
         require_running(connection, trial_id(trial))
-        for key in (*_SCORES, "reason"):
-            if key in original.user_attrs:
-                trial.set_user_attr(key, original.user_attrs[key])
-        trial.set_user_attr(duplicates.DUPLICATE_OF, original.number)
+        copied = TrialRecord(
+            scores=record.scores, reason=record.reason, duplicate_of=original.number
+        )
+        copied.write(trial)
     if original.state == TrialState.COMPLETE and original.value is not None:
         return original.value
     # TPE ranks a pruned trial by its last report.
@@ -182,24 +168,24 @@ def _copy_result(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial)
         trial.report(original.intermediate_values[last], last)
     for key, violation in original.constraints.items():
         trial.set_constraint(key, violation)
-    raise optuna.TrialPruned(original.user_attrs.get("reason"))
+    raise optuna.TrialPruned(record.reason)
 
 
-def write_retraining_attrs(trial: optuna.Trial, rerun: RetrainingJob) -> None:
-    """Write down what a trial of a study of reruns trains."""
-    for key, value in rerun.attrs.items():
-        trial.set_user_attr(key, value)
-
-
-def device_info(device: torch.device) -> dict[str, Any]:
-    """Say where a trial is trained."""
-    return {"device": str(device), "host": socket.gethostname(), "machine": machine_type(device)}
+def describe_run(epochs: int, started: float, device: torch.device) -> TrainingRun:
+    """Return how a training ran that began at `started` of `time.perf_counter` and ends now."""
+    return TrainingRun(
+        epochs=epochs,
+        seconds=round(time.perf_counter() - started, 3),
+        device=str(device),
+        host=socket.gethostname(),
+        machine=machine_type(device),
+    )
 
 
 def _resume(
     trial: optuna.Trial, training: FoldTraining, checkpoint: Checkpoint, config: Config
 ) -> int:
-    """Load the checkpoint of this ticket, if there is one; return its number of epochs."""
+    """Load the checkpoint of the ticket, if there is one; return its number of epochs."""
     try:
         saved = checkpoint.load()
     except DamagedCheckpointError as error:
@@ -208,7 +194,7 @@ def _resume(
     if saved is None or saved.metadata["config"] != config.to_dict():
         return 0
     training.load_state(saved.body)
-    # The pruner was asked when these epochs were new, and is not asked again.
+    # The pruner judged these epochs when they were trained, and is not asked again.
     for number, loss in enumerate(training.curve, start=1):
         trial.report(loss, number)
     for key, value in saved.metadata["rungs"].items():
@@ -217,26 +203,32 @@ def _resume(
 
 
 def _checkpoint_metadata(trial: optuna.Trial, config: Config) -> dict[str, Any]:
-    """Give what a checkpoint holds beside the state of the training."""
+    """Return the metadata of a checkpoint: configuration, and the rungs of the pruner."""
     attrs = trial.storage.get_trial_system_attrs(trial_id(trial))
     rungs = {key: value for key, value in attrs.items() if key.startswith(RUNG_PREFIX)}
     return {"config": config.to_dict(), "rungs": rungs}
 
 
-def _check_targets(own: str, expected: str) -> None:
-    """Hold a trial to the targets of its study: scores on others could not be compared."""
-    if own != expected:
-        msg = f"this trial would be scored on targets {own}, but its study on {expected}"
+def _check_targets(computed: str, expected: str) -> None:
+    """Require the targets of the study: scores on others could not be compared."""
+    if computed != expected:
+        msg = (
+            f"this trial would be scored on targets {computed}, but its study is scored on "
+            f"{expected}: this installation differs from the one that submitted the study; install "
+            "the same versions"
+        )
         raise TargetsError(msg)
 
 
-def write_scores(trial: optuna.Trial, dataset: Dataset, best: Epoch) -> None:
-    """Keep what the best epoch is worth beside its loss."""
+def _score(dataset: Dataset, best: Epoch) -> Scores:
+    """Return the scores of the best epoch."""
     persistence_loss = float(np.mean(dataset.persistence_losses))
     moves = dataset.direction(dataset.in_target_units(best.forecasts))
-    trial.set_user_attr("best_epoch", best.number)
-    trial.set_user_attr("best_loss", best.valid_loss)
-    trial.set_user_attr("fold_losses", list(best.fold_losses))
-    trial.set_user_attr("skill", skill(best.valid_loss, persistence_loss))
-    trial.set_user_attr("direction_accuracy", moves.accuracy)
-    trial.set_user_attr("direction_interval", [moves.low, moves.high])
+    return Scores(
+        best_epoch=best.number,
+        best_loss=best.valid_loss,
+        fold_losses=tuple(best.fold_losses),
+        skill=skill(best.valid_loss, persistence_loss),
+        direction_accuracy=moves.accuracy,
+        direction_interval=(moves.low, moves.high),
+    )

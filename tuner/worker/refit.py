@@ -1,4 +1,4 @@
-"""One refit: a configuration of a search, trained on all its data and judged on the holdout."""
+"""One refit: a configuration of a search, trained on all search data, scored on the holdout."""
 
 import math
 import time
@@ -10,37 +10,36 @@ from puffin.models.config import Config
 from puffin.models.errors import PuffinError
 from puffin.models.training.fold_training import LOSSES, Epoch, forecast_windows
 from puffin.models.training.refit import refit
-from puffin.studies.retraining import RetrainingJob
-from puffin.studies.storage import tickets
+from puffin.studies.records import RetrainingJob, TrialRecord
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
-from puffin.tuner.worker.objective import device_info, write_result, write_retraining_attrs
+from puffin.tuner.worker.objective import describe_run, write_result
 from puffin.tuner.worker.signals import Interrupt
 
 
 class DivergedError(PuffinError):
-    """A training whose loss is no number."""
+    """The loss of a training is not finite."""
 
 
 def run_refit(
     trial: optuna.Trial,
-    rerun: RetrainingJob,
+    job: RetrainingJob,
     study: StoredStudy,
     device: torch.device,
     interrupt: Interrupt,
 ) -> float:
     """Train a configuration of the search and score it on the holdout.
 
-    It is trained as an export is, and one that is stopped begins anew: it takes no longer than a
-    fold of a trial.
+    It is trained like the network of an export. A refit that is stopped starts from the beginning,
+    because it takes no longer than one fold of a trial.
 
     Parameters
     ----------
     trial : optuna.Trial
-    rerun : RetrainingJob
+    job : RetrainingJob
         What to train.
     study : StoredStudy
-        Of the holdout study.
+        The holdout study.
     device : torch.device
     interrupt : Interrupt
         Ends the training when the process is asked to stop.
@@ -48,33 +47,29 @@ def run_refit(
     Returns
     -------
     float
-        Loss on the holdout, of the target standardised by the search data.
+        Loss on the holdout, in units of the target standardised on the search data.
 
     Raises
     ------
     DivergedError
-        If that is not finite.
+        If the loss is not finite.
     """
     started = time.perf_counter()
     dataset, loss = study.dataset, study.spec.training.loss
-    config = Config.from_dict(rerun.config)
-    trial.set_user_attr(tickets.WORKER, process_name())
-    write_retraining_attrs(trial, rerun)
+    config = Config.from_dict(job.config)
+    TrialRecord(worker=process_name()).write(trial)
+    job.record.write(trial)
     (fold,) = dataset.tensors(config.lookback, device)
     windows, targets = fold.train_windows, fold.train_targets
-    network, steps = refit(windows, targets, config, loss, rerun.epochs, rerun.seed)
+    network, steps = refit(windows, targets, config, loss, job.epochs, job.seed)
     for _ in interrupt.interruptible(steps):
         pass
     out = forecast_windows(network, fold.valid_windows)
     value = float(LOSSES[loss](out, fold.valid_targets))
     if not math.isfinite(value):
-        msg = f"diverged: the loss on the holdout is {value} after {rerun.epochs} epochs"
+        msg = f"diverged: the loss on the holdout is {value} after {job.epochs} epochs"
         raise DivergedError(msg)
-    judged = Epoch(rerun.epochs, value, (value,), float("nan"), out.T, improved=True)
-    run = {
-        "epochs": rerun.epochs,
-        "seconds": round(time.perf_counter() - started, 3),
-        **device_info(device),
-    }
-    write_result(trial, study, judged, run)
+    scored = Epoch(job.epochs, value, (value,), float("nan"), out.T, improved=True)
+    run = describe_run(job.epochs, started, device)
+    write_result(trial, study, scored, run)
     return value

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from puffin.models.errors import PuffinError
 from puffin.studies import versions
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.database import GRACE_SECONDS, open_storage
 from puffin.studies.storage.errors import (
     BusyError,
@@ -24,7 +24,8 @@ from puffin.studies.storage.errors import (
     StorageError,
     cause_of,
 )
-from puffin.studies.storage.tickets import Budget
+from puffin.studies.storage.queue import count_finished
+from puffin.studies.storage.registry import Budget
 from puffin.studies.storage.url import masked_url
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import NoStudyError, StoredStudy, StudyError, load
@@ -220,7 +221,7 @@ class StudyScheduler:
         """Run one ticket of the study whose turn it is, or wait; False when all is done."""
         if self.remaining_trials == 0:
             return False
-        there = tickets.budgets(self.worker.storage)
+        there = registry.budgets(self.worker.storage)
         waiting = absent = self._waits_for_its_study(there)
         offers = {name: budget for name, budget in there.items() if self._is_open(budget)}
         self._paused = [name for name, budget in there.items() if budget.paused]
@@ -278,7 +279,7 @@ class StudyScheduler:
             trials = self._load(budget).trials()
         except (NoStudyError, KeyError):
             return False  # deleted just now
-        return tickets.finished(trials) >= budget.tickets
+        return count_finished(trials) >= budget.tickets
 
     def _is_open(self, budget: Budget) -> bool:
         """Tell whether there may be something to do for a study."""
@@ -325,7 +326,7 @@ class StudyScheduler:
         """Hold this installation against what a study was made with."""
         try:
             warnings = versions.check_versions(
-                study.attrs["made_with"], versions.installed_versions()
+                study.record.made_with, versions.installed_versions()
             )
         except versions.VersionMismatchError as error:
             if self.only is None:  # then the study is named with the error

@@ -1,9 +1,8 @@
-"""One ticket of a study in the hands of a worker: claimed, trained, and ended in one way of few."""
+"""A worker runs one ticket: claim it, train it, and complete, prune, fail or requeue its trial."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import optuna
 import torch
@@ -12,12 +11,14 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from puffin.studies.records import TrialRecord, ticket_of
 from puffin.studies.retraining import job_of
-from puffin.studies.storage import tickets
+from puffin.studies.storage import registry
 from puffin.studies.storage.checkpoints import Checkpoint, require_running
-from puffin.studies.storage.database import FAILURE, transaction
+from puffin.studies.storage.database import transaction
 from puffin.studies.storage.errors import ReplacedError
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.heartbeat import Heartbeat
@@ -29,9 +30,9 @@ from puffin.tuner.worker.worker_log import WorkerLog
 
 log = logging.getLogger(__name__)
 
-# A trial that is lost loses no more of its training than this.
+# A lost trial loses at most this much of its training.
 CHECKPOINT_SECONDS = 30.0
-# What another process takes of the memory now it may have given back by then.
+# Pause after a trial ran out of memory, in which another process may free some.
 _PAUSE_WITHOUT_MEMORY = 5.0
 
 
@@ -52,30 +53,32 @@ class Worker:
         Returns
         -------
         bool or None
-            True if a ticket was run, False if others still hold some, None if all are finished.
+            True if a ticket was run, False if other workers run the last ones, None if all are
+            finished.
 
         Raises
         ------
         StudyError
-            If this worker cannot read what the study was made with; no ticket is spent on it.
+            If this worker cannot load the data of the study; no ticket is used for it.
         KeyError
             If the study was deleted.
         """
-        _ = study.dataset  # what cannot be read is found before a ticket is spent
+        _ = study.dataset  # raises before a ticket is used
         if self.heartbeat.is_stable:
             study.queue.retry_stale()
-        claimed = study.queue.claim() or study.queue.start_next(study.initial_params)
+        first = [] if study.parent_name else study.sampling.initial_params
+        claimed = study.queue.claim() or study.queue.start_next(first)
         if claimed is not None:
             self._run(study, claimed)
             return True
-        total = tickets.total(study.storage, study.name) or 0
-        return False if tickets.finished(study.trials()) < total else None
+        total = registry.total(study.storage, study.name) or 0
+        return False if count_finished(study.trials()) < total else None
 
     def _run(self, study: StoredStudy, claimed: FrozenTrial) -> None:
-        ticket = claimed.user_attrs[tickets.TICKET]
+        ticket = ticket_of(claimed)
         self.heartbeat.start_trial(study.name, ticket, trial_id(claimed))
         try:
-            study.prepare_sampler(ticket)
+            study.optuna_study.sampler = study.sampling.sampler_of(ticket)
             trial = running_trial(study.optuna_study, trial_id(claimed))
             self._train(study, trial)
         except UpdateFinishedTrialError:
@@ -89,11 +92,11 @@ class Worker:
             self.heartbeat.end_trial()
 
     def _train(self, study: StoredStudy, trial: optuna.Trial) -> None:
-        queue, key, number = study.queue, trial_id(trial), trial.user_attrs[tickets.TICKET]
+        queue, key, number = study.queue, trial_id(trial), ticket_of(trial)
         checkpoint = Checkpoint(
             study.storage, study.creation_id, number, key, self.checkpoint_seconds
         )
-        starved = False
+        out_of_memory = False
         try:
             value = self._train_ticket(study, trial, checkpoint)
         except TrialPruned:
@@ -103,37 +106,37 @@ class Worker:
         except (UpdateFinishedTrialError, ReplacedError):
             raise
         except (StorageInternalError, SQLAlchemyError):
-            # The connection broke within a statement; the trial has done nothing wrong.
+            # The connection broke during a statement, which is not the fault of the trial.
             self._retry_once(lambda: queue.requeue(key))
             raise
         except Exception as error:  # one bad trial must not stop a study
             if not study.still_exists():
-                raise  # the study was deleted, which is no fault of the trial
-            starved = is_out_of_memory(error)
-            if starved:
+                raise  # not the fault of the trial
+            out_of_memory = is_out_of_memory(error)
+            if out_of_memory:
                 queue.retry_or_fail(key, self._out_of_memory_note(trial, error))
             else:
                 self._fail(trial, checkpoint, error)
         else:
             self._end(trial, checkpoint, TrialState.COMPLETE, value)
-        # Only here: inside of `except` the traceback still holds the networks.
+        # Not inside `except`, where the traceback still refers to the networks.
         empty_gpu_cache(self.device)
-        if starved:
+        if out_of_memory:
             self.interrupt.wait(_PAUSE_WITHOUT_MEMORY)
 
     def _train_ticket(
         self, study: StoredStudy, trial: optuna.Trial, checkpoint: Checkpoint
     ) -> float:
-        """Train what the ticket stands for; return its loss."""
+        """Train the trial of a ticket; return its loss."""
         if study.parent_name is None:
             return run_trial(trial, study, self.device, self.interrupt, checkpoint)
-        rerun = job_of(study, checkpoint.ticket)
+        job = job_of(study, checkpoint.ticket)
         if study.judges_holdout:
-            return run_refit(trial, rerun, study, self.device, self.interrupt)
-        return run_trial(trial, study, self.device, self.interrupt, checkpoint, rerun)
+            return run_refit(trial, job, study, self.device, self.interrupt)
+        return run_trial(trial, study, self.device, self.interrupt, checkpoint, job)
 
     def _retry_once(self, act: Callable[[], None]) -> None:
-        """Act, again if the connection breaks: connecting waits until the server is back."""
+        """Act, and once more if the connection breaks: connecting waits for the server."""
         try:
             act()
         except (StorageInternalError, SQLAlchemyError):
@@ -146,35 +149,34 @@ class Worker:
         checkpoint: Checkpoint,
         state: TrialState,
         value: float | None = None,
-        attrs: Mapping[str, Any] | None = None,
+        failure: str | None = None,
     ) -> None:
         """End a trial and delete its checkpoint, unless another process has ended the trial."""
 
         def end() -> None:
             with transaction(checkpoint.storage) as connection:
                 require_running(connection, trial_id(trial))
-                for key, attr in (attrs or {}).items():
-                    trial.set_user_attr(key, attr)
+                TrialRecord(failure=failure).write(trial)
                 trial.study.tell(trial, value, state=state)
                 checkpoint.delete(connection)
 
         self._retry_once(end)
 
     def _out_of_memory_note(self, trial: optuna.Trial, error: Exception) -> str:
-        """Say that a trial found no memory, which is not its fault alone."""
+        """Log that a trial ran out of memory, and return the note for its ticket."""
         note = f"out of memory on {self.device} of {process_name()}: {_first_line(error)}"
         log.warning("trial %s: %s", trial.number, note, exc_info=_debug_info(error))
         return note
 
     def _fail(self, trial: optuna.Trial, checkpoint: Checkpoint, error: Exception) -> None:
-        """Record why a trial failed; its ticket is spent."""
+        """Record why a trial failed, which finishes its ticket."""
         reason = f"{type(error).__name__}: {_first_line(error)}"
         log.warning("trial %s failed: %s", trial.number, reason, exc_info=_debug_info(error))
-        self._end(trial, checkpoint, TrialState.FAIL, attrs={FAILURE: reason})
+        self._end(trial, checkpoint, TrialState.FAIL, failure=reason)
 
 
 def _debug_info(error: Exception) -> Exception | None:
-    """Give the traceback to the log only where somebody asked for it."""
+    """Return the error, whose traceback is logged, if the level is DEBUG."""
     return error if log.isEnabledFor(logging.DEBUG) else None
 
 

@@ -8,7 +8,7 @@ import click
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies import versions
-from puffin.studies.storage import tickets
+from puffin.studies.records import TrialRecord, is_finished
 from puffin.studies.storage.workers import process_name
 from puffin.studies.text import counted, duration, loss, printable
 
@@ -54,18 +54,17 @@ class WorkerLog:
     def trial_ended(self, study: str, trial: FrozenTrial) -> None:
         """Say how a trial ended; one whose ticket waits again for a worker has only stopped."""
         self._waits = False
-        if not tickets.is_finished(trial):
+        if not is_finished(trial):
             self._ended["requeued"] += 1
             self._say(f"trial {trial.number} of study {study}: stopped, waits for a worker again")
             return
-        state, attrs = _STATES[trial.state], trial.user_attrs
+        state, record = _STATES[trial.state], TrialRecord.read(trial)
         self._ended[state] += 1
         parts = [state]
-        if "best_loss" in attrs:
-            parts.append(f"loss {loss(attrs['best_loss'])} at epoch {attrs['best_epoch']}")
-        if "run" in attrs:
-            epochs, seconds = attrs["run"]["epochs"], attrs["run"]["seconds"]
-            parts.append(f"{counted(epochs, 'epoch')} in {seconds:.1f} s")
+        if (scores := record.scores) is not None:
+            parts.append(f"loss {loss(scores.best_loss)} at epoch {scores.best_epoch}")
+        if (run := record.run) is not None:
+            parts.append(f"{counted(run.epochs, 'epoch')} in {run.seconds:.1f} s")
         self._say(f"trial {trial.number} of study {study}: {', '.join(parts)}")
 
     def ends(self, reason: str) -> None:

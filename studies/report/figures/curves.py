@@ -5,6 +5,7 @@ to draw: the page says why. Nothing is told by colour alone.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies.duplicates import trained
+from puffin.studies.records import TrialRecord
 from puffin.studies.report.build import Report
 from puffin.studies.report.figures.style import (
     BLUE,
@@ -91,7 +93,8 @@ def _curves(study: StoredStudy, report: Report) -> Figure:
 
 def _lowest(pruned: list[FrozenTrial]) -> list[float]:
     """Return the lowest loss of each pruned trial; one that diverged at once has none."""
-    return [t.user_attrs["best_loss"] for t in pruned if "best_loss" in t.user_attrs]
+    all_scores = (TrialRecord.read(t).scores for t in pruned)
+    return [scores.best_loss for scores in all_scores if scores is not None]
 
 
 def _curve(axes: Axes, trial: FrozenTrial, *, color: str, linewidth: float, label: str) -> None:
@@ -106,11 +109,12 @@ def _with_baselines(
 ) -> tuple[float, float]:
     """Draw the baselines that lie near the curves and name the others; return the limits."""
     reach = _FAR * (high - low)
-    for key, name, dashes in (
-        ("persistence_losses", "persistence", "--"),
-        ("mean_losses", _name_of_mean(report), ":"),
+    record = study.record
+    for losses, name, dashes in (
+        (record.persistence_losses, "persistence", "--"),
+        (record.mean_losses, _name_of_mean(report), ":"),
     ):
-        value = float(np.mean(study.attrs[key]))
+        value = float(np.mean(losses))
         if low - reach <= value <= high + reach:
             axes.axhline(
                 value, color=ORANGE, ls=dashes, linewidth=1.8, label=f"{name}: {loss(value)}"
@@ -154,10 +158,10 @@ def _losses(study: StoredStudy, report: Report) -> Figure:
     pruned = [t for t in pruned if _lowest([t])]
     figure = new_figure(4.6)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.7])
-    cells = sorted({t.user_attrs["config"]["cell"] for t in complete + pruned})
+    cells = sorted({_config(t)["cell"] for t in complete + pruned})
     for axes, place in (
-        (left, lambda t: cells.index(t.user_attrs["config"]["cell"]) + _aside(t)),
-        (right, lambda t: t.user_attrs["config"]["lookback"]),
+        (left, lambda t: cells.index(_config(t)["cell"]) + _aside(t)),
+        (right, lambda t: _config(t)["lookback"]),
     ):
         _scatter(axes, place, complete, pruned, report.winner)
     left.set_xticks(range(len(cells)), [cell.upper() for cell in cells])
@@ -174,12 +178,16 @@ def _losses(study: StoredStudy, report: Report) -> Figure:
         color=INK,
     )
     style_axes(left, "", "cell type (bar: median)", f"lowest loss ({study.spec.training.loss})")
-    lookbacks = sorted({t.user_attrs["config"]["lookback"] for t in complete + pruned})
+    lookbacks = sorted({_config(t)["lookback"] for t in complete + pruned})
     if len(lookbacks) <= _MOST_TICKS:
         right.set_xticks(lookbacks)
     style_axes(right, "", "lookback, bars", "")
     add_legend(right)
     return figure
+
+
+def _config(trial: FrozenTrial) -> dict[str, Any]:
+    return TrialRecord.read(trial).config
 
 
 def _aside(trial: FrozenTrial) -> float:
@@ -188,7 +196,7 @@ def _aside(trial: FrozenTrial) -> float:
 
 
 def _median(complete: list[FrozenTrial], cell: str) -> float:
-    losses = [_loss(t) for t in complete if t.user_attrs["config"]["cell"] == cell]
+    losses = [_loss(t) for t in complete if _config(t)["cell"] == cell]
     return float(np.median(losses)) if losses else float("nan")
 
 

@@ -13,6 +13,7 @@ from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.intervals import IntervalError, residual_interval
 from puffin.models.evaluation.metrics import skill
+from puffin.studies.records import Scores
 from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
 from puffin.studies.report.figures.style import (
     BLUE,
@@ -91,8 +92,8 @@ def _fold_panels(study: StoredStudy) -> list[_Panel]:
         read_forecasts(study, best),
         folds.validation_slices(folds.series.target),
         folds.validation_slices(folds.series.persistence),
-        best.user_attrs["fold_losses"],
-        study.attrs["persistence_losses"],
+        Scores.read(best).fold_losses,
+        study.record.persistence_losses,
         strict=True,
     )
     return [

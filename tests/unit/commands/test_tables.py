@@ -12,6 +12,7 @@ from rich.console import Console
 from puffin.studies.summary import Group
 from puffin.studies.text import percent
 from puffin.tuner.commands import tables
+from tests.trials import scores
 
 
 def table_rows(groups: list[Group]) -> dict[str, list[str]]:
@@ -26,12 +27,8 @@ def table_rows(groups: list[Group]) -> dict[str, list[str]]:
 
 def best(**attrs: Any) -> Any:
     """Make the best trial of a group."""
-    known = {
-        "config": {"hidden_dims": [64, 32], "lookback": 20},
-        "best_loss": 0.51234,
-        "skill": 0.125,
-        "direction_accuracy": 0.625,
-    }
+    known = scores(0.51234, skill=0.125, direction_accuracy=0.625).to_attrs()
+    known["config"] = {"hidden_dims": [64, 32], "lookback": 20}
     return create_trial(state=TrialState.COMPLETE, value=0.51234, user_attrs=known | attrs)
 
 

@@ -110,10 +110,10 @@ def test_a_baseline_that_would_flatten_the_curves_is_named_instead(
     *, loss: float, shown: bool
 ) -> None:
     axes = new_figure(2.0).add_subplot()
-    attrs = {"persistence_losses": [loss - 0.5, loss + 0.5], "mean_losses": [1.5]}
+    record = SimpleNamespace(persistence_losses=[loss - 0.5, loss + 0.5], mean_losses=[1.5])
     comparison = SimpleNamespace(baselines=[])
     report = SimpleNamespace(comparison=comparison)
-    low, high = _with_baselines(axes, SimpleNamespace(attrs=attrs), report, 1.0, 2.0)
+    low, high = _with_baselines(axes, SimpleNamespace(record=record), report, 1.0, 2.0)
     label = axes.get_legend_handles_labels()[1][0]
     assert (low <= loss <= high) is shown
     assert f"{loss:.3f}" in label

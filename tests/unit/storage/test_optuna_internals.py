@@ -51,7 +51,7 @@ def test_fixed_parameters_are_not_sampled(study: optuna.Study) -> None:
     assert study.trials[0].system_attrs == {internals.FIXED_PARAMS: {"x": 0.25}}
 
 
-def test_a_pruner_records_the_rungs_that_a_trial_reached_under_the_prefix(
+def test_the_pruner_records_rungs_under_the_prefix(
     storage: RDBStorage, study: optuna.Study
 ) -> None:
     study.pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
@@ -72,9 +72,7 @@ def test_an_artifact_is_a_system_attribute_under_the_prefix(
     assert list(attrs) == [internals.ARTIFACT_PREFIX + key]
 
 
-def test_a_trial_is_stale_when_its_heartbeat_is_older_than_the_grace_period(
-    storage: RDBStorage, study: optuna.Study
-) -> None:
+def test_a_trial_with_an_old_heartbeat_is_stale(storage: RDBStorage, study: optuna.Study) -> None:
     key = storage.create_new_trial(internals.study_id(study))
     storage.record_heartbeat(key)
     assert internals.stale_trial_ids(storage, internals.study_id(study)) == []

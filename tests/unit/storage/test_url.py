@@ -72,9 +72,7 @@ def leaks(password: str, message: str) -> list[str]:
 @example(form="postgresql://me@127.0.0.1:1/db?password={}", password="=QXZJ")  # noqa: S106 - made up
 @settings(max_examples=400, deadline=None)
 @given(form=st.sampled_from(FORMS), password=passwords)
-def test_no_piece_of_a_password_is_shown_whatever_form_the_url_has(
-    form: str, password: str
-) -> None:
+def test_no_url_form_shows_a_part_of_its_password(form: str, password: str) -> None:
     text = form.format(password, password)
     try:
         message = masked_url(text) + displayed_url(parse(text))
@@ -86,9 +84,7 @@ def test_no_piece_of_a_password_is_shown_whatever_form_the_url_has(
 
 @settings(max_examples=60, deadline=None)
 @given(form=st.sampled_from(FORMS), password=passwords)
-def test_no_command_repeats_a_piece_of_a_password_that_the_environment_holds(
-    form: str, password: str
-) -> None:
+def test_no_command_repeats_a_part_of_an_environment_password(form: str, password: str) -> None:
     url = form.format(password, password).replace("\0", "")  # no environment holds a zero byte
     done = CliRunner(env={"TUNER_STORAGE": url}).invoke(main, ["status"])
     assert done.exit_code == 1
@@ -139,11 +135,11 @@ def test_no_command_shows_a_password_that_was_typed(form: str) -> None:
         ),
     ],
 )
-def test_a_url_is_shown_as_it_was_typed_but_for_its_secrets(typed: str, expected: str) -> None:
+def test_a_masked_url_keeps_everything_but_its_secrets(typed: str, expected: str) -> None:
     assert masked_url(typed) == expected
 
 
-def test_what_an_error_of_the_database_must_not_repeat_is_known() -> None:
+def test_secret_values_are_those_that_errors_must_not_repeat() -> None:
     url = parse("postgresql://me:abc@host/db?sslpassword=longer&sslmode=require&options=-cx%3Dy")
     assert secret_values(url) == ["longer", "-cx=y"]  # three letters would be masked in every word
 
@@ -168,9 +164,7 @@ def test_what_an_error_of_the_database_must_not_repeat_is_known() -> None:
         (" postgresql://me@host/db\n", "postgresql+psycopg", "db"),
     ],
 )
-def test_a_url_of_another_driver_is_taken_for_what_it_means(
-    typed: str, driver: str, rest: str
-) -> None:
+def test_urls_of_other_drivers_are_normalised(typed: str, driver: str, rest: str) -> None:
     url = parse(typed)
     assert (url.drivername, url.database) == (driver, rest)
 
@@ -232,7 +226,7 @@ def test_statements_are_prepared_only_where_the_url_asks_for_it(
     assert found["prepare_threshold"] == threshold
 
 
-def test_a_network_that_is_gone_is_noticed_within_a_minute_unless_the_url_says_otherwise() -> None:
+def test_a_lost_network_is_noticed_within_a_minute_by_default() -> None:
     """By the system's own settings a connection is waited on for two hours."""
     url = "postgresql://me@host/db"
     found = connect_args(parse(url))
@@ -263,9 +257,7 @@ def test_a_url_with_a_secret_is_known(url: str, *, expected: bool) -> None:
     ("command", "variable"),
     [(["status", "--storage"], "TUNER_STORAGE"), (["copy", "x", "--to"], "TUNER_TO")],
 )
-def test_a_password_in_a_url_is_refused_where_it_is_typed(
-    command: list[str], variable: str
-) -> None:
+def test_a_typed_url_with_a_password_is_refused(command: list[str], variable: str) -> None:
     done = CliRunner().invoke(main, [*command, "postgresql://me:QXZJ@127.0.0.1:1/db"])
     assert done.exit_code == 2
     assert f"{command[-1]} holds a password, which others on this machine" in done.stderr

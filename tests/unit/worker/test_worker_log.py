@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from puffin.studies.storage.database import FAILURE
+from puffin.studies.records import FAILURE
 from puffin.tuner.worker.worker_log import WorkerLog
+from tests.trials import scores
 
 COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
-TRAINED = {"best_loss": 1e-7, "best_epoch": 5, "run": {"epochs": 8, "seconds": 12.34}}
+TRAINED = scores(1e-7, best_epoch=5).to_attrs() | {"run": {"epochs": 8, "seconds": 12.34}}
 
 
 def ended(state: TrialState, **attrs: Any) -> FrozenTrial:

@@ -1,0 +1,452 @@
+"""What the database stores of a trial and of a study, as typed records.
+
+Optuna keeps both as attributes with string keys. This module alone knows the keys; their names are
+part of the database and stay as they are, whatever the fields are called.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+# Keys of a trial whose names are not those of the fields, or that are needed by themselves.
+TICKET, RETRIES, WORKER = "ticket", "retries", "worker"
+CONFIG = "config"
+NOTES = "notes"
+FAILURE = "failure"
+RETRAINED_TRIAL, SEED = "rerun_of", "seed"
+DUPLICATE_OF = "duplicate_of"
+# Keys of a study.
+CREATION_ID = "creation_id"
+PARENT = "search"
+JOBS = "reruns"
+OPENED_FOR = "opened_for"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of a trial at its best epoch.
+
+    Attributes
+    ----------
+    best_epoch : int
+    best_loss : float
+        Mean validation loss over folds.
+    fold_losses : tuple of float
+        Validation loss of each fold.
+    skill : float
+        1 - loss / loss of persistence.
+    direction_accuracy : float
+        Share of moves whose direction was forecast; NaN if there is none.
+    direction_interval : tuple of float
+        95 % interval of that share.
+    """
+
+    best_epoch: int
+    best_loss: float
+    fold_losses: tuple[float, ...]
+    skill: float
+    direction_accuracy: float
+    direction_interval: tuple[float, float]
+
+    @classmethod
+    def read(cls, trial: FrozenTrial) -> Self:
+        """Return the scores of a trial.
+
+        Raises
+        ------
+        KeyError
+            If no epoch of the trial had a finite loss.
+        """
+        return cls.from_attrs(trial.user_attrs)
+
+    @classmethod
+    def from_attrs(cls, attrs: Mapping[str, Any]) -> Self:
+        """Return the scores among the attributes of a trial."""
+        low, high = attrs["direction_interval"]
+        return cls(
+            best_epoch=attrs["best_epoch"],
+            best_loss=attrs["best_loss"],
+            fold_losses=tuple(attrs["fold_losses"]),
+            skill=attrs["skill"],
+            direction_accuracy=attrs["direction_accuracy"],
+            direction_interval=(low, high),
+        )
+
+    def to_attrs(self) -> dict[str, Any]:
+        """Return the attributes to store."""
+        return _plain(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """How the training of a trial ran.
+
+    Attributes
+    ----------
+    epochs : int
+        Epochs trained, including those before a checkpoint.
+    seconds : float
+        Time from the start of the trial to its end in this process.
+    device, host : str or None
+    machine : dict
+        Kind of machine, as `puffin.studies.versions.machine_type` describes it; empty in studies of
+        older versions.
+    targets_sha256 : str or None
+        Fingerprint of the targets that the trial was scored on.
+    resumed_after : int or None
+        Epochs loaded from a checkpoint; None for a refit, which has no checkpoints.
+    forecasts : str or None
+        Id of the artifact with the forecasts at the best epoch; None without one.
+    """
+
+    epochs: int
+    seconds: float
+    device: str | None = None
+    host: str | None = None
+    machine: dict[str, str] = field(default_factory=dict)
+    targets_sha256: str | None = None
+    resumed_after: int | None = None
+    forecasts: str | None = None
+
+    @classmethod
+    def read(cls, trial: FrozenTrial) -> Self:
+        """Return how the training of a trial ran.
+
+        Raises
+        ------
+        KeyError
+            If the trial has trained nothing.
+        """
+        return cls(**_known(cls, trial.user_attrs["run"]))
+
+    def to_attrs(self) -> dict[str, Any]:
+        """Return the values to store."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """A trial as the database stores it beside its parameters, losses and state.
+
+    Attributes
+    ----------
+    ticket : int or None
+        None if the trial was not made by this program.
+    retries : int
+        How often the ticket was started again because its worker was lost or lacked memory.
+    notes : tuple of str
+        Why the earlier trials of the ticket did not end.
+    worker : str or None
+        Process that trains it, as "host:pid"; None before the training begins.
+    config : dict
+        As `puffin.models.config.Config.to_dict` returns it; empty before all is sampled.
+    scores : Scores or None
+        None if no epoch had a finite loss.
+    run : TrainingRun or None
+        None if nothing was trained, or the training has not ended.
+    reason : str or None
+        Why the trial was pruned.
+    failure : str or None
+        Why the trial failed. A failed trial without it was interrupted and its ticket requeued.
+    duplicate_of : int or None
+        Number of the trial whose result this one repeats.
+    retrained_trial, seed : int or None
+        What a trial of a retraining study trains: trial of the search, and seed.
+    """
+
+    ticket: int | None = None
+    retries: int = 0
+    notes: tuple[str, ...] = ()
+    worker: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    scores: Scores | None = None
+    run: TrainingRun | None = None
+    reason: str | None = None
+    failure: str | None = None
+    duplicate_of: int | None = None
+    retrained_trial: int | None = None
+    seed: int | None = None
+
+    @classmethod
+    def read(cls, trial: FrozenTrial | optuna.Trial) -> Self:
+        """Return the record of a trial."""
+        attrs = trial.user_attrs
+        run = attrs.get("run")
+        return cls(
+            ticket=attrs.get(TICKET),
+            retries=attrs.get(RETRIES, 0),
+            notes=tuple(attrs.get(NOTES, ())),
+            worker=attrs.get(WORKER),
+            config=attrs.get(CONFIG, {}),
+            scores=Scores.from_attrs(attrs) if "best_epoch" in attrs else None,
+            run=None if run is None else TrainingRun(**_known(TrainingRun, run)),
+            reason=attrs.get("reason"),
+            failure=attrs.get(FAILURE),
+            duplicate_of=attrs.get(DUPLICATE_OF),
+            retrained_trial=attrs.get(RETRAINED_TRIAL),
+            seed=attrs.get(SEED),
+        )
+
+    @property
+    def for_next_trial(self) -> Self:
+        """What a trial that did not end leaves to the next one of its ticket."""
+        return type(self)(ticket=self.ticket, retries=self.retries, notes=self.notes)
+
+    def to_attrs(self) -> dict[str, Any]:
+        """Return the attributes to store: the fields that differ from their defaults."""
+        attrs = {
+            TICKET: self.ticket,
+            RETRIES: self.retries or None,
+            NOTES: list(self.notes) or None,
+            WORKER: self.worker,
+            RETRAINED_TRIAL: self.retrained_trial,
+            SEED: self.seed,
+            CONFIG: self.config or None,
+            **({} if self.scores is None else self.scores.to_attrs()),
+            "run": None if self.run is None else self.run.to_attrs(),
+            "reason": self.reason,
+            FAILURE: self.failure,
+            DUPLICATE_OF: self.duplicate_of,
+        }
+        return {key: value for key, value in attrs.items() if value is not None}
+
+    def write(self, trial: optuna.Trial) -> None:
+        """Store the fields that differ from their defaults with a running trial."""
+        for key, value in self.to_attrs().items():
+            trial.set_user_attr(key, value)
+
+
+def ticket_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """Return the ticket of a trial.
+
+    Raises
+    ------
+    KeyError
+        If the trial was not made by this program.
+    """
+    return int(trial.user_attrs[TICKET])
+
+
+def updated_attrs(trial: FrozenTrial, changes: TrialRecord) -> dict[str, Any]:
+    """Return all attributes of a trial, with those that `changes` sets."""
+    return {**trial.user_attrs, **changes.to_attrs()}
+
+
+def is_finished(trial: FrozenTrial) -> bool:
+    """Return whether a trial has finished its ticket."""
+    if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+        return True
+    return trial.state == TrialState.FAIL and FAILURE in trial.user_attrs
+
+
+def is_requeued(trial: FrozenTrial) -> bool:
+    """Return whether a trial was lost or interrupted, so that another one has its ticket."""
+    return trial.state == TrialState.FAIL and FAILURE not in trial.user_attrs
+
+
+def is_duplicate(trial: FrozenTrial) -> bool:
+    """Return whether a trial repeats the result of another one."""
+    return DUPLICATE_OF in trial.user_attrs
+
+
+@dataclass(frozen=True)
+class RetrainingJob:
+    """A configuration of a search that a ticket of a retraining study trains again.
+
+    Attributes
+    ----------
+    trial : int
+        Number of the trial that sampled it.
+    config : dict
+        As `puffin.models.config.Config.to_dict` returns it.
+    epochs : int
+        Best epoch of that trial.
+    seed : int
+        Seed of weights, batches and dropout.
+    """
+
+    trial: int
+    config: dict[str, Any]
+    epochs: int
+    seed: int
+
+    @property
+    def record(self) -> TrialRecord:
+        """The fields that a trial of this job starts with."""
+        return TrialRecord(retrained_trial=self.trial, seed=self.seed, config=self.config)
+
+
+@dataclass(frozen=True)
+class SnapshotRecord:
+    """The prices of a study.
+
+    Attributes
+    ----------
+    origin : str
+        Where they come from, in words.
+    bars : int
+    first, last : str
+        Time of the first and of the last bar.
+    search_last : str
+        Time of the last bar before the holdout.
+    sha256, artifacts : dict
+        Hash of each file of the snapshot, and id of the artifact that holds it, by file name.
+    warnings : tuple of str
+        What is suspicious about the prices.
+    """
+
+    origin: str
+    bars: int
+    first: str
+    last: str
+    search_last: str
+    sha256: dict[str, str]
+    artifacts: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyHeader:
+    """What decides whether this version can read a study.
+
+    Attributes
+    ----------
+    creation_id : str or None
+    spec_version : int or None
+    spec : dict
+        The study file.
+    """
+
+    creation_id: str | None
+    spec_version: int | None
+    spec: dict[str, Any]
+
+    @classmethod
+    def read(cls, study: optuna.Study) -> Self:
+        """Return the header of a study.
+
+        Raises
+        ------
+        KeyError
+            If the study has no settings: another program has deleted them.
+        """
+        attrs = study.user_attrs
+        return cls(attrs.get(CREATION_ID), attrs.get("spec_version"), attrs["spec"])
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as the database stores it beside its trials and tickets.
+
+    Attributes
+    ----------
+    spec : dict
+        The study file.
+    spec_version : int
+    made_with : dict
+        Versions of the installation that submitted it, package to version.
+    data : SnapshotRecord
+    targets_sha256 : str
+        Fingerprint of the targets that all its trials are scored on.
+    submitted : str or None
+        ISO 8601 with a zone; None for a retraining study and in studies of older versions.
+    persistence_losses, mean_losses : tuple of float
+        Losses of two baselines on each fold; empty for a retraining study.
+    mean_direction_accuracy : float or None
+        That of the training mean; None for a retraining study.
+    parent_name : str or None
+        Name of the study whose best trials this one trains again; None for a search.
+    jobs : tuple of RetrainingJob
+        What each ticket of a retraining study trains.
+    opened_for : dict
+        Winners that a holdout study was opened for: number of the trial to id of the opening.
+    """
+
+    spec: dict[str, Any]
+    spec_version: int
+    made_with: dict[str, str]
+    data: SnapshotRecord
+    targets_sha256: str
+    submitted: str | None = None
+    persistence_losses: tuple[float, ...] = ()
+    mean_losses: tuple[float, ...] = ()
+    mean_direction_accuracy: float | None = None
+    parent_name: str | None = None
+    jobs: tuple[RetrainingJob, ...] = ()
+    opened_for: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, study: optuna.Study) -> Self:
+        """Return the record of a study, read from the database now."""
+        attrs = study.user_attrs
+        data = _known(SnapshotRecord, attrs["data"])
+        return cls(
+            spec=attrs["spec"],
+            spec_version=attrs["spec_version"],
+            made_with=attrs["made_with"],
+            data=SnapshotRecord(**data | {"warnings": tuple(data.get("warnings", ()))}),
+            targets_sha256=attrs["targets_sha256"],
+            submitted=attrs.get("submitted"),
+            persistence_losses=tuple(attrs.get("persistence_losses", ())),
+            mean_losses=tuple(attrs.get("mean_losses", ())),
+            mean_direction_accuracy=attrs.get("mean_direction_accuracy"),
+            parent_name=attrs.get(PARENT),
+            jobs=tuple(RetrainingJob(**job) for job in attrs.get(JOBS, ())),
+            opened_for={int(trial): each for trial, each in attrs.get(OPENED_FOR, {}).items()},
+        )
+
+    def write(self, study: optuna.Study) -> None:
+        """Store the record with a study that is being created."""
+        attrs = {
+            "spec": self.spec,
+            "spec_version": self.spec_version,
+            "made_with": self.made_with,
+            "submitted": self.submitted,
+            PARENT: self.parent_name,
+            "data": _plain(asdict(self.data)),
+            "targets_sha256": self.targets_sha256,
+            "persistence_losses": list(self.persistence_losses) or None,
+            "mean_losses": list(self.mean_losses) or None,
+            "mean_direction_accuracy": self.mean_direction_accuracy,
+        }
+        for key, value in attrs.items():
+            if value is not None:
+                study.set_user_attr(key, value)
+        if self.parent_name is not None:
+            write_jobs(study, self.jobs)
+        if self.opened_for:
+            write_opened_for(study, self.opened_for)
+
+
+def write_creation_id(study: optuna.Study, creation_id: str) -> None:
+    """Store the creation id of a study."""
+    study.set_user_attr(CREATION_ID, creation_id)
+
+
+def write_jobs(study: optuna.Study, jobs: Iterable[RetrainingJob]) -> None:
+    """Store what the tickets of a retraining study train."""
+    study.set_user_attr(JOBS, [asdict(job) for job in jobs])
+
+
+def write_opened_for(study: optuna.Study, opened_for: Mapping[int, str]) -> None:
+    """Store the winners that a holdout study was opened for."""
+    study.set_user_attr(OPENED_FOR, {str(trial): each for trial, each in opened_for.items()})
+
+
+def is_retraining(attrs: Mapping[str, Any]) -> bool:
+    """Return whether attributes of a study, of whichever program, are of a retraining study."""
+    return PARENT in attrs
+
+
+def _known(record: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the fields of a record; a later version may have stored more."""
+    names = {each.name for each in fields(record)}
+    return {key: value for key, value in values.items() if key in names}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with lists for tuples, as JSON has them."""
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
