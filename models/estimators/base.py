@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from puffin.models.config import check_number
 from puffin.models.estimators.loops import History, last_seed, print_epoch
 from puffin.models.training.early_stopping import EarlyStopping
-from puffin.models.training.fold_training import LOSSES, forecast_windows
-from puffin.models.training.trainer import Trainer
+from puffin.models.training.fold_training import forecast_windows
+from puffin.models.training.trainer import Trainer, loss_function
 
-LOSS = LOSSES["mse"]
+LOSS = loss_function("mse")
 
 
 class TorchForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types

@@ -24,7 +24,7 @@ from puffin.models.estimators.base import (
     seeded,
 )
 from puffin.models.estimators.loops import History, default_device
-from puffin.models.networks.rnn import CELLS
+from puffin.models.networks.rnn import network_class
 from puffin.models.scaling import safe_std
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.models.training.fold_training import forecast_windows
@@ -172,7 +172,7 @@ class _Multivariate(TorchForecaster):
         scaled = ((target - self.target_mean) / self.target_std)[:, None]
         targets = to_tensor(scaled, self.device)[lookback:]
         with seeded(self.seed) as seed:
-            self.model = CELLS[self._cell](
+            self.model = network_class(self._cell)(
                 len(feature_cols), list(config.hidden_dims), dropout=config.dropout
             )
             self.model.to(self.device)

@@ -23,16 +23,6 @@ def skill(loss: float, persistence_loss: float) -> float:
     return 1.0 - loss / persistence_loss if persistence_loss > 0 else float("nan")
 
 
-def point_losses(errors: Floats, loss: str) -> Floats:
-    """Give the loss of each error (n,), whose mean is that of `training.LOSSES`."""
-    size = np.abs(errors)
-    if loss == "mae":
-        return size
-    if loss == "huber":
-        return np.where(size < 1.0, errors**2 / 2, size - 0.5)
-    return errors**2
-
-
 @dataclass(frozen=True)
 class Direction:
     """How often the sign of a move was forecast.

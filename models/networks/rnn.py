@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from puffin.models.cells import CELLS
 from puffin.models.config import Config
 from puffin.models.networks.dropout import Dropout
 from puffin.models.networks.gru import GRU
@@ -192,9 +193,12 @@ class StackedGRU(nn.Module):
         return self.fc(states)  # type: ignore[no-any-return]
 
 
-CELLS: dict[str, type[StackedLSTM] | type[StackedGRU]] = {"lstm": StackedLSTM, "gru": StackedGRU}
+def network_class(cell: str) -> type[StackedLSTM] | type[StackedGRU]:
+    """Return the class that stacks layers of a cell, named by its entry in `cells.CELLS`."""
+    network: type[StackedLSTM | StackedGRU] = globals()[CELLS[cell].network]
+    return network
 
 
 def build_network(config: Config, input_dim: int) -> nn.Module:
     """Make the network that a configuration describes, with `input_dim` features per bar."""
-    return CELLS[config.cell](input_dim, list(config.hidden_dims), dropout=config.dropout)
+    return network_class(config.cell)(input_dim, list(config.hidden_dims), dropout=config.dropout)

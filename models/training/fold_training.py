@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.nn import functional
 
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.early_stopping import EarlyStopping
-from puffin.models.training.trainer import Loss, Trainer
+from puffin.models.training.trainer import LossFunction, Trainer, loss_function
 from puffin.models.windows import FoldTensors
 
 # Consecutive targets that share one input sequence in training (`learner`): with four, wide
@@ -24,12 +23,6 @@ TARGETS_PER_SEQUENCE = 4
 MIN_LOOKBACK_OF_SEQUENCES = 5
 # Windows forecast at once: a validation part in one go, and a long series within the memory.
 _PREDICTION_BATCH = 16_384
-
-LOSSES: dict[str, Loss] = {
-    "mse": functional.mse_loss,
-    "mae": functional.l1_loss,
-    "huber": functional.huber_loss,
-}
 
 
 def targets_per_sequence(lookback: int) -> int:
@@ -108,7 +101,7 @@ class FoldTraining:
         self._networks = networks
         self._folds = folds
         self._training = training
-        self._loss = LOSSES[training.loss]
+        self._loss = loss_function(training.loss)
         self._trainers = [
             Trainer(
                 network,
@@ -230,7 +223,7 @@ def _set_rng_state(device: torch.device, state: Tensor) -> None:
 
 
 def _validate(
-    networks: nn.ModuleList, folds: Sequence[FoldTensors], loss: Loss
+    networks: nn.ModuleList, folds: Sequence[FoldTensors], loss: LossFunction
 ) -> tuple[Tensor, Tensor]:
     """Forecast each validation part in one batch; give forecasts (fold, bars), losses (fold,)."""
     outputs = [

@@ -4,14 +4,22 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from puffin.models.config import Config
+from puffin.models.losses import LOSSES
 from puffin.models.training.adam import Adam
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 # Batches gathered at once: enough to hide the cost of a gather, few enough to stay in the cache.
 _BLOCK = 32
+
+
+def loss_function(name: str) -> LossFunction:
+    """Return the function of torch that computes a loss of ``LOSSES``, as a mean over targets."""
+    function: LossFunction = getattr(functional, LOSSES[name].torch_name)
+    return function
 
 
 class Trainer:
@@ -43,7 +51,7 @@ class Trainer:
         windows: Tensor,
         targets: Tensor,
         config: Config,
-        loss: Loss,
+        loss: LossFunction,
         seed: int,
         targets_per_sequence: int = 1,
     ) -> None:

@@ -22,7 +22,7 @@ from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.scaling import Scaler
 from puffin.models.training.fold_training import FoldTraining, build_networks, forecast_windows
-from puffin.models.training.refit import refit
+from puffin.models.training.refit import Refit
 from puffin.models.windows import FoldTensors, fold_tensors
 from puffin.tuner.worker.process import empty_gpu_cache, is_out_of_memory, setup_torch
 
@@ -103,9 +103,9 @@ def test_a_training_resumes_on_the_device_to_the_same_losses(device: torch.devic
 
 def test_a_winner_is_refitted_on_the_device(device: torch.device) -> None:
     fold = folds_on(device, CONFIG.lookback)[0]
-    network, steps = refit(fold.train_windows, fold.train_targets, CONFIG, "mse", 2, seed=0)
-    assert list(steps) == [1, 2]
-    out = forecast_windows(network, fold.valid_windows)
+    refit = Refit(fold.train_windows, fold.train_targets, CONFIG, "mse", 2, seed=0)
+    assert list(refit) == [1, 2]
+    out = forecast_windows(refit.network, fold.valid_windows)
     assert out.device.type == device.type
     assert torch.isfinite(out).all()
     empty_gpu_cache(device)

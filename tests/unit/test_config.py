@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from puffin.models.config import Config
+from puffin.models.config import Config, TrainingConfig
 
 NAN, INF = math.nan, math.inf
 
@@ -46,6 +46,29 @@ def test_a_value_out_of_bounds_is_refused_with_the_rule_and_the_value(
     with pytest.raises(ValueError, match=name) as caught:
         Config(**{name: value})
     assert str(caught.value) == f"{name} must be {rule}, but is {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("max_epochs", 0, "max_epochs must be at least 1, but is 0"),
+        ("max_epochs", -3, "max_epochs must be at least 1, but is -3"),
+        ("max_epochs", 2.0, "max_epochs must be a whole number, but is 2.0"),
+        ("patience", -1, "patience must be at least 0, but is -1"),
+        ("patience", "8", "patience must be a whole number, but is '8'"),
+        ("loss", "nonsense", "unknown loss 'nonsense'; known are mse, mae, huber"),
+        ("loss", None, "unknown loss None; known are mse, mae, huber"),
+    ],
+)
+def test_training_out_of_bounds_is_refused(name: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        TrainingConfig(**{name: value})
+
+
+def test_training_at_its_bounds_is_accepted() -> None:
+    training = TrainingConfig(max_epochs=np.int64(1), patience=0, loss="huber")
+    assert training == TrainingConfig(1, 0, "huber")
+    assert type(training.max_epochs) is int
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from puffin.models.arrays import Floats
+from puffin.models.cells import CELLS
 from puffin.models.estimators import loops
 from puffin.models.estimators.multivariate import MultivariateGRU, MultivariateLSTM
 from puffin.models.estimators.univariate import TradingGRU, TradingLSTM
-from puffin.models.networks.rnn import CELLS, GRUNet, LSTMNet, StackedGRU, StackedLSTM
+from puffin.models.networks import rnn
+from puffin.models.networks.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.studies.prices.load import load_prices
 
@@ -965,7 +967,7 @@ def test_training_pairs_the_window_that_ends_at_a_row_with_the_target_of_that_ro
 ) -> None:
     # 10: the window ended one row before, so that "the next return" was the one after it. A
     # network that says the newest feature then is wrong; here its loss is 0.
-    monkeypatch.setitem(CELLS, cell, Recorder)
+    monkeypatch.setattr(rnn, CELLS[cell].network, Recorder)
     model = make(cls)
     history = fit(model, known(30), lr=0.0, epochs=1)  # too few rows for a warning
     assert history == {name: [pytest.approx(0, abs=1e-12)] for name in history}

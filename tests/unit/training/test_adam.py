@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from puffin.models.networks.rnn import CELLS
+from puffin.models.networks.rnn import StackedLSTM
 from puffin.models.training.adam import Adam
 
 STEPS = 7
@@ -14,7 +14,7 @@ STEPS = 7
 
 def network() -> nn.Module:
     torch.manual_seed(3)
-    return CELLS["lstm"](2, [5, 3], dropout=0.0)
+    return StackedLSTM(2, [5, 3], dropout=0.0)
 
 
 def learn(made: nn.Module, optimizer: Adam | torch.optim.Optimizer, steps: int, seed: int) -> None:
