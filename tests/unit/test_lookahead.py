@@ -58,7 +58,7 @@ def test_a_leak_is_told_with_its_bar_both_values_the_rule_and_the_fix(
     closes = np.array([1.0, 2.0, 2.0, 8.0])
     said = (
         "data.features 'leaky' looks into the future: at bar 0 it may use the bars up to 0, but is "
-        "0.693147 with all 4 bars and 0 with those up to 0; mend its formula in "
+        "0.693147 with all 4 bars and 0 with those up to 0; fix its formula in "
         "puffin.models.features.FEATURES, or choose another"
     )
     with pytest.raises(PuffinError, match=f"^{re.escape(said)}$"):
@@ -104,11 +104,11 @@ def test_a_leak_at_the_last_bar_but_one_alone_is_refused(monkeypatch: pytest.Mon
 
 
 def test_a_short_series_is_cut_after_every_bar_and_a_long_one_at_many_that_keep_no_time() -> None:
-    assert module._cuts(3, 20).tolist() == list(range(3, 21))
-    cuts = module._cuts(1, 5000)
+    assert module._cutoffs(3, 20).tolist() == list(range(3, 21))
+    cuts = module._cutoffs(1, 5000)
     assert (len(cuts), cuts[-1]) == (module.TRUNCATIONS, 5000)
     assert (np.diff(cuts) > 0).all()
-    assert cuts.tolist() == module._cuts(1, 5000).tolist()
+    assert cuts.tolist() == module._cutoffs(1, 5000).tolist()
     assert all(5 < np.sum(cuts % 5 == day) < 40 for day in range(5))
 
 

@@ -368,5 +368,8 @@ def test_a_lookback_longer_than_the_reserved_one_is_refused() -> None:
     series = Series(np.zeros((60, 1)), np.zeros(60), np.zeros(60), 0, 1)
     fold = Fold(Span(7, 40), Span(40, 60))
     scaler = Scaler.fit(series, fold.train, 7)
-    with pytest.raises(ValueError, match="lookback 10 needs a first target at 10, but it is 7"):
+    with pytest.raises(
+        ValueError,
+        match="lookback 10 needs 10 bars before the first target, but there are 7: use a shorter",
+    ):
         fold_tensors(series, fold, scaler, 10, torch.device("cpu"))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from puffin.models.estimators.loops import (
-    Batches,
+    Loader,
     LRScheduler,
     add_noise,
     compute_class_weights,
@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def _put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put back what `set_seed` sets."""
-    monkeypatch.setattr("puffin.models.estimators.loops._LastSeed.value", 0)
+    monkeypatch.setattr("puffin.models.estimators.loops._seed_of_set_seed", 0)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
 
@@ -193,7 +193,7 @@ def numbered(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(number, 3).reshape(count, 3, 1), number
 
 
-def targets(loader: Batches) -> list[float]:
+def targets(loader: Loader) -> list[float]:
     """Run a loader once; the targets as they come, each with its own sample."""
     seen = []
     for x, y in loader:
@@ -332,7 +332,7 @@ class Spy(nn.Module):
         return x * self.weight
 
 
-def ones(count: int) -> Batches:
+def ones(count: int) -> Loader:
     """One batch of the points (1, 1)."""
     return create_dataloaders(np.ones((count, 1)), np.ones(count), count, val_split=0)[0]
 
@@ -388,7 +388,7 @@ def test_the_losses_are_true_means_although_the_last_batch_is_smaller() -> None:
         assert history["val_loss"] == pytest.approx([(15 + 900) / 16], rel=1e-6)
 
 
-def targets_only(loader: Batches) -> Tensor:
+def targets_only(loader: Loader) -> Tensor:
     return torch.cat([y for _, y in loader])
 
 

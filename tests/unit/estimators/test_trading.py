@@ -377,7 +377,7 @@ def test_a_hyperparameter_out_of_bounds_is_refused_by_fit(
     [
         (table(), {"target_col": "zzz"}, KeyError, "columns ['a', 'b', 't'], but is 'zzz'"),
         (table()[["t"]], {}, ValueError, "must have a feature beside 't', but has none"),
-        (table().set_axis(list("aat"), axis=1), {}, ValueError, "but has more of ['a']"),
+        (table().set_axis(list("aat"), axis=1), {}, ValueError, "but repeats ['a']"),
         (table().to_numpy(), {}, ValueError, "must be a DataFrame, but is a ndarray"),
         (table().a, {}, ValueError, "must be a DataFrame, but is a Series"),
         (table(5), {}, ValueError, "too short: 5 values make 0 windows of lookback = 5"),
@@ -550,7 +550,7 @@ def test_historical_forecasts_that_cannot_be_right_are_refused(series: Any, mess
         (table(4), ValueError, "must have at least lookback = 5 rows, but has 4"),
         (table().assign(a=math.nan), ValueError, "column 'a' must be finite"),
         (table().a, ValueError, "must be a DataFrame, but is a Series"),
-        (table().set_axis(list("aab"), axis=1), ValueError, "but has more of ['a']"),
+        (table().set_axis(list("aab"), axis=1), ValueError, "but repeats ['a']"),
     ],
 )
 def test_forecasts_of_rows_that_cannot_be_right_are_refused(
@@ -800,7 +800,7 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit_and_another_seed_another
 @pytest.fixture
 def _no_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin as if `set_seed` had not been called, and put back what it sets."""
-    monkeypatch.setattr(loops._LastSeed, "value", 0)
+    monkeypatch.setattr(loops, "_seed_of_set_seed", 0)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
 

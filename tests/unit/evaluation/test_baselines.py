@@ -72,7 +72,12 @@ def test_every_baseline_forecasts_every_scored_target_and_no_other(
         (3, Span(50, 249), SCORE, "purge at least horizon - 1 = 2 targets"),
         (1, Span(50, 50), SCORE, "train and score must hold targets"),
         (1, TRAIN, Span(250, 250), "train and score must hold targets"),
-        (3, Span(12, 240), SCORE, "lookback 10 needs a first target at 13, but it is 12"),
+        (
+            3,
+            Span(12, 240),
+            SCORE,
+            "lookback 10 needs 13 bars before the first target, but there are 12",
+        ),
     ],
 )
 def test_a_baseline_is_not_fitted_on_what_is_not_known_yet(
@@ -240,7 +245,7 @@ def test_a_training_part_too_short_to_walk_through_has_no_ridge() -> None:
     assert len(ridge(series, 10, fits, score).forecasts) == 50
     with pytest.raises(ValueError, match="Too many splits"):
         list(walks.split(np.zeros(len(short))))
-    with pytest.raises(TooShortError, match="takes more than 244 training targets"):
+    with pytest.raises(TooShortError, match="need more than 244 training targets"):
         ridge(series, 10, short, score)
 
 
