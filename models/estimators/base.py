@@ -125,8 +125,8 @@ def count_train_windows(bars: int, lookback: int, validation_split: float) -> in
         )
         raise ValueError(
             f"the series is too short: {bars} values make {windows} windows of lookback = "
-            f"{lookback} and the value behind{parts if validation_split else ''}; "
-            "give a longer series or a shorter lookback"
+            f"{lookback} and the next value{parts if validation_split else ''}; "
+            "use a longer series or a shorter lookback"
         )
     return train
 
