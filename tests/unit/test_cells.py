@@ -37,7 +37,7 @@ def test_a_cell_forecasts_after_each_of_the_last_bars(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_plain_torch_layers_load_the_weights_of_a_cell_and_forecast_the_same(cell: str) -> None:
+def test_plain_torch_layers_with_the_weights_of_a_cell_forecast_the_same(cell: str) -> None:
     layer = getattr(nn, CELLS[cell].torch_layer)
     layers = [layer(a, b, batch_first=True) for a, b in pairwise(WIDTHS)]
     head = nn.Linear(WIDTHS[-1], 1)

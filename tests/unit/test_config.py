@@ -40,9 +40,7 @@ NAN, INF = math.nan, math.inf
         ("batch_size", NAN, "a whole number"),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_with_the_rule_and_the_value(
-    name: str, value: Any, rule: str
-) -> None:
+def test_a_value_out_of_bounds_is_refused(name: str, value: Any, rule: str) -> None:
     with pytest.raises(ValueError, match=name) as caught:
         Config(**{name: value})
     assert str(caught.value) == f"{name} must be {rule}, but is {value!r}"
@@ -82,7 +80,7 @@ def test_training_at_its_bounds_is_accepted() -> None:
         (("8",), "hidden_dim must be a whole number, but is '8'"),
     ],
 )
-def test_widths_are_whole_numbers_of_at_least_one_and_at_least_one_of_them(
+def test_widths_that_are_not_positive_whole_numbers_are_refused(
     widths: tuple[Any, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -90,7 +88,7 @@ def test_widths_are_whole_numbers_of_at_least_one_and_at_least_one_of_them(
 
 
 @pytest.mark.parametrize("name", ["lr", "weight_decay", "noise"])
-def test_what_can_only_train_to_nan_is_refused(name: str) -> None:
+def test_an_infinite_value_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be .*, but is inf"):
         Config(**{name: INF})
 
@@ -115,7 +113,7 @@ def test_what_can_only_train_to_nan_is_refused(name: str) -> None:
         ("noise", 3),
     ],
 )
-def test_a_value_at_its_bound_or_of_numpy_is_taken_as_it_is(name: str, value: Any) -> None:
+def test_values_at_their_bounds_and_of_numpy_are_accepted(name: str, value: Any) -> None:
     assert getattr(Config(**{name: value}), name) == value
 
 
@@ -125,7 +123,7 @@ def test_one_layer_has_no_dropout_so_that_equal_networks_compare_equal() -> None
     assert Config(hidden_dims=(8, 8), dropout=0.5) != Config(hidden_dims=(8, 8), dropout=0.1)
 
 
-def test_a_dropout_that_cannot_act_is_held_to_its_bounds_all_the_same() -> None:
+def test_dropout_of_one_layer_is_checked_too() -> None:
     with pytest.raises(ValueError, match="dropout must be at least 0 and below 1, but is 2"):
         Config(hidden_dims=(8,), dropout=2)
 

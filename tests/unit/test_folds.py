@@ -69,7 +69,7 @@ def edges(fold: Fold) -> Edges:
         ),
     ],
 )
-def test_folds_lie_where_they_are_worked_out_by_hand(
+def test_folds_are_those_worked_out_by_hand(
     bars: int, first: int, layout: WalkForward, expected: list[Edges]
 ) -> None:
     assert [edges(fold) for fold in split(bars, first, layout)] == expected
@@ -84,7 +84,7 @@ def test_folds_lie_where_they_are_worked_out_by_hand(
         (60, 0, 3, 62),
     ],
 )
-def test_the_first_target_lies_a_horizon_behind_the_first_whole_window(
+def test_the_first_target_is_a_horizon_after_the_first_window(
     lookback: int, warmup: int, horizon: int, expected: int
 ) -> None:
     assert first_target(lookback, warmup, horizon) == expected
@@ -103,7 +103,7 @@ def test_a_span_counts_its_targets() -> None:
         (WalkForward(2, 10, purge=4, train_bars=200), 200, 234),
     ],
 )
-def test_one_bar_too_few_is_refused_with_the_arithmetic_and_one_more_passes(
+def test_one_bar_too_few_is_refused_with_the_arithmetic(
     layout: WalkForward, least: int, need: int
 ) -> None:
     with pytest.raises(PuffinError, match="too few bars") as caught:
@@ -177,7 +177,7 @@ def test_the_times_of_the_scored_targets_are_those_of_the_validation_parts(
     assert times == [list(range(100, 120)), list(range(120, 140))]
 
 
-def test_a_workload_reserves_the_longest_lookback_whatever_is_sampled() -> None:
+def test_a_dataset_reserves_the_longest_lookback() -> None:
     made = workload(horizon=3)
     # Longest lookback 10, one bar of warm-up, two more for the horizon; the purge is 2.
     assert [edges(fold) for fold in made.folds] == [(13, 98, 100, 120), (13, 118, 120, 140)]
@@ -186,7 +186,7 @@ def test_a_workload_reserves_the_longest_lookback_whatever_is_sampled() -> None:
         assert sizes == [85, 105]
 
 
-def test_a_workload_scales_each_fold_by_its_own_training_part() -> None:
+def test_a_dataset_scales_each_fold_by_its_training_part() -> None:
     made = workload(horizon=3)
     returns, targets = made.series.features[:, 0], made.series.target
     for scaler, stop in zip(made.scalers, (98, 118), strict=True):

@@ -51,9 +51,7 @@ def test_the_network_moves_to_the_device(cls: type[Any], monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("cls", EVERY)
 @pytest.mark.parametrize("epochs", [0, 1, 3])
-def test_the_history_holds_two_lists_of_one_python_float_per_epoch(
-    cls: type[Any], epochs: int
-) -> None:
+def test_the_history_has_one_python_float_per_epoch_and_loss(cls: type[Any], epochs: int) -> None:
     history = fit(make(cls), epochs=epochs)
     assert list(history) == ["train_loss", "val_loss"]
     for losses in history.values():
@@ -63,7 +61,7 @@ def test_the_history_holds_two_lists_of_one_python_float_per_epoch(
 
 @pytest.mark.parametrize("cls", EVERY)
 @pytest.mark.parametrize("method", ["predict", "historical_forecasts"])
-def test_a_forecast_before_the_training_is_refused(cls: type[Any], method: str) -> None:
+def test_a_forecast_before_fit_is_refused(cls: type[Any], method: str) -> None:
     data = walk() if cls in UNIVARIATE else table()
     with pytest.raises(ValueError, match=r"^Model must be trained before prediction$") as caught:
         getattr(make(cls), method)(data)
@@ -92,7 +90,7 @@ def test_a_silent_forecaster_prints_nothing(
 
 
 @pytest.mark.parametrize("cls", EVERY)
-def test_a_second_fit_makes_a_new_network_that_owes_nothing_to_the_first(cls: type[Any]) -> None:
+def test_a_second_fit_does_not_depend_on_the_first(cls: type[Any]) -> None:
     model = fitted(cls)
     first, before = model.model, weights(model)
     fit(model)
@@ -154,7 +152,7 @@ def test_the_parameters_are_those_of_the_constructor(cls: type[Any]) -> None:
 
 
 @pytest.mark.parametrize("cls", EVERY)
-def test_parameters_that_are_set_act_in_the_next_fit(cls: type[Any]) -> None:
+def test_set_params_takes_effect_in_the_next_fit(cls: type[Any]) -> None:
     model = make(cls)
     assert model.set_params(seed=OTHER, dropout=0.0, weight_decay=0.1) is model
     fit(model)
@@ -200,7 +198,7 @@ def test_a_clone_trains_on_the_device_of_its_original(cls: type[Any]) -> None:
         (MultivariateGRU(), "MultivariateGRU()"),
     ],
 )
-def test_a_forecaster_is_written_as_it_was_made(model: Any, text: str) -> None:
+def test_repr_shows_the_changed_parameters(model: Any, text: str) -> None:
     assert repr(model) == text
 
 
@@ -237,7 +235,7 @@ def forecasts(model: Any) -> list[float]:
 
 
 @pytest.mark.parametrize("cls", EVERY)
-def test_the_same_seed_gives_the_same_model_bit_for_bit_and_another_seed_another(
+def test_equal_seeds_return_equal_models_bit_for_bit(
     cls: type[Any],
 ) -> None:
     # 2: weights, dropout and order came from the global generator, which nobody seeded.
@@ -253,7 +251,7 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit_and_another_seed_another
 
 
 @pytest.mark.parametrize("cls", EVERY)
-def test_without_a_seed_of_its_own_a_forecaster_takes_that_of_set_seed_or_zero(
+def test_without_a_seed_a_forecaster_uses_that_of_set_seed_or_zero(
     cls: type[Any],
 ) -> None:
     def trained(seed: int | None = None) -> list[float]:
@@ -276,7 +274,7 @@ def global_draws() -> tuple[float, float, float]:
 
 
 @pytest.mark.parametrize("cls", EVERY)
-def test_the_global_generators_go_on_as_if_nothing_had_been_trained_or_forecast(
+def test_training_and_forecasting_leave_the_global_generators_unchanged(
     cls: type[Any],
 ) -> None:
     # 2: a fit drew its weights from torch's global generator and so moved it.
@@ -305,7 +303,7 @@ def test_validation_values_change_nothing_in_the_trained_weights(cls: type[Any])
 
 
 @pytest.mark.parametrize("cls", EVERY)
-def test_an_early_stopping_may_serve_one_fit_after_another(cls: type[Any]) -> None:
+def test_one_early_stopping_can_be_used_for_several_fits(cls: type[Any]) -> None:
     # 6: without a new start the best loss of the first fit would judge the second.
     stopping = EarlyStopping(1, verbose=False)
     runs = []

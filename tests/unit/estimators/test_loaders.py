@@ -50,7 +50,7 @@ def test_validation_takes_the_last_samples_and_training_all_before_them(
     assert last == list(range(train, count))
 
 
-def test_a_random_split_is_had_for_the_asking_and_follows_the_seed() -> None:
+def test_a_random_split_follows_the_seed() -> None:
     def split(seed: int) -> tuple[list[float], list[float]]:
         loaders = create_dataloaders(*numbered(50), random_seed=seed, chronological=False)
         first, last = (targets(loader) for loader in loaders)
@@ -63,7 +63,7 @@ def test_a_random_split_is_had_for_the_asking_and_follows_the_seed() -> None:
     assert set(range(40, 50)) not in (set(split(1)[1]), set(split(2)[1]))
 
 
-def test_training_samples_come_in_a_new_order_each_epoch_and_validation_in_its_own() -> None:
+def test_only_training_samples_are_shuffled_in_each_epoch() -> None:
     train, valid = create_dataloaders(*numbered(50), batch_size=7)
     first, second = targets(train), targets(train)
     assert sorted(first) == sorted(second) == list(range(40))
@@ -86,7 +86,7 @@ def test_the_order_follows_the_seed() -> None:
     assert order(None) != order(None)
 
 
-def test_without_a_seed_of_its_own_the_order_follows_set_seed() -> None:
+def test_without_a_seed_the_order_follows_set_seed() -> None:
     def order(seed: int) -> list[float]:
         set_seed(seed)
         return targets(create_dataloaders(*numbered(50))[0])
@@ -142,7 +142,7 @@ def test_without_a_validation_split_every_sample_trains() -> None:
         (0, 0, 0, "leaves 0 to train on and 0 to validate on"),
     ],
 )
-def test_samples_that_cannot_be_split_are_refused_with_the_rule_and_the_value(
+def test_a_split_with_an_empty_part_is_refused(
     x: int, y: int, val_split: float, message: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -76,13 +76,13 @@ def test_zero_epochs_leave_the_model_and_give_empty_lists() -> None:
     assert model.modes == []
 
 
-def test_the_model_trains_in_training_mode_and_is_judged_in_evaluation_mode() -> None:
+def test_training_uses_training_mode_and_validation_evaluation_mode() -> None:
     model = Spy()
     loop(2, model)
     assert model.modes == [True, False, True, False]
 
 
-def test_the_losses_are_true_means_although_the_last_batch_is_smaller() -> None:
+def test_losses_are_means_over_samples_with_a_smaller_last_batch() -> None:
     # Defect 11: with 33 samples in batches of 32 the sum over batches was divided by 33 / 32, 1.94
     # times too much. At a rate of 0 the model stays, and one target far off in each part tells a
     # mean of the batches' means from the mean over samples.
@@ -135,12 +135,12 @@ def test_every_callback_gets_the_epoch_from_zero_its_losses_and_the_model() -> N
         (np.ones(3), 5),
     ],
 )
-def test_a_callback_that_answers_true_stops_after_its_epoch(answer: Any, epochs: int) -> None:
+def test_a_callback_that_returns_true_stops_after_its_epoch(answer: Any, epochs: int) -> None:
     history = loop(5, callbacks=[lambda epoch, *_: answer if epoch == 1 else None])
     assert [len(losses) for losses in history.values()] == [epochs, epochs]
 
 
-def test_callbacks_behind_one_that_stops_are_called_all_the_same() -> None:
+def test_callbacks_after_one_that_stops_are_called_too() -> None:
     calls: list[int] = []
     loop(5, callbacks=[lambda *_: True, lambda epoch, *_: calls.append(epoch)])
     assert calls == [0]
@@ -183,7 +183,7 @@ def test_the_model_moves_to_the_device(
 
 
 @pytest.mark.parametrize(("available", "expected"), [(True, "cuda"), (False, "cpu")])
-def test_the_default_device_is_the_gpu_where_there_is_one(
+def test_the_default_device_is_the_gpu_if_there_is_one(
     available: bool,  # noqa: FBT001  # a parameter of the table
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -219,7 +219,7 @@ def global_draws() -> tuple[float, float, float]:
     return (random.random(), np.random.random(), torch.rand(()).item())  # noqa: NPY002  # those
 
 
-def test_set_seed_governs_random_numpy_and_torch() -> None:
+def test_set_seed_seeds_random_numpy_and_torch() -> None:
     # The original left random alone, though its page said otherwise.
     draws = []
     for seed in (3, 3, 4):
@@ -229,7 +229,7 @@ def test_set_seed_governs_random_numpy_and_torch() -> None:
     assert all(one != other for one, other in zip(draws[0], draws[2], strict=True))
 
 
-def test_set_seed_is_remembered_for_the_forecasters() -> None:
+def test_set_seed_is_stored_for_the_forecasters() -> None:
     assert last_seed() == 0
     set_seed(np.int64(3))
     assert (last_seed(), type(last_seed())) == (3, int)
@@ -254,7 +254,7 @@ def test_noise_is_gaussian_and_measured_in_deviations_of_the_series(
     assert (noise**4).mean() == pytest.approx(3, abs=0.3)
 
 
-def test_a_series_keeps_its_index_name_and_type_and_stays_as_it_was() -> None:
+def test_noise_keeps_index_name_and_type_and_does_not_change_the_input() -> None:
     index = pd.date_range("2020-01-01", periods=4, name="date")
     series = pd.Series([1, 2, 3, 4], index=index, name="close")
     noisy = add_noise(series, 0.1)
@@ -273,7 +273,7 @@ def test_arrays_and_lists_come_back_as_arrays(kind: Callable[[Any], Any]) -> Non
     assert list(given) == [1.0, 2.0, 4.0]
 
 
-def test_noise_is_drawn_anew_and_follows_set_seed() -> None:
+def test_each_noise_is_new_and_follows_set_seed() -> None:
     def draw() -> list[float]:
         return add_noise(np.arange(5.0)).tolist()
 
@@ -284,7 +284,7 @@ def test_noise_is_drawn_anew_and_follows_set_seed() -> None:
     assert [draw(), draw()] == [first, second]
 
 
-def test_no_noise_leaves_the_values_alone() -> None:
+def test_noise_of_zero_does_not_change_the_values() -> None:
     assert add_noise(np.arange(5.0), 0).tolist() == [0, 1, 2, 3, 4]
     assert add_noise([3.0, 3.0], 0.5).tolist() == [3, 3]
 
@@ -299,8 +299,6 @@ def test_no_noise_leaves_the_values_alone() -> None:
         ([1.0, NAN], 0.1, "series must be finite, but 1 of 2 values are not"),
     ],
 )
-def test_noise_that_cannot_be_is_refused_with_the_rule_and_the_value(
-    series: Any, level: float, message: str
-) -> None:
+def test_invalid_noise_is_refused(series: Any, level: float, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         add_noise(series, level)

@@ -49,7 +49,7 @@ def test_an_unfitted_forecaster_of_features_has_the_published_attributes(
 
 
 @pytest.mark.parametrize("cls", MULTIVARIATE)
-def test_a_fitted_forecaster_of_features_has_its_columns_and_their_means_and_deviations(
+def test_a_fitted_multivariate_forecaster_has_columns_means_and_deviations(
     cls: type[Multivariate],
 ) -> None:
     model = fitted(cls)
@@ -123,7 +123,7 @@ def test_windows_of_features_that_do_not_fit_their_target_are_refused(
     ],
 )
 @pytest.mark.parametrize("cls", MULTIVARIATE)
-def test_a_fit_on_features_that_cannot_be_right_is_refused_with_the_rule_and_the_value(
+def test_an_invalid_fit_on_features_is_refused(
     cls: type[Multivariate],
     data: Any,
     settings: dict[str, Any],
@@ -136,7 +136,7 @@ def test_a_fit_on_features_that_cannot_be_right_is_refused_with_the_rule_and_the
     assert [model.model, model.lookback, model.means] == [None] * 3
 
 
-def test_the_index_and_the_order_of_the_columns_do_not_matter_to_a_forecast_of_rows() -> None:
+def test_index_and_column_order_do_not_change_a_forecast() -> None:
     model = fitted(MultivariateLSTM)
     dated = table().set_index(pd.date_range("2020-01-01", periods=40))
     assert torch.equal(weights(fitted(MultivariateLSTM, dated)), weights(model))
@@ -168,7 +168,7 @@ def test_a_lookback_of_one_bar_trains_and_forecasts() -> None:
         (table().set_axis(list("aab"), axis=1), ValueError, "but repeats ['a']"),
     ],
 )
-def test_forecasts_of_rows_that_cannot_be_right_are_refused(
+def test_invalid_forecasts_of_rows_are_refused(
     method: str, data: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=re.escape(message)):
@@ -176,7 +176,7 @@ def test_forecasts_of_rows_that_cannot_be_right_are_refused(
 
 
 @pytest.mark.parametrize("cls", MULTIVARIATE)
-def test_a_historical_forecast_of_rows_is_the_one_that_was_made_with_its_row(
+def test_historical_forecasts_of_rows_equal_predictions_made_then(
     cls: type[Multivariate],
 ) -> None:
     model = fitted(cls, epochs=8)
@@ -191,7 +191,7 @@ def test_a_historical_forecast_of_rows_is_the_one_that_was_made_with_its_row(
 
 
 @pytest.mark.parametrize("cls", MULTIVARIATE)
-def test_a_forecast_of_rows_is_that_of_the_network_in_the_unit_of_the_target(
+def test_a_forecast_of_rows_is_in_the_unit_of_the_target(
     cls: type[Multivariate],
 ) -> None:
     data = table().assign(a=table().a * 30 + 7, t=table().t * 5 - 900)
@@ -213,7 +213,7 @@ def test_widths_and_dropout_reach_the_stack(cls: type[Multivariate]) -> None:
 
 
 @pytest.mark.parametrize("cls", MULTIVARIATE)
-def test_means_and_deviations_of_columns_are_those_of_the_rows_that_training_sees(
+def test_columns_are_standardised_by_the_rows_of_training_windows(
     cls: type[Multivariate],
 ) -> None:
     # 4: those of features and target were those of all rows.
@@ -236,7 +236,7 @@ def known(bars: int = 120) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(("cls", "cell"), [(MultivariateLSTM, "lstm"), (MultivariateGRU, "gru")])
-def test_training_pairs_the_window_that_ends_at_a_row_with_the_target_of_that_row(
+def test_training_pairs_a_window_with_the_target_of_its_last_row(
     cls: type[Multivariate], cell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 10: the window ended one row before, so that "the next return" was the one after it. A
@@ -253,7 +253,7 @@ def test_training_pairs_the_window_that_ends_at_a_row_with_the_target_of_that_ro
 
 
 @pytest.mark.parametrize("cls", MULTIVARIATE)
-def test_a_target_that_only_the_newest_row_knows_is_learnt(cls: type[Multivariate]) -> None:
+def test_a_target_known_only_in_the_newest_row_is_learnt(cls: type[Multivariate]) -> None:
     # 10: with that row left out nothing could be learnt of noise, and the loss stayed about 1.
     model = make(cls)
     with pytest.warns(UserWarning, match=KNOWN):
@@ -264,7 +264,7 @@ def test_a_target_that_only_the_newest_row_knows_is_learnt(cls: type[Multivariat
 
 
 @pytest.mark.parametrize("cls", MULTIVARIATE)
-def test_the_newest_row_changes_the_forecast_and_a_row_before_the_window_does_not(
+def test_only_rows_of_the_window_change_a_forecast(
     cls: type[Multivariate],
 ) -> None:
     model = fitted(cls)
@@ -281,7 +281,7 @@ def train_on(data: pd.DataFrame, cls: type[Multivariate] = MultivariateLSTM) -> 
 
 
 @pytest.mark.parametrize("cls", MULTIVARIATE)
-def test_a_close_beside_its_own_open_high_and_low_is_warned_of(cls: type[Multivariate]) -> None:
+def test_a_close_beside_open_high_and_low_raises_a_warning(cls: type[Multivariate]) -> None:
     with pytest.warns(UserWarning, match=KNOWN) as caught:
         train_on(bars().rename(columns={"close": "t"}), cls)
     (warning,) = caught
@@ -301,7 +301,7 @@ def test_a_close_beside_its_own_open_high_and_low_is_warned_of(cls: type[Multiva
     ],
     ids=["next close", "next return", "next log return", "next range", "constant"],
 )
-def test_a_target_of_the_next_row_is_not_warned_of(
+def test_a_target_of_the_next_row_raises_no_warning(
     target: Callable[[pd.DataFrame], pd.Series],
 ) -> None:
     frame = bars()
@@ -318,7 +318,7 @@ def test_a_target_of_the_next_row_is_not_warned_of(
     ],
     ids=["feature itself", "mean of two", "scaled"],
 )
-def test_a_target_that_a_line_through_the_features_gives_is_warned_of(
+def test_a_target_linear_in_the_features_raises_a_warning(
     target: Callable[[pd.DataFrame], pd.Series],
 ) -> None:
     with pytest.warns(UserWarning, match=KNOWN):
@@ -326,7 +326,7 @@ def test_a_target_that_a_line_through_the_features_gives_is_warned_of(
 
 
 @pytest.mark.parametrize("columns", [["close"], ["open", "high", "low", "close"]])
-def test_a_return_beside_the_closes_that_it_is_made_of_is_warned_of(columns: list[str]) -> None:
+def test_a_return_beside_its_closes_raises_a_warning(columns: list[str]) -> None:
     # The features of a row do not know its return, but those of it and of the row before do.
     data = bars()[columns].assign(t=bars().close.pct_change()).tail(500)
     with pytest.warns(UserWarning, match=KNOWN):
@@ -334,7 +334,7 @@ def test_a_return_beside_the_closes_that_it_is_made_of_is_warned_of(columns: lis
 
 
 @pytest.mark.parametrize(("rows", "warns"), [(35, False), (36, True)])
-def test_so_few_rows_that_any_target_fits_them_are_not_warned_of(
+def test_too_few_rows_for_the_fit_raise_no_warning(
     rows: int,
     warns: bool,  # noqa: FBT001  # a parameter of the table
 ) -> None:

@@ -120,7 +120,7 @@ def test_the_last_rates_are_a_list_of_python_floats() -> None:
         ),
     ],
 )
-def test_a_schedule_that_cannot_be_is_refused_when_it_is_made(
+def test_an_invalid_schedule_is_refused_by_the_constructor(
     settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
@@ -128,7 +128,7 @@ def test_a_schedule_that_cannot_be_is_refused_when_it_is_made(
     assert str(caught.value) == message
 
 
-def test_a_warm_up_without_an_end_asks_for_it_when_the_cosine_begins() -> None:
+def test_a_warm_up_without_t_max_fails_when_the_cosine_begins() -> None:
     scheduler = LRScheduler(optimizer(1.0), "warmup_cosine", warmup_epochs=3)
     assert rates(scheduler, 2) == [[0.0], [pytest.approx(1 / 3)]]
     assert scheduler.get_last_lr() == [pytest.approx(2 / 3)]
@@ -154,6 +154,6 @@ def test_a_second_schedule_of_one_optimizer_has_the_rates_of_the_first(
 
 
 @pytest.mark.parametrize("schedule_type", ["step", "cosine", "warmup_cosine"])
-def test_a_group_that_does_not_learn_stays_so(schedule_type: str) -> None:
+def test_a_parameter_group_with_rate_zero_keeps_it(schedule_type: str) -> None:
     scheduler = LRScheduler(optimizer(1.0, 0.0), schedule_type, T_max=4, warmup_epochs=1)
     assert [row[1] for row in rates(scheduler, 6)] == [0.0] * 6

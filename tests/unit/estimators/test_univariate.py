@@ -72,7 +72,7 @@ def test_a_window_is_followed_by_its_value() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float32, np.float64])
-def test_windows_keep_the_type_of_the_series_and_share_no_memory_with_it(dtype: type) -> None:
+def test_windows_are_copies_of_the_same_type(dtype: type) -> None:
     series = np.arange(6, dtype=dtype)
     x, y = univariate().prepare_sequences(series, 2)
     assert (x.dtype, y.dtype) == (dtype, dtype)
@@ -129,7 +129,7 @@ def test_windows_of_a_column_are_refused() -> None:
     ],
 )
 @pytest.mark.parametrize("cls", UNIVARIATE)
-def test_a_fit_that_cannot_be_right_is_refused_with_the_rule_and_the_value(
+def test_an_invalid_fit_is_refused(
     cls: type[Univariate], series: Any, settings: dict[str, Any], message: str
 ) -> None:
     model = univariate(cls)
@@ -187,7 +187,7 @@ def test_whole_numbers_train_as_the_same_floats_do() -> None:
     assert torch.equal(weights(fitted(data=numbers.tolist())), expected)
 
 
-def test_zero_epochs_give_an_untrained_network_that_forecasts() -> None:
+def test_zero_epochs_return_an_untrained_network_that_forecasts() -> None:
     model = univariate()
     assert fit(model, epochs=0) == {"train_loss": [], "val_loss": []}
     assert np.isfinite(model.predict(walk(), 2)).all()
@@ -199,7 +199,7 @@ def test_a_constant_series_trains_and_is_forecast_near_itself() -> None:
     assert model.predict([3.0] * 5)[0] == pytest.approx(3.0, abs=0.1)
 
 
-def test_the_smallest_series_trains_on_one_window_and_is_judged_by_one() -> None:
+def test_the_shortest_series_has_one_training_and_one_validation_window() -> None:
     history = fit(univariate(), walk(7))
     assert [len(losses) for losses in history.values()] == [2, 2]
     assert np.isfinite([*history["train_loss"], *history["val_loss"]]).all()
@@ -217,9 +217,7 @@ def test_the_smallest_series_trains_on_one_window_and_is_judged_by_one() -> None
         ("abc", 1, "series must hold numbers only"),
     ],
 )
-def test_a_forecast_that_cannot_be_right_is_refused_with_the_rule_and_the_value(
-    series: Any, steps: float, message: str
-) -> None:
+def test_an_invalid_forecast_is_refused(series: Any, steps: float, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         fitted().predict(series, steps)
 
@@ -232,7 +230,7 @@ def test_a_forecast_that_cannot_be_right_is_refused_with_the_rule_and_the_value(
         (walk()[:, None], "one dimension, but has shape (40, 1)"),
     ],
 )
-def test_historical_forecasts_that_cannot_be_right_are_refused(series: Any, message: str) -> None:
+def test_invalid_historical_forecasts_are_refused(series: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         fitted().historical_forecasts(series)
 
@@ -244,7 +242,7 @@ def test_no_steps_are_an_empty_array_of_floats() -> None:
 
 @pytest.mark.parametrize("cls", UNIVARIATE)
 @pytest.mark.parametrize("steps", [1, 2, 12])
-def test_a_forecast_of_many_steps_feeds_on_its_own_forecasts(
+def test_a_forecast_of_many_steps_uses_its_forecasts_as_input(
     cls: type[Univariate], steps: int
 ) -> None:
     model = fitted(cls, epochs=8)
@@ -259,7 +257,7 @@ def test_a_forecast_of_many_steps_feeds_on_its_own_forecasts(
 
 
 @pytest.mark.parametrize("cls", UNIVARIATE)
-def test_a_historical_forecast_is_the_one_that_was_made_from_the_values_before(
+def test_historical_forecasts_equal_predictions_from_the_values_before(
     cls: type[Univariate],
 ) -> None:
     model = fitted(cls, epochs=8)
@@ -273,7 +271,7 @@ def test_a_historical_forecast_is_the_one_that_was_made_from_the_values_before(
 
 
 @pytest.mark.parametrize("cls", UNIVARIATE)
-def test_a_cycle_is_learnt(cls: type[Univariate]) -> None:
+def test_a_sine_is_learnt(cls: type[Univariate]) -> None:
     series = np.tile([1.0, 5.0, 2.0, 8.0], 20)
     model = univariate(cls, hidden_dim=16, num_layers=1)
     history = fit(model, series, lookback=4, epochs=40, lr=0.03, batch_size=16)
@@ -288,7 +286,7 @@ def test_the_defaults_are_those_of_the_published_network(cls: type[Univariate]) 
 
 
 @pytest.mark.parametrize("cls", UNIVARIATE)
-def test_every_point_of_a_grid_trains_the_network_that_it_names(cls: type[Univariate]) -> None:
+def test_every_point_of_a_grid_trains_its_network(cls: type[Univariate]) -> None:
     # 1: fit(hidden_dim=...) was a TypeError and the constructor took nothing, so that only
     # lookback and lr of a grid reached the network.
     grid = ParameterGrid({"hidden_dim": [3, 5], "num_layers": [2, 3], "dropout": [0.0, 0.4]})
@@ -309,7 +307,7 @@ def test_every_point_of_a_grid_trains_the_network_that_it_names(cls: type[Univar
 
 
 @pytest.mark.parametrize("cls", UNIVARIATE)
-def test_mean_and_deviation_are_those_of_the_bars_that_training_sees(
+def test_the_series_is_standardised_by_the_values_of_training_windows(
     cls: type[Univariate],
 ) -> None:
     # 4: both were those of the whole series, validation and all.
@@ -330,7 +328,7 @@ def overfitting(patience: int) -> tuple[Univariate, dict[str, list[float]], Earl
     return model, history, stopping, float(squared_errors(model, series)[28:].mean())
 
 
-def test_training_stopped_early_ends_with_the_weights_of_the_best_epoch() -> None:
+def test_training_stopped_early_restores_the_best_weights() -> None:
     # 6: no forecaster could be stopped, and what came out was the last epoch.
     _, history, stopping, loss = overfitting(patience=3)
     losses = history["val_loss"]
@@ -342,7 +340,7 @@ def test_training_stopped_early_ends_with_the_weights_of_the_best_epoch() -> Non
     assert losses[-1] > 1.05 * min(losses)
 
 
-def test_training_that_was_never_stopped_ends_with_the_weights_of_the_best_epoch_too() -> None:
+def test_training_to_the_last_epoch_restores_the_best_weights() -> None:
     # 6 and 12: the best weights came back only where the stopping really stopped.
     _, history, stopping, loss = overfitting(patience=100)
     losses = history["val_loss"]
@@ -360,12 +358,12 @@ def test_without_early_stopping_the_weights_are_those_of_the_last_epoch() -> Non
     assert loss == pytest.approx(history["val_loss"][-1], rel=1e-5)
 
 
-def test_a_training_that_diverges_at_once_is_stopped_and_leaves_nothing_to_restore() -> None:
+def test_training_that_diverges_at_once_stops_without_best_weights() -> None:
     # 12: a first loss of NaN stayed the best one; test_early_stopping.py has the table of losses.
     stopping = EarlyStopping(1, verbose=False)
     model, settings = univariate(), {"epochs": 9, "lr": 1e30, "early_stopping": stopping}
     with pytest.warns(UserWarning, match="training diverged") as caught:
-        history = model.fit(walk(), lookback=5, **settings)
+        history = model.fit(walk(), lookback=5, batch_size=8, **settings)
     # It points to the line that trains.
     assert [warning.filename for warning in caught] == [__file__]
     assert [math.isnan(loss) for loss in history["val_loss"]] == [True, True]
@@ -373,7 +371,7 @@ def test_a_training_that_diverges_at_once_is_stopped_and_leaves_nothing_to_resto
 
 
 @pytest.mark.parametrize("cls", UNIVARIATE)
-def test_training_pairs_a_window_with_the_value_behind_it(
+def test_training_pairs_a_window_with_the_next_value(
     cls: type[Univariate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With a period of lookback bars the value behind a window is the first one in it.
@@ -384,7 +382,7 @@ def test_training_pairs_a_window_with_the_value_behind_it(
 
 
 @pytest.mark.parametrize("cls", UNIVARIATE)
-def test_the_losses_are_true_means_although_the_last_batch_is_smaller(
+def test_losses_are_means_over_samples_with_a_smaller_last_batch(
     cls: type[Univariate],
 ) -> None:
     # 11: the sum over batches was divided by n / batch_size: 4 / (28 / 8) = 1.14 times too much.

@@ -53,7 +53,7 @@ PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_the_state_of_a_one_width_network_has_the_published_keys_and_shapes(cell: str) -> None:
+def test_a_one_width_network_has_the_published_state(cell: str) -> None:
     expected: dict[str, tuple[int, ...]] = {}
     for layer, width_in in enumerate([3, 5]):
         for part, shape in zip(PARTS, layer_shapes(GATES[cell], width_in, 5), strict=True):
@@ -154,7 +154,7 @@ def test_a_stack_equals_plain_layers_with_dropout_between_but_not_after_them(
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_forecast_after_each_of_the_last_bars_is_that_of_the_bars_until_then(cell: str) -> None:
+def test_last_returns_the_forecast_after_each_of_the_last_bars(cell: str) -> None:
     network, x = network_class(cell)(3, [6, 4]).eval(), windows(5, 9, 3)
     until = torch.stack([network(x[:, :bars]) for bars in (7, 8, 9)], dim=1)
     torch.testing.assert_close(network(x, last=3), until.flatten(0, 1), rtol=0, atol=1e-6)
@@ -164,7 +164,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def test_a_gru_keeps_the_old_state_by_z_and_resets_after_the_matrix_product() -> None:
+def test_a_gru_follows_the_equations_of_torch() -> None:
     network = StackedGRU(2, [3]).double()
     weights = [p.detach().numpy() for p in network.gru_layers[0].parameters()]
     w_in, w_state, b_in, b_state = weights
@@ -216,7 +216,7 @@ def test_dropout_is_inert_with_one_layer(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("network", [StackedLSTM, StackedGRU])
 @pytest.mark.parametrize("widths", [[], [0], [8, 0], [-1, 8]])
-def test_a_stack_without_a_width_of_at_least_one_is_refused_with_the_rule(
+def test_a_stack_without_a_valid_width_is_refused(
     network: type[StackedLSTM | StackedGRU], widths: list[int]
 ) -> None:
     with pytest.raises(ValueError, match="hidden_dims needs at least one width") as caught:
@@ -226,7 +226,7 @@ def test_a_stack_without_a_width_of_at_least_one_is_refused_with_the_rule(
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_is_built_with_the_widths_and_the_dropout_of_its_configuration(
+def test_every_cell_is_built_from_its_configuration(
     cell: str,
 ) -> None:
     network = build_network(Config(cell=cell, hidden_dims=(6, 4), dropout=0.3), input_dim=3)
@@ -245,7 +245,7 @@ EVERY = [LSTMNet(3, 5), GRUNet(3, 5), StackedLSTM(3, [5, 4]), StackedGRU(3, [5, 
 
 @pytest.mark.parametrize("network", EVERY, ids=lambda network: type(network).__name__)
 @pytest.mark.parametrize("shape", [(3,), (20, 3), (2, 16, 20, 3)])
-def test_an_input_that_is_not_of_three_dimensions_is_refused_with_its_shape(
+def test_an_input_without_three_dimensions_is_refused(
     network: nn.Module, shape: tuple[int, ...]
 ) -> None:
     # torch takes (20, 3) for one window, and the head would read its last unit as the last bar.

@@ -32,7 +32,7 @@ def weights(made: nn.Module) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("lr", [1e-3, 0.3])
-def test_it_moves_weights_as_torch_does(lr: float, decay: float) -> None:
+def test_adam_updates_weights_as_torch_does(lr: float, decay: float) -> None:
     own, other = network(), network()
     start = weights(own)
     learn(own, Adam(own.parameters(), lr, decay), STEPS, seed=1)
@@ -57,7 +57,7 @@ def own_state(made: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("remembered", [own_state, torch_state])
-def test_it_goes_on_from_what_was_remembered_by_either(
+def test_adam_resumes_from_either_state(
     remembered: Callable[[nn.Module], dict[str, torch.Tensor]],
 ) -> None:
     straight = network()

@@ -41,7 +41,7 @@ NAN, INF = math.nan, math.inf
         ([0.0, -1.0], 0, 0.0, None, -1.0, 0),
     ],
 )
-def test_early_stopping_stops_where_the_table_says(
+def test_early_stopping_follows_the_table(
     losses: list[float],
     patience: int,
     min_delta: float,
@@ -85,7 +85,7 @@ def feed(stopping: EarlyStopping, losses: list[float]) -> nn.Linear:
         (True, [NAN, NAN], 1.0),  # there is no best
     ],
 )
-def test_the_best_weights_come_back_on_stopping_and_only_if_asked_for(
+def test_best_weights_are_restored_on_stopping_if_configured(
     restore: bool,  # noqa: FBT001  # a parameter of the table
     losses: list[float],
     weight: float,
@@ -116,14 +116,14 @@ def test_a_silent_early_stopping_prints_nothing(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == ""
 
 
-def test_what_does_not_restore_says_nothing_of_restoring(
+def test_without_restoring_no_restore_is_printed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     feed(EarlyStopping(0, restore_best_weights=False), [1.0, 1.1])
     assert capsys.readouterr().out == "EarlyStopping counter: 1/0\n"
 
 
-def test_a_reset_forgets_what_was_seen_and_keeps_the_settings() -> None:
+def test_a_reset_forgets_losses_and_keeps_settings() -> None:
     stopping = EarlyStopping(1, 0.25, verbose=False)
     feed(stopping, [1.0, 0.5, 0.6, 0.7])
     assert stopping.should_stop
@@ -134,7 +134,7 @@ def test_a_reset_forgets_what_was_seen_and_keeps_the_settings() -> None:
     assert (stopping.restore_best_weights, stopping.verbose) == (True, False)
 
 
-def test_after_a_reset_a_loss_above_the_old_best_is_the_best_and_its_weights_come_back() -> None:
+def test_after_a_reset_the_best_loss_and_weights_are_new() -> None:
     stopping = EarlyStopping(0, verbose=False)
     feed(stopping, [0.5, 0.6])
     stopping.reset()
@@ -143,7 +143,7 @@ def test_after_a_reset_a_loss_above_the_old_best_is_the_best_and_its_weights_com
     assert stopping.best_loss == 8.0
 
 
-def test_a_loss_may_come_as_a_tensor_and_is_kept_as_a_number() -> None:
+def test_a_loss_can_be_a_tensor_and_is_stored_as_a_float() -> None:
     stopping = EarlyStopping(0, verbose=False)
     model = nn.Linear(1, 1)
     losses = [torch.tensor(1.0), torch.tensor(0.5), torch.tensor(0.75)]

@@ -70,7 +70,7 @@ def judge(networks: nn.ModuleList, folds: list[FoldTensors]) -> float:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_same_seed_gives_the_same_curve_bit_for_bit_and_another_seed_another(
+def test_equal_seeds_return_equal_curves_bit_for_bit(
     cell: str,
 ) -> None:
     config = Config(cell=cell, hidden_dims=(4, 3), dropout=0.3, batch_size=8, lr=0.02, noise=0.1)
@@ -158,7 +158,7 @@ def test_the_folds_in_step_have_the_losses_of_each_fold_trained_alone() -> None:
         assert list(epoch.fold_losses) == pytest.approx(losses, rel=1e-4)
 
 
-def test_dropout_acts_while_training_and_not_while_judging() -> None:
+def test_dropout_acts_in_training_and_not_in_validation() -> None:
     folds = random_folds()
     config = Config(hidden_dims=(8, 8), dropout=0.5, lr=0.0, batch_size=8)
     networks, epochs = train(folds, config)
@@ -168,7 +168,7 @@ def test_dropout_acts_while_training_and_not_while_judging() -> None:
 
 
 @pytest.mark.parametrize("patience", [0, 2])
-def test_training_stops_patience_and_one_epochs_after_the_best_with_its_weights(
+def test_training_stops_patience_plus_one_epochs_after_the_best(
     patience: int,
 ) -> None:
     # From about 0 the forecasts climb to 1, and are judged by -1: the first epoch is the best.
@@ -184,7 +184,7 @@ def best_on_the_way() -> tuple[list[FoldTensors], Config]:
     return constant_folds(train=1.0, valid=0.4), Config(hidden_dims=(4,), batch_size=8, lr=0.05)
 
 
-def test_training_stopped_early_ends_with_the_weights_of_the_best_epoch() -> None:
+def test_training_stopped_early_restores_the_best_weights() -> None:
     folds, config = best_on_the_way()
     networks, epochs = train(folds, config, TrainingConfig(max_epochs=50, patience=3))
     losses = [epoch.valid_loss for epoch in epochs]
@@ -195,7 +195,7 @@ def test_training_stopped_early_ends_with_the_weights_of_the_best_epoch() -> Non
     assert losses[-1] > 2 * min(losses)
 
 
-def test_training_that_runs_to_its_last_epoch_ends_with_the_weights_of_the_best_epoch() -> None:
+def test_training_to_its_last_epoch_restores_the_best_weights() -> None:
     folds, config = best_on_the_way()
     networks, epochs = train(folds, config, TrainingConfig(max_epochs=20, patience=50))
     losses = [epoch.valid_loss for epoch in epochs]
@@ -215,7 +215,7 @@ def test_a_diverging_configuration_ends_with_an_epoch_that_is_not_finite() -> No
 
 
 @pytest.mark.parametrize("weight", [NAN, INF])
-def test_one_fold_that_diverges_late_ends_the_training_and_the_best_weights_come_back(
+def test_one_diverging_fold_ends_training_and_best_weights_are_restored(
     weight: float,
 ) -> None:
     folds = random_folds()
@@ -251,7 +251,7 @@ def test_the_training_loss_is_the_mean_over_windows_of_unequal_batches() -> None
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_judges_and_teaches(loss: str) -> None:
+def test_every_loss_is_minimised_and_reported(loss: str) -> None:
     folds = random_folds()
     networks, epochs = train(folds, training=TrainingConfig(max_epochs=8, patience=20, loss=loss))
     for epoch in epochs:
@@ -281,7 +281,7 @@ def test_noise_changes_the_curve() -> None:
     assert len({tuple(run(noise)) for noise in (0.0, 0.1, 0.5)}) == 3
 
 
-def test_a_forecast_is_what_the_network_says_without_dropout_and_without_gradients() -> None:
+def test_forecasts_have_no_dropout_and_no_gradients() -> None:
     draw = torch.Generator().manual_seed(3)
     network = StackedLSTM(2, [8, 8], dropout=0.5).train()
     x = torch.randn(6, 3, 2, generator=draw)
@@ -306,7 +306,7 @@ def test_forecasts_come_in_order_from_blocks_of_windows(
 
 
 @pytest.mark.parametrize(("lookback", "expected"), [(1, 1), (4, 1), (5, 4), (60, 4)])
-def test_windows_that_are_too_short_to_share_bars_are_trained_one_by_one(
+def test_short_windows_are_trained_with_one_target_per_sequence(
     lookback: int, expected: int
 ) -> None:
     assert targets_per_sequence(lookback) == expected

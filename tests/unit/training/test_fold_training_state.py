@@ -57,7 +57,7 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=list(CELLS))
-def test_a_training_put_down_after_any_epoch_ends_with_the_same_bits(config: Config) -> None:
+def test_training_resumed_after_any_epoch_is_bit_for_bit_identical(config: Config) -> None:
     networks, whole = begin(config)
     undisturbed = [facts(epoch) for epoch in whole]
     assert 3 <= len(undisturbed) < 9, "early stopping is part of it"
@@ -78,7 +78,7 @@ def test_a_training_put_down_after_any_epoch_ends_with_the_same_bits(config: Con
         assert facts(second.best) == facts(whole.best)
 
 
-def test_what_was_put_down_at_its_last_epoch_has_nothing_left_to_do() -> None:
+def test_training_saved_after_its_last_epoch_has_ended() -> None:
     config = CONFIGS[0]
     _, whole = begin(config, TrainingConfig(max_epochs=3, patience=9))
     epochs = iter(whole)
@@ -91,7 +91,7 @@ def test_what_was_put_down_at_its_last_epoch_has_nothing_left_to_do() -> None:
     assert again.best is not None
 
 
-def test_nothing_is_lost_of_a_training_without_a_finite_epoch() -> None:
+def test_a_state_without_an_epoch_can_be_resumed() -> None:
     _, training = begin(CONFIGS[0])
     body = training.state()
     _, again = begin(CONFIGS[0])

@@ -20,7 +20,7 @@ def vector(network: nn.Module) -> Tensor:
     return nn.utils.parameters_to_vector(network.parameters()).detach()
 
 
-def test_a_refit_equals_as_many_epochs_of_one_learner_and_is_ready_to_forecast() -> None:
+def test_a_refit_equals_as_many_epochs_of_a_trainer() -> None:
     (fold,) = random_folds(count=1)
     x, y = fold.train_windows, fold.train_targets
     (network,) = build_networks(REFIT, 2, 1, CPU, 5)
@@ -32,7 +32,7 @@ def test_a_refit_equals_as_many_epochs_of_one_learner_and_is_ready_to_forecast()
     assert not refitted.training
 
 
-def test_a_refit_has_the_weights_that_its_fold_had_after_as_many_epochs() -> None:
+def test_a_refit_equals_as_many_epochs_of_fold_training() -> None:
     (fold,) = random_folds(count=1)
     networks = build_networks(REFIT, 2, 1, CPU, 5)
     epochs = FoldTraining(networks, [fold], REFIT, TrainingConfig(9, patience=9), 5)
@@ -42,7 +42,7 @@ def test_a_refit_has_the_weights_that_its_fold_had_after_as_many_epochs() -> Non
     assert torch.equal(vector(refitted), vector(networks))
 
 
-def test_a_refit_can_be_repeated_and_depends_on_seed_epochs_and_loss() -> None:
+def test_a_refit_is_repeatable_and_depends_on_seed_epochs_and_loss() -> None:
     (fold,) = random_folds(count=1)
 
     def refit(loss: str, epochs: int, seed: int) -> tuple[float, ...]:

@@ -29,7 +29,7 @@ def recorded(
     return epoch
 
 
-def test_an_epoch_sees_every_window_once_with_its_own_target_in_a_new_order() -> None:
+def test_an_epoch_has_every_window_once_in_a_new_order() -> None:
     # 150 windows in batches of 4 are more than one block of 32 batches; the last batch is of 2.
     number = torch.arange(150.0)
     epoch = recorded(number[:, None, None].repeat(1, 3, 1), number[:, None])
@@ -57,7 +57,7 @@ class RunRecorder(nn.Module):
 
 
 @pytest.mark.parametrize("count", [4, 5, 150, 151])
-def test_runs_have_each_target_once_but_for_some_at_the_ends_and_lie_elsewhere_in_each_epoch(
+def test_sequences_cover_each_target_and_shift_in_each_epoch(
     count: int,
 ) -> None:
     # The number of a target is the last bar of its window.
@@ -95,7 +95,7 @@ def test_runs_have_each_target_once_but_for_some_at_the_ends_and_lie_elsewhere_i
     ("batch_size", "count", "run"),
     [(32, 100, 4), (6, 100, 3), (10, 100, 2), (7, 100, 1), (1, 100, 1), (32, 3, 2), (32, 1, 1)],
 )
-def test_a_run_is_the_longest_that_divides_the_batch_and_is_there(
+def test_targets_per_sequence_divide_the_batch_size_and_the_targets(
     batch_size: int, count: int, run: int
 ) -> None:
     windows, targets = make_windows(torch.zeros(count + 2, 1), 3), torch.zeros(count, 1)
@@ -109,7 +109,7 @@ def test_a_run_is_the_longest_that_divides_the_batch_and_is_there(
 
 
 @pytest.mark.parametrize("noise", [0.1, 2.0])
-def test_noise_is_gaussian_of_its_size_and_drawn_anew_for_every_value_and_epoch(
+def test_noise_is_gaussian_and_new_for_every_value_and_epoch(
     noise: float,
 ) -> None:
     epoch = recorded(torch.zeros(500, 4, 5), torch.zeros(500, 1), noise=noise)
@@ -123,7 +123,7 @@ def test_noise_is_gaussian_of_its_size_and_drawn_anew_for_every_value_and_epoch(
     assert not torch.equal(*drawn)
 
 
-def test_noise_leaves_the_windows_themselves_alone() -> None:
+def test_noise_does_not_change_the_windows() -> None:
     windows = torch.zeros(10, 3, 1)
     recorded(windows, torch.zeros(10, 1), noise=1.0)()
     assert not windows.any()
