@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Recorder(nn.Module):
-    """A network that forecasts the last value of its window times a weight, and keeps its input."""
+    """A network that records its input and forecasts the last value of it times a weight."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -40,7 +40,7 @@ class Case:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Random walks; forecasts that are right more or less often, after a prefix without any."""
+    """Draw random walks, and forecasts of varying accuracy after a prefix without any."""
     bars = draw(st.integers(2, 80))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     prices = 50 * np.exp(np.cumsum(random.normal(0, 0.02, bars)))
@@ -60,7 +60,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 @dataclass(frozen=True)
 class Account:
-    """What an account came to."""
+    """Result of an account."""
 
     equity: list[float]
     trades: list[Trade]
@@ -68,7 +68,7 @@ class Account:
 
 
 def keep_account(case: Case) -> Account:
-    """Go from close to close: value, look at the forecast of the next bar, trade."""
+    """Step from close to close: value the position, read the next forecast, trade."""
     cost, slip = case.cost_bps / 10_000, case.slippage_bps / 10_000
     cash, shares = case.capital, 0.0
     equity: list[float] = []

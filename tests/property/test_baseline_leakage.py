@@ -1,4 +1,4 @@
-"""No baseline's forecast of a target uses a bar that comes after it was made."""
+"""No baseline's forecast depends on a bar after it was made."""
 
 import numpy as np
 import pytest

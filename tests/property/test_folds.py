@@ -1,4 +1,4 @@
-"""Folds of any layout: where they lie, how long they are, and what lies between them."""
+"""Folds of any layout: positions, lengths and gaps."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ LEAST = 50
 
 @dataclass(frozen=True)
 class Cut:
-    """A layout, and a series that it fits."""
+    """Draw a layout, and a series long enough for it."""
 
     layout: WalkForward
     first: int
@@ -116,7 +116,7 @@ def test_one_bar_fewer_than_needed_is_refused(cut: Cut) -> None:
 
 
 def label_bars(span: Span, horizon: int) -> set[int]:
-    """The bars over which the targets of a span are measured: bar t and those a horizon back."""
+    """Return the bars that the targets of a span depend on: bar t and `horizon` bars back."""
     return {bar for t in range(span.start, span.stop) for bar in range(t - horizon + 1, t + 1)}
 
 

@@ -1,4 +1,4 @@
-"""Nothing after a bar reaches what is known at it: feature, target, window, scaler or forecast."""
+"""A bar changes no feature, target, window, scaler or forecast that was known before it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ NAMES = ("close", "high", "low", "volume", "weekday", "extra")
 
 @dataclass(frozen=True)
 class Case:
-    """What is forecast from what, over which folds."""
+    """Features, target, horizon and folds of one study."""
 
     features: tuple[str, ...]
     target: str
@@ -55,7 +55,7 @@ class Case:
         ]
 
     def forecasts(self, columns: Bars, cell: str) -> list[list[list[float]]]:
-        """Train two epochs; give the forecasts by epoch, fold and target."""
+        """Train two epochs; return the forecasts by epoch, fold and target."""
         config = Config(cell, (4, 3), dropout=0.2, lr=0.01, batch_size=16, noise=0.05)
         folds = [tensors for _, tensors in self.prepare(self.series(columns))]
         networks = build_networks(config, len(self.features), len(folds), CPU, seed=0)
@@ -81,7 +81,7 @@ def prices(bars: int, seed: int) -> dict[str, Floats]:
 def changed(
     columns: Bars, bars: slice, seed: int, names: tuple[str, ...] = NAMES
 ) -> dict[str, Floats]:
-    """Change the named columns at some bars, each value by a factor of its own."""
+    """Change the named columns at some bars, each value by a different factor."""
     rng = np.random.default_rng(seed)
     out = {name: values.copy() for name, values in columns.items()}
     for name in names:
@@ -91,7 +91,7 @@ def changed(
 
 
 def leaks(case: Case, before: Bars, after: Bars, t: int) -> set[str]:
-    """Name what is known at bar `t` and yet differs between columns that are equal up to `t`."""
+    """Return the names of values known at bar `t` that differ between columns equal up to `t`."""
     a, b = case.series(before), case.series(after)
     found = set()
 
@@ -119,7 +119,7 @@ def leaks(case: Case, before: Bars, after: Bars, t: int) -> set[str]:
 
 
 def forecast_leaks(case: Case, before: Bars, after: Bars, t: int, cell: str) -> int:
-    """Count the forecasts made at or before bar `t` that differ; every epoch is looked at."""
+    """Count the forecasts made at or before bar `t` that differ, in every epoch."""
     count = 0
     sides = zip(case.forecasts(before, cell), case.forecasts(after, cell), strict=True)
     for one, other in sides:
@@ -162,7 +162,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def bars_after(t: int, bars: int) -> st.SearchStrategy[slice]:
-    """Every bar after `t`, or one of them, the next one often."""
+    """Draw every bar after `t`, or one of them, often the next one."""
     one = st.integers(t + 1, bars - 1).map(lambda bar: slice(bar, bar + 1))
     return st.one_of(st.just(slice(t + 1, None)), st.just(slice(t + 1, t + 2)), one)
 
@@ -370,7 +370,7 @@ def losses(dataset: Dataset) -> list[tuple[float, ...]]:
 
 
 def facts(spec: Spec, columns: Bars) -> list[object]:
-    """Give everything that the search could take from prices, as values that compare."""
+    """Return everything that the search could take from prices, as comparable values."""
     search, _ = cut_holdout(frame_of(columns), spec)
     made = Dataset.build(spec, search)
     series = made.series
@@ -415,7 +415,7 @@ def opened_by(spec: Spec, columns: Bars) -> tuple[Dataset, Dataset]:
 
 
 def holdout_leaks(spec: Spec, before: Bars, after: Bars, bar: int) -> set[str]:
-    """Name what of the opened holdout is known before `bar` and yet changes with it or later ones.
+    """Return the names of holdout values known before `bar` that change with it or later bars.
 
     Of the holdout's forecasts those are known whose target stands less than a horizon behind `bar`.
     """

@@ -1,4 +1,4 @@
-"""No forecast sees its own bar or a later one, and no trained weight a validation value."""
+"""No forecast depends on its bar or a later one, no trained weight on a validation value."""
 
 from typing import Any
 
@@ -75,7 +75,7 @@ def test_a_value_changes_the_forecasts_after_it(univariate: Any, multivariate: A
 
 
 def state(model: Any) -> list[bytes]:
-    """Give all that a model learnt, bit for bit."""
+    """Return everything that a model learnt, bit for bit."""
     names = ("mean", "std", "means", "stds", "target_mean", "target_std")
     weights = nn.utils.parameters_to_vector(model.model.parameters()).detach().cpu().numpy()
     known = [getattr(model, name) for name in names if hasattr(model, name)]

@@ -1,4 +1,4 @@
-"""The bounds of every hyperparameter, and what a configuration drops and keeps."""
+"""Bounds of every hyperparameter and training setting, and conversion to JSON."""
 
 import json
 import math

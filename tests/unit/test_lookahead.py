@@ -113,13 +113,13 @@ def test_a_short_series_is_cut_after_every_bar_a_long_one_irregularly() -> None:
 
 
 def running_mean(columns: Bars) -> Floats:
-    """Give means of 20 closes as differences of two sums, which round."""
+    """Return means of 20 closes as differences of two cumulative sums, which round."""
     sums = np.cumsum(columns["close"])
     return np.append(np.full(20, np.nan), (sums[20:] - sums[:-20]) / 20)
 
 
 def smoothed(columns: Bars) -> Floats:
-    """Give exponential means by Fourier transforms, which round as the length has it."""
+    """Return exponential means by Fourier transforms, whose rounding depends on the length."""
     weights = 0.9 ** np.arange(BARS)
     size = 2 * BARS + len(columns["close"]) % 7
     spectrum = np.fft.rfft(columns["close"], size) * np.fft.rfft(weights, size)

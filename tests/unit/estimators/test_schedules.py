@@ -22,7 +22,7 @@ def optimizer(*rates: float) -> torch.optim.Optimizer:
 
 
 def rates(scheduler: LRScheduler, epochs: int) -> list[list[float]]:
-    """Give the rates of each epoch, as the scheduler tells them and the optimizer has them."""
+    """Return the rates of each epoch, checking that scheduler and optimizer agree."""
     seen = []
     for _ in range(epochs):
         seen.append(scheduler.get_last_lr())

@@ -33,7 +33,7 @@ from tests.forecasters import (
 
 
 def squared_errors(model: Any, series: Any) -> Floats:
-    """Give the squared error of each window of a standardised series, by a loop."""
+    """Return the squared error of each window of a standardised series, by a loop."""
     values = (np.asarray(series) - model.mean) / model.std
     back = model.lookback
     windows = np.array([values[i - back : i, None] for i in range(back, len(values))])

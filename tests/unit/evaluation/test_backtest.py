@@ -226,7 +226,7 @@ def walk(seed: int, bars: int = 60) -> np.ndarray:
 
 
 def original_signals(prices: np.ndarray, forecasts: np.ndarray) -> list[float]:
-    """Give what the original took for a signal at bar t: the forecast of bar t over its price."""
+    """Return the signal of the original at bar t: the forecast of bar t over its price."""
     return list(forecasts[1:] / prices[1:] - 1)
 
 

@@ -1,4 +1,4 @@
-"""Walking one forecaster forward: what it is trained on, what it sees, and how it is judged."""
+"""Walk-forward evaluation of one forecaster: training data, forecasts and scores."""
 
 import math
 from collections.abc import Iterator

@@ -40,13 +40,13 @@ ARIMA = np.array(
 
 
 def bounds(trials: int, share: float = 0.05) -> tuple[int, int]:
-    """Give what 99.9 % of binomial counts lie between."""
+    """Return the interval of 99.9 % of binomial counts."""
     low, high = binom.interval(0.999, trials, share)
     return int(low), int(high)
 
 
 def moving_sums(rng: np.random.Generator, count: int, horizon: int) -> Floats:
-    """Give noise that is correlated over ``horizon - 1`` bars, as overlapping labels are."""
+    """Return noise that is correlated over ``horizon - 1`` bars, as overlapping labels are."""
     return np.convolve(rng.standard_normal(count + horizon - 1), np.ones(horizon), "valid")
 
 
@@ -76,7 +76,7 @@ def test_diebold_mariano_gives_the_figures_of_the_package_dieboldmariano() -> No
 
 
 def hac_t(values: Floats, horizon: int) -> float:
-    """Give the t statistic of a constant: scores are multiplied if fewer than `horizon` apart."""
+    """Return the t statistic of the mean; products of scores count up to a lag of horizon - 1."""
     errors = values - values.mean()
     apart = np.abs(np.subtract.outer(np.arange(len(values)), np.arange(len(values))))
     return float(values.sum() / np.sqrt(errors @ (apart < horizon) @ errors))
@@ -256,7 +256,7 @@ def test_the_detectable_skill_is_nan_for_equal_differentials() -> None:
 
 
 def signs(up_up: int, up_down: int, down_up: int, down_down: int) -> tuple[Floats, Floats]:
-    """Give forecasts and moves, by numbers of (forecast, move)."""
+    """Return forecasts and moves, from the counts of (forecast, move)."""
     counts = (up_up, up_down, down_up, down_down)
     return (
         np.repeat([1.0, 1.0, -1.0, -1.0], counts),

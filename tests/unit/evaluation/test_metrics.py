@@ -65,7 +65,7 @@ def test_direction_and_its_interval_are_nan_if_no_bar_moved(values: list[float])
 
 
 def right_in(right: int, moves: int, still: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give forecast, actual and last of `moves` bars up and `still` bars that did not move."""
+    """Return forecast, actual and persistence: `moves` bars up, then `still` bars without move."""
     forecast = np.ones(moves + still)
     forecast[right:] = -1.0
     actual = np.ones(moves + still)

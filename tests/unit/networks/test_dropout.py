@@ -1,4 +1,4 @@
-"""Dropout with masks of 16 bits a number, held to what dropout is."""
+"""Dropout with masks of 16 bits per number: shares, gradients, random stream, memory layout."""
 
 import math
 

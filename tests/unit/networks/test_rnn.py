@@ -1,4 +1,4 @@
-"""Networks: their parameters, and their forecasts against the same layers put together by hand."""
+"""Networks: parameters, and forecasts compared with plain torch layers."""
 
 import copy
 import io
@@ -26,7 +26,7 @@ from puffin.models.networks.rnn import (
 # Rows of a recurrent weight matrix per unit: an LSTM has four gates, a GRU three.
 GATES = {"lstm": 4, "gru": 3}
 PLAIN = {"lstm": nn.LSTM, "gru": nn.GRU}
-# Of a stack; tests/unit hold ours to torch's in files of their own.
+# Layers of a stack; test_gru.py compares ours with torch's.
 LAYERS = {"lstm": partial(nn.LSTM, batch_first=True), "gru": GRU}
 NETS = {"lstm": LSTMNet, "gru": GRUNet}
 

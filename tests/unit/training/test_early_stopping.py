@@ -19,7 +19,7 @@ NAN, INF = math.nan, math.inf
         ([1.0, 1.1, 1.2, 1.3], 2, 0.0, 3, 1.0, 3),
         ([1.0, 1.1, 1.2, 0.9, 1.3, 1.4], 2, 0.0, None, 0.9, 2),
         ([1.0, 1.1, 0.9, 1.3, 1.4, 1.5], 2, 0.0, 5, 0.9, 3),
-        # No bad call is tolerated, and an equal loss is a bad one.
+        # With a patience of 0 the first loss without improvement stops; an equal loss is none.
         ([1.0, 0.5], 0, 0.0, None, 0.5, 0),
         ([1.0, 1.0], 0, 0.0, 1, 1.0, 1),
         ([1.0, 1.0], 1, 0.0, None, 1.0, 1),
@@ -67,7 +67,7 @@ def test_a_fresh_early_stopping_has_the_published_defaults() -> None:
 
 
 def feed(stopping: EarlyStopping, losses: list[float]) -> nn.Linear:
-    """Call it with losses and a model whose weight is the number of the call, from 0."""
+    """Call it with each loss and a model whose weight is the number of the call, from 0."""
     model = nn.Linear(1, 1)
     for i, loss in enumerate(losses):
         with torch.no_grad():
@@ -138,7 +138,7 @@ def test_after_a_reset_the_best_loss_and_weights_are_new() -> None:
     stopping = EarlyStopping(0, verbose=False)
     feed(stopping, [0.5, 0.6])
     stopping.reset()
-    # Call 1 is the best of this training, though worse than all of the one before.
+    # Call 1 is the best of this training, although worse than all of the previous one.
     assert feed(stopping, [9.0, 8.0, 8.5]).weight.item() == 1.0
     assert stopping.best_loss == 8.0
 

@@ -1,4 +1,4 @@
-"""The candidate that trains all folds as one takes the steps of folds trained one by one."""
+"""The stacked training of all folds (benchmarks) equals training each fold separately."""
 
 import pytest
 import torch

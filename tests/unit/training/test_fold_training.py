@@ -14,7 +14,6 @@ from puffin.models.config import Config, TrainingConfig
 from puffin.models.losses import LOSSES, losses_per_bar
 from puffin.models.networks.rnn import StackedLSTM
 from puffin.models.training.fold_training import (
-    TARGETS_PER_SEQUENCE,
     Epoch,
     FoldTraining,
     build_networks,
@@ -30,7 +29,7 @@ TINY = Config(hidden_dims=(4, 3), dropout=0.0, lookback=3, lr=0.02, batch_size=8
 
 
 def constant_folds(train: float, valid: float) -> list[FoldTensors]:
-    """Two folds that teach one number and are judged by another, on windows of zeros."""
+    """Return two folds with different training and validation targets, on windows of zeros."""
     return [
         FoldTensors(
             train_windows=torch.zeros(8, 3, 2),
@@ -59,7 +58,7 @@ def curve(epochs: list[Epoch]) -> list[tuple[float, ...]]:
 
 
 def judge(networks: nn.ModuleList, folds: list[FoldTensors]) -> float:
-    """Mean squared error of the networks as they stand, the mean over folds."""
+    """Return the mean squared error of the networks, as the mean over folds."""
     networks.eval()
     with torch.no_grad():
         losses = [
@@ -124,7 +123,7 @@ def test_the_improved_epochs_are_those_below_all_before_them() -> None:
 
 
 def plain_curve(folds: list[FoldTensors], epochs: int, seed: int) -> list[list[float]]:
-    """Train each fold on its own, by a loop as one would write it first."""
+    """Return the losses of each fold trained separately, by a plain loop."""
     torch.manual_seed(seed)
     networks = [StackedLSTM(2, [4, 3], dropout=0.0) for _ in folds]
     curves = []
@@ -140,7 +139,7 @@ def plain_curve(folds: list[FoldTensors], epochs: int, seed: int) -> list[list[f
             for start in range(0, len(firsts), 2):
                 pair = firsts[start : start + 2]
                 optimizer.zero_grad()
-                # A target sees the window of the first of its run, and the bars from there on.
+                # A target sees the window of the first of its sequence, and the bars from there on.
                 seen = [(first, first + i) for first in pair for i in range(4)]
                 out = torch.cat([network(bars[None, first : n + LOOKBACK]) for first, n in seen])
                 functional.mse_loss(out, fold.train_targets[[n for _, n in seen]]).backward()
@@ -171,7 +170,7 @@ def test_dropout_acts_in_training_and_not_in_validation() -> None:
 def test_training_stops_patience_plus_one_epochs_after_the_best(
     patience: int,
 ) -> None:
-    # From about 0 the forecasts climb to 1, and are judged by -1: the first epoch is the best.
+    # Forecasts rise from about 0 to 1 and are compared with -1, so the first epoch is the best.
     folds = constant_folds(train=1.0, valid=-1.0)
     networks, epochs = train(folds, training=TrainingConfig(max_epochs=50, patience=patience))
     assert len(epochs) == 1 + patience + 1
@@ -180,7 +179,7 @@ def test_training_stops_patience_plus_one_epochs_after_the_best(
 
 
 def best_on_the_way() -> tuple[list[FoldTensors], Config]:
-    """Forecasts climb from about 0 to 1, are judged by 0.4, and pass it on their way."""
+    """Return folds whose forecasts rise from 0 to 1 and pass the validation targets, 0.4."""
     return constant_folds(train=1.0, valid=0.4), Config(hidden_dims=(4,), batch_size=8, lr=0.05)
 
 
@@ -234,8 +233,8 @@ def test_one_diverging_fold_ends_training_and_best_weights_are_restored(
 
 def test_the_training_loss_is_the_mean_over_windows_of_unequal_batches() -> None:
     # 9 and 10 windows in batches of 7 and 2 or 3, with one target far off: the mean of the batches'
-    # means is at least a sixth off. At a learning rate of 0 the order does not matter, and of 7
-    # targets there are no runs.
+    # means is at least a sixth off. At a learning rate of 0 the order does not matter, and a batch
+    # of 7 has sequences of one target.
     folds = random_folds(count=2, train=9)
     for fold in folds:
         fold.train_targets[0] = 50.0
@@ -261,7 +260,7 @@ def test_every_loss_is_minimised_and_reported(loss: str) -> None:
         ]
         assert list(epoch.fold_losses) == pytest.approx(expected, rel=1e-6)
     assert epochs[-1].train_loss < epochs[0].train_loss
-    # No run but of one divides the batch size.
+    # A batch of 53 has sequences of one target.
     still = Config(hidden_dims=(4, 3), dropout=0.0, lr=0.0, batch_size=53)
     networks, (epoch,) = train(folds, still, TrainingConfig(1, loss=loss))
     with torch.no_grad():
@@ -310,4 +309,3 @@ def test_short_windows_are_trained_with_one_target_per_sequence(
     lookback: int, expected: int
 ) -> None:
     assert targets_per_sequence(lookback) == expected
-    assert expected in (1, TARGETS_PER_SEQUENCE)

@@ -1,4 +1,4 @@
-"""Training that is put down after any epoch and taken up again ends as if it had gone on."""
+"""Training that is saved after any epoch and resumed equals an uninterrupted one."""
 
 import numpy as np
 import pytest
@@ -60,13 +60,13 @@ CONFIGS = [
 def test_training_resumed_after_any_epoch_is_bit_for_bit_identical(config: Config) -> None:
     networks, whole = begin(config)
     undisturbed = [facts(epoch) for epoch in whole]
-    assert 3 <= len(undisturbed) < 9, "early stopping is part of it"
+    assert 3 <= len(undisturbed) < 9, "the test must include early stopping"
     for stop in range(1, len(undisturbed) + 1):
         _, first = begin(config)
         epochs = iter(first)
         seen = [facts(next(epochs)) for _ in range(stop)]
         body = first.state()
-        torch.manual_seed(999)  # another process has other numbers to draw
+        torch.manual_seed(999)  # the generator of another process
         again, second = begin(config)
         second.load_state(body)
         assert second.curve == first.curve

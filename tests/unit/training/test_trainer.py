@@ -16,7 +16,7 @@ from tests.recorder import Recorder
 def recorded(
     windows: Tensor, targets: Tensor, *, noise: float = 0.0, batch_size: int = 4
 ) -> Callable[[], tuple[list[Tensor], float]]:
-    """Make a learner of no learning rate; each call runs an epoch: the batches seen, the loss."""
+    """Return a function that runs an epoch at a learning rate of 0: batches and loss."""
     network = Recorder()
     config = Config(lr=0.0, batch_size=batch_size, noise=noise)
     trainer = Trainer(network, windows, targets, config, functional.mse_loss, seed=0)
@@ -43,8 +43,8 @@ def test_an_epoch_has_every_window_once_in_a_new_order() -> None:
     assert loss == 0.0
 
 
-class RunRecorder(nn.Module):
-    """A network that keeps its input, and forecasts the last values of it times a weight."""
+class SequenceRecorder(nn.Module):
+    """A network that records its input, and forecasts its last values times a weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def test_sequences_cover_each_target_and_shift_in_each_epoch(
 ) -> None:
     # The number of a target is the last bar of its window.
     bars = torch.arange(-2.0, count)[:, None]
-    network, config = RunRecorder(), Config(lr=0.0, batch_size=8)
+    network, config = SequenceRecorder(), Config(lr=0.0, batch_size=8)
     windows, targets = make_windows(bars, 3), torch.arange(float(count))[:, None]
     trainer = Trainer(
         network, windows, targets, config, functional.mse_loss, seed=0, targets_per_sequence=4
@@ -70,15 +70,15 @@ def test_sequences_cover_each_target_and_shift_in_each_epoch(
     offsets = set()
     for _ in range(20):
         network.seen.clear()
-        assert trainer.run_epoch().item() == 0.0  # to each forecast its own target
+        assert trainer.run_epoch().item() == 0.0  # each forecast has its target
         assert {len(batch) for batch in network.seen[:-1]} <= {2}
         sequences = torch.cat(network.seen)[..., 0]
         assert torch.equal(sequences.diff(), torch.ones(len(sequences), 5))
-        held = sorted(n for run in sequences[:, -4:].tolist() for n in run)
-        assert set(held) == set(range(count))
-        middle = [n for n in held if 4 <= n < count - 4]
+        covered = sorted(n for sequence in sequences[:, -4:].tolist() for n in sequence)
+        assert set(covered) == set(range(count))
+        middle = [n for n in covered if 4 <= n < count - 4]
         assert len(middle) == len(set(middle))
-        offsets.add(tuple(held))
+        offsets.add(tuple(covered))
         with torch.no_grad():
             network.weight.fill_(2.0)  # each forecast is off by its own target
         network.seen.clear()
@@ -87,25 +87,31 @@ def test_sequences_cover_each_target_and_shift_in_each_epoch(
         assert loss == pytest.approx(float((twice**2).mean()), rel=1e-6)
         with torch.no_grad():
             network.weight.fill_(1.0)
-    # Of few targets both runs are at an end.
+    # With few targets both sequences are at an end.
     assert len(offsets) == (4 if count > 5 else 1)
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "count", "run"),
+    ("batch_size", "count", "expected"),
     [(32, 100, 4), (6, 100, 3), (10, 100, 2), (7, 100, 1), (1, 100, 1), (32, 3, 2), (32, 1, 1)],
 )
 def test_targets_per_sequence_divide_the_batch_size_and_the_targets(
-    batch_size: int, count: int, run: int
+    batch_size: int, count: int, expected: int
 ) -> None:
     windows, targets = make_windows(torch.zeros(count + 2, 1), 3), torch.zeros(count, 1)
     config = Config(batch_size=batch_size)
     trainer = Trainer(
-        RunRecorder(), windows, targets, config, functional.mse_loss, seed=0, targets_per_sequence=4
+        SequenceRecorder(),
+        windows,
+        targets,
+        config,
+        functional.mse_loss,
+        seed=0,
+        targets_per_sequence=4,
     )
-    assert trainer.targets_per_sequence == run
+    assert trainer.targets_per_sequence == expected
     trainer.run_epoch()
-    assert len(trainer.network.seen[0]) == min(batch_size // run, len(trainer._order()))
+    assert len(trainer.network.seen[0]) == min(batch_size // expected, len(trainer._order()))
 
 
 @pytest.mark.parametrize("noise", [0.1, 2.0])
