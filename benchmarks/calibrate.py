@@ -45,7 +45,7 @@ from puffin.models.training.fold_training import (
     build_networks,
     forecast_windows,
 )
-from puffin.models.training.refit import train_epochs
+from puffin.models.training.refit import Refit
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.report.baselines import (
@@ -136,14 +136,14 @@ def forecast_holdout(holdout: Dataset, winner: Tried) -> Floats:
     """Refit the winner on all search data; give its forecasts, (holdout bars,)."""
     spec, config = holdout.spec, winner.config
     (fold,) = holdout.tensors(config.lookback, CPU)
-    network = train_epochs(
+    network = Refit(
         fold.train_windows,
         fold.train_targets,
         config,
         spec.training.loss,
         winner.best.number,
         spec.search.seed,
-    )
+    ).train()
     (forecasts,) = holdout.in_target_units(forecast_windows(network, fold.valid_windows).T)
     return forecasts
 

@@ -42,7 +42,7 @@ class Stacked(nn.Module):
     networks : sequence of StackedLSTM or StackedGRU
         Whose weights are copied.
     cell : str
-        A key of ``puffin.models.networks.rnn.CELLS``.
+        A key of ``puffin.models.cells.CELLS``.
     """
 
     def __init__(self, networks: Sequence[nn.Module], cell: str) -> None:

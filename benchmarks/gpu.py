@@ -29,8 +29,8 @@ from typing import Any, TypeVar
 import torch
 
 from benchmarks import fold_step, step
+from puffin.models.cells import CELLS
 from puffin.models.config import Config
-from puffin.models.networks.rnn import CELLS
 from puffin.tuner.worker.process import setup_torch
 
 T = TypeVar("T")

@@ -24,8 +24,7 @@ import torch
 
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
-from puffin.models.training.fold_training import LOSSES
-from puffin.models.training.trainer import Trainer
+from puffin.models.training.trainer import Trainer, loss_function
 from puffin.models.windows import make_windows
 from puffin.tuner.worker.process import setup_torch
 
@@ -93,7 +92,7 @@ def our_step(config: Config, steps: int) -> float:
     windows = make_windows(torch.randn(BARS, 3), config.lookback)
     targets = torch.randn(len(windows), 1)
     network = build_network(config, 3)
-    trainer = Trainer(network, windows, targets, config, LOSSES["mse"], seed=0)
+    trainer = Trainer(network, windows, targets, config, loss_function("mse"), seed=0)
     trainer.run_epoch()
     each = -(-len(windows) // config.batch_size)
     epochs = max(round(steps / each), 1)

@@ -19,8 +19,7 @@ from puffin.models.config import Config
 from puffin.models.networks.dropout import Dropout
 from puffin.models.networks.gru import GRU
 from puffin.models.networks.rnn import build_network
-from puffin.models.training.fold_training import LOSSES
-from puffin.models.training.trainer import Trainer
+from puffin.models.training.trainer import Trainer, loss_function
 from puffin.models.windows import make_windows
 from puffin.tuner.worker.process import setup_torch
 
@@ -81,7 +80,7 @@ def measure(
     windows = windows[: steps * config.batch_size]  # whole batches only, as the bare step has
     targets = torch.randn(len(windows), 1, device=device)
     network = build_network(config, FEATURES).to(device)
-    ours = Trainer(network, windows, targets, config, LOSSES["mse"], seed=0).run_epoch
+    ours = Trainer(network, windows, targets, config, loss_function("mse"), seed=0).run_epoch
     batch = windows[: config.batch_size].contiguous(), targets[: config.batch_size]
     bare = bare_epoch(stock(build_network(config, FEATURES)).to(device), *batch, steps)
     for epoch in (ours, bare):

@@ -1,1 +1,1 @@
-"""Networks, windows, folds, training and the judging of forecasts. Knows no Optuna and no SQL."""
+"""Features, folds, networks, training and evaluation. Imports neither Optuna nor SQLAlchemy."""

@@ -1,8 +1,8 @@
-"""Numbers as users pass them: arrays, lists, pandas Series and DataFrames, checked once.
+"""Conversion and checks of what users pass: arrays, lists, pandas Series and DataFrames.
 
-A model reads rows by position, oldest first. What a pandas index says of the order is checked and
-never acted on: results are arrays that belong to the rows as they were passed, so sorting in secret
-would move them. Arrays, lists and row numbers say nothing of the order, and are read as they stand.
+Models read rows by position, oldest first. The order of a pandas index is checked, but rows are
+never sorted: results are arrays whose rows are those of the input, so sorting would misalign them.
+Arrays, lists and indexes that number the rows have no times, and are read in their order.
 """
 
 from typing import Any
@@ -12,21 +12,22 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# What numpy would turn into numbers without a word.
+# Kinds of values that numpy would convert to numbers silently.
 _KINDS = {"m": "time spans", "M": "dates", "c": "complex numbers"}
-# Relative difference up to which two numbers are equal but for rounding.
+# Relative difference up to which two numbers count as equal: rounding.
 ROUNDING = 1e-12
-# Whole numbers from here on are times, like 20240131 or Unix seconds; those below number rows.
+# Smallest integer label that is a time, such as 20240131 or Unix seconds; smaller ones number rows.
 _FIRST_TIME = 10_000_000
 
 
 def as_series(name: str, values: Any) -> Floats:
-    """Read numbers in order of time as (n,).
+    """Return values in order of time as an array (n,).
 
     Raises
     ------
     ValueError
-        If there are no numbers, not one dimension, or an index that is not in order of time.
+        If the values are not numbers, have not one dimension, or have an index that is not in
+        order of time.
     """
     array = as_floats(name, values)
     require_time_order(name, values)
@@ -34,12 +35,12 @@ def as_series(name: str, values: Any) -> Floats:
 
 
 def require_time_order(name: str, values: Any) -> None:
-    """Refuse a Series or DataFrame whose index is not ascending, oldest first, each time once.
+    """Raise if the index of a Series or DataFrame is not ascending and unique, oldest row first.
 
     Raises
     ------
     ValueError
-        With what the index holds instead, and how to put it in order.
+        With the disorder, and how to fix it.
     """
     index = _index(values)
     if index is None:
@@ -55,7 +56,7 @@ def require_time_order(name: str, values: Any) -> None:
 
 
 def _index(values: Any) -> Any:
-    """Return the index of a pandas object; None of anything else, such as a list."""
+    """Return the index of a pandas object, or None for anything else, such as a list."""
     index = getattr(values, "index", None)
     return index if hasattr(index, "is_monotonic_increasing") else None
 
@@ -65,7 +66,7 @@ def _numbers_rows(index: Any) -> bool:
 
 
 def _disorder(name: str, index: Any) -> str:
-    """Say what is wrong with an index that is not ascending, and what to do."""
+    """Return what is wrong with an index that is not ascending, and the fix."""
     if missing := int(index.isna().sum()):
         return f"{missing} of its {len(index)} index labels are missing: drop these rows"
     if isinstance(index[0], str):
@@ -87,14 +88,14 @@ def _disorder(name: str, index: Any) -> str:
 
 
 def _text(label: Any) -> str:
-    """Write a label of an index, a midnight as its day."""
+    """Return a label of an index as text; a midnight is written as its date."""
     return str(label).removesuffix(" 00:00:00")
 
 
 def require_same_index(**named: Any) -> None:
-    """Refuse pandas objects whose rows have different labels: row t of each must be one time.
+    """Raise if the rows of pandas objects have different labels: row t must be one time in all.
 
-    A default index (0, 1, 2, ...) beside one of dates says nothing, as an array does.
+    Beside an index of dates, a default index (0, 1, 2, ...) is ignored, as an array is.
 
     Raises
     ------
@@ -117,17 +118,17 @@ def require_same_index(**named: Any) -> None:
 
 
 def _is_default(index: Any) -> bool:
-    """Say whether an index is the one that pandas gives where none is asked for."""
+    """Return whether an index is the one that pandas makes by default."""
     return _numbers_rows(index) and np.array_equal(index, np.arange(len(index)))
 
 
 def as_floats(name: str, values: Any) -> Floats:
-    """Read a series of numbers, whatever its index, as (n,).
+    """Return values, whatever their index, as an array (n,).
 
     Raises
     ------
     ValueError
-        If there are no numbers, or not one dimension.
+        If the values are not numbers, or have not one dimension.
     """
     array = _numbers(name, values)
     if array.ndim != 1:
@@ -149,12 +150,12 @@ def _numbers(name: str, values: Any) -> Floats:
 
 
 def require_finite(name: str, values: Floats) -> None:
-    """Hold values (n,) to numbers that are neither NaN nor infinite.
+    """Raise if one of the values (n,) is NaN or infinite.
 
     Raises
     ------
     ValueError
-        Otherwise; with the first place.
+        With the first such value and its position.
     """
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
@@ -165,12 +166,12 @@ def require_finite(name: str, values: Floats) -> None:
 
 
 def as_matrix(name: str, values: Any, rows: str, columns: str) -> Floats:
-    """Read finite numbers as (rows, columns); `rows` and `columns` say what these are.
+    """Return finite values as an array of two dimensions, whose names are `rows` and `columns`.
 
     Raises
     ------
     ValueError
-        If they are no numbers, have not two dimensions, are empty, or one is not finite.
+        If the values are not numbers, have not two dimensions, are empty, or one is not finite.
     """
     array = _numbers(name, values)
     if array.ndim != 2 or not array.size:
@@ -180,12 +181,13 @@ def as_matrix(name: str, values: Any, rows: str, columns: str) -> Floats:
         row, column = wrong[0]
         raise ValueError(
             f"{name} must be finite, but {len(wrong)} of {array.size} values are not, first "
-            f"{array[row, column]} of {columns} {column} at {rows} {row}: leave what lacks them out"
+            f"{array[row, column]} of {columns} {column} at {rows} {row}: drop that "
+            f"{rows} or {columns}"
         )
     return array
 
 
 def varies(values: Floats) -> NDArray[np.bool_]:
-    """Say whether values (n, ...) differ along the first axis by more than rounding."""
+    """Return whether values (n, ...) differ along the first axis by more than rounding."""
     largest = np.abs(values).max(axis=0)
     return np.asarray(np.ptp(values, axis=0) > ROUNDING * largest)

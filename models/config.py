@@ -1,28 +1,40 @@
-"""One sampled point: everything about a network and its training that a search may vary.
+"""Hyperparameters of one network (`Config`) and settings of its training (`TrainingConfig`).
 
-And `TrainingConfig`, what it may not.
+Importable without torch and numpy, because commands read the names of the hyperparameters.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
 
+from puffin.models.cells import CELLS
+from puffin.models.losses import LOSSES
+
+CELL_NAMES = tuple(CELLS)
+LOSS_NAMES = tuple(LOSSES)
+
 
 def _bounded(default: Any, low: float, below: float | None = None) -> Any:
-    """Give a dataclass field its default and the bounds that a study file is checked against."""
+    """Return a field of a number, with the bounds that study files are checked against."""
     return field(default=default, metadata={"low": low, "below": below})
+
+
+def _categorical(default: str, choices: Sequence[str]) -> Any:
+    """Return a field of one of several names."""
+    return field(default=default, metadata={"choices": tuple(choices)})
 
 
 def check_number(
     name: str, value: Any, low: float, below: float | None = None, *, whole: bool = False
 ) -> None:
-    """Hold a number to ``low <= value < below``.
+    """Check that a number is ``low <= value < below``.
 
     Raises
     ------
     ValueError
-        If it is out of bounds, no number, not finite, or not whole where it must be.
+        If the value is not a finite number within the bounds, or is not whole and `whole` is set.
     """
     if whole and not isinstance(value, Integral):
         raise ValueError(f"{name} must be a whole number, but is {value!r}")
@@ -33,14 +45,36 @@ def check_number(
         raise ValueError(f"{name} must be {rule}, but is {value!r}")
 
 
-# The keys of `rnn.CELLS` and of `training.LOSSES`, readable without importing torch.
-CELL_NAMES = ("lstm", "gru")
-LOSS_NAMES = ("mse", "mae", "huber")
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Check that a value is one of several names.
+
+    Raises
+    ------
+    ValueError
+        If it is not; the message lists the names.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"unknown {name} {value!r}; known are {', '.join(choices)}")
+
+
+def _check_fields(config: "Config | TrainingConfig") -> None:
+    """Check every field that has bounds or choices, and convert numpy's numbers to Python's."""
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if "choices" in f.metadata:
+            check_choice(f.name, value, f.metadata["choices"])
+        elif f.metadata:
+            check_number(f.name, value, **f.metadata, whole=f.type is int)
+            # torch and JSON do not accept numpy's numbers everywhere.
+            object.__setattr__(config, f.name, int(value) if f.type is int else float(value))
 
 
 @dataclass(frozen=True)
 class Config:
     """The hyperparameters of one trial.
+
+    A numeric hyperparameter is a field made by ``_bounded``, a categorical one a field made by
+    ``_categorical``: the search space, its checks and the comparison of trials follow.
 
     Parameters
     ----------
@@ -49,10 +83,10 @@ class Config:
     hidden_dims : tuple of int
         Width of each recurrent layer, input side first.
     dropout : float
-        Share of units dropped between layers, in [0, 1). Inert with one layer, and set to 0 there,
-        so that configurations that train the same network compare equal.
+        Share of units dropped between layers, in [0, 1). Set to 0 if there is one layer, which has
+        no place for it, so that configurations that train the same network compare equal.
     lookback : int
-        Bars that one window sees.
+        Bars in one window.
     lr : float
         Learning rate of Adam.
     weight_decay : float
@@ -60,15 +94,16 @@ class Config:
     batch_size : int
         Windows per training step.
     noise : float
-        Gaussian noise added to training windows, in standard deviations of the feature.
+        Standard deviation of Gaussian noise added to training windows, in standard deviations of
+        the feature.
 
     Raises
     ------
     ValueError
-        If a value is out of bounds.
+        If a value is out of bounds or not one of the choices.
     """
 
-    cell: str = "lstm"
+    cell: str = _categorical("lstm", CELL_NAMES)
     hidden_dims: tuple[int, ...] = (64, 32)
     dropout: float = _bounded(0.2, low=0.0, below=1.0)
     lookback: int = _bounded(20, low=1)
@@ -78,50 +113,54 @@ class Config:
     noise: float = _bounded(0.0, low=0.0)
 
     def __post_init__(self) -> None:
-        """Check the bounds; drop what cannot act: one layer has no place for dropout."""
+        """Check every field, and set dropout to 0 if there is one layer."""
         if not self.hidden_dims:
             raise ValueError("a network needs at least one layer, but got none")
         for width in self.hidden_dims:
             check_number("hidden_dim", width, 1, whole=True)
         object.__setattr__(self, "hidden_dims", tuple(map(int, self.hidden_dims)))
-        for f in fields(self):
-            if f.metadata:
-                value = getattr(self, f.name)
-                check_number(f.name, value, **f.metadata, whole=f.type is int)
-                # numpy's numbers are as good as any, but not to torch and JSON.
-                object.__setattr__(self, f.name, int(value) if f.type is int else float(value))
+        _check_fields(self)
         if len(self.hidden_dims) == 1:
             object.__setattr__(self, "dropout", 0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the configuration as plain values that JSON and TOML can hold."""
+        """Return the configuration as values that JSON and TOML can store."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return values | {"hidden_dims": list(self.hidden_dims)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Config":
-        """Read back what `to_dict` gave."""
+        """Read a configuration that `to_dict` returned."""
         return cls(**(values | {"hidden_dims": tuple(values["hidden_dims"])}))
 
 
-# The hyperparameters that are plain numbers.
-NUMERIC_FIELDS = tuple(f.name for f in fields(Config) if f.metadata)
+# The hyperparameters that are single numbers.
+NUMERIC_FIELDS = tuple(f.name for f in fields(Config) if "low" in f.metadata)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How long a configuration may train, and on which loss.
+    """How long a configuration may train, and on which loss: fixed for all trials of a study.
 
     Parameters
     ----------
     max_epochs : int
-        Passes over the training windows at most.
+        Most passes over the training windows.
     patience : int
-        Epochs without a better mean validation loss that are tolerated.
+        Epochs in a row without a lower mean validation loss that do not stop the training.
     loss : str
         One of ``LOSS_NAMES``, on the standardised target.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of bounds or not one of the choices.
     """
 
-    max_epochs: int = 50
-    patience: int = 8
-    loss: str = "mse"
+    max_epochs: int = _bounded(50, low=1)
+    patience: int = _bounded(8, low=0)
+    loss: str = _categorical("mse", LOSS_NAMES)
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        _check_fields(self)

@@ -1,5 +1,5 @@
-"""The one base class of the errors that a user can mend."""
+"""Base class of the errors that a user can fix."""
 
 
 class PuffinError(Exception):
-    """A problem that the user can mend: the message gives the rule, the value and the fix."""
+    """An error that the user can fix; the message has the rule, the value and the fix."""

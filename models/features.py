@@ -1,7 +1,8 @@
-"""From bars to features, targets and scalers, none of which can see the future.
+"""Features and targets computed from bars, one entry of ``FEATURES`` and ``TARGETS`` each.
 
 Times are bar numbers. The target at time ``t`` is known when bar ``t`` has closed; the window that
-forecasts it ends at bar ``t - horizon`` (`puffin.models.windows`).
+forecasts it ends at bar ``t - horizon`` (`puffin.models.windows`). `lookahead` checks that no
+formula uses later bars.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +15,13 @@ from puffin.models.errors import PuffinError
 
 Bars = Mapping[str, Floats]
 
-# One basis point: a bar whose high is its low has no logarithm.
+# One basis point, in place of a high-low range of 0, whose logarithm is infinite.
 _SMALLEST_RANGE = 1e-4
-# A month of trading days, and Wilder's number.
+# Bars of a month of trading, and of Wilder's relative strength index.
 _MONTH, _RSI_BARS = 20, 14
 
-
-# Prefixes of features that a user names: a numeric column of the file as it is, or its change
-# from the bar before.
+# Prefixes of features named by the user: a numeric column of the file unchanged, or its change from
+# the bar before.
 COLUMN, DIFF = "column:", "diff:"
 
 
@@ -32,13 +32,13 @@ class Feature:
     Attributes
     ----------
     columns : tuple of str
-        Bars that it reads.
+        Columns of the bars that the formula reads.
     warmup : int
-        Bars before its first value.
+        Bars before the first value.
     compute : callable
-        ``compute(columns)`` returns an array, (bars,), or (bars, series) where it reads ``extra``.
+        ``compute(columns)`` returns an array (bars,), or (bars, series) if it reads ``extra``.
     logs : tuple of str
-        Bars whose logarithm it takes, which therefore must be positive.
+        Columns whose logarithm is taken, so that they must be positive.
     """
 
     columns: tuple[str, ...]
@@ -49,11 +49,19 @@ class Feature:
 
 @dataclass(frozen=True)
 class Target:
-    """What is forecast, and the persistence forecast beside it, both at every bar.
+    """A series to forecast, with its persistence forecast.
 
-    ``compute(columns, horizon)`` and ``persistence(columns, horizon)`` return arrays (bars,) whose
-    first `horizon` values are NaN. Persistence at ``t`` uses nothing after ``t - horizon``.
-    ``logs`` are the columns whose logarithm it takes, which therefore must be positive.
+    Attributes
+    ----------
+    columns : tuple of str
+        Columns of the bars that the formulas read.
+    unit : str
+    compute, persistence : callable
+        ``compute(columns, horizon)`` and ``persistence(columns, horizon)`` return arrays (bars,)
+        whose first `horizon` values are NaN. Persistence at ``t`` uses nothing after
+        ``t - horizon``.
+    logs : tuple of str
+        Columns whose logarithm is taken, so that they must be positive.
     """
 
     columns: tuple[str, ...]
@@ -64,21 +72,21 @@ class Target:
 
 
 def _lagged(values: Floats, lag: int) -> Floats:
-    """Shift values (bars, ...) `lag` bars later, NaN in front."""
+    """Return values (bars, ...) shifted `lag` bars later, with NaN in front."""
     out = np.full(values.shape, np.nan)
     out[lag:] = values[: max(len(values) - lag, 0)]
     return out
 
 
 def _blank_first(values: Floats, horizon: int) -> Floats:
-    """Blank the first `horizon` of values (bars,), which no window can forecast."""
+    """Return values (bars,) with NaN in the first `horizon`, which no window can forecast."""
     return np.where(np.arange(len(values)) < horizon, np.nan, values)
 
 
 def _log_range(columns: Bars) -> Floats:
-    """Log of the high-low log range of each bar, (bars,).
+    """Return the log of the high-low log range of each bar, (bars,).
 
-    Near-Gaussian, and the log of a volatility up to a constant.
+    It is near-Gaussian, and equals the log of a volatility up to a constant.
 
     References
     ----------
@@ -104,7 +112,7 @@ def _volume_change(columns: Bars) -> Floats:
 
 
 def _trailing_mean(values: Floats, bars: int) -> Floats:
-    """Mean of the last `bars` of values (bars,), NaN where there are fewer or one is NaN."""
+    """Return the mean of the last `bars` values (bars,), NaN if there are fewer or one is NaN."""
     out = np.full(len(values), np.nan)
     if len(values) >= bars:
         out[bars - 1 :] = np.lib.stride_tricks.sliding_window_view(values, bars).mean(axis=1)
@@ -112,12 +120,12 @@ def _trailing_mean(values: Floats, bars: int) -> Floats:
 
 
 def _ma_distance(columns: Bars) -> Floats:
-    """Log of the close over its mean of the last `_MONTH` bars, (bars,)."""
+    """Return the log of the close over its mean of the last `_MONTH` bars, (bars,)."""
     return np.log(columns["close"] / _trailing_mean(columns["close"], _MONTH))
 
 
 def _realised_volatility(columns: Bars) -> Floats:
-    """Log of the root mean square of the last `_MONTH` log returns, (bars,).
+    """Return the log of the root mean square of the last `_MONTH` log returns, (bars,).
 
     References
     ----------
@@ -129,7 +137,9 @@ def _realised_volatility(columns: Bars) -> Floats:
 
 
 def _relative_strength(columns: Bars) -> Floats:
-    """Relative strength index of `_RSI_BARS` moves, 0 to 100, and 50 where nothing moved, (bars,).
+    """Return the relative strength index of `_RSI_BARS` moves, 0 to 100, (bars,).
+
+    It is 50 if nothing moved.
 
     References
     ----------
@@ -140,11 +150,11 @@ def _relative_strength(columns: Bars) -> Floats:
     out = np.full(len(columns["close"]), np.nan)
     if len(moves) < _RSI_BARS:
         return out
-    loss_differentials, losses = np.maximum(moves, 0.0).tolist(), np.maximum(-moves, 0.0).tolist()
-    gain, loss = (sum(side[:_RSI_BARS]) / _RSI_BARS for side in (loss_differentials, losses))
+    gains, losses = np.maximum(moves, 0.0).tolist(), np.maximum(-moves, 0.0).tolist()
+    gain, loss = (sum(side[:_RSI_BARS]) / _RSI_BARS for side in (gains, losses))
     for bar in range(_RSI_BARS, len(out)):
         if bar > _RSI_BARS:
-            gain += (loss_differentials[bar - 1] - gain) / _RSI_BARS
+            gain += (gains[bar - 1] - gain) / _RSI_BARS
             loss += (losses[bar - 1] - loss) / _RSI_BARS
         out[bar] = 100 * gain / (gain + loss) if gain + loss > 0 else 50.0
     return out
@@ -223,13 +233,13 @@ def feature(name: str) -> Feature:
 
 @dataclass(frozen=True)
 class Needs:
-    """Which columns of the prices are read, and of which a logarithm is taken.
+    """Columns of the prices that are read, and those whose logarithm is taken.
 
     Attributes
     ----------
     reads, logs : mapping
-        Column to the features and the target that read it, or take its logarithm, in words; words
-        that are empty name nobody.
+        From each column to the features and the target that read it or take its logarithm, as text
+        for messages.
     """
 
     reads: Mapping[str, str]
@@ -257,7 +267,7 @@ def needs_of(features: Sequence[str], target: str) -> Needs:
 
 @dataclass(frozen=True)
 class Series:
-    """Everything that a forecast of one study reads, at every bar.
+    """Features, target and persistence of one study, at every bar.
 
     Attributes
     ----------
@@ -280,8 +290,8 @@ def build_series(columns: Bars, features: Sequence[str], target: str, horizon: i
     Parameters
     ----------
     columns : mapping of array, (bars,)
-        ``close``, and where a feature or the target reads them ``high``, ``low``, ``volume``,
-        ``weekday`` (Monday is 0), ``extra``, closes of other series, (bars, series), and
+        ``close``, and if a feature or the target reads them ``high``, ``low``, ``volume``,
+        ``weekday`` (Monday is 0), ``extra`` (closes of other series, (bars, series)) and
         ``column:NAME``.
     features : sequence of str
         Names that `feature` knows, in the order of the network's inputs.
@@ -310,14 +320,14 @@ def _require_columns(columns: Bars, features: Sequence[str], target: str) -> Non
     needs = [(f"data.features {name!r}", feature(name).columns) for name in features]
     needs.append((f"data.target {target!r}", TARGETS[target].columns))
     problems = [
-        f"{who} needs {' and '.join(wanted)}"
-        for who, wanted in needs
+        f"{label} needs {' and '.join(wanted)}"
+        for label, wanted in needs
         if not set(wanted) <= set(columns)
     ]
     if problems:
-        own = [name for name in columns if name != "weekday"]
+        available = [name for name in columns if name != "weekday"]
         msg = (
-            f"{'; '.join(problems)}, but the prices have only {', '.join(own)}: "
+            f"{'; '.join(problems)}, but the prices have only {', '.join(available)}: "
             "add the columns, or leave these features and this target out"
         )
         raise PuffinError(msg)

@@ -1,14 +1,14 @@
-"""Walking forward: which bars train a network and which bars judge it.
+"""Walk-forward folds: which targets train a network and which targets validate it.
 
-Folds are laid over targets before any window is cut, so every lookback is judged on the same
-targets. They are those of scikit-learn's ``TimeSeriesSplit``.
+Folds are laid over target times before windows are cut, so that every lookback is scored on the
+same targets. They are those of scikit-learn's ``TimeSeriesSplit``, which takes a second to import.
 """
 
 from dataclasses import dataclass
 
 from puffin.models.errors import PuffinError
 
-# Fewer training targets than this fit no network worth its name.
+# Fewest training targets of the first fold: fewer do not fit a network.
 MIN_TRAIN_TARGETS = 50
 
 
@@ -20,13 +20,13 @@ class Span:
     stop: int
 
     def __len__(self) -> int:
-        """Count the targets."""
+        """Return the number of targets."""
         return self.stop - self.start
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One training part and the validation part behind it, `purge` targets apart."""
+    """One training part and the validation part after it, `purge` targets apart."""
 
     train: Span
     valid: Span
@@ -34,7 +34,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class WalkForward:
-    """How the targets of a series are cut.
+    """Layout of the folds.
 
     Parameters
     ----------
@@ -43,10 +43,10 @@ class WalkForward:
     valid_bars : int
         Targets in each.
     purge : int
-        Targets left out between training and validation; horizon - 1 keeps the bars of a
-        training label out of the validation part (Lopez de Prado 2018, chapter 7).
+        Targets left out between training and validation. With horizon - 1, no bar of the validation
+        part is part of a training label (Lopez de Prado 2018, chapter 7).
     train_bars : int, optional
-        Length of a rolling training part; the whole past when not given.
+        Targets in a rolling training part; all targets before the validation part by default.
     """
 
     folds: int
@@ -56,7 +56,7 @@ class WalkForward:
 
 
 def first_target(max_lookback: int, warmup: int, horizon: int) -> int:
-    """Give the first bar whose window of the longest lookback lies wholly in the series."""
+    """Return the first bar that can be forecast with the longest lookback."""
     return max_lookback + warmup + horizon - 1
 
 
@@ -66,7 +66,7 @@ def split(bars: int, first: int, layout: WalkForward) -> list[Fold]:
     Raises
     ------
     PuffinError
-        If the series is too short; the message gives the arithmetic.
+        If the series is too short; the message has the arithmetic.
     """
     least = layout.train_bars or MIN_TRAIN_TARGETS
     need = first + least + layout.purge + layout.folds * layout.valid_bars
@@ -90,5 +90,5 @@ def split(bars: int, first: int, layout: WalkForward) -> list[Fold]:
 
 
 def _training_span(stop: int, first: int, layout: WalkForward) -> Span:
-    """Give the training part that ends at `stop`."""
+    """Return the training part that ends before `stop`."""
     return Span(max(first, stop - (layout.train_bars or stop)), stop)

@@ -11,7 +11,13 @@ from puffin.models.folds import Span
 
 @dataclass(frozen=True)
 class Scaler:
-    """Means and standard deviations of a training part; features (feature,), target scalar."""
+    """Means and standard deviations of a training part.
+
+    Attributes
+    ----------
+    feature_mean, feature_std : array, (feature,)
+    target_mean, target_std : float
+    """
 
     feature_mean: Floats
     feature_std: Floats
@@ -20,10 +26,10 @@ class Scaler:
 
     @classmethod
     def fit(cls, series: Series, train: Span, max_lookback: int) -> "Scaler":
-        """Measure the training part: its targets, and the bars that its windows may see.
+        """Compute the scaler of a training part, from its targets and the bars of its windows.
 
-        The bars are those of the longest lookback, so that the scale of a loss does not depend on
-        the lookback that was sampled.
+        The bars are those of the longest lookback of the study, so that the scale of a loss does
+        not depend on the sampled lookback.
         """
         first = train.start - series.horizon - max_lookback + 1
         rows = series.features[first : train.stop - series.horizon]
@@ -40,12 +46,12 @@ class Scaler:
         return (values - self.target_mean) / self.target_std
 
     def unscale_target(self, values: Floats) -> Floats:
-        """Give standardised forecasts of any shape in the target's unit again."""
+        """Return standardised forecasts of any shape in the target's unit."""
         return values * self.target_std + self.target_mean
 
 
 def safe_std(values: Floats) -> Floats:
-    """Standard deviation along the first axis, 1 where a series does not move but for rounding."""
+    """Return the standard deviation along the first axis, or 1 if only rounding differs."""
     std = np.asarray(values.std(axis=0))
-    # The mean of equal numbers is a few bits off them.
+    # The mean of equal numbers can differ from them by rounding.
     return np.where(std > ROUNDING * np.abs(values).max(axis=0), std, 1.0)

@@ -1,4 +1,4 @@
-"""Windows of bars as torch takes them, which end `horizon` bars before what they forecast."""
+"""Windows of bars as tensors. A window ends `horizon` bars before the target it forecasts."""
 
 from dataclasses import dataclass
 
@@ -41,24 +41,27 @@ def make_windows(rows: Tensor, lookback: int) -> Tensor:
 def fold_tensors(
     series: Series, fold: Fold, scaler: Scaler, lookback: int, device: torch.device
 ) -> FoldTensors:
-    """Put one fold on a device: windows as views of the standardised bars, and targets.
+    """Return the windows and targets of one fold on a device; windows are views of the bars.
 
     Raises
     ------
     ValueError
-        If `lookback` is longer than what the folds leave in front of their first target.
+        If `lookback` is longer than the folds allow with the bars before their first target.
     """
     first = series.warmup + lookback - 1 + series.horizon
     if fold.train.start < first:
-        msg = f"lookback {lookback} needs a first target at {first}, but it is {fold.train.start}"
+        msg = (
+            f"lookback {lookback} needs {first} bars before the first target, but there are "
+            f"{fold.train.start}: use a shorter lookback"
+        )
         raise ValueError(msg)
     rows = to_tensor((series.features - scaler.feature_mean) / scaler.feature_std, device)
     targets = to_tensor(scaler.scale_target(series.target)[:, None], device)
-    # Windows start after the warm-up, whose NaN they must not see.
+    # Windows begin after the warm-up, in which features are NaN; window i forecasts bar first + i.
     windows = make_windows(rows[series.warmup :], lookback)
     train = slice(fold.train.start - first, fold.train.stop - first)
     valid = slice(fold.valid.start - first, fold.valid.stop - first)
-    # Read off the windows rather than off the fold, to tell what is really scored.
+    # Computed from the windows rather than from the fold, as a record of what is really scored.
     bars = make_windows(torch.arange(series.warmup, len(rows))[:, None], lookback)
     return FoldTensors(
         train_windows=windows[train],
@@ -70,5 +73,5 @@ def fold_tensors(
 
 
 def to_tensor(values: Floats, device: torch.device) -> Tensor:
-    """Put values of any shape on a device, in single precision."""
+    """Return values of any shape as a float32 tensor on a device."""
     return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)

@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.metrics import Direction, direction, point_losses
+from puffin.models.evaluation.metrics import Direction, direction
 from puffin.models.features import Series, build_series
 from puffin.models.folds import Fold, Span, first_target, split
 from puffin.models.lookahead import require_causal
+from puffin.models.losses import losses_per_bar
 from puffin.models.scaling import Scaler
 from puffin.studies.prices.load import EXTRA
 from puffin.studies.prices.snapshot import sha256
@@ -182,7 +183,7 @@ class Dataset:
     def losses_per_bar(self, forecasts: list[Floats]) -> Floats:
         """Loss of each forecast, all folds one after the other, in units of `losses`."""
         errors = self._errors(forecasts)
-        return point_losses(np.concatenate(errors), self.spec.training.loss)
+        return losses_per_bar(np.concatenate(errors), self.spec.training.loss)
 
     def _mean_forecasts(self) -> list[Floats]:
         return [
@@ -193,7 +194,7 @@ class Dataset:
     def losses(self, forecasts: list[Floats]) -> list[float]:
         """Loss per fold of forecasts in the target's unit, in units of the standardised target."""
         errors = self._errors(forecasts)
-        return [float(point_losses(part, self.spec.training.loss).mean()) for part in errors]
+        return [float(losses_per_bar(part, self.spec.training.loss).mean()) for part in errors]
 
     def _errors(self, forecasts: list[Floats]) -> list[Floats]:
         return [

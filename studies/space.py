@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from optuna.trial import FixedTrial
 
-from puffin.models.config import CELL_NAMES, Config
+from puffin.models.config import Config, check_choice
 
 Scalar = int | float | str
 _Value = TypeVar("_Value")
@@ -232,11 +232,10 @@ def _is_integer(key: str) -> bool:
 
 def _check(value: Any, key: str) -> Scalar:
     """Check one value of a hyperparameter against its type and the bounds of `Config`."""
-    if key == "cell":
-        if not isinstance(value, str) or value not in CELL_NAMES:
-            msg = f"unknown cell {value!r}; known are {', '.join(CELL_NAMES)}"
-            raise ValueError(msg)
-        return value
+    choices = _FIELDS[key].metadata.get("choices") if key in _FIELDS else None
+    if choices:
+        check_choice(key, value, choices)
+        return str(value)
     if not _is_number(value) or (_is_integer(key) and not isinstance(value, int)):
         msg = f"{value!r} should be a {'whole ' if _is_integer(key) else ''}number"
         raise ValueError(msg)

@@ -1,1 +1,1 @@
-"""The forecasters of the tutorial, by scikit-learn's conventions; the search uses none."""
+"""Forecasters with scikit-learn's interface, published in `puffin.deep`; studies use none."""

@@ -1,8 +1,8 @@
-"""What the forecasters share: scikit-learn's ``fit``, ``predict`` and ``clone``.
+"""Base class of the forecasters, with scikit-learn's ``fit``, ``predict`` and ``clone``.
 
-What a network is goes into the constructor, how it is trained into ``fit``. The same seed gives the
-same model. Training seeds torch's global generators and puts them back as they were, so two threads
-must not train at once; processes may.
+The constructor takes the parameters of the network, ``fit`` those of its training. Equal seeds
+return equal models. Training seeds torch's global generators and restores their state afterwards,
+so two threads must not train at the same time; two processes may.
 """
 
 import math
@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from puffin.models.config import check_number
 from puffin.models.estimators.loops import History, last_seed, print_epoch
 from puffin.models.training.early_stopping import EarlyStopping
-from puffin.models.training.fold_training import LOSSES, forecast_windows
-from puffin.models.training.trainer import Trainer
+from puffin.models.training.fold_training import forecast_windows
+from puffin.models.training.trainer import Trainer, loss_function
 
-LOSS = LOSSES["mse"]
+LOSS = loss_function("mse")
 
 
 class TorchForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """The training that every forecaster here shares."""
+    """A forecaster with one network of torch, as a scikit-learn estimator."""
 
     dropout: float
     weight_decay: float
@@ -44,7 +44,17 @@ class TorchForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         epochs: int,
         early_stopping: EarlyStopping | None,
     ) -> History:
-        """Train a network, and validate it on windows (n, lookback, feature) after each epoch."""
+        """Train a network, validate it after each epoch, and return the losses.
+
+        Parameters
+        ----------
+        trainer : Trainer
+        windows : Tensor, (n, lookback, feature), for validation; n may be 0
+        targets : Tensor, (n, output)
+        epochs : int
+        early_stopping : EarlyStopping, optional
+            Is reset; at the end the network has the weights of its best epoch.
+        """
         history: History = {"train_loss": [], "val_loss": []}
         network = trainer.network
         if early_stopping is not None:
@@ -74,11 +84,11 @@ class TorchForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         return self.model, self.lookback
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Tell scikit-learn's `check_is_fitted`."""
+        """Return whether `fit` was called, for scikit-learn's `check_is_fitted`."""
         return self.model is not None
 
     def __sklearn_clone__(self) -> Self:
-        """Give an untrained copy, on the same device."""
+        """Return an untrained copy on the same device, for scikit-learn's `clone`."""
         copy = type(self)(**self.get_params())
         copy.device = self.device
         return copy
@@ -86,7 +96,10 @@ class TorchForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
 
 @contextmanager
 def seeded(seed: int | None) -> Iterator[int]:
-    """Seed torch's global generators for a while, and give the seed; then they go on as before."""
+    """Seed torch's global generators inside a ``with`` block, and restore them after it.
+
+    The block receives the seed: that of `set_seed` if `seed` is None.
+    """
     seed = last_seed() if seed is None else int(seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -94,12 +107,12 @@ def seeded(seed: int | None) -> Iterator[int]:
 
 
 def count_train_windows(bars: int, lookback: int, validation_split: float) -> int:
-    """Give how many of the windows train: the first ones, ``1 - validation_split`` of them.
+    """Return the number of training windows: the first ``1 - validation_split`` of all windows.
 
     Raises
     ------
     ValueError
-        If a part that is asked for would be empty.
+        If the training or validation part would be empty.
     """
     check_number("lookback", lookback, 1, whole=True)
     check_number("validation_split", validation_split, 0, below=1)
@@ -112,8 +125,8 @@ def count_train_windows(bars: int, lookback: int, validation_split: float) -> in
         )
         raise ValueError(
             f"the series is too short: {bars} values make {windows} windows of lookback = "
-            f"{lookback} and the value behind{parts if validation_split else ''}; "
-            "give a longer series or a shorter lookback"
+            f"{lookback} and the next value{parts if validation_split else ''}; "
+            "use a longer series or a shorter lookback"
         )
     return train
 
@@ -121,7 +134,13 @@ def count_train_windows(bars: int, lookback: int, validation_split: float) -> in
 def check_training(
     epochs: int, validation_split: float, early_stopping: EarlyStopping | None
 ) -> None:
-    """Raise ValueError on settings of a training that cannot be used."""
+    """Check the settings of a training.
+
+    Raises
+    ------
+    ValueError
+        If `epochs` is not a whole number of at least 0, or early stopping has no validation data.
+    """
     check_number("epochs", epochs, 0, whole=True)
     if early_stopping is not None and not validation_split:
         raise ValueError("early_stopping needs validation data, but validation_split is 0")

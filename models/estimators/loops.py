@@ -1,6 +1,6 @@
-"""Training by hand: loaders, a loop with callbacks, learning rate schedules, seeds, noise.
+"""Tools for scripts with their own training loop: loaders, loop, schedules, seeds, noise.
 
-The search trains with `FoldTraining`; these are for scripts that own their loop.
+They are published in `puffin.deep.training`. Studies train with `FoldTraining` instead.
 """
 
 import math
@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 from puffin.models.arrays import as_floats, require_finite, require_same_index, require_time_order
 from puffin.models.config import check_number
 
-Batches = DataLoader[tuple[Tensor, ...]]
+# Batches of inputs and targets, (batch, ...) and (batch, output).
+Loader = DataLoader[tuple[Tensor, ...]]
 Callback = Callable[[int, float, float, nn.Module], bool | None]
 History = dict[str, list[float]]
 
@@ -28,24 +29,22 @@ History = dict[str, list[float]]
 PRINT_EVERY = 10
 
 
-class _LastSeed:
-    """What `set_seed` was called with last."""
-
-    value = 0
+# Seed of the last call of `set_seed`: global state, like the generators that it seeds.
+_seed_of_set_seed = 0
 
 
 def last_seed() -> int:
-    """Give the seed that `set_seed` was called with last, 0 before."""
-    return _LastSeed.value
+    """Return the seed of the last call of `set_seed`, or 0 before the first."""
+    return _seed_of_set_seed
 
 
 def default_device() -> torch.device:
-    """Give the GPU where there is one, else the CPU."""
+    """Return the GPU if there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def print_epoch(epoch: int, epochs: int, train_loss: float, val_loss: float) -> None:
-    """Print every tenth epoch; `epoch` counts from 1."""
+    """Print the losses of every tenth epoch; `epoch` counts from 1."""
     if epoch % PRINT_EVERY == 0:
         print(  # noqa: T201  # the published output
             f"Epoch [{epoch}/{epochs}], Train Loss: {train_loss:.4f}, Val Loss: {val_loss:.4f}"
@@ -55,9 +54,11 @@ def print_epoch(epoch: int, epochs: int, train_loss: float, val_loss: float) -> 
 def set_seed(seed: int) -> None:
     """Seed ``random``, numpy's global generator and torch on every device; make cuDNN repeatable.
 
-    The classes of `trading` take this seed where they are given none of their own.
+    The seed is stored globally: forecasters without a `seed` argument, such as `TradingLSTM`, use
+    the one of the last call when they train.
     """
-    _LastSeed.value = int(seed)
+    global _seed_of_set_seed  # noqa: PLW0603  # the published interface is global
+    _seed_of_set_seed = int(seed)
     random.seed(int(seed))
     np.random.seed(seed)  # noqa: NPY002  # scripts draw from the global generator
     torch.manual_seed(seed)
@@ -66,14 +67,14 @@ def set_seed(seed: int) -> None:
 
 
 def add_noise(series: Any, noise_level: float = 0.01) -> Any:
-    """Give a copy of a series with Gaussian noise of `noise_level` standard deviations of it.
+    """Return a copy of a series with Gaussian noise added.
 
     Parameters
     ----------
     series : array or pandas Series, (n,)
     noise_level : float
-        Standard deviation of the noise over that of the series; small, since noise on a price
-        can turn the sign of its next return.
+        Standard deviation of the noise, in standard deviations of the series. Keep it small: noise
+        on a price can change the sign of its next return.
 
     Returns
     -------
@@ -93,10 +94,10 @@ def add_noise(series: Any, noise_level: float = 0.01) -> Any:
 
 
 def compute_class_weights(y: ArrayLike) -> Tensor:
-    """Weigh classes by ``n / (k * count)``, so that each has the same total; (k,), in their order.
+    """Return class weights ``n / (k * count)``, (k,), in the order of the sorted classes.
 
-    scikit-learn's "balanced" weights, after King and Zeng (2001), "Logistic Regression in Rare
-    Events Data", Political Analysis 9(2).
+    Each class has the same total weight. These are scikit-learn's "balanced" weights, after King
+    and Zeng (2001), "Logistic Regression in Rare Events Data", Political Analysis 9(2).
     """
     labels = np.asarray(y).ravel()
     weights = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
@@ -111,10 +112,11 @@ class LRScheduler:
     optimizer : torch.optim.Optimizer
         Each parameter group keeps its own base rate.
     schedule_type : {"step", "cosine", "warmup_cosine"}
-        `step` multiplies by `gamma` every `step_size` epochs. `cosine` goes down to `eta_min` along
-        half a cosine over `T_max` epochs (Loshchilov and Hutter 2017, "SGDR", equation 5, without
-        restarts) and stays there. `warmup_cosine` climbs from 0 to the base rate first, over
-        `warmup_epochs` of the `T_max`: its epoch 0 learns nothing.
+        `step` multiplies the rate by `gamma` every `step_size` epochs. `cosine` decreases it to
+        `eta_min` along half a cosine over `T_max` epochs (Loshchilov and Hutter 2017, "SGDR",
+        equation 5, without restarts) and keeps it there. `warmup_cosine` first increases it
+        linearly from 0 to the base rate over `warmup_epochs` of the `T_max` epochs, so that its
+        epoch 0 has a rate of 0.
 
     Raises
     ------
@@ -140,31 +142,31 @@ class LRScheduler:
         if schedule_type not in ("cosine", "warmup_cosine"):
             raise ValueError(f"Unknown schedule type: {schedule_type}")
         warmup = warmup_epochs if schedule_type == "warmup_cosine" else 0
-        # A warm-up alone may go without: T_max is asked for where the cosine begins.
+        # A warm-up needs no T_max; the error is raised at the epoch where the cosine begins.
         if T_max is None and not warmup:
             raise ValueError(f"T_max must be specified for {schedule_type} schedule")
         if T_max is not None and T_max <= warmup:
             raise ValueError(f"T_max must be above warmup_epochs = {warmup}, but is {T_max}")
         curves = [
-            # What an earlier schedule left in "lr" is not the base rate.
+            # An earlier schedule may have changed "lr", which is then not the base rate.
             _warmup_cosine(group.get("initial_lr", group["lr"]), warmup, T_max, eta_min)
             for group in optimizer.param_groups
         ]
         self.scheduler = LambdaLR(optimizer, curves)
 
     def step(self) -> None:
-        """Go to the next epoch's rate."""
+        """Set the rate of the next epoch."""
         self.scheduler.step()
 
     def get_last_lr(self) -> list[float]:
-        """Give the current rate of each parameter group."""
+        """Return the current rate of each parameter group."""
         return [float(rate) for rate in self.scheduler.get_last_lr()]
 
 
 def _warmup_cosine(
     base: float, warmup: int, t_max: int | None, eta_min: float
 ) -> Callable[[int], float]:
-    """Give the rate of an epoch as a multiple of the base rate, up to `t_max` and beyond it."""
+    """Return a function from an epoch to its rate, as a multiple of the base rate."""
     floor = eta_min / base if base else 0.0
 
     def factor(epoch: int) -> float:
@@ -172,8 +174,8 @@ def _warmup_cosine(
             return epoch / warmup
         if t_max is None:
             raise ValueError("T_max must be specified for warmup_cosine schedule")
-        gone = min((epoch - warmup) / (t_max - warmup), 1.0)
-        return floor + (1.0 - floor) * (1.0 + math.cos(math.pi * gone)) / 2.0
+        progress = min((epoch - warmup) / (t_max - warmup), 1.0)
+        return floor + (1.0 - floor) * (1.0 + math.cos(math.pi * progress)) / 2.0
 
     return factor
 
@@ -187,11 +189,11 @@ def create_dataloaders(
     random_seed: int | None = None,
     *,
     chronological: bool = True,
-) -> tuple[Batches, Batches]:
-    """Make loaders of training and validation samples.
+) -> tuple[Loader, Loader]:
+    """Create loaders of training and validation samples.
 
-    Validation takes the last samples, so that nothing that is trained on comes after what is
-    judged. With ``chronological=False`` it is drawn at random, which is right only for samples
+    The last samples are for validation, so that no training sample is later than a validation
+    sample. With ``chronological=False`` they are drawn at random, which is right only for samples
     without an order in time.
 
     Parameters
@@ -200,28 +202,28 @@ def create_dataloaders(
     y : array, (n,) or (n, output)
     batch_size : int
     val_split : float
-        Share of the samples for validation, in [0, 1); their number is rounded down.
+        Share of the samples for validation, in [0, 1); the number is rounded down.
     shuffle : bool
-        Whether each epoch takes the training samples in a new order; validation keeps its own.
+        Whether training samples are in a new order in each epoch; validation samples never are.
     random_seed : int, optional
         Of the order, and of a random split.
 
     Returns
     -------
     train_loader, val_loader : DataLoader
-        Batches ``(X, y)`` in single precision; a `y` of (n,) comes as (n, 1).
+        Batches ``(X, y)`` in single precision; a `y` of shape (n,) is returned as (n, 1).
 
     Raises
     ------
     ValueError
-        If X and y differ in length or index, are not in order of time where `chronological` needs
-        it, or a part that is asked for would be empty.
+        If X and y differ in length or index, are not in order of time although `chronological` is
+        set, or the training or validation part would be empty.
     """
     require_same_index(X=X, y=y)
     if chronological:
         require_time_order("X", X)
         require_time_order("y", y)
-    # Copies: what pandas hands out cannot be written to, and what it was made of may change.
+    # Copies, because arrays of pandas are read-only, and the caller may change the data later.
     inputs = torch.tensor(np.ascontiguousarray(X), dtype=torch.float32)
     targets = torch.tensor(np.ascontiguousarray(y), dtype=torch.float32)
     count = len(inputs)
@@ -229,7 +231,7 @@ def create_dataloaders(
         raise ValueError(f"X and y must be of one length, but have {count} and {len(targets)}")
     valid = _validation_count(count, val_split)
     data = TensorDataset(inputs, targets[:, None] if targets.ndim == 1 else targets)
-    # Without a seed of their own the draws are torch's, which `set_seed` governs.
+    # Without a seed, draws come from torch's global generator, which `set_seed` seeds.
     generator = None if random_seed is None else torch.Generator().manual_seed(random_seed)
     order = list(range(count))
     if not chronological:
@@ -241,7 +243,7 @@ def create_dataloaders(
 
 
 def _validation_count(count: int, val_split: float) -> int:
-    """Give the number of validation samples among `count`."""
+    """Return the number of validation samples among `count`."""
     check_number("val_split", val_split, 0, below=1)
     valid = int(count * val_split)
     if count == valid or (val_split and not valid):
@@ -254,8 +256,8 @@ def _validation_count(count: int, val_split: float) -> int:
 
 def training_loop(  # noqa: PLR0913, PLR0917  # the published signature
     model: nn.Module,
-    train_loader: Batches,
-    val_loader: Batches,
+    train_loader: Loader,
+    val_loader: Loader,
     epochs: int,
     optimizer: torch.optim.Optimizer,
     criterion: nn.Module,
@@ -263,7 +265,7 @@ def training_loop(  # noqa: PLR0913, PLR0917  # the published signature
     device: torch.device | str | None = None,
     verbose: bool = True,  # noqa: FBT001, FBT002  # the published signature
 ) -> History:
-    """Train a model for a number of epochs, or until a callback answers True.
+    """Train a model for a number of epochs, or until a callback returns True.
 
     Parameters
     ----------
@@ -273,46 +275,46 @@ def training_loop(  # noqa: PLR0913, PLR0917  # the published signature
         Batches ``(X, y)``.
     epochs : int
     callbacks : sequence of callable, optional
-        Each is called with ``(epoch, train_loss, val_loss, model)`` after each epoch, counted from
-        0; True stops.
+        Called with ``(epoch, train_loss, val_loss, model)`` after each epoch, counted from 0; a
+        return value of True stops the training.
     device : optional
-        The GPU where there is one when not given; the model moves there.
+        Device to which the model is moved; by default the GPU if there is one, otherwise the CPU.
     verbose : bool
         Print every tenth epoch.
 
     Returns
     -------
     dict
-        ``train_loss`` and ``val_loss``, one number per epoch: means over samples, whatever the size
-        of the last batch. `val_loss` is NaN without validation samples.
+        ``train_loss`` and ``val_loss``, one number per epoch: means over samples, exact also if the
+        last batch is smaller. `val_loss` is NaN without validation samples.
     """
     device = torch.device(device) if device is not None else default_device()
     model.to(device)
     history: History = {"train_loss": [], "val_loss": []}
     for epoch in range(epochs):
         model.train()
-        train_loss = _run(model, train_loader, criterion, device, optimizer)
+        train_loss = _run_batches(model, train_loader, criterion, device, optimizer)
         model.eval()
         with torch.no_grad():
-            val_loss = _run(model, val_loader, criterion, device)
+            val_loss = _run_batches(model, val_loader, criterion, device)
         history["train_loss"].append(train_loss)
         history["val_loss"].append(val_loss)
         if verbose:
             print_epoch(epoch + 1, epochs, train_loss, val_loss)
-        answers = [call(epoch, train_loss, val_loss, model) for call in callbacks or ()]
-        if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
+        results = [call(epoch, train_loss, val_loss, model) for call in callbacks or ()]
+        if any(isinstance(result, (bool, np.bool_)) and result for result in results):
             break
     return history
 
 
-def _run(
+def _run_batches(
     model: nn.Module,
-    loader: Batches,
+    loader: Loader,
     criterion: nn.Module,
     device: torch.device,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> np.float64:
-    """Run all batches, with a step on each where there is an optimizer; give the mean loss."""
+    """Return the mean loss over all batches, with a training step on each if given an optimizer."""
     total, count = torch.zeros((), device=device), 0
     for batch in loader:
         x, y = (part.to(device) for part in batch)

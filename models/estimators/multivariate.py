@@ -24,19 +24,22 @@ from puffin.models.estimators.base import (
     seeded,
 )
 from puffin.models.estimators.loops import History, default_device
-from puffin.models.networks.rnn import CELLS
+from puffin.models.networks.rnn import network_class
 from puffin.models.scaling import safe_std
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.training.trainer import Trainer
 from puffin.models.windows import make_windows, to_tensor
 
-# Share of the variance of a target's steps below which its own row is taken to know it.
+# Residual variance of a linear fit, as a share of the variance of the target's changes, below which
+# the target counts as known in its row.
 _KNOWN = 0.25
+# Rows minus columns of that fit: with fewer it may fit noise that well.
+_SPARE_ROWS = 30
 
 
 class _Multivariate(TorchForecaster):
-    """Forecasts the target of a row from the features of it and of the rows before it."""
+    """Forecaster of the target of a row from the features of this row and of those before it."""
 
     _cell: ClassVar[str]
 
@@ -62,10 +65,10 @@ class _Multivariate(TorchForecaster):
     def prepare_sequences(
         self, features: np.ndarray[Any, Any], target: np.ndarray[Any, Any], lookback: int
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Cut features (n, f) into windows, each with the target (n,) of its last row.
+        """Cut features (n, f) into windows, each with the target of its last row.
 
-        The newest row that a window sees is the one whose target it forecasts; row ``lookback - 1``
-        would do as well, and is left out to keep the published shape.
+        The first possible window, which ends at row ``lookback - 1``, is left out to keep the
+        published shape.
 
         Returns
         -------
@@ -77,8 +80,8 @@ class _Multivariate(TorchForecaster):
         Raises
         ------
         ValueError
-            If the shapes or indexes do not fit, the rows are not in order of time, or there are no
-            more rows than `lookback`.
+            If the shapes or indexes differ, the rows are not in order of time, or there are at most
+            `lookback` rows.
         """
         require_time_order("features", features)
         as_series("target", target)
@@ -109,18 +112,18 @@ class _Multivariate(TorchForecaster):
     ) -> History:
         """Train a new network on rows of features and a target.
 
-        The target of a row is what is to be forecast when the row is known, so it is shifted:
+        The target of a row must be unknown when the row is known, so it is usually shifted:
         ``df["target"] = df["return"].shift(-1)``. A column that is known together with the features
-        of its row (a close beside high and low) is no target: the forecast would read it off. Where
-        a linear fit shows that, there is a warning; it does not always show.
+        of its row (a close beside high and low) is not a target, because the network could compute
+        it from them. A linear fit that does so raises a warning, but it does not detect every case.
 
         Parameters
         ----------
         features_df : DataFrame, (n, columns)
-            Every column but the target is a feature.
+            Every column except the target is a feature.
         target_col : column name
         hidden_dims : list of int, optional
-            Width of each layer; [64, 32] when not given.
+            Width of each layer; [64, 32] by default.
         lookback, epochs, lr, batch_size, validation_split, early_stopping, noise
             As in `TradingLSTM.fit`.
 
@@ -132,10 +135,10 @@ class _Multivariate(TorchForecaster):
         Raises
         ------
         KeyError
-            If there is no such column.
+            If `target_col` is not a column.
         ValueError
-            If a hyperparameter is out of bounds, or the rows are too few, not in order of time, or
-            no finite numbers.
+            If a hyperparameter is out of bounds, there are too few rows, or the rows are not in
+            order of time or not finite numbers.
         """
         columns = _columns(features_df)
         if target_col not in columns:
@@ -172,7 +175,7 @@ class _Multivariate(TorchForecaster):
         scaled = ((target - self.target_mean) / self.target_std)[:, None]
         targets = to_tensor(scaled, self.device)[lookback:]
         with seeded(self.seed) as seed:
-            self.model = CELLS[self._cell](
+            self.model = network_class(self._cell)(
                 len(feature_cols), list(config.hidden_dims), dropout=config.dropout
             )
             self.model.to(self.device)
@@ -185,7 +188,7 @@ class _Multivariate(TorchForecaster):
         Parameters
         ----------
         features_df : DataFrame, (n, columns), of which the last `lookback` rows are read
-            The columns of `feature_cols`, in any order; others are not looked at.
+            With the columns of `feature_cols`, in any order; others are ignored.
 
         Returns
         -------
@@ -196,8 +199,8 @@ class _Multivariate(TorchForecaster):
         KeyError
             If a feature is missing.
         ValueError
-            Before `fit`, with fewer rows than `lookback`, NaN among them, or an index that is not
-            in order of time.
+            If called before `fit`, or there are fewer than `lookback` rows, NaN among them, or an
+            index that is not in order of time.
         """
         _, lookback = self._fitted()
         _columns(features_df)
@@ -213,13 +216,13 @@ class _Multivariate(TorchForecaster):
         Returns
         -------
         array, (n,)
-            Element t forecasts the target of row t from rows ``t - lookback + 1`` to t; NaN where
-            there are too few. Rows that trained the model are no test of it.
+            Element t forecasts the target of row t from rows ``t - lookback + 1`` to t; NaN for the
+            first ``lookback - 1`` rows. Forecasts of rows that trained the model are in sample.
 
         Raises
         ------
         KeyError, ValueError
-            As `predict`.
+            As in `predict`.
         """
         _, lookback = self._fitted()
         return np.concatenate([np.full(lookback - 1, np.nan), self._forecasts(features_df)])
@@ -242,7 +245,7 @@ class _Multivariate(TorchForecaster):
         return values
 
     def _scaled(self, features: Floats) -> Tensor:
-        """Standardise features (n, f) on the device."""
+        """Return features (n, f) standardised, on the device."""
         return to_tensor((features - self.means) / self.stds, self.device)
 
 
@@ -252,19 +255,19 @@ def _columns(frame: pd.DataFrame) -> list[Any]:
     Raises
     ------
     ValueError
-        If it is no frame, its rows are not in order of time, or two columns share a name.
+        If it is not a DataFrame, its rows are not in order of time, or two columns share a name.
     """
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(f"features_df must be a DataFrame, but is a {type(frame).__name__}")
     if not frame.columns.is_unique:
-        twice = frame.columns[frame.columns.duplicated()].tolist()
-        raise ValueError(f"features_df must have each column once, but has more of {twice}")
+        repeated = frame.columns[frame.columns.duplicated()].tolist()
+        raise ValueError(f"features_df must have each column once, but repeats {repeated}")
     require_time_order("features_df", frame)
     return frame.columns.tolist()
 
 
 def _numbers(frame: pd.DataFrame, columns: list[Any]) -> Floats:
-    """Read columns as (n, columns), finite."""
+    """Return columns as finite numbers, (n, columns)."""
     series = [as_floats(f"column {column!r}", frame[column]) for column in columns]
     for column, values in zip(columns, series, strict=True):
         require_finite(f"column {column!r}", values)
@@ -272,65 +275,64 @@ def _numbers(frame: pd.DataFrame, columns: list[Any]) -> Floats:
 
 
 def _warn_of_known_target(features: Floats, target: Floats, name: Any) -> None:
-    """Warn where a linear fit reads the target (n,) off the features (n, f) up to its own row.
+    """Warn if a linear fit explains the target (n,) by the features (n, f) of its row and the last.
 
-    A target that is known only later moves from row to row in a way that no feature tells: the fit
-    leaves about half of the variance of its steps if it is noise, and more if it is a level or
-    varies slowly. A close beside its own open, high and low is left with an eighth to a sixth. A
-    return beside closes that grow many times over in the series goes unseen.
+    Then the target is already known and the loss is meaningless. The measure is the residual
+    variance of the fit as a share of the variance of the target's changes. For a target that is
+    known only later it is about a half if the target is noise, and more if it is a level or varies
+    slowly. For a close beside open, high and low of its bar it is an eighth to a sixth. A return
+    beside closes that grow manyfold within the series is not detected.
     """
     scaled = (features - features.mean(axis=0)) / safe_std(features)
-    columns = np.column_stack([np.ones(len(scaled) - 1), scaled[1:], scaled[:-1]])
+    columns = np.column_stack(
+        [np.ones(len(scaled) - 1), scaled[1:], scaled[:-1]]
+    )  # (n - 1, 1 + 2f)
     count, width = columns.shape
     spare = count - width
     if spare < max(width, _SPARE_ROWS):
         return
-    own = target[1:]
-    residual = own - columns @ np.linalg.lstsq(columns, own, rcond=None)[0]
-    left = float(residual @ residual) / spare
-    steps = float(np.var(np.diff(target)))
-    if left < _KNOWN * steps:
+    residual = target[1:] - columns @ np.linalg.lstsq(columns, target[1:], rcond=None)[0]
+    unexplained = float(residual @ residual) / spare
+    changes = float(np.var(np.diff(target)))
+    if unexplained < _KNOWN * changes:
         warnings.warn(
             f"target_col {name!r} can be read off the features up to its row: a linear fit leaves "
-            f"{left / steps:.1%} of the variance of its steps. If a row knows its target, the loss "
-            f"says nothing: forecast the next row's, as in features_df[{name!r}].shift(-1)",
+            f"{unexplained / changes:.1%} of the variance of its changes. If a row contains its "
+            "target, the loss is meaningless: forecast the target of the next row, as in "
+            f"features_df[{name!r}].shift(-1)",
             stacklevel=3,
         )
 
 
 class MultivariateLSTM(_Multivariate):
-    """A `StackedLSTM` that forecasts the target of a row from features.
+    """Forecaster of the target of a row from features, with a `StackedLSTM`.
 
     Parameters
     ----------
     dropout : float
-        Share of units dropped between layers, in [0, 1); inert with one layer.
+        Share of units dropped between layers, in [0, 1); no effect with one layer.
     weight_decay : float
         L2 penalty of Adam.
     seed : int, optional
-        Of weights, order of windows, dropout and noise; when not given, the one that `set_seed` was
-        called with last, or 0. Draws by others in between change nothing.
+        Of weights, order of windows, dropout and noise; by default that of the last `set_seed`, or
+        0. Other draws from global generators have no influence.
     verbose : bool
-        Print every tenth epoch.
+        Print the losses of every tenth epoch.
 
     Attributes
     ----------
     model : StackedLSTM, None before `fit`
     lookback : int, None before `fit`
     feature_cols, target_col : column names, None before `fit`
-    means, stds : array, (feature,), of the rows that training saw, None before `fit`
-    target_mean, target_std : float, of the same rows; after `fit` only
-    device : torch.device, the GPU where there is one
+    means, stds : array, (feature,), of the rows in training windows, None before `fit`
+    target_mean, target_std : float, of the same rows; set by `fit`
+    device : torch.device, the GPU if there is one, otherwise the CPU
     """
 
     _cell = "lstm"
 
 
 class MultivariateGRU(_Multivariate):
-    """A `StackedGRU` that forecasts the target of a row; all else as `MultivariateLSTM`."""
+    """Forecaster with a `StackedGRU`; otherwise as `MultivariateLSTM`."""
 
     _cell = "gru"
-
-
-# Rows beyond the columns of a linear fit, below which it may fit noise that well.
-_SPARE_ROWS = 30

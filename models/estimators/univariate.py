@@ -1,4 +1,4 @@
-"""Forecasters of one series from its own past: `TradingLSTM` and `TradingGRU`."""
+"""Forecasters of one series from its past values: `TradingLSTM` and `TradingGRU`."""
 
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from puffin.models.windows import make_windows, to_tensor
 
 
 class _Univariate(TorchForecaster):
-    """Forecasts the next value of one series from the values before it."""
+    """Forecaster of the next value of one series from the values before it."""
 
     _cell: ClassVar[str]
     _network: ClassVar[type[LSTMNet] | type[GRUNet]]
@@ -54,11 +54,11 @@ class _Univariate(TorchForecaster):
     def prepare_sequences(
         self, series: np.ndarray[Any, Any], lookback: int
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Cut a series (n,) into windows and the value behind each.
+        """Cut a series (n,) into windows and the value that follows each.
 
         Returns
         -------
-        X : array, (n - lookback, lookback, 1), in the type of the series
+        X : array, (n - lookback, lookback, 1), of the same type as the series
             ``X[i, :, 0] = series[i : i + lookback]``.
         y : array, (n - lookback,)
             ``y[i] = series[i + lookback]``.
@@ -66,8 +66,8 @@ class _Univariate(TorchForecaster):
         Raises
         ------
         ValueError
-            If the series has not one dimension, is not in order of time, or has no more values than
-            `lookback`.
+            If the series has not one dimension, is not in order of time, or has at most `lookback`
+            values.
         """
         as_series("series", series)
         values = np.asarray(series)
@@ -89,38 +89,39 @@ class _Univariate(TorchForecaster):
     ) -> History:
         """Train a new network on a series.
 
-        The last windows validate, in the order of time. Mean and standard deviation are those of
-        the bars that training sees.
+        The last windows are for validation. Mean and standard deviation are those of the values
+        that training windows and targets contain.
 
         Parameters
         ----------
         series : array, list or pandas Series, (n,)
-            Any unit; forecasts come in the same.
+            In any unit, which is that of the forecasts.
         lookback : int
-            Values that one window sees.
+            Values in one window.
         epochs : int
         lr : float
             Learning rate of Adam.
         batch_size : int
         validation_split : float
-            Share of the windows that validate, in [0, 1). With 0, `val_loss` is NaN.
+            Share of the windows for validation, in [0, 1). With 0, `val_loss` is NaN.
         early_stopping : EarlyStopping, optional
-            Called with each validation loss; started anew. When training ends, the weights of its
-            best epoch come back, whether it stopped or not.
+            Reset, then called with each validation loss. When training ends, the weights of its
+            best epoch are restored, whether it stopped early or not.
         noise : float
-            Gaussian noise on training windows, in standard deviations.
+            Standard deviation of Gaussian noise on training windows, in standard deviations of the
+            series.
 
         Returns
         -------
         dict
             ``train_loss`` and ``val_loss``, one float per epoch: mean squared errors of the
-            standardised series, `train_loss` over the epoch as it went, with dropout.
+            standardised series. `train_loss` is the mean over the steps of the epoch, with dropout.
 
         Raises
         ------
         ValueError
             If a hyperparameter is out of bounds, or the series is too short, not in order of time,
-            or holds no numbers, NaN or more than one dimension.
+            not one-dimensional, or has values that are not finite numbers.
         """
         values = as_series("series", series)
         require_finite("series", values)
@@ -141,7 +142,7 @@ class _Univariate(TorchForecaster):
         self.lookback = lookback
         self.mean, self.std = float(seen.mean()), float(safe_std(seen))
         rows = self._scaled(values)
-        windows = make_windows(rows, lookback)[:-1]
+        windows = make_windows(rows, lookback)[:-1]  # (n - lookback, lookback, 1)
         with seeded(self.seed) as seed:
             self.model = self._network(
                 1, config.hidden_dims[0], len(config.hidden_dims), dropout=config.dropout
@@ -152,13 +153,13 @@ class _Univariate(TorchForecaster):
             return self._train(trainer, windows[train:], targets[train:], epochs, early_stopping)
 
     def predict(self, series: Any, steps: int = 1) -> Floats:
-        """Forecast the values behind a series, each from those before it and its own forecasts.
+        """Forecast the values after a series, with each forecast as input of the next.
 
         Parameters
         ----------
-        series : array, list or pandas Series, (n,), of which the last `lookback` are read
+        series : array, list or pandas Series, (n,), of which the last `lookback` values are read
         steps : int
-            Values to forecast.
+            Number of values to forecast.
 
         Returns
         -------
@@ -167,8 +168,8 @@ class _Univariate(TorchForecaster):
         Raises
         ------
         ValueError
-            Before `fit`, with fewer values than `lookback`, NaN among them, or an index that is not
-            in order of time.
+            If called before `fit`, or the series has fewer than `lookback` values, NaN among them,
+            or an index that is not in order of time.
         """
         network, lookback = self._fitted()
         check_number("steps", steps, 0, whole=True)
@@ -194,14 +195,14 @@ class _Univariate(TorchForecaster):
         Returns
         -------
         array, (n,)
-            Element t forecasts ``series[t]`` from ``series[t - lookback : t]``; NaN where there is
-            no such window. Values that trained the model are no test of it.
+            Element t forecasts ``series[t]`` from ``series[t - lookback : t]``; NaN for the first
+            `lookback` values. Forecasts of values that trained the model are in sample.
 
         Raises
         ------
         ValueError
-            Before `fit`, with no more values than `lookback`, NaN among them, or an index that is
-            not in order of time.
+            If called before `fit`, or the series has at most `lookback` values, NaN among them, or
+            an index that is not in order of time.
         """
         network, lookback = self._fitted()
         values = as_series("series", series)
@@ -213,16 +214,16 @@ class _Univariate(TorchForecaster):
         )
 
     def _scaled(self, values: Floats) -> Tensor:
-        """Standardise values (n,) as rows (n, 1) on the device."""
+        """Return values (n,) standardised, as rows (n, 1) on the device."""
         return to_tensor(((values - self.mean) / self.std)[:, None], self.device)
 
     def _unscaled(self, rows: Tensor) -> Floats:
-        """Give rows (n, 1) in the unit of the series, (n,)."""
+        """Return standardised rows (n, 1) in the unit of the series, (n,)."""
         return rows[:, 0].double().cpu().numpy() * self.std + self.mean  # type: ignore[no-any-return]
 
 
 class TradingLSTM(_Univariate):
-    """An `LSTMNet` that forecasts the next value of a series.
+    """Forecaster of the next value of a series, with an `LSTMNet`.
 
     Parameters
     ----------
@@ -230,21 +231,21 @@ class TradingLSTM(_Univariate):
         Width of every layer.
     num_layers : int
     dropout : float
-        Share of units dropped between layers, in [0, 1); inert with one layer.
+        Share of units dropped between layers, in [0, 1); no effect with one layer.
     weight_decay : float
         L2 penalty of Adam.
     seed : int, optional
-        Of weights, order of windows, dropout and noise; when not given, the one that `set_seed` was
-        called with last, or 0. Draws by others in between change nothing.
+        Of weights, order of windows, dropout and noise; by default that of the last `set_seed`, or
+        0. Other draws from global generators have no influence.
     verbose : bool
-        Print every tenth epoch.
+        Print the losses of every tenth epoch.
 
     Attributes
     ----------
     model : LSTMNet, None before `fit`
     lookback : int, None before `fit`
-    mean, std : float, of the bars that training saw, None before `fit`
-    device : torch.device, the GPU where there is one
+    mean, std : float, of the values in training windows and targets, None before `fit`
+    device : torch.device, the GPU if there is one, otherwise the CPU
 
     Examples
     --------
@@ -259,7 +260,7 @@ class TradingLSTM(_Univariate):
 
 
 class TradingGRU(_Univariate):
-    """A `GRUNet` that forecasts the next value of a series; all else as `TradingLSTM`."""
+    """Forecaster of the next value of a series, with a `GRUNet`; otherwise as `TradingLSTM`."""
 
     _cell = "gru"
     _network = GRUNet

@@ -1,1 +1,1 @@
-"""How forecasts are judged: losses, baselines, tests, selection bias, backtests."""
+"""Evaluation of forecasts: metrics, baselines, statistical tests, selection bias, backtests."""

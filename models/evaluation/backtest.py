@@ -1,4 +1,4 @@
-"""What trading on forecasts would have earned: long or flat, by a threshold, with costs."""
+"""Backtest of trading on forecasts: long or flat, by a threshold, with costs."""
 
 from typing import Any, TypedDict
 
@@ -12,15 +12,15 @@ Trade = tuple[str, int, float, float]
 
 
 class Performance(TypedDict):
-    """An investment from its first bar to its last.
+    """Performance of an investment from its first bar to its last.
 
     Attributes
     ----------
     final_capital : float, at the last close
     total_return : float, ``final_capital / initial_capital - 1``
     sharpe : float, annualised: mean over standard deviation of the returns per bar (Sharpe 1994,
-        "The Sharpe Ratio", Journal of Portfolio Management 21(1)), cash earning nothing; NaN where
-        all returns are alike, or there is one only
+        "The Sharpe Ratio", Journal of Portfolio Management 21(1)), with no interest on cash; NaN
+        if all returns are equal, or there is only one
     max_drawdown : float, largest loss from an earlier peak, as a share of the peak
     equity : array, (n,), capital at each close, before its trade
     """
@@ -33,17 +33,17 @@ class Performance(TypedDict):
 
 
 class Backtest(Performance):
-    """How the strategy did.
+    """Performance of the strategy, with its trades.
 
     Attributes
     ----------
     trades : list of (side, bar, price, amount)
         ``("BUY", bar, price, shares bought)`` and ``("SELL", bar, price, capital received)``, at
         prices with slippage.
-    exposure : float, share of the bars that were held
-    turnover : float, times the capital changed sides in a year
-    first_bar : int, at whose close the strategy could trade first
-    buy_and_hold : Performance, bought at the same bar, at the same costs
+    exposure : float, share of the bars with a position
+    turnover : float, trades per year
+    first_bar : int, bar at whose close the strategy can trade first
+    buy_and_hold : Performance, of buying at that bar, at the same costs
     """
 
     trades: list[Trade]
@@ -63,49 +63,50 @@ def backtest(
     slippage_bps: float = 0.0,
     bars_per_year: float = 252.0,
 ) -> Backtest:
-    """Trade on one-step forecasts: long or flat, everything or nothing.
+    """Trade on one-step forecasts: long with all capital, or flat.
 
-    At the close of bar t the forecast of bar ``t + 1`` is held against the price of bar t. A rise
-    of more than `threshold` buys, a fall of more than it sells, anything between leaves things as
-    they are. The trade happens at that close, so it earns the move to bar ``t + 1`` and nothing
-    that was known before. A position that is open at the end is valued, not sold.
+    At the close of bar t the forecast of bar ``t + 1`` is compared with the price of bar t. A
+    forecast rise above `threshold` buys, a forecast fall below ``-threshold`` sells, and anything
+    between keeps the position. The trade is filled at that close, so it earns the move to bar
+    ``t + 1`` and no earlier one. A position that is open at the end is valued, not sold.
 
     Parameters
     ----------
     prices : array, list or pandas Series, (n,)
     forecasts : array, list or pandas Series, (n,), in the unit of the prices
-        Element t forecasts ``prices[t]`` from bars before t, as `historical_forecasts` and
-        `walk_forward.evaluate` give it. The strategy starts at the bar before the first that is
-        not NaN. Forecasts of bars that trained the model earn what cannot be earned.
+        Element t forecasts ``prices[t]`` from bars before t, as returned by
+        `historical_forecasts` and `walk_forward.evaluate`. The strategy starts at the bar before
+        the first forecast that is not NaN. Forecasts of bars that trained the model overstate the
+        result.
     threshold : float
-        Forecast return that is worth a trade.
+        Smallest forecast return that triggers a trade.
     initial_capital : float
     cost_bps : float
         Commission of each trade, in basis points of its value.
     slippage_bps : float
-        How much worse than the close each trade is filled, in basis points of the price.
+        Difference between the close and the price of a trade, in basis points of the close.
     bars_per_year : float
-        For the annual figures; 252 for daily bars.
+        To annualise figures; 252 for daily bars.
 
     Raises
     ------
     ValueError
         If the lengths or indexes differ, an index is not in order of time, a price is not positive,
-        no bar or not every bar after the first is forecast, or a parameter is out of bounds.
+        no bar is forecast, a bar after the first forecast is not, or a parameter is out of bounds.
     """
     close, ahead = _checked(prices, forecasts)
     _check_bounds(threshold, initial_capital, cost_bps, slippage_bps, bars_per_year)
     first = int(np.flatnonzero(np.isfinite(ahead))[0]) - 1
-    held = _positions(ahead[first + 1 :] / close[first:-1] - 1.0, threshold)
+    position = _positions(ahead[first + 1 :] / close[first:-1] - 1.0, threshold)
     cost, slip = cost_bps * _BPS, slippage_bps * _BPS
-    equity = _equity(close[first:], held, initial_capital, cost, slip)
-    trades = _trades(close, held, equity, first, cost, slip)
-    hold = _equity(close[first:], np.ones_like(held), initial_capital, cost, slip)
+    equity = _equity(close[first:], position, initial_capital, cost, slip)
+    trades = _trades(close, position, equity, first, cost, slip)
+    hold = _equity(close[first:], np.ones_like(position), initial_capital, cost, slip)
     return Backtest(
         **_performance(equity, initial_capital, first, bars_per_year),
         trades=trades,
-        exposure=float(held.mean()),
-        turnover=len(trades) / (len(held) / bars_per_year),
+        exposure=float(position.mean()),
+        turnover=len(trades) / (len(position) / bars_per_year),
         first_bar=first,
         buy_and_hold=_performance(hold, initial_capital, first, bars_per_year),
     )
@@ -125,11 +126,11 @@ def _checked(prices: Any, forecasts: Any) -> tuple[Floats, Floats]:
         )
     known = np.flatnonzero(np.isfinite(ahead[1:])) + 1
     if not len(known):
-        raise ValueError("forecasts must hold one after bar 0 that is not NaN, but hold none")
+        raise ValueError("forecasts must have a value after bar 0 that is not NaN, but have none")
     after = known[0] + np.flatnonzero(~np.isfinite(ahead[known[0] :]))
     if len(after):
         raise ValueError(
-            f"forecasts must go on once they have begun, at bar {known[0]}, but the one of bar "
+            f"forecasts must be finite after the first one, at bar {known[0]}, but the one of bar "
             f"{after[0]} is {ahead[after[0]]}"
         )
     return close, np.where(np.arange(len(ahead)) < known[0], np.nan, ahead)
@@ -151,26 +152,26 @@ def _check_bounds(
 
 
 def _positions(expected: Floats, threshold: float) -> Floats:
-    """Give 1 for long and 0 for flat at each bar, from the return (bars,) expected after it."""
-    wish = np.where(expected > threshold, 1.0, np.where(expected < -threshold, 0.0, np.nan))
-    # Between the thresholds the last wish counts, and before the first one nothing is held.
-    spoken = np.maximum.accumulate(np.where(np.isnan(wish), -1, np.arange(len(wish))))
-    return np.where(spoken < 0, 0.0, wish[np.maximum(spoken, 0)])
+    """Return 1 (long) or 0 (flat) for each bar, from the return (bars,) expected after it."""
+    signal = np.where(expected > threshold, 1.0, np.where(expected < -threshold, 0.0, np.nan))
+    # Between the thresholds the last signal counts; before the first signal the position is flat.
+    last_signal = np.maximum.accumulate(np.where(np.isnan(signal), -1, np.arange(len(signal))))
+    return np.where(last_signal < 0, 0.0, signal[np.maximum(last_signal, 0)])
 
 
-def _equity(close: Floats, held: Floats, capital: float, cost: float, slip: float) -> Floats:
-    """Give the capital at each close (n,), before its trade, from positions (n - 1,)."""
-    change = np.diff(held, prepend=0.0)
+def _equity(close: Floats, position: Floats, capital: float, cost: float, slip: float) -> Floats:
+    """Return the capital at each close (n,), before its trade, from positions (n - 1,)."""
+    change = np.diff(position, prepend=0.0)
     buying, selling = (1.0 - cost) / (1.0 + slip), (1.0 - cost) * (1.0 - slip)
     trading = np.where(change > 0, buying, np.where(change < 0, selling, 1.0))
-    growth = np.where(held > 0, close[1:] / close[:-1], 1.0)
+    growth = np.where(position > 0, close[1:] / close[:-1], 1.0)
     return capital * np.cumprod(np.append(1.0, trading * growth))
 
 
 def _trades(
-    close: Floats, held: Floats, equity: Floats, first: int, cost: float, slip: float
+    close: Floats, position: Floats, equity: Floats, first: int, cost: float, slip: float
 ) -> list[Trade]:
-    change = np.diff(held, prepend=0.0)
+    change = np.diff(position, prepend=0.0)
     trades: list[Trade] = []
     for i in np.flatnonzero(change):
         bar, capital = first + int(i), float(equity[i]) * (1.0 - cost)
@@ -184,7 +185,7 @@ def _trades(
 
 
 def _performance(equity: Floats, capital: float, first: int, bars_per_year: float) -> Performance:
-    """Judge a curve of capital, (bars from the first on,)."""
+    """Return the performance of a curve of capital, (bars from the first on,)."""
     returns = np.diff(equity) / equity[:-1]
     spread = returns.std(ddof=1) if len(returns) > 1 else 0.0
     varies = spread > ROUNDING * np.abs(returns).max()

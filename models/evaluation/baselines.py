@@ -1,7 +1,7 @@
-"""What a network has to beat: simple forecasts of the same targets from the same bars.
+"""Baselines, each one entry of ``BASELINES``: simple forecasts of the targets of the networks.
 
-Each is fitted on a training part alone, and its forecast of the target at bar ``t`` uses nothing
-after bar ``t - horizon``, as the networks' do. `BASELINES` holds them all.
+Each is fitted on a training part alone, and forecasts the target at bar ``t`` from nothing after
+bar ``t - horizon``, as the networks do.
 """
 
 from collections.abc import Callable
@@ -16,17 +16,17 @@ from puffin.models.features import Series
 from puffin.models.folds import Span
 from puffin.models.scaling import Scaler
 
-# Longest autoregression that is tried: a month of trading days.
+# Most lags of the autoregression: a month of trading days.
 MAX_ORDER = 20
-# Penalties of the ridge regression that are tried, for standardised features and targets.
+# Candidate penalties of the ridge regression, for standardised features and targets.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 8))
 _TARGETS_PER_LAG = 10
-# Parts of the training part that judge the penalty.
+# Cross-validation folds that choose the penalty.
 _RIDGE_FOLDS = 5
 
 
 class TooShortError(ValueError):
-    """Too few targets to fit a baseline on."""
+    """There are too few targets to fit a baseline."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,10 @@ class Baseline:
 
     Attributes
     ----------
-    label : str, the model with what was chosen for it, such as "AR(3)"
+    label : str, the model with its chosen hyperparameter, such as "AR(3)"
     forecasts : array, (scored targets,), in the target's unit
-    nested : bool, whether a network that reads the target's last value has it as a special case: a
-        constant, or that value plus a constant
+    nested : bool, True if the baseline is a special case of a network that reads the target's last
+        value: a constant, or that value plus a constant
     """
 
     label: str
@@ -47,7 +47,7 @@ class Baseline:
 
 
 def persistence(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
-    """Forecast that nothing changes: a zero return, or the last price or range.
+    """Forecast no change: a zero return, or the last price or range.
 
     Raises
     ------
@@ -73,11 +73,11 @@ def training_mean(series: Series, lookback: int, train: Span, score: Span) -> Ba
 
 
 def drift(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
-    """Forecast what persistence does, plus the mean move of the training part.
+    """Forecast persistence plus the mean move of the training part.
 
-    The move is that from `horizon` bars before to the target, in the target's unit. For a price or
-    a range this is the random walk with drift of that level. For a log return it is the random walk
-    with drift of the log price, and the same as `training_mean`.
+    A move is the difference between a target and its persistence forecast, in the target's unit.
+    For a price or a range this is a random walk with drift of that level. For a log return it is a
+    random walk with drift of the log price, and equal to `training_mean`.
 
     Raises
     ------
@@ -98,29 +98,29 @@ def drift(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
 def autoregression(
     series: Series, lookback: int, train: Span, score: Span, max_order: int = MAX_ORDER
 ) -> Baseline:
-    """Forecast from the last p targets that are known, by least squares.
+    """Forecast by an autoregression on the last p known targets, fitted by least squares.
 
     The target at ``t`` is regressed on a constant and the targets at ``t - horizon``,
-    ``t - horizon - 1`` and so on: directly, no forecast is fed back. The number of lags is the one
-    of lowest BIC (Schwarz), on the training targets that have `max_order` lags, so that all orders
-    are compared on the same. 0 lags are no choice: that is `training_mean`.
+    ``t - horizon - 1`` and so on (a direct forecast: none is fed back). The number of lags has the
+    lowest BIC (Schwarz) on the training targets that have `max_order` lags, so that all orders are
+    compared on the same targets. Orders begin at 1, because 0 lags are `training_mean`.
 
     Parameters
     ----------
     max_order : int
-        Lags that are tried at most; in a short training part one for every ten targets.
+        Most lags; in a short training part at most one for every ten targets.
 
     Raises
     ------
     ValueError
         If a training label is not known yet when the first forecast is made.
     TooShortError
-        If fewer than ten training targets have a lag that is known.
+        If fewer than ten training targets have a known lag.
 
     References
     ----------
     Marcellino, Stock and Watson (2006), "A comparison of direct and iterated multistep AR methods
-    for forecasting macroeconomic time series", Journal of Econometrics 135(1-2): the direct one.
+    for forecasting macroeconomic time series", Journal of Econometrics 135(1-2), the direct AR.
     Schwarz (1978), "Estimating the Dimension of a Model", Annals of Statistics 6(2).
     """
     _check(series, lookback, train, score)
@@ -142,7 +142,7 @@ def autoregression(
 
 
 def _lags(series: Series, times: np.ndarray, order: int) -> Floats:
-    """Give a constant and the last targets known, (times, 1 + order), newest first."""
+    """Return a constant and the last known targets, newest first, (times, 1 + order)."""
     lagged = times[:, None] - series.horizon - np.arange(order)
     return np.column_stack([np.ones(len(times)), series.target[lagged]])
 
@@ -154,25 +154,24 @@ def _least_squares(columns: Floats, target: Floats) -> Floats:
 def _bic(columns: Floats, target: Floats) -> float:
     count, parameters = columns.shape
     residuals = target - columns @ _least_squares(columns, target)
-    # A perfect fit has a logarithm of minus infinity, and is as good as it gets.
+    # A perfect fit has a BIC of minus infinity, which is the lowest.
     with np.errstate(divide="ignore"):
         return float(count * np.log(residuals @ residuals / count) + parameters * np.log(count))
 
 
 def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
-    """Forecast by ridge regression on the windows that the networks see.
+    """Forecast by ridge regression on the same windows as the networks.
 
     Features and target are standardised by the training part, as for the networks. The penalty is
-    chosen on the training part, by walking forward through it five times, `horizon` - 1 targets
-    apart.
+    chosen by five walk-forward folds of the training part, ``horizon - 1`` targets apart.
 
     Raises
     ------
     TooShortError
-        If no target is left to train on before the first of the five parts.
+        If the first of the five folds has no training target.
     ValueError
         If a training label is not known yet when the first forecast is made, or the first window
-        reaches before the first feature.
+        begins before the first feature.
 
     References
     ----------
@@ -184,8 +183,8 @@ def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
     least = len(train) - _RIDGE_FOLDS * part - (series.horizon - 1)
     if part < 1 or least < 1:
         raise TooShortError(
-            f"walking forward {_RIDGE_FOLDS} times, horizon - 1 = {series.horizon - 1} targets "
-            f"apart, takes more than {len(train)} training targets"
+            f"{_RIDGE_FOLDS} walk-forward folds, horizon - 1 = {series.horizon - 1} targets apart, "
+            f"need more than {len(train)} training targets"
         )
     scaler = Scaler.fit(series, train, lookback)
     splitter = TimeSeriesSplit(_RIDGE_FOLDS, gap=series.horizon - 1)
@@ -197,12 +196,12 @@ def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
 
 
 def flat_windows(series: Series, scaler: Scaler, lookback: int, span: Span) -> Floats:
-    """Give the standardised windows that forecast `span`, (targets, lookback * feature)."""
+    """Return the standardised windows that forecast `span`, (targets, lookback * feature)."""
     first, last = (t - series.horizon for t in (span.start, span.stop))
     rows = series.features[first - lookback + 1 : last]
     rows = (rows - scaler.feature_mean) / scaler.feature_std
     windows = np.lib.stride_tricks.sliding_window_view(rows, lookback, axis=0)
-    # (targets, feature, lookback) as it comes; the networks see (lookback, feature).
+    # (targets, feature, lookback) -> (targets, lookback, feature), the order of the networks
     return windows.transpose(0, 2, 1).reshape(len(span), -1)
 
 
@@ -218,7 +217,8 @@ def _check(series: Series, lookback: int, train: Span, score: Span) -> None:
     first = series.warmup + lookback - 1 + series.horizon
     if train.start < first:
         raise ValueError(
-            f"lookback {lookback} needs a first target at {first}, but it is {train.start}"
+            f"lookback {lookback} needs {first} bars before the first target, but there are "
+            f"{train.start}: use a shorter lookback"
         )
 
 

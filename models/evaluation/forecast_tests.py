@@ -1,8 +1,8 @@
-"""Whether one forecaster is better than another, or was lucky on these bars.
+"""Statistical tests of whether one forecaster is better than another, or only by chance.
 
 A *loss differential* is the loss of the baseline minus the loss of the model at one bar: positive
 if the model was better. Losses of forecasts `horizon` bars ahead are correlated over
-``horizon - 1`` bars, because so many of their labels overlap.
+``horizon - 1`` bars, because their labels overlap.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from scipy.stats import norm, t
 
 from puffin.models.arrays import Floats, as_series, require_finite, require_same_index, varies
 
-# Significance of every test, and the power that the detectable skill is stated for.
+# Significance level of every test, and the power at which a skill counts as detectable.
 LEVEL, POWER = 0.05, 0.80
 
 
@@ -24,11 +24,11 @@ class MeanTest:
     Attributes
     ----------
     mean : float, the mean loss differential, in units of the loss
-    statistic : float, NaN if all loss differentials are equal: then nothing can be tested
+    statistic : float, NaN if all loss differentials are equal, so that nothing can be tested
     p_better : float, one-sided p-value of a mean above 0
     p_two_sided : float, two-sided p-value of a mean other than 0
-    lags : int, autocovariances that the variance counts; 0 where those of ``horizon - 1`` lags
-        gave no positive variance
+    lags : int, autocovariances in the variance: ``horizon - 1``, or 0 if the variance would not be
+        positive with them
     count : int, bars
     """
 
@@ -46,22 +46,23 @@ class MeanTest:
 
     @property
     def p_worse(self) -> float:
-        """One-sided: how often luck alone has such a loss or a larger one."""
+        """One-sided p-value of a mean below 0."""
         return 1.0 - self.p_better
 
 
 def diebold_mariano(loss_differentials: Any, horizon: int = 1) -> MeanTest:
     """Test whether a model forecasts better than a baseline.
 
-    With the small-sample correction of Harvey, Leybourne and Newbold, and their Student t with
-    ``n - 1`` degrees of freedom. The long-run variance is that of a rectangular window of
-    ``horizon - 1`` lags, which need not be positive. Where it is not, the whole test is done as if
-    `horizon` were 1, the way R's ``forecast::dm.test`` does it; `lags` tells.
+    The test of Diebold and Mariano with the small-sample correction of Harvey, Leybourne and
+    Newbold, who compare with Student's t with ``n - 1`` degrees of freedom. The long-run variance
+    is that of a rectangular window of ``horizon - 1`` lags, which can be negative. If it is not
+    positive, the test is computed as for a `horizon` of 1, as R's ``forecast::dm.test`` does, and
+    `MeanTest.lags` is 0.
 
     Parameters
     ----------
     loss_differentials : array, list or pandas Series, (n,), in units of the loss
-        The baseline's loss less the model's, in order of time.
+        The baseline's loss minus the model's, in order of time.
     horizon : int
         Bars ahead.
 
@@ -93,13 +94,11 @@ def diebold_mariano(loss_differentials: Any, horizon: int = 1) -> MeanTest:
 def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> MeanTest:
     """Test whether a model is better than a baseline that is a special case of it.
 
-    Of any other baseline the test says nothing: its adjustment favours the model.
-
-    Where the truth is the baseline, the larger model pays for the parameters that it fits to
-    noise, and squared errors alone make it look worse than it is. So the loss differential is
-    that of the squared errors plus ``(baseline - forecast)²``, and is tested as the mean of a
-    series, by the normal distribution. The variance is that of `diebold_mariano`, without its
-    correction.
+    If the baseline is true, the larger model fits parameters to noise, so its squared errors are
+    too large in expectation. The test adds ``(baseline - forecast)²`` to the loss differential of
+    the squared errors, and compares the mean with the normal distribution. The variance is that of
+    `diebold_mariano`, without the small-sample correction. Do not use the test with a baseline that
+    is not nested in the model: the adjustment favours the model.
 
     Parameters
     ----------
@@ -118,8 +117,8 @@ def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> M
     Clark and West (2007), "Approximately normal tests for equal predictive accuracy in nested
     models", Journal of Econometrics 138(1), MSPE-adjusted.
     """
-    own, small, truth = _of_one_length(forecast=forecast, baseline=baseline, actual=actual)
-    adjusted = (truth - small) ** 2 - (truth - own) ** 2 + (small - own) ** 2
+    f, b, a = _of_one_length(forecast=forecast, baseline=baseline, actual=actual)
+    adjusted = (a - b) ** 2 - (a - f) ** 2 + (b - f) ** 2
     values = _checked_differentials("adjusted loss differentials", adjusted, horizon)
     error, lags = _standard_error(values, horizon)
     statistic = float(values.mean()) / error
@@ -134,17 +133,17 @@ def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> M
 
 
 def detectable_skill(loss_differentials: Any, baseline_losses: Any, horizon: int = 1) -> float:
-    """Return the true skill that `diebold_mariano` finds with a power of 80 %.
+    """Return the true skill that `diebold_mariano` detects with a power of 80 %.
 
-    A model whose true skill ``1 - loss / baseline loss`` is this large is called better, at 5 %
-    one-sided, on four of five stretches of so many bars; a smaller true skill is missed more
-    often than that. It is no least skill that can be shown: two thirds of it are found half of the
-    time, and the *observed* skill that is just significant is about two thirds of it::
+    A model whose true skill ``1 - loss / baseline loss`` is this large is significantly better, at
+    5 % one-sided, in four of five samples of this many bars::
 
         (t(0.95) + t(0.80)) * standard error of the mean / mean loss of the baseline
 
-    with Student t of ``n - 1`` degrees of freedom and the standard error that the test uses. It
-    holds for forecasts that depart from the baseline as much as these do: bolder ones need more.
+    with Student's t of ``n - 1`` degrees of freedom and the standard error of the test. A smaller
+    true skill can be detected too, but less often: two thirds of it half of the time, which is
+    also about the *observed* skill that is just significant. The result holds for forecasts that
+    differ from the baseline as much as these do; forecasts that differ more need a larger skill.
 
     Parameters
     ----------
@@ -156,7 +155,7 @@ def detectable_skill(loss_differentials: Any, baseline_losses: Any, horizon: int
     Returns
     -------
     float
-        NaN where all loss differentials are alike, or the baseline is never wrong.
+        NaN if all loss differentials are equal, or the baseline is never wrong.
 
     Raises
     ------
@@ -182,15 +181,15 @@ def detectable_skill(loss_differentials: Any, baseline_losses: Any, horizon: int
 
 @dataclass(frozen=True)
 class DirectionTest:
-    """A test of whether the forecast direction and the actual one have to do with each other.
+    """A test of whether the forecast and the actual direction are independent.
 
     Attributes
     ----------
     accuracy : float, share of the moves whose direction was forecast
-    by_chance : float, the share that the same numbers of ups and downs get without skill
-    up_share : float, share of the moves that went up: what "always up" gets
+    by_chance : float, expected accuracy of independent forecasts with the same share of ups
+    up_share : float, share of the moves that went up: the accuracy of forecasting "up" always
     forecast_up_share : float, share of the moves that were forecast to go up
-    statistic, p_better : float, one-sided; NaN where all moves or all forecasts go one way
+    statistic, p_better : float, one-sided; NaN if all moves or all forecasts have one direction
     moves : int, bars that moved
     """
 
@@ -204,7 +203,7 @@ class DirectionTest:
 
     @property
     def is_defined(self) -> bool:
-        """Whether both forecasts and moves go up as well as down."""
+        """Whether forecasts as well as moves have both directions."""
         return bool(np.isfinite(self.statistic))
 
 
@@ -213,16 +212,16 @@ def pesaran_timmermann(
 ) -> DirectionTest:
     """Test whether the direction of moves was forecast better than by chance.
 
-    Bars that did not move are left out. A forecast of no move at all counts as one of no rise. Only
-    for moves whose direction `persistence` says nothing of: a series that comes back to its mean
-    rises after low values, which any constant forecasts, so that nearly everything passes.
+    Bars that did not move are left out. A forecast of no move counts as a forecast of no rise. Use
+    the test only if `persistence` does not predict the direction of the move: a mean-reverting
+    series rises after low values, so nearly every forecast passes, even a constant.
 
     Parameters
     ----------
     forecast, actual, persistence : array, list or pandas Series, (n,), in one unit
         `persistence` is the persistence forecast: 0 for a return.
     horizon : int
-        Bars ahead. Moves that overlap are no independent trials, so one in `horizon` is counted.
+        Bars ahead. Overlapping moves are not independent trials, so one in `horizon` is counted.
 
     Raises
     ------
@@ -231,8 +230,9 @@ def pesaran_timmermann(
 
     Notes
     -----
-    With ``x`` and ``y`` the shares that went up and were forecast to, the two variances of the
-    paper differ by ``4 x (1 - x) y (1 - y) (n - 1) / n²``, which is used here.
+    The variance of the statistic is the difference of the paper's two variances,
+    ``4 x (1 - x) y (1 - y) (n - 1) / n²``, with ``x`` the share of moves that went up and ``y`` the
+    share that was forecast to go up.
 
     References
     ----------
@@ -241,31 +241,32 @@ def pesaran_timmermann(
     """
     if horizon < 1:
         raise ValueError(f"horizon must be at least 1, but is {horizon}")
-    own, truth, before = _of_one_length(forecast=forecast, actual=actual, last=persistence)
-    moved = truth != before
+    forecasts, actuals, last = _of_one_length(forecast=forecast, actual=actual, last=persistence)
+    moved = actuals != last
     moves = int(moved.sum())
     if not moves:
         nan = float("nan")
         return DirectionTest(nan, nan, nan, nan, nan, nan, 0)
-    up, said_up = (truth > before)[moved], (own > before)[moved]
-    x, y, accuracy = float(up.mean()), float(said_up.mean()), float((up == said_up).mean())
+    up, predicted_up = (actuals > last)[moved], (forecasts > last)[moved]
+    x, y = float(up.mean()), float(predicted_up.mean())
+    accuracy = float((up == predicted_up).mean())
     by_chance = x * y + (1 - x) * (1 - y)
     trials = moves // horizon
-    spread = 4 * x * (1 - x) * y * (1 - y) * (trials - 1)
-    statistic = (accuracy - by_chance) * trials / spread**0.5 if spread > 0 else float("nan")
+    variance = 4 * x * (1 - x) * y * (1 - y) * (trials - 1)  # times trials²
+    statistic = (accuracy - by_chance) * trials / variance**0.5 if variance > 0 else float("nan")
     return DirectionTest(accuracy, by_chance, x, y, statistic, float(norm.sf(statistic)), moves)
 
 
 def _corrected_error(loss_differentials: Floats, horizon: int) -> tuple[float, int]:
-    """Return the corrected standard error of the mean, and the lags that it counts."""
+    """Return the standard error of the mean with the small-sample correction, and its lags."""
     error, lags = _standard_error(loss_differentials, horizon)
     count, ahead = len(loss_differentials), lags + 1
-    # (n + 1 - 2h + h(h - 1) / n) / n of the paper, in factors.
+    # The factor (n + 1 - 2h + h(h - 1) / n) / n of the paper is (n - h)(n - h + 1) / n².
     return error / ((count - ahead) * (count - ahead + 1)) ** 0.5 * count, lags
 
 
 def _standard_error(values: Floats, horizon: int) -> tuple[float, int]:
-    """Give the standard error of the mean of values (n,), NaN if all are alike, and its lags."""
+    """Return the standard error of the mean of values (n,), NaN if all are equal, and its lags."""
     if not varies(values):
         return float("nan"), horizon - 1
     for lags in (horizon - 1, 0):
@@ -282,12 +283,13 @@ def _long_run_variance(values: Floats, lags: int) -> float:
 
 
 def _of_one_length(**named: Any) -> list[Floats]:
-    """Read series of finite numbers as arrays (n,).
+    """Return series of finite numbers as arrays (n,).
 
     Raises
     ------
     ValueError
-        If one has no such numbers or is not in order of time, or the lengths or indexes differ.
+        If a value is not a finite number, a series is not in order of time, or the lengths or
+        indexes differ.
     """
     arrays = {name: as_series(name, values) for name, values in named.items()}
     require_same_index(**named)

@@ -1,4 +1,4 @@
-"""How far off a forecast may be: intervals from out-of-sample residuals, and bootstrapped paths.
+"""Prediction intervals, from out-of-sample residuals and from bootstrapped paths.
 
 A residual is actual - forecast, of a bar that the forecasting network was not trained on.
 """
@@ -14,23 +14,23 @@ from puffin.models.scaling import Scaler
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import to_tensor
 
-# A share of a count, such as 5 % of 20, comes out a few bits beside the whole number it is.
+# A share of a count that is a whole number, such as 5 % of 20, can be off by rounding.
 _RANK_TOLERANCE = 1e-9
-# Paths at least, and paths in each tail at least: fewer leave the ends of an interval to luck.
+# Fewest paths, and fewest paths in each tail: fewer leave the ends of an interval to chance.
 _PATHS, _TAIL_PATHS = 1000, 10
 
 
 class IntervalError(PuffinError):
-    """An interval that the residuals cannot give."""
+    """The residuals are too few for an interval."""
 
 
 def residual_interval(residuals: Floats, level: float) -> tuple[float, float]:
-    """Give the offsets from a forecast between which its actual lies with probability `level`.
+    """Return the offsets from a forecast between which the actual lies with probability `level`.
 
-    The next residual ranks evenly among n others where all are exchangeable, so below their
-    k-th smallest it falls with probability ``k / (n + 1)``; each tail gets the largest k that
-    leaves it at most ``(1 - level) / 2``. The tails need not be alike. Residuals of a
-    changing market are not exchangeable: only a holdout tells what an interval is worth.
+    If residuals are exchangeable, the rank of the next one among n others is uniform, so it is
+    below their k-th smallest with probability ``k / (n + 1)``. Each tail has the largest k for
+    which that is at most ``(1 - level) / 2``. The two offsets can differ in size. Residuals of a
+    changing market are not exchangeable, so only a holdout shows the real coverage.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def residual_interval(residuals: Floats, level: float) -> tuple[float, float]:
 
 
 def _tail_rank(count: int, level: float) -> int:
-    """Give the rank from either end of `count` residuals at which a tail begins, from 1."""
+    """Return the rank, from either end of `count` residuals, at which a tail begins, from 1."""
     if not 0 < level < 1:
         raise IntervalError(f"level must be above 0 and below 1, but is {level}; 0.9 is usual")
     tail = (1 - level) / 2
@@ -76,10 +76,10 @@ def _tail_rank(count: int, level: float) -> int:
 def draw_residuals(
     residuals: Floats, level: float, steps: int, block: int = 1, seed: int = 0
 ) -> Floats:
-    """Draw residuals (n,) with replacement for paths of `steps`; (paths, steps).
+    """Draw residuals (n,) with replacement for paths of `steps`, (paths, steps).
 
-    Runs of `block` neighbours stay together: forecasts h bars ahead overlap, so their errors hang
-    together over h bars. There are paths enough for the ends of an interval of `level`.
+    Blocks of `block` neighbours stay together, because forecasts h bars ahead overlap and their
+    errors are correlated over h bars. The number of paths suffices for an interval of `level`.
 
     References
     ----------
@@ -90,7 +90,7 @@ def draw_residuals(
     generator = np.random.default_rng(seed)
     size = min(block, len(residuals))
     starts = generator.integers(len(residuals) - size + 1, size=(paths, -(-steps // size)))
-    places = starts[:, :, None] + np.arange(size)
+    places = starts[:, :, None] + np.arange(size)  # (paths, blocks, size)
     drawn: Floats = residuals[places.reshape(paths, -1)[:, :steps]]
     return drawn
 
@@ -98,10 +98,10 @@ def draw_residuals(
 def forecast_recursively(
     network: nn.Module, scaler: Scaler, known: Floats, horizon: int, noise: Floats
 ) -> Floats:
-    """Forecast on from a series that is its own only feature, each step fed back with its noise.
+    """Forecast several steps of a series that is its only feature, each step fed back with noise.
 
-    Without noise this is the point forecast; with drawn residuals each row is one way that things
-    may go, and the quantiles over rows are an interval.
+    With noise of 0 this is the point forecast. With drawn residuals each row is one possible path,
+    and the quantiles over rows are an interval.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def forecast_recursively(
     horizon : int
         Bars ahead of one forecast.
     noise : array, (paths, steps)
-        What is added to each forecast, in the unit of the series.
+        Added to each forecast, in the unit of the series.
 
     Returns
     -------
@@ -129,18 +129,24 @@ def forecast_recursively(
     values = np.hstack([np.tile(known, (paths, 1)), np.empty((paths, steps))])
     device = next(network.parameters()).device
     for step in range(steps):
-        window = values[:, step : step + lookback, None]
+        window = values[:, step : step + lookback, None]  # (paths, lookback, 1)
         scaled = to_tensor((window - scaler.feature_mean) / scaler.feature_std, device)
-        own = forecast_windows(network, scaled)[:, 0].double().cpu().numpy()
-        values[:, len(known) + step] = scaler.unscale_target(own) + noise[:, step]
+        forecast = forecast_windows(network, scaled)[:, 0].double().cpu().numpy()  # (paths,)
+        values[:, len(known) + step] = scaler.unscale_target(forecast) + noise[:, step]
     return values[:, len(known) :]
 
 
 def path_interval(paths: Floats, residuals: int, level: float) -> tuple[Floats, Floats]:
-    """Give the ends (steps,) of paths (paths, steps) whose noise was drawn from `residuals`.
+    """Return the ends (steps,) of the interval of paths (paths, steps).
 
-    The tails hold as many of the residuals as those of `residual_interval`, so that many paths of
-    one step end where it ends.
+    Each tail has the same share of residuals as in `residual_interval`, so that with many paths
+    the interval of the first step converges to it.
+
+    Parameters
+    ----------
+    paths : array, (paths, steps), whose noise was drawn from residuals
+    residuals : int, number of these residuals
+    level : float, in (0, 1)
     """
     tail = (_tail_rank(residuals, level) - 0.5) / residuals
     low, high = np.quantile(paths, [tail, 1 - tail], axis=0)

@@ -1,4 +1,4 @@
-"""What a forecast is worth: errors, skill against persistence, direction and its uncertainty."""
+"""Metrics of a forecast: errors, skill against persistence, direction accuracy."""
 
 import math
 from dataclasses import dataclass
@@ -14,33 +14,23 @@ CONFIDENCE = 0.95
 
 
 def skill(loss: float, persistence_loss: float) -> float:
-    """Give ``1 - loss / persistence_loss``: 0 equals persistence, 1 is perfect, below 0 is worse.
+    """Return the skill ``1 - loss / persistence_loss``: 0 equals persistence, 1 is perfect.
 
     The skill score of Murphy (1988), "Skill scores based on the mean square error", Monthly
-    Weather Review 116(12), with persistence as the reference forecast. NaN where persistence is
-    never wrong.
+    Weather Review 116(12), with persistence as the reference forecast. A skill below 0 is worse
+    than persistence. NaN if persistence is never wrong.
     """
     return 1.0 - loss / persistence_loss if persistence_loss > 0 else float("nan")
 
 
-def point_losses(errors: Floats, loss: str) -> Floats:
-    """Give the loss of each error (n,), whose mean is that of `training.LOSSES`."""
-    size = np.abs(errors)
-    if loss == "mae":
-        return size
-    if loss == "huber":
-        return np.where(size < 1.0, errors**2 / 2, size - 0.5)
-    return errors**2
-
-
 @dataclass(frozen=True)
 class Direction:
-    """How often the sign of a move was forecast.
+    """Direction accuracy: how often the sign of a move was forecast.
 
     Attributes
     ----------
     accuracy : float, share of the moves whose sign was right; NaN without a move
-    low, high : float, the 95 % confidence interval of it
+    low, high : float, its 95 % confidence interval
     moves : int, bars that moved
     """
 
@@ -51,7 +41,7 @@ class Direction:
 
 
 def direction(forecast: Floats, actual: Floats, persistence: Floats, horizon: int = 1) -> Direction:
-    """Count the moves away from `persistence` whose sign was forecast.
+    """Compute the share of moves away from `persistence` whose sign was forecast.
 
     Parameters
     ----------
@@ -59,7 +49,7 @@ def direction(forecast: Floats, actual: Floats, persistence: Floats, horizon: in
         `persistence` is 0 for a return, the last price or range otherwise. Bars that did not move
         are left out.
     horizon : int
-        Bars ahead. Moves that overlap are no independent trials, so the interval counts one in
+        Bars ahead. Overlapping moves are not independent trials, so the interval counts one in
         `horizon` of them.
 
     Returns
@@ -80,7 +70,7 @@ def direction(forecast: Floats, actual: Floats, persistence: Floats, horizon: in
 
 
 def _wilson(hits: int, trials: int) -> tuple[float, float]:
-    """Give the interval of a share; by hand, since scipy.stats takes most of a second to import."""
+    """Return Wilson's interval of a share; scipy.stats would take most of a second to import."""
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     share, weight = hits / trials, z * z / trials
     middle = share + weight / 2
@@ -91,12 +81,12 @@ def _wilson(hits: int, trials: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a series of forecasts is worth.
+    """Metrics of a series of forecasts.
 
     Attributes
     ----------
     count : int, bars that were forecast
-    mse, mae, r2 : float, scikit-learn's; r2 says little of prices, which any persistence fits
+    mse, mae, r2 : float, as scikit-learn's; r2 means little for prices, which persistence fits
     persistence_mse : float, of the persistence forecast on the same bars
     skill : float, ``1 - mse / persistence_mse``
     direction : Direction
@@ -111,7 +101,7 @@ class Scores:
     direction: Direction
 
     def __str__(self) -> str:
-        """Write the scores, one to a line."""
+        """Return the scores as text, one per line."""
         d = self.direction
         skill = f"{self.skill:+.1%}"
         if math.isnan(self.skill):
@@ -131,12 +121,12 @@ class Scores:
 
 
 def score(forecast: Any, actual: Any, persistence: Any, horizon: int = 1) -> Scores:
-    """Judge forecasts.
+    """Compute the metrics of forecasts.
 
     Parameters
     ----------
     forecast, actual, persistence : array, list or pandas Series, (n,), in one unit
-        `persistence` is what "as it was" says: the last price for a price, 0 for a return.
+        `persistence` is the forecast of no change: the last price for a price, 0 for a return.
     horizon : int
         Bars ahead.
 
@@ -146,7 +136,7 @@ def score(forecast: Any, actual: Any, persistence: Any, horizon: int = 1) -> Sco
         If the lengths or indexes differ or are 0, an index is not in order of time, a value is not
         finite, or `horizon` is below 1.
     """
-    # Here, since no training needs scikit-learn, which takes a second to import.
+    # Imported here, because training does not need scikit-learn, which takes a second to import.
     from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
     if horizon < 1:
@@ -165,15 +155,15 @@ def score(forecast: Any, actual: Any, persistence: Any, horizon: int = 1) -> Sco
         raise ValueError(f"forecasts need values of one length, above 0, but have {lengths}")
     for name, values in arrays.items():
         require_finite(name, values)
-    own, truth, last = arrays.values()
-    mse = float(mean_squared_error(truth, own))
-    persistence_mse = float(mean_squared_error(truth, last))
+    forecasts, actuals, last = arrays.values()
+    mse = float(mean_squared_error(actuals, forecasts))
+    persistence_mse = float(mean_squared_error(actuals, last))
     return Scores(
-        count=len(truth),
+        count=len(actuals),
         mse=mse,
-        mae=float(mean_absolute_error(truth, own)),
-        r2=float(r2_score(truth, own)) if len(truth) > 1 else float("nan"),
+        mae=float(mean_absolute_error(actuals, forecasts)),
+        r2=float(r2_score(actuals, forecasts)) if len(actuals) > 1 else float("nan"),
         persistence_mse=persistence_mse,
         skill=skill(mse, persistence_mse),
-        direction=direction(own, truth, last, horizon),
+        direction=direction(forecasts, actuals, last, horizon),
     )

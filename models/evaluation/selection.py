@@ -1,6 +1,6 @@
-"""How much of a search's best result is luck of the search.
+"""Selection bias: how much of the best result of a search is due to choosing it.
 
-Trials are compared on the same bars, so what they did is a matrix (bar, trial).
+Trials are scored on the same bars, so their losses are a matrix (bar, trial).
 """
 
 from collections.abc import Iterator
@@ -21,25 +21,24 @@ from puffin.models.arrays import (
 
 Ints = NDArray[np.int64]
 
-# Blocks of the combinatorial cross-validation, and the fewest bars that one may have.
+# Most blocks of the combinatorial cross-validation, and fewest bars of a block.
 MOST_BLOCKS, MIN_BLOCK = 16, 10
-# Splits that are worked on at once.
+# Splits that are computed at once, to bound the memory.
 _BATCH = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Overfitting:
-    """How the best trial on one half of the bars does on the other half.
+    """Rank of the best trial of one half of the bars on the other half (CSCV).
 
     Attributes
     ----------
-    probability : float, share of the splits in which it is no better than the median of all
-        trials
+    probability : float, share of the splits in which that trial is not better than the median
     logits : array, (splits,), log odds of its rank on the other half; above 0 is above the median
-    blocks : int, parts that the bars were cut into
-    trials : int, trials that were compared
-    chance_level : float, what trials of equal worth get: 0.5, and more where an odd number of them
-        has one at the median itself
+    blocks : int, number of blocks of bars
+    trials : int
+    chance_level : float, expected `probability` of trials of equal skill: 0.5, or more for an odd
+        number of trials, of which one is the median
     """
 
     probability: float
@@ -52,17 +51,17 @@ class Overfitting:
 def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
     """Estimate the probability of backtest overfitting by cross-validation (CSCV).
 
-    The bars are cut into blocks. Each half of the blocks in turn plays the search and the rest the
-    time after it.
+    The bars are cut into blocks. For every choice of half the blocks, those are in sample, as the
+    search, and the rest is out of sample.
 
     Parameters
     ----------
     losses : array, (bar, trial), in units of the loss
-        In order of time, of trials with one budget: the median of trials that were stopped early
-        is that of half-trained networks, which any trained one beats.
+        In order of time, of trials that trained for their whole budget: trials that were stopped
+        early would lower the median, which any trained network then beats.
     blocks : int, optional
-        Even. 16 when not given, or the largest even number that leaves 10 bars to each block.
-        Blocks differ by one bar at most, and no bar is left out.
+        Even. By default 16, or the largest even number for which a block has 10 bars. The lengths
+        of blocks differ by at most one bar, and no bar is left out.
 
     Raises
     ------
@@ -72,8 +71,8 @@ def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
 
     Notes
     -----
-    The paper's slope of performance degradation is left out. The two halves of a trial's losses add
-    up to a constant, so the slope is close to -1 whatever the trials are worth.
+    The paper's slope of performance degradation is not computed: the two halves of a trial's losses
+    add up to a constant, so the slope is close to -1 whatever the skill of the trials.
 
     References
     ----------
@@ -87,13 +86,13 @@ def overfitting(losses: Any, blocks: int | None = None) -> Overfitting:
         raise ValueError("losses must hold at least 2 trials, but hold 1: one trial is no choice")
     blocks = _blocks(bars, blocks)
     parts = np.array_split(matrix, blocks)
-    sums = np.stack([part.sum(axis=0) for part in parts])
-    sizes = np.array([len(part) for part in parts])
+    sums = np.stack([part.sum(axis=0) for part in parts])  # (block, trial)
+    sizes = np.array([len(part) for part in parts])  # (block,)
     ranks = np.concatenate([_ranks_of_best(half, sums, sizes) for half in _half_splits(blocks)])
-    share = ranks / (trials + 1)
+    share = ranks / (trials + 1)  # (splits,)
     logits = np.log(share / (1 - share))
-    by_luck = (trials + 1) // 2 / trials
-    return Overfitting(float((logits <= 0).mean()), logits, blocks, trials, by_luck)
+    chance_level = (trials + 1) // 2 / trials
+    return Overfitting(float((logits <= 0).mean()), logits, blocks, trials, chance_level)
 
 
 def _blocks(bars: int, blocks: int | None) -> int:
@@ -109,8 +108,8 @@ def _blocks(bars: int, blocks: int | None) -> int:
 
 
 def _half_splits(blocks: int) -> Iterator[NDArray[np.bool_]]:
-    """Yield every choice of half the blocks, in batches (choice, block)."""
-    chosen = np.array(list(combinations(range(blocks), blocks // 2)))
+    """Yield every choice of half the blocks, in batches of masks (choice, block)."""
+    chosen = np.array(list(combinations(range(blocks), blocks // 2)))  # (choices, block // 2)
     for start in range(0, len(chosen), _BATCH):
         batch = chosen[start : start + _BATCH]
         halves = np.zeros((len(batch), blocks), dtype=bool)
@@ -119,13 +118,20 @@ def _half_splits(blocks: int) -> Iterator[NDArray[np.bool_]]:
 
 
 def _ranks_of_best(chosen: NDArray[np.bool_], sums: Floats, sizes: Ints) -> Floats:
-    """Return the rank on the other half of the trial that is best on the chosen half, (choice,).
+    """Return the out-of-sample rank of the trial that is best in sample, (choice,).
 
-    The rank counts from the worst, 1, to the best; trials that tie share it.
+    Ranks count from the worst trial, 1, to the best; tied trials have their mean rank.
+
+    Parameters
+    ----------
+    chosen : array, (choice, block), the blocks that are in sample
+    sums : array, (block, trial), sums of the losses
+    sizes : array, (block,), bars of each block
     """
     in_sample, out_of_sample = (
         (half @ sums) / (half @ sizes)[:, None] for half in (chosen, ~chosen)
-    )
+    )  # mean losses, (choice, trial) each
+    # Out-of-sample loss of the trial with the lowest in-sample loss, (choice, 1).
     best = np.take_along_axis(out_of_sample, in_sample.argmin(axis=1)[:, None], axis=1)
     ranks = (out_of_sample > best).sum(axis=1) + ((out_of_sample == best).sum(axis=1) + 1) / 2
     return np.asarray(ranks)
@@ -133,13 +139,13 @@ def _ranks_of_best(chosen: NDArray[np.bool_], sums: Floats, sizes: Ints) -> Floa
 
 @dataclass(frozen=True)
 class OneStandardErrorChoice:
-    """The smallest candidate that is not clearly worse than the best.
+    """The smallest candidate within one standard error of the best.
 
     Attributes
     ----------
     chosen, best : int, positions
-    bound : float, the highest mean loss that is not clearly worse
-    standard_error : float, over seeds, of the best's mean
+    bound : float, highest mean loss within one standard error of the best
+    standard_error : float, over seeds, of the mean loss of the best
     """
 
     chosen: int
@@ -151,14 +157,16 @@ class OneStandardErrorChoice:
 def one_standard_error(losses: Any, sizes: Any) -> OneStandardErrorChoice:
     """Choose the smallest network within one standard error over seeds of the best.
 
-    The error is that of the best's mean over seeds. It does not count that the bars are few.
+    The standard error is that of the best candidate's mean loss over seeds. It does not include the
+    uncertainty from the number of bars.
 
     Parameters
     ----------
     losses : array, (candidate, seed), in units of the loss
-        Of each candidate, trained anew with each seed.
+        Of each candidate, trained once with each seed.
     sizes : array, (candidate,)
-        Parameters of each. Among equals the lower mean loss is chosen, then the first.
+        Number of parameters of each. Of candidates of equal size, the one with the lowest mean loss
+        is chosen, then the first.
 
     Raises
     ------
@@ -191,7 +199,7 @@ def one_standard_error(losses: Any, sizes: Any) -> OneStandardErrorChoice:
 
 
 def ranks_over_seeds(losses: Any, candidate: int) -> Ints:
-    """Give the rank of a candidate among all, seed by seed: 1 is the lowest loss.
+    """Return the rank of a candidate among all for each seed; 1 is the lowest loss.
 
     Parameters
     ----------
@@ -205,7 +213,7 @@ def ranks_over_seeds(losses: Any, candidate: int) -> Ints:
     Raises
     ------
     ValueError
-        If a value is not finite, or there is no such candidate.
+        If a value is not finite, or `candidate` is out of range.
     """
     matrix = as_matrix("losses", losses, "candidate", "seed")
     if not 0 <= candidate < len(matrix):
@@ -214,13 +222,13 @@ def ranks_over_seeds(losses: Any, candidate: int) -> Ints:
 
 
 def incumbents(losses: Any) -> Ints:
-    """Give the positions of the trials that were the best so far when they ended.
+    """Return the positions of the trials that were the best so far when they ended.
 
     Parameters
     ----------
     losses : array, list or pandas Series, (trial,), in units of the loss
-        On the search folds, in order of time; NaN for a trial without one. The first of equals
-        stays.
+        On the search folds, in order of time; NaN for a trial without one. A trial that equals the
+        incumbent does not replace it.
     """
     values = as_floats("losses", losses)
     lowest = np.minimum.accumulate(np.where(np.isnan(values), np.inf, values))
@@ -229,16 +237,16 @@ def incumbents(losses: Any) -> Ints:
 
 @dataclass(frozen=True, eq=False)
 class Overtuning:
-    """How the holdout judges the incumbents of a search, in their order.
+    """Search and holdout losses of the incumbents of a search, in their order.
 
     Attributes
     ----------
     trials : array, (incumbent,), positions of the trials
     search_losses, holdout_losses : array, (incumbent,), in units of the loss
-    overtuning : array, (incumbent,), holdout loss above the lowest of an incumbent so far: what
-        searching on has cost
-    relative_overtuning : array, (incumbent,), that as a share of what the search had won on the
-        holdout; NaN where it has won nothing yet; above 1 the search has ended worse than it began
+    overtuning : array, (incumbent,), holdout loss minus the lowest of an incumbent so far: the cost
+        of continuing the search
+    relative_overtuning : array, (incumbent,), `overtuning` divided by the largest improvement on
+        the holdout so far; NaN without improvement; above 1 if worse than the first incumbent
     """
 
     trials: Ints
@@ -249,14 +257,14 @@ class Overtuning:
 
 
 def overtuning(search_losses: Any, holdout_losses: Any) -> Overtuning:
-    """Set the incumbents' losses on the search folds against those on the holdout.
+    """Compare the incumbents' losses on the search folds with those on the holdout.
 
     Parameters
     ----------
     search_losses : array, list or pandas Series, (trial,), in units of the loss
         In order of time; NaN for a trial without one.
     holdout_losses : array, list or pandas Series, (trial,), in units of the loss
-        Only those of incumbents are read; the others may be NaN.
+        Only the losses of incumbents are read; the others may be NaN.
 
     Raises
     ------
@@ -280,10 +288,10 @@ def overtuning(search_losses: Any, holdout_losses: Any) -> Overtuning:
     trials = incumbents(search)
     if not len(trials):
         raise ValueError(f"search_losses must hold a number, but all {len(search)} are NaN")
-    judged = holdout[trials]
-    require_finite("holdout_losses of the incumbents", judged)
-    lowest = np.minimum.accumulate(judged)
-    won = judged[0] - lowest
+    losses = holdout[trials]  # (incumbent,), as all below
+    require_finite("holdout_losses of the incumbents", losses)
+    lowest = np.minimum.accumulate(losses)
+    improvement = losses[0] - lowest
     relative = np.full(len(trials), np.nan)
-    np.divide(judged - lowest, won, out=relative, where=won > 0)
-    return Overtuning(trials, search[trials], judged, judged - lowest, relative)
+    np.divide(losses - lowest, improvement, out=relative, where=improvement > 0)
+    return Overtuning(trials, search[trials], losses, losses - lowest, relative)

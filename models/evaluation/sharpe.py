@@ -1,4 +1,4 @@
-"""Whether a Sharpe ratio is more than the best of many trials without skill would get."""
+"""Deflated Sharpe ratio: whether a ratio exceeds that of the best of many trials without skill."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,14 +30,14 @@ def probabilistic_sharpe(
     sharpe, benchmark : float
         Mean over standard deviation of the returns per bar, not annualised.
     count : int
-        Returns.
+        Number of returns.
     skewness, kurtosis : float
-        Of the returns; 0 and 3 for the normal distribution.
+        Of the returns; 0 and 3 for a normal distribution.
 
     Returns
     -------
     float
-        NaN where the returns take two values only, which leaves the ratio no spread.
+        NaN if the variance of the estimate is not positive, as for returns of only two values.
 
     References
     ----------
@@ -51,23 +51,23 @@ def probabilistic_sharpe(
 
 
 def expected_max_sharpe(variance: float, trials: int) -> float:
-    """Return the best Sharpe ratio to be expected of trials without skill; 0 for one trial.
+    """Return the expected highest Sharpe ratio of trials without skill; 0 for one trial.
 
     Parameters
     ----------
     variance : float
-        Of the trials' Sharpe ratios around their mean.
+        Of the Sharpe ratios of the trials.
     trials : int
-        All that were tried, however alike.
+        Number of all trials, similar ones included.
 
     Notes
     -----
-    Trials that are alike need no smaller number. Where each pair of M ratios correlates by rho,
-    each is a part that all share, which no choice among them can gain by, and a part of its own of
-    variance (1 - rho) sigma². The latter is what the variance between the trials estimates, so
-    the maximum of M of them is counted with M. The effective number rho + (1 - rho) M of the
-    paper's appendix counts the correlation a second time: of 40 trials without skill that correlate
-    by 0.9, 8 % would pass a test at 5 %.
+    Correlated trials need no smaller number. If each pair of M ratios has correlation rho, each
+    ratio is the sum of a common part, from which no choice among them can profit, and an individual
+    part of variance (1 - rho) sigma². The variance between trials estimates the latter, so the
+    maximum is that of M ratios. The effective number rho + (1 - rho) M of the paper's appendix
+    would count the correlation twice: of 40 trials without skill with correlation 0.9, 8 % would
+    pass a test at 5 %.
 
     References
     ----------
@@ -76,22 +76,23 @@ def expected_max_sharpe(variance: float, trials: int) -> float:
     """
     if trials <= 1:
         return 0.0
+    # SR0 = sigma ((1 - gamma) z(1 - 1 / N) + gamma z(1 - 1 / (N e))), with z the normal quantile.
     high, higher = norm.ppf(1 - 1 / trials), norm.ppf(1 - 1 / (trials * np.e))
     return float(variance**0.5 * ((1 - np.euler_gamma) * high + np.euler_gamma * higher))
 
 
 @dataclass(frozen=True)
 class DeflatedSharpe:
-    """A Sharpe ratio, with the search that found it counted in.
+    """A Sharpe ratio, corrected for the search that found it.
 
     Attributes
     ----------
-    probability : float, that the true ratio is above what the best of trials without skill gets;
-        NaN where the returns do not vary, or those of fewer than two trials do
+    probability : float, that the true ratio is above `threshold`; NaN if the returns do not vary,
+        or those of fewer than two trials do
     sharpe : float, per bar
-    threshold : float, per bar, what the best of trials without skill gets
-    trials : int, those that were tried
-    n_returns : int, returns
+    threshold : float, per bar, expected ratio of the best of trials without skill
+    trials : int, number of trials
+    n_returns : int, number of returns
     """
 
     probability: float
@@ -102,18 +103,18 @@ class DeflatedSharpe:
 
 
 def deflated_sharpe(returns: Any, trial_returns: Any, trials: int) -> DeflatedSharpe:
-    """Judge the Sharpe ratio of the trial that was chosen.
+    """Compute the deflated Sharpe ratio of the trial that was chosen.
 
     Parameters
     ----------
     returns : array, list or pandas Series, (n,)
-        What the chosen trial's positions earned per bar, on the bars it was chosen by.
+        Returns of the chosen trial's positions per bar, on the bars that chose it.
     trial_returns : array, (n, trial)
-        The same of every trial with the chosen one's budget. The variance of their ratios is taken:
-        that of trials that were stopped early is often too small, since networks that have hardly
-        learned yet take the same positions. Trials whose returns do not vary have no ratio.
+        The same for every trial that trained for the same budget, to estimate the variance of their
+        ratios: with trials that were stopped early it is often too small, because networks that
+        have hardly learned take the same positions. Trials whose returns do not vary are left out.
     trials : int
-        All that were tried, those that were stopped early too, however alike they are.
+        Number of all trials, also those that were stopped early, similar ones included.
 
     Raises
     ------
@@ -125,23 +126,24 @@ def deflated_sharpe(returns: Any, trial_returns: Any, trials: int) -> DeflatedSh
     Bailey and Lopez de Prado (2014), "The Deflated Sharpe Ratio: Correcting for Selection Bias,
     Backtest Overfitting, and Non-Normality", Journal of Portfolio Management 40(5).
     """
-    own = as_series("returns", returns)
-    require_finite("returns", own)
+    chosen = as_series("returns", returns)
+    require_finite("returns", chosen)
     matrix = as_matrix("trial_returns", trial_returns, "bar", "trial")
     require_same_index(returns=returns, trial_returns=trial_returns)
-    for name, value, least in (("returns", len(own), 2), ("trials", trials, 1)):
+    for name, value, least in (("returns", len(chosen), 2), ("trials", trials, 1)):
         if value < least:
             raise ValueError(f"{name} must be at least {least} in number, but there are {value}")
     ratios = _sharpes(matrix[:, varies(matrix)])
     variance = float(ratios.var(ddof=1)) if len(ratios) > 1 else float("nan")
     threshold = expected_max_sharpe(variance, trials)
-    if not varies(own):
-        return DeflatedSharpe(float("nan"), float("nan"), threshold, trials, len(own))
-    sharpe = float(_sharpes(own))
-    shape = float(skew(own)), float(kurtosis(own, fisher=False))
-    probability = probabilistic_sharpe(sharpe, len(own), *shape, threshold)
-    return DeflatedSharpe(probability, sharpe, threshold, trials, len(own))
+    if not varies(chosen):
+        return DeflatedSharpe(float("nan"), float("nan"), threshold, trials, len(chosen))
+    sharpe = float(_sharpes(chosen))
+    shape = float(skew(chosen)), float(kurtosis(chosen, fisher=False))
+    probability = probabilistic_sharpe(sharpe, len(chosen), *shape, threshold)
+    return DeflatedSharpe(probability, sharpe, threshold, trials, len(chosen))
 
 
 def _sharpes(returns: Floats) -> Floats:
+    """Return the Sharpe ratio per bar of returns (n, ...), along the first axis."""
     return np.asarray(returns.mean(axis=0) / returns.std(axis=0, ddof=1))

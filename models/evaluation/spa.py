@@ -1,7 +1,12 @@
-"""Whether the best of many models beats a benchmark, the search for it counted in.
+"""Superior predictive ability: whether the best of many models beats a benchmark.
 
-Bars are drawn anew in blocks, and the best model of each draw is looked at: a search through many
-models finds a good one in most draws, skill or no skill.
+The loss differentials are resampled in blocks of bars, and the best model of each sample gives the
+distribution of the statistic: of many models, one looks good by chance in most samples.
+
+Why own code: ``arch`` 8.0 accepts ``studentize`` in its ``SPA`` and ignores it, so that its
+p-values are those of the reality check (tests/unit/evaluation/test_spa.py compares). It also brings
+statsmodels, for two functions of this module that it could replace: the bootstrap and the length of
+its blocks.
 """
 
 from dataclasses import dataclass
@@ -20,23 +25,24 @@ from puffin.models.arrays import (
     varies,
 )
 
-# Too short a series says nothing of its own dependence.
+# Fewest bars: the dependence of a shorter series cannot be estimated.
 MIN_BARS = 16
 
 
 @dataclass(frozen=True)
 class SpaResult:
-    """Tests of the null that no model is better than the benchmark.
+    """Tests of the null hypothesis that no model is better than the benchmark.
 
     Attributes
     ----------
-    consistent : float, p of Hansen's test, which leaves models out that are far too bad to matter
-    lower, upper : float, p that bounds it: with every worse model left out, and with none
-    reality_check : float, p of White's test: as `upper`, but models are not put on one scale
-    statistic : float, the best model's mean gain in standard errors, at least 0
-    best : int, position of that model; -1 where no model's gains vary
+    consistent : float, p-value of Hansen's test, which ignores models that are far worse than the
+        benchmark
+    lower, upper : float, p-values that bound it: ignoring every worse model, and ignoring none
+    reality_check : float, p-value of White's test: as `upper`, but without standardising
+    statistic : float, the best model's mean loss differential in standard errors, at least 0
+    best : int, position of that model; -1 if no model's loss differentials vary
     block_length : float, mean length of the blocks, in bars
-    reps : int, draws
+    reps : int, bootstrap samples
     """
 
     consistent: float
@@ -60,8 +66,8 @@ def spa(
 ) -> SpaResult:
     """Test for superior predictive ability over all models that were tried.
 
-    Models whose gains do not vary, such as copies of the benchmark, are left out. The p-values
-    count the series itself as one draw, so none is 0.
+    Models whose loss differentials do not vary, such as copies of the benchmark, are left out. The
+    p-values count the data themselves as one sample, so none is 0.
 
     Parameters
     ----------
@@ -69,12 +75,12 @@ def spa(
         In order of time.
     model_losses : array, (n, model), in units of the loss
     horizon : int
-        Bars ahead; blocks are at least so long.
+        Bars ahead; the mean length of a block is at least this.
     seed : int
     reps : int
-        Draws.
+        Bootstrap samples.
     block_length : float, optional
-        Mean length of a block; the median over the models of `optimal_block_length` when not given.
+        Mean length of a block; by default the median over models of `optimal_block_length`.
 
     Raises
     ------
@@ -84,9 +90,10 @@ def spa(
 
     Notes
     -----
-    Simulated on 10 equal models, `consistent` is below 0.05 in 9 % of series of 120 bars and 4 % of
-    600 at a horizon of 1; at a horizon of 3 in 17 % of series of 250 bars and 9 % of 600, whatever
-    the length of the blocks. So few bars whose labels overlap want a stricter level.
+    In simulations of 10 models without skill, `consistent` is below 0.05 at a horizon of 1 in 9 %
+    of series of 120 bars and 4 % of 600; at a horizon of 3 in 17 % of series of 250 bars and 9 % of
+    600, whatever the length of the blocks. With few bars and overlapping labels, use a stricter
+    level.
 
     References
     ----------
@@ -108,8 +115,9 @@ def spa(
         nan = float("nan")
         return SpaResult(nan, nan, nan, nan, nan, -1, block_length, reps)
     rng = np.random.default_rng(seed)
-    drawn = _drawn_means(loss_differentials, stationary_bootstrap(count, reps, block_length, rng))
-    scale = np.sqrt(_bootstrap_variance(loss_differentials, block_length) / count)
+    samples = stationary_bootstrap(count, reps, block_length, rng)  # (rep, bar)
+    drawn = _drawn_means(loss_differentials, samples)  # (rep, model)
+    scale = np.sqrt(_bootstrap_variance(loss_differentials, block_length) / count)  # (model,)
     scores = loss_differentials.mean(axis=0) / scale
     consistent, lower, upper, reality_check = _p_values(loss_differentials, drawn, scale)
     return SpaResult(
@@ -127,10 +135,18 @@ def spa(
 def _p_values(
     loss_differentials: Floats, drawn: Floats, scale: Floats
 ) -> tuple[float, float, float, float]:
-    """Give consistent, lower, upper and White's p, from mean gains drawn (rep, model)."""
-    mean = loss_differentials.mean(axis=0)
+    """Return the p-values of the consistent, lower and upper test and of White's.
+
+    Parameters
+    ----------
+    loss_differentials : array, (bar, model)
+    drawn : array, (rep, model), mean loss differentials of the bootstrap samples
+    scale : array, (model,), standard errors of the mean loss differentials
+    """
+    mean = loss_differentials.mean(axis=0)  # (model,)
     statistic = max(float((mean / scale).max()), 0.0)
-    # A model so far below the benchmark that it cannot be the best of any draw is not centred.
+    # A model below Hansen's threshold of -sqrt(2 log log n) standard errors is not centred, so that
+    # its samples stay negative and never count.
     near = mean / scale >= -np.sqrt(2 * np.log(np.log(len(loss_differentials))))
     consistent, lower, upper = (
         _share(np.maximum(((drawn - centre) / scale).max(axis=1), 0.0), statistic)
@@ -140,26 +156,26 @@ def _p_values(
 
 
 def _checked(benchmark: Any, models: Any, horizon: int, reps: int) -> Floats:
-    """Give the gains, (n, model)."""
-    own = as_series("benchmark_losses", benchmark)
-    require_finite("benchmark_losses", own)
+    """Return the loss differentials, (n, model)."""
+    baseline = as_series("benchmark_losses", benchmark)
+    require_finite("benchmark_losses", baseline)
     losses = as_matrix("model_losses", models, "bar", "model")
     require_time_order("model_losses", models)
     require_same_index(benchmark_losses=benchmark, model_losses=models)
-    if len(own) != len(losses):
+    if len(baseline) != len(losses):
         raise ValueError(
             "benchmark_losses and model_losses must have one length, but have "
-            f"{len(own)} and {len(losses)}"
+            f"{len(baseline)} and {len(losses)}"
         )
-    rules = (("bars", len(own), MIN_BARS), ("horizon", horizon, 1), ("reps", reps, 1))
+    rules = (("bars", len(baseline), MIN_BARS), ("horizon", horizon, 1), ("reps", reps, 1))
     for name, value, least in rules:
         if value < least:
             raise ValueError(f"{name} must be at least {least}, but is {value}")
-    return own[:, None] - losses
+    return baseline[:, None] - losses
 
 
 def _share(draws: Floats, statistic: float) -> float:
-    """Give the share of draws (rep,) as large as the statistic, which is one draw itself."""
+    """Return the share of samples (rep,) at or above the statistic, which counts as one itself."""
     return float((1 + np.sum(draws >= statistic)) / (1 + len(draws)))
 
 
@@ -169,10 +185,10 @@ def _block_length(loss_differentials: Floats, horizon: int) -> float:
 
 
 def optimal_block_length(values: Floats) -> float:
-    """Give the mean block length that suits the dependence in values (n,), in bars.
+    """Return the optimal mean block length for the dependence in values (n,), in bars.
 
-    At least 1, and at most ``min(3 sqrt(n), n / 3)``. The bandwidth is twice the first lag from
-    which on five autocorrelations are small.
+    It is at least 1 and at most ``min(3 sqrt(n), n / 3)``. The bandwidth is twice the first lag
+    after which five autocorrelations in a row are small.
 
     References
     ----------
@@ -199,25 +215,31 @@ def optimal_block_length(values: Floats) -> float:
 def stationary_bootstrap(
     count: int, reps: int, block_length: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw bars (reps, count) in blocks of geometric length, the first bar following the last."""
-    begins = rng.random((reps, count)) < 1 / block_length
+    """Draw bars (reps, count) in blocks of geometric length; the first bar follows the last."""
+    begins = rng.random((reps, count)) < 1 / block_length  # whether a block begins here
     begins[:, 0] = True
     place = np.arange(count)
-    begun = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
-    first = np.take_along_axis(rng.integers(count, size=(reps, count)), begun, axis=1)
-    return (first + place - begun) % count
+    # All (reps, count): where the block of each place began, and the bar that it began with.
+    block_start = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
+    first_bar = np.take_along_axis(rng.integers(count, size=(reps, count)), block_start, axis=1)
+    return (first_bar + place - block_start) % count
 
 
 def _drawn_means(loss_differentials: Floats, draws: NDArray[np.int64]) -> Floats:
-    """Give the mean gain of each model in each draw, (rep, model)."""
+    """Return the mean loss differential of each model in each sample, (rep, model)."""
     count = len(loss_differentials)
-    # How often each bar was drawn says it all, and the draws themselves would fill the memory.
-    weights = np.stack([np.bincount(draw, minlength=count) for draw in draws])
+    # How often each bar was drawn suffices; the drawn values (rep, bar, model) would not fit in
+    # memory.
+    weights = np.stack([np.bincount(draw, minlength=count) for draw in draws])  # (rep, bar)
     return np.asarray(weights @ loss_differentials / count)
 
 
 def _bootstrap_variance(loss_differentials: Floats, block_length: float) -> Floats:
-    """Give the variance of sqrt(n) times the mean gain over all draws there are, (model,).
+    """Return the variance of sqrt(n) times the mean loss differential of a sample, (model,).
+
+    It is exact, over all samples that the stationary bootstrap can draw: with q = 1 / block length,
+    the sum over lags i of the autocovariances times the kernel
+    ``(1 - i / n) (1 - q)^i + (i / n) (1 - q)^(n - i)``.
 
     References
     ----------

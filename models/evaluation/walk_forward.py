@@ -1,4 +1,4 @@
-"""Walking one forecaster forward bar by bar, as if each bar were the next."""
+"""Walk-forward evaluation of one forecaster: one-step forecasts of the end of a series."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,24 +10,25 @@ from puffin.models.evaluation.metrics import Scores, score
 
 
 class Forecaster(Protocol):
-    """What `evaluate` asks of a model; `puffin.models.estimators.univariate.TradingLSTM` has it."""
+    """Interface of a model for `evaluate`, such as `estimators.univariate.TradingLSTM`."""
 
     def fit(self, series: Floats, *args: Any, **settings: Any) -> Any:
-        """Train anew on a series (n,)."""
+        """Train a new network on a series (n,)."""
 
     def historical_forecasts(self, series: Floats) -> Floats:
-        """Forecast each value of a series (n,) from those before it; NaN where it cannot."""
+        """Forecast each value of a series (n,) from those before it; NaN if there are too few."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Forecasts of the end of a series that no value of its own or after it had a part in.
+    """Out-of-sample forecasts of the end of a series.
 
     Attributes
     ----------
-    forecasts : array, (n,), NaN before the first bar that was forecast
+    forecasts : array, (n,), NaN before the first bar that was forecast; each depends only on values
+        before its bar
     scores : Scores, of the bars that were forecast
-    fits : int, how often the model was trained
+    fits : int, number of trainings
     """
 
     forecasts: Floats
@@ -43,35 +44,35 @@ def evaluate(
     persistence: Any = None,
     **fit: Any,
 ) -> Evaluation:
-    """Forecast ``series[first:]`` one bar ahead, as if each bar were the next.
+    """Forecast each bar of ``series[first:]`` from the bars before it, and score the forecasts.
 
-    The model is trained on ``series[:first]``. With `retrain_every` it is trained anew on
-    everything up to then after so many bars (an expanding window); without, it stays as it is,
-    which is cheap and as honest, but grows stale. `model` itself is left as it is.
+    The model is trained on ``series[:first]``. With `retrain_every`, it is trained again after that
+    many bars on all bars so far (an expanding window). Without, it is trained once, which is cheap
+    and equally unbiased, but the model ages. `model` itself is not changed.
 
     Parameters
     ----------
     model : Forecaster
-        Its copies are trained.
+        Clones of it are trained.
     series : array, list or pandas Series, (n,)
     first : int
         The first bar to forecast.
     retrain_every : int, optional
         Bars between two trainings.
     persistence : float or array, (n,), optional
-        What each bar is forecast to be if nothing changes; the value before it when not given,
-        which is right for prices. 0 is, for returns.
+        The persistence forecast of each bar; by default the value before it, which is right for
+        prices. Pass 0 for returns.
     **fit
-        Passed to ``model.fit``, for example ``epochs=10``. `validation_split` is 0 unless given or
-        needed for early stopping: a validation part is past that no training sees.
+        Passed to ``model.fit``, for example ``epochs=10``. `validation_split` is 0 by default,
+        unless early stopping needs it, because a network does not learn from a validation part.
 
     Raises
     ------
     ValueError
-        If `first` is not within the series, `retrain_every` is below 1, or the series is not in
-        order of time or has another index than `persistence`; and what the model raises.
+        If `first` is not within the series, `retrain_every` is below 1, the series is not in order
+        of time or has another index than `persistence`, or the model raises it.
     """
-    # Here, since no training needs scikit-learn, which takes a second to import.
+    # Imported here, because training does not need scikit-learn, which takes a second to import.
     from sklearn.base import clone
 
     values = as_series("series", series)
@@ -96,7 +97,7 @@ def evaluate(
 
 
 def _persistence(persistence: Any, values: Floats, first: int) -> Floats:
-    """Give the persistence forecasts of ``values[first:]``."""
+    """Return the persistence forecasts of ``values[first:]``."""
     if persistence is None:
         return values[first - 1 : -1]
     if np.ndim(persistence) == 0:

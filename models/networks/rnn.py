@@ -1,25 +1,26 @@
 """Recurrent networks that read a window of bars and forecast one number.
 
 In torch's ``nn.GRU`` the update gate ``z`` keeps the old state (``h = (1 - z) n + z h``), as in Cho
-et al. (2014); in other writings it takes the new one. The reset gate acts after the matrix product.
+et al. (2014); other papers swap the two. The reset gate acts after the matrix product.
 """
 
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from puffin.models.cells import CELLS
 from puffin.models.config import Config
 from puffin.models.networks.dropout import Dropout
 from puffin.models.networks.gru import GRU
 
 
 def _windows(x: Tensor) -> Tensor:
-    """Hold an input to (batch, lookback, feature): torch would take two dimensions for one window.
+    """Return `x` if its shape is (batch, lookback, feature).
 
     Raises
     ------
     ValueError
-        Otherwise.
+        If `x` has not three dimensions: torch would read two dimensions as one window.
     """
     if x.ndim != 3:
         msg = f"windows must be (batch, lookback, feature), but have shape {tuple(x.shape)}"
@@ -28,7 +29,7 @@ def _windows(x: Tensor) -> Tensor:
 
 
 class LSTMNet(nn.Module):
-    """LSTM layers of one width and a linear head on the last step.
+    """LSTM layers of one width and a linear head on the last bar.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class LSTMNet(nn.Module):
     output_dim : int
         Numbers to forecast.
     dropout : float
-        Share of units dropped between layers; inert with one layer.
+        Share of units dropped between layers; no effect with one layer.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class LSTMNet(nn.Module):
 
 
 class GRUNet(nn.Module):
-    """GRU layers of one width and a linear head on the last step; parameters as `LSTMNet`."""
+    """GRU layers of one width and a linear head on the last bar; parameters as `LSTMNet`."""
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ def _stack(
     Raises
     ------
     ValueError
-        Without a width, or with one below 1.
+        If there is no width, or one is below 1.
     """
     if not hidden_dims or min(hidden_dims) < 1:
         msg = f"hidden_dims needs at least one width, each at least 1, but got {list(hidden_dims)}"
@@ -113,34 +114,37 @@ def _stack(
 
 
 def _run_stack(layers: nn.ModuleList, dropout: nn.Dropout, x: Tensor, last: int) -> Tensor:
-    """Feed x (batch, bar, feature) through the layers, dropout between but not after them.
+    """Run x (batch, bar, feature) through the layers, with dropout between but not after them.
 
-    Gives the states after each of the `last` bars, (batch * last, unit).
+    Returns
+    -------
+    Tensor, (batch * last, unit)
+        The states after each of the `last` bars, those of one window one after the other.
     """
     x = _windows(x)
     for i, layer in enumerate(layers):
-        x, _ = layer(dropout(x) if i else x)
+        x, _ = layer(dropout(x) if i else x)  # (batch, bar, unit)
     return x[:, -last:].flatten(0, 1)
 
 
 class StackedLSTM(nn.Module):
-    """LSTM layers, each of its own width, and a linear head on the last step.
+    """LSTM layers, each with its width, and a linear head on the last bar.
 
     Parameters
     ----------
     input_dim : int
         Features per bar.
     hidden_dims : list of int, optional
-        Width of each layer, input side first; [64, 32] when not given.
+        Width of each layer, input side first; [64, 32] by default.
     output_dim : int
         Numbers to forecast.
     dropout : float
-        Share of units dropped between layers; inert with one layer.
+        Share of units dropped between layers; no effect with one layer.
 
     Raises
     ------
     ValueError
-        Without a width, or with one below 1.
+        If there is no width, or one is below 1.
     """
 
     def __init__(
@@ -160,14 +164,14 @@ class StackedLSTM(nn.Module):
     def forward(self, x: Tensor, *, last: int = 1) -> Tensor:
         """Map windows (batch, bar, feature) to forecasts (batch * last, output).
 
-        There is one after each of the `last` bars, from that bar and those before it.
+        There is one forecast after each of the `last` bars, from that bar and those before it.
         """
         states = _run_stack(self.lstm_layers, self.dropout, x, last)
         return self.fc(states)  # type: ignore[no-any-return]
 
 
 class StackedGRU(nn.Module):
-    """GRU layers, each of its own width; parameters and errors as `StackedLSTM`."""
+    """GRU layers, each with its width; parameters and errors as `StackedLSTM`."""
 
     def __init__(
         self,
@@ -186,15 +190,18 @@ class StackedGRU(nn.Module):
     def forward(self, x: Tensor, *, last: int = 1) -> Tensor:
         """Map windows (batch, bar, feature) to forecasts (batch * last, output).
 
-        There is one after each of the `last` bars, from that bar and those before it.
+        There is one forecast after each of the `last` bars, from that bar and those before it.
         """
         states = _run_stack(self.gru_layers, self.dropout, x, last)
         return self.fc(states)  # type: ignore[no-any-return]
 
 
-CELLS: dict[str, type[StackedLSTM] | type[StackedGRU]] = {"lstm": StackedLSTM, "gru": StackedGRU}
+def network_class(cell: str) -> type[StackedLSTM] | type[StackedGRU]:
+    """Return the class that stacks layers of a cell, named by its entry in `cells.CELLS`."""
+    network: type[StackedLSTM | StackedGRU] = globals()[CELLS[cell].network]
+    return network
 
 
 def build_network(config: Config, input_dim: int) -> nn.Module:
-    """Make the network that a configuration describes, with `input_dim` features per bar."""
-    return CELLS[config.cell](input_dim, list(config.hidden_dims), dropout=config.dropout)
+    """Build the network of a configuration, with `input_dim` features per bar."""
+    return network_class(config.cell)(input_dim, list(config.hidden_dims), dropout=config.dropout)

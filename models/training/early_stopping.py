@@ -10,19 +10,19 @@ from torch import Tensor, nn
 class EarlyStopping:
     """Stop when a loss has not improved for more than `patience` calls.
 
-    `patience` bad calls are tolerated and the next one stops. A loss that is not finite is never
-    an improvement.
+    After `patience` calls in a row without an improvement, the next such call stops. A loss that is
+    not finite is never an improvement.
 
     Parameters
     ----------
     patience : int
-        Bad calls in a row that are tolerated.
+        Calls in a row without an improvement that do not stop.
     min_delta : float
-        An improvement is a loss below the best one by more than this.
+        A loss is an improvement if it is below the best one by more than this.
     restore_best_weights : bool
-        Keep a copy of the best weights, and load it into the model on stopping.
+        Keep a copy of the best weights, and load it into the model when it stops.
     verbose : bool
-        Print the counter and the restoring.
+        Print the counter, and a line when the best weights are restored.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class EarlyStopping:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was seen, for another training."""
+        """Forget all losses and weights, so that another training can begin."""
         self.counter = 0
         self.best_loss: float | None = None
         self.best_weights: dict[str, Any] | None = None
         self.should_stop = False
 
     def __call__(self, val_loss: float | Tensor, model: nn.Module) -> bool:
-        """Take the next validation loss of `model`; True means stop now."""
+        """Record the next validation loss of `model`; return True to stop training."""
         if isinstance(val_loss, Tensor):
             val_loss = val_loss.item()
         if self._improves(val_loss):
@@ -69,7 +69,7 @@ class EarlyStopping:
         return self.best_loss is None or val_loss < self.best_loss - self.min_delta
 
     def restore(self, model: nn.Module) -> None:
-        """Load the best weights seen into `model`, if they were kept."""
+        """Load the best weights into `model`, if they were kept."""
         if self.best_weights is None:
             return
         if self.verbose:

@@ -8,32 +8,25 @@ from dataclasses import dataclass
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.nn import functional
 
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.early_stopping import EarlyStopping
-from puffin.models.training.trainer import Loss, Trainer
+from puffin.models.training.trainer import LossFunction, Trainer, loss_function
 from puffin.models.windows import FoldTensors
 
-# Consecutive targets that share one input sequence in training (`learner`): with four, wide
-# LSTMs take a third of the time and losses are as with one; with eight they rise.
+# Consecutive targets that share one input sequence in training (`trainer.Trainer`). With 4, wide
+# LSTMs take a third of the time at equal losses; with 8 the losses rise.
 TARGETS_PER_SEQUENCE = 4
-# With shorter windows the later targets of a sequence would be learnt mostly from bars that they do
-# not see in a forecast: losses then rise by 3 to 9 % (benchmarks/runs.py).
+# With shorter windows, the later targets of a sequence learn mostly from bars that they do not see
+# in a forecast, and losses rise by 3 to 9 % (benchmarks/runs.py).
 MIN_LOOKBACK_OF_SEQUENCES = 5
-# Windows forecast at once: a validation part in one go, and a long series within the memory.
+# Windows forecast at once: more than a validation part has, few enough for the memory.
 _PREDICTION_BATCH = 16_384
-
-LOSSES: dict[str, Loss] = {
-    "mse": functional.mse_loss,
-    "mae": functional.l1_loss,
-    "huber": functional.huber_loss,
-}
 
 
 def targets_per_sequence(lookback: int) -> int:
-    """Return how many consecutive targets share an input sequence of a training step."""
+    """Return how many consecutive targets share an input sequence in training."""
     return TARGETS_PER_SEQUENCE if lookback >= MIN_LOOKBACK_OF_SEQUENCES else 1
 
 
@@ -44,11 +37,11 @@ class Epoch:
     Attributes
     ----------
     number : int, from 1
-    valid_loss : float, mean over folds; *the* curve
+    valid_loss : float, mean over folds; over the epochs this is the curve that is watched
     fold_losses : tuple of float, one per fold
     train_loss : float, mean over folds, while training (dropout and noise on)
     forecasts : Tensor, (fold, valid targets), standardised, on the training device
-    improved : bool, whether this is the best epoch so far
+    improved : bool, True if this is the best epoch so far
     """
 
     number: int
@@ -60,7 +53,7 @@ class Epoch:
 
 
 def forecast_windows(network: nn.Module, windows: Tensor) -> Tensor:
-    """Run windows (n, lookback, feature) through a network without dropout; (n, output)."""
+    """Forecast windows (n, lookback, feature) without dropout or gradients, (n, output)."""
     network.eval()
     with torch.no_grad():
         return torch.cat([network(block) for block in torch.split(windows, _PREDICTION_BATCH)])
@@ -69,17 +62,17 @@ def forecast_windows(network: nn.Module, windows: Tensor) -> Tensor:
 def build_networks(
     config: Config, input_dim: int, count: int, device: torch.device, seed: int
 ) -> nn.ModuleList:
-    """Make `count` networks of one configuration; the same seed gives the same weights."""
+    """Build `count` networks of one configuration; equal seeds return equal weights."""
     torch.manual_seed(seed)
     return nn.ModuleList(build_network(config, input_dim) for _ in range(count)).to(device)
 
 
 class FoldTraining:
-    """Training of one network per fold, all folds in step, that can be put down and taken up again.
+    """Training of one network per fold, all folds in step, that can be saved and resumed.
 
-    The mean validation loss over folds is the curve that early stopping watches. There is one host
-    synchronisation an epoch. What goes on from `state` ends with exactly the losses and weights of
-    what was never put down.
+    Iterating trains: each item is the `Epoch` that ended. The mean validation loss over folds is
+    the curve that early stopping watches. The host waits for the device once per epoch. Resuming
+    from `state` reproduces an uninterrupted training bit for bit.
 
     Parameters
     ----------
@@ -89,12 +82,13 @@ class FoldTraining:
     config : Config
     training : TrainingConfig
     seed : int
-        Of the order of the windows and of the noise. Dropout draws from torch's global generator.
+        Of the order of the windows and of the noise, plus the number of the fold. Dropout draws
+        from torch's global generator.
 
     Attributes
     ----------
     curve : list of float, validation loss of each epoch so far
-    best : Epoch, the one with the lowest; None before the first that is finite
+    best : Epoch with the lowest validation loss, None before the first finite one
     """
 
     def __init__(
@@ -108,7 +102,7 @@ class FoldTraining:
         self._networks = networks
         self._folds = folds
         self._training = training
-        self._loss = LOSSES[training.loss]
+        self._loss = loss_function(training.loss)
         self._trainers = [
             Trainer(
                 network,
@@ -127,10 +121,10 @@ class FoldTraining:
         self.best: Epoch | None = None
 
     def __iter__(self) -> Iterator[Epoch]:
-        """Train on, and give each epoch as it ends.
+        """Train, and yield each epoch after it ended.
 
-        At the end the networks hold the weights of the best epoch. A loss that is not finite ends
-        the training after its epoch was given.
+        At the end the networks have the weights of the best epoch. A loss that is not finite ends
+        the training after its epoch was yielded.
         """
         while not self.has_ended:
             yield self._run_epoch()
@@ -139,14 +133,15 @@ class FoldTraining:
 
     @property
     def has_ended(self) -> bool:
-        """Whether no epoch follows: all are trained, the loss stopped improving, or it diverged."""
+        """Whether no epoch follows: all ran, the loss stopped improving, or it diverged."""
         if self._stopping.should_stop or len(self.curve) >= self._training.max_epochs:
             return True
         return bool(self.curve) and not math.isfinite(self.curve[-1])
 
     def _run_epoch(self) -> Epoch:
-        train_losses = torch.stack([trainer.run_epoch() for trainer in self._trainers])
+        train_losses = torch.stack([trainer.run_epoch() for trainer in self._trainers])  # (fold,)
         forecasts, valid_losses = _validate(self._networks, self._folds, self._loss)
+        # The only wait for the device in this epoch.
         *fold_losses, train_loss = torch.cat([valid_losses, train_losses.mean()[None]]).tolist()
         valid_loss = math.fsum(fold_losses) / len(fold_losses)
         self.curve.append(valid_loss)
@@ -164,9 +159,9 @@ class FoldTraining:
         return epoch
 
     def state(self) -> bytes:
-        """Give all that the next epochs depend on, in the safetensors format.
+        """Return everything that the next epochs depend on, in the safetensors format.
 
-        Only between two epochs: while the iterator waits to be asked for the next one.
+        Call it between two epochs only: while the iterator is suspended at a ``yield``.
         """
         tensors = {f"network.{k}": v for k, v in self._networks.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in (self._stopping.best_weights or {}).items()}
@@ -189,7 +184,7 @@ class FoldTraining:
         return save({name: value.cpu().contiguous() for name, value in tensors.items()})
 
     def load_state(self, body: bytes) -> None:
-        """Go on from what `state` gave, for the same configuration, folds and kind of device."""
+        """Resume from a `state` of the same configuration, folds and kind of device."""
         tensors = load(body)
         scalars = json.loads(bytes(tensors.pop("scalars").tolist()))
         self._networks.load_state_dict(_entries_under(tensors, "network"))
@@ -212,13 +207,13 @@ class FoldTraining:
 
 
 def _entries_under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Give the entries under ``prefix.``, without it."""
+    """Return the entries whose key starts with ``prefix.``, with that part removed."""
     start = f"{prefix}."
     return {key.removeprefix(start): v for key, v in tensors.items() if key.startswith(start)}
 
 
 def _get_rng_state(device: torch.device) -> Tensor:
-    """Give the state of torch's global generator of a device."""
+    """Return the state of torch's global generator of a device."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
@@ -230,12 +225,12 @@ def _set_rng_state(device: torch.device, state: Tensor) -> None:
 
 
 def _validate(
-    networks: nn.ModuleList, folds: Sequence[FoldTensors], loss: Loss
+    networks: nn.ModuleList, folds: Sequence[FoldTensors], loss: LossFunction
 ) -> tuple[Tensor, Tensor]:
-    """Forecast each validation part in one batch; give forecasts (fold, bars), losses (fold,)."""
+    """Return the forecasts of the validation parts, (fold, valid targets), and losses (fold,)."""
     outputs = [
         forecast_windows(network, fold.valid_windows)
         for network, fold in zip(networks, folds, strict=True)
-    ]
+    ]  # each (valid targets, 1)
     losses = [loss(out, fold.valid_targets) for out, fold in zip(outputs, folds, strict=True)]
     return torch.stack([out[:, 0] for out in outputs]), torch.stack(losses)

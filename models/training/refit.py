@@ -5,54 +5,62 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from puffin.models.config import Config
-from puffin.models.training.fold_training import LOSSES, build_networks, targets_per_sequence
-from puffin.models.training.trainer import Trainer
+from puffin.models.training.fold_training import build_networks, targets_per_sequence
+from puffin.models.training.trainer import Trainer, loss_function
 
 
-def train_epochs(
-    windows: Tensor,
-    targets: Tensor,
-    config: Config,
-    loss: str,
-    epochs: int,
-    seed: int,
-) -> nn.Module:
-    """Train one network for a number of epochs without validation: the refit of a winner.
+class Refit:
+    """Training of one network on all targets, for an epoch count that is already known.
+
+    Iterating trains the network: each item is the number of an epoch that ended, from 1.
 
     Parameters
     ----------
     windows : Tensor, (targets, lookback, feature), standardised
     targets : Tensor, (targets, 1), standardised
-    """
-    network, steps = refit(windows, targets, config, loss, epochs, seed)
-    for _ in steps:
-        pass
-    return network
+    config : Config
+    loss : str
+        A key of `losses.LOSSES`.
+    epochs : int
+    seed : int
+        Of the weights, the order of the windows, dropout and noise.
 
-
-def refit(
-    windows: Tensor,
-    targets: Tensor,
-    config: Config,
-    loss: str,
-    epochs: int,
-    seed: int,
-) -> tuple[nn.Module, Iterator[int]]:
-    """Give a network, and the epochs that train it when they are gone through.
-
-    Parameters
+    Attributes
     ----------
-    windows : Tensor, (targets, lookback, feature), standardised
-    targets : Tensor, (targets, 1), standardised
+    network : Module, in evaluation mode after the last epoch
     """
-    (network,) = build_networks(config, windows.shape[2], 1, windows.device, seed)
-    per_sequence = targets_per_sequence(windows.shape[1])
-    trainer = Trainer(network, windows, targets, config, LOSSES[loss], seed, per_sequence)
 
-    def steps() -> Iterator[int]:
-        for number in range(1, epochs + 1):
-            trainer.run_epoch()
+    def __init__(
+        self,
+        windows: Tensor,
+        targets: Tensor,
+        config: Config,
+        loss: str,
+        epochs: int,
+        seed: int,
+    ) -> None:
+        self.network: nn.Module
+        (self.network,) = build_networks(config, windows.shape[2], 1, windows.device, seed)
+        self._epochs = epochs
+        self._trainer = Trainer(
+            self.network,
+            windows,
+            targets,
+            config,
+            loss_function(loss),
+            seed,
+            targets_per_sequence(windows.shape[1]),
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        """Train, and yield the number of each epoch after it ended."""
+        for number in range(1, self._epochs + 1):
+            self._trainer.run_epoch()
             yield number
-        network.eval()
+        self.network.eval()
 
-    return network, steps()
+    def train(self) -> nn.Module:
+        """Train for all epochs, and return the network."""
+        for _ in self:
+            pass
+        return self.network

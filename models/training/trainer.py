@@ -1,40 +1,49 @@
-"""The steps of one network: its batches, its loss and its optimiser."""
+"""The training steps of one network: batches, loss and optimiser."""
 
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from puffin.models.config import Config
+from puffin.models.losses import LOSSES
 from puffin.models.training.adam import Adam
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 # Batches gathered at once: enough to hide the cost of a gather, few enough to stay in the cache.
 _BLOCK = 32
 
 
+def loss_function(name: str) -> LossFunction:
+    """Return the function of torch that computes a loss of ``LOSSES``, as a mean over targets."""
+    function: LossFunction = getattr(functional, LOSSES[name].torch_name)
+    return function
+
+
 class Trainer:
-    """One network with its optimiser, its shuffling and the windows that it learns from.
+    """One network with its optimiser and the windows that it learns from.
 
     If `targets_per_sequence` is k > 1, k consecutive targets share one input sequence of
     ``lookback + k - 1`` bars (dense supervision), with a forecast after each of its last k bars. A
-    step then goes through fewer bars for as many targets. All but the first target of a sequence
-    see up to ``k - 1`` more bars in training than in a forecast.
+    step then processes fewer bars for the same number of targets. All but the first target of a
+    sequence see up to ``k - 1`` more bars in training than in a forecast.
 
     Parameters
     ----------
     network : Module
-        With ``forward(x, last=...)`` as `rnn.StackedLSTM`, where `targets_per_sequence` is above 1.
-    windows : Tensor, (targets, lookback, feature), of targets in a row
+        With ``forward(x, last=...)`` as `rnn.StackedLSTM` if `targets_per_sequence` is above 1.
+    windows : Tensor, (targets, lookback, feature), of consecutive targets
     targets : Tensor, (targets, output)
     config : Config
     loss : callable
+        Maps forecasts and targets, (n, output) each, to their mean loss.
     seed : int
         Of the order of the windows and of the noise.
     targets_per_sequence : int
-        Targets in a row at most; fewer where there are fewer, or where it does not divide the batch
-        size.
+        Most targets per sequence: fewer are used if there are fewer targets, or if the batch size
+        is not a multiple of it.
     """
 
     def __init__(
@@ -43,7 +52,7 @@ class Trainer:
         windows: Tensor,
         targets: Tensor,
         config: Config,
-        loss: Loss,
+        loss: LossFunction,
         seed: int,
         targets_per_sequence: int = 1,
     ) -> None:
@@ -53,6 +62,8 @@ class Trainer:
             for k in range(1, min(targets_per_sequence, len(targets)) + 1)
             if config.batch_size % k == 0
         )
+        # Both are indexed by the first target of a sequence: with k targets per sequence,
+        # windows (sequences, lookback + k - 1, feature) and targets (sequences, k, output).
         self.windows = (
             windows
             if self.targets_per_sequence == 1
@@ -65,32 +76,36 @@ class Trainer:
         self.generator = torch.Generator(device=windows.device).manual_seed(seed)
 
     def run_epoch(self) -> Tensor:
-        """Take one step per batch in a new order; give the mean loss as a scalar on the device."""
+        """Take one step per batch, in a new order; return the mean loss as a scalar on the device.
+
+        Nothing here waits for a GPU.
+        """
         self.network.train()
         order = self._order()
         losses = [self._step(x, y) * len(x) for x, y in self._batches(order)]
         return torch.stack(losses).sum() / len(order)
 
     def _order(self) -> Tensor:
-        """Cut the targets into runs, elsewhere in each epoch; give the first of each, shuffled.
+        """Return the first target of each sequence of this epoch, shuffled, (sequences,).
 
-        The runs at both ends overlap those beside them, so that each target is in one.
+        The sequences lie one behind the other, from an offset that is drawn anew in each epoch.
+        Those at both ends are moved inwards, and overlap their neighbours, so that each target is
+        in a sequence.
         """
-        generator, device = self.generator, self.windows.device
+        k, device = self.targets_per_sequence, self.windows.device
         last = len(self.windows) - 1
-        # As many as it takes from any offset, so that a GPU need not be waited for.
-        runs = -(-(last + 2 * self.targets_per_sequence - 1) // self.targets_per_sequence)
-        starts = self.targets_per_sequence * torch.randperm(
-            runs, generator=generator, device=device
-        )
-        if self.targets_per_sequence > 1:
-            starts -= torch.randint(
-                self.targets_per_sequence, (1,), generator=generator, device=device
-            )
+        # Enough for every offset: a count that depends on the drawn offset would wait for the GPU.
+        count = -(-(last + 2 * k - 1) // k)
+        starts = k * torch.randperm(count, generator=self.generator, device=device)
+        if k > 1:
+            starts -= torch.randint(k, (1,), generator=self.generator, device=device)
         return starts.clamp(0, last)
 
     def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Cut the windows into batches; gathered by the block, since each gather has its price."""
+        """Yield batches of windows (batch, bar, feature) and targets (batch, k, output).
+
+        Windows are gathered for `_BLOCK` batches at once, because every gather has a fixed cost.
+        """
         size = self.config.batch_size // self.targets_per_sequence
         for block in torch.split(order, _BLOCK * size):
             x, y = self.windows[block], self.targets[block]
@@ -100,19 +115,20 @@ class Trainer:
             yield from zip(torch.split(x, size), torch.split(y, size), strict=True)
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
+        """Take one step on a batch, and return its mean loss."""
         self.optimizer.zero_grad()
         out = (
             self.network(x)
             if self.targets_per_sequence == 1
             else self.network(x, last=self.targets_per_sequence)
         )
-        loss = self.loss(out, y.flatten(0, 1))
+        loss = self.loss(out, y.flatten(0, 1))  # both (batch * k, output)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
         self.optimizer.step()
         return loss.detach()
 
 
 def _overlapping_windows(windows: Tensor, count: int) -> Tensor:
-    """Return the bars of `count` windows in a row, (sequences, lookback + count - 1, feature)."""
-    bars = torch.cat([windows[0], windows[1:, -1]])
+    """View `count` consecutive windows as one, (sequences, lookback + count - 1, feature)."""
+    bars = torch.cat([windows[0], windows[1:, -1]])  # (targets + lookback - 1, feature)
     return bars.unfold(0, windows.shape[1] + count - 1, 1).transpose(1, 2)

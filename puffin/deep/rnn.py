@@ -1,4 +1,4 @@
-"""Recurrent networks and forecasters, under the tutorial's import path."""
+"""Recurrent networks and forecasters: the published names."""
 
 from puffin.models.estimators.multivariate import MultivariateGRU, MultivariateLSTM
 from puffin.models.estimators.univariate import TradingGRU, TradingLSTM

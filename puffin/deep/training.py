@@ -1,4 +1,4 @@
-"""Early stopping, loaders, loop, schedules, seeds and noise, under the tutorial's import path."""
+"""Early stopping, loaders, training loop, schedules, seeds and noise: the published names."""
 
 from puffin.models.estimators.loops import (
     LRScheduler,

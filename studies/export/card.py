@@ -1,7 +1,7 @@
 """The card of an export: what it is, what it scored, and how to use it without this program."""
 
+from puffin.models.cells import CELLS
 from puffin.models.features import TARGETS
-from puffin.models.networks.rnn import CELLS
 from puffin.studies.export.record import ExportRecord, Opening
 from puffin.studies.text import counted, loss, minute, percent, signed
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 record = tomllib.load(open("config.toml", "rb"))
 widths = [len(record["input"]["features"]), *record["config"]["hidden_dims"]]
 layers = [torch.nn.{layer}(a, b, batch_first=True) for a, b in zip(widths, widths[1:])]
-parts = {{"{cell}_layers": torch.nn.ModuleList(layers), "fc": torch.nn.Linear(widths[-1], 1)}}
+parts = {{"{layers}": torch.nn.ModuleList(layers), "fc": torch.nn.Linear(widths[-1], 1)}}
 torch.nn.ModuleDict(parts).load_state_dict(load_file("model.safetensors"))
 x = torch.zeros(1, record["config"]["lookback"], widths[0])  # bars, standardised as "input" says
 for layer in layers: x = layer(x)[0]
@@ -121,8 +121,8 @@ the search saw those up to {data.search_last}. sha256 of the study's own copy:
 
 
 def _use(record: ExportRecord) -> str:
-    cell = record.config.cell
-    block = _PLAIN_TORCH.format(layer=cell.upper(), cell=cell)
+    cell = CELLS[record.config.cell]
+    block = _PLAIN_TORCH.format(layer=cell.torch_layer, layers=cell.layers)
     return f"""## Use
 
 * `tuner predict DIR` forecasts with it, `sha256sum --check SHA256SUMS` tells whether a file was
@@ -130,7 +130,7 @@ def _use(record: ExportRecord) -> str:
   forecasts, scalers, weights, this card and the verdict. What it cannot derive again are the files
   of the report and the third sentence of the verdict: they rest on every trial of the search.
 * `config.toml`: configuration, scores, folds, seeds, scalers, machines and the whole study file
-* `model.safetensors`: weights of `puffin.models.networks.rnn.{CELLS[cell].__name__}`
+* `model.safetensors`: weights of `puffin.models.networks.rnn.{cell.network}`
 * `prices-search.csv` and, once the seal is open, `prices-holdout.csv`: the study's own copy
 * `forecasts.csv`, `forecasts-holdout.csv`: out-of-sample forecasts in the target's unit
 

@@ -13,7 +13,7 @@ from puffin.models.arrays import Floats
 from puffin.models.evaluation.metrics import skill
 from puffin.models.scaling import Scaler
 from puffin.models.training.fold_training import FoldTraining, build_networks, forecast_windows
-from puffin.models.training.refit import train_epochs
+from puffin.models.training.refit import Refit
 from puffin.studies.dataset import Dataset
 from puffin.studies.export.card import model_card
 from puffin.studies.export.read import CARD_FILE, FORECAST_FILES, Exported
@@ -261,7 +261,7 @@ def _holdout(
     (fold,) = holdout.tensors(config.lookback, trained.device)
     windows, targets = fold.train_windows, fold.train_targets
     given = (config, spec.training.loss, record.epochs, spec.search.seed)
-    network = train_epochs(windows, targets, *given)
+    network = Refit(windows, targets, *given).train()
     (forecasts,) = holdout.in_target_units(forecast_windows(network, fold.valid_windows).T)
     if not np.isfinite(forecasts).all():  # the training diverged: there is nothing to judge
         yield Check("holdout.loss", told.loss, float("nan"), 0.0)

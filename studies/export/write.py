@@ -13,7 +13,7 @@ from safetensors.torch import save
 from puffin.models.config import Config
 from puffin.models.folds import Fold
 from puffin.models.scaling import Scaler
-from puffin.models.training.refit import train_epochs
+from puffin.models.training.refit import Refit
 from puffin.models.windows import fold_tensors
 from puffin.studies.dataset import Dataset
 from puffin.studies.export.card import model_card
@@ -263,14 +263,14 @@ def refit_winner(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        network = train_epochs(
+        network = Refit(
             tensors.train_windows,
             tensors.train_targets,
             config,
             dataset.spec.training.loss,
             epochs,
             dataset.spec.search.seed,
-        )
+        ).train()
     finally:
         torch.set_num_threads(threads)
     return network, scaler, len(span)

@@ -33,7 +33,7 @@ import puffin.studies.export.write
 import puffin.studies.files
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
-from puffin.models.training.refit import train_epochs
+from puffin.models.training.refit import Refit
 from puffin.studies.prices.load import load_prices
 from puffin.studies.spec import load_spec
 from puffin.studies.storage.artifacts import SqlArtifactStore
@@ -188,12 +188,13 @@ def test_an_export_that_another_process_holds_is_refused_in_words(
 def test_an_export_of_weights_that_diverged_is_refused_and_leaves_the_older_one(
     finished: Any, command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def diverged(*args: Any) -> torch.nn.Module:
-        network = train_epochs(*args)
-        torch.nn.init.constant_(network.get_parameter("fc.bias"), float("nan"))
-        return network
+    class Diverged(Refit):
+        def train(self) -> torch.nn.Module:
+            network = super().train()
+            torch.nn.init.constant_(network.get_parameter("fc.bias"), float("nan"))
+            return network
 
-    monkeypatch.setattr(puffin.studies.export.write, "train_epochs", diverged)
+    monkeypatch.setattr(puffin.studies.export.write, "Refit", Diverged)
     code, _, err = command("export", "tiny-study", "best", "--storage", finished.url)
     assert code == 1
     assert "no forecaster to export: model.safetensors: fc.bias should be finite" in err
@@ -278,11 +279,12 @@ def test_an_export_is_refitted_with_one_thread_whatever_the_machine_has(
 ) -> None:
     used = []
 
-    def watched(*args: Any) -> torch.nn.Module:
-        used.append(torch.get_num_threads())
-        return train_epochs(*args)
+    class Watched(Refit):
+        def train(self) -> torch.nn.Module:
+            used.append(torch.get_num_threads())
+            return super().train()
 
-    monkeypatch.setattr(puffin.studies.export.write, "train_epochs", watched)
+    monkeypatch.setattr(puffin.studies.export.write, "Refit", Watched)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -672,14 +674,14 @@ def test_the_exported_weights_are_those_of_an_independent_refit(
     rows = (features - np.array(given["feature_mean"])) / np.array(given["feature_std"])
     windows = np.stack([rows[t - lookback : t] for t in range(first, len(bars))])
     scaled = (targets - given["target_mean"]) / given["target_std"]
-    network = train_epochs(
+    network = Refit(
         torch.tensor(windows, dtype=torch.float32),
         torch.tensor(scaled[:, None], dtype=torch.float32),
         Config.from_dict(config["config"]),
         config["refit"]["loss"],
         config["epochs"],
         config["refit"]["seed"],
-    )
+    ).train()
     written, own = load_file(exported / "model.safetensors"), network.state_dict()
     assert len(targets) == config["refit"]["targets"]
     assert written.keys() == own.keys()

@@ -22,7 +22,7 @@ from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.scaling import Scaler
 from puffin.models.training.fold_training import FoldTraining, build_networks, forecast_windows
-from puffin.models.training.refit import refit
+from puffin.models.training.refit import Refit
 from puffin.models.windows import FoldTensors, fold_tensors
 from puffin.tuner.worker.process import empty_gpu_cache, is_out_of_memory, setup_torch
 
@@ -68,7 +68,7 @@ def synchronisations(device: torch.device) -> Iterator[list[warnings.WarningMess
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_folds_train_on_the_device_and_twice_alike(cell: str, device: torch.device) -> None:
+def test_folds_train_on_the_device_repeatably(cell: str, device: torch.device) -> None:
     config = Config(cell=cell, hidden_dims=(16, 8), lookback=10, noise=0.1)
     first, second = ([epoch.valid_loss for epoch in training_on(device, config)] for _ in range(2))
     assert len(first) == 3
@@ -103,9 +103,9 @@ def test_a_training_resumes_on_the_device_to_the_same_losses(device: torch.devic
 
 def test_a_winner_is_refitted_on_the_device(device: torch.device) -> None:
     fold = folds_on(device, CONFIG.lookback)[0]
-    network, steps = refit(fold.train_windows, fold.train_targets, CONFIG, "mse", 2, seed=0)
-    assert list(steps) == [1, 2]
-    out = forecast_windows(network, fold.valid_windows)
+    refit = Refit(fold.train_windows, fold.train_targets, CONFIG, "mse", 2, seed=0)
+    assert list(refit) == [1, 2]
+    out = forecast_windows(refit.network, fold.valid_windows)
     assert out.device.type == device.type
     assert torch.isfinite(out).all()
     empty_gpu_cache(device)
@@ -136,12 +136,12 @@ def test_a_forecaster_forecasts_on_the_device_as_on_the_cpu(device: torch.device
 
 
 @no_gpu
-def test_a_forecaster_takes_the_gpu_where_there_is_one() -> None:
+def test_a_forecaster_uses_the_gpu_if_there_is_one() -> None:
     assert TradingLSTM().device.type == "cuda"
 
 
 @pytest.mark.parametrize("validation_split", [0.0, 0.2])
-def test_a_forecaster_trains_on_the_device_twice_alike_with_its_dropout(
+def test_a_forecaster_with_dropout_trains_on_the_device_repeatably(
     validation_split: float, device: torch.device
 ) -> None:
     series = np.sin(np.arange(300.0))
@@ -190,7 +190,7 @@ def test_every_part_of_the_benchmark_runs_and_writes_its_figures(
     assert "| 1 worker | " in capsys.readouterr().out
 
 
-def test_a_part_whose_time_is_up_lists_what_it_leaves_out() -> None:
+def test_a_part_out_of_time_lists_its_skipped_cases() -> None:
     pytest.importorskip("optuna")
     part, device = gpu.Part("folds"), torch.device("cpu")
     gpu.measure_folds(part, gpu.TINY, device, deadline=-1.0)
@@ -211,7 +211,7 @@ def test_a_part_whose_time_is_up_lists_what_it_leaves_out() -> None:
         ("tuner", None, "all: import of benchmarks.study halted; None in sys.modules; install "),
     ],
 )
-def test_where_only_torch_is_installed_searches_are_left_out(
+def test_searches_are_left_out_if_only_torch_is_installed(
     script: str | None, module: str | None, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if module is None:
@@ -226,7 +226,7 @@ def test_where_only_torch_is_installed_searches_are_left_out(
     assert part.left_out[0].startswith(said)
 
 
-def test_a_part_that_breaks_leaves_the_figures_of_the_others(
+def test_a_failing_part_keeps_the_figures_of_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def broken(*_: object) -> None:

@@ -370,19 +370,16 @@ import puffin.tuner.worker.refit
 from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 
-train, refit = puffin.tuner.worker.objective.FoldTraining.__iter__, puffin.tuner.worker.refit.refit
+train = puffin.tuner.worker.objective.FoldTraining.__iter__
+refit = puffin.tuner.worker.refit.Refit.__iter__
 
 def slowly(items):
     for item in items:
         yield item
         time.sleep(60)
 
-def slow_refit(*args):
-    network, steps = refit(*args)
-    return network, slowly(steps)
-
 puffin.tuner.worker.objective.FoldTraining.__iter__ = lambda self: slowly(train(self))
-puffin.tuner.worker.refit.refit = slow_refit
+puffin.tuner.worker.refit.Refit.__iter__ = lambda self: slowly(refit(self))
 work(sys.argv[1], Interrupt(), WorkerOptions(sys.argv[2], device="cpu", grace_seconds=1))
 """
 

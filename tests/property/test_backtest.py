@@ -40,7 +40,7 @@ class Case:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Random walks; forecasts that are right more or less often, after a prefix without any."""
+    """Draw random walks, and forecasts of varying accuracy after a prefix without any."""
     bars = draw(st.integers(2, 80))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     prices = 50 * np.exp(np.cumsum(random.normal(0, 0.02, bars)))
@@ -60,7 +60,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 @dataclass(frozen=True)
 class Account:
-    """What an account came to."""
+    """Result of an account."""
 
     equity: list[float]
     trades: list[Trade]
@@ -68,7 +68,7 @@ class Account:
 
 
 def keep_account(case: Case) -> Account:
-    """Go from close to close: value, look at the forecast of the next bar, trade."""
+    """Step from close to close: value the position, read the next forecast, trade."""
     cost, slip = case.cost_bps / 10_000, case.slippage_bps / 10_000
     cash, shares = case.capital, 0.0
     equity: list[float] = []
@@ -94,7 +94,7 @@ def keep_account(case: Case) -> Account:
 
 @many
 @given(cases())
-def test_the_backtest_is_the_account_kept_bar_by_bar(case: Case) -> None:
+def test_the_backtest_equals_an_account_kept_bar_by_bar(case: Case) -> None:
     found, account = case.run(), keep_account(case)
     assert list(found["equity"]) == pytest.approx(account.equity, rel=1e-9)
     assert [t[:2] for t in found["trades"]] == [t[:2] for t in account.trades]
@@ -111,7 +111,7 @@ def test_the_backtest_is_the_account_kept_bar_by_bar(case: Case) -> None:
 
 @many
 @given(cases())
-def test_the_drawdown_and_the_sharpe_ratio_are_those_of_the_curve_walked_along(case: Case) -> None:
+def test_drawdown_and_sharpe_ratio_equal_a_loop_over_the_curve(case: Case) -> None:
     found = case.run()
     curve = [float(value) for value in found["equity"][found["first_bar"] :]]
     peak, worst = curve[0], 0.0
@@ -131,7 +131,7 @@ def test_the_drawdown_and_the_sharpe_ratio_are_those_of_the_curve_walked_along(c
 
 @many
 @given(cases())
-def test_buy_and_hold_is_the_strategy_that_is_always_told_of_a_rise(case: Case) -> None:
+def test_buy_and_hold_equals_the_strategy_with_every_forecast_a_rise(case: Case) -> None:
     hold = case.run()["buy_and_hold"]
     rising = case.prices.copy()
     rising[1:] = case.prices[:-1] * 2

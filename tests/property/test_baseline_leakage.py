@@ -1,4 +1,4 @@
-"""No baseline's forecast of a target uses a bar that comes after it was made."""
+"""No baseline's forecast depends on a bar after it was made."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def forecasts(name: str, columns: Bars, target: str, horizon: int, score: Span) 
     ahead=st.integers(0, 15),
     seed=seeds,
 )
-def test_no_bar_after_a_forecast_was_made_changes_it(
+def test_a_later_bar_changes_no_baseline_forecast(
     name: str, target: str, horizon: int, start: int, ahead: int, seed: int
 ) -> None:
     t, score = start + ahead, Span(start, BARS)
@@ -59,7 +59,9 @@ def test_no_bar_after_a_forecast_was_made_changes_it(
 
 @settings(max_examples=8, deadline=None)
 @given(name=st.sampled_from(["ar", "ridge"]), horizon=st.integers(1, 4), seed=seeds)
-def test_the_last_bar_that_is_known_does_change_it(name: str, horizon: int, seed: int) -> None:
+def test_the_last_known_bar_changes_the_baseline_forecast(
+    name: str, horizon: int, seed: int
+) -> None:
     score = Span(100, BARS)
     before = prices(seed)
     after = changed(before, slice(110 - horizon, 111 - horizon), seed)
@@ -82,7 +84,7 @@ def test_honest_baselines_do_not_leak() -> None:
     assert not any(leaks(name) for name in BASELINES)
 
 
-def test_lags_that_are_not_known_yet_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lags_that_are_not_known_yet_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = module._lags
 
     def late(series: Series, times: NDArray[np.int64], order: int) -> Floats:
@@ -92,7 +94,7 @@ def test_lags_that_are_not_known_yet_are_caught(monkeypatch: pytest.MonkeyPatch)
     assert leaks("ar")
 
 
-def test_windows_that_end_a_bar_late_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_that_end_a_bar_late_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = module.flat_windows
     monkeypatch.setattr(
         module,
@@ -104,7 +106,7 @@ def test_windows_that_end_a_bar_late_are_caught(monkeypatch: pytest.MonkeyPatch)
     assert leaks("ridge")
 
 
-def test_a_mean_of_the_whole_series_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mean_of_the_whole_series_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     def whole(series: Series, _lookback: int, _train: Span, score: Span) -> Baseline:
         return Baseline("mean", np.full(len(score), np.nanmean(series.target)))
 

@@ -1,4 +1,4 @@
-"""Folds of any layout: where they lie, how long they are, and what lies between them."""
+"""Folds of any layout: positions, lengths and gaps."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ LEAST = 50
 
 @dataclass(frozen=True)
 class Cut:
-    """A layout, and a series that it fits."""
+    """Draw a layout, and a series long enough for it."""
 
     layout: WalkForward
     first: int
@@ -49,7 +49,7 @@ either = cuts(st.none() | st.integers(1, 150))
 
 @many
 @given(either)
-def test_a_training_part_ends_exactly_the_purge_before_its_validation_part(cut: Cut) -> None:
+def test_training_ends_exactly_the_purge_before_validation(cut: Cut) -> None:
     for fold in cut.folds:
         assert fold.train.start < fold.train.stop <= fold.valid.start
         assert fold.valid.start - fold.train.stop == cut.layout.purge
@@ -57,7 +57,7 @@ def test_a_training_part_ends_exactly_the_purge_before_its_validation_part(cut: 
 
 @many
 @given(either)
-def test_the_validation_parts_are_as_many_and_as_long_as_asked_for_and_end_with_the_series(
+def test_validation_parts_have_the_given_number_and_length_and_reach_the_end(
     cut: Cut,
 ) -> None:
     layout = cut.layout
@@ -70,7 +70,7 @@ def test_the_validation_parts_are_as_many_and_as_long_as_asked_for_and_end_with_
 
 @many
 @given(either)
-def test_the_folds_are_those_of_scikit_learn(cut: Cut) -> None:
+def test_folds_equal_those_of_scikit_learn(cut: Cut) -> None:
     layout = cut.layout
     splitter = TimeSeriesSplit(
         n_splits=layout.folds,
@@ -99,7 +99,7 @@ def test_an_expanding_training_part_starts_at_the_first_target(cut: Cut) -> None
 
 @many
 @given(rolling)
-def test_a_rolling_training_part_has_the_length_asked_for_and_never_starts_too_early(
+def test_a_rolling_training_part_keeps_its_length(
     cut: Cut,
 ) -> None:
     assert {len(fold.train) for fold in cut.folds} == {cut.layout.train_bars}
@@ -116,13 +116,13 @@ def test_one_bar_fewer_than_needed_is_refused(cut: Cut) -> None:
 
 
 def label_bars(span: Span, horizon: int) -> set[int]:
-    """The bars over which the targets of a span are measured: bar t and those a horizon back."""
+    """Return the bars that the targets of a span depend on: bar t and `horizon` bars back."""
     return {bar for t in range(span.start, span.stop) for bar in range(t - horizon + 1, t + 1)}
 
 
 @many
 @given(either, st.integers(1, 13), st.integers(1, 60), st.integers(0, 1))
-def test_labels_of_training_and_validation_share_no_bar_if_and_only_if_the_purge_suffices(
+def test_a_purge_of_horizon_minus_one_separates_training_and_validation_labels(
     cut: Cut, horizon: int, lookback: int, warmup: int
 ) -> None:
     first = first_target(lookback, warmup, horizon)

@@ -1,4 +1,4 @@
-"""Nothing after a bar reaches what is known at it: feature, target, window, scaler or forecast."""
+"""A bar changes no feature, target, window, scaler or forecast that was known before it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ NAMES = ("close", "high", "low", "volume", "weekday", "extra")
 
 @dataclass(frozen=True)
 class Case:
-    """What is forecast from what, over which folds."""
+    """Features, target, horizon and folds of one study."""
 
     features: tuple[str, ...]
     target: str
@@ -55,7 +55,7 @@ class Case:
         ]
 
     def forecasts(self, columns: Bars, cell: str) -> list[list[list[float]]]:
-        """Train two epochs; give the forecasts by epoch, fold and target."""
+        """Train two epochs; return the forecasts by epoch, fold and target."""
         config = Config(cell, (4, 3), dropout=0.2, lr=0.01, batch_size=16, noise=0.05)
         folds = [tensors for _, tensors in self.prepare(self.series(columns))]
         networks = build_networks(config, len(self.features), len(folds), CPU, seed=0)
@@ -81,7 +81,7 @@ def prices(bars: int, seed: int) -> dict[str, Floats]:
 def changed(
     columns: Bars, bars: slice, seed: int, names: tuple[str, ...] = NAMES
 ) -> dict[str, Floats]:
-    """Change the named columns at some bars, each value by a factor of its own."""
+    """Change the named columns at some bars, each value by a different factor."""
     rng = np.random.default_rng(seed)
     out = {name: values.copy() for name, values in columns.items()}
     for name in names:
@@ -91,7 +91,7 @@ def changed(
 
 
 def leaks(case: Case, before: Bars, after: Bars, t: int) -> set[str]:
-    """Name what is known at bar `t` and yet differs between columns that are equal up to `t`."""
+    """Return the names of values known at bar `t` that differ between columns equal up to `t`."""
     a, b = case.series(before), case.series(after)
     found = set()
 
@@ -119,7 +119,7 @@ def leaks(case: Case, before: Bars, after: Bars, t: int) -> set[str]:
 
 
 def forecast_leaks(case: Case, before: Bars, after: Bars, t: int, cell: str) -> int:
-    """Count the forecasts made at or before bar `t` that differ; every epoch is looked at."""
+    """Count the forecasts made at or before bar `t` that differ, in every epoch."""
     count = 0
     sides = zip(case.forecasts(before, cell), case.forecasts(after, cell), strict=True)
     for one, other in sides:
@@ -162,7 +162,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def bars_after(t: int, bars: int) -> st.SearchStrategy[slice]:
-    """Every bar after `t`, or one of them, the next one often."""
+    """Draw every bar after `t`, or one of them, often the next one."""
     one = st.integers(t + 1, bars - 1).map(lambda bar: slice(bar, bar + 1))
     return st.one_of(st.just(slice(t + 1, None)), st.just(slice(t + 1, t + 2)), one)
 
@@ -178,7 +178,7 @@ def known_bars_stay_known(
 
 @settings(max_examples=300, deadline=None)
 @given(cases(), columns_changed, seeds, st.data())
-def test_no_bar_changes_anything_that_was_known_before_it(
+def test_a_bar_changes_no_feature_or_target_before_it(
     case: Case, names: tuple[str, ...], seed: int, data: st.DataObject
 ) -> None:
     known_bars_stay_known(case, names, seed, data)
@@ -186,7 +186,7 @@ def test_no_bar_changes_anything_that_was_known_before_it(
 
 @settings(max_examples=400, deadline=None)
 @given(cases(), columns_changed, seeds, st.data())
-def test_no_bar_after_a_training_part_changes_the_fold_that_it_trains(
+def test_a_bar_after_a_training_part_changes_no_training_data(
     case: Case, names: tuple[str, ...], seed: int, data: st.DataObject
 ) -> None:
     number = data.draw(st.integers(0, case.layout.folds - 1))
@@ -205,7 +205,7 @@ def test_no_bar_after_a_training_part_changes_the_fold_that_it_trains(
 
 @settings(max_examples=400, deadline=None)
 @given(cases(), columns_changed, seeds)
-def test_no_bar_after_a_validation_part_changes_what_it_judges_by(
+def test_a_bar_after_a_validation_part_changes_no_validation_data(
     case: Case, names: tuple[str, ...], seed: int
 ) -> None:
     before = prices(case.bars, seed)
@@ -219,7 +219,7 @@ def test_no_bar_after_a_validation_part_changes_what_it_judges_by(
 
 @settings(max_examples=50, deadline=None)
 @given(cases(), st.sampled_from(["lstm", "gru"]), seeds, st.data())
-def test_no_bar_changes_a_forecast_that_was_made_before_it(
+def test_a_bar_changes_no_earlier_forecast(
     case: Case, cell: str, seed: int, data: st.DataObject
 ) -> None:
     fold = case.folds[data.draw(st.integers(0, case.layout.folds - 1))]
@@ -241,21 +241,19 @@ def check(case: Case = PLAIN) -> set[str]:
     return leaks(case, before, changed(before, slice(t + 1, None), seed=0), t)
 
 
-def test_an_honest_case_has_no_leak() -> None:
+def test_a_causal_case_has_no_leak() -> None:
     assert check() == set()
 
 
 @pytest.mark.parametrize("name", ["tomorrow", "standardised"])
-def test_a_feature_that_knows_the_future_is_caught(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_leaking_feature_is_detected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 0, LEAKS[name]))
     found = check(replace(PLAIN, features=("leaky",)))
     assert {"features", "train windows", "scaler", "valid windows"} >= found >= {"features"}
 
 
 @pytest.mark.parametrize("compute", LEAKS.values(), ids=LEAKS)
-def test_the_property_over_all_features_fails_as_soon_as_one_of_them_knows_the_future(
+def test_the_property_fails_if_one_of_the_features_leaks(
     compute: Callable[[Bars], Floats], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 1, compute))
@@ -266,7 +264,7 @@ def test_the_property_over_all_features_fails_as_soon_as_one_of_them_knows_the_f
         property_()
 
 
-def test_forecasts_from_a_feature_that_knows_the_future_are_caught(
+def test_forecasts_from_a_leaking_feature_are_detected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 0, tomorrow))
@@ -279,13 +277,13 @@ def test_forecasts_from_a_feature_that_knows_the_future_are_caught(
     assert forecast_leaks(PLAIN, before, after, t, "lstm") == 0
 
 
-def test_a_target_that_knows_the_future_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leaking_target_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     late = replace(TARGETS["price"], compute=lambda c, h: np.roll(c["close"], -1))
     monkeypatch.setitem(TARGETS, "price", late)
     assert {"target", "train targets"} <= check()
 
 
-def test_a_persistence_that_stands_at_its_own_target_is_caught(
+def test_a_persistence_equal_to_its_target_is_detected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = replace(TARGETS["price"], persistence=lambda c, h: c["close"])
@@ -293,7 +291,7 @@ def test_a_persistence_that_stands_at_its_own_target_is_caught(
     assert check() == {"persistence"}
 
 
-def test_a_scaler_that_measures_the_whole_series_is_caught(
+def test_a_scaler_fitted_on_the_whole_series_is_detected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     honest = Scaler.fit
@@ -305,7 +303,7 @@ def test_a_scaler_that_measures_the_whole_series_is_caught(
     assert {"scaler", "train windows", "train targets"} <= check()
 
 
-def test_a_window_that_ends_a_bar_late_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_that_ends_a_bar_late_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = windows_module.make_windows
 
     def late(rows: torch.Tensor, lookback: int) -> torch.Tensor:
@@ -316,7 +314,7 @@ def test_a_window_that_ends_a_bar_late_is_caught(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_a_changed_bar_is_seen_by_its_own_feature_and_by_the_window_that_ends_with_it(
+def test_a_changed_bar_changes_its_feature_and_the_window_that_ends_there(
     name: str,
 ) -> None:
     case = replace(PLAIN, features=(name,))
@@ -372,7 +370,7 @@ def losses(dataset: Dataset) -> list[tuple[float, ...]]:
 
 
 def facts(spec: Spec, columns: Bars) -> list[object]:
-    """Give everything that the search could take from prices, as values that compare."""
+    """Return everything that the search could take from prices, as comparable values."""
     search, _ = cut_holdout(frame_of(columns), spec)
     made = Dataset.build(spec, search)
     series = made.series
@@ -398,7 +396,7 @@ def facts(spec: Spec, columns: Bars) -> list[object]:
     target=st.sampled_from(sorted(TARGETS)),
     seed=seeds,
 )
-def test_the_search_takes_nothing_from_the_sealed_holdout(
+def test_the_search_does_not_depend_on_the_sealed_holdout(
     horizon: int, holdout_bars: int, spare: int | None, target: str, seed: int
 ) -> None:
     purge = None if spare is None else horizon - 1 + spare
@@ -417,7 +415,7 @@ def opened_by(spec: Spec, columns: Bars) -> tuple[Dataset, Dataset]:
 
 
 def holdout_leaks(spec: Spec, before: Bars, after: Bars, bar: int) -> set[str]:
-    """Name what of the opened holdout is known before `bar` and yet changes with it or later ones.
+    """Return the names of holdout values known before `bar` that change with it or later bars.
 
     Of the holdout's forecasts those are known whose target stands less than a horizon behind `bar`.
     """
@@ -455,7 +453,7 @@ def holdout_leaks(spec: Spec, before: Bars, after: Bars, bar: int) -> set[str]:
     ahead=st.integers(0, 24),
     seed=seeds,
 )
-def test_no_bar_of_the_holdout_changes_the_refit_the_rival_or_a_forecast_made_before_it(
+def test_no_holdout_bar_changes_the_refit_the_baseline_or_an_earlier_forecast(
     horizon: int, spare: int | None, target: str, ahead: int, seed: int
 ) -> None:
     purge = None if spare is None else horizon - 1 + spare
@@ -466,7 +464,7 @@ def test_no_bar_of_the_holdout_changes_the_refit_the_rival_or_a_forecast_made_be
     assert holdout_leaks(spec, before, after, bar) == set()
 
 
-def test_a_refit_that_is_scaled_by_the_holdout_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refit_scaled_by_the_holdout_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     spec, before = study(2, 25, None), prices(140, seed=0)
     after = changed(before, slice(114, None), seed=0)
     assert holdout_leaks(spec, before, after, 114) == set()
@@ -482,7 +480,7 @@ def test_a_refit_that_is_scaled_by_the_holdout_is_caught(monkeypatch: pytest.Mon
     spare=st.none() | st.integers(0, 5),
     searched=st.integers(1, 100),
 )
-def test_no_label_of_the_search_shares_a_bar_with_a_label_of_the_scored_holdout(
+def test_labels_of_search_and_scored_holdout_share_no_bar(
     horizon: int, holdout_bars: int, spare: int | None, searched: int
 ) -> None:
     purge = horizon - 1 if spare is None else horizon - 1 + spare
@@ -498,7 +496,7 @@ def test_no_label_of_the_search_shares_a_bar_with_a_label_of_the_scored_holdout(
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 5])
-def test_the_label_of_a_return_is_the_moves_of_its_own_bar_and_those_a_horizon_back(
+def test_the_label_of_a_return_spans_horizon_bars(
     horizon: int,
 ) -> None:
     before = prices(30, seed=0)

@@ -1,4 +1,4 @@
-"""No forecast sees its own bar or a later one, and no trained weight a validation value."""
+"""No forecast depends on its bar or a later one, no trained weight on a validation value."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def multivariate(request: pytest.FixtureRequest) -> Any:
 
 @settings(deadline=None)
 @given(start=st.integers(0, BARS - 1), values=st.lists(VALUES, min_size=BARS, max_size=BARS))
-def test_values_from_a_bar_on_change_no_forecast_of_it_or_before_it(
+def test_values_from_a_bar_on_change_no_forecast_up_to_it(
     univariate: Any, start: int, values: list[float]
 ) -> None:
     changed = ROWS[:, 0].copy()
@@ -52,7 +52,7 @@ def test_values_from_a_bar_on_change_no_forecast_of_it_or_before_it(
 
 @settings(deadline=None)
 @given(start=st.integers(0, BARS - 1), values=st.lists(VALUES, min_size=BARS, max_size=BARS))
-def test_rows_from_one_on_change_no_forecast_before_it_and_targets_change_none_at_all(
+def test_rows_change_no_earlier_forecast_and_targets_change_none(
     multivariate: Any, start: int, values: list[float]
 ) -> None:
     changed = ROWS.copy()
@@ -63,7 +63,7 @@ def test_rows_from_one_on_change_no_forecast_before_it_and_targets_change_none_a
     np.testing.assert_array_equal(after[:start], before[:start])
 
 
-def test_a_value_changes_the_forecasts_behind_it(univariate: Any, multivariate: Any) -> None:
+def test_a_value_changes_the_forecasts_after_it(univariate: Any, multivariate: Any) -> None:
     changed = ROWS.copy()
     changed[10] += 1
     before = univariate.historical_forecasts(ROWS[:, 0])
@@ -75,7 +75,7 @@ def test_a_value_changes_the_forecasts_behind_it(univariate: Any, multivariate: 
 
 
 def state(model: Any) -> list[bytes]:
-    """Give all that a model learnt, bit for bit."""
+    """Return everything that a model learnt, bit for bit."""
     names = ("mean", "std", "means", "stds", "target_mean", "target_std")
     weights = nn.utils.parameters_to_vector(model.model.parameters()).detach().cpu().numpy()
     known = [getattr(model, name) for name in names if hasattr(model, name)]
@@ -88,7 +88,7 @@ LAYOUTS = st.tuples(st.integers(1, 6), st.sampled_from([0.1, 0.2, 0.25, 0.5, 0.9
 @pytest.mark.parametrize("cls", UNIVARIATE)
 @settings(deadline=None, max_examples=25)
 @given(layout=LAYOUTS, values=st.lists(VALUES, min_size=BARS, max_size=BARS))
-def test_validation_values_change_nothing_that_is_learnt_of_a_series(
+def test_validation_values_do_not_change_the_weights_for_a_series(
     cls: type[Any], layout: tuple[int, float], values: list[float]
 ) -> None:
     lookback, split = layout
@@ -105,7 +105,7 @@ def test_validation_values_change_nothing_that_is_learnt_of_a_series(
 @pytest.mark.parametrize("cls", MULTIVARIATE)
 @settings(deadline=None, max_examples=25)
 @given(layout=LAYOUTS, values=st.lists(VALUES, min_size=BARS, max_size=BARS))
-def test_validation_rows_change_nothing_that_is_learnt_of_a_table(
+def test_validation_rows_do_not_change_the_weights_for_a_table(
     cls: type[Any], layout: tuple[int, float], values: list[float]
 ) -> None:
     lookback, split = layout

@@ -1,4 +1,4 @@
-"""The bounds of every hyperparameter, and what a configuration drops and keeps."""
+"""Bounds of every hyperparameter and training setting, and conversion to JSON."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from puffin.models.config import Config
+from puffin.models.config import Config, TrainingConfig
 
 NAN, INF = math.nan, math.inf
 
@@ -40,12 +40,33 @@ NAN, INF = math.nan, math.inf
         ("batch_size", NAN, "a whole number"),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_with_the_rule_and_the_value(
-    name: str, value: Any, rule: str
-) -> None:
+def test_a_value_out_of_bounds_is_refused(name: str, value: Any, rule: str) -> None:
     with pytest.raises(ValueError, match=name) as caught:
         Config(**{name: value})
     assert str(caught.value) == f"{name} must be {rule}, but is {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("max_epochs", 0, "max_epochs must be at least 1, but is 0"),
+        ("max_epochs", -3, "max_epochs must be at least 1, but is -3"),
+        ("max_epochs", 2.0, "max_epochs must be a whole number, but is 2.0"),
+        ("patience", -1, "patience must be at least 0, but is -1"),
+        ("patience", "8", "patience must be a whole number, but is '8'"),
+        ("loss", "nonsense", "unknown loss 'nonsense'; known are mse, mae, huber"),
+        ("loss", None, "unknown loss None; known are mse, mae, huber"),
+    ],
+)
+def test_training_out_of_bounds_is_refused(name: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        TrainingConfig(**{name: value})
+
+
+def test_training_at_its_bounds_is_accepted() -> None:
+    training = TrainingConfig(max_epochs=np.int64(1), patience=0, loss="huber")
+    assert training == TrainingConfig(1, 0, "huber")
+    assert type(training.max_epochs) is int
 
 
 @pytest.mark.parametrize(
@@ -59,7 +80,7 @@ def test_a_value_out_of_bounds_is_refused_with_the_rule_and_the_value(
         (("8",), "hidden_dim must be a whole number, but is '8'"),
     ],
 )
-def test_widths_are_whole_numbers_of_at_least_one_and_at_least_one_of_them(
+def test_widths_that_are_not_positive_whole_numbers_are_refused(
     widths: tuple[Any, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -67,7 +88,7 @@ def test_widths_are_whole_numbers_of_at_least_one_and_at_least_one_of_them(
 
 
 @pytest.mark.parametrize("name", ["lr", "weight_decay", "noise"])
-def test_what_can_only_train_to_nan_is_refused(name: str) -> None:
+def test_an_infinite_value_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be .*, but is inf"):
         Config(**{name: INF})
 
@@ -92,7 +113,7 @@ def test_what_can_only_train_to_nan_is_refused(name: str) -> None:
         ("noise", 3),
     ],
 )
-def test_a_value_at_its_bound_or_of_numpy_is_taken_as_it_is(name: str, value: Any) -> None:
+def test_values_at_their_bounds_and_of_numpy_are_accepted(name: str, value: Any) -> None:
     assert getattr(Config(**{name: value}), name) == value
 
 
@@ -102,7 +123,7 @@ def test_one_layer_has_no_dropout_so_that_equal_networks_compare_equal() -> None
     assert Config(hidden_dims=(8, 8), dropout=0.5) != Config(hidden_dims=(8, 8), dropout=0.1)
 
 
-def test_a_dropout_that_cannot_act_is_held_to_its_bounds_all_the_same() -> None:
+def test_dropout_of_one_layer_is_checked_too() -> None:
     with pytest.raises(ValueError, match="dropout must be at least 0 and below 1, but is 2"):
         Config(hidden_dims=(8,), dropout=2)
 

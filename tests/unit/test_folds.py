@@ -1,4 +1,4 @@
-"""Folds and first targets, worked out by hand; the error's arithmetic; what is scored."""
+"""Folds, first targets and scored targets, worked out by hand."""
 
 from typing import Any
 
@@ -8,14 +8,7 @@ import pytest
 import torch
 
 from puffin.models.errors import PuffinError
-from puffin.models.folds import (
-    MIN_TRAIN_TARGETS,
-    Fold,
-    Span,
-    WalkForward,
-    first_target,
-    split,
-)
+from puffin.models.folds import Fold, Span, WalkForward, first_target, split
 from puffin.studies.dataset import Dataset
 from puffin.studies.spec import Spec
 
@@ -69,7 +62,7 @@ def edges(fold: Fold) -> Edges:
         ),
     ],
 )
-def test_folds_lie_where_they_are_worked_out_by_hand(
+def test_folds_are_those_worked_out_by_hand(
     bars: int, first: int, layout: WalkForward, expected: list[Edges]
 ) -> None:
     assert [edges(fold) for fold in split(bars, first, layout)] == expected
@@ -84,7 +77,7 @@ def test_folds_lie_where_they_are_worked_out_by_hand(
         (60, 0, 3, 62),
     ],
 )
-def test_the_first_target_lies_a_horizon_behind_the_first_whole_window(
+def test_the_first_target_is_a_horizon_after_the_first_window(
     lookback: int, warmup: int, horizon: int, expected: int
 ) -> None:
     assert first_target(lookback, warmup, horizon) == expected
@@ -103,7 +96,7 @@ def test_a_span_counts_its_targets() -> None:
         (WalkForward(2, 10, purge=4, train_bars=200), 200, 234),
     ],
 )
-def test_one_bar_too_few_is_refused_with_the_arithmetic_and_one_more_passes(
+def test_one_bar_too_few_is_refused_with_the_arithmetic(
     layout: WalkForward, least: int, need: int
 ) -> None:
     with pytest.raises(PuffinError, match="too few bars") as caught:
@@ -120,13 +113,16 @@ def test_one_bar_too_few_is_refused_with_the_arithmetic_and_one_more_passes(
 
 
 def test_an_expanding_training_part_has_at_least_fifty_targets() -> None:
-    assert MIN_TRAIN_TARGETS == 50
+    # One validation part of 10 targets after 50 to train on, without bars in front.
+    assert [edges(fold) for fold in split(60, 0, WalkForward(1, 10))] == [(0, 50, 50, 60)]
+    with pytest.raises(PuffinError, match="too few bars"):
+        split(59, 0, WalkForward(1, 10))
 
 
 # What is scored
 
 
-def workload(bars: int = 140, *, start: str = "2020-01-01", seed: int = 0, **cut: Any) -> Dataset:
+def dataset(bars: int = 140, *, start: str = "2020-01-01", seed: int = 0, **cut: Any) -> Dataset:
     rng = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, bars)))
     frame = pd.DataFrame({"close": close}, index=pd.bdate_range(start, periods=bars))
@@ -146,17 +142,17 @@ def scored(made: Dataset, lookback: int = 10) -> str:
 
 
 def test_the_scored_targets_are_the_same_for_every_lookback() -> None:
-    made = workload(horizon=3)
+    made = dataset(horizon=3)
     assert len({scored(made, lookback) for lookback in (2, 5, 10)}) == 1
 
 
 def test_the_scored_targets_change_with_a_time_and_with_their_order() -> None:
-    made = workload()
+    made = dataset()
     tensors = made.tensors(10, torch.device("cpu"))
     different = {
         scored(made),
-        scored(workload(start="2020-01-02")),
-        scored(workload(valid_bars=19)),
+        scored(dataset(start="2020-01-02")),
+        scored(dataset(valid_bars=19)),
         made.fingerprint_targets(tensors[::-1]),
         made.fingerprint_targets(tensors[:1]),
     }
@@ -164,7 +160,7 @@ def test_the_scored_targets_change_with_a_time_and_with_their_order() -> None:
 
 
 def test_the_scored_targets_do_not_depend_on_a_value() -> None:
-    assert scored(workload(seed=0)) == scored(workload(seed=1))
+    assert scored(dataset(seed=0)) == scored(dataset(seed=1))
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
@@ -172,13 +168,13 @@ def test_the_scored_targets_do_not_depend_on_a_value() -> None:
 def test_the_times_of_the_scored_targets_are_those_of_the_validation_parts(
     horizon: int, lookback: int
 ) -> None:
-    made = workload(horizon=horizon)
+    made = dataset(horizon=horizon)
     times = [list(t.valid_times) for t in made.tensors(lookback, torch.device("cpu"))]
     assert times == [list(range(100, 120)), list(range(120, 140))]
 
 
-def test_a_workload_reserves_the_longest_lookback_whatever_is_sampled() -> None:
-    made = workload(horizon=3)
+def test_a_dataset_reserves_the_longest_lookback() -> None:
+    made = dataset(horizon=3)
     # Longest lookback 10, one bar of warm-up, two more for the horizon; the purge is 2.
     assert [edges(fold) for fold in made.folds] == [(13, 98, 100, 120), (13, 118, 120, 140)]
     for lookback in (2, 10):
@@ -186,8 +182,8 @@ def test_a_workload_reserves_the_longest_lookback_whatever_is_sampled() -> None:
         assert sizes == [85, 105]
 
 
-def test_a_workload_scales_each_fold_by_its_own_training_part() -> None:
-    made = workload(horizon=3)
+def test_a_dataset_scales_each_fold_by_its_training_part() -> None:
+    made = dataset(horizon=3)
     returns, targets = made.series.features[:, 0], made.series.target
     for scaler, stop in zip(made.scalers, (98, 118), strict=True):
         # The longest window of target 13 is bars 1 to 10; the last one ends at bar stop - 4.

@@ -38,7 +38,7 @@ def check(columns: Bars, feature: str = "return", target: str = "return", ahead:
 
 @pytest.mark.parametrize("horizon", [1, 2, 5])
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_feature_and_target_of_ours_is_honest(target: str, horizon: int) -> None:
+def test_every_feature_and_target_is_causal(target: str, horizon: int) -> None:
     require_causal(prices(), [*FEATURES, "column:mood", "diff:mood"], target, horizon)
 
 
@@ -51,14 +51,14 @@ def test_a_leaking_feature_is_refused_by_its_name(
         require_causal(prices(), ["return", "leaky"], "return", 1)
 
 
-def test_a_leak_is_told_with_its_bar_both_values_the_rule_and_the_fix(
+def test_the_error_of_a_leak_has_bar_values_rule_and_fix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 0, tomorrow))
     closes = np.array([1.0, 2.0, 2.0, 8.0])
     said = (
         "data.features 'leaky' looks into the future: at bar 0 it may use the bars up to 0, but is "
-        "0.693147 with all 4 bars and 0 with those up to 0; mend its formula in "
+        "0.693147 with all 4 bars and 0 with those up to 0; fix its formula in "
         "puffin.models.features.FEATURES, or choose another"
     )
     with pytest.raises(PuffinError, match=f"^{re.escape(said)}$"):
@@ -76,7 +76,7 @@ def test_a_target_that_is_known_a_bar_too_late_is_refused(
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_a_persistence_a_bar_less_than_a_horizon_before_its_target_is_refused(
+def test_persistence_less_than_a_horizon_before_its_target_is_refused(
     horizon: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = TARGETS["price"].persistence
@@ -103,23 +103,23 @@ def test_a_leak_at_the_last_bar_but_one_alone_is_refused(monkeypatch: pytest.Mon
         check(prices(), "leaky")
 
 
-def test_a_short_series_is_cut_after_every_bar_and_a_long_one_at_many_that_keep_no_time() -> None:
-    assert module._cuts(3, 20).tolist() == list(range(3, 21))
-    cuts = module._cuts(1, 5000)
+def test_a_short_series_is_cut_after_every_bar_a_long_one_irregularly() -> None:
+    assert module._cutoffs(3, 20).tolist() == list(range(3, 21))
+    cuts = module._cutoffs(1, 5000)
     assert (len(cuts), cuts[-1]) == (module.TRUNCATIONS, 5000)
     assert (np.diff(cuts) > 0).all()
-    assert cuts.tolist() == module._cuts(1, 5000).tolist()
+    assert cuts.tolist() == module._cutoffs(1, 5000).tolist()
     assert all(5 < np.sum(cuts % 5 == day) < 40 for day in range(5))
 
 
 def running_mean(columns: Bars) -> Floats:
-    """Give means of 20 closes as differences of two sums, which round."""
+    """Return means of 20 closes as differences of two cumulative sums, which round."""
     sums = np.cumsum(columns["close"])
     return np.append(np.full(20, np.nan), (sums[20:] - sums[:-20]) / 20)
 
 
 def smoothed(columns: Bars) -> Floats:
-    """Give exponential means by Fourier transforms, which round as the length has it."""
+    """Return exponential means by Fourier transforms, whose rounding depends on the length."""
     weights = 0.9 ** np.arange(BARS)
     size = 2 * BARS + len(columns["close"]) % 7
     spectrum = np.fft.rfft(columns["close"], size) * np.fft.rfft(weights, size)
@@ -127,14 +127,14 @@ def smoothed(columns: Bars) -> Floats:
 
 
 @pytest.mark.parametrize(("warmup", "compute"), [(20, running_mean), (0, smoothed)])
-def test_an_honest_formula_that_rounds_otherwise_on_fewer_bars_passes(
+def test_a_causal_formula_that_rounds_differently_on_fewer_bars_passes(
     warmup: int, compute: Callable[[Bars], Floats], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FEATURES, "summed", Feature(("close",), warmup, compute))
     check(prices(), "summed")
 
 
-def test_without_a_tolerance_rounding_would_pass_for_a_leak(
+def test_without_a_tolerance_rounding_would_count_as_a_leak(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "TOLERANCE", 0.0)
@@ -144,9 +144,7 @@ def test_without_a_tolerance_rounding_would_pass_for_a_leak(
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
-def test_a_feature_that_never_changes_knows_nothing(
-    value: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_constant_feature_passes(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     still = Feature(("close",), 0, lambda c: np.full(len(c["close"]), value))
     monkeypatch.setitem(FEATURES, "still", still)
     check(prices(), "still")

@@ -63,7 +63,7 @@ def test_a_feature_is_what_is_worked_out_by_hand(
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_every_feature_has_no_value_in_its_warm_up_and_a_finite_one_at_every_later_bar(
+def test_every_feature_is_nan_in_its_warm_up_and_finite_after_it(
     feature: str,
 ) -> None:
     series = build_series(LONG, [feature], "return")
@@ -93,7 +93,7 @@ def test_the_relative_strength_index_is_that_of_a_published_example() -> None:
     assert found[14:] == pytest.approx(np.array(expected.split(), dtype=float), abs=0.006)
 
 
-def test_an_index_of_what_never_moves_is_in_the_middle_and_one_of_rises_is_at_the_top() -> None:
+def test_relative_strength_is_50_without_moves_and_100_without_falls() -> None:
     rsi = FEATURES["rsi"].compute
     assert rsi({"close": np.full(20, 7.0)})[14:].tolist() == [50.0] * 6
     assert rsi({"close": np.arange(1.0, 21.0)})[14:].tolist() == [100.0] * 6
@@ -118,7 +118,7 @@ def test_each_extra_series_is_an_input_of_its_own() -> None:
     assert series.features[:, 4] == pytest.approx(np.log(LONG_CLOSE) + math.log(3))
 
 
-def test_features_stand_in_the_order_asked_for_and_wait_for_the_longest_warm_up() -> None:
+def test_features_keep_their_order_and_the_longest_warm_up() -> None:
     series = build_series(COLUMNS, ["price", "return", "range"], "range")
     assert series.features.shape == (6, 3)
     assert series.features[1].tolist() == close_to([110, RETURN[1], RANGE[1]])
@@ -164,7 +164,7 @@ def test_every_target_starts_after_its_horizon_and_so_does_its_persistence(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_persistence_is_right_where_nothing_moves(target: str) -> None:
+def test_every_persistence_is_exact_if_prices_are_constant(target: str) -> None:
     still = {name: np.full(6, values[1]) for name, values in COLUMNS.items()}
     series = build_series(still, ["return"], target, 2)
     assert series.target[2:].tolist() == series.persistence[2:].tolist()
@@ -193,7 +193,7 @@ def test_bars_without_range_or_volume_give_finite_features() -> None:
         (["close", "high"], ["range"], "return", ["data.features 'range' needs high and low"]),
     ],
 )
-def test_missing_columns_are_named_with_who_needs_them_and_what_is_there(
+def test_missing_columns_are_named_with_the_features_that_need_them(
     kept: list[str], features: list[str], target: str, parts: list[str]
 ) -> None:
     with pytest.raises(PuffinError) as caught:
@@ -261,7 +261,7 @@ def test_the_window_of_a_target_ends_a_horizon_before_it(
     assert tensors.valid_times.tolist() == list(range(20, 30))
 
 
-def test_every_lookback_has_the_same_targets_and_sees_the_end_of_the_longest_window() -> None:
+def test_every_lookback_has_the_same_targets() -> None:
     rng = np.random.default_rng(0)
     columns = {"close": 100 * np.exp(np.cumsum(rng.normal(0, 0.01, 60)))}
     series = build_series(columns, ["return", "price"], "return", horizon=2)
@@ -276,7 +276,7 @@ def test_every_lookback_has_the_same_targets_and_sees_the_end_of_the_longest_win
         assert torch.equal(tensors.valid_windows, longest.valid_windows[:, -lookback:])
 
 
-def test_bars_and_targets_of_a_fold_are_standardised_each_with_its_own_numbers() -> None:
+def test_a_fold_standardises_features_and_targets_separately() -> None:
     # Features 10, 20, 30, ... and 5, 5, 5, ...; targets 2, 4, 6, ...
     number = np.arange(8.0)
     series = Series(
@@ -305,7 +305,7 @@ def test_bars_and_targets_of_a_fold_are_standardised_each_with_its_own_numbers()
         (2, 4, [0, 1, 2, 3, 4, 5]),
     ],
 )
-def test_a_scaler_measures_the_training_targets_and_the_bars_that_their_windows_see(
+def test_a_scaler_is_fitted_on_training_targets_and_bars_of_their_windows(
     horizon: int, lookback: int, rows: list[int]
 ) -> None:
     first = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.0, 3.0])
@@ -324,7 +324,7 @@ def test_a_scaler_measures_the_training_targets_and_the_bars_that_their_windows_
     assert scaler.target_std == pytest.approx(math.sqrt(6))
 
 
-def test_what_does_not_move_has_a_standard_deviation_of_one() -> None:
+def test_constant_columns_have_a_standard_deviation_of_one() -> None:
     features = np.column_stack([np.full(10, 2.0), np.arange(10.0)])
     series = Series(features, np.full(10, 0.5), np.zeros(10), 0, 1)
     scaler = Scaler.fit(series, Span(3, 10), 2)
@@ -333,7 +333,7 @@ def test_what_does_not_move_has_a_standard_deviation_of_one() -> None:
     assert (scaler.target_mean, scaler.target_std) == (0.5, 1.0)
 
 
-def test_scaling_a_target_and_back_gives_it_again() -> None:
+def test_unscaling_reverses_scaling() -> None:
     scaler = Scaler(np.zeros(1), np.ones(1), target_mean=3.0, target_std=2.0)
     values = np.array([[3.0, 5.0], [0.0, -1.0]])
     assert scaler.scale_target(values).tolist() == [[0.0, 1.0], [-1.5, -2.0]]
@@ -341,14 +341,14 @@ def test_scaling_a_target_and_back_gives_it_again() -> None:
 
 
 @pytest.mark.parametrize("value", [0.1, 33.3, -9.210340371976184])
-def test_what_does_not_move_has_a_standard_deviation_of_one_at_any_level(value: float) -> None:
+def test_a_constant_series_of_any_level_has_a_standard_deviation_of_one(value: float) -> None:
     series = Series(np.full((300, 2), value), np.full(300, value), np.zeros(300), 0, 1)
     scaler = Scaler.fit(series, Span(25, 250), 20)
     assert scaler.feature_std.tolist() == [1.0, 1.0]
     assert scaler.target_std == 1.0
 
 
-def test_a_small_spread_about_a_high_level_is_a_spread() -> None:
+def test_a_small_spread_about_a_high_level_counts() -> None:
     series = Series(
         (1e6 + np.arange(300.0) % 2)[:, None], 1e6 + np.arange(300.0) % 2, np.zeros(300), 0, 1
     )
@@ -368,5 +368,8 @@ def test_a_lookback_longer_than_the_reserved_one_is_refused() -> None:
     series = Series(np.zeros((60, 1)), np.zeros(60), np.zeros(60), 0, 1)
     fold = Fold(Span(7, 40), Span(40, 60))
     scaler = Scaler.fit(series, fold.train, 7)
-    with pytest.raises(ValueError, match="lookback 10 needs a first target at 10, but it is 7"):
+    with pytest.raises(
+        ValueError,
+        match="lookback 10 needs 10 bars before the first target, but there are 7: use a shorter",
+    ):
         fold_tensors(series, fold, scaler, 10, torch.device("cpu"))

@@ -8,8 +8,9 @@ import torch
 
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
-from puffin.models.training.fold_training import LOSSES, Epoch, forecast_windows
-from puffin.models.training.refit import refit
+from puffin.models.training.fold_training import Epoch, forecast_windows
+from puffin.models.training.refit import Refit
+from puffin.models.training.trainer import loss_function
 from puffin.studies.records import RetrainingJob, TrialRecord
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
@@ -61,11 +62,11 @@ def run_refit(
     job.record.write(trial)
     (fold,) = dataset.tensors(config.lookback, device)
     windows, targets = fold.train_windows, fold.train_targets
-    network, steps = refit(windows, targets, config, loss, job.epochs, job.seed)
-    for _ in interrupt.interruptible(steps):
+    refit = Refit(windows, targets, config, loss, job.epochs, job.seed)
+    for _ in interrupt.interruptible(iter(refit)):
         pass
-    out = forecast_windows(network, fold.valid_windows)
-    value = float(LOSSES[loss](out, fold.valid_targets))
+    out = forecast_windows(refit.network, fold.valid_windows)
+    value = float(loss_function(loss)(out, fold.valid_targets))
     if not math.isfinite(value):
         msg = f"diverged: the loss on the holdout is {value} after {job.epochs} epochs"
         raise DivergedError(msg)

@@ -1,4 +1,4 @@
-"""Loaders, the loop, schedules, seeds and noise for scripts that train by hand."""
+"""The training loop, class weights, seeds and noise for scripts with their own loop."""
 
 import itertools
 import math
@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from puffin.models.estimators.loops import (
-    Batches,
-    LRScheduler,
+    Loader,
     add_noise,
     compute_class_weights,
     create_dataloaders,
@@ -28,295 +27,6 @@ from puffin.models.training.early_stopping import EarlyStopping
 
 NAN = math.nan
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put back what `set_seed` sets."""
-    monkeypatch.setattr("puffin.models.estimators.loops._LastSeed.value", 0)
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
-
-
-# Learning rates
-
-
-def optimizer(*rates: float) -> torch.optim.Optimizer:
-    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
-    return torch.optim.SGD(groups, lr=0.0)
-
-
-def rates(scheduler: LRScheduler, epochs: int) -> list[list[float]]:
-    """Give the rates of each epoch, as the scheduler tells them and the optimizer has them."""
-    seen = []
-    for _ in range(epochs):
-        seen.append(scheduler.get_last_lr())
-        assert [group["lr"] for group in scheduler.optimizer.param_groups] == seen[-1]
-        scheduler.optimizer.step()
-        scheduler.step()
-    return seen
-
-
-# Half a cosine in quarters: (1 + cos(pi k / 4)) / 2.
-Q1, Q3 = (2 + math.sqrt(2)) / 4, (2 - math.sqrt(2)) / 4
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({"step_size": 2, "gamma": 0.5}, [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125]),
-        ({"step_size": 1}, [1, 0.1, 0.01]),
-        # By default the rate falls to a tenth every 30 epochs.
-        ({}, [1] * 30 + [0.1] * 30 + [0.01]),
-        ({"schedule_type": "cosine", "T_max": 4}, [1, Q1, 0.5, Q3, 0, 0, 0]),
-        # Of the 0.8 above 0.2; it does not climb again behind the fourth epoch.
-        (
-            {"schedule_type": "cosine", "T_max": 4, "eta_min": 0.2},
-            [1, 0.2 + 0.8 * Q1, 0.6, 0.2 + 0.8 * Q3, 0.2, 0.2, 0.2],
-        ),
-        # A plain cosine knows no warm-up.
-        ({"schedule_type": "cosine", "T_max": 2, "warmup_epochs": 9}, [1, 0.5, 0, 0]),
-        (
-            {"schedule_type": "warmup_cosine", "T_max": 6, "warmup_epochs": 2},
-            [0, 0.5, 1, Q1, 0.5, Q3, 0, 0, 0],
-        ),
-        (
-            {"schedule_type": "warmup_cosine", "T_max": 5, "warmup_epochs": 1, "eta_min": 0.5},
-            [0, 1, 0.5 + 0.5 * Q1, 0.75, 0.5 + 0.5 * Q3, 0.5, 0.5],
-        ),
-        ({"schedule_type": "warmup_cosine", "T_max": 4}, [1, Q1, 0.5, Q3, 0, 0]),
-        ({"schedule_type": "warmup_cosine", "T_max": 3, "warmup_epochs": 2}, [0, 0.5, 1, 0, 0]),
-    ],
-)
-def test_a_schedule_has_the_rates_worked_out_by_hand(
-    settings: dict[str, Any], expected: list[float]
-) -> None:
-    seen = rates(LRScheduler(optimizer(1.0), **settings), len(expected))
-    assert [rate for (rate,) in seen] == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        # The original gave every group the rate of the first.
-        ({"step_size": 1, "gamma": 0.5}, [(0.4, 0.1), (0.2, 0.05), (0.1, 0.025)]),
-        (
-            {"schedule_type": "cosine", "T_max": 2, "eta_min": 0.02},
-            [(0.4, 0.1), (0.21, 0.06), (0.02, 0.02), (0.02, 0.02)],
-        ),
-        (
-            {"schedule_type": "warmup_cosine", "T_max": 4, "warmup_epochs": 2},
-            [(0, 0), (0.2, 0.05), (0.4, 0.1), (0.2, 0.05), (0, 0)],
-        ),
-    ],
-)
-def test_every_parameter_group_keeps_its_own_base_rate(
-    settings: dict[str, Any], expected: list[tuple[float, float]]
-) -> None:
-    seen = rates(LRScheduler(optimizer(0.4, 0.1), **settings), len(expected))
-    assert seen == [pytest.approx(row, abs=1e-12) for row in expected]
-
-
-def test_the_last_rates_are_a_list_of_python_floats() -> None:
-    for schedule_type in ("step", "cosine"):
-        last = LRScheduler(optimizer(1, 0.1), schedule_type, T_max=5).get_last_lr()
-        assert [type(rate) for rate in last] == [float, float]
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"schedule_type": "linear"}, "Unknown schedule type: linear"),
-        ({"schedule_type": ""}, "Unknown schedule type: "),
-        ({"schedule_type": "cosine"}, "T_max must be specified for cosine schedule"),
-        ({"schedule_type": "warmup_cosine"}, "T_max must be specified for warmup_cosine schedule"),
-        (
-            {"schedule_type": "cosine", "T_max": 0},
-            "T_max must be above warmup_epochs = 0, but is 0",
-        ),
-        # A division by zero in the original, in epoch 5.
-        (
-            {"schedule_type": "warmup_cosine", "warmup_epochs": 5, "T_max": 5},
-            "T_max must be above warmup_epochs = 5, but is 5",
-        ),
-        (
-            {"schedule_type": "warmup_cosine", "warmup_epochs": 5, "T_max": 4},
-            "T_max must be above warmup_epochs = 5, but is 4",
-        ),
-    ],
-)
-def test_a_schedule_that_cannot_be_is_refused_when_it_is_made(
-    settings: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        LRScheduler(optimizer(1.0), **settings)
-    assert str(caught.value) == message
-
-
-def test_a_warm_up_without_an_end_asks_for_it_when_the_cosine_begins() -> None:
-    scheduler = LRScheduler(optimizer(1.0), "warmup_cosine", warmup_epochs=3)
-    assert rates(scheduler, 2) == [[0.0], [pytest.approx(1 / 3)]]
-    assert scheduler.get_last_lr() == [pytest.approx(2 / 3)]
-    scheduler.optimizer.step()
-    with pytest.raises(ValueError, match="T_max must be specified for warmup_cosine schedule"):
-        scheduler.step()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"schedule_type": "cosine", "T_max": 2},
-        {"schedule_type": "cosine", "T_max": 2, "eta_min": 0.2},
-        {"schedule_type": "warmup_cosine", "T_max": 3, "warmup_epochs": 1},
-    ],
-)
-def test_a_second_schedule_of_one_optimizer_has_the_rates_of_the_first(
-    settings: dict[str, Any],
-) -> None:
-    one = optimizer(1.0)
-    first = rates(LRScheduler(one, **settings), 5)
-    assert rates(LRScheduler(one, **settings), 5) == first
-
-
-@pytest.mark.parametrize("schedule_type", ["step", "cosine", "warmup_cosine"])
-def test_a_group_that_does_not_learn_stays_so(schedule_type: str) -> None:
-    scheduler = LRScheduler(optimizer(1.0, 0.0), schedule_type, T_max=4, warmup_epochs=1)
-    assert [row[1] for row in rates(scheduler, 6)] == [0.0] * 6
-
-
-# Loaders
-
-
-def numbered(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples (n, 3, 1) whose number is in every value, and their numbers."""
-    number = np.arange(float(count))
-    return np.repeat(number, 3).reshape(count, 3, 1), number
-
-
-def targets(loader: Batches) -> list[float]:
-    """Run a loader once; the targets as they come, each with its own sample."""
-    seen = []
-    for x, y in loader:
-        assert torch.equal(x[:, 0, 0], y[:, 0])
-        seen += y[:, 0].tolist()
-    return seen
-
-
-@pytest.mark.parametrize(
-    ("count", "val_split", "train"),
-    # The number for validation is rounded down.
-    [(10, 0.2, 8), (9, 0.25, 7), (100, 0.5, 50), (5, 0.2, 4), (2, 0.5, 1), (10, 0.99, 1)],
-)
-def test_validation_takes_the_last_samples_and_training_all_before_them(
-    count: int, val_split: float, train: int
-) -> None:
-    # Defect 8: both parts were drawn at random, and what was trained on came after what was judged.
-    loaders = create_dataloaders(*numbered(count), val_split=val_split)
-    first, last = (targets(loader) for loader in loaders)
-    assert sorted(first) == list(range(train))
-    assert last == list(range(train, count))
-
-
-def test_a_random_split_is_had_for_the_asking_and_follows_the_seed() -> None:
-    def split(seed: int) -> tuple[list[float], list[float]]:
-        loaders = create_dataloaders(*numbered(50), random_seed=seed, chronological=False)
-        first, last = (targets(loader) for loader in loaders)
-        assert sorted(first + last) == list(range(50))
-        assert len(last) == 10
-        return first, last
-
-    assert split(1) == split(1)
-    assert set(split(1)[1]) != set(split(2)[1])
-    assert set(range(40, 50)) not in (set(split(1)[1]), set(split(2)[1]))
-
-
-def test_training_samples_come_in_a_new_order_each_epoch_and_validation_in_its_own() -> None:
-    train, valid = create_dataloaders(*numbered(50), batch_size=7)
-    first, second = targets(train), targets(train)
-    assert sorted(first) == sorted(second) == list(range(40))
-    assert list(range(40)) not in (first, second)
-    assert first != second
-    assert targets(valid) == targets(valid) == list(range(40, 50))
-
-
-def test_without_shuffling_training_samples_come_in_the_order_of_time() -> None:
-    train, _ = create_dataloaders(*numbered(50), batch_size=7, shuffle=False)
-    assert targets(train) == targets(train) == list(range(40))
-
-
-def test_the_order_follows_the_seed() -> None:
-    def order(seed: int | None) -> list[float]:
-        return targets(create_dataloaders(*numbered(50), random_seed=seed)[0])
-
-    assert order(1) == order(1)
-    assert order(1) != order(2)
-    assert order(None) != order(None)
-
-
-def test_without_a_seed_of_its_own_the_order_follows_set_seed() -> None:
-    def order(seed: int) -> list[float]:
-        set_seed(seed)
-        return targets(create_dataloaders(*numbered(50))[0])
-
-    assert order(1) != order(2)
-    assert order(1) == order(1)
-
-
-def test_batches_are_in_single_precision_and_targets_have_two_dimensions() -> None:
-    x, y = numbered(200)
-    train, valid = create_dataloaders(x, y.astype(int))
-    sizes = [[tuple(part.shape) for part in batch] for batch in train]
-    assert sizes == [[(64, 3, 1), (64, 1)]] * 2 + [[(32, 3, 1), (32, 1)]]
-    assert [[part.dtype for part in batch] for batch in valid] == [[torch.float32] * 2]
-
-
-def test_targets_of_many_outputs_keep_their_shape() -> None:
-    train, _ = create_dataloaders(np.zeros((10, 4)), np.zeros((10, 3)), batch_size=8)
-    assert [[tuple(part.shape) for part in batch] for batch in train] == [[(8, 4), (8, 3)]]
-
-
-@pytest.mark.parametrize("kind", [list, pd.Series, torch.tensor])
-def test_lists_series_and_tensors_are_loaded(kind: Callable[[Any], Any]) -> None:
-    x, y = numbered(10)
-    _, valid = create_dataloaders(torch.tensor(x), kind(y))
-    assert targets(valid) == [8, 9]
-
-
-def test_what_was_loaded_is_a_copy() -> None:
-    x, y = np.zeros((10, 1), dtype=np.float32), np.zeros(10, dtype=np.float32)
-    train, valid = create_dataloaders(x, y)
-    x[:], y[:] = 9, 9
-    for loader in (train, valid):
-        assert [part.any().item() for batch in loader for part in batch] == [False, False]
-
-
-def test_without_a_validation_split_every_sample_trains() -> None:
-    train, valid = create_dataloaders(*numbered(10), val_split=0)
-    assert sorted(targets(train)) == list(range(10))
-    assert targets(valid) == []
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "val_split", "message"),
-    [
-        (3, 4, 0.2, "X and y must be of one length, but have 3 and 4"),
-        (9, 9, 1.0, "val_split must be at least 0 and below 1, but is 1.0"),
-        (9, 9, -0.1, "val_split must be at least 0 and below 1, but is -0.1"),
-        (9, 9, NAN, "val_split must be at least 0 and below 1, but is nan"),
-        (4, 4, 0.2, "val_split = 0.2 of 4 leaves 4 to train on and 0 to validate on"),
-        (1, 1, 0.5, "val_split = 0.5 of 1 leaves 1 to train on and 0 to validate on"),
-        (0, 0, 0.2, "leaves 0 to train on and 0 to validate on"),
-        (0, 0, 0, "leaves 0 to train on and 0 to validate on"),
-    ],
-)
-def test_samples_that_cannot_be_split_are_refused_with_the_rule_and_the_value(
-    x: int, y: int, val_split: float, message: str
-) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        create_dataloaders(np.zeros((x, 3, 1)), np.zeros(y), val_split=val_split)
-
-
-# The loop
 
 
 class Spy(nn.Module):
@@ -332,7 +42,7 @@ class Spy(nn.Module):
         return x * self.weight
 
 
-def ones(count: int) -> Batches:
+def ones(count: int) -> Loader:
     """One batch of the points (1, 1)."""
     return create_dataloaders(np.ones((count, 1)), np.ones(count), count, val_split=0)[0]
 
@@ -366,13 +76,13 @@ def test_zero_epochs_leave_the_model_and_give_empty_lists() -> None:
     assert model.modes == []
 
 
-def test_the_model_trains_in_training_mode_and_is_judged_in_evaluation_mode() -> None:
+def test_training_uses_training_mode_and_validation_evaluation_mode() -> None:
     model = Spy()
     loop(2, model)
     assert model.modes == [True, False, True, False]
 
 
-def test_the_losses_are_true_means_although_the_last_batch_is_smaller() -> None:
+def test_losses_are_means_over_samples_with_a_smaller_last_batch() -> None:
     # Defect 11: with 33 samples in batches of 32 the sum over batches was divided by 33 / 32, 1.94
     # times too much. At a rate of 0 the model stays, and one target far off in each part tells a
     # mean of the batches' means from the mean over samples.
@@ -388,7 +98,7 @@ def test_the_losses_are_true_means_although_the_last_batch_is_smaller() -> None:
         assert history["val_loss"] == pytest.approx([(15 + 900) / 16], rel=1e-6)
 
 
-def targets_only(loader: Batches) -> Tensor:
+def targets_only(loader: Loader) -> Tensor:
     return torch.cat([y for _, y in loader])
 
 
@@ -425,12 +135,12 @@ def test_every_callback_gets_the_epoch_from_zero_its_losses_and_the_model() -> N
         (np.ones(3), 5),
     ],
 )
-def test_a_callback_that_answers_true_stops_after_its_epoch(answer: Any, epochs: int) -> None:
+def test_a_callback_that_returns_true_stops_after_its_epoch(answer: Any, epochs: int) -> None:
     history = loop(5, callbacks=[lambda epoch, *_: answer if epoch == 1 else None])
     assert [len(losses) for losses in history.values()] == [epochs, epochs]
 
 
-def test_callbacks_behind_one_that_stops_are_called_all_the_same() -> None:
+def test_callbacks_after_one_that_stops_are_called_too() -> None:
     calls: list[int] = []
     loop(5, callbacks=[lambda *_: True, lambda epoch, *_: calls.append(epoch)])
     assert calls == [0]
@@ -473,16 +183,13 @@ def test_the_model_moves_to_the_device(
 
 
 @pytest.mark.parametrize(("available", "expected"), [(True, "cuda"), (False, "cpu")])
-def test_the_default_device_is_the_gpu_where_there_is_one(
+def test_the_default_device_is_the_gpu_if_there_is_one(
     available: bool,  # noqa: FBT001  # a parameter of the table
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     assert default_device() == torch.device(expected)
-
-
-# Class weights
 
 
 @pytest.mark.parametrize(
@@ -508,14 +215,11 @@ def test_class_weights_are_those_worked_out_by_hand(
     assert weights.tolist() == pytest.approx(expected, rel=1e-6)
 
 
-# Seeds and noise
-
-
 def global_draws() -> tuple[float, float, float]:
     return (random.random(), np.random.random(), torch.rand(()).item())  # noqa: NPY002  # those
 
 
-def test_set_seed_governs_random_numpy_and_torch() -> None:
+def test_set_seed_seeds_random_numpy_and_torch() -> None:
     # The original left random alone, though its page said otherwise.
     draws = []
     for seed in (3, 3, 4):
@@ -525,7 +229,7 @@ def test_set_seed_governs_random_numpy_and_torch() -> None:
     assert all(one != other for one, other in zip(draws[0], draws[2], strict=True))
 
 
-def test_set_seed_is_remembered_for_the_forecasters() -> None:
+def test_set_seed_is_stored_for_the_forecasters() -> None:
     assert last_seed() == 0
     set_seed(np.int64(3))
     assert (last_seed(), type(last_seed())) == (3, int)
@@ -550,7 +254,7 @@ def test_noise_is_gaussian_and_measured_in_deviations_of_the_series(
     assert (noise**4).mean() == pytest.approx(3, abs=0.3)
 
 
-def test_a_series_keeps_its_index_name_and_type_and_stays_as_it_was() -> None:
+def test_noise_keeps_index_name_and_type_and_does_not_change_the_input() -> None:
     index = pd.date_range("2020-01-01", periods=4, name="date")
     series = pd.Series([1, 2, 3, 4], index=index, name="close")
     noisy = add_noise(series, 0.1)
@@ -569,7 +273,7 @@ def test_arrays_and_lists_come_back_as_arrays(kind: Callable[[Any], Any]) -> Non
     assert list(given) == [1.0, 2.0, 4.0]
 
 
-def test_noise_is_drawn_anew_and_follows_set_seed() -> None:
+def test_each_noise_is_new_and_follows_set_seed() -> None:
     def draw() -> list[float]:
         return add_noise(np.arange(5.0)).tolist()
 
@@ -580,7 +284,7 @@ def test_noise_is_drawn_anew_and_follows_set_seed() -> None:
     assert [draw(), draw()] == [first, second]
 
 
-def test_no_noise_leaves_the_values_alone() -> None:
+def test_noise_of_zero_does_not_change_the_values() -> None:
     assert add_noise(np.arange(5.0), 0).tolist() == [0, 1, 2, 3, 4]
     assert add_noise([3.0, 3.0], 0.5).tolist() == [3, 3]
 
@@ -595,8 +299,6 @@ def test_no_noise_leaves_the_values_alone() -> None:
         ([1.0, NAN], 0.1, "series must be finite, but 1 of 2 values are not"),
     ],
 )
-def test_noise_that_cannot_be_is_refused_with_the_rule_and_the_value(
-    series: Any, level: float, message: str
-) -> None:
+def test_invalid_noise_is_refused(series: Any, level: float, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         add_noise(series, level)

@@ -73,9 +73,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("call", "rows"), CALLS)
-def test_rows_that_are_newest_first_are_refused_wherever_rows_are_read(
-    call: Callable[[Any], Any], rows: Any
-) -> None:
+def test_rows_newest_first_are_refused_everywhere(call: Callable[[Any], Any], rows: Any) -> None:
     call(rows)
     with pytest.raises(ValueError, match=r"oldest first, but its index is newest first, from 2024"):
         call(rows[::-1])
@@ -136,7 +134,7 @@ UNORDERED: dict[str, tuple[pd.Series, str]] = {
     ("variable", "call"),
     [("series", lstm.historical_forecasts), ("prices", lambda s: backtest(s, PRICES))],
 )
-def test_what_is_wrong_with_an_order_is_named_with_the_fix(
+def test_the_error_names_the_disorder_and_the_fix(
     name: str, variable: str, call: Callable[[Any], Any]
 ) -> None:
     rows, said = UNORDERED[name]
@@ -173,7 +171,7 @@ IN_ORDER: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("labels", IN_ORDER.values(), ids=IN_ORDER)
-def test_rows_in_order_are_read_as_the_array_is(labels: Any) -> None:
+def test_ordered_rows_equal_the_same_array(labels: Any) -> None:
     np.testing.assert_array_equal(
         lstm.historical_forecasts(relabelled(labels)), lstm.historical_forecasts(PRICES)
     )
@@ -202,7 +200,7 @@ PAIRS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("call", PAIRS.values(), ids=PAIRS)
-def test_two_series_of_other_days_are_refused(call: Callable[[Any, Any], Any]) -> None:
+def test_two_series_of_different_days_are_refused(call: Callable[[Any, Any], Any]) -> None:
     call(CLOSE, AHEAD)
     with pytest.raises(ValueError, match=r"must have the same index, but row 0 is 2024-01-01 of"):
         call(CLOSE, LATER)
@@ -241,12 +239,12 @@ def test_rows_with_other_numbers_are_refused(prices: pd.Series, forecasts: pd.Se
     ("prices", "forecasts"),
     [(CLOSE, PRICES), (PRICES, CLOSE), (CLOSE, NUMBERED), (NUMBERED, CLOSE), (CLOSE, [*PRICES])],
 )
-def test_an_array_or_a_fresh_series_beside_dates_is_read_row_by_row(
+def test_arrays_and_default_indexes_beside_dates_are_read_by_position(
     prices: Any, forecasts: Any
 ) -> None:
     assert backtest(prices, forecasts)["trades"] == backtest(PRICES, PRICES)["trades"]
 
 
-def test_samples_without_an_order_may_come_in_any() -> None:
+def test_samples_without_an_order_are_accepted_in_any_order() -> None:
     train, _ = create_dataloaders(CLOSE[::-1], CLOSE[::-1], chronological=False)
     assert len(train.dataset) == 48

@@ -74,7 +74,7 @@ def test_bars_per_year_scale_the_annual_figures_and_nothing_else() -> None:
         assert weekly[key] == daily[key]
 
 
-def test_buy_and_hold_of_the_same_bars_stands_beside_it() -> None:
+def test_the_result_has_buy_and_hold_of_the_same_bars() -> None:
     hold = backtest(PRICES, FORECASTS, initial_capital=1000.0)["buy_and_hold"]
     # 10 shares all the time.
     assert list(hold["equity"]) == approx([1000.0, 1100.0, 990.0, 1200.0, 1500.0, 1350.0, 1620.0])
@@ -114,7 +114,7 @@ def test_an_account_of_five_bars_with_commission() -> None:
     assert hold["max_drawdown"] == approx(0.75)
 
 
-def test_an_account_of_six_bars_with_commission_and_slippage_and_a_late_start() -> None:
+def test_an_account_with_commission_slippage_and_a_late_start() -> None:
     # 2 % commission, 5 % slippage, trading from bar 1: bar 2 is the first that was forecast.
     found = backtest(
         [30.0, 20.0, 40.0, 50.0, 25.0, 100.0],
@@ -158,7 +158,7 @@ def test_an_open_position_is_valued_at_the_last_close_and_not_sold() -> None:
     assert found["exposure"] == 1.0
 
 
-def test_who_never_trades_keeps_the_capital_and_has_no_sharpe_ratio() -> None:
+def test_without_trades_capital_is_constant_and_sharpe_ratio_nan() -> None:
     found = backtest(PRICES, [NAN, *PRICES[:-1]], initial_capital=1000.0, cost_bps=50.0)
     assert found["trades"] == []
     assert list(found["equity"]) == [1000.0] * 7
@@ -168,13 +168,13 @@ def test_who_never_trades_keeps_the_capital_and_has_no_sharpe_ratio() -> None:
     assert math.isfinite(found["buy_and_hold"]["sharpe"])
 
 
-def test_a_fall_that_is_forecast_while_nothing_is_held_sells_nothing() -> None:
+def test_a_forecast_fall_without_a_position_sells_nothing() -> None:
     found = backtest([10.0, 5.0, 4.0, 6.0], [NAN, 5.0, 4.0, 6.0])
     assert [trade[:2] for trade in found["trades"]] == [("BUY", 2)]
     assert found["total_return"] == approx(0.5)
 
 
-def test_exactly_the_threshold_is_no_reason_to_trade() -> None:
+def test_a_forecast_at_the_threshold_does_not_trade() -> None:
     # A rise of a quarter, of a half, and a fall of a quarter, all exact in binary.
     prices, ahead = [4.0, 4.0, 8.0, 8.0], [NAN, 5.0, 6.0, 6.0]
     exactly = backtest(prices, ahead, threshold=0.25)["trades"]
@@ -183,12 +183,12 @@ def test_exactly_the_threshold_is_no_reason_to_trade() -> None:
     assert [trade[:2] for trade in less] == [("BUY", 0), ("SELL", 2)]
 
 
-def test_the_default_threshold_is_half_a_percent_and_the_default_capital_ten_thousand() -> None:
+def test_default_threshold_and_capital_are_the_published_ones() -> None:
     found = backtest([100.0, 100.0, 100.0], [NAN, 100.49, 100.51])
     same_trades(found["trades"], [("BUY", 1, 100.0, 100.0)])
 
 
-def test_a_forecast_of_bar_0_has_no_price_before_it_and_is_not_looked_at() -> None:
+def test_a_forecast_of_bar_0_is_ignored() -> None:
     prices, ahead = [10.0, 12.0, 9.0], [99.0, 12.0, 9.0]
     found = backtest(prices, ahead)
     assert found["first_bar"] == 0
@@ -197,7 +197,7 @@ def test_a_forecast_of_bar_0_has_no_price_before_it_and_is_not_looked_at() -> No
     assert (late["first_bar"], late["trades"]) == (1, [])
 
 
-def test_the_keys_of_the_tutorial_are_there_and_trades_are_plain_tuples() -> None:
+def test_the_result_has_the_published_keys_and_trades_are_tuples() -> None:
     found = backtest(PRICES, FORECASTS)
     assert {"final_capital", "total_return", "trades"} <= found.keys()
     for trade in found["trades"]:
@@ -226,11 +226,11 @@ def walk(seed: int, bars: int = 60) -> np.ndarray:
 
 
 def original_signals(prices: np.ndarray, forecasts: np.ndarray) -> list[float]:
-    """Give what the original took for a signal at bar t: the forecast of bar t over its price."""
+    """Return the signal of the original at bar t: the forecast of bar t over its price."""
     return list(forecasts[1:] / prices[1:] - 1)
 
 
-def test_a_forecast_that_nothing_changes_never_trades_where_the_original_bet_on_reversals() -> None:
+def test_a_forecast_of_no_change_of_a_price_never_trades() -> None:
     prices = walk(0)
     persistence = np.append(NAN, prices[:-1])
     assert backtest(prices, persistence)["trades"] == []
@@ -241,7 +241,7 @@ def test_a_forecast_that_nothing_changes_never_trades_where_the_original_bet_on_
     assert max(abs(s) for s in signals) > 0.005
 
 
-def test_perfect_foresight_earns_exactly_the_moves_that_it_held() -> None:
+def test_perfect_forecasts_earn_exactly_the_moves_of_their_positions() -> None:
     prices = [100.0, 110.0, 99.0, 99.2, 120.0, 119.9, 90.0]
     found = backtest(prices, [NAN, *prices[1:]], initial_capital=1.0)
     # 10 % up: in. 10 % down: out. 0.2 % up: still out. 21 % up: in. 0.1 % down: still in. Out.
@@ -255,7 +255,7 @@ def test_perfect_foresight_earns_exactly_the_moves_that_it_held() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_perfect_foresight_without_a_threshold_earns_every_rise_and_no_fall(seed: int) -> None:
+def test_perfect_forecasts_without_threshold_earn_every_rise_and_no_fall(seed: int) -> None:
     prices = walk(seed)
     found = backtest(prices, prices, threshold=0.0)
     moves = prices[1:] / prices[:-1]
@@ -266,7 +266,7 @@ def test_perfect_foresight_without_a_threshold_earns_every_rise_and_no_fall(seed
 
 
 @pytest.mark.parametrize("bar", [0, 1, 20, 50])
-def test_what_comes_after_a_bar_changes_nothing_at_it_or_before(bar: int) -> None:
+def test_later_bars_change_no_earlier_capital_or_trade(bar: int) -> None:
     prices, ahead = walk(1), np.append(NAN, walk(1)[:-1] * walk(2)[1:] / walk(2)[:-1])
     other_prices, other_ahead = prices.copy(), ahead.copy()
     # The forecast of bar t + 1 is known at bar t, so it stays; that of t + 2 is not.
@@ -294,18 +294,18 @@ def test_what_comes_after_a_bar_changes_nothing_at_it_or_before(bar: int) -> Non
         ([1, 2, -3], [NAN, 2, 3], "prices must be positive, but the one of bar 2 is -3.0"),
         ([1, NAN, 3], [NAN, 2, 3], "prices must be finite"),
         ([1, math.inf, 3], [NAN, 2, 3], "prices must be finite"),
-        ([1, 2, 3, 4], [NAN, 2, NAN, 4], "begun, at bar 1, but the one of bar 2 is nan"),
-        ([1, 2, 3, 4], [NAN, NAN, 3, math.inf], "begun, at bar 2, but the one of bar 3 is inf"),
-        ([1, 2, 3], [NAN, NAN, NAN], "forecasts must hold one after bar 0 that is not NaN"),
-        ([1, 2, 3], [1, NAN, NAN], "forecasts must hold one after bar 0 that is not NaN"),
-        ([1], [1], "forecasts must hold one after bar 0 that is not NaN"),
-        ([], [], "forecasts must hold one after bar 0 that is not NaN"),
+        ([1, 2, 3, 4], [NAN, 2, NAN, 4], "at bar 1, but the one of bar 2 is nan"),
+        ([1, 2, 3, 4], [NAN, NAN, 3, math.inf], "at bar 2, but the one of bar 3 is inf"),
+        ([1, 2, 3], [NAN, NAN, NAN], "forecasts must have a value after bar 0 that is not NaN"),
+        ([1, 2, 3], [1, NAN, NAN], "forecasts must have a value after bar 0 that is not NaN"),
+        ([1], [1], "forecasts must have a value after bar 0 that is not NaN"),
+        ([], [], "forecasts must have a value after bar 0 that is not NaN"),
         ([[1, 2, 3]], [1, 2, 3], "prices must have one dimension, but has shape (1, 3)"),
         ([1, 2, 3], [[1], [2], [3]], "forecasts must have one dimension, but has shape (3, 1)"),
         (["a", "b"], [1, 2], "prices must hold numbers only"),
     ],
 )
-def test_prices_and_forecasts_that_do_not_fit_are_refused_in_words(
+def test_invalid_prices_and_forecasts_are_refused(
     prices: list[Any], forecasts: list[Any], said: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -338,5 +338,5 @@ def test_a_parameter_out_of_bounds_is_refused_with_the_bound(
 
 
 @pytest.mark.parametrize("parameter", ["threshold", "cost_bps", "slippage_bps"])
-def test_the_lowest_value_of_a_parameter_is_let_pass(parameter: str) -> None:
+def test_the_lowest_value_of_a_parameter_is_accepted(parameter: str) -> None:
     assert backtest(PRICES, FORECASTS, **{parameter: 0.0})["trades"]

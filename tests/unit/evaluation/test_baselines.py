@@ -72,10 +72,15 @@ def test_every_baseline_forecasts_every_scored_target_and_no_other(
         (3, Span(50, 249), SCORE, "purge at least horizon - 1 = 2 targets"),
         (1, Span(50, 50), SCORE, "train and score must hold targets"),
         (1, TRAIN, Span(250, 250), "train and score must hold targets"),
-        (3, Span(12, 240), SCORE, "lookback 10 needs a first target at 13, but it is 12"),
+        (
+            3,
+            Span(12, 240),
+            SCORE,
+            "lookback 10 needs 13 bars before the first target, but there are 12",
+        ),
     ],
 )
-def test_a_baseline_is_not_fitted_on_what_is_not_known_yet(
+def test_a_training_label_that_is_not_known_yet_is_refused(
     name: str, horizon: int, train: Span, score: Span, said: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -83,7 +88,7 @@ def test_a_baseline_is_not_fitted_on_what_is_not_known_yet(
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_the_last_label_that_is_known_may_be_trained_on(name: str) -> None:
+def test_the_last_known_label_is_accepted_for_training(name: str) -> None:
     series = series_of("price", 3)
     assert len(BASELINES[name](series, 10, Span(13, 248), SCORE).forecasts) == 50
 
@@ -101,7 +106,7 @@ def test_persistence_and_the_mean_are_those_of_the_series() -> None:
 
 
 @pytest.mark.parametrize("horizon", [1, 4])
-def test_the_drift_of_a_price_adds_the_mean_move_to_the_last_price(horizon: int) -> None:
+def test_drift_of_a_price_is_last_price_plus_mean_move(horizon: int) -> None:
     close = columns()["close"]
     found = drift(series_of("price", horizon), 10, TRAIN, SCORE).forecasts
     move = sum(close[t] - close[t - horizon] for t in range(50, 240)) / 190
@@ -131,7 +136,7 @@ def autoregressive(weights: list[float], bars: int = 2000, seed: int = 0) -> Flo
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_an_autoregression_is_the_normal_equations_of_lags_that_are_known(horizon: int) -> None:
+def test_an_autoregression_solves_the_normal_equations_of_known_lags(horizon: int) -> None:
     values = autoregressive([0.5, -0.3], 300)
     found = autoregression(series_from(values, horizon), 10, TRAIN, SCORE, max_order=4)
     order = int(found.label.removeprefix("AR(").removesuffix(")"))
@@ -145,7 +150,9 @@ def test_an_autoregression_is_the_normal_equations_of_lags_that_are_known(horizo
 
 
 @pytest.mark.parametrize("weights", [[0.6], [0.4, 0.3], [0.2, 0.0, 0.5]])
-def test_the_order_and_the_weights_of_a_long_autoregression_are_found(weights: list[float]) -> None:
+def test_order_and_weights_of_a_simulated_autoregression_are_recovered(
+    weights: list[float],
+) -> None:
     values = autoregressive(weights)
     found = autoregression(series_from(values), 20, Span(50, 1900), Span(1900, 2000))
     assert found.label == f"AR({len(weights)})"
@@ -181,7 +188,7 @@ def test_a_short_training_part_allows_few_lags_or_none() -> None:
         autoregression(series_from(values, 50), 1, Span(50, 105), SCORE)
 
 
-def test_a_series_that_its_past_tells_wholly_is_fitted_wholly() -> None:
+def test_a_deterministic_series_is_fitted_exactly() -> None:
     found = autoregression(series_from(np.tile([1.0, 2.0], 150)), 5, TRAIN, SCORE)
     assert found.forecasts == pytest.approx(np.tile([1.0, 2.0], 25))
 
@@ -203,7 +210,7 @@ def closed_form(windows: Floats, target: Floats, alpha: float, ahead: Floats) ->
 
 
 @pytest.mark.parametrize(("target", "horizon"), [("range", 1), ("return", 3), ("price", 2)])
-def test_ridge_is_its_closed_form_with_the_penalty_that_walking_forward_chooses(
+def test_ridge_equals_its_closed_form_with_the_cross_validated_penalty(
     target: str, horizon: int
 ) -> None:
     series = series_of(target, horizon)
@@ -232,7 +239,7 @@ def test_ridge_is_its_closed_form_with_the_penalty_that_walking_forward_chooses(
     assert min(errors, key=lambda penalty: errors[penalty]) == alpha
 
 
-def test_a_training_part_too_short_to_walk_through_has_no_ridge() -> None:
+def test_ridge_refuses_a_training_part_too_short_for_its_folds() -> None:
     series, score = series_from(np.random.default_rng(0).normal(size=600), 45), Span(500, 550)
     walks = TimeSeriesSplit(5, gap=44)
     fits, short = Span(100, 345), Span(100, 344)
@@ -240,7 +247,7 @@ def test_a_training_part_too_short_to_walk_through_has_no_ridge() -> None:
     assert len(ridge(series, 10, fits, score).forecasts) == 50
     with pytest.raises(ValueError, match="Too many splits"):
         list(walks.split(np.zeros(len(short))))
-    with pytest.raises(TooShortError, match="takes more than 244 training targets"):
+    with pytest.raises(TooShortError, match="need more than 244 training targets"):
         ridge(series, 10, short, score)
 
 
@@ -258,7 +265,7 @@ def test_ridge_sees_the_windows_that_the_networks_see(horizon: int) -> None:
         assert flat == pytest.approx(seen.flatten(1).numpy(), abs=1e-5)
 
 
-def test_a_linear_signal_is_found_by_both_and_noise_by_neither() -> None:
+def test_ar_and_ridge_find_a_linear_signal_and_none_in_noise() -> None:
     values = autoregressive([0.6])
     train, score = Span(50, 1500), Span(1500, 2000)
     for fit in (autoregression, ridge):

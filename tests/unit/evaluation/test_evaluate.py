@@ -1,4 +1,4 @@
-"""Walking one forecaster forward: what it is trained on, what it sees, and how it is judged."""
+"""Walk-forward evaluation of one forecaster: training data, forecasts and scores."""
 
 import math
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def random_series(bars: int = 30) -> np.ndarray:
 # Training
 
 
-def test_without_retraining_the_model_is_trained_once_on_what_is_before_the_first_bar() -> None:
+def test_without_retraining_the_model_is_trained_once_before_the_first_bar() -> None:
     found = evaluate(Drift(), SERIES, 3)
     assert Drift.trained_on == [[0.0, 1.0, 3.0]]
     assert found.fits == 1
@@ -64,7 +64,7 @@ def test_without_retraining_the_model_is_trained_once_on_what_is_before_the_firs
     assert found.forecasts == pytest.approx([NAN, NAN, NAN, 4.5, 7.5, 11.5, 16.5], nan_ok=True)
 
 
-def test_with_retraining_it_is_trained_anew_on_all_that_has_come_since() -> None:
+def test_retraining_uses_all_bars_so_far() -> None:
     found = evaluate(Drift(), SERIES, 3, retrain_every=2)
     assert Drift.trained_on == [[0.0, 1.0, 3.0], [0.0, 1.0, 3.0, 6.0, 10.0]]
     assert found.fits == 2
@@ -87,7 +87,7 @@ def test_with_retraining_it_is_trained_anew_on_all_that_has_come_since() -> None
         (2, 14, [2, 16]),
     ],
 )
-def test_training_happens_at_the_first_bar_and_every_so_many_bars_behind(
+def test_training_happens_at_the_first_bar_and_every_retrain_every_bars(
     first: int, retrain_every: int | None, lengths: list[int]
 ) -> None:
     series = random_series()
@@ -98,7 +98,7 @@ def test_training_happens_at_the_first_bar_and_every_so_many_bars_behind(
     assert Drift.shown == [*lengths[1:], 30]
 
 
-def test_the_settings_go_to_every_training() -> None:
+def test_keyword_arguments_are_passed_to_every_fit() -> None:
     evaluate(Drift(), SERIES, 3, retrain_every=2, epochs=7, validation_split=0.5)
     assert Drift.settings == [{"epochs": 7, "validation_split": 0.5}] * 2
 
@@ -112,19 +112,19 @@ def test_the_settings_go_to_every_training() -> None:
         ({"early_stopping": "so"}, {"early_stopping": "so"}),
     ],
 )
-def test_all_of_the_past_trains_unless_early_stopping_needs_some_of_it(
+def test_validation_split_is_zero_unless_early_stopping_needs_it(
     given: dict[str, Any], passed: dict[str, Any]
 ) -> None:
     evaluate(Drift(), SERIES, 3, **given)
     assert Drift.settings == [passed]
 
 
-def test_one_number_as_persistence_stands_for_every_bar() -> None:
+def test_a_number_as_persistence_is_used_for_every_bar() -> None:
     found = evaluate(Drift(), SERIES, 3, persistence=0)
     assert found.scores == score(found.forecasts[3:], SERIES[3:], np.zeros(4))
 
 
-def test_the_model_itself_stays_as_it_is_and_its_copies_have_its_parameters() -> None:
+def test_clones_of_the_model_are_trained_with_its_parameters() -> None:
     model = Drift(times=0.0)
     found = evaluate(model, SERIES, 3, retrain_every=1)
     assert vars(model) == {"times": 0.0}
@@ -132,7 +132,7 @@ def test_the_model_itself_stays_as_it_is_and_its_copies_have_its_parameters() ->
     assert list(found.forecasts[3:]) == SERIES[2:-1]
 
 
-def test_a_model_trained_before_keeps_its_training_and_its_copies_know_nothing_of_it() -> None:
+def test_a_fitted_model_is_unchanged_and_its_clones_start_untrained() -> None:
     model = Drift()
     model.fit(np.array([0.0, 100.0]))
     found = evaluate(model, SERIES, 3, retrain_every=2)
@@ -144,7 +144,7 @@ def test_a_model_trained_before_keeps_its_training_and_its_copies_know_nothing_o
 # Forecasts
 
 
-def test_every_test_bar_is_forecast_and_training_is_renewed_unlike_in_the_chapter() -> None:
+def test_every_bar_after_the_first_is_forecast_with_retraining() -> None:
     # The chapter trained once in spite of its words, and left the first 20 test bars out.
     series, first = random_series(100), 60
     found = evaluate(Drift(), series, first, retrain_every=20)
@@ -155,7 +155,9 @@ def test_every_test_bar_is_forecast_and_training_is_renewed_unlike_in_the_chapte
 
 @pytest.mark.parametrize("retrain_every", [None, 1, 4])
 @pytest.mark.parametrize("bar", [20, 23, 24, 29])
-def test_no_forecast_sees_its_own_bar_or_a_later_one(bar: int, retrain_every: int | None) -> None:
+def test_a_forecast_does_not_depend_on_its_bar_or_later_ones(
+    bar: int, retrain_every: int | None
+) -> None:
     series = random_series()
     changed = series.copy()
     changed[bar:] += np.linspace(50, 90, 30 - bar)
@@ -169,7 +171,7 @@ def test_no_forecast_sees_its_own_bar_or_a_later_one(bar: int, retrain_every: in
 @pytest.mark.parametrize(
     "form", [tuple, np.array, lambda v: pd.Series(v, pd.bdate_range("2024-01-01", periods=7))]
 )
-def test_tuples_arrays_and_dated_series_are_walked_as_lists_are(form: Any) -> None:
+def test_tuples_arrays_and_dated_series_equal_lists(form: Any) -> None:
     found, expected = (evaluate(Drift(), values, 3, 2) for values in (form(SERIES), SERIES))
     assert type(found.forecasts) is np.ndarray
     assert np.array_equal(found.forecasts, expected.forecasts, equal_nan=True)
@@ -199,7 +201,7 @@ def test_the_scores_of_four_bars_by_hand() -> None:
 
 
 @pytest.mark.parametrize("form", [list, np.array, pd.Series])
-def test_returns_are_held_against_what_is_given_as_persistence(form: Any) -> None:
+def test_returns_are_compared_with_the_given_persistence(form: Any) -> None:
     series = random_series()
     found = evaluate(Drift(), series, 20, persistence=form([9.0] * 20 + [0.0] * 10))
     assert found.scores == score(found.forecasts[20:], series[20:], np.zeros(10))
@@ -217,7 +219,7 @@ def test_a_first_bar_outside_the_series_is_refused(first: int) -> None:
 
 
 @pytest.mark.parametrize("retrain_every", [0, -3])
-def test_retraining_is_at_least_one_bar_apart(retrain_every: int) -> None:
+def test_retrain_every_below_one_is_refused(retrain_every: int) -> None:
     said = f"retrain_every must be at least 1, but is {retrain_every}"
     with pytest.raises(ValueError, match=said):
         evaluate(Drift(), SERIES, 3, retrain_every)
@@ -235,7 +237,7 @@ def test_a_series_of_two_dimensions_is_refused() -> None:
 
 
 @pytest.mark.parametrize("series", [[], [1.0]])
-def test_a_series_without_a_bar_to_train_and_one_to_forecast_is_refused(
+def test_a_series_of_fewer_than_two_bars_is_refused(
     series: list[float],
 ) -> None:
     with pytest.raises(ValueError, match="first must be from 1 to"):
@@ -250,7 +252,7 @@ FIT: dict[str, Any] = {"lookback": 4, "epochs": 1, "lr": 0.01}
 
 
 @pytest.mark.parametrize(("retrain_every", "starts"), [(None, [30]), (4, [30, 34, 38])])
-def test_a_network_walked_forward_forecasts_as_if_each_bar_were_the_next(
+def test_walk_forward_forecasts_of_a_network_equal_single_predictions(
     retrain_every: int | None, starts: list[int]
 ) -> None:
     series = random_series(40)
@@ -270,7 +272,7 @@ def test_a_network_walked_forward_forecasts_as_if_each_bar_were_the_next(
     assert (model.model, model.lookback, model.mean) == (None, None, None)
 
 
-def test_what_a_network_refuses_comes_through_in_its_words() -> None:
+def test_an_error_of_the_network_is_raised_unchanged() -> None:
     model = TradingLSTM(hidden_dim=4, num_layers=1, verbose=False)
     with pytest.raises(ValueError, match="the series is too short: 4 values make 0 windows"):
         evaluate(model, random_series(), 4, **FIT)

@@ -40,13 +40,13 @@ ARIMA = np.array(
 
 
 def bounds(trials: int, share: float = 0.05) -> tuple[int, int]:
-    """Give what 99.9 % of binomial counts lie between."""
+    """Return the interval of 99.9 % of binomial counts."""
     low, high = binom.interval(0.999, trials, share)
     return int(low), int(high)
 
 
 def moving_sums(rng: np.random.Generator, count: int, horizon: int) -> Floats:
-    """Give noise that is correlated over ``horizon - 1`` bars, as overlapping labels are."""
+    """Return noise that is correlated over ``horizon - 1`` bars, as overlapping labels are."""
     return np.convolve(rng.standard_normal(count + horizon - 1), np.ones(horizon), "valid")
 
 
@@ -76,14 +76,14 @@ def test_diebold_mariano_gives_the_figures_of_the_package_dieboldmariano() -> No
 
 
 def hac_t(values: Floats, horizon: int) -> float:
-    """Give the t statistic of a constant: scores are multiplied if fewer than `horizon` apart."""
+    """Return the t statistic of the mean; products of scores count up to a lag of horizon - 1."""
     errors = values - values.mean()
     apart = np.abs(np.subtract.outer(np.arange(len(values)), np.arange(len(values))))
     return float(values.sum() / np.sqrt(errors @ (apart < horizon) @ errors))
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 3, 5, 10])
-def test_diebold_mariano_is_the_t_statistic_of_a_constant_with_the_published_correction(
+def test_diebold_mariano_is_the_corrected_t_statistic_of_the_mean(
     horizon: int,
 ) -> None:
     values = 0.2 + moving_sums(np.random.default_rng(horizon), 80, horizon)
@@ -96,7 +96,7 @@ def test_diebold_mariano_is_the_t_statistic_of_a_constant_with_the_published_cor
     assert found.mean == pytest.approx(values.mean())
 
 
-def test_a_model_and_its_baseline_change_places_with_the_sign_of_the_gains() -> None:
+def test_negated_loss_differentials_swap_better_and_worse() -> None:
     loss_differentials = ETS**2 - ARIMA**2
     one, other = diebold_mariano(loss_differentials, 3), diebold_mariano(-loss_differentials, 3)
     assert other.statistic == -one.statistic
@@ -104,7 +104,7 @@ def test_a_model_and_its_baseline_change_places_with_the_sign_of_the_gains() -> 
     assert other.p_two_sided == one.p_two_sided
 
 
-def test_where_the_long_run_variance_is_not_positive_the_horizon_counts_as_one() -> None:
+def test_a_variance_that_is_not_positive_sets_the_horizon_to_one() -> None:
     # Up and down in turn: the first autocovariance is about minus the variance.
     loss_differentials = np.tile([1.0, -0.5], 10)
     assert diebold_mariano(loss_differentials, 2) == diebold_mariano(loss_differentials, 1)
@@ -112,7 +112,7 @@ def test_where_the_long_run_variance_is_not_positive_the_horizon_counts_as_one()
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.1, -3.0])
-def test_loss_differentials_that_are_all_alike_say_nothing(gain: float) -> None:
+def test_equal_loss_differentials_have_no_statistic(gain: float) -> None:
     found = diebold_mariano([gain] * 7, 2)
     assert not found.is_defined
     assert math.isnan(found.p_better)
@@ -121,9 +121,7 @@ def test_loss_differentials_that_are_all_alike_say_nothing(gain: float) -> None:
 
 
 @pytest.mark.parametrize(("horizon", "most"), [(1, 0.05), (3, 0.075)])
-def test_diebold_mariano_calls_equal_forecasts_better_as_often_as_it_says(
-    horizon: int, most: float
-) -> None:
+def test_diebold_mariano_rejects_equal_forecasts_at_its_level(horizon: int, most: float) -> None:
     rng = np.random.default_rng(1)
     found = [diebold_mariano(moving_sums(rng, 100, horizon), horizon) for _ in range(2000)]
     rejected = sum(f.p_better < 0.05 for f in found)
@@ -141,7 +139,7 @@ def test_diebold_mariano_calls_equal_forecasts_better_as_often_as_it_says(
         ([[1.0, 2.0]], 1, "loss_differentials must have one dimension"),
     ],
 )
-def test_loss_differentials_that_cannot_be_tested_are_refused_in_words(
+def test_invalid_loss_differentials_are_refused(
     loss_differentials: Any, horizon: int, said: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -182,7 +180,7 @@ def test_clark_west_gives_the_p_values_of_hypothesistests(
 
 
 @pytest.mark.parametrize("horizon", [1, 4])
-def test_clark_west_is_the_t_statistic_of_the_adjusted_gain(horizon: int) -> None:
+def test_clark_west_is_the_t_statistic_of_the_adjusted_differential(horizon: int) -> None:
     rng = np.random.default_rng(0)
     truth = moving_sums(rng, 60, horizon)
     own, small = 0.3 * truth + rng.standard_normal(60), rng.standard_normal(60)
@@ -194,7 +192,7 @@ def test_clark_west_is_the_t_statistic_of_the_adjusted_gain(horizon: int) -> Non
     assert found.p_better == pytest.approx(norm.sf(found.statistic), rel=1e-12)
 
 
-def test_clark_west_forgives_a_larger_model_the_noise_that_it_fits() -> None:
+def test_clark_west_corrects_for_the_noise_a_larger_model_fits() -> None:
     """No skill: the truth is noise, the model forecasts the mean of the 30 bars before."""
     rng = np.random.default_rng(2)
     naive, adjusted = 0, 0
@@ -209,7 +207,7 @@ def test_clark_west_forgives_a_larger_model_the_noise_that_it_fits() -> None:
     assert 20 <= adjusted <= bounds(1000)[1]
 
 
-def test_a_model_equal_to_its_baseline_says_nothing() -> None:
+def test_a_model_equal_to_its_baseline_has_no_statistic() -> None:
     assert not clark_west(ETS, ETS, ARIMA).is_defined
 
 
@@ -226,9 +224,7 @@ def test_the_detectable_skill_of_five_bars_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("share", "power"), [(0.0, 0.05), (2 / 3, 0.50), (1.0, 0.80)])
-def test_the_detectable_skill_is_shown_four_times_out_of_five_and_two_thirds_of_it_half_the_time(
-    share: float, power: float
-) -> None:
+def test_the_detectable_skill_has_a_power_of_80_percent(share: float, power: float) -> None:
     rng = np.random.default_rng(3)
     bars, horizon = 200, 2
     seen = [moving_sums(rng, bars, horizon) for _ in range(1000)]
@@ -251,7 +247,7 @@ def test_worse_is_the_other_side_of_better() -> None:
     assert math.isnan(diebold_mariano([1.0, 1.0, 1.0]).p_worse)
 
 
-def test_no_skill_can_be_stated_where_gains_are_alike_or_the_baseline_is_never_wrong() -> None:
+def test_the_detectable_skill_is_nan_for_equal_differentials() -> None:
     assert math.isnan(detectable_skill([0.0, 0.0, 0.0], [1.0, 1.0, 1.0]))
     assert math.isnan(detectable_skill([0.0, -1.0, 0.0], [0.0, 0.0, 0.0]))
 
@@ -260,7 +256,7 @@ def test_no_skill_can_be_stated_where_gains_are_alike_or_the_baseline_is_never_w
 
 
 def signs(up_up: int, up_down: int, down_up: int, down_down: int) -> tuple[Floats, Floats]:
-    """Give forecasts and moves, by numbers of (forecast, move)."""
+    """Return forecasts and moves, from the counts of (forecast, move)."""
     counts = (up_up, up_down, down_up, down_down)
     return (
         np.repeat([1.0, 1.0, -1.0, -1.0], counts),
@@ -283,7 +279,9 @@ def test_pesaran_timmermann_on_a_table_by_hand() -> None:
 
 
 @pytest.mark.parametrize("counts", [(35, 15, 25, 25), (3, 9, 8, 1), (120, 80, 70, 60)])
-def test_its_square_is_the_chi_square_of_the_table(counts: tuple[int, int, int, int]) -> None:
+def test_the_squared_pesaran_timmermann_statistic_is_the_chi_square(
+    counts: tuple[int, int, int, int],
+) -> None:
     n = sum(counts)
     found = pesaran_timmermann(*signs(*counts), np.zeros(n))
     table = np.reshape(counts, (2, 2))
@@ -302,7 +300,7 @@ def test_its_square_is_the_chi_square_of_the_table(counts: tuple[int, int, int, 
         ((1, 0, 0, 0), 1.0, 1.0),
     ],
 )
-def test_forecasts_or_moves_of_one_direction_say_nothing_but_the_base_rate_is_told(
+def test_one_direction_has_no_statistic_but_a_base_rate(
     counts: tuple[int, int, int, int], up_share: float, accuracy: float
 ) -> None:
     found = pesaran_timmermann(*signs(*counts), np.zeros(sum(counts)))
@@ -311,7 +309,7 @@ def test_forecasts_or_moves_of_one_direction_say_nothing_but_the_base_rate_is_to
     assert (found.up_share, found.accuracy) == (up_share, accuracy)
 
 
-def test_bars_that_did_not_move_are_left_out_and_a_forecast_of_no_move_is_no_rise() -> None:
+def test_bars_without_a_move_are_left_out_of_the_direction_test() -> None:
     forecast, actual, last = [11, 10, 12, 10], [12, 9, 10, 11], [10, 10, 10, 10]
     found = pesaran_timmermann(forecast, actual, last)
     assert (found.moves, found.accuracy) == (3, pytest.approx(2 / 3))
@@ -320,7 +318,7 @@ def test_bars_that_did_not_move_are_left_out_and_a_forecast_of_no_move_is_no_ris
     assert not pesaran_timmermann([1.0], [2.0], [2.0]).is_defined
 
 
-def test_direction_is_found_by_luck_as_often_as_the_test_says() -> None:
+def test_pesaran_timmermann_rejects_random_forecasts_at_its_level() -> None:
     rng = np.random.default_rng(4)
     zero = np.zeros(100)
     drawn = [np.sign(rng.random((2, 100)) - [[0.4], [0.45]]) for _ in range(2000)]
@@ -329,7 +327,7 @@ def test_direction_is_found_by_luck_as_often_as_the_test_says() -> None:
     assert bounds(2000, 0.045)[0] <= rejected <= bounds(2000, 0.055)[1]
 
 
-def test_moves_that_overlap_do_not_pass_for_independent_trials() -> None:
+def test_overlapping_moves_are_not_counted_as_independent() -> None:
     rng = np.random.default_rng(5)
     zero, rejected = np.zeros(200), 0
     for _ in range(1000):
@@ -338,7 +336,7 @@ def test_moves_that_overlap_do_not_pass_for_independent_trials() -> None:
     assert rejected <= bounds(1000)[1]
 
 
-def test_a_constant_forecast_of_what_comes_back_to_its_mean_passes_nearly_always() -> None:
+def test_a_constant_forecast_of_a_mean_reverting_series_passes() -> None:
     """Why there is no such test of a range: half of it returns within a bar."""
     rng = np.random.default_rng(6)
     passed = 0
@@ -366,7 +364,9 @@ TWO = [1.0, 2.0]
         (lambda: clark_west(TWO, TWO, TWO, 2), "but is 2 with 2 adjusted loss differentials"),
     ],
 )
-def test_series_that_do_not_fit_are_refused_in_words(call: Callable[[], object], said: str) -> None:
+def test_series_of_different_length_or_index_are_refused(
+    call: Callable[[], object], said: str
+) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         call()
 

@@ -50,14 +50,14 @@ class Linear(nn.Module):
         (4, 1e-6, 2, 3),
     ],
 )
-def test_the_ends_are_residuals_of_the_rank_that_is_worked_out_by_hand(
+def test_interval_ends_are_residuals_of_the_expected_rank(
     count: int, level: float, low: float, high: float
 ) -> None:
     residuals = np.random.default_rng(0).permutation(np.arange(1.0, count + 1))
     assert residual_interval(residuals, level) == (low, high)
 
 
-def test_the_tails_need_not_be_alike() -> None:
+def test_the_two_tails_can_differ_in_size() -> None:
     assert residual_interval(np.exp(np.linspace(0, 5, 19)) - 3, 0.9) == pytest.approx(
         (-2.0, math.exp(5) - 3)
     )
@@ -76,7 +76,7 @@ def test_the_tails_need_not_be_alike() -> None:
         (99, math.nan, "level must be above 0 and below 1, but is nan"),
     ],
 )
-def test_what_the_residuals_cannot_give_is_said_with_what_they_can(
+def test_a_level_too_high_for_the_residuals_is_refused(
     count: int, level: float, words: str
 ) -> None:
     with pytest.raises(IntervalError, match=words):
@@ -84,7 +84,7 @@ def test_what_the_residuals_cannot_give_is_said_with_what_they_can(
 
 
 @pytest.mark.parametrize("count", [18, 38, 150, 998])
-def test_the_level_that_is_offered_instead_is_one_that_can_be_given(count: int) -> None:
+def test_the_level_suggested_by_the_error_is_accepted(count: int) -> None:
     with pytest.raises(IntervalError) as caught:
         residual_interval(np.arange(count), 0.9999)
     offered = float(str(caught.value).rsplit(" ", 1)[1])
@@ -92,9 +92,7 @@ def test_the_level_that_is_offered_instead_is_one_that_can_be_given(count: int) 
 
 
 @pytest.mark.parametrize(("count", "level"), [(19, 0.9), (39, 0.9), (60, 0.8), (200, 0.95)])
-def test_the_next_one_falls_between_the_ends_as_often_as_the_ranks_say(
-    count: int, level: float
-) -> None:
+def test_the_interval_covers_the_next_residual_at_its_level(count: int, level: float) -> None:
     draws = np.random.default_rng(1).gamma(2.0, size=(4000, count + 1))
     held = np.mean(
         [
@@ -109,7 +107,7 @@ def test_the_next_one_falls_between_the_ends_as_often_as_the_ranks_say(
     assert exact >= level - 1e-9
 
 
-def test_drawn_residuals_are_of_the_given_ones_and_the_same_for_the_same_seed() -> None:
+def test_drawn_residuals_are_residuals_and_follow_the_seed() -> None:
     residuals = np.arange(7.0)
     drawn = draw_residuals(residuals, 0.9, steps=5)
     assert drawn.shape == (1000, 5)
@@ -156,7 +154,7 @@ def loop(
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_the_recursion_is_what_a_loop_by_hand_gives(horizon: int) -> None:
+def test_the_recursion_equals_a_loop(horizon: int) -> None:
     torch.manual_seed(0)
     network = StackedGRU(1, [3], dropout=0.5)
     scaler = Scaler(np.array([2.0]), np.array([0.5]), 1.5, 0.7)
@@ -168,7 +166,7 @@ def test_the_recursion_is_what_a_loop_by_hand_gives(horizon: int) -> None:
     assert found == pytest.approx(np.array(expected), abs=1e-5)
 
 
-def test_a_shock_is_felt_a_horizon_later_and_not_before() -> None:
+def test_a_shock_acts_a_horizon_later_and_not_before() -> None:
     noise = np.zeros((2, 7))
     noise[1, 1] = 1.0
     calm, shaken = forecast_recursively(Linear(0.5), PLAIN, np.ones(4), 3, noise)
@@ -195,7 +193,7 @@ def test_paths_of_an_autoregression_spread_as_its_theory_says() -> None:
     assert high - low == pytest.approx(2 * 1.645 * np.sqrt(theory), rel=0.06)
 
 
-def test_overlapping_errors_are_drawn_as_they_hang_together() -> None:
+def test_blocks_keep_the_correlation_of_overlapping_errors() -> None:
     # Persistence two steps ahead of a random walk: the errors of two neighbours share one shock,
     # and the sum of a path's first two steps spreads by 1 + 4 + 1 = 6 shocks, not by 2 + 2.
     shocks = np.random.default_rng(0).normal(size=20_001)

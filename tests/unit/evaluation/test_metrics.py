@@ -21,7 +21,7 @@ from puffin.models.evaluation.metrics import direction, score, skill
         (math.inf, 2, -math.inf),
     ],
 )
-def test_skill_is_the_share_of_the_persistence_loss_that_is_saved(
+def test_skill_is_one_minus_the_loss_ratio(
     loss: float, persistence: float, expected: float
 ) -> None:
     assert skill(loss, persistence) == expected
@@ -30,9 +30,7 @@ def test_skill_is_the_share_of_the_persistence_loss_that_is_saved(
 @pytest.mark.parametrize(
     ("loss", "persistence"), [(0.5, 0.0), (0.0, 0.0), (math.nan, 1.0), (1.0, math.nan)]
 )
-def test_skill_is_nan_where_persistence_is_never_wrong_or_a_loss_is_unknown(
-    loss: float, persistence: float
-) -> None:
+def test_skill_is_nan_if_persistence_is_never_wrong(loss: float, persistence: float) -> None:
     assert math.isnan(skill(loss, persistence))
 
 
@@ -67,7 +65,7 @@ def test_direction_and_its_interval_are_nan_if_no_bar_moved(values: list[float])
 
 
 def right_in(right: int, moves: int, still: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give forecast, actual and last of `moves` bars up and `still` bars that did not move."""
+    """Return forecast, actual and persistence: `moves` bars up, then `still` bars without move."""
     forecast = np.ones(moves + still)
     forecast[right:] = -1.0
     actual = np.ones(moves + still)
@@ -100,7 +98,7 @@ def test_the_interval_of_a_textbook_case() -> None:
     assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
 
 
-def test_bars_that_did_not_move_make_no_interval_narrower() -> None:
+def test_bars_without_a_move_do_not_narrow_the_interval() -> None:
     assert direction(*right_in(7, 10, still=90)) == direction(*right_in(7, 10))
 
 
@@ -114,7 +112,7 @@ def test_bars_that_did_not_move_make_no_interval_narrower() -> None:
         (7, 10, 11, 1, 1),  # never fewer than one
     ],
 )
-def test_a_longer_horizon_counts_one_move_in_so_many_and_so_widens_the_interval(
+def test_a_longer_horizon_counts_fewer_moves_and_widens_the_interval(
     right: int, moves: int, horizon: int, counted: int, trials: int
 ) -> None:
     found = direction(*right_in(right, moves), horizon)
@@ -159,7 +157,7 @@ def test_persistence_has_no_skill_and_a_perfect_forecast_has_all_of_it() -> None
     assert perfect.direction.accuracy == 1.0
 
 
-def test_one_bar_has_no_r2_and_bars_without_a_move_have_no_skill() -> None:
+def test_r2_needs_two_bars_and_skill_needs_a_move() -> None:
     one = score([2.0], [1.0], [0.0])
     assert math.isnan(one.r2)
     assert (one.count, one.mse, one.skill) == (1, 1.0, 0.0)
@@ -200,7 +198,7 @@ TWO = [1.0, 2.0]
         ((TWO, ["up", "down"], TWO), "actual must hold numbers only"),
     ],
 )
-def test_values_that_cannot_be_scored_are_refused_in_words(values: Any, said: str) -> None:
+def test_invalid_forecasts_are_refused(values: Any, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         score(*values)
 

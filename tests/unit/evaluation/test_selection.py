@@ -42,9 +42,7 @@ def cscv(losses: Floats, blocks: int) -> list[float]:
 @pytest.mark.parametrize(
     ("bars", "trials", "blocks"), [(40, 5, 4), (61, 8, 6), (90, 3, 8), (33, 2, 2), (53, 7, 10)]
 )
-def test_overfitting_is_what_going_through_every_split_gives(
-    bars: int, trials: int, blocks: int
-) -> None:
+def test_overfitting_equals_a_loop_over_every_split(bars: int, trials: int, blocks: int) -> None:
     losses = np.random.default_rng(bars).chisquare(1, (bars, trials))
     logits = cscv(losses, blocks)
     found = overfitting(losses, blocks)
@@ -54,7 +52,7 @@ def test_overfitting_is_what_going_through_every_split_gives(
     assert found.trials == trials
 
 
-def test_a_trial_that_is_better_everywhere_is_no_overfitting() -> None:
+def test_a_trial_that_is_better_on_every_bar_has_no_overfitting() -> None:
     losses = np.random.default_rng(0).chisquare(1, (320, 30))
     losses[:, 7] -= 1.0
     found = overfitting(losses)
@@ -62,7 +60,7 @@ def test_a_trial_that_is_better_everywhere_is_no_overfitting() -> None:
     assert np.all(found.logits == pytest.approx(math.log(30 / 1)))
 
 
-def test_trials_whose_luck_turns_are_overfitting_for_sure() -> None:
+def test_trials_whose_losses_reverse_have_certain_overfitting() -> None:
     # What a trial wins in some bars it loses in the others: its whole loss is that of all.
     noise = np.random.default_rng(1).standard_normal((160, 20))
     losses = noise - noise.mean(axis=0)
@@ -71,7 +69,7 @@ def test_trials_whose_luck_turns_are_overfitting_for_sure() -> None:
     assert np.all(found.logits == pytest.approx(math.log(1 / 20)))
 
 
-def test_the_best_of_trials_of_equal_worth_is_below_the_median_half_of_the_time() -> None:
+def test_equal_trials_have_a_probability_of_overfitting_of_one_half() -> None:
     rng = np.random.default_rng(2)
     found = [overfitting(rng.standard_normal((120, 20)), 8).probability for _ in range(200)]
     assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / math.sqrt(200))
@@ -127,7 +125,7 @@ def test_ties_go_to_the_smaller_the_better_and_the_first(
     assert found.chosen == chosen
 
 
-def test_the_rank_of_a_candidate_is_told_for_each_seed() -> None:
+def test_a_candidate_has_a_rank_for_each_seed() -> None:
     losses = [[1.0, 5.0, 2.0], [2.0, 4.0, 2.0], [3.0, 3.0, 9.0]]
     assert ranks_over_seeds(losses, 0).tolist() == [1, 3, 1]
     assert ranks_over_seeds(losses, 2).tolist() == [3, 1, 3]
@@ -165,7 +163,7 @@ def test_the_overtuning_curve_of_four_incumbents() -> None:
     assert math.isnan(found.relative_overtuning[0])
 
 
-def test_a_search_that_never_won_anything_on_the_holdout_has_no_share_to_lose() -> None:
+def test_relative_overtuning_is_nan_without_improvement() -> None:
     found = overtuning([3.0, 2.0], [1.0, 2.0])
     assert found.overtuning.tolist() == [0.0, 1.0]
     assert np.isnan(found.relative_overtuning).all()
@@ -196,6 +194,6 @@ NOISE = np.random.default_rng(0).random((40, 3))
         (lambda: overtuning([1.0], [NAN]), "holdout_losses of the incumbents must be finite"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_in_words(call: Callable[[], object], said: str) -> None:
+def test_invalid_losses_are_refused(call: Callable[[], object], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         call()

@@ -57,13 +57,13 @@ def test_the_expected_maximum_is_that_of_normal_draws(trials: int) -> None:
     assert expected_max_sharpe(0.09, trials) == pytest.approx(drawn.max(axis=1).mean(), rel=0.03)
 
 
-def test_one_trial_is_expected_to_have_no_luck() -> None:
+def test_the_expected_maximum_of_one_trial_is_zero() -> None:
     assert expected_max_sharpe(1.0, 1) == 0.0
     assert expected_max_sharpe(1.0, 2) > 0.0
     assert expected_max_sharpe(0.0, 10) == 0.0
 
 
-def test_a_deflated_ratio_from_returns_worked_out_by_other_means() -> None:
+def test_a_deflated_ratio_equals_its_formula() -> None:
     rng = np.random.default_rng(1)
     trials = rng.standard_t(5, (300, 12)) * 0.01 + 0.0005
     own = trials[:, 4]
@@ -98,7 +98,7 @@ def alike(factors: Floats, share: float, rng: np.random.Generator) -> Floats:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.55, 0.7, 0.9])
-def test_the_best_of_forty_trials_without_skill_passes_no_more_often_than_luck_has_it(
+def test_the_best_of_forty_trials_without_skill_passes_at_the_level(
     correlation: float,
 ) -> None:
     def make(rng: np.random.Generator) -> Floats:
@@ -109,7 +109,9 @@ def test_the_best_of_forty_trials_without_skill_passes_no_more_often_than_luck_h
 
 @pytest.mark.parametrize("clusters", [2, 8])
 @pytest.mark.parametrize("share", [0.6, 0.95])
-def test_nor_does_it_where_trials_come_in_clusters(clusters: int, share: float) -> None:
+def test_the_best_of_clustered_trials_without_skill_passes_at_the_level(
+    clusters: int, share: float
+) -> None:
     def make(rng: np.random.Generator) -> Floats:
         return alike(np.repeat(rng.standard_normal((250, clusters)), 40 // clusters, 1), share, rng)
 
@@ -136,7 +138,7 @@ def test_skill_that_all_trials_share_is_found() -> None:
     assert found >= 45
 
 
-def test_copies_of_a_trial_are_no_tries() -> None:
+def test_copies_of_a_trial_do_not_raise_the_threshold() -> None:
     walk = 0.3 + np.random.default_rng(3).standard_normal(250)
     copies = np.column_stack([walk] * 40)
     found = deflated_sharpe(walk, copies, 40)
@@ -172,6 +174,6 @@ NOISE = np.random.default_rng(0).random((40, 3))
         (lambda: deflated_sharpe(NOISE[:, 0], NOISE[:, :0], 1), "but has shape (40, 0)"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_in_words(call: Callable[[], object], said: str) -> None:
+def test_invalid_returns_are_refused(call: Callable[[], object], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         call()

@@ -1,4 +1,4 @@
-"""Dropout with masks of 16 bits a number, held to what dropout is."""
+"""Dropout with masks of 16 bits per number: shares, gradients, random stream, memory layout."""
 
 import math
 
@@ -16,7 +16,7 @@ def dropped(p: float, x: Tensor, seed: int = 5) -> Tensor:
 
 
 @pytest.mark.parametrize("p", [0.01, 0.2, 0.5, 0.97])
-def test_a_share_of_p_is_zero_in_every_place_of_a_draw_and_the_rest_makes_up_for_it(
+def test_dropout_zeroes_a_share_p_and_rescales_the_rest(
     p: float,
 ) -> None:
     count = 200_000
@@ -30,7 +30,7 @@ def test_a_share_of_p_is_zero_in_every_place_of_a_draw_and_the_rest_makes_up_for
     torch.testing.assert_close(out[kept], values[kept] / (1 - p), rtol=1e-3, atol=0)
 
 
-def test_numbers_beside_each_other_are_dropped_apart() -> None:
+def test_neighbouring_numbers_are_dropped_independently() -> None:
     count = 200_000
     zero = (dropped(0.5, torch.ones(count)) == 0).double() - 0.5
     for lag in (1, 2, 3, 4, 64):
@@ -55,7 +55,7 @@ def test_one_seed_gives_one_mask_and_another_another() -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1)])
-def test_numbers_keep_their_places_however_they_lie_in_memory(order: tuple[int, int, int]) -> None:
+def test_the_mask_follows_the_memory_layout(order: tuple[int, int, int]) -> None:
     x = torch.randn(3, 5, 7).permute(order)
     out = dropped(0.5, x)
     scaled = 2 * x
@@ -65,7 +65,7 @@ def test_numbers_keep_their_places_however_they_lie_in_memory(order: tuple[int, 
     assert torch.equal(out, dropped(0.5, x.permute(*map(order.index, range(3)))).permute(order))
 
 
-def test_numbers_that_lie_apart_in_memory_are_dropped_too() -> None:
+def test_dropout_accepts_tensors_with_gaps_in_memory() -> None:
     x = torch.ones(40, 50)[:, ::2]
     out = dropped(0.5, x)
     assert out.shape == x.shape
@@ -73,14 +73,14 @@ def test_numbers_that_lie_apart_in_memory_are_dropped_too() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 1e-9, 1.0 - 1e-9, 1.0])
-def test_all_or_nothing_is_as_with_torch(p: float) -> None:
+def test_p_of_zero_or_one_is_as_in_torch(p: float) -> None:
     x = torch.randn(30)
     torch.manual_seed(5)
     expected = nn.Dropout(p)(x)
     assert torch.equal(dropped(p, x), expected)
 
 
-def test_nothing_is_dropped_or_drawn_outside_of_training() -> None:
+def test_evaluation_drops_and_draws_nothing() -> None:
     layer, x = Dropout(0.5).eval(), torch.randn(30)
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -88,5 +88,5 @@ def test_nothing_is_dropped_or_drawn_outside_of_training() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_nothing_at_all_can_be_dropped() -> None:
+def test_an_empty_tensor_is_accepted() -> None:
     assert dropped(0.5, torch.empty(0, 3)).shape == (0, 3)

@@ -36,7 +36,7 @@ def gradients(layer: nn.Module, x: Tensor, weight: Tensor) -> list[Tensor]:
     ("batch", "bars", "features", "units"),
     [(5, 9, 3, 7), (1, 1, 1, 1), (4, 1, 2, 3), (2, 30, 1, 4)],
 )
-def test_states_and_gradients_are_those_of_torch(
+def test_states_and_gradients_equal_those_of_torch(
     batch: int, bars: int, features: int, units: int
 ) -> None:
     stock, own = pair(features, units, torch.float64)
@@ -49,7 +49,7 @@ def test_states_and_gradients_are_those_of_torch(
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
-def test_gradients_are_those_of_finite_differences() -> None:
+def test_gradients_equal_finite_differences() -> None:
     _, own = pair(2, 3, torch.float64)
 
     def states(x: Tensor, *weights: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def test_its_weights_are_torch_s_and_start_as_torch_s() -> None:
     assert all(torch.equal(own[name], stock[name]) for name in stock)
 
 
-def test_a_given_state_is_left_to_torch() -> None:
+def test_an_initial_state_falls_back_to_torch() -> None:
     stock, own = pair(3, 4, torch.float64)
     x, state = numbers(2, 5, 3), numbers(1, 2, 4)
     for mine, theirs in zip(own(x, state), stock(x, state), strict=True):
@@ -95,7 +95,7 @@ def test_a_network_of_it_can_be_exported_and_traced() -> None:
         torch.testing.assert_close(twin(x), network(x), rtol=0, atol=1e-6)
 
 
-def test_states_that_were_changed_in_place_give_no_wrong_gradient() -> None:
+def test_states_changed_in_place_raise_instead_of_a_wrong_gradient() -> None:
     _, own = pair(3, 4, torch.float64)
     states = own(numbers(2, 5, 3))[0]
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_states_that_were_changed_in_place_give_no_wrong_gradient() -> None:
         states.sum().backward()
 
 
-def test_autocast_is_left_to_torch() -> None:
+def test_autocast_falls_back_to_torch() -> None:
     stock, own = pair(3, 4, torch.float32)
     x = numbers(2, 5, 3, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):

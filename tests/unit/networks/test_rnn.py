@@ -1,4 +1,4 @@
-"""Networks: their parameters, and their forecasts against the same layers put together by hand."""
+"""Networks: parameters, and forecasts compared with plain torch layers."""
 
 import copy
 import io
@@ -10,22 +10,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from puffin.models.config import CELL_NAMES, Config
+from puffin.models.cells import CELLS
+from puffin.models.config import Config
 from puffin.models.networks.dropout import Dropout
 from puffin.models.networks.gru import GRU
 from puffin.models.networks.rnn import (
-    CELLS,
     GRUNet,
     LSTMNet,
     StackedGRU,
     StackedLSTM,
     build_network,
+    network_class,
 )
 
 # Rows of a recurrent weight matrix per unit: an LSTM has four gates, a GRU three.
 GATES = {"lstm": 4, "gru": 3}
 PLAIN = {"lstm": nn.LSTM, "gru": nn.GRU}
-# Of a stack; tests/unit hold ours to torch's in files of their own.
+# Layers of a stack; test_gru.py compares ours with torch's.
 LAYERS = {"lstm": partial(nn.LSTM, batch_first=True), "gru": GRU}
 NETS = {"lstm": LSTMNet, "gru": GRUNet}
 
@@ -52,17 +53,13 @@ PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_the_state_of_a_one_width_network_has_the_published_keys_and_shapes(cell: str) -> None:
+def test_a_one_width_network_has_the_published_state(cell: str) -> None:
     expected: dict[str, tuple[int, ...]] = {}
     for layer, width_in in enumerate([3, 5]):
         for part, shape in zip(PARTS, layer_shapes(GATES[cell], width_in, 5), strict=True):
             expected[f"{cell}.{part}_l{layer}"] = shape
     expected |= {"fc.weight": (2, 5), "fc.bias": (2,)}
     assert shapes(NETS[cell](3, 5, 2, 2)) == expected
-
-
-def test_the_cells_go_by_the_names_that_a_study_file_may_have() -> None:
-    assert tuple(CELLS) == CELL_NAMES
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -72,7 +69,7 @@ def test_the_state_of_a_stack_has_one_layer_module_per_width(cell: str) -> None:
         for part, shape in zip(PARTS, layer_shapes(GATES[cell], width_in, width), strict=True):
             expected[f"{cell}_layers.{layer}.{part}_l0"] = shape
     expected |= {"fc.weight": (1, 2), "fc.bias": (1,)}
-    assert shapes(CELLS[cell](3, [6, 4, 2])) == expected
+    assert shapes(network_class(cell)(3, [6, 4, 2])) == expected
 
 
 @pytest.mark.parametrize(
@@ -96,7 +93,7 @@ def test_the_defaults_are_the_published_ones(cell: str) -> None:
     net = NETS[cell]()
     assert (net.hidden_dim, net.num_layers) == (64, 2)
     assert getattr(net, cell).dropout == 0.2
-    stack = CELLS[cell](1)
+    stack = network_class(cell)(1)
     assert (list(stack.hidden_dims), stack.num_layers, stack.dropout.p) == ([64, 32], 2, 0.2)
 
 
@@ -141,7 +138,7 @@ def test_a_stack_equals_plain_layers_with_dropout_between_but_not_after_them(
 ) -> None:
     layers = [LAYERS[cell](a, b) for a, b in [(3, 6), (6, 4), (4, 2)]]
     head, dropout = nn.Linear(2, 1), Dropout(0.4).train(training)
-    network = CELLS[cell](3, [6, 4, 2], dropout=0.4).train(training)
+    network = network_class(cell)(3, [6, 4, 2], dropout=0.4).train(training)
     state = {"fc.weight": head.weight, "fc.bias": head.bias}
     for i, layer in enumerate(layers):
         state |= {f"{cell}_layers.{i}.{key}": value for key, value in layer.state_dict().items()}
@@ -157,8 +154,8 @@ def test_a_stack_equals_plain_layers_with_dropout_between_but_not_after_them(
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_forecast_after_each_of_the_last_bars_is_that_of_the_bars_until_then(cell: str) -> None:
-    network, x = CELLS[cell](3, [6, 4]).eval(), windows(5, 9, 3)
+def test_last_returns_the_forecast_after_each_of_the_last_bars(cell: str) -> None:
+    network, x = network_class(cell)(3, [6, 4]).eval(), windows(5, 9, 3)
     until = torch.stack([network(x[:, :bars]) for bars in (7, 8, 9)], dim=1)
     torch.testing.assert_close(network(x, last=3), until.flatten(0, 1), rtol=0, atol=1e-6)
 
@@ -167,7 +164,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def test_a_gru_keeps_the_old_state_by_z_and_resets_after_the_matrix_product() -> None:
+def test_a_gru_follows_the_equations_of_torch() -> None:
     network = StackedGRU(2, [3]).double()
     weights = [p.detach().numpy() for p in network.gru_layers[0].parameters()]
     w_in, w_state, b_in, b_state = weights
@@ -219,7 +216,7 @@ def test_dropout_is_inert_with_one_layer(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("network", [StackedLSTM, StackedGRU])
 @pytest.mark.parametrize("widths", [[], [0], [8, 0], [-1, 8]])
-def test_a_stack_without_a_width_of_at_least_one_is_refused_with_the_rule(
+def test_a_stack_without_a_valid_width_is_refused(
     network: type[StackedLSTM | StackedGRU], widths: list[int]
 ) -> None:
     with pytest.raises(ValueError, match="hidden_dims needs at least one width") as caught:
@@ -229,15 +226,15 @@ def test_a_stack_without_a_width_of_at_least_one_is_refused_with_the_rule(
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_is_built_with_the_widths_and_the_dropout_of_its_configuration(
+def test_every_cell_is_built_from_its_configuration(
     cell: str,
 ) -> None:
     network = build_network(Config(cell=cell, hidden_dims=(6, 4), dropout=0.3), input_dim=3)
-    assert type(network) is CELLS[cell]
+    assert type(network) is network_class(cell)
     assert network.num_layers == 2
     assert network.hidden_dims == [6, 4]
     assert network.dropout.p == 0.3
-    assert shapes(network) == shapes(CELLS[cell](3, [6, 4]))
+    assert shapes(network) == shapes(network_class(cell)(3, [6, 4]))
     out = network.eval()(windows(5, 7, 3))
     assert out.shape == (5, 1)
     assert all(math.isfinite(value) for value in out[:, 0].tolist())
@@ -248,7 +245,7 @@ EVERY = [LSTMNet(3, 5), GRUNet(3, 5), StackedLSTM(3, [5, 4]), StackedGRU(3, [5, 
 
 @pytest.mark.parametrize("network", EVERY, ids=lambda network: type(network).__name__)
 @pytest.mark.parametrize("shape", [(3,), (20, 3), (2, 16, 20, 3)])
-def test_an_input_that_is_not_of_three_dimensions_is_refused_with_its_shape(
+def test_an_input_without_three_dimensions_is_refused(
     network: nn.Module, shape: tuple[int, ...]
 ) -> None:
     # torch takes (20, 3) for one window, and the head would read its last unit as the last bar.

@@ -1,4 +1,4 @@
-"""Adam of ours against torch's, to the last bit."""
+"""Our Adam equals torch's, bit for bit."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from puffin.models.networks.rnn import CELLS
+from puffin.models.networks.rnn import StackedLSTM
 from puffin.models.training.adam import Adam
 
 STEPS = 7
@@ -14,7 +14,7 @@ STEPS = 7
 
 def network() -> nn.Module:
     torch.manual_seed(3)
-    return CELLS["lstm"](2, [5, 3], dropout=0.0)
+    return StackedLSTM(2, [5, 3], dropout=0.0)
 
 
 def learn(made: nn.Module, optimizer: Adam | torch.optim.Optimizer, steps: int, seed: int) -> None:
@@ -32,7 +32,7 @@ def weights(made: nn.Module) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("lr", [1e-3, 0.3])
-def test_it_moves_weights_as_torch_does(lr: float, decay: float) -> None:
+def test_adam_updates_weights_as_torch_does(lr: float, decay: float) -> None:
     own, other = network(), network()
     start = weights(own)
     learn(own, Adam(own.parameters(), lr, decay), STEPS, seed=1)
@@ -43,22 +43,22 @@ def test_it_moves_weights_as_torch_does(lr: float, decay: float) -> None:
 
 
 def torch_state(made: nn.Module) -> dict[str, torch.Tensor]:
-    """What torch's Adam remembers after some steps, by the names of ours."""
+    """Return the state of torch's Adam after some steps, by our names."""
     optimizer = torch.optim.Adam(made.parameters(), lr=0.01, fused=True)
     learn(made, optimizer, STEPS, seed=2)
     states = optimizer.state_dict()["state"]
     return {f"{i}.{name}": v for i, values in states.items() for name, v in values.items()}
 
 
-def own_state(made: nn.Module) -> dict[str, torch.Tensor]:
+def our_state(made: nn.Module) -> dict[str, torch.Tensor]:
     optimizer = Adam(made.parameters(), lr=0.01)
     learn(made, optimizer, STEPS, seed=2)
     return optimizer.state()
 
 
-@pytest.mark.parametrize("remembered", [own_state, torch_state])
-def test_it_goes_on_from_what_was_remembered_by_either(
-    remembered: Callable[[nn.Module], dict[str, torch.Tensor]],
+@pytest.mark.parametrize("state_after_steps", [our_state, torch_state])
+def test_adam_resumes_from_either_state(
+    state_after_steps: Callable[[nn.Module], dict[str, torch.Tensor]],
 ) -> None:
     straight = network()
     optimizer = Adam(straight.parameters(), lr=0.01)
@@ -66,7 +66,7 @@ def test_it_goes_on_from_what_was_remembered_by_either(
     learn(straight, optimizer, STEPS, seed=4)
 
     stopped = network()
-    state = {name: tensor.clone() for name, tensor in remembered(stopped).items()}
+    state = {name: tensor.clone() for name, tensor in state_after_steps(stopped).items()}
     assert set(state) == set(optimizer.state())
     again = Adam(stopped.parameters(), lr=0.01)
     again.load_state(state)

@@ -1,4 +1,4 @@
-"""The candidate that trains all folds as one takes the steps of folds trained one by one."""
+"""The stacked training of all folds (benchmarks) equals training each fold separately."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from puffin.models.training.fold_training import build_networks
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("widths", [(5,), (6, 4, 3)])
-def test_a_step_of_all_folds_in_one_is_that_of_each_fold(
+def test_a_stacked_step_of_all_folds_equals_a_step_of_each_fold(
     cell: str, widths: tuple[int, ...]
 ) -> None:
     config = Config(cell=cell, hidden_dims=widths, dropout=0.0, lookback=7, batch_size=9)

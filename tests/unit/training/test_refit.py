@@ -1,0 +1,54 @@
+"""A refit trains as `Trainer` and `FoldTraining` do, for a fixed number of epochs."""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from puffin.models.config import Config, TrainingConfig
+from puffin.models.training.fold_training import FoldTraining, build_networks, targets_per_sequence
+from puffin.models.training.refit import Refit
+from puffin.models.training.trainer import Trainer
+from tests.folds import random_folds
+
+CPU = torch.device("cpu")
+REFIT = Config(hidden_dims=(4, 3), dropout=0.3, lr=0.02, batch_size=8, noise=0.1)
+
+
+def vector(network: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(network.parameters()).detach()
+
+
+def test_a_refit_equals_as_many_epochs_of_a_trainer() -> None:
+    (fold,) = random_folds(count=1)
+    x, y = fold.train_windows, fold.train_targets
+    (network,) = build_networks(REFIT, 2, 1, CPU, 5)
+    trainer = Trainer(network, x, y, REFIT, functional.l1_loss, 5, targets_per_sequence(x.shape[1]))
+    for _ in range(3):
+        trainer.run_epoch()
+    refitted = Refit(x, y, REFIT, "mae", epochs=3, seed=5).train()
+    assert torch.equal(vector(refitted), vector(network))
+    assert not refitted.training
+
+
+def test_a_refit_equals_as_many_epochs_of_fold_training() -> None:
+    (fold,) = random_folds(count=1)
+    networks = build_networks(REFIT, 2, 1, CPU, 5)
+    epochs = FoldTraining(networks, [fold], REFIT, TrainingConfig(9, patience=9), 5)
+    *_, last = itertools.islice(epochs, 3)
+    assert last.number == 3
+    refitted = Refit(fold.train_windows, fold.train_targets, REFIT, "mse", 3, seed=5).train()
+    assert torch.equal(vector(refitted), vector(networks))
+
+
+def test_a_refit_is_repeatable_and_depends_on_seed_epochs_and_loss() -> None:
+    (fold,) = random_folds(count=1)
+
+    def refit(loss: str, epochs: int, seed: int) -> tuple[float, ...]:
+        x, y = fold.train_windows, fold.train_targets
+        return tuple(vector(Refit(x, y, REFIT, loss, epochs, seed).train()).tolist())
+
+    assert refit("mse", 2, 0) == refit("mse", 2, 0)
+    others = [("mse", 2, 0), ("mse", 2, 1), ("mse", 3, 0), ("mae", 2, 0)]
+    assert len({refit(*other) for other in others}) == 4

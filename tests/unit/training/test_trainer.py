@@ -1,0 +1,135 @@
+"""The batches of one network: order, sequences of targets, noise."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from puffin.models.config import Config
+from puffin.models.training.trainer import Trainer
+from puffin.models.windows import make_windows
+from tests.recorder import Recorder
+
+
+def recorded(
+    windows: Tensor, targets: Tensor, *, noise: float = 0.0, batch_size: int = 4
+) -> Callable[[], tuple[list[Tensor], float]]:
+    """Return a function that runs an epoch at a learning rate of 0: batches and loss."""
+    network = Recorder()
+    config = Config(lr=0.0, batch_size=batch_size, noise=noise)
+    trainer = Trainer(network, windows, targets, config, functional.mse_loss, seed=0)
+
+    def epoch() -> tuple[list[Tensor], float]:
+        network.seen.clear()
+        loss = trainer.run_epoch().item()
+        return list(network.seen), loss
+
+    return epoch
+
+
+def test_an_epoch_has_every_window_once_in_a_new_order() -> None:
+    # 150 windows in batches of 4 are more than one block of 32 batches; the last batch is of 2.
+    number = torch.arange(150.0)
+    epoch = recorded(number[:, None, None].repeat(1, 3, 1), number[:, None])
+    (first, loss), (second, _) = epoch(), epoch()
+    assert [len(batch) for batch in first] == [4] * 37 + [2]
+    orders = [torch.cat(batches)[:, -1, 0].tolist() for batches in (first, second)]
+    assert [sorted(order) for order in orders] == [number.tolist()] * 2
+    assert orders[0] != orders[1]
+    assert number.tolist() not in orders
+    # Every forecast is its own window's number: with any other target the loss would not be 0.
+    assert loss == 0.0
+
+
+class SequenceRecorder(nn.Module):
+    """A network that records its input, and forecasts its last values times a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor, *, last: int = 1) -> Tensor:
+        self.seen.append(x.clone())
+        return x[:, -last:, :1].flatten(0, 1) * self.weight
+
+
+@pytest.mark.parametrize("count", [4, 5, 150, 151])
+def test_sequences_cover_each_target_and_shift_in_each_epoch(
+    count: int,
+) -> None:
+    # The number of a target is the last bar of its window.
+    bars = torch.arange(-2.0, count)[:, None]
+    network, config = SequenceRecorder(), Config(lr=0.0, batch_size=8)
+    windows, targets = make_windows(bars, 3), torch.arange(float(count))[:, None]
+    trainer = Trainer(
+        network, windows, targets, config, functional.mse_loss, seed=0, targets_per_sequence=4
+    )
+    offsets = set()
+    for _ in range(20):
+        network.seen.clear()
+        assert trainer.run_epoch().item() == 0.0  # each forecast has its target
+        assert {len(batch) for batch in network.seen[:-1]} <= {2}
+        sequences = torch.cat(network.seen)[..., 0]
+        assert torch.equal(sequences.diff(), torch.ones(len(sequences), 5))
+        covered = sorted(n for sequence in sequences[:, -4:].tolist() for n in sequence)
+        assert set(covered) == set(range(count))
+        middle = [n for n in covered if 4 <= n < count - 4]
+        assert len(middle) == len(set(middle))
+        offsets.add(tuple(covered))
+        with torch.no_grad():
+            network.weight.fill_(2.0)  # each forecast is off by its own target
+        network.seen.clear()
+        loss = trainer.run_epoch().item()
+        twice = torch.cat(network.seen)[:, -4:, 0]
+        assert loss == pytest.approx(float((twice**2).mean()), rel=1e-6)
+        with torch.no_grad():
+            network.weight.fill_(1.0)
+    # With few targets both sequences are at an end.
+    assert len(offsets) == (4 if count > 5 else 1)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "count", "expected"),
+    [(32, 100, 4), (6, 100, 3), (10, 100, 2), (7, 100, 1), (1, 100, 1), (32, 3, 2), (32, 1, 1)],
+)
+def test_targets_per_sequence_divide_the_batch_size_and_the_targets(
+    batch_size: int, count: int, expected: int
+) -> None:
+    windows, targets = make_windows(torch.zeros(count + 2, 1), 3), torch.zeros(count, 1)
+    config = Config(batch_size=batch_size)
+    trainer = Trainer(
+        SequenceRecorder(),
+        windows,
+        targets,
+        config,
+        functional.mse_loss,
+        seed=0,
+        targets_per_sequence=4,
+    )
+    assert trainer.targets_per_sequence == expected
+    trainer.run_epoch()
+    assert len(trainer.network.seen[0]) == min(batch_size // expected, len(trainer._order()))
+
+
+@pytest.mark.parametrize("noise", [0.1, 2.0])
+def test_noise_is_gaussian_and_new_for_every_value_and_epoch(
+    noise: float,
+) -> None:
+    epoch = recorded(torch.zeros(500, 4, 5), torch.zeros(500, 1), noise=noise)
+    drawn = [torch.cat(epoch()[0]) for _ in range(2)]
+    for values in drawn:
+        assert len(torch.unique(values)) > 9900  # of 10,000
+        # Three standard errors of a mean, a deviation and a kurtosis of 10,000 draws.
+        assert abs(values.mean().item()) < 0.03 * noise
+        assert values.std().item() == pytest.approx(noise, rel=0.022)
+        assert ((values / noise) ** 4).mean().item() == pytest.approx(3, abs=0.3)
+    assert not torch.equal(*drawn)
+
+
+def test_noise_does_not_change_the_windows() -> None:
+    windows = torch.zeros(10, 3, 1)
+    recorded(windows, torch.zeros(10, 1), noise=1.0)()
+    assert not windows.any()
