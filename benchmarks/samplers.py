@@ -30,6 +30,7 @@ from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.space import suggest, usual_points
 from puffin.studies.spec import load_spec
 from puffin.tuner.worker.process import setup_torch
@@ -63,7 +64,7 @@ def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
     pruner = "none" if sampler == "gp" else "asha"
     settings = [f"search.sampler={sampler}", f"search.pruner={pruner}", f"search.seed={seed}"]
     spec = load_spec(task.preset, [*task.settings, *settings])
-    frame = load_prices("sample", spec.data.symbol, None, spec.data.start).frame
+    frame = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start)).frame
     dataset = Dataset.build(spec, cut_holdout(frame, spec)[0])
     first = usual_points(spec.parsed_space) if name in LEARNING else []
     study = optuna.create_study(pruner=PRUNERS[pruner](spec.training.max_epochs))

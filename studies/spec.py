@@ -18,7 +18,8 @@ from puffin.models.folds import MIN_TRAIN_TARGETS, WalkForward
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.prices.calendar import INTERVALS
 from puffin.studies.prices.csv_columns import NAMES
-from puffin.studies.prices.load import SOURCES
+from puffin.studies.prices.request import PriceRequest
+from puffin.studies.prices.sources import SOURCES, sources_with
 from puffin.studies.space import Space, grid_points, parse_space
 
 # What a study of one version means to another: a new number for every change that is no addition.
@@ -106,6 +107,21 @@ class DataSection(_Section):
         names = (name.removeprefix(COLUMN) for name in self.needs.reads if name.startswith(COLUMN))
         return tuple(names)
 
+    def request(self, *, refresh: bool = False) -> PriceRequest:
+        """Return the request of these prices, with or without the use of cached bars."""
+        return PriceRequest(
+            symbol=self.symbol,
+            path=Path(self.path) if self.path else None,
+            start=self.start,
+            end=self.end,
+            period=self.period,
+            interval=self.interval,
+            extra=self.extra,
+            columns=self.columns,
+            needs=self.needs,
+            refresh=refresh,
+        )
+
     @field_validator("start", "end", mode="before")
     @classmethod
     def _date_is_a_day(cls, value: Any) -> Any:
@@ -178,28 +194,39 @@ class DataSection(_Section):
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:
-        if self.source == "csv" and not self.path:
-            msg = 'source "csv" needs path, the file to read; add path = "prices.csv"'
-            raise ValueError(msg)
-        if self.source != "csv" and not self.symbol:
-            msg = f'source "{self.source}" needs symbol; add symbol = "AAPL"'
-            raise ValueError(msg)
-        if self.source != "csv" and self.path:
-            msg = f'path goes with source "csv", not with "{self.source}"; drop one of them'
-            raise ValueError(msg)
-        if self.source != "csv" and (self.columns or self.file_columns):
-            what = "columns" if self.columns else f'feature "{COLUMN}{self.file_columns[0]}"'
-            msg = f'{what} goes with source "csv", which has columns of its own; drop it'
-            raise ValueError(msg)
+        if SOURCES[self.source].needs_path:
+            if not self.path:
+                msg = (
+                    f'source "{self.source}" needs path, the file to read; add path = "prices.csv"'
+                )
+                raise ValueError(msg)
+        else:
+            self._require_symbol_alone(f"goes with source {sources_with('needs_path')}")
         if self.start and self.end and self.start >= self.end:
             msg = f"start must be before end = {self.end}, but is {self.start}"
             raise ValueError(msg)
         return self
 
+    def _require_symbol_alone(self, rule: str) -> None:
+        """Raise unless the prices are chosen by their symbol, and by nothing of a file."""
+        if not self.symbol:
+            msg = f'source "{self.source}" needs symbol; add symbol = "AAPL"'
+            raise ValueError(msg)
+        if self.path:
+            msg = f'path {rule}, not with "{self.source}"; drop one of them'
+            raise ValueError(msg)
+        if self.columns or self.file_columns:
+            what = "columns" if self.columns else f'feature "{COLUMN}{self.file_columns[0]}"'
+            msg = f"{what} {rule}, which has columns of its own; drop it"
+            raise ValueError(msg)
+
     @model_validator(mode="after")
-    def _live_keys_go_with_a_live_source(self) -> Self:
-        if self.source != "yfinance" and (self.period or self.interval != "1d"):
-            msg = f'period and interval go with source "yfinance", not with "{self.source}"'
+    def _period_goes_with_a_source_that_has_them(self) -> Self:
+        if not SOURCES[self.source].has_periods and (self.period or self.interval != "1d"):
+            msg = (
+                f"period and interval go with source {sources_with('has_periods')}, "
+                f'not with "{self.source}"'
+            )
             raise ValueError(msg)
         if self.period and (self.start or self.end):
             msg = "period stands in the place of start and end; drop it, or both of them"

@@ -62,7 +62,7 @@ def find_places(
     ----------
     header : Header
     body : sequence of sequence of str, (row, column)
-    wanted : BarsRequest
+    wanted : RequestedColumns
     where : str
         Names the file in errors.
 

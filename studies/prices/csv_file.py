@@ -53,7 +53,7 @@ def parse_csv(
     text : str
     where : str
         Names its origin in errors.
-    wanted : BarsRequest or None
+    wanted : RequestedColumns or None
         Which columns are read; None for whatever is there.
     extra : sequence of str
         Bars that are used elsewhere.

@@ -6,6 +6,7 @@ from typing import Any
 
 from puffin.models.features import TARGETS
 from puffin.studies.dataset import Dataset
+from puffin.studies.prices.sources import SOURCES
 from puffin.studies.spec import DataSection, Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, printable, when
@@ -74,7 +75,7 @@ class Subject:
             "path": data.path,
             "origin": self.origin,
             # A file's own bars may be of any length.
-            "interval": None if data.source == "csv" else data.interval,
+            "interval": None if SOURCES[data.source].needs_path else data.interval,
             "bars": self.bars,
             "first": self.first,
             "last": self.last,

@@ -10,6 +10,7 @@ import pytest
 import tomli_w
 
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.snapshot import to_csv
 from tests.exports import export_files, record_values, write_export
 
@@ -28,7 +29,7 @@ def best(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def newer(best: Path) -> Path:
     """Prices of a user's own, up to the last bar that the sample has."""
     file = best.parent / "newer.csv"
-    file.write_bytes(to_csv(load_prices("sample", "AAPL").frame.iloc[-100:]))
+    file.write_bytes(to_csv(load_prices("sample", PriceRequest("AAPL")).frame.iloc[-100:]))
     return file
 
 
@@ -90,7 +91,7 @@ def test_prices_from_before_the_training_ended_are_warned_of(
     best: Path, newer: Path, command: Command
 ) -> None:
     older = newer.with_name("older.csv")
-    older.write_bytes(to_csv(load_prices("sample", "AAPL").frame.iloc[-400:-200]))
+    older.write_bytes(to_csv(load_prices("sample", PriceRequest("AAPL")).frame.iloc[-400:-200]))
     code, _, err = command("predict", str(best), "--csv", str(older))
     assert code == 0
     assert "warning: the prices end at 2012-05-" in err

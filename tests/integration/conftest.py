@@ -17,6 +17,7 @@ import pytest
 from optuna.storages import RDBStorage
 
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import Spec, load_spec, parse_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration
@@ -130,7 +131,7 @@ def tiny(tiny_file: Path) -> Spec:
 
 @pytest.fixture
 def prices(tiny: Spec) -> Prices:
-    return load_prices("sample", "AAPL", None, tiny.data.start)
+    return load_prices("sample", PriceRequest("AAPL", None, tiny.data.start))
 
 
 @pytest.fixture

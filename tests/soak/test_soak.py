@@ -15,6 +15,7 @@ import pytest
 from optuna.trial import TrialState
 
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import tickets
 from puffin.studies.storage.database import open_storage
@@ -94,7 +95,7 @@ def make(url: str, epochs: int, trials: int) -> None:
     """Make a study, in a database that keeps a log."""
     spec = study(epochs, trials)
     storage = open_storage(url, create=True)
-    prices = load_prices("sample", spec.data.symbol, None, spec.data.start)
+    prices = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start))
     submit(storage, spec, prices)
     keep_log(storage)
     storage.engine.dispose()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.validation import DataError
 from puffin.studies.space import Range, grid_points
 from puffin.studies.spec import Spec, SpecError, load_spec, parse_spec, preset_names
@@ -372,9 +373,9 @@ def test_a_path_may_begin_in_the_home_folder(
     study_file.write_text(GOOD_TOML.replace('symbol = "AAPL"', 'source = "csv"\npath = "~/p.csv"'))
     for overrides in ([], ["data.path=~/p.csv"]):
         path = load_spec(str(study_file), overrides).data.path
-        assert len(load_prices("csv", path=Path(str(path))).frame) == 2
+        assert len(load_prices("csv", PriceRequest(path=Path(str(path)))).frame) == 2
     with pytest.raises(DataError, match=r"~nobody-here/p.csv must be a CSV file, but cannot be"):
-        load_prices("csv", path=Path("~nobody-here/p.csv"))
+        load_prices("csv", PriceRequest(path=Path("~nobody-here/p.csv")))
 
 
 def test_what_a_study_needs_is_what_its_features_and_its_target_read() -> None:

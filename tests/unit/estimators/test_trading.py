@@ -26,6 +26,7 @@ from puffin.models.estimators.univariate import TradingGRU, TradingLSTM
 from puffin.models.networks.rnn import CELLS, GRUNet, LSTMNet, StackedGRU, StackedLSTM
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 
 Univariate = TradingLSTM | TradingGRU
 Multivariate = MultivariateLSTM | MultivariateGRU
@@ -1072,7 +1073,7 @@ def test_weight_decay_makes_weights_small(cls: type[Any]) -> None:
 
 @cache
 def bars() -> pd.DataFrame:
-    return load_prices("sample", "AAPL").frame[["open", "high", "low", "close"]]
+    return load_prices("sample", PriceRequest("AAPL")).frame[["open", "high", "low", "close"]]
 
 
 def train_on(data: pd.DataFrame, cls: type[Multivariate] = MultivariateLSTM) -> None:

@@ -14,6 +14,7 @@ import pytest
 from puffin.models.features import needs_of
 from puffin.studies.prices.csv_numbers import number
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.validation import DataError
 
 CLOSE = needs_of(["return"], "return")
@@ -24,7 +25,7 @@ def read(text: str | bytes, folder: Path, **options: object) -> Prices:
     path = folder / "prices.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     options = {"needs": CLOSE} | options
-    return load_prices("csv", path=path, **options)
+    return load_prices("csv", PriceRequest(path=path, **options))
 
 
 def refused(text: str | bytes, folder: Path, **options: object) -> str:
