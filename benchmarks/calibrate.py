@@ -115,7 +115,7 @@ class Tried:
 def search(folds: Dataset) -> list[Tried]:
     """Train random configurations, the best first."""
     spec = folds.spec
-    study = optuna.create_study(sampler=SAMPLERS[spec.search.sampler](spec.search.seed))
+    study = optuna.create_study(sampler=SAMPLERS[spec.search.sampler].make(spec.search.seed))
     tried = [_train(folds, suggest(study.ask(), spec.parsed_space)) for _ in range(spec.tickets)]
     return sorted(tried, key=lambda t: t.best.valid_loss)
 

@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -20,7 +21,7 @@ from puffin.studies.prices.calendar import INTERVALS
 from puffin.studies.prices.csv_columns import NAMES
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.sources import SOURCES, sources_with
-from puffin.studies.space import Space, grid_points, parse_space
+from puffin.studies.space import Grid, Space, grid_points, parse_space
 
 # What a study of one version means to another: a new number for every change that is no addition.
 SPEC_VERSION = 1
@@ -301,14 +302,15 @@ class SearchSection(_Section):
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
-        if self.sampler == "gp" and self.pruner != "none":
+        sampler = SAMPLERS[self.sampler]
+        if sampler.needs_complete_trials and self.pruner != "none":
             msg = (
-                f'sampler "gp" learns from complete trials only, but pruner is "{self.pruner}"; '
-                'set pruner = "none", or sampler = "tpe"'
+                f'sampler "{self.sampler}" learns from complete trials only, but pruner is '
+                f'"{self.pruner}"; set pruner = "none", or sampler = "tpe"'
             )
             raise ValueError(msg)
-        if self.sampler == "grid" and self.trials is not None:
-            msg = 'sampler "grid" runs every point of its grid once; drop trials'
+        if sampler.enumerates and self.trials is not None:
+            msg = f'sampler "{self.sampler}" runs every point of its grid once; drop trials'
             raise ValueError(msg)
         return self
 
@@ -344,20 +346,25 @@ class Spec(_Section):
                 f"but is {self.walk_forward.purge}; raise it, or leave it out"
             )
             raise ValueError(msg)
-        if self.search.sampler == "grid":
+        if SAMPLERS[self.search.sampler].enumerates:
             if "space" not in self.model_fields_set:
                 msg = (
-                    'sampler "grid" needs a list or a step for each hyperparameter, but [space] is '
-                    "left out; add it (the preset grid has one)"
+                    f'sampler "{self.search.sampler}" needs a list or a step for each '
+                    "hyperparameter, but [space] is left out; add it (the preset grid has one)"
                 )
                 raise ValueError(msg)
-            grid_points(self.parsed_space)
+            _ = self.grid  # raises if it is not finite
         return self
 
-    @property
+    @cached_property
     def parsed_space(self) -> Space:
-        """The search space, checked."""
+        """The search space."""
         return parse_space(self.space)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """All points of the search space; ValueError if they are infinitely many."""
+        return grid_points(self.parsed_space)
 
     @property
     def purge(self) -> int:
@@ -379,8 +386,8 @@ class Spec(_Section):
     @property
     def tickets(self) -> int:
         """Number of trials that the study is to run."""
-        if self.search.sampler == "grid":
-            return len(grid_points(self.parsed_space).points)
+        if SAMPLERS[self.search.sampler].enumerates:
+            return len(self.grid.points)
         return self.search.trials or 100
 
     def to_json(self) -> dict[str, Any]:
@@ -500,31 +507,33 @@ def _override(values: dict[str, Any], override: str) -> None:
     table[last] = value
 
 
-_NICER = (
-    (r"Extra inputs are not permitted", "unknown key"),
-    (r"Input should be a valid dictionary.*", "should be a section"),
-    (r"Input should be a valid tuple", "should be a list"),
-    (r"Input should be a valid integer", "should be a whole number"),
-    (r"Input should be a valid string", "should be text in quotes"),
-    (r"Tuple should have at least 1 item.*", "should have at least one item"),
-    (r"Input should be greater than or equal to", "should be at least"),
-    (r"Input should be less than or equal to", "should be at most"),
-    (r"Input should be ", "should be "),
-    (r"Value error, ", ""),
-    (r"Field required", "is required"),
-    (
-        r"String should match pattern .*",
-        "should be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit",
+# Messages by pydantic's error type, filled in with the context of the error. Types that are not
+# here keep pydantic's message.
+_MESSAGES = {
+    "dict_type": "should be a section",
+    "extra_forbidden": "unknown key",
+    "greater_than_equal": "should be at least {ge}",
+    "int_type": "should be a whole number",
+    "less_than_equal": "should be at most {le}",
+    "literal_error": "should be {expected}",
+    "missing": "is required",
+    "model_type": "should be a section",
+    "string_pattern_mismatch": (
+        "should be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
     ),
-)
+    "string_type": "should be text in quotes",
+    "too_short": "should have at least one item",
+    "tuple_type": "should be a list",
+    "value_error": "{error}",
+}
 
 
 def _describe(error: Any) -> str:
-    """Put one pydantic error into words: path, value, rule and fix."""
+    """Return one pydantic error in words: path, value, rule and fix."""
     path = ".".join(str(part) for part in error["loc"])
-    message = error["msg"]
-    for pattern, words in _NICER:
-        message = re.sub(pattern, words, message)
+    message = _MESSAGES.get(error["type"], "{msg}").format_map(
+        {"msg": error["msg"]} | error.get("ctx", {})
+    )
     if error["type"] == "extra_forbidden":
         return f"{path}: {message}{_neighbours(error['loc'])}"
     if error["type"] == "missing":

@@ -17,14 +17,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.errors import PuffinError
 from puffin.studies import versions
-from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
+from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.duplicates import DistinctSampler, is_duplicate
 from puffin.studies.networks import list_networks
 from puffin.studies.prices.load import Prices
 from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
 from puffin.studies.remarks import require_moving_target, why_nothing_is_complete
-from puffin.studies.space import grid_points, usual_points
+from puffin.studies.space import initial_points
 from puffin.studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
 from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import SqlArtifactStore, attach, delete_artifacts
@@ -92,8 +92,9 @@ class StoredStudy:
         """Seed the sampler by the ticket, so that no two workers and no two runs draw alike."""
         entropy = np.random.SeedSequence((self.spec.search.seed, ticket))
         seed = int(entropy.generate_state(1)[0])
-        sampler = SAMPLERS[self.spec.search.sampler](seed)
-        if self.spec.search.sampler in LEARNING:
+        kind = SAMPLERS[self.spec.search.sampler]
+        sampler = kind.make(seed)
+        if kind.learns:
             sampler = DistinctSampler(
                 sampler, self.spec.parsed_space, self.trials, lambda: self._networks, seed
             )
@@ -109,11 +110,11 @@ class StoredStudy:
         """
         if self.parent_name is not None:
             return []
-        sampler, space = self.spec.search.sampler, self.spec.parsed_space
-        if sampler == "grid":
-            return grid_points(space).points
-        if sampler in LEARNING:
-            return usual_points(space)
+        sampler = SAMPLERS[self.spec.search.sampler]
+        if sampler.enumerates:
+            return self.spec.grid.points
+        if sampler.learns:
+            return initial_points(self.spec.parsed_space)
         order = np.random.default_rng(self.spec.search.seed).permutation(len(self._networks))
         return [self._networks[i] for i in order]
 
@@ -456,7 +457,7 @@ def extend(storage: RDBStorage, name: str, more: int) -> int:
         If there is none, or it runs the points of a grid.
     """
     study = load_search(storage, name)
-    if study.spec.search.sampler == "grid":
+    if SAMPLERS[study.spec.search.sampler].enumerates:
         msg = f"study {name!r} runs every point of a grid once: there are no more trials to add"
         raise StudyError(msg)
     total = tickets.total(storage, name) or 0

@@ -364,7 +364,7 @@ CASES = [
     Case(
         "range of names",
         RUN,
-        ("cell", "names cannot be ranged"),
+        ("cell", "a range needs numbers"),
         study('["lstm", "gru"]', '{ low = "gru", high = "lstm" }'),
     ),
     Case(
@@ -394,13 +394,13 @@ CASES = [
     Case(
         "list of nothing",
         RUN,
-        ("lookback", "an empty list chooses nothing"),
+        ("lookback", "an empty list offers no choice"),
         study("{ low = 3, high = 5 }", "[]"),
     ),
     Case(
         "list with a value twice",
         RUN,
-        ("lookback", "holds a value twice"),
+        ("lookback", "has a value twice"),
         study("{ low = 3, high = 5 }", "[3, 3]"),
     ),
     Case(

@@ -18,7 +18,7 @@ from optuna.storages import RDBStorage
 from puffin.models.errors import PuffinError
 from puffin.studies import study as module
 from puffin.studies.prices.load import Prices
-from puffin.studies.space import usual_points
+from puffin.studies.space import initial_points
 from puffin.studies.spec import Spec, SpecError, parse_spec
 from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import attach
@@ -125,12 +125,12 @@ def test_other_settings_under_the_same_name_are_refused_with_what_differs(
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
-def test_a_sampler_that_learns_starts_from_the_usual_points(
+def test_a_sampler_that_learns_starts_from_the_initial_points(
     storage: RDBStorage, tiny: Spec, prices: Prices, sampler: str
 ) -> None:
     changed = other(tiny, search={"sampler": sampler, "pruner": "none"})
     study = submit(storage, changed, prices)
-    points = usual_points(changed.parsed_space)
+    points = initial_points(changed.parsed_space)
     assert study.initial_params == points
     assert points != [{}]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.validation import DataError
@@ -328,12 +329,39 @@ def test_an_override_is_read_as_toml_and_as_a_bare_string_otherwise(
     assert getattr(getattr(spec, section), key) == value
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_rules_of_the_search_follow_the_traits_of_the_sampler(name: str) -> None:
+    sampler = SAMPLERS[name]
+    pruned = changed(
+        ("space.lr", [0.1, 0.01]),
+        ("search.sampler", name),
+        ("search.pruner", "median"),
+        ("search.trials", 3),
+    )
+    if sampler.needs_complete_trials:
+        (problem,) = refusal(pruned)
+        assert f'sampler "{name}" learns from complete trials only' in problem
+    elif sampler.enumerates:
+        (problem,) = refusal(pruned)
+        assert f'sampler "{name}" runs every point of its grid once' in problem
+    else:
+        assert parse_spec(pruned, "my.toml").search.sampler == name
+
+
+def test_a_grid_is_enumerated_once_per_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = load_spec("grid")
+    monkeypatch.setattr("puffin.studies.spec.grid_points", None)
+    assert spec.tickets == len(spec.grid.points) == 126
+    assert spec.parsed_space is spec.parsed_space
+    assert "grid" not in spec.to_json()
+
+
 def test_overrides_reach_into_the_search_space_and_the_last_one_wins(study_file: Path) -> None:
     spec = load_spec(
         str(study_file), ["space.lr.high=0.5", "name=a", "name=b", "space.lookback=[3,4]"]
     )
     assert spec.name == "b"
-    assert spec.parsed_space.plain["lr"] == Range(1e-4, 0.5, None, log=True, integer=False)
+    assert spec.parsed_space.scalars["lr"] == Range(1e-4, 0.5, None, log=True, integer=False)
     assert spec.parsed_space.max_lookback == 4
 
 
