@@ -528,7 +528,7 @@ CASES = [
     Case(
         "csv with two prices of one day",
         RUN,
-        ("a time must come once", "first 2024-01-15"),
+        ("each time must occur once", "first 2024-01-15"),
         prices(with_row("2024-01-15,77.5")),
     ),
     Case(

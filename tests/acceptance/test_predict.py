@@ -81,7 +81,7 @@ def test_newer_prices_of_a_file_and_of_a_symbol_give_the_same_newer_forecast(
     assert [f["last"] for f in found] == ["2013-03-01"] * 2
     assert [f["origin"] for f in found] == ["csv newer.csv", "sample AAPL"]
     assert found[0]["warnings"] == []
-    assert ["split not adjusted" in said for said in found[1]["warnings"]] == [True]
+    assert ["unadjusted split" in said for said in found[1]["warnings"]] == [True]
     assert found[0]["steps"] == found[1]["steps"]
     _, own, _ = command("predict", str(best), "--json")
     assert json.loads(own)["steps"] != found[0]["steps"]
@@ -115,7 +115,7 @@ def test_another_symbol_is_warned_of(best: Path, command: Command) -> None:
         ("best --level 0.96", 1, ["needs at least 49", "there are 40", "at most 0.951"]),
         ("best --csv few.csv", 1, ["bars, but have 3", "lookback = ", "give more of the past"]),
         ("best --csv closes.csv", 1, ["needs high and low", "only close"]),
-        ("best --csv none.csv", 1, ["none.csv must be a CSV file, but is not there"]),
+        ("best --csv none.csv", 1, ["none.csv must be a CSV file, but does not exist"]),
         ("best --symbol NOPE", 1, ["AAPL, IBM, MSFT", "'NOPE'"]),
         ("empty", 1, ["empty is no export"]),
         ("other", 1, ["other is no export"]),

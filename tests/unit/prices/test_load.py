@@ -319,8 +319,8 @@ def test_clock_times_survive_a_change_of_the_offset(tmp_path: Path) -> None:
         ('date,Adj Close,close\n2024-01-02,"1,5,5",1\n', ["line 2", "Adj Close", "'1,5,5'"]),
         ("date,close\n2024-01-02,1,9\n", ["line 2", "2 fields", "has 3"]),
         ("date,close,volume\n2024-01-02,1,9\n2024-01-03,1\n", ["line 3", "3 fields", "has 2"]),
-        ('date,close\n2024-01-02,"1\n2024-01-03,2\n', ["line 3", "not CSV", "quotes"]),
-        (f"date,close\n2024-01-02,{'1' * 200_000}\n", ["line 2", "not CSV", "limit"]),
+        ('date,close\n2024-01-02,"1\n2024-01-03,2\n', ["line 3", "not valid CSV", "quoting"]),
+        (f"date,close\n2024-01-02,{'1' * 200_000}\n", ["line 2", "not valid CSV", "limit"]),
         (f"date,close\n2024-01-02,{'x' * 1000}\n", ["line 2", f"'{'x' * 40}'"]),
     ],
 )
@@ -339,7 +339,7 @@ def test_a_bad_csv_is_one_line_with_cause_and_fix(
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda folder: folder / "none.csv", "none.csv must be a CSV file, but is not there"),
+        (lambda folder: folder / "none.csv", "none.csv must be a CSV file, but does not exist"),
         (lambda folder: folder, "is a directory: name the CSV file in it"),
         (lambda folder: folder / "a\0b", "cannot be read"),
         (lambda folder: folder / ("x" * 300), "cannot be read"),
@@ -416,7 +416,7 @@ def broken(column: str, value: float, rows: int = 2) -> pd.DataFrame:
         (bars().drop(columns="close").assign(last=1), "a close column, but there are last"),
         (bars().reset_index(drop=True), "must be a DatetimeIndex, but is of int64"),
         (bars().astype(str), "columns must be numbers, but close are not"),
-        (pd.concat([bars(), bars()], axis=1), "columns must differ, but close came twice"),
+        (pd.concat([bars(), bars()], axis=1), "columns must differ, but close occurs twice"),
         (pd.concat({"AAPL": bars()}, axis=1), "one level, but have 2: take one symbol"),
         (bars().set_axis([pd.NaT, *bars().index[1:]]), "every bar must have a date, but 1 have"),
     ],
@@ -441,7 +441,7 @@ def test_all_broken_rules_are_told_at_once() -> None:
         "- close must be ",
         "- volume must no",
         "- the order low ",
-        "- a time must co",
+        "- each time must",
     ]
 
 
@@ -581,8 +581,8 @@ def test_a_column_of_the_user_with_holes_is_refused_in_words(mood: Floats, words
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"column:mood": 2.0}, "mood is 2 in every bar, and tells a network nothing"),
-        ({"column:mood": np.arange(200.0), "volume": 0.0}, "volume is 0 in every bar, and tells"),
+        ({"column:mood": 2.0}, "mood is 2 in every bar, which carries no information"),
+        ({"column:mood": np.arange(200.0), "volume": 0.0}, "volume is 0 in every bar, which"),
     ],
 )
 def test_a_column_that_never_changes_is_told(columns: dict[str, object], words: str) -> None:
@@ -594,16 +594,16 @@ def test_a_column_that_never_changes_is_told(columns: dict[str, object], words: 
 def test_rows_in_disorder_are_sorted_and_told() -> None:
     checked, warnings = validate(bars()[::-1])
     np.testing.assert_array_equal(checked["close"], bars()["close"])
-    assert warnings == ("bars were not in the order of time, and were sorted",)
+    assert warnings == ("bars were not in order of time and were sorted",)
 
 
 def test_exact_repeats_are_dropped_but_differing_ones_are_refused() -> None:
     frame = bars()
     checked, warnings = validate(pd.concat([frame, frame.iloc[[3, 4]]]))
     np.testing.assert_array_equal(checked["close"], frame["close"])
-    assert "bars that repeat another one exactly were dropped: 2 bars, first 2020-01-06" in warnings
+    assert "exact duplicates of bars were dropped: 2 bars, first 2020-01-06" in warnings
     message = refused(pd.concat([frame, frame.iloc[[3]] + 0.5]))
-    assert "a time must come once, but is not in 1 bar, first 2020-01-06" in message
+    assert "each time must occur once, but does not in 1 bar, first 2020-01-06" in message
 
 
 def test_two_of_200_rows_with_an_empty_cell_are_dropped_and_told() -> None:
