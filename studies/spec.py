@@ -1,4 +1,4 @@
-"""The study file: one TOML document, checked key by key before anything is made of it."""
+"""The study file: its sections, their rules, and the errors that explain a broken rule."""
 
 import difflib
 import re
@@ -23,24 +23,24 @@ from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.sources import SOURCES, sources_with
 from puffin.studies.space import Grid, Space, grid_points, parse_space
 
-# What a study of one version means to another: a new number for every change that is no addition.
+# Version of the stored study file: raised by every change that is not an addition.
 SPEC_VERSION = 1
 _Model = TypeVar("_Model", bound=BaseModel)
-# What to write instead of a path with backslashes.
+# How to write a path with backslashes.
 _SLASHES = (
     "write path = \"C:/folder/prices.csv\", or path = 'C:\\folder\\prices.csv' in single quotes"
 )
-# Far beyond any use, and within what a database can count.
+# Far beyond any use, and within the integers of a database.
 MOST_TRIALS = 1_000_000
 
-# What Yahoo calls a period.
+# Yahoo's notation of a period.
 _PERIOD = re.compile(r"[1-9][0-9]{0,3}(d|wk|mo|y)|ytd|max")
 
 Count = Annotated[int, Field(ge=1, le=MOST_TRIALS, strict=True)]
 
 
 class SpecError(PuffinError):
-    """A study file that breaks a rule."""
+    """A study file breaks a rule."""
 
 
 class _Section(BaseModel):
@@ -48,32 +48,32 @@ class _Section(BaseModel):
 
 
 def _known(kind: str, value: str, registry: Collection[str]) -> str:
-    """Refuse a key that a registry does not have, with those it has."""
+    """Return a key of a registry, or raise with the known keys."""
     if value not in registry:
         msg = f"unknown {kind}; known are {', '.join(registry)}"
         raise ValueError(msg)
     return value
 
 
-# Of a study: also a part of file names and commands.
+# Name of a study, which is also a part of file names and commands.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 def _once(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        msg = f"names a {kind} twice; give each once"
+        msg = f"names a {kind} twice; list each once"
         raise ValueError(msg)
     return names
 
 
 def _require_name(kind: str, name: str) -> None:
     if not name.isprintable() or not re.fullmatch(r"[^,\s]([^,]*[^,\s])?", name):
-        msg = f"names a {kind} {name!r}, but a name has no comma and no space at its ends"
+        msg = f"{kind} names must not contain commas or start or end with a space, but got {name!r}"
         raise ValueError(msg)
 
 
 class DataSection(_Section):
-    """Where the prices come from and what is forecast from which features."""
+    """The source of the prices, the features, and the target that is forecast."""
 
     source: str = "sample"
     symbol: str | None = None
@@ -90,7 +90,7 @@ class DataSection(_Section):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Name what a network reads of each bar; a feature of other series is one for each."""
+        """Names of the network's inputs; a feature of extra series is one input per series."""
         return tuple(
             name if not series else f"{name} of {series}"
             for name in self.features
@@ -99,12 +99,12 @@ class DataSection(_Section):
 
     @property
     def needs(self) -> Needs:
-        """Which columns of the prices are read."""
+        """The columns of the prices that are read."""
         return needs_of(self.features, self.target)
 
     @property
     def file_columns(self) -> tuple[str, ...]:
-        """Name the user's columns of the file that are features."""
+        """Names of the user's columns of the file that are features."""
         names = (name.removeprefix(COLUMN) for name in self.needs.reads if name.startswith(COLUMN))
         return tuple(names)
 
@@ -172,7 +172,7 @@ class DataSection(_Section):
     @classmethod
     def _path_has_no_escapes(cls, value: str | None) -> str | None:
         if value is not None and re.search(r"[\x00-\x1f]", value):
-            msg = f"has a control character, as a backslash in double quotes makes them; {_SLASHES}"
+            msg = f"has a control character, from a backslash in double quotes; {_SLASHES}"
             raise ValueError(msg)
         return value
 
@@ -230,7 +230,7 @@ class DataSection(_Section):
             )
             raise ValueError(msg)
         if self.period and (self.start or self.end):
-            msg = "period stands in the place of start and end; drop it, or both of them"
+            msg = "period replaces start and end; drop it, or drop both of them"
             raise ValueError(msg)
         return self
 
@@ -247,7 +247,7 @@ class DataSection(_Section):
 
 
 class WalkForwardSection(_Section):
-    """How the targets are cut into folds, and what is sealed away."""
+    """How the targets are split into folds and a sealed holdout."""
 
     folds: Annotated[int, Field(ge=2, le=MOST_TRIALS, strict=True)] = 5
     valid_bars: Count = 120
@@ -270,7 +270,7 @@ class WalkForwardSection(_Section):
 
 
 class TrainingSection(_Section):
-    """How long a configuration may train."""
+    """How long a configuration may train, and on which loss."""
 
     max_epochs: Count = 50
     patience: Annotated[int, Field(ge=0, le=MOST_TRIALS, strict=True)] = 8
@@ -283,7 +283,7 @@ class TrainingSection(_Section):
 
 
 class SearchSection(_Section):
-    """How many configurations are tried, and how they are chosen."""
+    """How many configurations are tried, how they are proposed and when they are stopped."""
 
     trials: Count | None = None
     sampler: str = "tpe"
@@ -316,13 +316,13 @@ class SearchSection(_Section):
 
 
 def default_space() -> dict[str, Any]:
-    """Return the search space of a study file without one: that of the preset ``daily``."""
+    """Return the search space of a study file without ``[space]``: that of the preset ``daily``."""
     space: dict[str, Any] = _preset("daily")["space"]
     return space
 
 
 class Spec(_Section):
-    """A whole study file. An unknown key is an error; a key left out takes the default here."""
+    """A study file. An unknown key is an error; a missing key has the default here."""
 
     name: Annotated[str, Field(pattern=NAME)]
     data: DataSection
@@ -368,19 +368,19 @@ class Spec(_Section):
 
     @property
     def purge(self) -> int:
-        """Targets left out between a training part and what judges it."""
+        """Targets left out between a training part and the part that validates it."""
         given = self.walk_forward.purge
         return self.data.horizon - 1 if given is None else given
 
     @property
     def layout(self) -> WalkForward:
-        """The folds, as the models know them."""
+        """The folds, as an argument of `puffin.models.folds`."""
         section = self.walk_forward
         return WalkForward(section.folds, section.valid_bars, self.purge, section.train_bars)
 
     @property
     def training_config(self) -> TrainingConfig:
-        """The training rules, as the models know them."""
+        """The training settings, as an argument of `puffin.models.training`."""
         return TrainingConfig(**self.training.model_dump())
 
     @property
@@ -391,27 +391,27 @@ class Spec(_Section):
         return self.search.trials or 100
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain JSON values; `Spec.model_validate` reads them back."""
+        """Return values for JSON; `Spec.model_validate` reads them back."""
         return self.model_dump(mode="json")
 
 
 def preset_names() -> list[str]:
-    """List the study files that come with the package."""
+    """Return the names of the study files in the package."""
     folder = resources.files("puffin.studies") / "presets"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith("toml"))
 
 
 def load_spec(path_or_preset: str, overrides: Sequence[str] = ()) -> Spec:
-    """Read a study file, or a preset by its name, and apply ``a.b=value`` overrides.
+    """Load a study file, or a preset by its name, and apply ``a.b=value`` overrides.
 
-    A relative ``data.path`` in a file is meant from the file's own folder; in an override, from
-    the working directory. An override of one key of ``[space]`` leaves the others as the file has
-    them, or as the default space has them if the file has no ``[space]``.
+    A relative ``data.path`` starts at the folder of the file; in an override it starts at the
+    working directory. An override of one key of ``[space]`` keeps the other keys of the file, or of
+    the default space if the file has no ``[space]``.
 
     Raises
     ------
     SpecError
-        With every problem of the file: the key's path, the value, the rule and the fix.
+        If a rule is broken: every such key, its value, the rule and the fix.
     """
     values, label = _read(path_or_preset)
     if any(override.strip().startswith("space.") for override in overrides):
@@ -422,12 +422,12 @@ def load_spec(path_or_preset: str, overrides: Sequence[str] = ()) -> Spec:
 
 
 def parse_spec(values: Mapping[str, Any], label: str) -> Spec:
-    """Check plain values; `label` names their origin in errors."""
+    """Return the study file of parsed TOML or JSON; `label` names its origin in errors."""
     return _parse(Spec, values, label)
 
 
 def parse_data(values: Mapping[str, Any], label: str) -> DataSection:
-    """Check plain values of ``[data]`` alone; `label` names their origin in errors."""
+    """Return the section ``[data]`` of parsed TOML; `label` names its origin in errors."""
     return _parse(DataSection, values, label)
 
 
@@ -467,12 +467,12 @@ def _read(path_or_preset: str) -> tuple[dict[str, Any], str]:
 
 
 def _toml_hint(error: tomllib.TOMLDecodeError, text: str) -> str:
-    """Say what helps against an error of TOML; a path of Windows is the usual one."""
+    """Return a hint on an error of TOML, whose most frequent cause is a path of Windows."""
     found = re.search(r"at line (\d+)", str(error))
     line = text.split("\n")[int(found[1]) - 1] if found else ""
     if "\\" in line:
         return f"a backslash in double quotes begins an escape: {_SLASHES}"
-    return "docs/study-file.md shows a whole one"
+    return "docs/study-file.md shows a complete file"
 
 
 def _preset(name: str) -> dict[str, Any]:
@@ -483,12 +483,12 @@ def _preset(name: str) -> dict[str, Any]:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # longer than a name can be; a NUL in it
+    except (OSError, ValueError):  # too long for a name; a NUL in it
         return False
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    """Set one ``a.b=value``; the value is read as TOML, and as a bare string if it is none."""
+    """Set one ``a.b=value``; the value is parsed as TOML, or else taken as a string."""
     key, equals, text = override.partition("=")
     *sections, last = parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -538,13 +538,13 @@ def _describe(error: Any) -> str:
         return f"{path}: {message}{_neighbours(error['loc'])}"
     if error["type"] == "missing":
         return f"{path} {message}"
-    if isinstance(error["input"], dict):  # a rule between keys: the message names them itself
+    if isinstance(error["input"], dict):  # a rule on several keys: the message names them
         return f"{path}: {message}" if path else message
     return f"{path} = {error['input']!r}: {message}"
 
 
 def _neighbours(location: tuple[int | str, ...]) -> str:
-    """List the keys that stand where an unknown one was found, the likeliest first."""
+    """Return the known keys at the place of an unknown one, and the most similar of them."""
     model: type[BaseModel] = Spec
     for part in location[:-1]:
         annotation = model.model_fields[str(part)].annotation
