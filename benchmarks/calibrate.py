@@ -39,6 +39,7 @@ from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.selection import overfitting
 from puffin.models.evaluation.sharpe import deflated_sharpe
 from puffin.models.evaluation.spa import spa
+from puffin.models.features import TARGETS
 from puffin.models.training.fold_training import (
     Epoch,
     FoldTraining,
@@ -53,7 +54,7 @@ from puffin.studies.report.baselines import (
     HoldoutComparison,
     compare_with_baselines,
 )
-from puffin.studies.report.build import MOVES, strategy_returns, untradable
+from puffin.studies.report.build import strategy_returns, untradable
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
 
@@ -115,7 +116,7 @@ class Tried:
 def search(folds: Dataset) -> list[Tried]:
     """Train random configurations, the best first."""
     spec = folds.spec
-    study = optuna.create_study(sampler=SAMPLERS[spec.search.sampler](spec.search.seed))
+    study = optuna.create_study(sampler=SAMPLERS[spec.search.sampler].make(spec.search.seed))
     tried = [_train(folds, suggest(study.ask(), spec.parsed_space)) for _ in range(spec.tickets)]
     return sorted(tried, key=lambda t: t.best.valid_loss)
 
@@ -211,7 +212,7 @@ def run(spec: Spec, made: Market) -> Run:
 
 
 def _directions(holdout: Dataset, forecasts: Floats) -> float:
-    if holdout.spec.data.target not in MOVES:
+    if not TARGETS[holdout.spec.data.target].is_move:
         return math.nan
     (actual,), (last,) = (
         holdout.validation_slices(values)

@@ -33,6 +33,7 @@ from puffin.models.config import Config
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import load_spec
 from puffin.tuner.worker.process import setup_torch
 
@@ -55,7 +56,7 @@ def workload(symbol: str, target: str) -> Dataset:
     """Prepare a series, once in each process."""
     setup_torch("cpu", 1.0)
     spec = load_spec(PRESETS[target], [f"data.symbol={symbol}", f"data.start={SINCE}"])
-    frame = load_prices("sample", symbol, None, spec.data.start).frame
+    frame = load_prices("sample", PriceRequest(symbol, None, spec.data.start)).frame
     return Dataset.build(spec, cut_holdout(frame, spec)[0])
 
 

@@ -26,6 +26,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 
 FOLDS, VALID, HOLDOUT, LONGEST = 5, 120, 250, 60
 EPOCHS, PATIENCE = 50, 8
@@ -35,7 +36,7 @@ Parts = tuple[TensorDataset, TensorDataset]
 
 def series(target: str = "range", since: date | None = None) -> Arrays:
     """Give features, (bars, 3), and the target that stands in the next row, (bars,)."""
-    bars = load_prices("sample", "AAPL", None, since).frame.iloc[:-HOLDOUT]
+    bars = load_prices("sample", PriceRequest("AAPL", None, since)).frame.iloc[:-HOLDOUT]
     close, high, low, volume = (bars[c].to_numpy() for c in ("close", "high", "low", "volume"))
     log_range = np.log(np.maximum(np.log(high / low), 1e-4))[1:]
     log_return = np.diff(np.log(close))

@@ -23,7 +23,7 @@ import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState
 
-from puffin.studies.algorithms import Brackets, Halving
+from puffin.studies.algorithms import LowestLossHalving, LowestLossHyperband
 
 MARKS = (15, 30, 60, 120, 240)
 WORKERS, BETWEEN_TRIALS = 2, 0.1
@@ -34,13 +34,13 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
         for n, w in ((5, 3), (3, 1))
     },
     **{
-        f"asha from {m} by {f}": lambda m=m, f=f: Halving(  # type: ignore[misc]
+        f"asha from {m} by {f}": lambda m=m, f=f: LowestLossHalving(  # type: ignore[misc]
             min_resource=m, reduction_factor=f
         )
         for m, f in itertools.product((1, 2, 3, 4), (2, 3, 4))
     },
     "the same 2, 4, Optuna's": lambda: SuccessiveHalvingPruner(2, 4),
-    "hyperband from 2 by 3": lambda: Brackets(2, 50, 3),
+    "hyperband from 2 by 3": lambda: LowestLossHyperband(2, 50, 3),
 }
 
 

@@ -33,6 +33,7 @@ from puffin.models.config import Config, TrainingConfig
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.records import TrialRecord
 from puffin.studies.spec import load_spec
 from puffin.studies.storage.database import open_storage
@@ -146,7 +147,7 @@ def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
     """Train a configuration; give its loss on the search folds and on the holdout."""
     setup_torch("cpu", 1.0)
     spec = load_spec(task.preset, task.settings)
-    frame = load_prices("sample", spec.data.symbol, None, spec.data.start).frame
+    frame = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start)).frame
     search, sealed = cut_holdout(frame, spec)
     chosen = Config(**{key: config[key] for key in Config().to_dict() if key in config})
     best = train(Dataset.build(spec, search), chosen, spec.training_config, seed).best

@@ -26,6 +26,7 @@ from puffin.models.training.fold_training import (
 )
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import load_spec
 from puffin.tuner.worker.process import setup_torch
 
@@ -39,7 +40,7 @@ def workload() -> Dataset:
     # Trained until the loss stops falling: with sequences a step is faster, an epoch learns less.
     settings = ["space.lookback={low = 1, high = 60}", "training.max_epochs=200"]
     spec = load_spec("demo", [*settings, "training.patience=10"])
-    frame = load_prices("sample", "AAPL", None, spec.data.start).frame
+    frame = load_prices("sample", PriceRequest("AAPL", None, spec.data.start)).frame
     return Dataset.build(spec, cut_holdout(frame, spec)[0])
 
 

@@ -27,17 +27,18 @@ from optuna.trial import TrialState
 
 from benchmarks.quality import PRESETS, Score, Task, score
 from puffin.models.training.fold_training import FoldTraining, build_networks
-from puffin.studies.algorithms import LEARNING, PRUNERS, SAMPLERS
+from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
-from puffin.studies.space import suggest, usual_points
+from puffin.studies.prices.request import PriceRequest
+from puffin.studies.space import initial_points, suggest
 from puffin.studies.spec import load_spec
 from puffin.tuner.worker.process import setup_torch
 
 CPU = torch.device("cpu")
 # TPE from points of its own choice, to see what the usual networks are worth.
 BARE = "tpe, bare"
-NAMES = (*(name for name in SAMPLERS if name != "grid"), BARE)
+NAMES = (*(name for name, sampler in SAMPLERS.items() if not sampler.enumerates), BARE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +60,12 @@ def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
     setup_torch("cpu", 1.0)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = "tpe" if name == BARE else name
-    # `gp` learns from complete trials only, and is refused with another pruner.
-    pruner = "none" if sampler == "gp" else "asha"
+    pruner = "none" if SAMPLERS[sampler].needs_complete_trials else "asha"
     settings = [f"search.sampler={sampler}", f"search.pruner={pruner}", f"search.seed={seed}"]
     spec = load_spec(task.preset, [*task.settings, *settings])
-    frame = load_prices("sample", spec.data.symbol, None, spec.data.start).frame
+    frame = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start)).frame
     dataset = Dataset.build(spec, cut_holdout(frame, spec)[0])
-    first = usual_points(spec.parsed_space) if name in LEARNING else []
+    first = initial_points(spec.parsed_space) if name != BARE and SAMPLERS[name].learns else []
     study = optuna.create_study(pruner=PRUNERS[pruner](spec.training.max_epochs))
     for point in first:
         study.enqueue_trial(point)
@@ -74,7 +74,7 @@ def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
     started = time.process_time()
     for number in range(budgets[-1]):
         entropy = np.random.SeedSequence((seed, number))
-        study.sampler = SAMPLERS[sampler](int(entropy.generate_state(1)[0]))
+        study.sampler = SAMPLERS[sampler].make(int(entropy.generate_state(1)[0]))
         trial = study.ask()
         config = suggest(trial, spec.parsed_space)
         cells[config.cell] += 1

@@ -35,6 +35,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import puffin.tuner.worker.worker
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.records import TrialRecord, is_finished, ticket_of
 from puffin.studies.space import suggest
 from puffin.studies.spec import parse_spec
@@ -78,7 +79,7 @@ def make(url: str, sampler: str, trials: int) -> None:
         NAME,
     )
     storage = open_storage(url, create=True)
-    submit(storage, spec, load_prices("sample", "AAPL", None, spec.data.start))
+    submit(storage, spec, load_prices("sample", PriceRequest("AAPL", None, spec.data.start)))
     storage.engine.dispose()  # before the workers are forked
 
 

@@ -48,27 +48,62 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class Display:
+    """The unit in which traders read a target.
+
+    Attributes
+    ----------
+    unit : str
+    convert : callable
+        ``convert(values, sums, start)`` returns forecasts in this unit, (steps, column), from those
+        in the target's unit, from their cumulative sums, and from the closes, (steps, 1), at which
+        the sums start.
+    """
+
+    unit: str
+    convert: Callable[[Floats, Floats, Floats], Floats]
+
+
+@dataclass(frozen=True)
 class Target:
-    """A series to forecast, with its persistence forecast.
+    """A series that can be forecast, and its persistence forecast.
 
     Attributes
     ----------
     columns : tuple of str
-        Columns of the bars that the formulas read.
+        Columns of the bars that it reads.
     unit : str
+    phrase : str
+        The target in words, with the places ``{of}`` and ``{bars}``.
     compute, persistence : callable
-        ``compute(columns, horizon)`` and ``persistence(columns, horizon)`` return arrays (bars,)
-        whose first `horizon` values are NaN. Persistence at ``t`` uses nothing after
-        ``t - horizon``.
+        ``compute(columns, horizon)`` returns an array (bars,) whose first `horizon` values are NaN.
+        Persistence at ``t`` uses nothing after ``t - horizon``.
     logs : tuple of str
-        Columns whose logarithm is taken, so that they must be positive.
+        Columns whose logarithm it takes, which therefore must be positive.
+    is_move : bool
+        Whether its sign is the direction of the move; otherwise the move is the difference from
+        the last value.
+    to_price : callable or None
+        ``to_price(forecasts, last)`` returns forecasts one bar ahead as prices, given the closes
+        before them. None if the target cannot be traded.
+    display : Display or None
+        None if traders read the target in its own unit.
     """
 
     columns: tuple[str, ...]
     unit: str
+    phrase: str
     compute: Callable[[Bars, int], Floats]
     persistence: Callable[[Bars, int], Floats]
     logs: tuple[str, ...] = ()
+    is_move: bool = False
+    to_price: Callable[[Floats, Floats], Floats] | None = None
+    display: Display | None = None
+
+    @property
+    def is_tradable(self) -> bool:
+        """Whether a position can be held on a forecast of it."""
+        return self.to_price is not None
 
 
 def _lagged(values: Floats, lag: int) -> Floats:
@@ -185,32 +220,53 @@ FEATURES: dict[str, Feature] = {
     "extra_level": Feature(("extra",), 0, lambda c: np.log(c["extra"]), logs=("extra",)),
 }
 
+
+def _price_after_return(log_returns: Floats, last: Floats) -> Floats:
+    return last * np.exp(log_returns)
+
+
+def _price_after_change(changes: Floats, last: Floats) -> Floats:
+    return last + changes
+
+
 TARGETS: dict[str, Target] = {
     "return": Target(
         ("close",),
         "log return",
+        "the return{of} over the next {bars}",
         _log_return,
         lambda c, h: _blank_first(np.zeros(len(c["close"])), h),
         logs=("close",),
+        is_move=True,
+        to_price=_price_after_return,
+        display=Display("price", lambda _, sums, start: _price_after_return(sums, start)),
     ),
     "range": Target(
         ("high", "low"),
         "log of the high-low log range",
+        "the high-low range{of} {bars} ahead",
         lambda c, h: _blank_first(_log_range(c), h),
         lambda c, h: _lagged(_log_range(c), h),
         logs=("high", "low"),
+        display=Display("log(high / low), %", lambda values, _, __: 100 * np.exp(values)),
     ),
     "price": Target(
         ("close",),
         "price",
+        "the price{of} {bars} ahead",
         lambda c, h: _blank_first(c["close"], h),
         lambda c, h: _lagged(c["close"], h),
+        to_price=lambda forecasts, _: forecasts,
     ),
     "change": Target(
         ("close",),
         "change of the price",
+        "the change in price{of} over the next {bars}",
         lambda c, h: _change(c["close"], h),
         lambda c, h: _blank_first(np.zeros(len(c["close"])), h),
+        is_move=True,
+        to_price=_price_after_change,
+        display=Display("price", lambda _, sums, start: _price_after_change(sums, start)),
     ),
 }
 

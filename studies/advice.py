@@ -1,4 +1,4 @@
-"""What the result of a search says about its study file, in plain sentences."""
+"""Advice on the study file, derived from the result of its search."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from puffin.studies.study import StoredStudy
 
 
 def advice(study: StoredStudy) -> list[str]:
-    """Return what the best trial of a search says about the study file, one sentence each.
+    """Return advice on the study file from its best trial, one sentence each.
 
     Raises
     ------
@@ -29,14 +29,14 @@ def advice(study: StoredStudy) -> list[str]:
 def _beside_persistence(
     study: StoredStudy, losses: Sequence[float], persistence: Sequence[float]
 ) -> Iterator[str]:
-    worse = sum(own >= last for own, last in zip(losses, persistence, strict=True))
+    worse = sum(loss >= naive for loss, naive in zip(losses, persistence, strict=True))
     if not worse:
         return
     on_average = np.mean(losses) >= np.mean(persistence)
     sentence = f"The best trial is no better than persistence on {worse} of {len(losses)} folds"
     sentence += ", and on average" if on_average else ""
     if on_average and study.spec.data.target == "price":
-        sentence += '; of prices hardly anything is: target = "return" may do better'
+        sentence += '; few forecasts of prices are: try target = "return"'
     yield f"{sentence}."
 
 

@@ -1,8 +1,9 @@
-"""Samplers and pruners: which configuration is tried next, and which is given up early."""
+"""Samplers, which propose the next configuration, and pruners, which stop trials early."""
 
 import copy
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import optuna
 from optuna.pruners import (
@@ -15,34 +16,54 @@ from optuna.pruners import (
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-MakeSampler = Callable[[int], BaseSampler]
 MakePruner = Callable[[int], BasePruner]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How configurations are proposed.
+
+    Attributes
+    ----------
+    make : callable
+        Returns Optuna's sampler for a seed.
+    learns : bool
+        Whether it models the results of earlier trials. Such a search starts from default networks
+        and avoids networks that were trained before.
+    needs_complete_trials : bool
+        Whether pruned trials teach it nothing, so that no pruner may run.
+    enumerates : bool
+        Whether the study runs every point of the space once, instead of proposals.
+    """
+
+    make: Callable[[int], BaseSampler]
+    learns: bool = False
+    needs_complete_trials: bool = False
+    enumerates: bool = False
 
 
 def _tpe(seed: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group
-        # Layer widths are conditional: only grouped spaces keep them in the joint model.
+        # Layer widths are conditional, and only grouped spaces model them jointly.
         return TPESampler(seed=seed, group=True)
 
 
-# `grid` samples nothing: its tickets carry their points (Optuna's GridSampler refuses those).
-SAMPLERS: dict[str, MakeSampler] = {
-    "tpe": _tpe,
-    "gp": lambda seed: GPSampler(seed=seed),
-    "random": lambda seed: RandomSampler(seed=seed),
-    "grid": lambda seed: RandomSampler(seed=seed),
+# A ticket of a grid fixes its point, so the sampler has nothing to propose. Optuna's GridSampler
+# raises an error for such trials.
+SAMPLERS: dict[str, Sampler] = {
+    "tpe": Sampler(_tpe, learns=True),
+    "gp": Sampler(lambda seed: GPSampler(seed=seed), learns=True, needs_complete_trials=True),
+    "random": Sampler(lambda seed: RandomSampler(seed=seed)),
+    "grid": Sampler(lambda seed: RandomSampler(seed=seed), enumerates=True),
 }
-
-# Those that a good first point helps; `random` is random, and `grid` has its own points.
-LEARNING = ("tpe", "gp")
 
 
 def _lowest_so_far(trial: FrozenTrial) -> FrozenTrial:
-    """Give the trial as if its last report were its lowest.
+    """Return a copy of the trial whose last report is the lowest of all.
 
-    A trial is worth its lowest loss, and curves are rough: one that is ahead of all others may have
-    a bad epoch where it is judged.
+    The value of a trial is its lowest loss, and curves are noisy: the best trial may have a bad
+    epoch at the step where the pruner compares it.
     """
     if trial.last_step is None:
         return trial
@@ -52,32 +73,32 @@ def _lowest_so_far(trial: FrozenTrial) -> FrozenTrial:
     return seen
 
 
-class Halving(SuccessiveHalvingPruner):
-    """Optuna's, of the lowest loss until a rung instead of the loss there."""
+class _ComparesLowestLoss(BasePruner):
+    """Mixin: compare the lowest loss until a rung, instead of the loss at the rung."""
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Say whether to give the trial up."""
-        return super().prune(study, _lowest_so_far(trial))
+        """Return whether to prune the trial."""
+        return super().prune(study, _lowest_so_far(trial))  # type: ignore[safe-super]
 
 
-class Brackets(HyperbandPruner):
-    """Optuna's, of the lowest loss until a rung instead of the loss there.
+class LowestLossHalving(_ComparesLowestLoss, SuccessiveHalvingPruner):
+    """Optuna's asynchronous successive halving, on the lowest loss until each rung."""
 
-    TPE asks whether a pruner is a HyperbandPruner: then it learns from each bracket by itself.
+
+class LowestLossHyperband(_ComparesLowestLoss, HyperbandPruner):
+    """Optuna's Hyperband, on the lowest loss until each rung.
+
+    It must be a `HyperbandPruner`: TPE then learns from each bracket separately.
     """
 
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Say whether to give the trial up."""
-        return super().prune(study, _lowest_so_far(trial))
 
-
-# Resources are epochs, counted from 1, and given as numbers: "auto" would differ per process.
+# Resources are epochs, counted from 1. They are numbers because "auto" would differ per process.
 PRUNERS: dict[str, MakePruner] = {
-    "asha": lambda max_epochs: Halving(min_resource=2, reduction_factor=4),
-    "hyperband": lambda max_epochs: Brackets(
+    "asha": lambda max_epochs: LowestLossHalving(min_resource=2, reduction_factor=4),
+    "hyperband": lambda max_epochs: LowestLossHyperband(
         min_resource=2, max_resource=max(max_epochs, 2), reduction_factor=3
     ),
-    # Judges the lowest loss of its own accord.
+    # Compares the lowest loss by itself.
     "median": lambda max_epochs: MedianPruner(n_startup_trials=5, n_warmup_steps=3),
     "none": lambda max_epochs: NopPruner(),
 }

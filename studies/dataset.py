@@ -1,4 +1,4 @@
-"""What the trials of one study share: series, folds, scalers, baselines and the scored targets."""
+"""The data that the trials of a study share: series, folds, scalers, scored targets, baselines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 
 def cut_holdout(frame: pd.DataFrame, spec: Spec) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split bars into the search part and the sealed end, whose first `purge` bars are not scored.
+    """Split bars into the search part and the holdout.
 
-    A label of the search part never reaches into a scored bar of the holdout.
+    The first `purge` bars of the holdout are not scored, so that no target of the search part
+    overlaps a scored bar.
     """
     stop = max(len(frame) - spec.walk_forward.holdout_bars - spec.purge, 0)
     return frame.iloc[:stop], frame.iloc[stop:]
@@ -37,7 +38,7 @@ def cut_holdout(frame: pd.DataFrame, spec: Spec) -> tuple[pd.DataFrame, pd.DataF
 
 @dataclass(frozen=True)
 class Dataset:
-    """The search part of a study, ready to train on.
+    """Series, folds and scalers of one study, ready to train on.
 
     Attributes
     ----------
@@ -91,8 +92,8 @@ class Dataset:
         return cls(spec, index, series, [fold], [scaler], _closes(frame))
 
     def tensors(self, lookback: int, device: "torch.device") -> "list[FoldTensors]":
-        """Put every fold on a device, cut into windows of `lookback` bars."""
-        # Here, since who only looks after studies need not wait for torch.
+        """Return the folds as tensors on a device, in windows of `lookback` bars."""
+        # Imported here so that commands that manage studies do not load torch.
         from puffin.models.windows import fold_tensors
 
         return [
@@ -101,31 +102,30 @@ class Dataset:
         ]
 
     def refit_span(self) -> Span:
-        """Give the targets that a winner is refitted on: all, or the last rolling part of them."""
+        """Return the targets of a refit: all, or the last `train_bars` for rolling windows."""
         stop, train_bars = len(self.dates), self.spec.walk_forward.train_bars
         start = self.folds[0].train.start if train_bars is None else stop - train_bars
         return Span(start, stop)
 
     def validation_slices(self, values: Floats) -> list[Floats]:
-        """Cut values (bars,) into the validation part of each fold."""
+        """Return the validation part of each fold of values (bars,)."""
         return [values[fold.valid.start : fold.valid.stop] for fold in self.folds]
-
-    def fingerprint_targets(self, folds: "Sequence[FoldTensors]") -> str:
-        """Fingerprint the dates of the targets that `folds` score, sha256 in hex.
-
-        The same for every trial of a study, whatever its lookback; values are left out, because
-        logarithms differ in the last bit between processors.
-        """
-        return self._fingerprint([fold.valid_times for fold in folds])
-
-    def _fingerprint(self, times: Sequence[NDArray[np.int64]]) -> str:
-        dates = self.dates[np.concatenate(times)]
-        return sha256("\n".join(dates.strftime("%Y-%m-%dT%H:%M:%S")).encode())
 
     @cached_property
     def targets_sha256(self) -> str:
-        """Fingerprint of what every trial must score, whatever its lookback."""
-        return self._fingerprint([np.arange(f.valid.start, f.valid.stop) for f in self.folds])
+        """SHA-256 of the dates of the scored targets, the same for every trial of a study.
+
+        Values are left out, because logarithms differ in the last bit between processors.
+        """
+        return self._sha256_of([np.arange(f.valid.start, f.valid.stop) for f in self.folds])
+
+    def scored_sha256(self, folds: "Sequence[FoldTensors]") -> str:
+        """Return what `targets_sha256` must be if exactly the targets of `folds` are scored."""
+        return self._sha256_of([fold.valid_times for fold in folds])
+
+    def _sha256_of(self, times: Sequence[NDArray[np.int64]]) -> str:
+        dates = self.dates[np.concatenate(times)]
+        return sha256("\n".join(dates.strftime("%Y-%m-%dT%H:%M:%S")).encode())
 
     @cached_property
     def persistence_losses(self) -> list[float]:
@@ -139,11 +139,11 @@ class Dataset:
 
     @cached_property
     def mean_direction(self) -> Direction:
-        """Direction accuracy of the training part's mean: what no skill at all gets."""
+        """Direction accuracy of the training part's mean, that is without any skill."""
         return self.direction(self._mean_forecasts())
 
     def direction(self, forecasts: list[Floats]) -> Direction:
-        """Direction accuracy of forecasts of all folds, in the target's unit."""
+        """Return the direction accuracy of forecasts of all folds, in the target's unit."""
         return direction(
             np.concatenate(forecasts),
             np.concatenate(self.validation_slices(self.series.target)),
@@ -152,14 +152,14 @@ class Dataset:
         )
 
     def in_target_units(self, forecasts: "torch.Tensor") -> list[Floats]:
-        """Give standardised forecasts (fold, bars) in the target's unit, fold by fold."""
+        """Return standardised forecasts (fold, bars) in the target's unit, one array per fold."""
         rows = forecasts.double().cpu().numpy()
         return [s.unscale_target(row) for s, row in zip(self.scalers, rows, strict=True)]
 
     def forecasts_csv(self, forecasts: list[Floats]) -> bytes:
-        """Table forecasts of all folds, in the target's unit: exact, read back bit for bit.
+        """Return a table of the forecasts of all folds, in the target's unit, as exact CSV.
 
-        Bars are date, fold (from 1), forecast, actual and persistence.
+        The columns are date, fold (from 1), forecast, actual and persistence.
         """
         actuals, lasts = (
             self.validation_slices(v) for v in (self.series.target, self.series.persistence)
@@ -181,7 +181,7 @@ class Dataset:
         return pd.concat(parts).to_csv(index=False).encode()
 
     def losses_per_bar(self, forecasts: list[Floats]) -> Floats:
-        """Loss of each forecast, all folds one after the other, in units of `losses`."""
+        """Return the loss of each forecast, fold after fold, in units of `losses`."""
         errors = self._errors(forecasts)
         return losses_per_bar(np.concatenate(errors), self.spec.training.loss)
 
@@ -192,7 +192,10 @@ class Dataset:
         ]
 
     def losses(self, forecasts: list[Floats]) -> list[float]:
-        """Loss per fold of forecasts in the target's unit, in units of the standardised target."""
+        """Return the loss per fold, in units of the standardised target.
+
+        The forecasts are in the target's unit.
+        """
         errors = self._errors(forecasts)
         return [float(losses_per_bar(part, self.spec.training.loss).mean()) for part in errors]
 
@@ -206,17 +209,17 @@ class Dataset:
 
 
 def columns_of(frame: pd.DataFrame) -> dict[str, Floats]:
-    """Give what features and targets read of bars: their columns, weekday, and extra series."""
-    own = [str(name) for name in frame if not str(name).startswith(EXTRA)]
-    columns: dict[str, Floats] = {name: frame[name].to_numpy(np.float64) for name in own}
+    """Return the inputs of features and targets: columns of the bars, weekday, extra series."""
+    names = [str(name) for name in frame if not str(name).startswith(EXTRA)]
+    columns: dict[str, Floats] = {name: frame[name].to_numpy(np.float64) for name in names}
     columns["weekday"] = pd.DatetimeIndex(frame.index).day_of_week.to_numpy(np.float64)
-    if len(own) < len(frame.columns):
-        columns["extra"] = frame.drop(columns=own).to_numpy(np.float64)
+    if len(names) < len(frame.columns):
+        columns["extra"] = frame.drop(columns=names).to_numpy(np.float64)
     return columns
 
 
 def _series(spec: Spec, frame: pd.DataFrame) -> Series:
-    """Compute what forecasts read, and hold it to what is known at each bar."""
+    """Compute features and target, and require that they use nothing from the future."""
     columns, data = columns_of(frame), spec.data
     series = build_series(columns, data.features, data.target, data.horizon)
     require_causal(columns, data.features, data.target, data.horizon)

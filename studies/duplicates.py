@@ -1,8 +1,9 @@
-"""Networks that a study has trained already: proposed again seldom, and trained again never.
+"""Duplicate networks: a study trains no network twice.
 
-The same configuration and seed give the same losses bit for bit, so training a network twice tells
-nothing. A sampler that proposes one that was trained, or is in training, is asked again; where the
-space has none left, the ticket ends with the result that is known, marked by `DUPLICATE_OF`.
+The same configuration and seed give the same losses bit for bit, so a second training adds no
+information. If a sampler proposes a network that was trained or is in training, it is asked for
+another proposal. If the space has no other network, the trial repeats the known result and is
+marked by `DUPLICATE_OF`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,27 +25,27 @@ from puffin.studies.records import TrialRecord, is_duplicate, is_finished
 from puffin.studies.space import Space, suggest
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS
 
-# Proposals that a sampler may make before a network is drawn from those that are left.
+# Number of proposals of a sampler before a network is drawn from the remaining ones.
 _PROPOSALS = 4
 
 Points = Callable[[], list[dict[str, Any]]]
 
 
 def identity(config: dict[str, Any]) -> str:
-    """Return what two configurations of one network have in common, as text.
+    """Return a text that is equal for configurations of the same network.
 
-    Sums of a step like 0.1 differ in their last digits, and are one point all the same.
+    Multiples of a step like 0.1 differ in their last digits, so floats are rounded.
     """
     return repr({k: f"{v:.12g}" if isinstance(v, float) else v for k, v in config.items()})
 
 
 def trained(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that are no duplicates."""
+    """Return the trials that are not duplicates."""
     return [trial for trial in trials if not is_duplicate(trial)]
 
 
 def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Return one finished trial for each network: the best complete one, else the first.
+    """Return one finished trial per network: the best complete one, or else the first.
 
     Two workers may have trained one network at the same time.
     """
@@ -55,7 +56,7 @@ def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def find_trained(trials: Iterable[FrozenTrial], config: Config) -> FrozenTrial | None:
-    """Return a trial that was complete or pruned with a network, if there is one."""
+    """Return the best complete or pruned trial of a network, or None."""
     wanted = identity(config.to_dict())
     ended = (t for t in trained(trials) if t.state in (TrialState.COMPLETE, TrialState.PRUNED))
     same = (t for t in ended if identity(TrialRecord.read(t).config) == wanted)
@@ -63,30 +64,29 @@ def find_trained(trials: Iterable[FrozenTrial], config: Config) -> FrozenTrial |
 
 
 def _rank(trial: FrozenTrial) -> tuple[bool, float, int]:
-    """Sort complete trials by loss, and the others behind them by number."""
+    """Return a key that sorts complete trials by loss, then the others by number."""
     if trial.state == TrialState.COMPLETE and trial.value is not None:
         return False, trial.value, trial.number
     return True, 0.0, trial.number
 
 
 class DistinctSampler(BaseSampler):
-    """Asks a sampler again where it proposes a network that the study has had.
+    """Wraps a sampler and rejects proposals of networks that the study has already.
 
-    The whole point is proposed at once, so that nothing is stored of a proposal that is dropped.
-    Where the sampler proposes nothing new, the network is drawn from those that are left; where
-    none is left, from those whose result is known.
+    All parameters are proposed at once, so that nothing is stored of a rejected proposal. If the
+    sampler proposes nothing new, the network is drawn from the remaining ones; if none remains, it
+    is drawn from those with a known result.
 
     Parameters
     ----------
     sampler : BaseSampler
-        Proposes.
     space : Space
     trials : callable
-        Returns all trials of the study; the one that a sampler is given may be a part of it.
+        Returns all trials of the study; a sampler may be given only some of them.
     networks : callable
-        Returns the parameters of every network of the space; none where they are too many.
+        Returns the parameters of every network of the space, or none if they are too many.
     seed : int
-        Of what is drawn from those.
+        Of the draws.
     """
 
     def __init__(
@@ -107,17 +107,17 @@ class DistinctSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Choose the whole point, and return the distributions of its parameters."""
+        """Choose all parameters, and return their distributions."""
         self._proposal = self._choose(study, trial)
         return self._proposal.distributions
 
     def sample_relative(
         self,
-        study: Study,  # noqa: ARG002  # as a sampler has it
+        study: Study,  # noqa: ARG002  # the signature of a sampler
         trial: FrozenTrial,  # noqa: ARG002
         search_space: dict[str, BaseDistribution],  # noqa: ARG002
     ) -> dict[str, Any]:
-        """Return the point that was chosen."""
+        """Return the chosen parameters."""
         return {} if self._proposal is None else self._proposal.params
 
     def sample_independent(
@@ -131,7 +131,7 @@ class DistinctSampler(BaseSampler):
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Do what the sampler does before a trial."""
+        """Call the hook of the wrapped sampler."""
         self._sampler.before_trial(study, trial)
 
     def after_trial(
@@ -141,11 +141,11 @@ class DistinctSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Do what the sampler does after a trial."""
+        """Call the hook of the wrapped sampler."""
         self._sampler.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
-        """Seed the sampler anew."""
+        """Reseed the wrapped sampler."""
         self._sampler.reseed_rng()
 
     def _choose(self, study: Study, trial: FrozenTrial) -> "_Proposal":
@@ -171,7 +171,7 @@ class DistinctSampler(BaseSampler):
 
 
 def _taken(trials: Iterable[FrozenTrial]) -> tuple[set[str], set[str]]:
-    """Return the networks whose result is known, and those that failed or are in training."""
+    """Return the networks with a known result, and those that failed or are in training."""
     known, others = set[str](), set[str]()
     for trial in trials:
         if not (config := TrialRecord.read(trial).config):
@@ -183,11 +183,12 @@ def _taken(trials: Iterable[FrozenTrial]) -> tuple[set[str], set[str]]:
 
 
 class _Proposal:
-    """Takes the place of a trial: asks a sampler as Optuna does, and stores nothing.
+    """A `Suggester` that asks a sampler as Optuna does, and stores nothing.
 
     Attributes
     ----------
-    params, distributions : of the parameters that were asked for
+    params, distributions : dict
+        Of the parameters suggested so far.
     """
 
     def __init__(

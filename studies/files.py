@@ -1,4 +1,4 @@
-"""Files of a folder, written so that whoever is killed leaves the old one or the new one."""
+"""Atomic writing of the files of a folder: a killed process leaves each file old or new."""
 
 import errno
 import fcntl
@@ -10,26 +10,26 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Files wait in a folder of this name until all are written.
+# Prefix of the scratch folder in which files are written before they are moved.
 _SCRATCH = ".tuner-"
-# Writing takes far less than a second; who holds a folder for longer is suspended.
+# Writing takes far less than a second: a process that holds the lock for longer is suspended.
 _PATIENCE_SECONDS = 10.0
 
 
 def write_files(folder: Path, files: Mapping[str, bytes], stale: Collection[str] = ()) -> None:
-    """Write files into a folder, each of them whole before the first takes its place.
+    """Write files into a folder: all are complete before the first is moved into place.
 
-    They take their places in order, and stale ones go before the last does. What a killed process
-    left of an earlier attempt is removed. The files' modes heed the umask.
+    The files are moved in order, and stale ones are deleted before the last is moved. Scratch files
+    of killed processes are removed. The modes of the files follow the umask.
 
     Parameters
     ----------
     folder : Path
-        It is made if it is not there; other files in it are kept.
+        Created if missing; other files in it are kept.
     files : mapping
         Content by name, ``/`` between folders.
     stale : collection of str
-        Names of an older set of files that are to go.
+        Names of files of an older set, which are deleted.
 
     Raises
     ------
@@ -76,9 +76,9 @@ def _move(scratch: Path, folder: Path, name: str) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Hold a folder for this process alone; False where the file system has no locks.
+    """Lock a folder for this process; yield False if the file system has no locks.
 
-    The system lets go of it when a process ends, however it ends.
+    The system releases the lock when the process ends for any reason.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -103,7 +103,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _remove_scratch(folder: Path) -> None:
-    """Remove what killed processes left; only who holds the folder may."""
+    """Remove scratch folders of killed processes; the caller must hold the lock."""
     for path in folder.glob(f"{_SCRATCH}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -12,6 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from puffin.studies import versions
+from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import Prices
 from puffin.studies.prices.snapshot import sha256
@@ -231,7 +232,7 @@ def extend(storage: RDBStorage, name: str, more: int) -> int:
         If there is no search of that name, or it runs a grid.
     """
     study = load_search(storage, name)
-    if study.spec.search.sampler == "grid":
+    if SAMPLERS[study.spec.search.sampler].enumerates:
         msg = f"study {name!r} runs every point of a grid once: there are no more trials to add"
         raise StudyError(msg)
     total = registry.total(storage, name) or 0

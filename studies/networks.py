@@ -1,4 +1,4 @@
-"""The distinct networks of a small search space: how many there are, and which."""
+"""The distinct networks of a small search space."""
 
 import itertools
 import math
@@ -8,15 +8,15 @@ from typing import Any
 from optuna.trial import FixedTrial
 
 from puffin.models.config import Config
-from puffin.studies.space import LAYERS, WIDTH, Choice, Dimension, Scalar, Space, suggest
+from puffin.studies.space import LAYERS, WIDTH, Categorical, Dimension, Scalar, Space, suggest
 from puffin.studies.text import counted
 
-# Networks up to which a space is small: so many are listed in a tenth of a second.
+# Most networks of a small space, which are enumerated in a tenth of a second.
 SMALL = 2_000
 
 
 def describe_networks(space: Space, trials: int) -> str:
-    """Say how many networks a small space holds, and what trials beyond them do; else nothing."""
+    """Describe how many networks a small space holds; return "" for a large space."""
     count = len(list_networks(space))
     if not count:
         return ""
@@ -30,12 +30,9 @@ def describe_networks(space: Space, trials: int) -> str:
 
 
 def list_networks(space: Space, most: int = SMALL) -> list[dict[str, Any]]:
-    """Return the parameters of every distinct network; none where there are more than `most`.
+    """Return the parameters of every distinct network, as a trial would sample them.
 
-    Returns
-    -------
-    list of dict
-        Each as a trial would sample it.
+    The list is empty if there are more than `most`.
     """
     layers = _every(space.layers, most)
     axes = [_axes(space, int(count), most) for count in layers]
@@ -50,17 +47,17 @@ def list_networks(space: Space, most: int = SMALL) -> list[dict[str, Any]]:
 
 
 def _axes(space: Space, layers: int, most: int) -> dict[str, Sequence[Scalar]]:
-    """List the values of each parameter that networks of so many layers have."""
+    """Return the values of each parameter of networks with `layers` layers."""
     shared = space.tied or space.funnel
     names = [WIDTH] if shared else [f"{WIDTH}_{i}" for i in range(layers)]
-    dimensions = {n: d for n, d in space.plain.items() if n != "dropout" or layers > 1}
+    dimensions = {n: d for n, d in space.scalars.items() if n != "dropout" or layers > 1}
     dimensions |= dict.fromkeys(names, space.hidden_dim)
     return {name: _every(dimension, most) for name, dimension in dimensions.items()}
 
 
 def _every(dimension: Dimension, most: int) -> Sequence[Scalar]:
-    """List the values of a dimension; more than `most` of them where there is no end."""
-    if isinstance(dimension, Choice):
+    """Return the values of a dimension; if they are infinitely many, more than `most` of them."""
+    if isinstance(dimension, Categorical):
         return dimension.values
     low, high = dimension.low, dimension.high
     if low == high:
@@ -68,4 +65,4 @@ def _every(dimension: Dimension, most: int) -> Sequence[Scalar]:
     step = dimension.step or (1 if dimension.integer else 0)
     if not step or (high - low) / step >= most:
         return range(most + 1)
-    return dimension.listed() or range(int(low), int(high) + 1)  # whole numbers on a log scale
+    return dimension.grid_values() or range(int(low), int(high) + 1)  # whole numbers on a log scale

@@ -1,7 +1,4 @@
-"""What the figures of a study do not say by themselves, in words.
-
-Bars that never move, a fold whose loss is most of the mean, and searches that came to nothing.
-"""
+"""Remarks on data and results: constant bars, a fold that dominates, searches without a result."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,12 +13,12 @@ from puffin.studies.records import is_duplicate, is_finished
 from puffin.studies.storage.queue import count_finished
 from puffin.studies.text import counted, when
 
-# A loss so many times that of every other fold decides the mean over folds nearly alone.
-_OUTWEIGHS = 3.0
+# Ratio of a fold's loss to the next largest above which it dominates the mean over folds.
+_DOMINANT_RATIO = 3.0
 
 
 def require_moving_target(dataset: Dataset) -> None:
-    """Refuse folds that no network can learn from, or that no forecast can be judged on.
+    """Raise if no network can learn from a fold, or no forecast can be judged.
 
     Raises
     ------
@@ -47,13 +44,13 @@ def require_moving_target(dataset: Dataset) -> None:
 
 
 def fold_remarks(dataset: Dataset, losses: Sequence[float] | None = None) -> list[str]:
-    """Say which folds tell nothing, and which tell all.
+    """Return remarks on folds without information and on folds that dominate the mean.
 
     Parameters
     ----------
     dataset : Dataset
     losses : sequence of float, (fold,), optional
-        Of a winner; those of persistence when not given.
+        Of a winner; by default those of persistence.
     """
     judged = dataset.persistence_losses if losses is None else losses
     whose = "the loss of persistence" if losses is None else "the winner's loss"
@@ -65,7 +62,7 @@ def fold_remarks(dataset: Dataset, losses: Sequence[float] | None = None) -> lis
         for i in flat
     ]
     moving = sorted((loss, i) for i, loss in enumerate(judged) if i not in flat)
-    if len(moving) > 1 and moving[-1][0] > _OUTWEIGHS * moving[-2][0]:
+    if len(moving) > 1 and moving[-1][0] > _DOMINANT_RATIO * moving[-2][0]:
         (others, _), (loss, heaviest) = moving[-2:]
         remarks.append(
             f"{named[heaviest]} outweighs the others: {whose} is {_plain(loss)} there and at "
@@ -81,7 +78,7 @@ def _plain(loss: float) -> str:
 
 
 def _constant_inputs(dataset: Dataset) -> list[str]:
-    """Name the inputs that never move in the training part of a fold."""
+    """Return remarks on inputs that are constant in the training part of a fold."""
     constant: dict[str, list[str]] = {}
     series, longest = dataset.series, dataset.spec.parsed_space.max_lookback
     for number, fold in enumerate(dataset.folds, start=1):
@@ -92,7 +89,7 @@ def _constant_inputs(dataset: Dataset) -> list[str]:
                 constant.setdefault(name, []).append(str(number))
     return [
         f"feature {name} never moves in the training part of fold {', '.join(folds)}: no network "
-        "learns anything from it there"
+        "can learn from it there"
         for name, folds in constant.items()
     ]
 
@@ -102,7 +99,7 @@ def _dates(dataset: Dataset, span: Span) -> str:
 
 
 def repeats_remark(trials: Iterable[FrozenTrial]) -> list[str]:
-    """Say how many trials repeated a result without training."""
+    """Return a remark on the trials that repeated a result without training, if there are any."""
     trials = list(trials)
     repeated = sum(map(is_duplicate, trials))
     if not repeated:
@@ -110,13 +107,13 @@ def repeats_remark(trials: Iterable[FrozenTrial]) -> list[str]:
     return [
         (
             f"{repeated} of {count_finished(trials)} trials repeated the result of a network "
-            "that was trained before: [space] holds no other"
+            "that was trained before: [space] has no other"
         )
     ]
 
 
 def why_nothing_is_complete(trials: Iterable[FrozenTrial]) -> str:
-    """Say what became of trials of which none is complete, and what to change."""
+    """Return how trials ended of which none is complete, and what to change."""
     ends = Counter(_end(trial) for trial in trials if is_finished(trial))
     parts = [f"{number} {end}" for end, number in ends.most_common()]
     fixes = {
@@ -127,7 +124,7 @@ def why_nothing_is_complete(trials: Iterable[FrozenTrial]) -> str:
     chosen = fixes[ends.most_common(1)[0][0]]
     return (
         f"none of its {counted(ends.total(), 'trial')} is complete ({', '.join(parts)}): {chosen}, "
-        "and start a study of another name (--set name=...)"
+        "and start a study with another name (--set name=...)"
     )
 
 

@@ -1,25 +1,25 @@
-"""TOML from outside, read in little time and memory whatever it holds."""
+"""Parsing of untrusted TOML in bounded time and memory."""
 
 import re
 import tomllib
 from typing import Any
 
-# Far more than the record of any study takes: that of 1,000 folds has 150 KB.
+# Far more than the record of any study: with 1,000 folds it has 150 KB.
 MOST_BYTES = 256 << 10
-# tomllib takes memory with the square of the parts of a key: gigabytes for 100 KB of dots. The
-# deepest key of a record has three parts.
+# The memory of tomllib grows with the square of the number of parts of a key: gigabytes for 100 KB
+# of dots. The deepest key of a record has three parts.
 _MOST_PARTS = 16
 _PART = r"""(?:[\w-]{1,250}|"(?:\\.|[^"\\\n]){0,250}"|'[^'\n]{0,250}')"""
 _DEEP_KEY = re.compile(rf"(?<![\w-])(?:{_PART}[ \t]*\.[ \t]*){{{_MOST_PARTS}}}", re.ASCII)
 
 
 def parse_toml(body: bytes) -> dict[str, Any]:
-    """Read TOML.
+    """Return the values of a TOML document.
 
     Raises
     ------
     ValueError
-        If it is none, or larger or deeper than any that this package writes.
+        If it is not TOML, or larger or deeper than any that this package writes.
     """
     if len(body) > MOST_BYTES:
         raise ValueError(f"it should have at most {MOST_BYTES >> 10} KiB")
@@ -33,5 +33,5 @@ def parse_toml(body: bytes) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError("its lists or tables are nested too deep") from None
-    except ValueError as error:  # a whole number of thousands of digits is no TOMLDecodeError
+    except ValueError as error:  # an integer of thousands of digits raises no TOMLDecodeError
         raise ValueError(f"it is not valid TOML: {error}") from None

@@ -8,10 +8,10 @@ import numpy as np
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from puffin.studies.algorithms import LEARNING, SAMPLERS
+from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.duplicates import DistinctSampler
 from puffin.studies.networks import list_networks
-from puffin.studies.space import grid_points, usual_points
+from puffin.studies.space import initial_points
 from puffin.studies.spec import Spec
 
 
@@ -38,11 +38,11 @@ class TicketSampling:
         that the seed decides; and the default networks if the sampler learns from trials, because
         its own first points would be random.
         """
-        sampler, space = self._spec.search.sampler, self._spec.parsed_space
-        if sampler == "grid":
-            return grid_points(space).points
-        if sampler in LEARNING:
-            return usual_points(space)
+        sampler = SAMPLERS[self._spec.search.sampler]
+        if sampler.enumerates:
+            return self._spec.grid.points
+        if sampler.learns:
+            return initial_points(self._spec.parsed_space)
         order = np.random.default_rng(self._spec.search.seed).permutation(len(self._networks))
         return [self._networks[i] for i in order]
 
@@ -55,8 +55,9 @@ class TicketSampling:
         """
         entropy = np.random.SeedSequence((self._spec.search.seed, ticket))
         seed = int(entropy.generate_state(1)[0])
-        sampler: BaseSampler = SAMPLERS[self._spec.search.sampler](seed)
-        if self._spec.search.sampler not in LEARNING:
+        kind = SAMPLERS[self._spec.search.sampler]
+        sampler = kind.make(seed)
+        if not kind.learns:
             return sampler
         return DistinctSampler(
             sampler, self._spec.parsed_space, self._trials, lambda: self._networks, seed

@@ -1,6 +1,6 @@
-"""The search space: what of a configuration is fixed, chosen or ranged, and how it is sampled.
+"""The search space: which hyperparameters are fixed, chosen from a list or drawn from a range.
 
-The only place that calls ``trial.suggest_*``.
+The only module that calls ``trial.suggest_*``.
 """
 
 import math
@@ -15,32 +15,32 @@ from puffin.models.config import Config, check_choice
 Scalar = int | float | str
 _Value = TypeVar("_Value")
 
-# Far beyond any use; a mistyped width must not ask for a network that fills the memory.
-_MOST = 1_000_000
-# Each layer has parameters of its own: a million of them take minutes only to be listed.
-_MOST_LAYERS = 100
+# Far beyond any use: a mistyped width must not make a network that fills the memory.
+_MAX_INTEGER = 1_000_000
+# Lower, because each layer adds parameters to the list of a space.
+_MAX_LAYERS = 100
 
 
 class Suggester(Protocol):
-    """What this module needs of ``optuna.Trial`` and ``optuna.trial.FixedTrial``."""
+    """The part of ``optuna.Trial`` and ``optuna.trial.FixedTrial`` that this module calls."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Choose one of a list."""
+        """Return one of `choices`."""
 
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
-        """Choose a whole number."""
+        """Return an integer from `low` to `high`."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        """Choose a number."""
+        """Return a number from `low` to `high`."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of a list of values; a fixed value is a list of one, and is not sampled."""
+class Categorical:
+    """One of a list of values; a list of one value fixes it and is not sampled."""
 
     values: tuple[Scalar, ...]
 
@@ -50,12 +50,12 @@ class Choice:
             return self.values[0]
         return trial.suggest_categorical(name, self.values)
 
-    def listed(self) -> tuple[Scalar, ...] | None:
-        """Give every value."""
+    def grid_values(self) -> tuple[Scalar, ...] | None:
+        """Return all values."""
         return self.values
 
     @property
-    def ends(self) -> tuple[Scalar, Scalar]:
+    def bounds(self) -> tuple[Scalar, Scalar]:
         """The smallest and the largest value."""
         return min(self.values), max(self.values)
 
@@ -79,37 +79,41 @@ class Range:
             return trial.suggest_int(name, int(self.low), int(self.high), step=step, log=self.log)
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
-    def listed(self) -> tuple[Scalar, ...] | None:
-        """Give every value, or None where there is no end of them."""
+    def grid_values(self) -> tuple[Scalar, ...] | None:
+        """Return all values, or None for a continuous or logarithmic range."""
         step = self.step or (1 if self.integer else None)
         if step is None or self.log:
             return None
         count = round((self.high - self.low) / step) + 1
-        # Sums of a step like 0.1 drift off by a bit, and Optuna refuses what lies above high.
+        # Multiples of a step like 0.1 are inexact, and Optuna refuses values above high.
         return tuple(min(round(self.low + i * step, 12), self.high) for i in range(count))
 
     @property
-    def ends(self) -> tuple[Scalar, Scalar]:
+    def bounds(self) -> tuple[Scalar, Scalar]:
         """The smallest and the largest value."""
         return self.low, self.high
 
 
-Dimension = Choice | Range
+Dimension = Categorical | Range
 
 
 @dataclass(frozen=True)
 class Space:
-    """A checked search space.
+    """A validated search space.
 
     Attributes
     ----------
-    plain : the dimension of each field of `Config` but the widths
-    layers, hidden_dim : number of layers and width of one
-    tied : one width for all layers
-    funnel : each layer half as wide as the one before
+    scalars : dict
+        The dimension of each field of `Config` but ``hidden_dims``.
+    layers, hidden_dim : Dimension
+        Number of layers, and width of a layer.
+    tied : bool
+        Whether all layers have the same width.
+    funnel : bool
+        Whether each layer is half as wide as the one before.
     """
 
-    plain: dict[str, Dimension]
+    scalars: dict[str, Dimension]
     layers: Dimension
     hidden_dim: Dimension
     tied: bool
@@ -117,19 +121,21 @@ class Space:
 
     @property
     def max_lookback(self) -> int:
-        """Longest window that any trial can see, in bars."""
-        return int(self.plain["lookback"].ends[1])
+        """The longest lookback of any trial, in bars."""
+        return int(self.scalars["lookback"].bounds[1])
 
 
 _FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Config) if f.name != "hidden_dims"}
 LAYERS, WIDTH = "layers", "hidden_dim"
 _KEYS = ("cell", LAYERS, WIDTH, *(name for name in _FIELDS if name != "cell"))
-_MOST_POINTS = 100_000
+_MAX_POINTS = 100_000
 _TABLE_KEYS = {"low", "high", "step", "log"}
 
 
 def parse_space(values: Mapping[str, Any]) -> Space:
-    """Check the [space] section: a scalar fixes, a list chooses, a table ranges.
+    """Parse the section [space].
+
+    A scalar fixes a hyperparameter, a list offers a choice, and a table is a range.
 
     Raises
     ------
@@ -159,7 +165,7 @@ def parse_space(values: Mapping[str, Any]) -> Space:
 
 
 def _width_flags(raw: Any, problems: list[str]) -> tuple[Any, bool, bool]:
-    """Take ``tied``, ``funnel`` and ``choices`` off the table of the widths."""
+    """Split the table of the widths into their values, ``tied`` and ``funnel``."""
     if not isinstance(raw, Mapping):
         return raw, False, False
     rest = dict(raw)
@@ -173,7 +179,7 @@ def _width_flags(raw: Any, problems: list[str]) -> tuple[Any, bool, bool]:
 
 
 def _is_fixed(dimension: Dimension) -> bool:
-    low, high = dimension.ends
+    low, high = dimension.bounds
     return low == high
 
 
@@ -182,13 +188,13 @@ def _dimension(raw: Any, key: str) -> Dimension:
         return _range(raw, key)
     values = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
     if not values:
-        msg = "an empty list chooses nothing; give it values"
+        msg = "an empty list offers no choice; add values"
         raise ValueError(msg)
-    checked = tuple(_check(value, key) for value in values)
+    checked = tuple(_check_value(value, key) for value in values)
     if len(set(checked)) < len(checked):
-        msg = "holds a value twice; give each once"
+        msg = "has a value twice; list each once"
         raise ValueError(msg)
-    return Choice(checked)
+    return Categorical(checked)
 
 
 def _range(raw: Mapping[str, Any], key: str) -> Range:
@@ -198,10 +204,10 @@ def _range(raw: Mapping[str, Any], key: str) -> Range:
     if missing := {"low", "high"} - set(raw):
         msg = f"a range needs {' and '.join(sorted(missing))}"
         raise ValueError(msg)
-    low, high = (_check(raw[end], key) for end in ("low", "high"))
+    low, high = (_check_value(raw[end], key) for end in ("low", "high"))
     step, log = raw.get("step"), raw.get("log", False)
     if isinstance(low, str) or isinstance(high, str):
-        msg = "names cannot be ranged; give a list"
+        msg = "a range needs numbers; use a list"
         raise ValueError(msg)
     integer = _is_integer(key)
     rules = {
@@ -214,7 +220,9 @@ def _range(raw: Mapping[str, Any], key: str) -> Range:
     }
     if broken := [rule for rule, holds in rules.items() if not holds]:
         raise ValueError("; ".join(broken))
-    if step is not None:  # end on the last step, as Optuna would, with a warning in every worker
+    if (
+        step is not None
+    ):  # lower `high` to the last step; Optuna would, with a warning in every worker
         high = low + math.floor((high - low) / step + 1e-9) * step
         high = high if integer else round(high, 12)
     return Range(low, high, step, log, integer)
@@ -230,8 +238,8 @@ def _is_integer(key: str) -> bool:
     return key in (LAYERS, WIDTH) or _FIELDS[key].type is int
 
 
-def _check(value: Any, key: str) -> Scalar:
-    """Check one value of a hyperparameter against its type and the bounds of `Config`."""
+def _check_value(value: Any, key: str) -> Scalar:
+    """Return a value in the type of its hyperparameter, or raise if `Config` does not admit it."""
     choices = _FIELDS[key].metadata.get("choices") if key in _FIELDS else None
     if choices:
         check_choice(key, value, choices)
@@ -239,9 +247,9 @@ def _check(value: Any, key: str) -> Scalar:
     if not _is_number(value) or (_is_integer(key) and not isinstance(value, int)):
         msg = f"{value!r} should be a {'whole ' if _is_integer(key) else ''}number"
         raise ValueError(msg)
-    most = _MOST_LAYERS if key == LAYERS else _MOST
-    if _is_integer(key) and value > most:
-        msg = f"{value!r} must be at most {most}"
+    maximum = _MAX_LAYERS if key == LAYERS else _MAX_INTEGER
+    if _is_integer(key) and value > maximum:
+        msg = f"{value!r} must be at most {maximum}"
         raise ValueError(msg)
     bounds = _FIELDS[key].metadata if key in _FIELDS else {"low": 1}
     low, below = bounds["low"], bounds.get("below")
@@ -255,13 +263,13 @@ def _check(value: Any, key: str) -> Scalar:
 def suggest(trial: Suggester, space: Space) -> Config:
     """Sample a configuration.
 
-    Widths exist only for layers that exist, and dropout only between two of them; TPE's
-    ``group=True`` learns such conditional parameters jointly.
+    The parameters are conditional: there is one width per layer, and dropout only with two layers
+    or more. TPE with ``group=True`` models such parameters jointly.
     """
     layers = space.layers.suggest(trial, LAYERS)
     values = {
         name: dimension.suggest(trial, name)
-        for name, dimension in space.plain.items()
+        for name, dimension in space.scalars.items()
         if name != "dropout" or layers > 1
     }
     return Config(hidden_dims=_suggest_widths(trial, space, layers), **values)
@@ -274,9 +282,10 @@ def _suggest_widths(trial: Suggester, space: Space, layers: int) -> tuple[int, .
     return tuple(space.hidden_dim.suggest(trial, f"{WIDTH}_{i}") for i in range(layers))
 
 
-# Where a search starts, where it is not at the defaults of `Config`: 0.4 % above the best of
-# 18 such networks, on average over the returns and ranges of IBM and MSFT (benchmarks/RESULTS.md).
-_USUAL: dict[str, Scalar] = {
+# The initial point of a search, where it differs from the defaults of `Config`. Its loss is 0.4 %
+# above the best of 18 such networks, on average over the returns and ranges of IBM and MSFT
+# (benchmarks/RESULTS.md).
+_INITIAL: dict[str, Scalar] = {
     "cell": "gru",
     LAYERS: 1,
     WIDTH: 32,
@@ -285,23 +294,29 @@ _USUAL: dict[str, Scalar] = {
 }
 
 
-class _Usual:
-    """Takes the place of a trial: answers with what is nearest to the usual, and notes it."""
+class _DefaultSuggester:
+    """A `Suggester` that returns and records the admissible value nearest to the default.
+
+    Attributes
+    ----------
+    params : dict
+        The recorded values.
+    """
 
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        usual = _usual(name)
-        if isinstance(usual, str):
-            return self._note(name, usual if usual in choices else choices[0])
-        return self._note(name, min(choices, key=lambda choice: abs(choice - usual)))
+        default = _default(name)
+        if isinstance(default, str):
+            return self._record(name, default if default in choices else choices[0])
+        return self._record(name, min(choices, key=lambda choice: abs(choice - default)))
 
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
         value = round(self.suggest_float(name, low, high, step=step, log=log))
-        return self._note(name, value)
+        return self._record(name, value)
 
     def suggest_float(
         self,
@@ -312,32 +327,32 @@ class _Usual:
         step: float | None = None,
         log: bool = False,  # noqa: ARG002  # as a trial has it
     ) -> float:
-        value = min(max(float(_usual(name)), low), high)
+        value = min(max(float(_default(name)), low), high)
         if step is not None:
-            # Sums of a step like 0.1 drift off by a bit, and Optuna refuses what lies above high.
+            # Multiples of a step like 0.1 are inexact, and Optuna refuses values above high.
             value = min(round(low + round((value - low) / step) * step, 12), high)
-        return self._note(name, value)
+        return self._record(name, value)
 
-    def _note(self, name: str, value: _Value) -> _Value:
+    def _record(self, name: str, value: _Value) -> _Value:
         self.params[name] = value
         return value
 
 
-def _usual(name: str) -> Scalar:
-    """Give the usual value of a parameter; one width is like another."""
+def _default(name: str) -> Scalar:
+    """Return the initial value of a parameter, which is the same for every layer's width."""
     key = WIDTH if name.startswith(WIDTH) else name
-    return _USUAL[key] if key in _USUAL else getattr(Config, key)
+    return _INITIAL[key] if key in _INITIAL else getattr(Config, key)
 
 
-def usual_points(space: Space) -> list[dict[str, Any]]:
-    """Give the parameters of the points that are nearest to the usual network, one for each cell.
+def initial_points(space: Space) -> list[dict[str, Any]]:
+    """Return the parameters of the points nearest to the default network, one for each cell.
 
-    Started from one cell alone TPE hardly tries the other.
+    From a single cell TPE would hardly try the other.
     """
-    trial = _Usual()
+    trial = _DefaultSuggester()
     suggest(trial, space)
     first = trial.params
-    cells = space.plain["cell"].listed() or ()
+    cells = space.scalars["cell"].grid_values() or ()
     if "cell" not in first:
         return [first]
     return [first, *(first | {"cell": cell} for cell in cells if cell != first["cell"])]
@@ -345,12 +360,14 @@ def usual_points(space: Space) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Grid:
-    """Every distinct configuration of a space, as parameters to enqueue.
+    """All distinct configurations of a space, as parameters to enqueue.
 
     Attributes
     ----------
-    points : the parameters of each distinct configuration
-    repeats : points of the full product that describe a network another point describes too
+    points : list of dict
+        The parameters of each distinct configuration.
+    repeats : int
+        Number of points of the full product that repeat the network of another point.
     """
 
     points: list[dict[str, Any]]
@@ -358,26 +375,26 @@ class Grid:
 
 
 def grid_points(space: Space) -> Grid:
-    """List the points of a grid, each network once.
+    """Return the points of a grid, each network once.
 
     Raises
     ------
     ValueError
-        If a dimension has no end of values.
+        If a dimension is not finite, or the grid is too large.
     """
-    # Here, since no other search needs scikit-learn, which takes a second to import.
+    # Imported here because scikit-learn takes a second to load and no other search needs it.
     from sklearn.model_selection import ParameterGrid
 
     points: dict[Config, dict[str, Any]] = {}
     total = 0
-    for layers in _listed(space.layers, LAYERS):
+    for layers in _finite_values(space.layers, LAYERS):
         shared = space.tied or space.funnel
         names = [WIDTH] if shared else [f"{WIDTH}_{i}" for i in range(int(layers))]
-        axes = {name: _listed(d, name) for name, d in space.plain.items()}
-        axes |= {name: _listed(space.hidden_dim, WIDTH) for name in names}
+        axes = {name: _finite_values(d, name) for name, d in space.scalars.items()}
+        axes |= {name: _finite_values(space.hidden_dim, WIDTH) for name in names}
         total += math.prod(map(len, axes.values()))
-        if total > _MOST_POINTS:
-            msg = f"the grid has over {_MOST_POINTS} points; list fewer values, or sample with tpe"
+        if total > _MAX_POINTS:
+            msg = f"the grid has over {_MAX_POINTS} points; list fewer values, or sample with tpe"
             raise ValueError(msg)
         for point in ParameterGrid({LAYERS: (layers,), **axes}):
             trial = FixedTrial(point)
@@ -385,13 +402,13 @@ def grid_points(space: Space) -> Grid:
     return Grid(list(points.values()), total - len(points))
 
 
-def _listed(dimension: Dimension, name: str) -> tuple[Scalar, ...]:
+def _finite_values(dimension: Dimension, name: str) -> tuple[Scalar, ...]:
     if isinstance(dimension, Range) and dimension.step:
         steps = (dimension.high - dimension.low) / dimension.step
-        if steps > _MOST_POINTS:
-            msg = f"space.{name} has {steps:.0f} steps, but a grid takes {_MOST_POINTS} at most"
+        if steps > _MAX_POINTS:
+            msg = f"space.{name} has {steps:.0f} steps, but a grid takes {_MAX_POINTS} at most"
             raise ValueError(msg)
-    values = dimension.listed()
+    values = dimension.grid_values()
     if values is None:
         msg = f'space.{name} is a range without a step; sampler "grid" needs a list or a step'
         raise ValueError(msg)

@@ -1,10 +1,11 @@
-"""The study file: one TOML document, checked key by key before anything is made of it."""
+"""The study file: its sections, their rules, and the errors that explain a broken rule."""
 
 import difflib
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -18,27 +19,28 @@ from puffin.models.folds import MIN_TRAIN_TARGETS, WalkForward
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.prices.calendar import INTERVALS
 from puffin.studies.prices.csv_columns import NAMES
-from puffin.studies.prices.load import SOURCES
-from puffin.studies.space import Space, grid_points, parse_space
+from puffin.studies.prices.request import PriceRequest
+from puffin.studies.prices.sources import SOURCES, sources_with
+from puffin.studies.space import Grid, Space, grid_points, parse_space
 
-# What a study of one version means to another: a new number for every change that is no addition.
+# Version of the stored study file: raised by every change that is not an addition.
 SPEC_VERSION = 1
 _Model = TypeVar("_Model", bound=BaseModel)
-# What to write instead of a path with backslashes.
+# How to write a path with backslashes.
 _SLASHES = (
     "write path = \"C:/folder/prices.csv\", or path = 'C:\\folder\\prices.csv' in single quotes"
 )
-# Far beyond any use, and within what a database can count.
+# Far beyond any use, and within the integers of a database.
 MOST_TRIALS = 1_000_000
 
-# What Yahoo calls a period.
+# Yahoo's notation of a period.
 _PERIOD = re.compile(r"[1-9][0-9]{0,3}(d|wk|mo|y)|ytd|max")
 
 Count = Annotated[int, Field(ge=1, le=MOST_TRIALS, strict=True)]
 
 
 class SpecError(PuffinError):
-    """A study file that breaks a rule."""
+    """A study file breaks a rule."""
 
 
 class _Section(BaseModel):
@@ -46,32 +48,32 @@ class _Section(BaseModel):
 
 
 def _known(kind: str, value: str, registry: Collection[str]) -> str:
-    """Refuse a key that a registry does not have, with those it has."""
+    """Return a key of a registry, or raise with the known keys."""
     if value not in registry:
         msg = f"unknown {kind}; known are {', '.join(registry)}"
         raise ValueError(msg)
     return value
 
 
-# Of a study: also a part of file names and commands.
+# Name of a study, which is also a part of file names and commands.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 def _once(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        msg = f"names a {kind} twice; give each once"
+        msg = f"names a {kind} twice; list each once"
         raise ValueError(msg)
     return names
 
 
 def _require_name(kind: str, name: str) -> None:
     if not name.isprintable() or not re.fullmatch(r"[^,\s]([^,]*[^,\s])?", name):
-        msg = f"names a {kind} {name!r}, but a name has no comma and no space at its ends"
+        msg = f"{kind} names must not contain commas or start or end with a space, but got {name!r}"
         raise ValueError(msg)
 
 
 class DataSection(_Section):
-    """Where the prices come from and what is forecast from which features."""
+    """The source of the prices, the features, and the target that is forecast."""
 
     source: str = "sample"
     symbol: str | None = None
@@ -88,7 +90,7 @@ class DataSection(_Section):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Name what a network reads of each bar; a feature of other series is one for each."""
+        """Names of the network's inputs; a feature of extra series is one input per series."""
         return tuple(
             name if not series else f"{name} of {series}"
             for name in self.features
@@ -97,14 +99,29 @@ class DataSection(_Section):
 
     @property
     def needs(self) -> Needs:
-        """Which columns of the prices are read."""
+        """The columns of the prices that are read."""
         return needs_of(self.features, self.target)
 
     @property
     def file_columns(self) -> tuple[str, ...]:
-        """Name the user's columns of the file that are features."""
+        """Names of the user's columns of the file that are features."""
         names = (name.removeprefix(COLUMN) for name in self.needs.reads if name.startswith(COLUMN))
         return tuple(names)
+
+    def request(self, *, refresh: bool = False) -> PriceRequest:
+        """Return the request of these prices, with or without the use of cached bars."""
+        return PriceRequest(
+            symbol=self.symbol,
+            path=Path(self.path) if self.path else None,
+            start=self.start,
+            end=self.end,
+            period=self.period,
+            interval=self.interval,
+            extra=self.extra,
+            columns=self.columns,
+            needs=self.needs,
+            refresh=refresh,
+        )
 
     @field_validator("start", "end", mode="before")
     @classmethod
@@ -155,7 +172,7 @@ class DataSection(_Section):
     @classmethod
     def _path_has_no_escapes(cls, value: str | None) -> str | None:
         if value is not None and re.search(r"[\x00-\x1f]", value):
-            msg = f"has a control character, as a backslash in double quotes makes them; {_SLASHES}"
+            msg = f"has a control character, from a backslash in double quotes; {_SLASHES}"
             raise ValueError(msg)
         return value
 
@@ -178,31 +195,42 @@ class DataSection(_Section):
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:
-        if self.source == "csv" and not self.path:
-            msg = 'source "csv" needs path, the file to read; add path = "prices.csv"'
-            raise ValueError(msg)
-        if self.source != "csv" and not self.symbol:
-            msg = f'source "{self.source}" needs symbol; add symbol = "AAPL"'
-            raise ValueError(msg)
-        if self.source != "csv" and self.path:
-            msg = f'path goes with source "csv", not with "{self.source}"; drop one of them'
-            raise ValueError(msg)
-        if self.source != "csv" and (self.columns or self.file_columns):
-            what = "columns" if self.columns else f'feature "{COLUMN}{self.file_columns[0]}"'
-            msg = f'{what} goes with source "csv", which has columns of its own; drop it'
-            raise ValueError(msg)
+        if SOURCES[self.source].needs_path:
+            if not self.path:
+                msg = (
+                    f'source "{self.source}" needs path, the file to read; add path = "prices.csv"'
+                )
+                raise ValueError(msg)
+        else:
+            self._require_symbol_alone(f"goes with source {sources_with('needs_path')}")
         if self.start and self.end and self.start >= self.end:
             msg = f"start must be before end = {self.end}, but is {self.start}"
             raise ValueError(msg)
         return self
 
+    def _require_symbol_alone(self, rule: str) -> None:
+        """Raise unless the prices are chosen by their symbol, and by nothing of a file."""
+        if not self.symbol:
+            msg = f'source "{self.source}" needs symbol; add symbol = "AAPL"'
+            raise ValueError(msg)
+        if self.path:
+            msg = f'path {rule}, not with "{self.source}"; drop one of them'
+            raise ValueError(msg)
+        if self.columns or self.file_columns:
+            what = "columns" if self.columns else f'feature "{COLUMN}{self.file_columns[0]}"'
+            msg = f"{what} {rule}, which has columns of its own; drop it"
+            raise ValueError(msg)
+
     @model_validator(mode="after")
-    def _live_keys_go_with_a_live_source(self) -> Self:
-        if self.source != "yfinance" and (self.period or self.interval != "1d"):
-            msg = f'period and interval go with source "yfinance", not with "{self.source}"'
+    def _period_goes_with_a_source_that_has_them(self) -> Self:
+        if not SOURCES[self.source].has_periods and (self.period or self.interval != "1d"):
+            msg = (
+                f"period and interval go with source {sources_with('has_periods')}, "
+                f'not with "{self.source}"'
+            )
             raise ValueError(msg)
         if self.period and (self.start or self.end):
-            msg = "period stands in the place of start and end; drop it, or both of them"
+            msg = "period replaces start and end; drop it, or drop both of them"
             raise ValueError(msg)
         return self
 
@@ -219,7 +247,7 @@ class DataSection(_Section):
 
 
 class WalkForwardSection(_Section):
-    """How the targets are cut into folds, and what is sealed away."""
+    """How the targets are split into folds and a sealed holdout."""
 
     folds: Annotated[int, Field(ge=2, le=MOST_TRIALS, strict=True)] = 5
     valid_bars: Count = 120
@@ -242,7 +270,7 @@ class WalkForwardSection(_Section):
 
 
 class TrainingSection(_Section):
-    """How long a configuration may train."""
+    """How long a configuration may train, and on which loss."""
 
     max_epochs: Count = 50
     patience: Annotated[int, Field(ge=0, le=MOST_TRIALS, strict=True)] = 8
@@ -255,7 +283,7 @@ class TrainingSection(_Section):
 
 
 class SearchSection(_Section):
-    """How many configurations are tried, and how they are chosen."""
+    """How many configurations are tried, how they are proposed and when they are stopped."""
 
     trials: Count | None = None
     sampler: str = "tpe"
@@ -274,26 +302,27 @@ class SearchSection(_Section):
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
-        if self.sampler == "gp" and self.pruner != "none":
+        sampler = SAMPLERS[self.sampler]
+        if sampler.needs_complete_trials and self.pruner != "none":
             msg = (
-                f'sampler "gp" learns from complete trials only, but pruner is "{self.pruner}"; '
-                'set pruner = "none", or sampler = "tpe"'
+                f'sampler "{self.sampler}" learns from complete trials only, but pruner is '
+                f'"{self.pruner}"; set pruner = "none", or sampler = "tpe"'
             )
             raise ValueError(msg)
-        if self.sampler == "grid" and self.trials is not None:
-            msg = 'sampler "grid" runs every point of its grid once; drop trials'
+        if sampler.enumerates and self.trials is not None:
+            msg = f'sampler "{self.sampler}" runs every point of its grid once; drop trials'
             raise ValueError(msg)
         return self
 
 
 def default_space() -> dict[str, Any]:
-    """Return the search space of a study file without one: that of the preset ``daily``."""
+    """Return the search space of a study file without ``[space]``: that of the preset ``daily``."""
     space: dict[str, Any] = _preset("daily")["space"]
     return space
 
 
 class Spec(_Section):
-    """A whole study file. An unknown key is an error; a key left out takes the default here."""
+    """A study file. An unknown key is an error; a missing key has the default here."""
 
     name: Annotated[str, Field(pattern=NAME)]
     data: DataSection
@@ -317,67 +346,72 @@ class Spec(_Section):
                 f"but is {self.walk_forward.purge}; raise it, or leave it out"
             )
             raise ValueError(msg)
-        if self.search.sampler == "grid":
+        if SAMPLERS[self.search.sampler].enumerates:
             if "space" not in self.model_fields_set:
                 msg = (
-                    'sampler "grid" needs a list or a step for each hyperparameter, but [space] is '
-                    "left out; add it (the preset grid has one)"
+                    f'sampler "{self.search.sampler}" needs a list or a step for each '
+                    "hyperparameter, but [space] is left out; add it (the preset grid has one)"
                 )
                 raise ValueError(msg)
-            grid_points(self.parsed_space)
+            _ = self.grid  # raises if it is not finite
         return self
 
-    @property
+    @cached_property
     def parsed_space(self) -> Space:
-        """The search space, checked."""
+        """The search space."""
         return parse_space(self.space)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """All points of the search space; ValueError if they are infinitely many."""
+        return grid_points(self.parsed_space)
 
     @property
     def purge(self) -> int:
-        """Targets left out between a training part and what judges it."""
+        """Targets left out between a training part and the part that validates it."""
         given = self.walk_forward.purge
         return self.data.horizon - 1 if given is None else given
 
     @property
     def layout(self) -> WalkForward:
-        """The folds, as the models know them."""
+        """The folds, as an argument of `puffin.models.folds`."""
         section = self.walk_forward
         return WalkForward(section.folds, section.valid_bars, self.purge, section.train_bars)
 
     @property
     def training_config(self) -> TrainingConfig:
-        """The training rules, as the models know them."""
+        """The training settings, as an argument of `puffin.models.training`."""
         return TrainingConfig(**self.training.model_dump())
 
     @property
     def tickets(self) -> int:
         """Number of trials that the study is to run."""
-        if self.search.sampler == "grid":
-            return len(grid_points(self.parsed_space).points)
+        if SAMPLERS[self.search.sampler].enumerates:
+            return len(self.grid.points)
         return self.search.trials or 100
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain JSON values; `Spec.model_validate` reads them back."""
+        """Return values for JSON; `Spec.model_validate` reads them back."""
         return self.model_dump(mode="json")
 
 
 def preset_names() -> list[str]:
-    """List the study files that come with the package."""
+    """Return the names of the study files in the package."""
     folder = resources.files("puffin.studies") / "presets"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith("toml"))
 
 
 def load_spec(path_or_preset: str, overrides: Sequence[str] = ()) -> Spec:
-    """Read a study file, or a preset by its name, and apply ``a.b=value`` overrides.
+    """Load a study file, or a preset by its name, and apply ``a.b=value`` overrides.
 
-    A relative ``data.path`` in a file is meant from the file's own folder; in an override, from
-    the working directory. An override of one key of ``[space]`` leaves the others as the file has
-    them, or as the default space has them if the file has no ``[space]``.
+    A relative ``data.path`` starts at the folder of the file; in an override it starts at the
+    working directory. An override of one key of ``[space]`` keeps the other keys of the file, or of
+    the default space if the file has no ``[space]``.
 
     Raises
     ------
     SpecError
-        With every problem of the file: the key's path, the value, the rule and the fix.
+        If a rule is broken: every such key, its value, the rule and the fix.
     """
     values, label = _read(path_or_preset)
     if any(override.strip().startswith("space.") for override in overrides):
@@ -388,12 +422,12 @@ def load_spec(path_or_preset: str, overrides: Sequence[str] = ()) -> Spec:
 
 
 def parse_spec(values: Mapping[str, Any], label: str) -> Spec:
-    """Check plain values; `label` names their origin in errors."""
+    """Return the study file of parsed TOML or JSON; `label` names its origin in errors."""
     return _parse(Spec, values, label)
 
 
 def parse_data(values: Mapping[str, Any], label: str) -> DataSection:
-    """Check plain values of ``[data]`` alone; `label` names their origin in errors."""
+    """Return the section ``[data]`` of parsed TOML; `label` names its origin in errors."""
     return _parse(DataSection, values, label)
 
 
@@ -433,12 +467,12 @@ def _read(path_or_preset: str) -> tuple[dict[str, Any], str]:
 
 
 def _toml_hint(error: tomllib.TOMLDecodeError, text: str) -> str:
-    """Say what helps against an error of TOML; a path of Windows is the usual one."""
+    """Return a hint on an error of TOML, whose most frequent cause is a path of Windows."""
     found = re.search(r"at line (\d+)", str(error))
     line = text.split("\n")[int(found[1]) - 1] if found else ""
     if "\\" in line:
         return f"a backslash in double quotes begins an escape: {_SLASHES}"
-    return "docs/study-file.md shows a whole one"
+    return "docs/study-file.md shows a complete file"
 
 
 def _preset(name: str) -> dict[str, Any]:
@@ -449,12 +483,12 @@ def _preset(name: str) -> dict[str, Any]:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # longer than a name can be; a NUL in it
+    except (OSError, ValueError):  # too long for a name; a NUL in it
         return False
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    """Set one ``a.b=value``; the value is read as TOML, and as a bare string if it is none."""
+    """Set one ``a.b=value``; the value is parsed as TOML, or else taken as a string."""
     key, equals, text = override.partition("=")
     *sections, last = parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -473,42 +507,44 @@ def _override(values: dict[str, Any], override: str) -> None:
     table[last] = value
 
 
-_NICER = (
-    (r"Extra inputs are not permitted", "unknown key"),
-    (r"Input should be a valid dictionary.*", "should be a section"),
-    (r"Input should be a valid tuple", "should be a list"),
-    (r"Input should be a valid integer", "should be a whole number"),
-    (r"Input should be a valid string", "should be text in quotes"),
-    (r"Tuple should have at least 1 item.*", "should have at least one item"),
-    (r"Input should be greater than or equal to", "should be at least"),
-    (r"Input should be less than or equal to", "should be at most"),
-    (r"Input should be ", "should be "),
-    (r"Value error, ", ""),
-    (r"Field required", "is required"),
-    (
-        r"String should match pattern .*",
-        "should be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit",
+# Messages by pydantic's error type, filled in with the context of the error. Types that are not
+# here keep pydantic's message.
+_MESSAGES = {
+    "dict_type": "should be a section",
+    "extra_forbidden": "unknown key",
+    "greater_than_equal": "should be at least {ge}",
+    "int_type": "should be a whole number",
+    "less_than_equal": "should be at most {le}",
+    "literal_error": "should be {expected}",
+    "missing": "is required",
+    "model_type": "should be a section",
+    "string_pattern_mismatch": (
+        "should be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
     ),
-)
+    "string_type": "should be text in quotes",
+    "too_short": "should have at least one item",
+    "tuple_type": "should be a list",
+    "value_error": "{error}",
+}
 
 
 def _describe(error: Any) -> str:
-    """Put one pydantic error into words: path, value, rule and fix."""
+    """Return one pydantic error in words: path, value, rule and fix."""
     path = ".".join(str(part) for part in error["loc"])
-    message = error["msg"]
-    for pattern, words in _NICER:
-        message = re.sub(pattern, words, message)
+    message = _MESSAGES.get(error["type"], "{msg}").format_map(
+        {"msg": error["msg"]} | error.get("ctx", {})
+    )
     if error["type"] == "extra_forbidden":
         return f"{path}: {message}{_neighbours(error['loc'])}"
     if error["type"] == "missing":
         return f"{path} {message}"
-    if isinstance(error["input"], dict):  # a rule between keys: the message names them itself
+    if isinstance(error["input"], dict):  # a rule on several keys: the message names them
         return f"{path}: {message}" if path else message
     return f"{path} = {error['input']!r}: {message}"
 
 
 def _neighbours(location: tuple[int | str, ...]) -> str:
-    """List the keys that stand where an unknown one was found, the likeliest first."""
+    """Return the known keys at the place of an unknown one, and the most similar of them."""
     model: type[BaseModel] = Spec
     for part in location[:-1]:
         annotation = model.model_fields[str(part)].annotation

@@ -1,4 +1,4 @@
-"""Text for a terminal: names from a file or a database made harmless, and numbers in words."""
+"""Text for a terminal: control characters escaped, and numbers and times in words."""
 
 import math
 import unicodedata
@@ -10,9 +10,9 @@ _ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def printable(text: str) -> str:
-    r"""Return text on one line, each character that could steer a terminal written as ``\x1b``.
+    r"""Return text on one line, with characters that control a terminal written as ``\x1b``.
 
-    Rich markup is left as it is: wrap the result in `rich.text.Text`, which interprets none.
+    Rich markup is not escaped: wrap the result in `rich.text.Text`, which interprets none.
     """
     return "".join(
         char.encode("unicode_escape").decode() if unicodedata.category(char) in _ESCAPED else char
@@ -26,24 +26,21 @@ def printable_lines(text: str) -> str:
 
 
 def loss(value: float) -> str:
-    """Write a loss with four significant digits, whatever its size; one that is no number in words.
-
-    A training that diverged has no finite loss.
-    """
+    """Write a loss with four significant digits, or ``diverged`` if it is not finite."""
     return f"{value:#.4g}".removesuffix(".") if math.isfinite(value) else "diverged"
 
 
-# Digits behind the point say nothing of a share as large as this.
+# A share as large as this is written without decimals.
 _LARGE_SHARE = 10
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """Write a share as ``12.3 %``, and one that is not defined as ``-``."""
+    """Write a share as ``12.3 %``, and an undefined one as ``-``."""
     return _share(share, f".{digits}%")
 
 
 def signed(share: float, digits: int = 1) -> str:
-    """Write a share as ``+12.3 %``; one that rounds to zero has no sign."""
+    """Write a share as ``+12.3 %``, without a sign if it rounds to zero."""
     return _share(share, f"+.{digits}%")
 
 
@@ -56,7 +53,7 @@ def _share(share: float, form: str) -> str:
     return f"{text.lstrip('+-') if float(text) == 0 else text} %"
 
 
-# A smaller p would be written as 0.
+# A smaller p-value would be written as 0.
 _LEAST_P = 0.001
 
 
@@ -73,12 +70,12 @@ def counted(count: int, noun: str) -> str:
 
 
 def when(time: object) -> str:
-    """Write a time; a midnight as its date alone."""
+    """Write a time, or only its date if it is midnight."""
     return str(time).removesuffix(" 00:00:00")
 
 
 def minute(time: str) -> str:
-    """Write an ISO 8601 time as ``2026-11-26 13:53 UTC``; one without a zone is in UTC."""
+    """Write an ISO 8601 time as ``2026-11-26 13:53 UTC``; without a zone it is taken as UTC."""
     moment = datetime.fromisoformat(time)
     moment = moment.astimezone(UTC) if moment.tzinfo else moment
     return f"{moment:%Y-%m-%d %H:%M} UTC"
@@ -106,11 +103,11 @@ def duration(seconds: float) -> str:
     return f"{total} s"
 
 
-# Steps to which an estimate is rounded: up to so many seconds, to so many.
+# Rounding of an estimate: (largest number of seconds, step in seconds).
 _ROUNDING = ((_MINUTE, 10), (10 * _MINUTE, _MINUTE), (_HOUR, 5 * _MINUTE), (10 * _HOUR, 600))
 
 
 def roughly(seconds: float) -> str:
-    """Write an estimate, no finer than it is known: ``about 4 min``."""
+    """Write an estimate rounded to its precision: ``about 4 min``."""
     step = next((step for most, step in _ROUNDING if seconds <= most), _HOUR)
     return f"about {duration(max(round(seconds / step), 1) * step)}"

@@ -14,6 +14,7 @@ from puffin.models.estimators.multivariate import MultivariateGRU, MultivariateL
 from puffin.models.estimators.univariate import TradingGRU, TradingLSTM
 from puffin.models.networks.rnn import GRUNet, LSTMNet, StackedGRU, StackedLSTM
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 
 Univariate = TradingLSTM | TradingGRU
 
@@ -109,4 +110,4 @@ SEEN = 25
 
 @cache
 def bars() -> pd.DataFrame:
-    return load_prices("sample", "AAPL").frame[["open", "high", "low", "close"]]
+    return load_prices("sample", PriceRequest("AAPL")).frame[["open", "high", "low", "close"]]

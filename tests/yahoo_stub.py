@@ -24,7 +24,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pandas as pd
 
-from puffin.studies.prices.load import SOURCES, PriceRequest
+from puffin.studies.prices.request import PriceRequest
+from puffin.studies.prices.sources import SOURCES
 
 CHART = "/v8/finance/chart/"
 QUERY_HOSTS = ("query1.finance.yahoo.com", "query2.finance.yahoo.com")
@@ -46,7 +47,7 @@ RANGES = {
 
 def sample(symbol: str) -> pd.DataFrame:
     """Give the bars of the embedded sample as they were traded, with adj_close."""
-    return SOURCES["sample"](PriceRequest(symbol)).frame
+    return SOURCES["sample"].load(PriceRequest(symbol)).frame
 
 
 def sessions_of(days: pd.DatetimeIndex, zone: str, last: float) -> list[dict[str, Any]]:

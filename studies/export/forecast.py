@@ -1,7 +1,6 @@
 """What an exported model forecasts from given prices, how sure it is of it, and of what age."""
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -150,18 +149,17 @@ def predict(
     series = build_series(columns, data.features, data.target, data.horizon)
     _check_bars(series, exported.config.lookback)
     residuals = out_of_sample(exported)
-    plain = _TRADER_UNITS.get(data.target)
+    display = TARGETS[data.target].display
     with np.errstate(all="ignore"):  # a number too large is refused in words
         values, sums = _forecast_steps(exported, series, residuals, steps, level)
-        said = (
-            None if plain is None else plain.convert(values, sums, columns["close"], data.horizon)
-        )
+        start = _start_closes(sums, columns["close"], data.horizon)
+        said = None if display is None else display.convert(values, sums, start)
     _require_finite(values if said is None else np.vstack([values, said]))
     return Prediction(
         study=exported.record.study,
         steps=_steps(values, said),
         unit=TARGETS[data.target].unit,
-        trader_unit=None if plain is None else plain.unit,
+        trader_unit=None if display is None else display.unit,
         horizon=data.horizon,
         level=level,
         residuals=len(residuals),
@@ -257,34 +255,6 @@ def _start_closes(sums: Floats, closes: Floats, horizon: int) -> Floats:
     """
     start = closes[-horizon:] if len(sums) <= horizon else closes[-1:]
     return start[: len(sums), None]
-
-
-def _price_of_return(_values: Floats, sums: Floats, closes: Floats, horizon: int) -> Floats:
-    return _start_closes(sums, closes, horizon) * np.exp(sums)
-
-
-def _price_of_change(_values: Floats, sums: Floats, closes: Floats, horizon: int) -> Floats:
-    return _start_closes(sums, closes, horizon) + sums
-
-
-def _range_in_percent(values: Floats, _sums: Floats, _closes: Floats, _horizon: int) -> Floats:
-    return 100 * np.exp(values)
-
-
-@dataclass(frozen=True)
-class _TraderUnit:
-    """How people say a target: the unit, and its numbers out of those of `_forecast_steps`."""
-
-    unit: str
-    convert: Callable[[Floats, Floats, Floats, int], Floats]
-
-
-# A price is plain as it is.
-_TRADER_UNITS = {
-    "return": _TraderUnit("price", _price_of_return),
-    "change": _TraderUnit("price", _price_of_change),
-    "range": _TraderUnit("log(high / low), %", _range_in_percent),
-}
 
 
 def _steps(values: Floats, plain: Floats | None) -> tuple[Step, ...]:

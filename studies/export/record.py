@@ -24,7 +24,7 @@ from puffin.models.config import Config
 from puffin.models.errors import PuffinError
 from puffin.models.scaling import Scaler
 from puffin.studies.safe_toml import parse_toml
-from puffin.studies.space import Choice, Dimension, Space
+from puffin.studies.space import Categorical, Dimension, Space
 from puffin.studies.spec import Spec
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE
 
@@ -339,13 +339,13 @@ def _check_in_space(config: Config, space: Space) -> None:
     _check_within("number of config.hidden_dims", len(widths), space.layers, "spec.space.layers")
     for width in widths[:1] if space.funnel else widths:  # a funnel halves them from the first on
         _check_within("config.hidden_dims", width, space.hidden_dim, "spec.space.hidden_dim")
-    for name in (f.name for f in fields(Config) if f.name in space.plain and f.type is not float):
-        value, dimension = getattr(config, name), space.plain[name]
+    for name in (f.name for f in fields(Config) if f.name in space.scalars and f.type is not float):
+        value, dimension = getattr(config, name), space.scalars[name]
         _check_within(f"config.{name}", value, dimension, f"spec.space.{name}")
 
 
 def _check_within(name: str, value: Any, dimension: Dimension, key: str) -> None:
-    if isinstance(dimension, Choice):
+    if isinstance(dimension, Categorical):
         within, rule = value in dimension.values, ", ".join(map(str, dimension.values))
     else:
         within = dimension.low <= value <= dimension.high

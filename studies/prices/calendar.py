@@ -1,4 +1,4 @@
-"""When the bars of a market are known, and by which clock they are kept."""
+"""When the bars of a market are known, and in which local time their index is."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,9 +6,9 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-# Prices come late by as much at most; a bar is finished when it cannot change any more.
+# Largest delay of prices; a bar is finished when it can no longer change.
 DELAY = pd.Timedelta(minutes=20)
-# Lengths of bars. Those of a day end with its session, longer ones with their last day.
+# Lengths of bars. A daily bar ends with its session, a longer one with its last day.
 INTERVALS: dict[str, pd.Timedelta | pd.DateOffset] = {
     "1m": pd.Timedelta(minutes=1),
     "5m": pd.Timedelta(minutes=5),
@@ -19,20 +19,23 @@ INTERVALS: dict[str, pd.Timedelta | pd.DateOffset] = {
     "1wk": pd.DateOffset(weeks=1),
     "1mo": pd.DateOffset(months=1),
 }
-# What is said of times that came with a zone or a UTC offset.
+# Notes on times that have a zone or a UTC offset.
 NO_ZONE = "time zone dropped, clock times kept"
 IN_UTC = "the clock is set back within the bars, so their times are in UTC"
 
 
 @dataclass(frozen=True)
 class Market:
-    """Where and how long a bar is traded: enough to tell when it is known.
+    """The trading hours of a bar, which determine when it is known.
 
     Attributes
     ----------
-    zone : str, the exchange's time zone, such as "America/New_York"
-    close : str or None, when its regular session ends, "16:00"; None where that is not told
-    interval : str, the length of a bar, a key of `INTERVALS`
+    zone : str
+        Time zone of the exchange, such as "America/New_York".
+    close : str or None
+        End of the regular session, such as "16:00"; None if it is unknown.
+    interval : str
+        Length of a bar, a key of `INTERVALS`.
     """
 
     zone: str
@@ -40,14 +43,14 @@ class Market:
     interval: str
 
     def known_at(self, index: pd.DatetimeIndex, *, default_close: str) -> pd.DatetimeIndex:
-        """Tell when the bars of an index are known, in UTC, without a zone.
+        """Return when the bars of an index are known, in UTC, without a zone.
 
         Parameters
         ----------
         index : DatetimeIndex, (bars,)
-            Begin of each bar by the exchange's clock, without a zone.
+            Start of each bar in the exchange's local time, without a zone.
         default_close : str
-            The end of a session that is not told: "00:00" is the earliest, "24:00" the latest.
+            End of the session if it is unknown: "00:00" is the earliest, "24:00" the latest.
         """
         length = INTERVALS[self.interval]
         if self.interval == "1d":
@@ -57,14 +60,14 @@ class Market:
 
 
 def as_index(index: pd.Index) -> pd.Index:
-    """Return an index in UTC for an object index of times that each carry a UTC offset."""
+    """Return the index, converted to UTC if it is of objects that each have a UTC offset."""
     if index.dtype == object and len(index) and all(isinstance(t, datetime) for t in index):
         return pd.to_datetime(index, utc=True)
     return index
 
 
 def without_zone(index: pd.Index) -> tuple[pd.DatetimeIndex, list[str]]:
-    """Return the times of an index without a zone, and what is to be said of that."""
+    """Return the times of an index without a zone, and notes on the conversion."""
     if index.dtype == object:
         clock = pd.DatetimeIndex([pd.Timestamp(time).tz_localize(None) for time in index])
         return clock_or_utc(clock, pd.DatetimeIndex(as_index(index)).tz_localize(None))
@@ -77,20 +80,21 @@ def without_zone(index: pd.Index) -> tuple[pd.DatetimeIndex, list[str]]:
 def clock_or_utc(
     clock: pd.DatetimeIndex, utc: pd.DatetimeIndex
 ) -> tuple[pd.DatetimeIndex, list[str]]:
-    """Choose between the clock of the market and UTC for bars whose UTC offset is known.
+    """Choose between local time and UTC for bars whose UTC offset is known.
 
-    The clock is wanted, since days and hours mean something on it. Where it is set back within the
-    bars an hour comes twice on it, and only UTC keeps the bars apart and in order.
+    Local time is preferred because days and hours have a meaning in it. If clocks are set back
+    within the bars, an hour occurs twice in local time, and only UTC keeps the bars distinct and
+    in order.
 
     Parameters
     ----------
     clock, utc : DatetimeIndex, (bars,)
-        The same times without a zone, by the clock and in UTC.
+        The same times without a zone, in local time and in UTC.
 
     Returns
     -------
     tuple of DatetimeIndex and list of str
-        One of the two, and what is to be said of it.
+        One of the two, and notes on the choice.
     """
     order = np.argsort(utc.to_numpy(), kind="stable")
     later = np.diff(utc.to_numpy()[order]) > np.timedelta64(0)

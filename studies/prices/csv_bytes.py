@@ -1,4 +1,4 @@
-"""The bytes of a user's file as text: unpacked and decoded."""
+"""Reading a user's file as text: decompression and decoding."""
 
 import bz2
 import gzip
@@ -15,9 +15,9 @@ from typing import IO, Any
 from puffin.studies.prices.csv_header import shown
 from puffin.studies.prices.validation import DataError
 
-# A file that unpacks to more is no file of prices.
+# A file that decompresses to more is not a file of prices.
 _MOST_BYTES = 2**30
-# Files that are often taken for CSV, by their first bytes in small letters.
+# Other formats that users pass as CSV, by their first bytes in lower case.
 _OTHER_FORMATS = {
     b"par1": "a Parquet file",
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
@@ -34,31 +34,31 @@ _OTHER_FORMATS = {
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file; ``~`` is the home folder.
+    """Return the content of a file; ``~`` is the home folder.
 
     Raises
     ------
     DataError
-        If that cannot be done.
+        If the file cannot be read.
     """
     try:
         return path.expanduser().read_bytes()
     except FileNotFoundError:
-        why = f"is not there: check the path (relative ones start at {Path.cwd()})"
+        why = f"does not exist: check the path (relative paths start at {Path.cwd()})"
     except IsADirectoryError:
         why = "is a directory: name the CSV file in it"
-    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the path; nobody's home
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in it; an unknown user's home
         why = f"cannot be read ({error}): check its name and permissions"
     raise DataError(f"{path} must be a CSV file, but {why}")
 
 
 def decode(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
-    """Unpack and decode the bytes of `path`; return the text and notes.
+    """Decompress and decode the bytes of `path`; return the text and notes.
 
     Raises
     ------
     DataError
-        If they are no text.
+        If they are not text.
     """
     try:
         body = _unpacked(data)
@@ -101,7 +101,9 @@ def _open_zip(file: io.BytesIO) -> Iterator[IO[bytes]]:
         files = [n for n in names if not n.endswith("/") and not n.startswith("__MACOSX/")]
         tables = [n for n in files if n.lower().endswith((".csv", ".txt", ".tsv"))] or files
         if len(tables) != 1:
-            raise ValueError(f"has {len(tables)} files packed ({shown(tables, 3)}): unpack the one")
+            raise ValueError(
+                f"has {len(tables)} files packed ({shown(tables, 3)}): unpack the right one"
+            )
         with archive.open(tables[0]) as table:
             yield table
 
@@ -119,12 +121,12 @@ def _decoded(body: bytes) -> tuple[str, tuple[str, ...]] | None:
     encodings = ("utf-16",) if body[:2] in {b"\xff\xfe", b"\xfe\xff"} else ("utf-8-sig", "cp1252")
     for encoding in encodings:
         try:
-            # The end of a file of DOS is marked.
+            # A file of DOS ends with a marker.
             text = body.decode(encoding).rstrip("\x1a")
         except UnicodeDecodeError:
             continue
         if re.search(r"[\x00-\x08\x0e-\x1f]", text):
             return None
-        odd = encoding == "cp1252"
-        return text, ("the file is not UTF-8, and is read as Windows-1252",) if odd else ()
+        is_guess = encoding == "cp1252"
+        return text, ("the file is not UTF-8 and is read as Windows-1252",) if is_guess else ()
     return None

@@ -1,50 +1,53 @@
-"""Which column of a table is which."""
+"""Finding the columns of a table: date, time, prices, volume and the user's own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from puffin.models.features import COLUMN
-from puffin.studies.prices.csv_header import ALIASES, Header, is_index, plain, shown
+from puffin.studies.prices.csv_header import ALIASES, Header, is_index, normalised, shown
 from puffin.studies.prices.csv_times import TimeError, are_clocks, are_days, read_times
 from puffin.studies.prices.validation import KNOWN, DataError
 
-# Names of a close that need no word; whatever else is read as one is said.
+# Evident names of a close; if another column is read as the close, a note says so.
 _EVIDENT = frozenset({"close", "closelast", "closeprice", "closingprice"})
-# Names of a column that tells which symbol a row is of.
+# Names of a column that has the symbol of each row.
 SYMBOLS = frozenset({"ticker", "symbol", "name", "instrument", "code", "tic", "stock", "isin"})
-# Keys of `Wanted.columns`.
+# Keys of `RequestedColumns.columns`.
 NAMES = ("date", "time", *KNOWN)
 
 
 @dataclass(frozen=True, eq=False)
 class RequestedColumns:
-    """What is wanted of a file.
+    """The columns of a file that are read.
 
     Attributes
     ----------
     columns : mapping
-        What the user says: one of `NAMES` to a name in the file.
+        Names given by the user: one of `NAMES` to a name in the file.
     reads : mapping
-        Bars that a study reads, to who reads them, in words.
-    alone : str or None
-        A column that is read as close, and no other.
+        Columns that a study reads, to the features and the target that read them, in words.
+    only_close : str or None
+        The one column that is read, as the close.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     reads: Mapping[str, str] = field(default_factory=dict)
-    alone: str | None = None
+    only_close: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class ColumnPlaces:
-    """Numbers of the columns of a table.
+    """Positions of the columns in a table, counted from 0.
 
     Attributes
     ----------
     date : int
-    clock : int or None, of a time of day that stands apart
-    numbers : dict, of each column of numbers, by its name in a frame of bars
-    notes : list of str, what was guessed
+    clock : int or None
+        Of a time of day in a column of its own.
+    numbers : dict
+        Of each column of numbers, by its name in a frame of bars.
+    notes : list of str
+        What was guessed.
     """
 
     date: int
@@ -56,35 +59,35 @@ class ColumnPlaces:
 def find_places(
     header: Header, body: Sequence[Sequence[str]], wanted: RequestedColumns, where: str
 ) -> ColumnPlaces:
-    """Find the columns that are wanted.
+    """Find the requested columns.
 
     Parameters
     ----------
     header : Header
     body : sequence of sequence of str, (row, column)
-    wanted : BarsRequest
+    wanted : RequestedColumns
     where : str
-        Names the file in errors.
+        The file, for error messages.
 
     Raises
     ------
     DataError
-        If a column is not there, or is there twice.
+        If a column is missing or occurs twice.
     """
     names = header.names
-    said = {
+    named = {
         key: place(names, name, f"data.columns.{key}", where)
         for key, name in wanted.columns.items()
     }
-    date, clock = _find_dates(names, body, said, where)
+    date, clock = _find_dates(names, body, named, where)
     notes: list[str] = []
-    if wanted.alone is not None:
-        values = {"close": place(names, wanted.alone, "data.extra", where)}
+    if wanted.only_close is not None:
+        values = {"close": place(names, wanted.only_close, "data.extra", where)}
         return ColumnPlaces(date, clock, values, notes)
-    taken = {date, clock, *said.values()}
+    taken = {date, clock, *named.values()}
     values = {}
     for name in KNOWN:
-        found = said[name] if name in said else _find(name, names, taken, wanted, where, notes)
+        found = named[name] if name in named else _find(name, names, taken, wanted, where, notes)
         if found is None and name == "close":
             found = _only_other(names, body, taken, where, notes)
         if found is not None:
@@ -96,7 +99,7 @@ def find_places(
 
 
 def place(names: Sequence[str], name: str, who: str, where: str) -> int:
-    """Return the number of the column with a name of the user's.
+    """Return the position of the column with a name given by the user.
 
     Raises
     ------
@@ -105,8 +108,8 @@ def place(names: Sequence[str], name: str, who: str, where: str) -> int:
     """
     if names.count(name) == 1:
         return names.index(name)
-    # As it is called in a snapshot too, so that the prices of an export can be read again.
-    known = [own.lower().removeprefix("extra:").removeprefix(COLUMN) for own in names]
+    # The names of a snapshot are understood too, so that the prices of an export can be read.
+    known = [other.lower().removeprefix("extra:").removeprefix(COLUMN) for other in names]
     if known.count(name.lower()) != 1:
         raise DataError(
             f"{where} must have one column {name}, for {who}, but has {shown(names)}: "
@@ -116,15 +119,17 @@ def place(names: Sequence[str], name: str, who: str, where: str) -> int:
 
 
 def _find_dates(
-    names: Sequence[str], body: Sequence[Sequence[str]], said: Mapping[str, int], where: str
+    names: Sequence[str], body: Sequence[Sequence[str]], named: Mapping[str, int], where: str
 ) -> tuple[int, int | None]:
-    """Return the numbers of the columns with the date and with a time of day apart."""
-    if "date" in said:
-        return said["date"], said.get("time")
-    plains = [plain(name) for name in names]
-    aliases = [alias for alias in ALIASES["date"] if alias != "year" or "month" not in plains]
-    found = [at for alias in aliases for at, name in enumerate(plains) if name == alias]
-    known = [plains[at] for at in found]
+    """Return the positions of the date and of a separate time of day, if there is one."""
+    if "date" in named:
+        return named["date"], named.get("time")
+    normalised_names = [normalised(name) for name in names]
+    aliases = [
+        alias for alias in ALIASES["date"] if alias != "year" or "month" not in normalised_names
+    ]
+    found = [at for alias in aliases for at, name in enumerate(normalised_names) if name == alias]
+    known = [normalised_names[at] for at in found]
     if len(set(known)) < len(known):
         raise DataError(
             f"{where} must have one date column, but has {shown([names[at] for at in found])}: "
@@ -132,23 +137,23 @@ def _find_dates(
         )
     if not found:
         if is_index(names[0]) and not _counts_rows(body):
-            return 0, said.get("time")
+            return 0, named.get("time")
         if len(names) == 1:
             raise DataError(
                 f"{where} must have a date column and others, but has one column, "
                 f"{names[0][:40]!r}: separate columns by commas, semicolons, tabs or |"
             )
-        counted = ", and the first only counts rows" if is_index(names[0]) else ""
+        counted = ", and the first only numbers the rows" if is_index(names[0]) else ""
         raise DataError(
             f"{where} must have a date column, but has {shown(names)}{counted}: rename the right "
             f"one, or {_in_study_file('date', _unknown(names))}"
         )
-    if "time" in said:
-        return found[0], said["time"]
+    if "time" in named:
+        return found[0], named["time"]
     clocks = [at for at in found[1:] if are_clocks([row[at] for row in body])]
     if clocks and are_days(row[found[0]] for row in body):
         return found[0], clocks[0]
-    # A file may have days beside times, and Unix times beside both.
+    # A file may have a column of days, one of times and one of Unix times.
     single = (at for at in found if len({row[at] for row in body}) == len(body))
     return next(single, found[0]), None
 
@@ -172,8 +177,8 @@ def _find(
     where: str,
     notes: list[str],
 ) -> int | None:
-    """Return the number of the column that is called like one of ours; None if none is."""
-    free = [(at, plain(own)) for at, own in enumerate(names) if at not in taken]
+    """Return the position of the column that has an alias of `name`, or None."""
+    free = [(at, normalised(own)) for at, own in enumerate(names) if at not in taken]
     for alias in ALIASES[name]:
         found = [at for at, own in free if own == alias]
         if len(found) == 1 and name == "close" and alias not in _EVIDENT:
@@ -190,7 +195,7 @@ def _find(
 
 
 def _refuse_several(name: str, candidates: list[str], wanted: RequestedColumns, where: str) -> None:
-    """Refuse a column that could be one of several, if it is read."""
+    """Raise if a column that is read could be one of several."""
     if name in {"close", "adj_close", *wanted.reads}:
         raise DataError(
             f"{where} must have one {name} column, but has {shown(candidates)}: keep one, or "
@@ -199,15 +204,15 @@ def _refuse_several(name: str, candidates: list[str], wanted: RequestedColumns, 
 
 
 def _in_study_file(name: str, candidates: Sequence[str]) -> str:
-    """Say how a column is named in the study file, with the first candidate that has a name."""
+    """Return how to name a column in the study file, with the first named candidate as example."""
     example = next(filter(None, candidates), "its name")
     return f'name it in the study file: columns = {{ {name} = "{example}" }}'
 
 
 def _unknown(names: Sequence[str]) -> list[str]:
-    """Return the names that are none of ours."""
+    """Return the names that are not in `ALIASES`."""
     known = {alias for aliases in ALIASES.values() for alias in aliases} | SYMBOLS
-    return [name for name in names if plain(name) not in known and not is_index(name)]
+    return [name for name in names if normalised(name) not in known and not is_index(name)]
 
 
 def _only_other(
@@ -217,7 +222,7 @@ def _only_other(
     where: str,
     notes: list[str],
 ) -> int:
-    """Return the number of the one column that can be the close where none is called so."""
+    """Return the position of the only column that can be the close if none has its name."""
     free = [(at, name) for at, name in enumerate(names) if at not in taken]
     others = [at for at, name in free if _unknown([name])]
     if len(others) == 1 and len(names) <= 3 and body:

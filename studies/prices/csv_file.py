@@ -1,7 +1,7 @@
-"""A user's file of prices, read with the line number of whatever is wrong in it.
+"""Reading a user's CSV file; errors have the line number.
 
-`csv_bytes` has unpacked and decoded it. Here text is cut into rows; `csv_header` finds where the
-table begins, `csv_columns` which column is which, `csv_times` and `csv_numbers` read the cells.
+`csv_bytes` decompresses and decodes the file. This module splits the text into rows; `csv_header`
+finds the header, `csv_columns` the columns, and `csv_times` and `csv_numbers` parse the cells.
 """
 
 import csv
@@ -20,19 +20,25 @@ from puffin.studies.prices.csv_columns import (
     find_places,
     place,
 )
-from puffin.studies.prices.csv_header import Header, find_header, plain, require_one_symbol, shown
+from puffin.studies.prices.csv_header import (
+    Header,
+    find_header,
+    normalised,
+    require_one_symbol,
+    shown,
+)
 from puffin.studies.prices.csv_numbers import decimal_marks, differing, number
 from puffin.studies.prices.csv_times import TimeError, read_times
 from puffin.studies.prices.validation import DataError, columns_read
 
-# In order of preference, where a file could have several: decimal commas are in every row as well.
+# In order of preference: the comma is last, because decimal commas may be in every row as well.
 _DELIMITERS = "\t;|,"
 _SAMPLE_LINES = 100
 
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """Rows of one width below a header, with the line of each in the file."""
+    """Rows of equal width below a header, with the line number of each."""
 
     header: Header
     body: list[list[str]]
@@ -46,39 +52,46 @@ class _Table:
 def parse_csv(
     text: str, where: str, wanted: RequestedColumns | None = None, extra: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Read bars and notes out of CSV text.
+    """Parse CSV text into bars and notes.
 
     Parameters
     ----------
     text : str
     where : str
-        Names its origin in errors.
-    wanted : BarsRequest or None
-        Which columns are read; None for whatever is there.
+        The file, for error messages.
+    wanted : RequestedColumns or None
+        The columns that are read; None for all.
     extra : sequence of str
-        Bars that are used elsewhere.
+        Columns that are read as other series.
 
     Raises
     ------
     DataError
-        With the line and the cell that cannot be read.
+        If a cell cannot be read, with its line.
     """
     # Not pandas.read_csv: it renames duplicate columns, shifts ragged rows, guesses dates with
-    # warnings, and tells no line numbers.
+    # warnings, and reports no line numbers.
     wanted = wanted or RequestedColumns()
     table = _table(text, where, wanted)
     places = find_places(table.header, table.body, wanted, where)
     problems: list[str] = []
-    index, said = _times(table, places, where, problems)
-    values, more = _values(table, places, wanted, where, problems)
+    index, time_notes = _times(table, places, where, problems)
+    values, number_notes = _values(table, places, wanted, where, problems)
     if problems:
         raise DataError("\n".join(problems))
     symbols = _symbols(table, where, refuse=index.has_duplicates)
     frame = pd.DataFrame(values, index=index)
-    if wanted.alone is not None:
+    if wanted.only_close is not None:
         return frame.dropna(), ()
     ignored = _unused(table, places, extra, where)
-    notes = [*table.header.notes, *places.notes, *said, *more, *ignored, *symbols]
+    notes = [
+        *table.header.notes,
+        *places.notes,
+        *time_notes,
+        *number_notes,
+        *ignored,
+        *symbols,
+    ]
     return frame, tuple(notes)
 
 
@@ -90,7 +103,7 @@ def _unused(table: _Table, places: ColumnPlaces, extra: Sequence[str], where: st
     return [f"columns that are not used: {shown(ignored)}"] if ignored else []
 
 
-# Text to rows
+# From text to rows
 
 
 def _table(text: str, where: str, wanted: RequestedColumns) -> _Table:
@@ -98,7 +111,7 @@ def _table(text: str, where: str, wanted: RequestedColumns) -> _Table:
     found = _rows(text, delimiter, where)
     rows = [row for row, _ in found]
     dates, closes = ({wanted.columns.get(name, "").lower()} - {""} for name in ("date", "close"))
-    header = find_header(rows, dates, None if wanted.alone else closes, where)
+    header = find_header(rows, dates, None if wanted.only_close else closes, where)
     names = header.names
     below = found[header.first :]
     while len(names) > 1 and not names[-1] and not any(any(r[len(names) - 1 :]) for r, _ in below):
@@ -115,28 +128,28 @@ def _table(text: str, where: str, wanted: RequestedColumns) -> _Table:
 
 
 def _delimiter(text: str) -> tuple[str, str]:
-    """Return the text without a line "sep=;", and what separates its columns.
+    """Return the text without a line "sep=;", and the delimiter of its columns.
 
-    csv.Sniffer is misled by quotes (cpython issues 97611 and 119123); here it is the separator
-    that cuts most lines alike.
+    It is the delimiter that splits most lines into the same number of fields. csv.Sniffer is misled
+    by quotes (cpython issues 97611 and 119123).
     """
     if found := re.match(r'(\s*)"?sep=(.)"?[ \t\r]*\n', text):
         return f"{found[1]}\n{text[found.end() :]}", found[2]
     lines = [line for line in text.splitlines() if line.strip()][:_SAMPLE_LINES]
 
-    def alike(delimiter: str) -> int:
+    def lines_of_one_width(delimiter: str) -> int:
         try:
             widths = Counter(map(len, csv.reader(lines, delimiter=delimiter)))
         except csv.Error:
             return 0
         return max((count for width, count in widths.items() if width > 1), default=0)
 
-    best = max(_DELIMITERS, key=alike)
-    return text, best if alike(best) else ","
+    best = max(_DELIMITERS, key=lines_of_one_width)
+    return text, best if lines_of_one_width(best) else ","
 
 
 def _rows(text: str, delimiter: str, where: str) -> list[tuple[list[str], int]]:
-    """Cut text into rows of cells, each with its line; blank lines are left out."""
+    """Split text into rows of cells, each with its line number, without blank lines."""
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )
@@ -144,7 +157,7 @@ def _rows(text: str, delimiter: str, where: str) -> list[tuple[list[str], int]]:
         found = [([cell.strip() for cell in row], reader.line_num) for row in reader]
     except csv.Error as error:
         raise DataError(
-            f"{where} line {reader.line_num} is not CSV ({error}): fix its quotes"
+            f"{where} line {reader.line_num} is not valid CSV ({error}): fix the quoting"
         ) from None
     return [(row, line) for row, line in found if any(row)]
 
@@ -152,7 +165,7 @@ def _rows(text: str, delimiter: str, where: str) -> list[tuple[list[str], int]]:
 def _without_comments(
     rows: list[tuple[list[str], int]], header: list[str], notes: list[str]
 ) -> list[tuple[list[str], int]]:
-    """Leave out comments, repeated headers, and remarks below the table."""
+    """Drop comments, repeated headers and remarks below the table."""
     kept = [(row, line) for row, line in rows if not row[0].startswith("#") and row != header]
     while len(kept) > 1 and _is_remark(kept[-1][0]):
         kept.pop()
@@ -160,7 +173,7 @@ def _without_comments(
         lines = {line for _, line in kept}
         first = next((row, line) for row, line in rows if line not in lines)
         notes.append(
-            f"lines that are no rows are left out: {len(rows) - len(kept)}, the first in line "
+            f"lines that are not rows are left out: {len(rows) - len(kept)}, the first in line "
             f"{first[1]}: {','.join(first[0])[:40]!r}"
         )
     return kept
@@ -172,7 +185,7 @@ def _is_remark(row: list[str]) -> bool:
 
 
 def _fitted(row: list[str], line: int, names: list[str], delimiter: str, where: str) -> list[str]:
-    """Return a row as wide as the header; it may have empty fields behind."""
+    """Return a row cut to the width of the header; fields beyond it must be empty."""
     width = len(names)
     if len(row) >= width and not any(row[width:]):
         return row[:width]
@@ -183,14 +196,14 @@ def _fitted(row: list[str], line: int, names: list[str], delimiter: str, where: 
     )
 
 
-# Cells to values
+# From cells to values
 
 
 def _times(
     table: _Table, places: ColumnPlaces, where: str, problems: list[str]
 ) -> tuple[pd.DatetimeIndex, tuple[str, ...]]:
     clocks = None if places.clock is None else table.column(places.clock)
-    is_named = bool(plain(table.header.names[places.date]))
+    is_named = bool(normalised(table.header.names[places.date]))
     try:
         found = read_times(table.column(places.date), clocks, is_named=is_named)
     except TimeError as error:
@@ -202,7 +215,7 @@ def _times(
 def _values(
     table: _Table, places: ColumnPlaces, wanted: RequestedColumns, where: str, problems: list[str]
 ) -> tuple[dict[str, list[float]], list[str]]:
-    """Read the columns of numbers; one that no study reads may have anything in it."""
+    """Parse the columns of numbers; a column that the study does not read may have other text."""
     columns = {name: table.column(at) for name, at in places.numbers.items()}
     reads = set(columns_read(columns, wanted.reads)) if wanted.reads else set(columns)
     mark, notes = _decimal_mark(columns, reads, table, where, problems)
@@ -226,13 +239,13 @@ def _decimal_mark(
     where: str,
     problems: list[str],
 ) -> tuple[str, list[str]]:
-    """Choose the decimal mark of a file, which all its columns share."""
+    """Return the decimal mark that all columns of the file share, and notes."""
     marks = decimal_marks([columns[name] for name in reads])
     if len(marks) > 1:
         marks = decimal_marks(list(columns.values())) or marks
     if len(marks) == 1:
         return marks.pop(), []
-    if not marks:  # the cells that fit neither are named
+    if not marks:  # the cells that fit neither are reported by the caller
         commas = sum(number(cell, ",") is None for name in reads for cell in columns[name])
         points = sum(number(cell) is None for name in reads for cell in columns[name])
         return "," if commas < points else ".", []
@@ -240,17 +253,17 @@ def _decimal_mark(
     if table.delimiter == ",":
         return ".", [f"commas in numbers separate thousands: {cell} is {point:g}"]
     problems.append(
-        f"{where}: {cell!r} can be {point:g} or {comma:g}, and no other number tells which: "
+        f"{where}: {cell!r} can be {point:g} or {comma:g}, and no other number decides: "
         "write numbers without separators of thousands, or with a decimal point"
     )
     return ".", []
 
 
 def _symbols(table: _Table, where: str, *, refuse: bool) -> list[str]:
-    """Say that rows are of several symbols; if some times repeat, these are no one series."""
+    """Return a note if rows are of several symbols; raise if `refuse`, when times repeat."""
     notes = []
     for at, name in enumerate(table.header.names):
-        values = list(dict.fromkeys(table.column(at))) if plain(name) in SYMBOLS else []
+        values = list(dict.fromkeys(table.column(at))) if normalised(name) in SYMBOLS else []
         if refuse:
             require_one_symbol(values, f"the column {name}", where)
         if len(values) > 1:

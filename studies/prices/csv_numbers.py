@@ -1,12 +1,12 @@
-"""Numbers as people's files have them: with thousands, currencies, decimal commas, "1.2M"."""
+"""Parsing of numbers with thousands separators, currencies, decimal commas and units as "1.2M"."""
 
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
-# What pandas reads as missing, in small letters; then marks of other programs: dashes, dots,
-# "no data" in a few languages.
+# Marks of a missing value in lower case: those of pandas, then those of other programs (dashes,
+# dots, "no data" in a few languages).
 _MISSING = frozenset(
     (
         *("", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "1.#ind", "1.#qnan", "-nan"),
@@ -20,7 +20,7 @@ _SIGNS = str.maketrans({"\u2212": "-"} | dict.fromkeys("$€£¥₹₽₩₿", "
 _THOUSANDS = re.compile(r"(?<=\d)[\s'\u2019](?=\d{3}(?!\d))")
 _CURRENCY = re.compile(r"^[A-Z]{3}\s*(?=[-+\d.])|(?<=\d)\s*[A-Z]{3}$")
 _POWERS = {"": "", "K": "e3", "M": "e6", "B": "e9", "T": "e12"}
-# The last group of thousands has three digits; those before have two in India.
+# The last group of thousands has three digits; the groups before it have two in India.
 _FORMS = {
     ".": re.compile(
         r"([-+]?(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d*)(?:\.\d*)?)(?:([KMBT])|%)?", re.IGNORECASE
@@ -30,13 +30,13 @@ _FORMS = {
 
 
 def number(cell: str, mark: str = ".") -> float | None:
-    """Read one cell; NaN where it is empty, None where it is no number.
+    """Return the number in a cell, NaN if it is missing, or None if it is not a number.
 
     Parameters
     ----------
     cell : str
     mark : {".", ","}
-        What separates the decimals; the other one may separate thousands.
+        The decimal mark; the other one may separate thousands.
     """
     if mark == ".":
         try:
@@ -46,7 +46,7 @@ def number(cell: str, mark: str = ".") -> float | None:
     text = cell.strip()
     if text.lower() in _MISSING:
         return float("nan")
-    if text.startswith("(") and text.endswith(")"):  # how accountants write a negative number
+    if text.startswith("(") and text.endswith(")"):  # accountants' notation of a negative number
         text = f"-{text[1:-1]}"
     text = _CURRENCY.sub("", text.translate(_SIGNS).strip())
     text = _THOUSANDS.sub("", text)
@@ -60,16 +60,16 @@ def number(cell: str, mark: str = ".") -> float | None:
 def decimal_marks(columns: Sequence[Sequence[str]]) -> set[str]:
     """Return the decimal marks with which every cell of the columns is a number.
 
-    Plain numbers are read as they stand, whatever else they could mean.
+    If all cells are numbers without a comma, the mark is a point.
     """
     cells = {cell for column in columns for cell in column}
-    odd = [cell for cell in cells if not _is_plain(cell)]
-    if not odd:
+    unusual = [cell for cell in cells if not _is_plain(cell)]
+    if not unusual:
         return {"."}
     return {
         mark
         for mark in _FORMS
-        if all(number(cell, mark) is not None for cell in (cells if mark == "," else odd))
+        if all(number(cell, mark) is not None for cell in (cells if mark == "," else unusual))
     }
 
 

@@ -1,4 +1,4 @@
-"""Times as people's files have them: many ways to write a day, a clock and a UTC offset."""
+"""Parsing of times: many notations of a day, a time of day and a UTC offset."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -9,8 +9,8 @@ import pandas as pd
 
 from puffin.studies.prices.calendar import NO_ZONE, clock_or_utc
 
-# Ways to write a day, once everything between its parts is a hyphen. Those of one tuple are two
-# readings of one text: they are told apart by a day above 12, or not at all.
+# Formats of a day whose separators have been replaced by hyphens. The formats of one tuple are
+# two readings of the same text; only a day above 12 distinguishes them.
 _DAYS: tuple[tuple[str, ...], ...] = (
     ("%Y-%m-%d",),
     ("%m-%d-%Y", "%d-%m-%Y"),
@@ -19,7 +19,7 @@ _DAYS: tuple[tuple[str, ...], ...] = (
     ("%m-%d-%y", "%d-%m-%y"),
     ("%d-%b-%y", "%b-%d-%y"),
 )
-# Ways to write a month, which is read as its first day.
+# Formats of a month, which is read as its first day.
 _MONTHS = (("%Y-%m",), ("%b-%Y", "%m-%Y"), ("%b-%y",))
 _ORDER = {"%m-%d": "month/day", "%d-%m": "day/month"}
 _MIDNIGHT = re.compile(r"[T ]0?0:00(:00(\.0+)?)?$")
@@ -36,7 +36,7 @@ _ZONE = (
     r"(?P<zone>Z|(?:UTC|GMT)?\s?(?P<sign>[+-])(?P<hours>\d{1,2}):?(?P<minutes>\d\d)?"
     r"|UTC|GMT|[A-Z]{2,5}|[A-Za-z]+/[A-Za-z_/]+)"
 )
-# A day, a clock behind it, and a zone behind that.
+# A day, then a time of day, then a zone.
 _CELL = re.compile(
     r"(?P<day>.*?\d)"
     r"(?:(?:T|\s*,\s*|\s+)(?P<clock>\d{1,2}:\d\d(?::\d\d(?:[.,:]\d+)?)?(?:\s?[AaPp]\.?[Mm]\.?(?![a-z]))?"
@@ -45,7 +45,7 @@ _CELL = re.compile(
 )
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)(?:[T\s]*(\d\d)(\d\d)(\d\d)?)?")
 _NUMBER = re.compile(r"\d+(?:\.\d*)?")
-# Unix times by their digits before the point: their unit, and how many make a second.
+# Unix times by their number of digits before the point: the unit, and units per second.
 _UNIX = {
     9: ("seconds", 1),
     10: ("seconds", 1),
@@ -56,19 +56,19 @@ _UNIX = {
     18: ("nanoseconds", 10**9),
     19: ("nanoseconds", 10**9),
 }
-# Days since 1899-12-30 in spreadsheets: from 1954 to 2119.
+# Range of a spreadsheet's day numbers, counted from 1899-12-30: years 1954 to 2119.
 _SERIAL = (20_000.0, 80_000.0)
 
 
 class TimeError(ValueError):
-    """A cell that is no time, or one that could be two.
+    """A cell is not a time, or can be read as two different times.
 
     Parameters
     ----------
     row : int
-        Number of the cell.
+        Number of the cell, counted from 0.
     reason : str
-        What is wrong, and how to fix it, to be put behind the line.
+        The problem and its fix, for a message that begins with the line.
     """
 
     def __init__(self, row: int, reason: str) -> None:
@@ -77,7 +77,7 @@ class TimeError(ValueError):
 
 
 class UnclearDayError(TimeError):
-    """A day whose month could be its number in the month."""
+    """A day whose order of day and month is ambiguous."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,8 @@ class Times:
     Attributes
     ----------
     index : DatetimeIndex, (bars,), without a zone
-    notes : tuple of str, the guesses that this reading rests on
+    notes : tuple of str
+        The guesses behind this reading.
     """
 
     index: pd.DatetimeIndex
@@ -97,21 +98,21 @@ class Times:
 def read_times(
     cells: Sequence[str], clocks: Sequence[str] | None = None, *, is_named: bool = True
 ) -> Times:
-    """Read a column of times, or one of days and one of clocks.
+    """Parse a column of times, or one of days and one of times of day.
 
     Parameters
     ----------
     cells : sequence of str
     clocks : sequence of str or None
-        The time of day of each, where it stands apart.
+        The time of day of each, if it is in a column of its own.
     is_named : bool
-        Whether the name of the column says that it has times; small numbers of one that has no
-        name count its rows.
+        Whether the name of the column identifies it as times. In a column without a name small
+        numbers are row numbers.
 
     Raises
     ------
     TimeError
-        If a cell is no time, or the order of day and month is unclear.
+        If a cell is not a time, or the order of day and month is ambiguous.
     """
     texts = [cell.strip() for cell in cells]
     if clocks is not None:
@@ -124,7 +125,7 @@ def read_times(
 
 
 def is_time(cell: str) -> bool:
-    """Tell whether a cell is a time of some day."""
+    """Return whether a cell has a day, with or without a time of day."""
     try:
         read_times([cell])
     except UnclearDayError:
@@ -135,15 +136,15 @@ def is_time(cell: str) -> bool:
 
 
 def are_days(cells: Iterable[str]) -> bool:
-    """Tell whether no cell has a time of day, other than a midnight that says nothing."""
+    """Return whether no cell has a time of day other than midnight."""
     return not any(re.search(r"\d:\d\d", _MIDNIGHT.sub("", cell.strip())) for cell in set(cells))
 
 
 def are_clocks(cells: Sequence[str], *, is_named: bool = True) -> bool:
-    """Tell whether a column has times of day without their days.
+    """Return whether a column has times of day without days.
 
-    With a name that says so they may be digits alone, such as 93000 or 930; without one these are
-    of six digits each.
+    Digits alone, such as 93000 or 930, are times of day if the name of the column says so; without
+    a name they must have six digits each.
     """
     texts = {cell.strip() for cell in cells}
     if not all(text.isdigit() for text in texts):
@@ -157,7 +158,10 @@ def are_clocks(cells: Sequence[str], *, is_named: bool = True) -> bool:
 
 
 def _clock_width(texts: Iterable[str]) -> int:
-    """Return the digits of clocks: HHMM or HHMMSS, of which zeros in front may be left out."""
+    """Return the number of digits of a time of day: 4 for HHMM or 6 for HHMMSS.
+
+    Leading zeros may be missing.
+    """
     return 4 if max(map(len, texts), default=0) <= 4 else 6
 
 
@@ -167,7 +171,7 @@ def _with_colons(digits: str, width: int) -> str:
 
 
 def _joined(days: Sequence[str], clocks: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Put days and clocks together; a day loses the midnight that it may have itself."""
+    """Join days and times of day; a midnight in a day is dropped."""
     texts = [cell.strip() for cell in clocks]
     digits = [text for text in texts if text.isdigit()]
     width = _clock_width(digits)
@@ -186,7 +190,7 @@ def _joined(days: Sequence[str], clocks: Sequence[str]) -> tuple[list[str], tupl
 
 def _read_numbers(texts: Sequence[str], *, is_named: bool) -> Times:
     digits = {len(text.partition(".")[0]) for text in texts}
-    # 20240131 is a day, and so is 202401311600 where it is one in every row.
+    # 20240131 is a day, and 202401311600 is a time if all rows can be read so.
     if digits <= {8} or digits <= {12} or digits <= {14}:
         try:
             return _read_texts(texts)
@@ -206,7 +210,7 @@ def _read_numbers(texts: Sequence[str], *, is_named: bool) -> Times:
 
 
 def _read_unix(texts: Sequence[str]) -> Times:
-    """Read Unix times; Binance has gone from milliseconds to microseconds within its files."""
+    """Parse Unix times of mixed units: Binance changed from milliseconds to microseconds."""
     units, micros = set(), []
     for text in texts:
         whole, _, part = text.partition(".")
@@ -245,15 +249,15 @@ def _read_texts(texts: Sequence[str]) -> Times:
     offsets = [_offset(part) for part in found]
     if not any(part["zone"] or part["utc"] for part in found):
         return Times(index, notes)
-    if None in offsets:  # an unknown zone, or none: the clock is all there is
+    if None in offsets:  # an unknown zone, or none: only local time is known
         return Times(index, (*notes, NO_ZONE))
     minutes = np.array(offsets, dtype=np.float64)
-    kept, said = clock_or_utc(index, index - pd.to_timedelta(minutes, unit="min"))
-    return Times(kept, (*notes, *said))
+    chosen, zone_notes = clock_or_utc(index, index - pd.to_timedelta(minutes, unit="min"))
+    return Times(chosen, (*notes, *zone_notes))
 
 
 def _spread_digits(text: str) -> str:
-    """Write 20240131, 20240131 160000 and 202401311600 with signs between their parts."""
+    """Insert separators into 20240131, 20240131 160000 and 202401311600."""
     found = _COMPACT.match(text)
     if found is None or text[found.end() : found.end() + 1] in set("-/.0123456789") - {""}:
         return text
@@ -268,7 +272,7 @@ def _spread_digits(text: str) -> str:
 def _mapped(
     texts: Sequence[str], read: Callable[[str], float | None], shown: Sequence[str]
 ) -> np.ndarray:
-    """Read each distinct text once; `TimeError` with what is `shown` where one cannot be read."""
+    """Parse each distinct text once; raise `TimeError` with the cell of `shown` if one fails."""
     known = {text: read(text) for text in set(texts)}
     values = [known[text] for text in texts]
     if None in values:
@@ -278,7 +282,7 @@ def _mapped(
 
 
 def _read_clock(text: str) -> float | None:
-    """Return the microseconds since midnight; None where there is no such time."""
+    """Return the microseconds since midnight, or None if there is no such time."""
     if not text:
         return 0.0
     found = _CLOCK.fullmatch(text)
@@ -296,7 +300,7 @@ def _read_clock(text: str) -> float | None:
 
 
 def _offset(part: "re.Match[str]") -> int | None:
-    """Return the minutes from UTC; None where they are not told."""
+    """Return the UTC offset in minutes, or None if it is unknown."""
     if part["sign"]:
         size = int(part["hours"]) * 60 + int(part["minutes"] or 0)
         return -size if part["sign"] == "-" else size
@@ -337,7 +341,7 @@ def _normalised(day: str) -> str:
 def _require_alike(
     readings: dict[str, pd.DatetimeIndex], rows: Sequence[int], shown: Sequence[str]
 ) -> None:
-    """Refuse days whose order of day and month is unclear, with both readings."""
+    """Raise if the order of day and month is ambiguous, with both readings."""
     (one, first), (other, second) = readings.items()
     differ = first != second
     if not differ.any():
@@ -346,7 +350,7 @@ def _require_alike(
     raise UnclearDayError(
         rows[at],
         f"{shown[rows[at]]!r} can be read as {_ORDER[one[:5]]} or as {_ORDER[other[:5]]}, "
-        f"{first[at]:%Y-%m-%d} or {second[at]:%Y-%m-%d}, and no day above 12 tells which: "
+        f"{first[at]:%Y-%m-%d} or {second[at]:%Y-%m-%d}, and no day above 12 decides: "
         "write days like 2024-01-31",
     )
 

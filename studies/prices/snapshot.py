@@ -1,4 +1,4 @@
-"""Bars as exact bytes: what a study stores, an export carries and the cache keeps."""
+"""Bars as exact bytes, for the study's copy, exports and the cache."""
 
 import hashlib
 
@@ -9,9 +9,9 @@ from puffin.studies.prices.validation import DataError
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
-    """Write the snapshot: CSV in UTF-8, every float in the shortest form that reads back exactly.
+    """Return bars as CSV in UTF-8, each float in the shortest form that reads back exactly.
 
-    Times are dates if all are midnight, else ISO to the second or microsecond.
+    Times are dates if all are midnight, otherwise ISO 8601 to the second or microsecond.
     """
     times = pd.DatetimeIndex(frame.index).as_unit("us").to_numpy()
     unit = next(u for u in ("D", "s", "us") if (times.astype(f"M8[{u}]") == times).all())
@@ -25,12 +25,12 @@ def to_csv(frame: pd.DataFrame) -> bytes:
 
 
 def from_csv(data: bytes) -> pd.DataFrame:
-    """Read what `to_csv` wrote, bit for bit.
+    """Return the bars that `to_csv` wrote, bit for bit.
 
     Raises
     ------
     DataError
-        If the bytes are no such snapshot.
+        If the bytes are not from `to_csv`.
     """
     try:
         return _snapshot(data)

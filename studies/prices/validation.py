@@ -1,7 +1,7 @@
-"""Validation of prices: what is cleaned, what is refused, and what is only odd.
+"""Validation of prices: repairs, errors and warnings.
 
-A study reads some columns of its prices: those of its features and its target. Only these are
-cleaned and judged; the others are carried along as they are.
+Only the columns that a study reads, those of its features and its target, are cleaned and
+validated; the other columns are kept as they are.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -26,42 +26,42 @@ _ORDERED = (
     ("open", "high"),
     ("close", "high"),
 )
-# What a study needs that reads all columns, and the logarithms of all prices.
+# The needs of a study that reads all columns and takes the logarithms of all prices.
 ALL_COLUMNS = Needs(dict.fromkeys(COLUMNS, ""), dict.fromkeys(COLUMNS[:4], ""))
 
 MIN_BARS = 2  # for one return
-MAX_EMPTY = 0.01  # share of rows that may be dropped for an empty cell
-MAX_MOVE = 0.5  # a larger move from bar to bar may be a split that was not adjusted
-MAX_FLAT = 20  # bars; as many equal closes in a row may be a halted or a filled series
+MAX_EMPTY = 0.01  # largest share of rows that are dropped for an empty cell
+MAX_MOVE = 0.5  # relative; a larger move between bars may be an unadjusted split
+MAX_FLAT = 20  # bars; so many equal closes in a row may be a trading halt or filled gaps
 MAX_GAP = pd.Timedelta(days=15)
 _WEEK = pd.Timedelta(days=7)
 MAX_ZERO = 0.1  # share of returns
-_ROUNDING = 1e-6  # relative; an adjusted low and close need not be rounded alike
+_ROUNDING = 1e-6  # relative; adjusted prices are rounded independently
 
 Mask = npt.NDArray[np.bool_]
 
 
 class DataError(PuffinError):
-    """The prices cannot be used: the message says what is wrong, where, and how to fix it."""
+    """The prices cannot be used: the message states the rule, the bar and the fix."""
 
 
 @dataclass(frozen=True)
 class Remedies:
-    """What helps against a bar that breaks a rule.
+    """The fixes that a message proposes for bars that break a rule.
 
     Attributes
     ----------
     live : bool
-        Whether the prices come from a service, where nobody can correct a bar.
+        Whether the prices are from a service, so that the user cannot correct a bar.
     no_logs : str
-        What could be read instead of a logarithm.
+        Alternatives that take no logarithm.
     """
 
     live: bool = False
     no_logs: str = "'price' and 'change' take no logarithm"
 
     def for_bars(self, bars: pd.DataFrame, broken: Mask, who: str, verb: str = "correct") -> str:
-        """Say what helps where the `broken` bars are read by `who`."""
+        """Return the fixes for the `broken` bars that are read by the features `who`."""
         ways = [] if self.live else [f"{verb} them in the file"]
         if left := int(broken[::-1].argmax()):
             day = when(bars.index[broken][-1])
@@ -80,7 +80,7 @@ def validate(
     needs: Needs = ALL_COLUMNS,
     remedies: Remedies = _FILE,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Clean what is harmless, refuse what is wrong, adjust, and warn of what is odd.
+    """Clean and adjust bars, raise on errors, and warn of suspicious values.
 
     Parameters
     ----------
@@ -88,21 +88,21 @@ def validate(
         "close" and any of open, high, low, volume, adj_close and "column:NAME"; several bars a day
         are fine. The index may carry a time zone, or a UTC offset of each bar.
     origin : str
-        Begins the error message.
+        The source, for error messages.
     needs : Needs
-        The columns that are read, which alone are cleaned and judged.
+        The columns that are read; only these are cleaned and validated.
     remedies : Remedies
 
     Returns
     -------
     tuple of DataFrame and tuple of str
-        The frame that `Prices` describes, and the warnings. If "adj_close" was given,
-        open, high, low and close are adjusted by it, and it is gone.
+        The frame that `Prices` describes, and the warnings. If there is an "adj_close", open,
+        high, low and close are adjusted by it, and it is dropped.
 
     Raises
     ------
     DataError
-        With every broken rule, the number of rows that break it, and the first of them.
+        If a rule is broken: every such rule, with the number of bars that break it and the first.
     """
     _require_no_errors(_schema_errors(frame), origin)
     if "close" in needs.reads and frame["close"].isna().all():
@@ -112,22 +112,22 @@ def validate(
     bars, notes, errors = _clean(frame, needs, remedies)
     _require_no_errors(errors + _errors(bars, needs, remedies), origin)
     bars = adjust(bars)
-    # A wild adj_close overflows or flattens them.
+    # An extreme adj_close makes them overflow or constant.
     _require_no_errors(_errors(bars, needs, remedies), f"{origin}, adjusted")
     return bars, (*notes, *_suspicious(bars, needs))
 
 
 def broken_rules(bars: pd.DataFrame) -> list[str]:
-    """Return the rules that bars break for a study that reads every column."""
+    """Return the rules that the bars break if every column is read."""
     return _errors(bars, ALL_COLUMNS, Remedies(live=True))
 
 
 def adjust(frame: pd.DataFrame) -> pd.DataFrame:
-    """Scale open, high, low by adj_close / close and put adj_close in the place of close."""
+    """Scale open, high and low by adj_close / close, and replace close by adj_close."""
     if "adj_close" not in frame:
         return frame
     adjusted, close = frame["adj_close"], frame["close"]
-    # A close of zero has no ratio, and needs none where nothing is adjusted.
+    # A close of zero has no ratio; it needs none if it is not adjusted.
     ratio = (adjusted / close).where(adjusted != close, 1.0)
     bars = frame.drop(columns="adj_close")
     for name in bars.columns.intersection(["open", "high", "low"]):
@@ -159,7 +159,7 @@ def _schema_errors(frame: pd.DataFrame) -> list[str]:
         errors.append(f"there must be a close column, but there are {', '.join(names)}: rename it")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        errors.append(f"columns must differ, but {', '.join(twice)} came twice: keep one")
+        errors.append(f"columns must differ, but {', '.join(twice)} occurs twice: keep one")
     text = [
         str(name)
         for name, kind in frame.dtypes.items()
@@ -171,7 +171,7 @@ def _schema_errors(frame: pd.DataFrame) -> list[str]:
 
 
 def columns_read(columns: Iterable[object], reads: Collection[str]) -> list[str]:
-    """Return those of the columns that are read; with any price, the adjusted close too."""
+    """Return the columns that are read; a price also needs the adjusted close."""
     there = [str(name) for name in columns]
     found = [name for name in there if name in reads]
     if "adj_close" in there and any(name in _PRICES for name in found):
@@ -180,12 +180,12 @@ def columns_read(columns: Iterable[object], reads: Collection[str]) -> list[str]
 
 
 def _readers(names: Sequence[str], words: Mapping[str, str]) -> str:
-    """Name the features and the target of columns; an adjusted close stands for the close."""
+    """Return the features and the target that read the columns; adj_close counts as close."""
     labels = (words.get("close" if name == "adj_close" else name, "") for name in names)
     return " and ".join(dict.fromkeys(filter(None, labels)))
 
 
-# Cleaning: each step returns the bars that are left, and what is to be said.
+# Cleaning: each step returns the remaining bars and notes.
 
 
 def _clean(
@@ -198,12 +198,11 @@ def _clean(
     bars = bars.drop(columns=empty)
     again = bars[columns_read(bars, needs.reads)].reset_index().duplicated().to_numpy()
     if again.any():
-        notes.append(f"bars that repeat another one exactly were dropped: {_first(bars, again)}")
+        notes.append(f"exact duplicates of bars were dropped: {_first(bars, again)}")
         bars = bars[~again]
-    bars, said = _drop_blank_rows(bars, needs)
-    notes += said
-    bars, said, refused = _drop_incomplete_rows(bars, needs, remedies)
-    return bars, notes + said, errors + refused
+    bars, blank_notes = _drop_blank_rows(bars, needs)
+    bars, dropped, refused = _drop_incomplete_rows(bars, needs, remedies)
+    return bars, notes + blank_notes + dropped, errors + refused
 
 
 def _sorted_by_time(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
@@ -213,8 +212,8 @@ def _sorted_by_time(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[
     unused = [str(name) for name in frame.columns if name not in bars]
     if unused:
         notes.append(f"columns that are not used: {', '.join(unused)}")
-    clock, said = without_zone(frame.index)
-    notes += said
+    clock, zone_notes = without_zone(frame.index)
+    notes += zone_notes
     bars.index = clock.as_unit("us").rename("date")
     if bars.index.hasnans:
         errors.append(
@@ -222,13 +221,13 @@ def _sorted_by_time(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[
         )
         bars = bars[bars.index.notna()]
     if not bars.index.is_monotonic_increasing:
-        notes.append("bars were not in the order of time, and were sorted")
+        notes.append("bars were not in order of time and were sorted")
         bars = bars.sort_index(kind="stable")
     return bars, notes, errors
 
 
 def _drop_blank_rows(bars: pd.DataFrame, needs: Needs) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out holidays, which have a row but no price, and what is before a column begins."""
+    """Drop rows without any price (holidays) and the bars before a column's first value."""
     notes = []
     blank = bars[[name for name in _PRICES if name in bars]].isna().all(axis=1).to_numpy()
     if blank.any() and not blank.all():
@@ -248,7 +247,7 @@ def _drop_blank_rows(bars: pd.DataFrame, needs: Needs) -> tuple[pd.DataFrame, li
 def _drop_incomplete_rows(
     bars: pd.DataFrame, needs: Needs, remedies: Remedies
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """Drop the few bars that lack a value that is read."""
+    """Drop bars that lack a value that is read; return an error if they are too many."""
     reads = columns_read(bars, needs.reads)
     holes = bars[reads].isna().any(axis=1).to_numpy()
     if not holes.any():
@@ -262,7 +261,7 @@ def _drop_incomplete_rows(
     return bars[~holes], [], [f"{error}; {ways}"]
 
 
-# Rules: each function returns those that are broken, in words.
+# Errors: each function returns a message for each broken rule.
 
 
 def _errors(bars: pd.DataFrame, needs: Needs, remedies: Remedies) -> list[str]:
@@ -315,7 +314,7 @@ def _order_errors(
         return []
     at = int(broken.argmax())
     small, large = next(pair for pair, mask in crossed.items() if mask[at])
-    # Without the features that read the extremes there is no order to hold.
+    # Without the features that read open, high and low the order does not matter.
     names = [n for n in ("open", "high", "low") if n in reads]
     error = (
         f"the order low <= open, close <= high must hold, but is not in {_first(bars, broken)} "
@@ -333,33 +332,33 @@ def _repeated_times(bars: pd.DataFrame, remedies: Remedies) -> list[str]:
     ways = (
         remedies.for_bars(bars, twice, "")
         if remedies.live
-        else "a file is of one symbol, and has the time of day where there are several bars a day, "
-        "with its UTC offset where clocks are set back"
+        else "a file has one symbol; if it has several bars a day, it needs the time of day, and "
+        "the UTC offset if clocks are set back"
     )
     what = f"{_first(bars, twice)} (closes {closes.iloc[0]:g} and {closes.iloc[1]:g})"
-    return [f"a time must come once, but is not in {what}: {ways}"]
+    return [f"each time must occur once, but does not in {what}: {ways}"]
 
 
-# Oddities: legitimate, and worth a word.
+# Warnings: legitimate, but suspicious.
 
 
 def _suspicious(bars: pd.DataFrame, needs: Needs) -> list[str]:
     reads = columns_read(bars, needs.reads)
     constant = [
-        f"{name.removeprefix(COLUMN)} is {bars[name].iloc[0]:g} in every bar, and tells a network "
-        "nothing"
+        f"{name.removeprefix(COLUMN)} is {bars[name].iloc[0]:g} in every bar, which carries no "
+        "information"
         for name in reads
         if name.startswith(COLUMN) and (bars[name] == bars[name].iloc[0]).all()
     ]
     if "volume" in reads and not bars["volume"].any():
-        constant.append("volume is 0 in every bar, and tells a network nothing")
+        constant.append("volume is 0 in every bar, which carries no information")
     closes = _suspicious_closes(bars) if "close" in reads else []
     return [*closes, *_suspicious_times(bars), *constant]
 
 
 def _suspicious_closes(bars: pd.DataFrame) -> list[str]:
     close = bars["close"]
-    # Where prices may be negative a move is no share of them.
+    # If prices can be negative, relative moves are undefined.
     moves = close.pct_change().fillna(0.0) if (close > 0).all() else 0 * close
     big = (moves.abs() > MAX_MOVE).to_numpy()
     runs = close.ne(close.shift()).cumsum()
@@ -369,7 +368,7 @@ def _suspicious_closes(bars: pd.DataFrame) -> list[str]:
     if big.any():
         found.append(
             f"close moves by more than {MAX_MOVE:.0%} in {_first(bars, big)} "
-            f"({moves[big].iloc[0]:+.1%}): is a split not adjusted?"
+            f"({moves[big].iloc[0]:+.1%}): possibly an unadjusted split"
         )
     if flat.max() >= MAX_FLAT:
         found.append(f"close stays the same for {flat.max()} bars from {when(flat.idxmax())}")
@@ -381,7 +380,7 @@ def _suspicious_closes(bars: pd.DataFrame) -> list[str]:
 def _suspicious_times(bars: pd.DataFrame) -> list[str]:
     gaps = bars.index.to_series().diff()
     usual = pd.Timedelta(gaps.median())
-    longest = max(3 * usual, MAX_GAP)  # months stand a month apart
+    longest = max(3 * usual, MAX_GAP)  # monthly bars are a month apart
     weekend = pd.DatetimeIndex(bars.index).day_of_week.isin([5, 6]) & (usual < _WEEK)
     found = []
     if (gaps > longest).any():

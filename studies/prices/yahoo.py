@@ -1,8 +1,8 @@
-"""Prices from Yahoo by yfinance: within one deadline, told truly, and kept for when it fails.
+"""Prices from Yahoo through yfinance, within one deadline and cached on disk.
 
-What yfinance does where things go wrong differs from call to call: an empty frame, an exception of
-one of five kinds, or silence for two minutes; and it keeps answers that failed, and gives them
-again. Here every failure is an exception that says what happened, and a retry asks again.
+If a request fails, yfinance returns an empty frame, raises one of five kinds of exception, or
+hangs for two minutes; it also caches failed responses. Here every failure is an exception that
+states its cause, and a retry sends a new request.
 """
 
 import functools
@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,19 +31,20 @@ from tenacity import (
 )
 
 from puffin.studies.prices import cache
-from puffin.studies.prices.cache import BarsRequest, CorruptCacheError, FetchedPrices
+from puffin.studies.prices.cache import CorruptCacheError, FetchedPrices
 from puffin.studies.prices.calendar import DELAY, IN_UTC, Market, without_zone
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.validation import DataError
 from puffin.studies.text import when
 
-# Seconds that a command waits for prices at most, whatever happens.
+# Most seconds that a command waits for prices, whatever happens.
 DEADLINE = 30.0
 _TRIES = 3
-# Seconds for one request of prices, and for one of what yfinance asks beside them: cookie, crumb.
+# Seconds for one request of prices, and for one of the others that yfinance sends: cookie, crumb.
 _TIMEOUT, _SIDE_TIMEOUT, _LEAST_TIMEOUT = 10.0, 3.0, 0.05
-# What yfinance asks for to know when sessions end.
+# The range of the request by which yfinance learns when sessions end.
 _SESSIONS = "5d"
-# Seconds before the next try: doubled each time, and longer where Yahoo says "too many requests".
+# Seconds before the next attempt: doubled each time, and longer after "too many requests".
 _PAUSE = wait_exponential_jitter(multiplier=0.5, max=8.0)
 _LONG_PAUSE = wait_exponential_jitter(multiplier=4.0, max=20.0)
 _CHART = "/v8/finance/chart/"
@@ -57,21 +58,23 @@ _COLUMNS = {
     "Dividends": "dividends",
     "Stock Splits": "splits",
 }
-_NO_BARS = "Yahoo has no prices of these days, or says so"
+_NO_BARS = "Yahoo returned no prices for this date range"
 _OTHER_SOURCES = (
-    'prices that need no network: source = "sample" (AAPL, IBM, MSFT), or source = "csv" with a '
-    "file of yours"
+    'prices that need no network: source = "sample" (AAPL, IBM, MSFT), or source = "csv" with '
+    "your own file"
 )
 
 
 class YahooError(DataError):
-    """Yahoo gave no prices.
+    """Yahoo returned no prices.
 
     Parameters
     ----------
     reason : str
-    again : bool, whether asking again may help
-    pause : float or None, seconds after which Yahoo wants to be asked again
+    again : bool
+        Whether a retry may help.
+    pause : float or None
+        Seconds after which Yahoo accepts the next request.
     """
 
     def __init__(self, reason: str, *, again: bool = True, pause: float | None = None) -> None:
@@ -81,71 +84,71 @@ class YahooError(DataError):
 
 
 class RateLimitedError(YahooError):
-    """Yahoo has had too many requests from here."""
+    """Yahoo has had too many requests from this address."""
 
 
-def load(
-    request: BarsRequest, until: float, *, refresh: bool = False
-) -> tuple[FetchedPrices, tuple[str, ...]]:
-    """Give the bars that are wanted, from Yahoo or from the cache, and say which.
+def load(request: PriceRequest) -> tuple[FetchedPrices, tuple[str, ...]]:
+    """Return the requested bars, from the cache or from Yahoo, and notes on how they were obtained.
 
-    A copy is used without asking where no bar can have come since it was fetched, and, with its
-    age said, where Yahoo gives nothing.
-
-    Parameters
-    ----------
-    request : BarsRequest
-    until : float
-        When to give up, by `time.monotonic`.
-    refresh : bool
-        Ask, whatever is kept, and do not make do with it.
+    Cached bars are used without a request if no new bar can have appeared since, and, with a note
+    of their age, if Yahoo fails. `request.refresh` ignores them in both cases.
 
     Raises
     ------
     DataError
-        If there are no such bars, with the reason and what to do.
+        If there are no such bars, with the reason and the fix.
     """
     notes: list[str] = []
     try:
-        kept = cache.read(request)
+        cached = cache.read(request)
     except CorruptCacheError:
-        kept = None
+        cached = None
         notes.append("the copy in the cache is damaged, and is not used")
-    if kept is not None and not refresh and cache.is_current(kept, request, _now()):
-        ago = f"from the cache, fetched {cache.age(kept, _now())} ago; --refresh asks again"
-        return kept, (ago, *kept.notes)
+    if cached is not None and not request.refresh and cache.is_current(cached, request, _now()):
+        age = cache.age(cached, _now())
+        return cached, (
+            f"from the cache, fetched {age} ago; --refresh fetches again",
+            *cached.notes,
+        )
     try:
-        fetched = fetch(request, until)
+        fetched = fetch(request, request.requested_at + DEADLINE)
     except YahooError as error:
-        if kept is None or refresh:
-            raise DataError(_explain_failure(request, error, kept)) from None
-        ago = f"{error}: these are from the cache, fetched {cache.age(kept, _now())} ago"
-        return kept, (ago, *kept.notes)
+        if cached is None or request.refresh:
+            raise DataError(_explain_failure(request, error, cached)) from None
+        age = cache.age(cached, _now())
+        return cached, (f"{error}: these are from the cache, fetched {age} ago", *cached.notes)
     try:
         cache.write(request, fetched)
     except OSError as error:
-        notes.append(f"not kept for later: {cache.cache_folder()} cannot be written ({error})")
+        notes.append(f"not cached: {cache.cache_folder()} cannot be written ({error})")
     return fetched, (*notes, *fetched.notes)
 
 
-def _explain_failure(request: BarsRequest, error: YahooError, kept: FetchedPrices | None) -> str:
-    said = f"yfinance {request.symbol}: {error}"
-    if kept is not None:
-        return f"{said}; without --refresh the copy of {cache.age(kept, _now())} ago is used"
-    return f"{said}, and no copy is in the cache; {_OTHER_SOURCES}" if error.again else said
+def _explain_failure(request: PriceRequest, error: YahooError, cached: FetchedPrices | None) -> str:
+    message = f"yfinance {request.ticker}: {error}"
+    if cached is not None:
+        return f"{message}; without --refresh the copy of {cache.age(cached, _now())} ago is used"
+    if not error.again:
+        return message
+    return f"{message}, and no copy is in the cache; {_OTHER_SOURCES}"
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def fetch(request: BarsRequest, until: float) -> FetchedPrices:
-    """Ask Yahoo, and again where that may help, but no longer than `until`.
+def fetch(request: PriceRequest, until: float) -> FetchedPrices:
+    """Fetch bars from Yahoo, with retries if they may help, until `until` at the latest.
+
+    Parameters
+    ----------
+    request : PriceRequest
+    until : float, seconds of `time.monotonic`
 
     Raises
     ------
     YahooError
-        With what kept Yahoo from giving these bars.
+        If Yahoo returns none, with the reason.
     """
     begin = time.monotonic()
     retrying = Retrying(
@@ -167,7 +170,7 @@ def fetch(request: BarsRequest, until: float) -> FetchedPrices:
 
 @functools.cache
 def _session() -> "_Session":
-    """Give the one session of this process: yfinance keeps the cookie and crumb of its first."""
+    """Return the only session of this process: yfinance keeps the cookie and crumb of its first."""
     return _Session()
 
 
@@ -179,11 +182,12 @@ def _pause(state: RetryCallState) -> float:
 
 
 class _Session(Session[Response]):
-    """Requests that keep a deadline, and failures that say what they are.
+    """An HTTP session that keeps a deadline and turns error responses into `YahooError`.
 
     Attributes
     ----------
-    status : int, of the last answer about prices; 0 before the first
+    status : int
+        HTTP status of the last response about prices; 0 before the first.
     """
 
     def __init__(self) -> None:
@@ -191,25 +195,27 @@ class _Session(Session[Response]):
         self.begin(0.0)
 
     def begin(self, until: float) -> None:
-        """Forget what was silent, and set when to give up, by `time.monotonic`."""
+        """Set the deadline, in seconds of `time.monotonic`, and forget which hosts timed out."""
         self._until = until
         self._silent: set[str] = set()
         self.status = 0
 
     def request(self, method: Any, url: str, *args: Any, **options: Any) -> Response:
-        """Ask for no longer than is left; cookie and crumb, which prices can do without, shorter.
+        """Send a request that times out at the deadline; cookie and crumb time out earlier.
+
+        Prices can be had without a cookie and a crumb, so they must not use up the time.
 
         Raises
         ------
         YahooError
-            If prices were asked for, and the answer is that there are none, or an error.
+            If the response to a request of prices is an error.
         RequestException
-            If there is no answer.
+            If there is no response.
         """
         host = urlsplit(url).hostname or ""
         is_chart = _CHART in url
         left = self._until - time.monotonic()
-        # Less than a millisecond would mean for ever.
+        # curl takes a timeout below a millisecond as none.
         if left < _LEAST_TIMEOUT or (host in self._silent and not is_chart):
             raise Timeout(f"no time is left for {host}", CurlECode.OPERATION_TIMEDOUT)
         aside = not is_chart or (options.get("params") or {}).get("range") == _SESSIONS
@@ -227,34 +233,36 @@ class _Session(Session[Response]):
 
 
 def _require_answer(response: Response) -> None:
-    """Refuse what is no answer; 401 and 403 are left to yfinance, which then tries new cookies."""
+    """Raise if the response is an error; on 401 and 403 yfinance itself tries new cookies."""
     status = response.status_code
     if status == 429:
         pause = response.headers.get("Retry-After", "")
         raise RateLimitedError(
-            "Yahoo has had too many requests from this address (429); wait a while",
+            "Yahoo has had too many requests from this address (HTTP 429); wait a while",
             pause=float(pause) if pause.isdigit() else None,
         )
     if status >= 500:
-        raise YahooError(f"Yahoo is out of order ({status})")
+        raise YahooError(f"Yahoo is unavailable (HTTP {status})")
     if status in {400, 404, 422}:
-        raise YahooError(f"Yahoo says: {_reason(response)} ({status})", again=False)
+        raise YahooError(
+            f"Yahoo refused the request: {_reason(response)} (HTTP {status})", again=False
+        )
 
 
 def _reason(response: Response) -> str:
     try:
         return str(response.json()["chart"]["error"]["description"])
     except (ValueError, KeyError, TypeError):
-        return "not found" if response.status_code == 404 else "that cannot be asked"
+        return "not found" if response.status_code == 404 else "invalid request"
 
 
-def _fetch_once(request: BarsRequest, session: _Session) -> FetchedPrices:
-    """Ask once.
+def _fetch_once(request: PriceRequest, session: _Session) -> FetchedPrices:
+    """Fetch bars once.
 
     Raises
     ------
     YahooError
-        Whatever happens: yfinance lets through exceptions of its own, of curl and of its parsing.
+        For every failure: yfinance raises exceptions of its own, of curl and of its parsing.
     """
     import yfinance
     from yfinance.data import YfData
@@ -265,32 +273,34 @@ def _fetch_once(request: BarsRequest, session: _Session) -> FetchedPrices:
         YFTzMissingError,
     )
 
-    # It keeps answers whatever their status: a retry would see the failure again and ask nothing.
+    # yfinance caches responses of any status: a retry would return the failure from its cache.
     YfData.cache_get.cache_clear()
     try:
         with _raise_instead_of_logging(yfinance):
-            return _history(yfinance.Ticker(request.symbol, session=session), request)
+            return _history(yfinance.Ticker(request.ticker, session=session), request)
     except YahooError:
         raise
     except YFRateLimitError:
-        raise RateLimitedError("Yahoo has had too many requests from here (429)") from None
+        raise RateLimitedError(
+            "Yahoo has had too many requests from this address (HTTP 429)"
+        ) from None
     except YFPricesMissingError:
         raise YahooError(_refusal(session) or _NO_BARS) from None
     except YFTzMissingError:
-        raise YahooError("Yahoo does not tell its time zone") from None
+        raise YahooError("Yahoo returned no time zone for it") from None
     except YFInvalidPeriodError as error:
         raise YahooError(f"Yahoo has no such period: {error}", again=False) from None
     except HTTPError as error:
-        raise YahooError(f"Yahoo's answer is {error}") from None
+        raise YahooError(f"Yahoo answered with {error}") from None
     except RequestException as error:
         raise YahooError(_connection_failure(error)) from None
     except Exception as error:
-        # A page of HTML, or JSON of another form, comes as whatever its reading stumbles over.
-        unread = f"Yahoo's answer cannot be read ({type(error).__name__}: {str(error)[:80]})"
+        # HTML, or JSON of another form, raises whatever yfinance's parsing runs into.
+        unread = f"Yahoo's response cannot be read ({type(error).__name__}: {str(error)[:80]})"
         raise YahooError(_refusal(session) or unread) from error
 
 
-def _history(ticker: Any, request: BarsRequest) -> FetchedPrices:
+def _history(ticker: Any, request: PriceRequest) -> FetchedPrices:
     frame = ticker.history(
         **_date_arguments(request),
         interval=request.interval,
@@ -307,19 +317,19 @@ def _history(ticker: Any, request: BarsRequest) -> FetchedPrices:
 def _refusal(session: _Session) -> str | None:
     if session.status in {0, 200}:
         return None
-    return f"Yahoo gives nothing to this address ({session.status})"
+    return f"Yahoo refuses requests from this address (HTTP {session.status})"
 
 
 @contextmanager
 def _raise_instead_of_logging(yfinance: Any) -> Iterator[None]:
-    """Have yfinance raise what it would print or swallow."""
+    """Make yfinance raise the errors that it would log or swallow."""
     log, debug = logging.getLogger("yfinance"), yfinance.config.debug
     level, hides = log.level, debug.hide_exceptions
     log.setLevel(logging.CRITICAL + 1)
     debug.hide_exceptions = False
     try:
         with warnings.catch_warnings():
-            # Of pandas 3, and of sockets that the collector closes.
+            # About pandas 3, and about sockets that the garbage collector closes.
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -329,34 +339,37 @@ def _raise_instead_of_logging(yfinance: Any) -> Iterator[None]:
 
 def _connection_failure(error: RequestException) -> str:
     words: dict[int, str] = {
-        CurlECode.COULDNT_RESOLVE_HOST: "Yahoo's name is not found: is there a network?",
-        CurlECode.COULDNT_RESOLVE_PROXY: "the proxy's name is not found",
-        CurlECode.COULDNT_CONNECT: "the connection is refused",
-        CurlECode.OPERATION_TIMEDOUT: "Yahoo does not answer",
+        CurlECode.COULDNT_RESOLVE_HOST: "Yahoo's host name cannot be resolved; check the network",
+        CurlECode.COULDNT_RESOLVE_PROXY: "the host name of the proxy cannot be resolved",
+        CurlECode.COULDNT_CONNECT: "the connection to Yahoo was refused",
+        CurlECode.OPERATION_TIMEDOUT: "Yahoo does not respond",
     }
     return words.get(error.code, f"Yahoo cannot be reached ({str(error).partition('. See')[0]})")
 
 
-def _date_arguments(request: BarsRequest) -> dict[str, str | None]:
-    """Put the days into the words of yfinance, whose end is the first day without bars."""
+def _date_arguments(request: PriceRequest) -> dict[str, str | None]:
+    """Return the dates as arguments of yfinance, whose end is the first day without bars."""
     end = None
-    if request.end is not None and date.fromisoformat(request.end) <= _now().date():
-        end = str(date.fromisoformat(request.end) + timedelta(days=1))
+    if request.end is not None and request.end <= _now().date():
+        end = str(request.end + timedelta(days=1))
     if request.start is not None:
-        return {"start": request.start, "end": end}
-    # With an end alone it would begin a month before.
+        return {"start": str(request.start), "end": end}
+    # With an end alone yfinance would start a month before it.
     return {"period": request.period or "max", "end": end}
 
 
-def _to_prices(frame: pd.DataFrame, meta: Mapping[str, Any], request: BarsRequest) -> FetchedPrices:
+def _to_prices(
+    frame: pd.DataFrame, meta: Mapping[str, Any], request: PriceRequest
+) -> FetchedPrices:
     symbol = str(meta.get("symbol", ""))
-    if symbol.upper() != request.symbol.upper():
+    if symbol.upper() != request.ticker:
         raise YahooError(
-            f"Yahoo gave {symbol or 'a series without a name'} for it: ask for that", again=False
+            f"Yahoo returned {symbol or 'a series without a name'} instead: use that symbol",
+            again=False,
         )
     index = pd.DatetimeIndex(frame.index)
-    clock, said = without_zone(index)
-    in_utc = said == [IN_UTC]
+    clock, zone_notes = without_zone(index)
+    in_utc = zone_notes == [IN_UTC]
     zone = "UTC" if in_utc else str(index.tz)
     market = Market(zone, _session_end(meta, zone), request.interval)
     bars = frame.rename(columns=_COLUMNS)
@@ -367,22 +380,22 @@ def _to_prices(frame: pd.DataFrame, meta: Mapping[str, Any], request: BarsReques
     finished = known <= pd.Timestamp(now).tz_convert(None)
     traded = bars["close"].notna().to_numpy()
     coming = np.arange(len(bars)) > np.flatnonzero(traded).max(initial=-1)
-    # yfinance makes bars of 30 minutes out of shorter ones, and empty ones for the night.
+    # yfinance makes 30-minute bars of shorter ones, with empty bars for the night.
     gap = ~traded & (request.interval == "30m")
     notes = [
         f"the bar of {when(bars.index[mask][0])} {why} yet, and is left out"
         for mask, why in ((~finished, "is not finished"), (coming & finished, "has no prices"))
         if mask.any()
     ]
-    notes += said * in_utc
+    notes += zone_notes * in_utc
     bars = bars[finished & ~coming & ~gap]
     if bars.empty:
-        raise YahooError("Yahoo has no finished bar of these days", again=False)
+        raise YahooError("Yahoo has no finished bar in this date range", again=False)
     return FetchedPrices(bars, market, now, tuple(notes))
 
 
 def _session_end(meta: Mapping[str, Any], zone: str) -> str | None:
-    """Read when regular sessions end, by the exchange's clock: the last of five, for half days."""
+    """Return when regular sessions end, in local time: the latest of five, because of half days."""
     try:
         ends = pd.DatetimeIndex(meta["tradingPeriods"]["end"])
     except (KeyError, TypeError, ValueError):
@@ -391,10 +404,10 @@ def _session_end(meta: Mapping[str, Any], zone: str) -> str | None:
         except (KeyError, TypeError, ValueError):
             return None
     clocks = [f"{end.tz_convert(zone):%H:%M}" for end in ends if not pd.isna(end)]
-    # A session that goes on to midnight ends with its day.
+    # A session that lasts until midnight ends with its day.
     return max(("24:00" if clock == "00:00" else clock for clock in clocks), default=None)
 
 
 def describe(fetched: FetchedPrices) -> str:
-    """Say when bars were fetched."""
+    """Return when bars were fetched, in words."""
     return f"fetched {when(fetched.fetched_at.replace(tzinfo=None, microsecond=0))} UTC"

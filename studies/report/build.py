@@ -27,6 +27,7 @@ from puffin.models.evaluation.selection import (
 )
 from puffin.models.evaluation.sharpe import DeflatedSharpe, deflated_sharpe
 from puffin.models.evaluation.spa import MIN_BARS, SpaResult, spa
+from puffin.models.features import TARGETS
 from puffin.studies.dataset import Dataset
 from puffin.studies.duplicates import distinct, trained
 from puffin.studies.openings import Opening, before, looks_at
@@ -43,10 +44,6 @@ _FEWEST_RETURNS = 3
 # Trials with one budget, below which a median of them, or a variance, says little.
 FEWEST_COMPLETE = 6
 _YEAR = pd.Timedelta(days=365.25)
-# Targets that can be held from one bar to the next.
-TRADABLE_TARGETS = ("return", "price", "change")
-# Targets that are a move themselves, away from 0.
-MOVES = ("return", "change")
 # What a trade costs in the backtest, in basis points: commission, and a worse price.
 COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
 
@@ -235,7 +232,7 @@ def why_no_direction_test(target: str) -> str | None:
     next move, the two go together whatever the forecast: of a range that comes back to its mean
     even a constant passes nearly always.
     """
-    if target in MOVES:
+    if TARGETS[target].is_move:
         return None
     return (
         f"the last {target} alone tells something of the direction of the next move, so that even "
@@ -335,7 +332,7 @@ def _overtuning(study: StoredStudy, refits: pd.DataFrame) -> Overtuning:
 def untradable(dataset: Dataset) -> str | None:
     """Say why forecasts of these targets cannot be traded on, if they cannot."""
     target, horizon = dataset.spec.data.target, dataset.series.horizon
-    if target not in TRADABLE_TARGETS:
+    if not TARGETS[target].is_tradable:
         return f"a {target} cannot be bought"
     spans = [dataset.closes[f.valid.start - horizon : f.valid.stop] for f in dataset.folds]
     if not (np.concatenate(spans) > 0).all():
@@ -354,25 +351,19 @@ def why_no_backtest(holdout: Dataset) -> str | None:
 
 def run_backtest(holdout: Dataset, forecast: Floats) -> Backtest | None:
     """Trade on forecasts of the holdout (bars,), one bar ahead, long or flat."""
-    if why_no_backtest(holdout) is not None:
+    to_price = TARGETS[holdout.spec.data.target].to_price
+    if to_price is None or why_no_backtest(holdout) is not None:
         return None
     (fold,) = holdout.folds
     closes = holdout.closes[fold.valid.start - 1 : fold.valid.stop]
     return backtest(
         closes,
-        np.append(np.nan, _price_forecasts(holdout.spec.data.target, forecast, closes[:-1])),
+        np.append(np.nan, to_price(forecast, closes[:-1])),
         threshold=0.0,
         cost_bps=COST_BPS,
         slippage_bps=SLIPPAGE_BPS,
         bars_per_year=_bars_per_year(holdout.dates),
     )
-
-
-def _price_forecasts(target: str, forecast: Floats, last: Floats) -> Floats:
-    """Return forecasts of a target one bar ahead as prices, from the closes before them."""
-    if target == "price":
-        return forecast
-    return last + forecast if target == "change" else last * np.exp(forecast)
 
 
 def _bars_per_year(dates: pd.DatetimeIndex) -> float:

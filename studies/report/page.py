@@ -13,7 +13,7 @@ from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
 from puffin.studies.records import TrialRecord
-from puffin.studies.report.build import COST_BPS, MOVES, SLIPPAGE_BPS, Report
+from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report
 from puffin.studies.report.figures.captions import show
 from puffin.studies.report.importance import Importance, importance
 from puffin.studies.report.markdown import join, plain, table
@@ -196,7 +196,7 @@ def _direction(study: StoredStudy, report: Report) -> list[str]:
     target = study.spec.data.target
     if not found.moves:
         return ["## Direction", "No bar of the holdout moved: there is no direction to forecast."]
-    moves = "moves" if target in MOVES else f"moves of the {target}"
+    moves = "moves" if TARGETS[target].is_move else f"moves of the {target}"
     rows = [("winner", percent(found.accuracy))]
     rows += [
         (rival.label, percent(rival.direction.accuracy) if rival.direction else "-")

@@ -6,24 +6,18 @@ from typing import Any
 
 from puffin.models.features import TARGETS
 from puffin.studies.dataset import Dataset
+from puffin.studies.prices.sources import SOURCES
 from puffin.studies.spec import DataSection, Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, printable, when
 
-# A target in words: of what, and how far ahead.
-_IN_WORDS = {
-    "return": "the return{of} over the next {bars}",
-    "change": "the change in price{of} over the next {bars}",
-    "price": "the price{of} {bars} ahead",
-    "range": "the high-low range{of} {bars} ahead",
-}
-
 
 def target_in_words(data: DataSection, of: str = "") -> str:
     """Return what is forecast, as in "the return of AAPL over the next 5 bars"."""
-    one = "bar" if data.target in {"return", "change"} else "one bar"
+    target = TARGETS[data.target]
+    one = "bar" if target.is_move else "one bar"
     bars = counted(data.horizon, "bar") if data.horizon > 1 else one
-    return _IN_WORDS[data.target].format(of=f" of {of}" if of else "", bars=bars)
+    return target.phrase.format(of=f" of {of}" if of else "", bars=bars)
 
 
 def series_name(data: DataSection) -> str:
@@ -74,7 +68,7 @@ class Subject:
             "path": data.path,
             "origin": self.origin,
             # A file's own bars may be of any length.
-            "interval": None if data.source == "csv" else data.interval,
+            "interval": None if SOURCES[data.source].needs_path else data.interval,
             "bars": self.bars,
             "first": self.first,
             "last": self.last,

@@ -364,7 +364,7 @@ CASES = [
     Case(
         "range of names",
         RUN,
-        ("cell", "names cannot be ranged"),
+        ("cell", "a range needs numbers"),
         study('["lstm", "gru"]', '{ low = "gru", high = "lstm" }'),
     ),
     Case(
@@ -394,13 +394,13 @@ CASES = [
     Case(
         "list of nothing",
         RUN,
-        ("lookback", "an empty list chooses nothing"),
+        ("lookback", "an empty list offers no choice"),
         study("{ low = 3, high = 5 }", "[]"),
     ),
     Case(
         "list with a value twice",
         RUN,
-        ("lookback", "holds a value twice"),
+        ("lookback", "has a value twice"),
         study("{ low = 3, high = 5 }", "[3, 3]"),
     ),
     Case(
@@ -528,7 +528,7 @@ CASES = [
     Case(
         "csv with two prices of one day",
         RUN,
-        ("a time must come once", "first 2024-01-15"),
+        ("each time must occur once", "first 2024-01-15"),
         prices(with_row("2024-01-15,77.5")),
     ),
     Case(

@@ -35,6 +35,7 @@ from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.refit import Refit
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import load_spec
 from puffin.studies.storage.artifacts import SqlArtifactStore
 from puffin.studies.storage.database import open_storage
@@ -224,7 +225,7 @@ def test_notes_of_a_user_are_no_export(
 def test_a_study_goes_on_when_its_prices_have_become_too_few_or_are_gone(
     tuner: Callable[..., Any], command: Callable[..., Any], tmp_path: Path
 ) -> None:
-    frame = load_prices("sample", "AAPL").frame.iloc[-300:]
+    frame = load_prices("sample", PriceRequest("AAPL")).frame.iloc[-300:]
     spec = """
 name = "own"
 [data]

@@ -10,6 +10,7 @@ import pytest
 import tomli_w
 
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.snapshot import to_csv
 from tests.exports import export_files, record_values, write_export
 
@@ -28,7 +29,7 @@ def best(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def newer(best: Path) -> Path:
     """Prices of a user's own, up to the last bar that the sample has."""
     file = best.parent / "newer.csv"
-    file.write_bytes(to_csv(load_prices("sample", "AAPL").frame.iloc[-100:]))
+    file.write_bytes(to_csv(load_prices("sample", PriceRequest("AAPL")).frame.iloc[-100:]))
     return file
 
 
@@ -80,7 +81,7 @@ def test_newer_prices_of_a_file_and_of_a_symbol_give_the_same_newer_forecast(
     assert [f["last"] for f in found] == ["2013-03-01"] * 2
     assert [f["origin"] for f in found] == ["csv newer.csv", "sample AAPL"]
     assert found[0]["warnings"] == []
-    assert ["split not adjusted" in said for said in found[1]["warnings"]] == [True]
+    assert ["unadjusted split" in said for said in found[1]["warnings"]] == [True]
     assert found[0]["steps"] == found[1]["steps"]
     _, own, _ = command("predict", str(best), "--json")
     assert json.loads(own)["steps"] != found[0]["steps"]
@@ -90,7 +91,7 @@ def test_prices_from_before_the_training_ended_are_warned_of(
     best: Path, newer: Path, command: Command
 ) -> None:
     older = newer.with_name("older.csv")
-    older.write_bytes(to_csv(load_prices("sample", "AAPL").frame.iloc[-400:-200]))
+    older.write_bytes(to_csv(load_prices("sample", PriceRequest("AAPL")).frame.iloc[-400:-200]))
     code, _, err = command("predict", str(best), "--csv", str(older))
     assert code == 0
     assert "warning: the prices end at 2012-05-" in err
@@ -114,7 +115,7 @@ def test_another_symbol_is_warned_of(best: Path, command: Command) -> None:
         ("best --level 0.96", 1, ["needs at least 49", "there are 40", "at most 0.951"]),
         ("best --csv few.csv", 1, ["bars, but have 3", "lookback = ", "give more of the past"]),
         ("best --csv closes.csv", 1, ["needs high and low", "only close"]),
-        ("best --csv none.csv", 1, ["none.csv must be a CSV file, but is not there"]),
+        ("best --csv none.csv", 1, ["none.csv must be a CSV file, but does not exist"]),
         ("best --symbol NOPE", 1, ["AAPL, IBM, MSFT", "'NOPE'"]),
         ("empty", 1, ["empty is no export"]),
         ("other", 1, ["other is no export"]),

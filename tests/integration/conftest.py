@@ -16,6 +16,7 @@ from optuna.storages import RDBStorage
 
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration
@@ -107,7 +108,7 @@ def tiny(tiny_file: Path) -> Spec:
 
 @pytest.fixture
 def prices(tiny: Spec) -> Prices:
-    return load_prices("sample", "AAPL", None, tiny.data.start)
+    return load_prices("sample", PriceRequest("AAPL", None, tiny.data.start))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from benchmarks import plain, quality
 from puffin.models.windows import FoldTensors
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import load_spec
 
 SMALL = {
@@ -31,7 +32,7 @@ SINCE = date(2005, 1, 1)
 def workload(target: str) -> Dataset:
     task = quality.Task(target, SINCE.isoformat(), trials=2)
     spec = load_spec(task.preset, task.settings)
-    search, _ = cut_holdout(load_prices("sample", "AAPL", None, SINCE).frame, spec)
+    search, _ = cut_holdout(load_prices("sample", PriceRequest("AAPL", None, SINCE)).frame, spec)
     return Dataset.build(spec, search)
 
 

@@ -167,5 +167,5 @@ def test_what_diverged_is_repeated_as_infeasible(
         study.best()
     assert str(caught.value) == (
         "study 'tpe' has found nothing: none of its 7 trials is complete (7 diverged): lower "
-        "space.lr, and start a study of another name (--set name=...)"
+        "space.lr, and start a study with another name (--set name=...)"
     )

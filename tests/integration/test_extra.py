@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.snapshot import to_csv
 from puffin.studies.prices.validation import DataError
 from puffin.studies.report import build
@@ -33,7 +34,9 @@ def tuner(*args: str) -> Result:
 
 def own_file(folder: Path) -> Path:
     """Write AAPL in names of the user's, beside IBM, MSFT and a mood that may be negative."""
-    frame = load_prices("sample", "AAPL", start=date(2012, 1, 1), extra=["IBM", "MSFT"]).frame
+    frame = load_prices(
+        "sample", PriceRequest("AAPL", start=date(2012, 1, 1), extra=("IBM", "MSFT"))
+    ).frame
     mood = np.sin(np.arange(len(frame)))
     mood[:5] = np.nan
     table = (
@@ -117,7 +120,7 @@ ROWS = """date,Close,Vix,note
 def test_a_column_of_the_file_is_one_and_its_empty_cells_take_the_value_before(
     tmp_path: Path,
 ) -> None:
-    found = load_prices("csv", path=write(tmp_path / "p.csv", ROWS), extra=["vix"])
+    found = load_prices("csv", PriceRequest(path=write(tmp_path / "p.csv", ROWS), extra=("vix",)))
     assert found.frame.columns.tolist() == ["close", "extra:vix"]
     assert found.frame["extra:vix"].tolist() == [13.5, 13.5, 14.5, 13.0]
     assert found.warnings == ("columns that are not used: note",)
@@ -125,7 +128,7 @@ def test_a_column_of_the_file_is_one_and_its_empty_cells_take_the_value_before(
 
 def test_bars_before_the_first_of_them_are_left_out_and_that_is_said(tmp_path: Path) -> None:
     rows = ROWS.replace("13.5", "")
-    found = load_prices("csv", path=write(tmp_path / "p.csv", rows), extra=["Vix"])
+    found = load_prices("csv", PriceRequest(path=write(tmp_path / "p.csv", rows), extra=("Vix",)))
     assert found.frame["extra:Vix"].tolist() == [14.5, 13.0]
     assert "bars before the first of Vix: 2, left out" in found.warnings
 
@@ -135,7 +138,7 @@ def test_a_series_that_has_ended_is_told(tmp_path: Path) -> None:
     frame = pd.DataFrame({"date": days, "close": np.arange(1.0, 41), "vix": np.arange(2.0, 42)})
     frame.loc[10:, "vix"] = np.nan
     frame.to_csv(tmp_path / "p.csv", index=False)
-    found = load_prices("csv", path=tmp_path / "p.csv", extra=["vix"])
+    found = load_prices("csv", PriceRequest(path=tmp_path / "p.csv", extra=("vix",)))
     assert "vix: its last bar is 42 days older than that of the prices" in found.warnings
 
 
@@ -151,25 +154,25 @@ def test_a_series_that_cannot_be_used_is_refused_by_its_name(
     rows: str, extra: str, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as caught:
-        load_prices("csv", path=write(tmp_path / "p.csv", rows), extra=[extra])
+        load_prices("csv", PriceRequest(path=write(tmp_path / "p.csv", rows), extra=(extra,)))
     assert said in str(caught.value)
 
 
 def test_the_sample_has_others_of_its_own() -> None:
-    found = load_prices("sample", "AAPL", extra=["IBM"])
-    expected = load_prices("sample", "IBM").frame["close"]
+    found = load_prices("sample", PriceRequest("AAPL", extra=("IBM",)))
+    expected = load_prices("sample", PriceRequest("IBM")).frame["close"]
     assert found.frame["extra:IBM"].tolist() == expected.tolist()
     with pytest.raises(DataError, match="symbol of the sample must be one of"):
-        load_prices("sample", "AAPL", extra=["^VIX"])
+        load_prices("sample", PriceRequest("AAPL", extra=("^VIX",)))
 
 
 def test_days_before_all_calendars_are_no_harm() -> None:
-    found = load_prices("sample", "AAPL", start=date(1, 1, 1), extra=["IBM"])
+    found = load_prices("sample", PriceRequest("AAPL", start=date(1, 1, 1), extra=("IBM",)))
     assert len(found.frame) == 3270
 
 
 def test_a_file_that_was_exported_can_be_read_again(tmp_path: Path) -> None:
-    found = load_prices("sample", "AAPL", extra=["IBM"])
+    found = load_prices("sample", PriceRequest("AAPL", extra=("IBM",)))
     (tmp_path / "own.csv").write_bytes(to_csv(found.frame))
-    again = load_prices("csv", path=tmp_path / "own.csv", extra=["IBM"])
+    again = load_prices("csv", PriceRequest(path=tmp_path / "own.csv", extra=("IBM",)))
     pd.testing.assert_frame_equal(again.frame, found.frame, check_exact=True)

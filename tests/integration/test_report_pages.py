@@ -15,6 +15,7 @@ import pytest
 
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.report import build, page, verdict
 from puffin.studies.report.build import Report
 from puffin.studies.report.figures.curves import PICTURES
@@ -65,7 +66,7 @@ def judged(
     url = f"sqlite:///{tmp_path_factory.mktemp('pages') / 'test.db'}"
     spec = load_spec("demo", ["name=a_b-c", *SMALL, *overrides])
     storage = open_storage(url, create=True)
-    prices = load_prices("sample", "AAPL", None, spec.data.start)
+    prices = load_prices("sample", PriceRequest("AAPL", None, spec.data.start))
     flat = prices.frame.index[len(prices.frame) - flat_bars :]
     prices.frame.loc[flat, ["open", "high", "low", "close"]] = 100.0
     search = submit(storage, spec, prices)

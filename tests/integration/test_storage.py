@@ -105,12 +105,13 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
         f"""
         from datetime import date
         from puffin.studies.prices.load import load_prices
+        from puffin.studies.prices.request import PriceRequest
         from puffin.studies.spec import load_spec
         from puffin.studies.storage.database import open_storage
         from puffin.studies.lifecycle import submit
 
         spec = load_spec({str(tiny_file)!r})
-        prices = load_prices("sample", "AAPL", None, spec.data.start)
+        prices = load_prices("sample", PriceRequest("AAPL", start=spec.data.start))
 
         def act(index, url):
             handle = submit(open_storage(url, create=True), spec, prices)

@@ -19,7 +19,7 @@ from puffin.models.errors import PuffinError
 from puffin.studies import lifecycle
 from puffin.studies.lifecycle import delete, submit
 from puffin.studies.prices.load import Prices
-from puffin.studies.space import usual_points
+from puffin.studies.space import initial_points
 from puffin.studies.spec import Spec, SpecError, parse_spec
 from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import attach
@@ -125,12 +125,12 @@ def test_submit_refuses_other_settings_and_lists_the_differences(
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
-def test_a_sampler_that_learns_starts_from_the_usual_points(
+def test_a_sampler_that_learns_starts_from_the_initial_points(
     storage: RDBStorage, tiny: Spec, prices: Prices, sampler: str
 ) -> None:
     changed = other(tiny, search={"sampler": sampler, "pruner": "none"})
     study = submit(storage, changed, prices)
-    points = usual_points(changed.parsed_space)
+    points = initial_points(changed.parsed_space)
     assert study.sampling.initial_params == points
     assert points != [{}]
 
@@ -239,12 +239,13 @@ def test_concurrent_submits_of_one_study_return_the_same_study(
     ids = crowd(
         f"""
         from puffin.studies.prices.load import load_prices
+        from puffin.studies.prices.request import PriceRequest
         from puffin.studies.spec import load_spec
         from puffin.studies.storage.database import open_storage
         from puffin.studies.lifecycle import submit
 
         spec = load_spec({str(tiny_file)!r})
-        prices = load_prices("sample", "AAPL", None, spec.data.start)
+        prices = load_prices("sample", PriceRequest("AAPL", start=spec.data.start))
 
         def act(index, url):
             return submit(open_storage(url, create=True), spec, prices).creation_id

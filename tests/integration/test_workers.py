@@ -27,6 +27,7 @@ from puffin.studies import records, summary, versions
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.lifecycle import delete, submit
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import database as storage_module
@@ -102,7 +103,7 @@ def endless(name: str) -> Spec:
 
 
 def aapl(spec: Spec) -> Prices:
-    return load_prices("sample", "AAPL", None, spec.data.start)
+    return load_prices("sample", PriceRequest("AAPL", None, spec.data.start))
 
 
 def running(study: StoredStudy, epochs: int = 2) -> list[FrozenTrial]:

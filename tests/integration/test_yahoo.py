@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 
 from puffin.models.features import needs_of
 from puffin.studies.prices import cache, yahoo
-from puffin.studies.prices.cache import BarsRequest
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.validation import DataError
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import SEARCH_FILE, load
@@ -64,14 +64,14 @@ def stub(served: Stub, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def ask(symbol: str = "AAPL", **options: object) -> Prices:
-    return load_prices("yfinance", symbol, **options)
+    return load_prices("yfinance", PriceRequest(symbol, **options))
 
 
 # What comes
 
 
 def test_the_bars_that_come_are_those_that_the_service_has() -> None:
-    ours, theirs = ask(), load_prices("sample", "AAPL")
+    ours, theirs = ask(), load_prices("sample", PriceRequest("AAPL"))
     pd.testing.assert_frame_equal(ours.frame, theirs.frame, rtol=1e-12)
     assert pd.DatetimeIndex(ours.frame.index).tz is None
     assert re.fullmatch(r"yfinance AAPL, fetched 20\S+ \S+ UTC", ours.origin)
@@ -82,7 +82,9 @@ def test_days_are_both_included_and_those_of_the_exchange(stub: Stub) -> None:
     stub.zones["AAPL"] = "Asia/Tokyo"
     frame = ask(start=date(2012, 1, 4), end=date(2012, 2, 1)).frame
     assert (str(frame.index[0].date()), str(frame.index[-1].date())) == ("2012-01-04", "2012-02-01")
-    assert frame.index.equals(load_prices("sample", "AAPL").frame[frame.index[0] :].index[:20])
+    assert frame.index.equals(
+        load_prices("sample", PriceRequest("AAPL")).frame[frame.index[0] :].index[:20]
+    )
 
 
 def test_a_period_is_the_services_own() -> None:
@@ -138,7 +140,7 @@ def test_a_split_is_told_and_makes_no_jump(stub: Stub) -> None:
         pd.Timestamp("2000-06-21"): 2.0,
         pd.Timestamp("2005-02-28"): 2.0,
     }
-    expected = load_prices("sample", "AAPL")
+    expected = load_prices("sample", PriceRequest("AAPL"))
     assert found.frame["close"].to_numpy() == pytest.approx(expected.frame["close"].to_numpy())
     assert found.splits.to_dict() == expected.splits.to_dict()
 
@@ -185,7 +187,9 @@ def test_bars_of_the_hour_that_comes_twice_are_all_kept_in_utc() -> None:
     # Of a market that never closes, which the stub has not.
     hours = pd.date_range("2012-11-03", periods=60, freq="h", tz="America/New_York")
     bars = pd.DataFrame({"Close": 100.0 + np.arange(60.0)}, index=hours)
-    request = BarsRequest("EURUSD=X", "1h", "2012-11-03", "2012-11-06")
+    request = PriceRequest(
+        "EURUSD=X", interval="1h", start=date(2012, 11, 3), end=date(2012, 11, 6)
+    )
     found = yahoo._to_prices(bars, {"symbol": "EURUSD=X"}, request)
     assert found.frame["close"].tolist() == bars["Close"].tolist()
     assert found.frame.index.equals(hours.tz_convert(None))
@@ -199,10 +203,12 @@ def test_a_bar_that_a_study_does_not_read_does_not_refuse_the_symbol(stub: Stub)
     bars.iloc[101, bars.columns.get_loc("low")] = 0.0
     bars.iloc[102, bars.columns.get_loc("high")] = bars["close"].iloc[102] * 0.997
     stub.frames["AAPL"] = bars
-    prices = load_prices("yfinance", "AAPL", needs=needs_of(["return", "volume"], "return"))
+    prices = load_prices(
+        "yfinance", PriceRequest("AAPL", needs=needs_of(["return", "volume"], "return"))
+    )
     assert len(prices.frame) == len(bars)
     with pytest.raises(DataError) as caught:
-        load_prices("yfinance", "AAPL", needs=needs_of(["return", "range"], "return"))
+        load_prices("yfinance", PriceRequest("AAPL", needs=needs_of(["return", "range"], "return")))
     message = str(caught.value)
     rule = f"but is not in 1 bar, first {bars.index[101]:%Y-%m-%d}"
     assert f"low must be positive for the logarithm in feature 'range', {rule}" in message
@@ -223,16 +229,16 @@ FAILURES = [
     (["500", "ok"], None, 2.0),
     (["html", "ok"], None, 2.0),
     (["empty", "empty", "ok"], None, 2.0),
-    (["429"], "had too many requests from this address (429); wait a while (3 tries in ", 2.0),
-    (["500"], "Yahoo is out of order (500) (3 tries in ", 2.0),
-    (["html"], "Yahoo's answer cannot be read (JSONDecodeError: ", 2.0),
-    (["empty"], "Yahoo has no prices of these days, or says so (3 tries", 2.0),
-    (["404"], "Yahoo says: not found (404)", 1.0),
-    (["other"], "Yahoo gave ELSE for it: ask for that", 1.0),
+    (["429"], "had too many requests from this address (HTTP 429); wait a while (3 tries in ", 2.0),
+    (["500"], "Yahoo is unavailable (HTTP 500) (3 tries in ", 2.0),
+    (["html"], "Yahoo's response cannot be read (JSONDecodeError: ", 2.0),
+    (["empty"], "Yahoo returned no prices for this date range (3 tries", 2.0),
+    (["404"], "Yahoo refused the request: not found (HTTP 404)", 1.0),
+    (["other"], "Yahoo returned ELSE instead: use that symbol", 1.0),
     (["zone"], "time zone", 2.0),
-    (["401"], "Yahoo gives nothing to this address (401) (3 tries", 2.0),
-    (["403"], "Yahoo gives nothing to this address (403) (3 tries", 2.0),
-    (["silent"], "Yahoo does not answer", 4.0),
+    (["401"], "Yahoo refuses requests from this address (HTTP 401) (3 tries", 2.0),
+    (["403"], "Yahoo refuses requests from this address (HTTP 403) (3 tries", 2.0),
+    (["silent"], "Yahoo does not respond", 4.0),
 ]
 
 
@@ -254,7 +260,7 @@ def test_what_goes_wrong_is_tried_again_where_that_helps_and_said_where_it_does_
             ask()
         assert said in str(caught.value)
         assert str(caught.value).startswith("yfinance AAPL: Yahoo")
-        final = "(404)" in said or "ELSE" in said
+        final = "HTTP 404" in said or "ELSE" in said
         assert ('source = "sample"' in str(caught.value)) is not final
     assert time.monotonic() - begin < seconds
     assert not list(cache.cache_folder().glob(".new-*"))
@@ -268,7 +274,9 @@ def test_a_failure_is_asked_again_and_not_remembered(stub: Stub) -> None:
 
 
 def test_a_symbol_that_is_not_there_is_asked_for_once(stub: Stub) -> None:
-    with pytest.raises(DataError, match=r"Yahoo says: No data found, symbol may be delisted"):
+    with pytest.raises(
+        DataError, match=r"Yahoo refused the request: No data found, symbol may be delisted"
+    ):
         ask("NOSUCH")
     assert stub.charts == 1
 
@@ -276,7 +284,7 @@ def test_a_symbol_that_is_not_there_is_asked_for_once(stub: Stub) -> None:
 def test_a_connection_that_is_refused_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with pytest.raises(DataError, match=r"the connection is refused \(3 tries"):
+    with pytest.raises(DataError, match=r"the connection to Yahoo was refused \(3 tries"):
         ask()
 
 
@@ -324,10 +332,11 @@ def test_what_was_fetched_is_used_where_the_service_fails_and_its_age_is_said(
     pd.testing.assert_frame_equal(again.frame, first.frame, check_exact=True)
     assert again.warnings == first.warnings
     assert again.fetch_notes[0] == (
-        "Yahoo is out of order (500) (3 tries in 0 s): these are from the cache, fetched 3 days ago"
+        "Yahoo is unavailable (HTTP 500) (3 tries in 0 s): these are from the cache, "
+        "fetched 3 days ago"
     )
     assert again.origin == first.origin, "it says when the bars were fetched"
-    with pytest.raises(DataError, match=r"out of order .* the copy of 3 days ago is used"):
+    with pytest.raises(DataError, match=r"unavailable .* the copy of 3 days ago is used"):
         ask(refresh=True)
 
 
@@ -338,7 +347,8 @@ def test_days_that_are_over_are_not_asked_for_again(stub: Stub) -> None:
     again = ask(**options)
     assert stub.charts == asked
     assert (
-        "from the cache, fetched less than a minute ago; --refresh asks again" in again.fetch_notes
+        "from the cache, fetched less than a minute ago; --refresh fetches again"
+        in again.fetch_notes
     )
     pd.testing.assert_frame_equal(again.frame, first.frame, check_exact=True)
     ask(**options, refresh=True)
@@ -423,7 +433,7 @@ def test_prices_come_though_the_cache_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder is to be")
     found = ask()
     assert len(found.frame) == 3270
-    assert "not kept for later: " in found.fetch_notes[0]
+    assert "not cached: " in found.fetch_notes[0]
 
 
 # Other series
@@ -432,7 +442,7 @@ def test_prices_come_though_the_cache_cannot_be_written(tmp_path: Path) -> None:
 def test_another_series_is_joined_as_it_was_known(stub: Stub) -> None:
     stub.frames["IBM"] = stub.frames["IBM"].drop(pd.Timestamp("2012-06-05"))
     found = ask(start=date(2012, 6, 1), end=date(2012, 6, 29), extra=("IBM",)).frame
-    ibm = load_prices("sample", "IBM").frame["close"]
+    ibm = load_prices("sample", PriceRequest("IBM")).frame["close"]
     assert found["extra:IBM"]["2012-06-04"] == pytest.approx(ibm["2012-06-04"])
     assert found["extra:IBM"]["2012-06-05"] == pytest.approx(ibm["2012-06-04"])
     assert found["extra:IBM"]["2012-06-06"] == pytest.approx(ibm["2012-06-06"])
@@ -456,7 +466,7 @@ def test_a_series_of_another_place_is_known_when_its_own_session_has_ended(
     stub.zones = {"AAPL": own, "IBM": other}
     stub.half_days = {"AAPL"} if half else set()
     found = ask(start=date(2012, 6, 4), end=date(2012, 6, 29), extra=("IBM",)).frame
-    ibm = load_prices("sample", "IBM").frame["close"].shift(lag)
+    ibm = load_prices("sample", PriceRequest("IBM")).frame["close"].shift(lag)
     assert found["extra:IBM"].to_numpy() == pytest.approx(ibm[found.index].to_numpy())
 
 
@@ -502,7 +512,7 @@ def test_the_command_shows_what_the_loader_got(stub: Stub) -> None:
     again = tuner("prices", "AAPL", "--start", "2004-01-02", "--end", "2006-12-29")
     assert (
         again.stderr
-        == "prices: from the cache, fetched less than a minute ago; --refresh asks again\n"
+        == "prices: from the cache, fetched less than a minute ago; --refresh fetches again\n"
     )
 
 
@@ -528,7 +538,8 @@ def test_a_wrong_symbol_is_said_in_one_line() -> None:
     done = tuner("prices", "NOSUCH")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: yfinance NOSUCH: Yahoo says: No data found, symbol may be delisted (404)\n"
+        "error: yfinance NOSUCH: Yahoo refused the request: No data found, symbol may be delisted "
+        "(HTTP 404)\n"
     )
 
 

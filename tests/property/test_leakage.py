@@ -380,7 +380,7 @@ def facts(spec: Spec, columns: Bars) -> list[object]:
         made.folds,
         [(s.feature_mean.tobytes(), s.feature_std.tobytes()) for s in made.scalers],
         [(s.target_mean, s.target_std) for s in made.scalers],
-        made.fingerprint_targets(made.tensors(5, CPU)),
+        made.scored_sha256(made.tensors(5, CPU)),
         made.persistence_losses,
         made.mean_losses,
         losses(made),

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from puffin.studies import records
 from puffin.studies.lifecycle import delete, submit
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import Spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.queue import count_by_state, count_finished
@@ -73,7 +74,7 @@ def make(url: str, epochs: int, trials: int) -> None:
     """Make a study, in a database that keeps a log."""
     spec = study(epochs, trials)
     storage = open_storage(url, create=True)
-    prices = load_prices("sample", spec.data.symbol, None, spec.data.start)
+    prices = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start))
     submit(storage, spec, prices)
     keep_log(storage)
     storage.engine.dispose()

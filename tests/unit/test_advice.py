@@ -37,7 +37,7 @@ def result(
             [1.1, 1.2, 1.0, 1.3, 0.9],
             [1.0] * 5,
             {"target": "price"},
-            [("on 4 of 5 folds, and on average", 'target = "return" may do better')],
+            [("on 4 of 5 folds, and on average", 'try target = "return"')],
         ),
         (
             [1.1, 1.2],

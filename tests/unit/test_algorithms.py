@@ -44,7 +44,7 @@ def test_the_samplers_and_pruners_are_those_that_are_documented() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_fills_trials_after_those_of_its_start(name: str) -> None:
-    study = study_of(SAMPLERS[name](0))
+    study = study_of(SAMPLERS[name].make(0))
     for _ in range(14):
         trial = study.ask()
         x = trial.suggest_float("x", 0.0, 1.0)
@@ -58,7 +58,7 @@ def test_a_sampler_fills_trials_after_those_of_its_start(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_draws_the_same_for_a_seed_and_otherwise_for_another(name: str) -> None:
     def draw(seed: int) -> list[float]:
-        study = study_of(SAMPLERS[name](seed))
+        study = study_of(SAMPLERS[name].make(seed))
         return [study.ask().suggest_float("x", 0.0, 1.0) for _ in range(4)]
 
     assert draw(5) == draw(5)
@@ -66,7 +66,7 @@ def test_a_sampler_draws_the_same_for_a_seed_and_otherwise_for_another(name: str
 
 
 def test_tpe_learns_conditional_widths_jointly() -> None:
-    study = study_of(SAMPLERS["tpe"](0))
+    study = study_of(SAMPLERS["tpe"].make(0))
     for _ in range(12):
         trial = study.ask()
         layers = trial.suggest_int("layers", 1, 2)
@@ -82,7 +82,7 @@ def test_tpe_learns_conditional_widths_jointly() -> None:
 def test_a_learning_sampler_comes_closer_to_the_optimum_as_it_goes(
     tries: str, reached: float
 ) -> None:
-    study = study_of(SAMPLERS[tries](0))
+    study = study_of(SAMPLERS[tries].make(0))
     for _ in range(40 if tries == "tpe" else 16):
         trial = study.ask()
         study.tell(trial, (trial.suggest_float("x", 0.0, 1.0) - 0.3) ** 2)
@@ -98,20 +98,20 @@ def test_a_learning_sampler_comes_closer_to_the_optimum_as_it_goes(
 @pytest.mark.parametrize("name", PRUNERS)
 def test_a_pruner_never_stops_the_only_trial_and_knows_the_number_of_epochs(name: str) -> None:
     for epochs in (1, 2, 3, 50):
-        study = study_of(SAMPLERS["random"](0), PRUNERS[name](epochs))
+        study = study_of(SAMPLERS["random"].make(0), PRUNERS[name](epochs))
         assert last_epoch(study, lambda epoch: 1.0 / epoch, epochs) == epochs
 
 
 @pytest.mark.parametrize("name", ["asha", "median"])
 def test_a_pruner_stops_what_is_worse_than_all_before(name: str) -> None:
-    study = study_of(SAMPLERS["random"](0), PRUNERS[name](20))
+    study = study_of(SAMPLERS["random"].make(0), PRUNERS[name](20))
     for i in range(6):
         last_epoch(study, lambda epoch, i=i: 1.0 - i / 100 - epoch / 1000, 20)
     assert last_epoch(study, lambda epoch: 9.0, 20) < 20
 
 
 def test_hyperband_stops_some_of_what_gets_worse_and_worse() -> None:
-    study = study_of(SAMPLERS["random"](0), PRUNERS["hyperband"](20))
+    study = study_of(SAMPLERS["random"].make(0), PRUNERS["hyperband"](20))
     ends = [last_epoch(study, lambda epoch, i=i: 1.0 + i, 20) for i in range(30)]
     assert ends[0] == 20
     assert 0 < sum(end < 20 for end in ends) < 30
@@ -119,12 +119,12 @@ def test_hyperband_stops_some_of_what_gets_worse_and_worse() -> None:
 
 
 def test_no_pruner_stops_nothing() -> None:
-    study = study_of(SAMPLERS["random"](0), PRUNERS["none"](20))
+    study = study_of(SAMPLERS["random"].make(0), PRUNERS["none"](20))
     assert [last_epoch(study, lambda epoch, i=i: 1.0 + i, 20) for i in range(8)] == [20] * 8
 
 
 def test_asha_decides_after_epochs_2_8_and_32_only() -> None:
-    study = study_of(SAMPLERS["random"](0), PRUNERS["asha"](50))
+    study = study_of(SAMPLERS["random"].make(0), PRUNERS["asha"](50))
 
     def stands_still(after: int) -> Callable[[int], float]:
         """A curve that is below all before it until `after`, and is level from then on."""
@@ -140,7 +140,7 @@ def test_asha_decides_after_epochs_2_8_and_32_only() -> None:
 
 @pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
 def test_a_pruner_judges_the_lowest_loss_until_then(name: str) -> None:
-    study = study_of(SAMPLERS["random"](0), PRUNERS[name](50))
+    study = study_of(SAMPLERS["random"].make(0), PRUNERS[name](50))
     for i in range(8):
         last_epoch(study, lambda epoch, i=i: 10.0 + i - epoch / 100, 50)
     # Of all trials the best, but only at 1, 4, 7 and so on: at no rung (2, 8, 32; 2, 6, 18).
@@ -154,14 +154,14 @@ def test_a_pruner_judges_the_lowest_loss_until_then(name: str) -> None:
 
 
 def test_a_pruner_leaves_the_reports_of_a_trial_as_they_are() -> None:
-    study = study_of(SAMPLERS["random"](0), PRUNERS["asha"](50))
+    study = study_of(SAMPLERS["random"].make(0), PRUNERS["asha"](50))
     for _ in range(2):
         last_epoch(study, lambda epoch: 1.0 if epoch == 1 else 2.0 + epoch, 8)
     assert study.trials[1].intermediate_values == {1: 1.0, **{e: 2.0 + e for e in range(2, 9)}}
 
 
 def test_asha_keeps_the_best_quarter_of_those_that_reach_a_rung() -> None:
-    study = study_of(SAMPLERS["random"](0), PRUNERS["asha"](50))
+    study = study_of(SAMPLERS["random"].make(0), PRUNERS["asha"](50))
     better_and_better = [last_epoch(study, lambda epoch, i=i: -1.0 * i, 4) for i in range(11)]
     assert better_and_better == [4] * 11
     # of twelve values at epoch 2 the best three go on: behind -10 and -9 -8.5 is third, -8 is not
@@ -197,7 +197,7 @@ def test_tpe_takes_a_marked_divergence_for_worse_than_an_early_pruning(
     marked: bool,  # noqa: FBT001
     good: str,
 ) -> None:
-    study = study_of(SAMPLERS["tpe"](0))
+    study = study_of(SAMPLERS["tpe"].make(0))
     for i in range(10):
         study.add_trial(early_pruning(i / 100))
         study.add_trial(late_divergence(0.9 + i / 100, marked=marked))
@@ -211,7 +211,7 @@ def test_tpe_moves_away_from_where_trials_diverge() -> None:
     def share_near_divergence(*, marked: bool) -> float:
         points = []
         for seed in range(20):
-            study = study_of(SAMPLERS["tpe"](seed))
+            study = study_of(SAMPLERS["tpe"].make(seed))
             for i in range(15):
                 study.add_trial(early_pruning(i / 50))
                 study.add_trial(late_divergence(0.7 + i / 50, marked=marked))
@@ -224,7 +224,7 @@ def test_tpe_moves_away_from_where_trials_diverge() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_goes_on_after_divergences_with_and_without_a_report(name: str) -> None:
-    study = study_of(SAMPLERS[name](0))
+    study = study_of(SAMPLERS[name].make(0))
     for i in range(16):
         trial = study.ask()
         x = trial.suggest_float("x", 0.0, 1.0)

@@ -62,8 +62,8 @@ def test_the_page_says_what_a_hyperparameter_left_out_is() -> None:
     (sentence,) = re.findall(r"left out of `\[space\]` is fixed: (.*?)\.\n", page, re.DOTALL)
     said = tomllib.loads("\n".join(re.findall(r"`(.*?)`", sentence)))
     space = parse_space({"lr": [0.1, 0.2]})
-    own = {name: dimension.ends[0] for name, dimension in space.plain.items()}
-    own |= {"layers": space.layers.ends[0], "hidden_dim": space.hidden_dim.ends[0]}
+    own = {name: dimension.bounds[0] for name, dimension in space.scalars.items()}
+    own |= {"layers": space.layers.bounds[0], "hidden_dim": space.hidden_dim.bounds[0]}
     own["lr"] = Config().lr
     assert said == own
 

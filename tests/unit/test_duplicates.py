@@ -91,7 +91,7 @@ def search(
     configs = []
     for number in range(trials):
         study.sampler = DistinctSampler(
-            SAMPLERS[sampler](number),
+            SAMPLERS[sampler].make(number),
             space,
             lambda: study.get_trials(deepcopy=False),
             lambda: list_networks(space) if given.get("listed", True) else [],
@@ -147,7 +147,7 @@ def test_where_nothing_is_tried_twice_the_sampler_draws_as_it_does_by_itself() -
     study = optuna.create_study()
     expected = []
     for number in range(16):
-        study.sampler = SAMPLERS["tpe"](number)
+        study.sampler = SAMPLERS["tpe"].make(number)
         trial = study.ask()
         expected.append(suggest(trial, space))
         trial.report(float(expected[-1].hidden_dims[0]), 1)
@@ -161,7 +161,7 @@ def test_a_network_in_training_is_left_alone_and_one_that_failed_too() -> None:
 
     def ask() -> tuple[optuna.Trial, Config]:
         study.sampler = DistinctSampler(
-            SAMPLERS["tpe"](7), space, study.get_trials, lambda: list_networks(space), 7
+            SAMPLERS["tpe"].make(7), space, study.get_trials, lambda: list_networks(space), 7
         )
         trial = study.ask()
         config = suggest(trial, space)

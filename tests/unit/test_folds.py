@@ -138,7 +138,7 @@ def dataset(bars: int = 140, *, start: str = "2020-01-01", seed: int = 0, **cut:
 
 
 def scored(made: Dataset, lookback: int = 10) -> str:
-    return made.fingerprint_targets(made.tensors(lookback, torch.device("cpu")))
+    return made.scored_sha256(made.tensors(lookback, torch.device("cpu")))
 
 
 def test_the_scored_targets_are_the_same_for_every_lookback() -> None:
@@ -153,8 +153,8 @@ def test_the_scored_targets_change_with_a_time_and_with_their_order() -> None:
         scored(made),
         scored(dataset(start="2020-01-02")),
         scored(dataset(valid_bars=19)),
-        made.fingerprint_targets(tensors[::-1]),
-        made.fingerprint_targets(tensors[:1]),
+        made.scored_sha256(tensors[::-1]),
+        made.scored_sha256(tensors[:1]),
     }
     assert len(different) == 5
 

@@ -118,8 +118,8 @@ def test_an_input_that_never_moves_is_named() -> None:
     found = workload(features=["return", "volume"])
     assert fold_remarks(found) == [
         (
-            "feature volume never moves in the training part of fold 1, 2: no network learns "
-            "anything from it there"
+            "feature volume never moves in the training part of fold 1, 2: no network can "
+            "learn from it there"
         )
     ]
 
@@ -225,6 +225,6 @@ def test_trials_that_repeated_a_result_are_counted() -> None:
     assert repeats_remark(trials) == [
         (
             "6 of 10 trials repeated the result of a network that was trained before: [space] "
-            "holds no other"
+            "has no other"
         )
     ]

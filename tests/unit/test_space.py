@@ -16,13 +16,13 @@ from optuna.trial import FixedTrial
 
 from puffin.models.config import Config
 from puffin.studies.space import (
-    Choice,
+    Categorical,
     Range,
     Space,
     grid_points,
+    initial_points,
     parse_space,
     suggest,
-    usual_points,
 )
 
 FREE = {"lr": {"low": 1e-4, "high": 1e-2}}  # a space must leave something open
@@ -51,20 +51,20 @@ def test_a_scalar_fixes_a_list_chooses_and_a_table_ranges() -> None:
             "weight_decay": [0, 1e-6],
         }
     )
-    assert parsed.plain["cell"] == Choice(("lstm", "gru"))
-    assert parsed.layers == Choice((3,))
+    assert parsed.scalars["cell"] == Categorical(("lstm", "gru"))
+    assert parsed.layers == Categorical((3,))
     assert parsed.hidden_dim == Range(4, 64, None, log=True, integer=True)
-    assert parsed.plain["dropout"] == Range(0.0, 0.5, 0.25, log=False, integer=False)
-    assert parsed.plain["lookback"] == Range(10, 60, 5, log=False, integer=True)
-    assert parsed.plain["lr"] == Choice((0.01,))
-    assert parsed.plain["weight_decay"] == Choice((0.0, 1e-6))
+    assert parsed.scalars["dropout"] == Range(0.0, 0.5, 0.25, log=False, integer=False)
+    assert parsed.scalars["lookback"] == Range(10, 60, 5, log=False, integer=True)
+    assert parsed.scalars["lr"] == Categorical((0.01,))
+    assert parsed.scalars["weight_decay"] == Categorical((0.0, 1e-6))
     assert (parsed.tied, parsed.funnel, parsed.max_lookback) == (False, False, 60)
 
 
 def test_what_a_space_leaves_out_is_fixed_at_the_defaults_of_the_configuration() -> None:
     config = suggest(fixed(), space())
     assert config == Config(hidden_dims=(64, 64), lr=0.001)
-    assert space().layers == Choice((2,))
+    assert space().layers == Categorical((2,))
 
 
 def test_only_what_is_open_is_suggested_and_under_its_own_name() -> None:
@@ -161,8 +161,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         f"learning_rate: unknown hyperparameter; known are {KEYS}",
     ),
     ({"cell": "rnn"}, "cell = 'rnn': unknown cell 'rnn'; known are lstm, gru"),
-    ({"cell": ["gru", "gru"]}, "cell = ['gru', 'gru']: holds a value twice; give each once"),
-    ({"lr": []}, "lr = []: an empty list chooses nothing; give it values"),
+    ({"cell": ["gru", "gru"]}, "cell = ['gru', 'gru']: has a value twice; list each once"),
+    ({"lr": []}, "lr = []: an empty list offers no choice; add values"),
     ({"lr": "fast"}, "lr = 'fast': 'fast' should be a number"),
     ({"lr": True}, "lr = True: True should be a number"),
     ({"lr": -1.0}, "lr = -1.0: -1.0 must be at least 0"),
@@ -187,7 +187,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"lr": {"low": 0, "high": 1, "log": True}}, "log needs low above 0"),
     ({"lr": {"low": 0.1, "high": 1, "log": "yes"}}, "log should be true or false"),
-    ({"cell": {"low": "gru", "high": "lstm"}}, "names cannot be ranged; give a list"),
+    ({"cell": {"low": "gru", "high": "lstm"}}, "a range needs numbers; use a list"),
     ({"layers": 0}, "layers = 0: 0 must be at least 1"),
     ({"layers": 1_000_000}, "layers = 1000000: 1000000 must be at most 100"),
     ({"layers": [1, 2.0]}, "layers = [1, 2.0]: 2.0 should be a whole number"),
@@ -198,7 +198,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"hidden_dim": {"low": 4, "high": 8, "tied": True, "funnel": True}},
         "hidden_dim: tied and funnel exclude each other; keep one",
     ),
-    ({"hidden_dim": {"choices": [8, 8], "tied": True}}, "holds a value twice; give each once"),
+    ({"hidden_dim": {"choices": [8, 8], "tied": True}}, "has a value twice; list each once"),
     (
         {"hidden_dim": {"choices": [8], "low": 4}},
         "unknown choices; a range has low, high, step and log",
@@ -345,8 +345,8 @@ def test_a_point_of_a_grid_suggests_its_own_configuration() -> None:
 # The usual point
 
 
-def test_the_usual_points_are_a_small_network_of_each_cell_where_the_space_has_it() -> None:
-    points = usual_points(
+def test_the_initial_points_are_a_small_network_of_each_cell_where_the_space_has_it() -> None:
+    points = initial_points(
         parse_space(
             {
                 "cell": ["lstm", "gru"],
@@ -390,7 +390,7 @@ def test_the_usual_points_are_a_small_network_of_each_cell_where_the_space_has_i
 def test_the_usual_point_is_the_nearest_that_the_space_has(
     values: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    assert usual_points(space(**values)) == [{"lr": 0.001} | expected]
+    assert initial_points(space(**values)) == [{"lr": 0.001} | expected]
 
 
 # Properties
@@ -489,7 +489,7 @@ def test_any_sampled_configuration_lies_in_its_space_and_comes_back_from_json(
 @given(SPACES)
 def test_the_usual_point_of_any_space_is_one_that_a_trial_can_have(values: dict[str, Any]) -> None:
     parsed = parse_space(values | {"batch_size": [16, 32]})
-    points = usual_points(parsed)
+    points = initial_points(parsed)
     study = optuna.create_study(sampler=RandomSampler(seed=0))
     for point in points:
         study.enqueue_trial(point)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.validation import DataError
 from puffin.studies.space import Range, grid_points
 from puffin.studies.spec import Spec, SpecError, load_spec, parse_spec, preset_names
@@ -158,7 +160,7 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("data.symbol", ABSENT, ["data: ", 'source "sample" needs symbol', 'add symbol = "AAPL"']),
     ("data.features", [], ["data.features = []", "at least one item"]),
     ("data.features", ["return", "rso"], ["data.features", "unknown feature 'rso'", "known are"]),
-    ("data.features", ["return"] * 2, ["data.features", "a feature twice", "give each once"]),
+    ("data.features", ["return"] * 2, ["data.features", "a feature twice", "list each once"]),
     ("data.features", "return", ["data.features = 'return'", "should be a list"]),
     ("data.features", ["extra"], ["data: ", "'extra' reads other series", 'extra = ["^VIX"]']),
     (
@@ -166,8 +168,8 @@ WRONG: list[tuple[str, Any, list[str]]] = [
         ["column:mood"],
         ["data: ", '"column:mood" goes with source "csv"', "drop it"],
     ),
-    ("data.features", ["diff:a,b"], ["data.features", "a column 'a,b'", "has no comma"]),
-    ("data.features", ["column:"], ["data.features", "a column ''"]),
+    ("data.features", ["diff:a,b"], ["data.features", "column names", "must not contain commas"]),
+    ("data.features", ["column:"], ["data.features", "column names", "but got ''"]),
     ("data.features", ["columns:x"], ["unknown feature 'columns:x'", "column:NAME, diff:NAME"]),
     ("data.columns", {"close": "JPM"}, ["data: ", 'columns goes with source "csv"', "drop it"]),
     ("data.columns", {"shut": "JPM"}, ["data.columns", "unknown column 'shut'", "known are date,"]),
@@ -175,8 +177,8 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("data.columns", {"close": 4}, ["data.columns.close = 4", "text in quotes"]),
     ("data.columns", ["JPM"], ["data.columns", "should be a section"]),
     ("data.extra", ["IBM"], ["data: ", "no feature reads extra", 'add "extra" or']),
-    ("data.extra", ["S&P, 500"], ["data.extra", "a series 'S&P, 500'", "has no comma"]),
-    ("data.extra", ["IBM", "IBM"], ["data.extra", "a series twice", "give each once"]),
+    ("data.extra", ["S&P, 500"], ["data.extra", "got 'S&P, 500'", "must not contain commas"]),
+    ("data.extra", ["IBM", "IBM"], ["data.extra", "a series twice", "list each once"]),
     ("data.period", "2y", ["data: ", 'period and interval go with source "yfinance"']),
     ("data.period", "two years", ["data.period = 'two years'", "2y, 6mo, 30d, ytd or max"]),
     ("data.interval", "1h", ["data: ", 'period and interval go with source "yfinance"']),
@@ -327,12 +329,39 @@ def test_an_override_is_read_as_toml_and_as_a_bare_string_otherwise(
     assert getattr(getattr(spec, section), key) == value
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_rules_of_the_search_follow_the_traits_of_the_sampler(name: str) -> None:
+    sampler = SAMPLERS[name]
+    pruned = changed(
+        ("space.lr", [0.1, 0.01]),
+        ("search.sampler", name),
+        ("search.pruner", "median"),
+        ("search.trials", 3),
+    )
+    if sampler.needs_complete_trials:
+        (problem,) = refusal(pruned)
+        assert f'sampler "{name}" learns from complete trials only' in problem
+    elif sampler.enumerates:
+        (problem,) = refusal(pruned)
+        assert f'sampler "{name}" runs every point of its grid once' in problem
+    else:
+        assert parse_spec(pruned, "my.toml").search.sampler == name
+
+
+def test_a_grid_is_enumerated_once_per_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = load_spec("grid")
+    monkeypatch.setattr("puffin.studies.spec.grid_points", None)
+    assert spec.tickets == len(spec.grid.points) == 126
+    assert spec.parsed_space is spec.parsed_space
+    assert "grid" not in spec.to_json()
+
+
 def test_overrides_reach_into_the_search_space_and_the_last_one_wins(study_file: Path) -> None:
     spec = load_spec(
         str(study_file), ["space.lr.high=0.5", "name=a", "name=b", "space.lookback=[3,4]"]
     )
     assert spec.name == "b"
-    assert spec.parsed_space.plain["lr"] == Range(1e-4, 0.5, None, log=True, integer=False)
+    assert spec.parsed_space.scalars["lr"] == Range(1e-4, 0.5, None, log=True, integer=False)
     assert spec.parsed_space.max_lookback == 4
 
 
@@ -372,9 +401,9 @@ def test_a_path_may_begin_in_the_home_folder(
     study_file.write_text(GOOD_TOML.replace('symbol = "AAPL"', 'source = "csv"\npath = "~/p.csv"'))
     for overrides in ([], ["data.path=~/p.csv"]):
         path = load_spec(str(study_file), overrides).data.path
-        assert len(load_prices("csv", path=Path(str(path))).frame) == 2
+        assert len(load_prices("csv", PriceRequest(path=Path(str(path)))).frame) == 2
     with pytest.raises(DataError, match=r"~nobody-here/p.csv must be a CSV file, but cannot be"):
-        load_prices("csv", path=Path("~nobody-here/p.csv"))
+        load_prices("csv", PriceRequest(path=Path("~nobody-here/p.csv")))
 
 
 def test_what_a_study_needs_is_what_its_features_and_its_target_read() -> None:

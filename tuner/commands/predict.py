@@ -15,6 +15,8 @@ from puffin.studies.export.checksums import added_note
 from puffin.studies.export.forecast import Bounds, Prediction
 from puffin.studies.export.read import Exported, load_exported
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.request import PriceRequest
+from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
 from puffin.studies.text import percent, printable, when
 from puffin.tuner.commands import tables
@@ -59,21 +61,20 @@ def predict(
 def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
     """Load the prices to forecast from: a file, a symbol of the study's source, or its own."""
     data = exported.spec.data
+    reads_files = SOURCES[data.source].needs_path
     if csv is not None:
-        return load_prices(
-            "csv", path=csv, extra=data.extra, columns=data.columns, needs=data.needs
-        )
+        request = PriceRequest(path=csv, extra=data.extra, columns=data.columns, needs=data.needs)
+        return load_prices("csv", request)
     if symbol is not None:
-        if data.source == "csv" and (names := [*data.extra, *data.file_columns]):
+        if reads_files and (names := [*data.extra, *data.file_columns]):
             msg = (
                 f"the model reads {', '.join(names)} of its file beside the prices; give "
                 "--csv FILE with these columns"
             )
             raise DataError(msg)
-        source = "sample" if data.source == "csv" else data.source
-        return load_prices(
-            source, symbol, interval=data.interval, extra=data.extra, needs=data.needs
-        )
+        source = "sample" if reads_files else data.source
+        request = PriceRequest(symbol, interval=data.interval, extra=data.extra, needs=data.needs)
+        return load_prices(source, request)
     origin = f"the export's own copy of {exported.record.data.origin}"
     return Prices(exported.prices, (), origin)
 

@@ -14,6 +14,7 @@ from puffin.studies import summary, versions
 from puffin.studies.advice import advice
 from puffin.studies.lifecycle import require_same, submit
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
 from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.spec import DataSection, load_spec
@@ -55,19 +56,7 @@ def init(storage_url: str, wait: float) -> None:
 
 def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
     """Load the prices that a study file names, and say how they came."""
-    prices = load_prices(
-        data.source,
-        data.symbol,
-        Path(data.path) if data.path else None,
-        data.start,
-        data.end,
-        data.period,
-        data.interval,
-        data.extra,
-        refresh=refresh,
-        columns=data.columns,
-        needs=data.needs,
-    )
+    prices = load_prices(data.source, data.request(refresh=refresh))
     for line in prices.fetch_notes:
         tables.say(f"prices: {line}")
     return prices
@@ -83,7 +72,7 @@ def open_study(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = load_spec(path_or_preset, overrides)
-    if spec.data.source == "yfinance" and (there := _find(spec.name, storage_url)):
+    if SOURCES[spec.data.source].is_live and (there := _find(spec.name, storage_url)):
         if refresh:
             tables.say(f"prices: study {spec.name} resumes with its own copy")
         return require_same(there, spec)

@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from puffin.models.evaluation.metrics import skill
+from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.dataset import Dataset
 from puffin.studies.networks import describe_networks
 from puffin.studies.records import Scores, TrialRecord
-from puffin.studies.space import grid_points
 from puffin.studies.spec import Spec
 from puffin.studies.storage.url import masked_url
 from puffin.studies.study import StoredStudy
@@ -235,9 +235,9 @@ def fold_dates_table(dataset: Dataset) -> Table:
 
 def grid_note(spec: Spec) -> str | None:
     """Say how many networks a small space holds, or how many points of a grid repeat one."""
-    if spec.search.sampler != "grid":
+    if not SAMPLERS[spec.search.sampler].enumerates:
         return describe_networks(spec.parsed_space, spec.tickets) or None
-    repeats = grid_points(spec.parsed_space).repeats
+    repeats = spec.grid.repeats
     return (
         f"the grid has {spec.tickets + repeats} points, {repeats} of which repeat another network "
         "(dropout is inert at one layer) and are not run"

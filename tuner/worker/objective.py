@@ -91,7 +91,7 @@ def run_trial(
         config, seed = Config.from_dict(job.config), job.seed
         job.record.write(trial)
     folds = dataset.tensors(config.lookback, device)
-    _check_targets(dataset.fingerprint_targets(folds), dataset.targets_sha256)
+    _check_targets(dataset.scored_sha256(folds), dataset.targets_sha256)
     inputs = dataset.series.features.shape[1]
     networks = build_networks(config, inputs, len(folds), device, seed)
     training = FoldTraining(networks, folds, config, dataset.spec.training_config, seed)

@@ -14,6 +14,7 @@ import pytest
 from puffin.models.features import needs_of
 from puffin.studies.prices.csv_numbers import number
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.validation import DataError
 
 CLOSE = needs_of(["return"], "return")
@@ -24,7 +25,7 @@ def read(text: str | bytes, folder: Path, **options: object) -> Prices:
     path = folder / "prices.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     options = {"needs": CLOSE} | options
-    return load_prices("csv", path=path, **options)
+    return load_prices("csv", PriceRequest(path=path, **options))
 
 
 def refused(text: str | bytes, folder: Path, **options: object) -> str:
@@ -35,7 +36,7 @@ def refused(text: str | bytes, folder: Path, **options: object) -> str:
     return message.replace(str(folder), "")
 
 
-SORTED = "bars were not in the order of time, and were sorted"
+SORTED = "bars were not in order of time and were sorted"
 NO_ZONE = "time zone dropped, clock times kept"
 SECONDS = "times are read as Unix seconds, in UTC"
 
@@ -73,7 +74,7 @@ FORMATS: dict[str, File] = {
         "2024-01-30 2024-01-31",
         [5.25, 11.5],
         [100, 200],
-        ["close moves by more than 50% in 1 bar, first 2024-01-31 (+119.0%): is a split not adj"],
+        ["close moves by more than 50% in 1 bar, first 2024-01-31 (+119.0%): possibly an unadj"],
     ),
     "yfinance to_csv, index reset": File(
         "Date,Close,High\n,XYZ,XYZ\n2024-01-30,10.5,11\n2024-01-31,11.5,12\n",
@@ -294,7 +295,7 @@ FORMATS: dict[str, File] = {
         [10.5, 11.5],
         None,
         [
-            "lines in front of the header are left out: 1, the first 'https://www.CryptoDataDownlo",
+            "lines before the header are left out: 1, the first 'https://www.CryptoDataDownlo",
             "columns that are not used: unix, symbol, Volume BTC, Volume USD",
             SORTED,
         ],
@@ -330,7 +331,7 @@ FORMATS: dict[str, File] = {
         [10.5, 11.5],
         [100, 200],
         [
-            "lines in front of the header are left out: 1, the first 'Security,XYZ US'",
+            "lines before the header are left out: 1, the first 'Security,XYZ US'",
             "close is read from the column PX_LAST",
         ],
     ),
@@ -342,7 +343,7 @@ FORMATS: dict[str, File] = {
         [1781.4, 1796.2],
         None,
         [
-            "the file is not UTF-8, and is read as Windows-1252",
+            "the file is not UTF-8 and is read as Windows-1252",
             "close is read from the column Schlusskurs",
         ],
     ),
@@ -360,8 +361,8 @@ FORMATS: dict[str, File] = {
         [10.5, 11.5],
         None,
         [
-            "lines in front of the header are left out: 2, the first '# XYZ'",
-            "lines that are no rows are left out: 3, the first in line 5: '# halted'",
+            "lines before the header are left out: 2, the first '# XYZ'",
+            "lines that are not rows are left out: 3, the first in line 5: '# halted'",
         ],
     ),
     "row numbers": File(
@@ -488,7 +489,7 @@ REFUSED: list[tuple[str, str | bytes, list[str]]] = [
     (
         "several tickers in columns",
         "Price,Close,Close\nTicker,AAA,BBB\nDate,,\n2024-01-30,1,2\n2024-01-31,2,3\n",
-        ["2 symbols (AAA, BBB, in the header)", "such as AAA, into a file of its own"],
+        ["2 symbols (AAA, BBB, in the header)", "such as AAA, to a separate file"],
     ),
     (
         "a column for each ticker",
@@ -500,7 +501,11 @@ REFUSED: list[tuple[str, str | bytes, list[str]]] = [
         "when,close\n2024-01-30,1\n",
         ["date column", "when, close", 'columns = { date = "when" }'],
     ),
-    ("an index that counts", ",close\n0,1\n1,2\n", ["date column", "the first only counts rows"]),
+    (
+        "an index that counts",
+        ",close\n0,1\n1,2\n",
+        ["date column", "the first only numbers the rows"],
+    ),
     (
         "spaces between columns",
         "Date Close\n2024-01-30 1\n2024-01-31 2\n",
@@ -518,7 +523,7 @@ REFUSED: list[tuple[str, str | bytes, list[str]]] = [
     (
         "unclear thousands",
         "date;close\n2024-01-30;1,234\n2024-01-31;1,235\n",
-        ["'1,234' can be 1234 or 1.234", "no other number tells which"],
+        ["'1,234' can be 1234 or 1.234", "no other number decides"],
     ),
     (
         "two marks",
@@ -538,13 +543,13 @@ REFUSED: list[tuple[str, str | bytes, list[str]]] = [
     (
         "no header, another order",
         "2024-01-30,10,11,12,9\n2024-01-31,10,11,12,9\n",
-        ["no header line", "not date, open, high, low, close", "write a line with their names"],
+        ["no header line", "not date, open, high, low, close", "add a first line with their names"],
     ),
     ("no header, two numbers", "2024-01-30,10,11\n2024-01-31,10,12\n", ["no header line"]),
     (
         "a time twice",
         "date,close\n2024-01-30,1\n2024-01-30,2\n2024-01-31,3\n",
-        ["a time must come once", "1 bar, first 2024-01-30 (closes 1 and 2)", "time of day"],
+        ["each time must occur once", "1 bar, first 2024-01-30 (closes 1 and 2)", "time of day"],
     ),
     ("a web page", "\n<!DOCTYPE html>\n<html>", ["is a web page: save the table as CSV"]),
     ("JSON", '{"chart": {}}', ["is JSON: save the table as CSV"]),

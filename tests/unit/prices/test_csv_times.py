@@ -127,7 +127,7 @@ def test_an_unclear_day_is_refused_with_both_readings_at_its_row() -> None:
     assert caught.value.row == 2
     assert str(caught.value) == (
         "'03/04/2024 16:00' can be read as month/day or as day/month, 2024-03-04 or 2024-04-03, "
-        "and no day above 12 tells which: write days like 2024-01-31"
+        "and no day above 12 decides: write days like 2024-01-31"
     )
 
 

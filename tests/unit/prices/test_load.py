@@ -13,12 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import puffin.studies.prices.load as module
+import puffin.studies.prices.sources as module
 from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
 from puffin.models.features import needs_of
-from puffin.studies.prices.load import SOURCES, load_prices
+from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
+from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import COLUMNS, DataError, Remedies, adjust, validate
 
 SAMPLE = Path(module.__file__).parents[1] / "sample"
@@ -59,7 +61,7 @@ def raw(symbol: str) -> pd.DataFrame:
 def test_the_sample_holds_3270_days_and_ends_on_the_adjusted_close(
     symbol: str, last_close: float
 ) -> None:
-    prices = load_prices("sample", symbol)
+    prices = load_prices("sample", PriceRequest(symbol))
     assert prices.frame.shape == (3270, 5)
     assert tuple(prices.frame.columns) == COLUMNS
     assert prices.frame.index.name == "date"
@@ -84,13 +86,13 @@ def test_the_vendored_prices_are_raw_and_split_two_for_one_on_the_known_days(
 
 
 def test_a_split_leaves_no_jump_after_adjusting() -> None:
-    close = load_prices("sample", "AAPL").frame["close"]
+    close = load_prices("sample", PriceRequest("AAPL")).frame["close"]
     # 88.99 -> 44.86 as traded, two for one: +0.82 %
     assert close["2005-02-28"] / close["2005-02-25"] == pytest.approx(2 * 44.86 / 88.99, rel=1e-6)
 
 
 def test_open_high_and_low_are_scaled_like_the_close_and_volume_is_left() -> None:
-    day = load_prices("sample", "AAPL").frame.loc["2013-03-01"]
+    day = load_prices("sample", PriceRequest("AAPL")).frame.loc["2013-03-01"]
     factor = 56.137353095488 / 430.47
     assert day.to_list() == pytest.approx(
         [438.0 * factor, 438.1799 * factor, 429.98 * factor, 56.137353095488, 19730300.0]
@@ -98,10 +100,10 @@ def test_open_high_and_low_are_scaled_like_the_close_and_volume_is_left() -> Non
 
 
 def test_the_sample_warns_of_the_real_fall_of_aapl_and_of_nothing_else() -> None:
-    (warning,) = load_prices("sample", "AAPL").warnings
+    (warning,) = load_prices("sample", PriceRequest("AAPL")).warnings
     assert "2000-09-29 (-51.9%)" in warning
-    assert load_prices("sample", "IBM").warnings == ()
-    assert load_prices("sample", "MSFT").warnings == ()
+    assert load_prices("sample", PriceRequest("IBM")).warnings == ()
+    assert load_prices("sample", PriceRequest("MSFT")).warnings == ()
 
 
 def test_the_vendored_files_are_the_ones_that_checksums_and_notice_name() -> None:
@@ -150,7 +152,7 @@ def test_a_sample_file_that_was_changed_is_refused(
     (tmp_path / "IBM.csv.gz").write_bytes((SAMPLE / "MSFT.csv.gz").read_bytes())
     monkeypatch.setattr(module, "_SAMPLE", tmp_path)
     with pytest.raises(DataError, match=r"sample IBM must have the sha256 8945bab.*install"):
-        load_prices("sample", "IBM")
+        load_prices("sample", PriceRequest("IBM"))
 
 
 # What was asked for
@@ -158,20 +160,20 @@ def test_a_sample_file_that_was_changed_is_refused(
 
 def test_an_unknown_source_lists_the_known_ones() -> None:
     with pytest.raises(DataError, match=r"source must be one of sample, csv.*'excel'"):
-        load_prices("excel")
+        load_prices("excel", PriceRequest())
     assert issubclass(DataError, PuffinError)
 
 
 @pytest.mark.parametrize("symbol", ["TSLA", None, "", "../AAPL"])
 def test_an_unknown_symbol_lists_the_known_ones(symbol: str | None) -> None:
     with pytest.raises(DataError, match="one of AAPL, IBM, MSFT, but got"):
-        load_prices("sample", symbol)
+        load_prices("sample", PriceRequest(symbol))
 
 
 # What comes over the network is in tests/integration/test_yahoo.py.
 @pytest.mark.parametrize("source", sorted(SOURCES.keys() - {"yfinance"}))
 def test_every_source_gives_the_same_kind_of_frame(source: str, tmp_path: Path) -> None:
-    frame = load_prices(source, "aapl", csv_file(tmp_path, GOOD)).frame
+    frame = load_prices(source, PriceRequest("aapl", csv_file(tmp_path, GOOD))).frame
     index = frame.index
     assert isinstance(index, pd.DatetimeIndex)
     assert (index.name, index.tz, str(index.dtype)) == ("date", None, "datetime64[us]")
@@ -182,7 +184,9 @@ def test_every_source_gives_the_same_kind_of_frame(source: str, tmp_path: Path) 
 
 
 def test_start_and_end_are_both_inclusive() -> None:
-    frame = load_prices("sample", "IBM", start=date(2005, 2, 25), end=date(2005, 2, 28)).frame
+    frame = load_prices(
+        "sample", PriceRequest("IBM", start=date(2005, 2, 25), end=date(2005, 2, 28))
+    ).frame
     assert [f"{day:%Y-%m-%d}" for day in frame.index] == ["2005-02-25", "2005-02-28"]
 
 
@@ -190,7 +194,7 @@ def test_the_whole_last_day_of_an_intraday_series_is_kept(tmp_path: Path) -> Non
     frame = bars(72).set_axis(pd.date_range("2024-01-02", periods=72, freq="h"))
     path = csv_file(tmp_path, to_csv(frame))
     day = date(2024, 1, 3)
-    cut = load_prices("csv", path=path, start=day, end=day).frame
+    cut = load_prices("csv", PriceRequest(path=path, start=day, end=day)).frame
     assert [str(time) for time in cut.index[[0, -1]]] == [
         "2024-01-03 00:00:00",
         "2024-01-03 23:00:00",
@@ -200,18 +204,18 @@ def test_the_whole_last_day_of_an_intraday_series_is_kept(tmp_path: Path) -> Non
 def test_only_the_part_between_start_and_end_is_checked(tmp_path: Path) -> None:
     path = csv_file(tmp_path, GOOD + "2024-01-05,-1\n")
     with pytest.raises(DataError, match="close must be positive"):
-        load_prices("csv", path=path)
-    assert len(load_prices("csv", path=path, end=date(2024, 1, 4)).frame) == 3
+        load_prices("csv", PriceRequest(path=path))
+    assert len(load_prices("csv", PriceRequest(path=path, end=date(2024, 1, 4))).frame) == 3
 
 
 def test_a_range_without_bars_names_the_range_that_has_some() -> None:
     with pytest.raises(DataError, match=r"no bars from 2020-01-01 .* 2000-03-01 to 2013-03-01"):
-        load_prices("sample", "IBM", start=date(2020, 1, 1))
+        load_prices("sample", PriceRequest("IBM", start=date(2020, 1, 1)))
 
 
 def test_a_start_after_the_end_is_refused() -> None:
     with pytest.raises(DataError, match=r"start must not be after end.*2010-01-02 and 2010-01-01"):
-        load_prices("sample", "IBM", start=date(2010, 1, 2), end=date(2010, 1, 1))
+        load_prices("sample", PriceRequest("IBM", start=date(2010, 1, 2), end=date(2010, 1, 1)))
 
 
 # CSV files
@@ -230,7 +234,7 @@ def test_a_start_after_the_end_is_refused() -> None:
 )
 def test_column_names_are_known_in_any_writing_and_adjusted(header: str, tmp_path: Path) -> None:
     rows = "2024-01-02,10,12,8,10,5,100\n2024-01-03,10,12,8,11,11,200\n"
-    prices = load_prices("csv", path=csv_file(tmp_path, f"{header}\n{rows}"))
+    prices = load_prices("csv", PriceRequest(path=csv_file(tmp_path, f"{header}\n{rows}")))
     assert prices.frame.to_numpy().tolist() == [[5, 6, 4, 5, 100], [10, 12, 8, 11, 200]]
     assert prices.origin == "csv prices.csv"
 
@@ -250,7 +254,7 @@ def test_column_names_are_known_in_any_writing_and_adjusted(header: str, tmp_pat
     ],
 )
 def test_a_close_alone_is_enough_in_any_usual_dress(data: bytes, tmp_path: Path) -> None:
-    prices = load_prices("csv", path=csv_file(tmp_path, data))
+    prices = load_prices("csv", PriceRequest(path=csv_file(tmp_path, data)))
     assert prices.frame["close"].to_list() == [10, 11, 12]
     assert [f"{day:%m-%d}" for day in prices.frame.index] == ["01-02", "01-03", "01-04"]
     assert prices.warnings == ()
@@ -261,13 +265,13 @@ def test_dates_with_slashes_are_read_when_only_one_reading_fits(
     dates: tuple[str, str], tmp_path: Path
 ) -> None:
     path = csv_file(tmp_path, f"date,close\n{dates[0]},1\n{dates[1]},1.1\n")
-    index = load_prices("csv", path=path).frame.index
+    index = load_prices("csv", PriceRequest(path=path)).frame.index
     assert [f"{day:%Y-%m-%d}" for day in index] == ["2024-01-30", "2024-01-31"]
 
 
 def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
     data = "date,close,Dividends,Stock Splits\n2024-01-02,1,none,x\n2024-01-03,1.1,,\n"
-    prices = load_prices("csv", path=csv_file(tmp_path, data))
+    prices = load_prices("csv", PriceRequest(path=csv_file(tmp_path, data)))
     assert prices.warnings == ("columns that are not used: Dividends, Stock Splits",)
 
 
@@ -276,7 +280,7 @@ def test_clock_times_survive_a_change_of_the_offset(tmp_path: Path) -> None:
         "date,close\n2024-03-08 09:30:00-05:00,1\n2024-03-11 09:30:00-04:00,1.1\n"
         "2024-03-12T09:30Z,1.2\n"
     )
-    prices = load_prices("csv", path=csv_file(tmp_path, data))
+    prices = load_prices("csv", PriceRequest(path=csv_file(tmp_path, data)))
     assert {str(time.time()) for time in prices.frame.index} == {"09:30:00"}
     assert prices.warnings == ("time zone dropped, clock times kept",)
 
@@ -315,8 +319,8 @@ def test_clock_times_survive_a_change_of_the_offset(tmp_path: Path) -> None:
         ('date,Adj Close,close\n2024-01-02,"1,5,5",1\n', ["line 2", "Adj Close", "'1,5,5'"]),
         ("date,close\n2024-01-02,1,9\n", ["line 2", "2 fields", "has 3"]),
         ("date,close,volume\n2024-01-02,1,9\n2024-01-03,1\n", ["line 3", "3 fields", "has 2"]),
-        ('date,close\n2024-01-02,"1\n2024-01-03,2\n', ["line 3", "not CSV", "quotes"]),
-        (f"date,close\n2024-01-02,{'1' * 200_000}\n", ["line 2", "not CSV", "limit"]),
+        ('date,close\n2024-01-02,"1\n2024-01-03,2\n', ["line 3", "not valid CSV", "quoting"]),
+        (f"date,close\n2024-01-02,{'1' * 200_000}\n", ["line 2", "not valid CSV", "limit"]),
         (f"date,close\n2024-01-02,{'x' * 1000}\n", ["line 2", f"'{'x' * 40}'"]),
     ],
 )
@@ -324,7 +328,7 @@ def test_a_bad_csv_is_one_line_with_cause_and_fix(
     data: str | bytes, words: list[str], tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as caught:
-        load_prices("csv", path=csv_file(tmp_path, data))
+        load_prices("csv", PriceRequest(path=csv_file(tmp_path, data)))
     message = str(caught.value)
     assert str(tmp_path / "prices.csv") in message
     assert [word for word in words if word not in message] == []
@@ -335,7 +339,7 @@ def test_a_bad_csv_is_one_line_with_cause_and_fix(
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda folder: folder / "none.csv", "none.csv must be a CSV file, but is not there"),
+        (lambda folder: folder / "none.csv", "none.csv must be a CSV file, but does not exist"),
         (lambda folder: folder, "is a directory: name the CSV file in it"),
         (lambda folder: folder / "a\0b", "cannot be read"),
         (lambda folder: folder / ("x" * 300), "cannot be read"),
@@ -346,7 +350,7 @@ def test_a_path_that_is_no_file_says_so(
     make: Callable[[Path], Path | None], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=words):
-        load_prices("csv", path=make(tmp_path))
+        load_prices("csv", PriceRequest(path=make(tmp_path)))
 
 
 DATES = "2024-01-02 2024-01-03 2024-01-04T09:30 2024-01-05T09:30+05:00 20240108 01/31/2024 - Z"
@@ -365,7 +369,7 @@ def test_any_bytes_give_prices_or_a_data_error(
 ) -> None:
     path = csv_file(tmp_path, b"date,close\n2024-01-01,3\n" + "".join(lines).encode() + noise)
     try:
-        prices = load_prices("csv", path=path)
+        prices = load_prices("csv", PriceRequest(path=path))
     except DataError:
         return
     assert np.isfinite(prices.frame.to_numpy()).all()
@@ -412,7 +416,7 @@ def broken(column: str, value: float, rows: int = 2) -> pd.DataFrame:
         (bars().drop(columns="close").assign(last=1), "a close column, but there are last"),
         (bars().reset_index(drop=True), "must be a DatetimeIndex, but is of int64"),
         (bars().astype(str), "columns must be numbers, but close are not"),
-        (pd.concat([bars(), bars()], axis=1), "columns must differ, but close came twice"),
+        (pd.concat([bars(), bars()], axis=1), "columns must differ, but close occurs twice"),
         (pd.concat({"AAPL": bars()}, axis=1), "one level, but have 2: take one symbol"),
         (bars().set_axis([pd.NaT, *bars().index[1:]]), "every bar must have a date, but 1 have"),
     ],
@@ -437,7 +441,7 @@ def test_all_broken_rules_are_told_at_once() -> None:
         "- close must be ",
         "- volume must no",
         "- the order low ",
-        "- a time must co",
+        "- each time must",
     ]
 
 
@@ -577,8 +581,8 @@ def test_a_column_of_the_user_with_holes_is_refused_in_words(mood: Floats, words
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"column:mood": 2.0}, "mood is 2 in every bar, and tells a network nothing"),
-        ({"column:mood": np.arange(200.0), "volume": 0.0}, "volume is 0 in every bar, and tells"),
+        ({"column:mood": 2.0}, "mood is 2 in every bar, which carries no information"),
+        ({"column:mood": np.arange(200.0), "volume": 0.0}, "volume is 0 in every bar, which"),
     ],
 )
 def test_a_column_that_never_changes_is_told(columns: dict[str, object], words: str) -> None:
@@ -590,16 +594,16 @@ def test_a_column_that_never_changes_is_told(columns: dict[str, object], words: 
 def test_rows_in_disorder_are_sorted_and_told() -> None:
     checked, warnings = validate(bars()[::-1])
     np.testing.assert_array_equal(checked["close"], bars()["close"])
-    assert warnings == ("bars were not in the order of time, and were sorted",)
+    assert warnings == ("bars were not in order of time and were sorted",)
 
 
 def test_exact_repeats_are_dropped_but_differing_ones_are_refused() -> None:
     frame = bars()
     checked, warnings = validate(pd.concat([frame, frame.iloc[[3, 4]]]))
     np.testing.assert_array_equal(checked["close"], frame["close"])
-    assert "bars that repeat another one exactly were dropped: 2 bars, first 2020-01-06" in warnings
+    assert "exact duplicates of bars were dropped: 2 bars, first 2020-01-06" in warnings
     message = refused(pd.concat([frame, frame.iloc[[3]] + 0.5]))
-    assert "a time must come once, but is not in 1 bar, first 2020-01-06" in message
+    assert "each time must occur once, but does not in 1 bar, first 2020-01-06" in message
 
 
 def test_two_of_200_rows_with_an_empty_cell_are_dropped_and_told() -> None:
@@ -778,7 +782,7 @@ def test_the_snapshot_keeps_every_bit(data: st.DataObject, names: list[str]) -> 
 
 
 def test_the_sample_survives_the_snapshot_with_the_same_sha256() -> None:
-    frame = load_prices("sample", "MSFT").frame
+    frame = load_prices("sample", PriceRequest("MSFT")).frame
     data = to_csv(frame)
     pd.testing.assert_frame_equal(from_csv(data), frame, check_exact=True, check_freq=False)
     assert sha256(to_csv(from_csv(data))) == hashlib.sha256(data).hexdigest()
@@ -810,7 +814,7 @@ def test_splits_show_where_prices_become_adjusted_whichever_way_a_file_runs(tmp_
     ]
     for order in (rows, rows[::-1]):
         path = csv_file(tmp_path, "\n".join(["date,close,adj_close", *order]))
-        found = load_prices("csv", path=path).splits
+        found = load_prices("csv", PriceRequest(path=path)).splits
         assert found.to_dict() == {pd.Timestamp("2024-01-04"): 2.0}
 
 
@@ -820,4 +824,4 @@ def test_a_source_without_periods_does_not_pass_over_one_that_is_asked_for(
     source: str, asked: dict[str, str], tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match='period and interval go with source "yfinance"'):
-        load_prices(source, "AAPL", csv_file(tmp_path, GOOD), **asked)
+        load_prices(source, PriceRequest("AAPL", csv_file(tmp_path, GOOD), **asked))

@@ -1,0 +1,103 @@
+"""The sources of prices; a new source is one entry of `SOURCES`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from puffin.studies.prices.csv_bytes import decode, read_bytes
+from puffin.studies.prices.csv_columns import RequestedColumns
+from puffin.studies.prices.csv_file import parse_csv
+from puffin.studies.prices.request import PriceRequest, RawPrices
+from puffin.studies.prices.snapshot import sha256
+from puffin.studies.prices.validation import DataError
+
+_SAMPLE = Path(__file__).parent.with_name("sample")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where prices come from, and which keys of ``[data]`` go with it.
+
+    Attributes
+    ----------
+    load : callable
+        Returns the requested bars, neither validated nor adjusted.
+    needs_path : bool
+        Whether it reads files of the user's, named by ``path``; other sources need ``symbol``.
+    has_periods : bool
+        Whether ``period`` and ``interval`` can be chosen.
+    is_live : bool
+        Whether it is a service on the network: its bars change, and the user cannot correct them.
+    """
+
+    load: Callable[[PriceRequest], RawPrices]
+    needs_path: bool = False
+    has_periods: bool = False
+    is_live: bool = False
+
+
+def _sample(request: PriceRequest) -> RawPrices:
+    _require_daily(request, "sample")
+    lines = (_SAMPLE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {name.removesuffix(".csv.gz"): digest for digest, name in map(str.split, lines)}
+    symbol = request.ticker
+    if symbol not in sums:
+        raise DataError(
+            f"symbol of the sample must be one of {', '.join(sums)}, but got {request.symbol!r}"
+        )
+    file = _SAMPLE / f"{symbol}.csv.gz"
+    data = read_bytes(file)
+    if sha256(data) != sums[symbol]:
+        raise DataError(
+            f"sample {symbol} must have the sha256 {sums[symbol]}, but has {sha256(data)}: "
+            "the file was changed, install puffin-tuner again"
+        )
+    return RawPrices(parse_csv(decode(data, file)[0], str(file))[0], f"sample {symbol}")
+
+
+def _csv(request: PriceRequest) -> RawPrices:
+    _require_daily(request, "csv")
+    if request.path is None:
+        raise DataError(
+            'source "csv" needs a path: add path = "prices.csv" or choose source "sample"'
+        )
+    path = request.path
+    text, encoding_notes = decode(read_bytes(path), path)
+    requested = RequestedColumns(request.columns, request.needs.reads, request.column)
+    frame, notes = parse_csv(text, str(path), requested, request.extra)
+    origin = " ".join(["csv", path.name, *filter(None, [request.column])])
+    return RawPrices(frame, origin, notes if request.column else (*encoding_notes, *notes))
+
+
+def _require_daily(request: PriceRequest, source: str) -> None:
+    if request.period is not None or request.interval != "1d":
+        raise DataError(
+            f"period and interval go with source {sources_with('has_periods')}, not with "
+            f'"{source}"; use start and end'
+        )
+
+
+def _yfinance(request: PriceRequest) -> RawPrices:
+    # Imported here because its libraries load slowly and most commands need none of them.
+    from puffin.studies.prices import yahoo
+
+    if request.symbol is None:
+        raise DataError('source "yfinance" needs a symbol: add symbol = "AAPL"')
+    if request.period is None and request.start is None and request.end is None:
+        request = replace(request, period="max")
+    fetched, fetch_notes = yahoo.load(request)
+    bars = fetched.frame.drop(columns="dividends", errors="ignore")
+    origin = f"yfinance {request.ticker}, {yahoo.describe(fetched)}"
+    return RawPrices(bars, origin, market=fetched.market, fetch_notes=fetch_notes)
+
+
+SOURCES: dict[str, Source] = {
+    "sample": Source(_sample),
+    "csv": Source(_csv, needs_path=True),
+    "yfinance": Source(_yfinance, has_periods=True, is_live=True),
+}
+
+
+def sources_with(trait: str) -> str:
+    """Name the sources that have a trait of `Source`, for a message: ``"csv"``."""
+    return " or ".join(f'"{name}"' for name, source in SOURCES.items() if getattr(source, trait))
