@@ -81,7 +81,7 @@ def test_every_feature_and_its_first_value_is_on_the_page_and_no_other() -> None
     [
         "README.md",
         "ARCHITECTURE.md",
-        *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+        *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.md"))),
     ],
 )
 def test_links_lead_somewhere(page: str) -> None:
