@@ -276,7 +276,7 @@ def _suggest_widths(trial: Suggester, space: Space, layers: int) -> tuple[int, .
 
 
 # Where a search starts, where it is not at the defaults of `Config`: 0.4 % above the best of
-# 18 such networks, on average over the returns and ranges of IBM and MSFT (benchmarks/RESULTS.md).
+# 18 such networks, on average over the returns and ranges of IBM and MSFT (docs/log.md).
 _USUAL: dict[str, Scalar] = {
     "cell": "gru",
     LAYERS: 1,
