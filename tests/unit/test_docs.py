@@ -21,9 +21,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def test_the_table_of_rooms_names_every_module_once() -> None:
-    rows = re.findall(
-        r"^\| [^|]*\| ([^|]*) \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE
-    )
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8").partition("## Modules")[2]
+    rows = re.findall(r"^\| [^|]*\| ([^|]*) \|", page, re.MULTILINE)
     named = [name for row in rows for name in re.findall("`(\\w+)`", row)]
     files = (
         path for room in ("models", "studies", "tuner") for path in (ROOT / room).rglob("*.py")
@@ -76,6 +75,14 @@ def test_every_feature_and_its_first_value_is_on_the_page_and_no_other() -> None
     assert said == {name: feature.warmup for name, feature in FEATURES.items()}
 
 
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_every_file_that_a_page_for_developers_names_is_there(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
+    named = set(re.findall(r"`((?:[\w.]+/)+[\w.]*)`", text))
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
 
 
@@ -125,6 +132,7 @@ def test_every_script_of_the_results_is_kept() -> None:
     [
         "README.md",
         "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
         "benchmarks/RESULTS.md",
         *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.md"))),
     ],
