@@ -93,7 +93,7 @@ def check_installed(wheel: Path, python: str, folder: Path, *, lowest: bool) -> 
 
 
 def _lowest_versions() -> str:
-    command = [sys.executable, ROOT / ".ci/lowest.py"]
+    command = [sys.executable, str(ROOT / ".ci/lowest.py")]
     return subprocess.check_output(command, text=True)
 
 

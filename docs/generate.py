@@ -120,7 +120,7 @@ _KINDS = {"integer": "whole number", "string": "text", "array": "list", "object"
 def _kind(schema: dict[str, Any]) -> str:
     if schema.get("format") == "date":
         return "date"
-    kind = schema.get("type", "string")
+    kind: str = schema.get("type", "string")
     return _KINDS.get(kind, kind)
 
 
