@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu lowest bench quality peers calibrate soak sweep lock clean
+.PHONY: run test check gpu lowest wheel bench quality peers calibrate soak sweep lock clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -45,6 +45,11 @@ lowest: .venv/installed-dev
 		--constraint .venv-lowest/constraints.txt --editable '.[test]'
 	.venv-lowest/bin/pytest --ignore tests/soak --ignore tests/acceptance/test_deploy.py \
 		--override-ini filterwarnings= --numprocesses 2 --dist loadfile -p no:cacheprovider
+
+# What is published: sdist and wheel are built and checked, the wheel is installed in a fresh environment,
+# and the demo is run with it. PYTHON is the one to install for; ARGS=--lowest takes the lowest versions.
+wheel: .venv/installed-dev
+	$(BIN)/python .ci/wheel.py --python $(PYTHON) $(ARGS)
 
 bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py --device cpu

@@ -284,7 +284,7 @@ def _suggest_widths(trial: Suggester, space: Space, layers: int) -> tuple[int, .
 
 # The initial point of a search, where it differs from the defaults of `Config`. Its loss is 0.4 %
 # above the best of 18 such networks, on average over the returns and ranges of IBM and MSFT
-# (benchmarks/RESULTS.md).
+# (docs/log.md).
 _INITIAL: dict[str, Scalar] = {
     "cell": "gru",
     LAYERS: 1,

@@ -661,6 +661,16 @@ def prices(*, refresh: bool, **wanted: str | None) -> None:
     prices_(wanted, refresh=refresh)
 
 
+@main.command(epilog=_example("tuner schema"))
+def schema() -> None:
+    """Print the JSON Schema of a study file, by which an editor completes and checks it."""
+    import json
+
+    from puffin.studies.schema import study_file_schema
+
+    click.echo(json.dumps(study_file_schema(), indent=2))
+
+
 @main.command(epilog=_example("tuner init", "tuner init --wait 60"))
 @click.option(
     "--wait",

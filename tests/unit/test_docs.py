@@ -21,9 +21,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def test_the_table_of_rooms_names_every_module_once() -> None:
-    rows = re.findall(
-        r"^\| [^|]*\| ([^|]*) \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE
-    )
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8").partition("## Modules")[2]
+    rows = re.findall(r"^\| [^|]*\| ([^|]*) \|", page, re.MULTILINE)
     named = [name for row in rows for name in re.findall("`(\\w+)`", row)]
     files = (
         path for room in ("models", "studies", "tuner") for path in (ROOT / room).rglob("*.py")
@@ -76,12 +75,66 @@ def test_every_feature_and_its_first_value_is_on_the_page_and_no_other() -> None
     assert said == {name: feature.warmup for name, feature in FEATURES.items()}
 
 
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_every_file_that_a_page_for_developers_names_is_there(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
+    named = set(re.findall(r"`((?:[\w.]+/)+[\w.]*)`", text))
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
+
+
+def test_the_index_of_decisions_has_the_title_of_each() -> None:
+    rows = re.findall(
+        r"^\| \[(\d+)\]\((.*?)\) \| (.*) \|$",
+        (ROOT / "docs/adr/README.md").read_text("utf-8"),
+        re.MULTILINE,
+    )
+    titles = [page.read_text("utf-8").partition("\n")[0] for page in DECISIONS]
+    assert [name for _, name, _ in rows] == [page.name for page in DECISIONS]
+    assert [f"# {number}. {title}" for number, _, title in rows] == titles
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_a_decision_has_every_part(page: Path) -> None:
+    text = page.read_text("utf-8")
+    parts = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert re.search(r"^Status: \w+, \d{4}-\d\d-\d\d$", text, re.MULTILINE)
+    assert parts[:2] + parts[3:] == ["Context", "Decision", "Consequences"]
+    assert parts[2] in ("What was tried", "What was considered")
+
+
+def test_log_entries_are_newest_first_and_have_every_part() -> None:
+    _, *entries = re.split(r"^## ", (ROOT / "docs/log.md").read_text("utf-8"), flags=re.MULTILINE)
+    dates = []
+    for entry in entries:
+        heading = re.match(r"(\d{4}-\d\d-\d\d): .+ \((kept|negative|not run)\)\n", entry)
+        assert heading, entry.partition("\n")[0]
+        dates.append(heading[1])
+        parts = re.findall(r"^\*\*(\w+):\*\*", entry, re.MULTILINE)
+        assert parts == ["Tried", "Expected", "Found", "Kept"], heading[0]
+    assert dates == sorted(dates, reverse=True)
+    assert len(dates) > 10
+
+
+def test_every_script_of_the_results_is_kept() -> None:
+    page = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
+    scripts = set(re.findall(r"benchmarks/\w+\.py", page))
+    assert len(scripts) > 5
+    assert [name for name in sorted(scripts) if not (ROOT / name).exists()] == []
+    assert "not kept" not in re.sub(r"whose script is not kept", "", page)
+
+
 @pytest.mark.parametrize(
     "page",
     [
         "README.md",
         "ARCHITECTURE.md",
-        *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+        "CONTRIBUTING.md",
+        "benchmarks/RESULTS.md",
+        *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.md"))),
     ],
 )
 def test_links_lead_somewhere(page: str) -> None:

@@ -1,0 +1,171 @@
+"""JSON Schema of a study file, for editors, and the meaning of each key.
+
+The schema refuses unknown keys, wrong types, numbers out of bounds and unknown names. It has no
+rules between two keys, such as that ``path`` needs ``source = "csv"``; `studies.spec` has.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import Field, fields
+from typing import Any
+
+from puffin.models.config import CELL_NAMES, LOSS_NAMES, Config
+from puffin.models.features import COLUMN, DIFF, FEATURES, TARGETS
+from puffin.studies.algorithms import PRUNERS, SAMPLERS
+from puffin.studies.prices.calendar import INTERVALS
+from puffin.studies.prices.csv_columns import NAMES
+from puffin.studies.prices.load import SOURCES
+from puffin.studies.space import LAYERS, WIDTH
+from puffin.studies.spec import Spec
+
+Schema = dict[str, Any]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+MEANINGS = {
+    "name": "Name of the study, used in commands and file names.",
+    "data": "The prices, and what is forecast from which features.",
+    "data.source": "Where the prices come from.",
+    "data.symbol": "Symbol to read. Required unless source is csv.",
+    "data.path": "File to read, relative to the study file. Required if source is csv.",
+    "data.columns": "Name in the file of each column, if no rule knows it. For csv only.",
+    "data.start": "First day.",
+    "data.end": "Last day, included.",
+    "data.period": "Days up to now instead of start and end: 2y, 6mo, ytd, max. For yfinance only.",
+    "data.interval": "Length of a bar. For yfinance only.",
+    "data.extra": "Other series that features read: symbols, or columns of a csv file.",
+    "data.features": "What a network reads of each bar.",
+    "data.target": "What is forecast.",
+    "data.horizon": "Number of bars ahead that are forecast.",
+    "walk_forward": "How the targets are divided into folds and a sealed holdout.",
+    "walk_forward.folds": "Number of folds.",
+    "walk_forward.valid_bars": "Validation targets in each fold.",
+    "walk_forward.window": "Whether training parts begin at the first bar or have a fixed length.",
+    "walk_forward.train_bars": "Training targets in each fold. Required if window is rolling.",
+    "walk_forward.holdout_bars": "Bars at the end that no trial sees.",
+    "walk_forward.purge": "Targets left out between a training and a validation part. "
+    "horizon - 1 by default, and not less.",
+    "training": "How long a configuration trains, and on which loss.",
+    "training.max_epochs": "Passes over the training windows at most.",
+    "training.patience": "Epochs without a lower validation loss before training stops.",
+    "training.loss": "Loss of the standardised target.",
+    "space": "The search space: a scalar fixes a hyperparameter, a list chooses, a table ranges.",
+    "search": "How many configurations are tried, and how they are chosen.",
+    "search.trials": "Number of trials, 100 by default. Not for sampler grid: it runs every point.",
+    "search.sampler": "Algorithm that proposes configurations. gp needs pruner none.",
+    "search.pruner": "Algorithm that stops trials early.",
+    "search.seed": "Seed of the sampler and of the networks.",
+}
+
+_CHOICES: dict[str, Sequence[str]] = {
+    "data.source": tuple(SOURCES),
+    "data.interval": tuple(INTERVALS),
+    "data.target": tuple(TARGETS),
+    "training.loss": LOSS_NAMES,
+    "search.sampler": tuple(SAMPLERS),
+    "search.pruner": tuple(PRUNERS),
+}
+
+
+def study_file_schema() -> Schema:
+    """Return the JSON Schema (draft 2020-12) of a study file."""
+    generated = Spec.model_json_schema()
+    sections = generated.pop("$defs")
+    properties = {
+        key: _section(sections[value["$ref"].rpartition("/")[2]], key) if "$ref" in value else value
+        for key, value in generated["properties"].items()
+    }
+    properties["name"] = _key(properties["name"], "name")
+    properties["space"] = _space()
+    return {
+        "$schema": _DIALECT,
+        "title": "Study file of Puffin Tuner",
+        "type": "object",
+        "properties": properties,
+        "required": generated["required"],
+        "additionalProperties": False,
+    }
+
+
+def hyperparameters() -> Iterator[tuple[str, Schema, Any, str]]:
+    """Yield name, schema of one value, value if left out of a space, and meaning of each."""
+    of_config = {field.name: field for field in fields(Config)}
+    widths = Config.hidden_dims
+    del of_config["hidden_dims"], of_config["cell"]
+    yield "cell", {"enum": list(CELL_NAMES)}, Config.cell, "Recurrent cell of every layer."
+    count = {"type": "integer", "minimum": 1}
+    yield LAYERS, count, len(widths), "Number of recurrent layers."
+    yield WIDTH, count, widths[0], "Width of a layer, sampled for each layer."
+    meanings = _documented(Config)
+    for name, field in of_config.items():
+        yield name, _value(field), field.default, meanings[name]
+
+
+def _value(field: Field[Any]) -> Schema:
+    """Return the schema of one value of a hyperparameter, from the field of `Config`."""
+    if choices := field.metadata.get("choices"):
+        return {"enum": list(choices)}
+    kind = "integer" if field.type is int else "number"
+    schema = {"type": kind, "minimum": field.metadata["low"]}
+    if (below := field.metadata.get("below")) is not None:
+        schema["exclusiveMaximum"] = below
+    return schema
+
+
+def _space() -> Schema:
+    properties = {
+        name: _dimension(value, name) | {"description": f"{meaning} {default!r} if left out."}
+        for name, value, default, meaning in hyperparameters()
+    }
+    return _table(properties) | {"description": MEANINGS["space"]}
+
+
+def _dimension(value: Schema, name: str) -> Schema:
+    """Return the schema of one key of ``[space]``: a scalar, a list or a table."""
+    several = {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}
+    forms = [value, several]
+    flags = {"tied": {"type": "boolean"}, "funnel": {"type": "boolean"}} if name == WIDTH else {}
+    if "enum" not in value:
+        step = {"type": value["type"], "exclusiveMinimum": 0}
+        ends = {"low": value, "high": value, "step": step, "log": {"type": "boolean"}}
+        forms.append(_table(ends | flags, required=["low", "high"]))
+    if flags:
+        forms.append(_table({"choices": {"anyOf": [value, several]}} | flags, ["choices"]))
+    return {"anyOf": forms}
+
+
+def _section(section: Schema, name: str) -> Schema:
+    properties = {key: _key(value, f"{name}.{key}") for key, value in section["properties"].items()}
+    return _table(properties) | {"description": MEANINGS[name]}
+
+
+def _key(schema: Schema, path: str) -> Schema:
+    """Return the schema of one key, without titles and null, with its names and its meaning."""
+    kinds = schema.get("anyOf", [schema])
+    (kind,) = (one for one in kinds if one.get("type") != "null")  # TOML has no null
+    found: Schema = {"description": MEANINGS[path], **kind}
+    found.pop("title", None)
+    if schema.get("default") is not None:
+        found["default"] = schema["default"]
+    if path in _CHOICES:
+        found["enum"] = list(_CHOICES[path])
+    if path == "data.features":
+        own = {"type": "string", "pattern": f"^({COLUMN}|{DIFF}).+"}
+        found["items"] = {"anyOf": [{"enum": list(FEATURES)}, own]}
+    if path == "data.columns":
+        found["propertyNames"] = {"enum": list(NAMES)}
+    return found
+
+
+def _table(properties: Schema, required: Sequence[str] = ()) -> Schema:
+    table = {"type": "object", "properties": properties, "additionalProperties": False}
+    return table | ({"required": list(required)} if required else {})
+
+
+def _documented(kind: type) -> dict[str, str]:
+    """Return the first sentence about each parameter from a numpydoc docstring."""
+    text = inspect.getdoc(kind) or ""
+    parts = re.findall(r"^(\w+) : .*\n((?:    .*\n?)+)", text, re.MULTILINE)
+    joined = {name: " ".join(lines.split()) for name, lines in parts}
+    return {name: re.split(r"(?<=\.) ", about)[0] for name, about in joined.items()}
