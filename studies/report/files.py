@@ -13,7 +13,7 @@ from puffin.models.errors import PuffinError
 from puffin.studies.files import write_files
 from puffin.studies.report import page
 from puffin.studies.report.build import Report
-from puffin.studies.report.figures.curves import PICTURES, draw
+from puffin.studies.report.figures.registry import FIGURES, draw_figures
 from puffin.studies.report.verdict import to_json
 from puffin.studies.study import StoredStudy
 
@@ -24,8 +24,8 @@ _FOLDER = "pictures"
 # Every file that a report may be; version 0.1 drew its pictures as PNG.
 FILES = {
     *PAGES,
-    *(f"{_FOLDER}/{name}" for name in PICTURES),
-    *(f"{_FOLDER}/{Path(name).stem}.png" for name in PICTURES),
+    *(f"{_FOLDER}/{name}" for name in FIGURES),
+    *(f"{_FOLDER}/{Path(name).stem}.png" for name in FIGURES),
 }
 _HTML = """<!DOCTYPE html>
 <html lang="en">
@@ -89,7 +89,7 @@ def report_files(study: StoredStudy, report: Report) -> dict[str, bytes]:
         ``report.md``, ``report.html``, ``report.json`` and ``pictures/NAME.svg``. The pages name
         no file that is not among these, and the HTML page needs none of them.
     """
-    pictures = draw(study, report)
+    pictures = draw_figures(study, report)
     text = page.write(study, report, pictures)
     return {
         **{f"{_FOLDER}/{name}": body for name, body in pictures.items()},

@@ -13,7 +13,7 @@ from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
 from puffin.studies.report.build import COST_BPS, MOVES, SLIPPAGE_BPS, Report
-from puffin.studies.report.figures.captions import show
+from puffin.studies.report.figures.registry import show
 from puffin.studies.report.importance import Importance, importance
 from puffin.studies.report.markdown import join, plain, table
 from puffin.studies.report.selection_bias import selection_bias

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from puffin.models.evaluation.spa import MIN_BARS
 from puffin.studies.report.build import Report
-from puffin.studies.report.figures.captions import show
+from puffin.studies.report.figures.registry import show
 from puffin.studies.report.markdown import plain, table
 from puffin.studies.text import counted, loss, p_value, percent
 

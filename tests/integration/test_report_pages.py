@@ -16,7 +16,7 @@ import pytest
 from puffin.studies.prices.load import load_prices
 from puffin.studies.report import build, page, verdict
 from puffin.studies.report.build import Report
-from puffin.studies.report.figures.curves import PICTURES
+from puffin.studies.report.figures.registry import FIGURES
 from puffin.studies.report.figures.time_series import draw_forecasts
 from puffin.studies.report.files import PAGES, report_files
 from puffin.studies.retraining import open_seal, read_artifact, retrain_with_seeds
@@ -106,10 +106,10 @@ def test_every_file_is_there_and_every_picture_that_can_be_drawn(
 ) -> None:
     assert set(PAGES) <= set(returns.files)
     single = {"overtuning.svg"} if len(returns.report.overtuning.trials) == 1 else set()
-    assert drawn(returns) == set(PICTURES) - single
+    assert drawn(returns) == set(FIGURES) - single
     missing = {"equity.svg", "importance.svg", "overfitting.svg"}
     single = {"overtuning.svg"} if len(ranges.report.overtuning.trials) == 1 else set()
-    assert drawn(ranges) == set(PICTURES) - missing - single
+    assert drawn(ranges) == set(FIGURES) - missing - single
 
 
 def test_each_picture_is_a_small_drawing_that_needs_nothing_else(case: Case) -> None:
@@ -210,7 +210,7 @@ def test_forecasts_are_drawn_as_a_trader_says_them_beside_persistence_and_a_band
     unit = {"return": "return, %", "range": "high above low, %"}[case.search.spec.data.target]
     assert figure.get_supylabel() == f"{unit}, one bar ahead"
     *folds, holdout = figure.axes
-    labels = ["90 % band", "truth", "persistence", "forecast"]
+    labels = ["90 % band", "actual", "persistence", "forecast"]
     assert holdout.get_legend_handles_labels()[1] == labels
     assert [line.get_label() for line in folds[0].get_lines()] == labels[1:]
     prices = case.search.load_all_prices()[-20:]

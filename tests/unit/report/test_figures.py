@@ -13,7 +13,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
 import puffin.studies
-from puffin.studies.report.figures.curves import PICTURES, _with_baselines
+from puffin.studies.report.figures.curves import _with_baselines
+from puffin.studies.report.figures.registry import FIGURES, show
 from puffin.studies.report.figures.style import new_figure, padded, robust_limits, style_axes, svg
 from puffin.studies.report.figures.time_series import _held
 from puffin.studies.report.importance import Importance, importance
@@ -34,6 +35,17 @@ def test_an_axis_holds_the_lowest_and_nine_tenths_of_the_values(
     values: list[float], low: float, high: float
 ) -> None:
     assert robust_limits(np.array(values)) == pytest.approx((low, high), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_a_file_name_alternative_text_and_a_caption(name: str) -> None:
+    figure = FIGURES[name]
+    assert name.endswith(".svg")
+    assert len(figure.alt) > 20
+    assert not figure.alt.endswith(".")
+    assert figure.caption.endswith(".")
+    assert show(name, [name]).startswith(f"![{figure.alt}](pictures/{name})\n*")
+    assert show(name, []) == ""
 
 
 def test_ends_of_an_axis_are_apart() -> None:
@@ -92,7 +104,7 @@ def test_overtuning_is_drawn_in_per_cent_of_the_first(
         search_losses=np.array(search),
         holdout_losses=np.array(holdout),
     )
-    figure = PICTURES["overtuning.svg"](None, SimpleNamespace(overtuning=found))
+    figure = FIGURES["overtuning.svg"].draw(None, SimpleNamespace(overtuning=found))
     (axes,) = figure.axes
     drawn = [line.get_ydata() for line in axes.get_lines()[:2]]
     for line, losses in zip(drawn, (search, holdout), strict=True):
@@ -117,7 +129,7 @@ def test_a_baseline_that_would_flatten_the_curves_is_named_instead(
     label = axes.get_legend_handles_labels()[1][0]
     assert (low <= loss <= high) is shown
     assert f"{loss:.3f}" in label
-    assert ("the picture" in label) is not shown
+    assert ("the figure" in label) is not shown
     assert (low <= 1.0, high >= 2.0) == (True, True)
 
 
