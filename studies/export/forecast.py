@@ -1,6 +1,5 @@
 """What an exported model forecasts from given prices, how sure it is of it, and of what age."""
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -24,6 +23,7 @@ from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import make_windows, to_tensor
 from puffin.studies.dataset import columns_of
 from puffin.studies.export.read import FORECAST_FILES, Exported
+from puffin.studies.json_values import to_json_values
 from puffin.studies.spec import DataSection
 from puffin.studies.text import when
 
@@ -105,16 +105,8 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values; a number that is none is None."""
-        values: dict[str, Any] = _plain_values(asdict(self) | {"last": when(self.last)})
+        values: dict[str, Any] = to_json_values(asdict(self) | {"last": when(self.last)})
         return values
-
-
-def _plain_values(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain_values(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain_values(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def predict(

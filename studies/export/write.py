@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +87,9 @@ def export(study: StoredStudy, folder: Path, refit: str = "search") -> Path:
 def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
     """Return every file of an export but its sums, checked as a reader checks them."""
     # Read once: a search that is extended meanwhile may find a better one.
-    best, report = study.best(), _report(study)
-    if refit == "all" and isinstance(report, StudyError):
-        raise report
+    best, judgement = study.best(), _judge(study)
+    if refit == "all" and judgement.report is None:
+        raise StudyError(judgement.why_none)
     values = best_record(study, best)
     config, epochs = Config.from_dict(values["config"]), values["epochs"]
     dataset = study.dataset if refit == "search" else _whole(study)
@@ -104,7 +104,7 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
     }
     files = {SEARCH_FILE: to_csv(study.load_search_prices())}
     files[FORECAST_FILES[0]] = read_artifact(study, best)
-    files |= _add_holdout(study, best, report, values)
+    files |= _add_holdout(study, best, judgement, values)
     try:
         record = ExportRecord.of(values)
         files = {
@@ -121,15 +121,16 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
 
 
 def _add_holdout(
-    study: StoredStudy, best: FrozenTrial, report: "Report | StudyError", values: dict[str, Any]
+    study: StoredStudy, best: FrozenTrial, judgement: "_Judgement", values: dict[str, Any]
 ) -> dict[str, bytes]:
-    """Add what the holdout has shown so far to the values of a record; return its files."""
+    """Add the results on the holdout so far to the values of a record; return their files."""
     holdout, files = find_holdout(study), {}
     if holdout is not None:
         files[HOLDOUT_FILE] = to_csv(study.load_holdout_prices())
         values["seal"] = {"openings": [_plain_opening(look) for look in looks_at(study)]}
-    if isinstance(report, StudyError):
-        values["unjudged"] = str(report)
+    report = judgement.report
+    if report is None:
+        values["unjudged"] = judgement.why_none
     elif holdout is not None:
         own = own_refit(holdout, best.number, study.spec.search.seed)
         files[FORECAST_FILES[1]] = read_artifact(holdout, own)
@@ -141,16 +142,23 @@ def _add_holdout(
     return files
 
 
-def _report(study: StoredStudy) -> "Report | StudyError":
-    """Give what the holdout showed of the best, or why it has shown nothing yet."""
+@dataclass(frozen=True, eq=False)
+class _Judgement:
+    """The report on the winner, or the reason why there is none yet."""
+
+    report: "Report | None"
+    why_none: str = ""
+
+
+def _judge(study: StoredStudy) -> _Judgement:
     try:
         require_opened(study)
-        # Here: what judges and draws takes longer to load than all else that an export needs.
+        # Imported here: the report takes longer to load than everything else an export needs.
         from puffin.studies.report.build import build
 
-        return build(study)
+        return _Judgement(build(study))
     except StudyError as error:
-        return error
+        return _Judgement(None, str(error))
 
 
 def _whole(study: StoredStudy) -> Dataset:

@@ -14,7 +14,7 @@ from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
 from puffin.studies.report.build import COST_BPS, MOVES, SLIPPAGE_BPS, Report
 from puffin.studies.report.figures.registry import show
-from puffin.studies.report.importance import Importance, importance
+from puffin.studies.report.importance import importance
 from puffin.studies.report.markdown import join, plain, table
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
@@ -113,8 +113,8 @@ def _pruned_below(study: StoredStudy, report: Report) -> str:
 
 def _importance(study: StoredStudy) -> str:
     found = importance(study)
-    if not isinstance(found, Importance):
-        return f"No importance of the hyperparameters is shown: {found}."
+    if found.why_none is not None:
+        return f"The importance of the hyperparameters is not shown: {found.why_none}."
     return (
         f"The importance of the hyperparameters is Optuna's PED-ANOVA of {found.trials} complete "
         f"trials, the best {found.best} of them against all. Pruned trials are not in it."

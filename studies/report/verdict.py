@@ -4,11 +4,11 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.forecast_tests import LEVEL
+from puffin.studies.json_values import to_json_values
 from puffin.studies.openings import Opening
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report
@@ -250,7 +250,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "refits": report.refits.to_dict("records"),
         "backtest": report.backtest,
     }
-    plain: dict[str, Any] = _to_plain(values)
+    plain: dict[str, Any] = to_json_values(values)
     return plain
 
 
@@ -269,14 +269,3 @@ def _baseline(baseline: BaselineResult) -> dict[str, Any]:
         "diebold_mariano": asdict(baseline.diebold_mariano),
         "clark_west": baseline.clark_west and asdict(baseline.clark_west),
     }
-
-
-def _to_plain(value: Any) -> Any:
-    """Return what JSON can say of a value."""
-    if isinstance(value, dict):
-        return {key: _to_plain(v) for key, v in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_to_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return _to_plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -349,7 +349,7 @@ def test_what_is_missing_is_said_with_the_reason(ranges: Case) -> None:
     for words in (
         "There is no backtest: a range cannot be bought.",
         "There is none: a range cannot be bought.",
-        "No importance of the hyperparameters is shown: it needs 10 complete trials or more",
+        "importance of the hyperparameters is not shown: at least 10 complete trials are needed",
     ):
         assert words in ranges.page
     assert "PED-ANOVA" not in ranges.page

@@ -25,7 +25,7 @@ from puffin.studies.report.figures.style import (
     robust_limits,
     style_axes,
 )
-from puffin.studies.report.importance import Importance, importance
+from puffin.studies.report.importance import importance
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, loss, percent
 
@@ -114,7 +114,7 @@ def _name_of_mean(report: Report) -> str:
 def draw_importance(study: StoredStudy, _report: Report) -> Figure | None:
     """Draw the importance of each hyperparameter for being among the best trials."""
     found = importance(study)
-    if not isinstance(found, Importance):
+    if found.why_none is not None:
         return None
     names, shares = list(found.shares)[::-1], list(found.shares.values())[::-1]
     figure = new_figure(1.4 + 0.36 * len(names))
