@@ -71,8 +71,8 @@ def test_an_export_comes_out_again_to_the_last_bit_from_its_own_files_alone(
     shutil.copytree(reported.folder / name, tmp_path / name)
     code, out, err = tuner("reproduce", name, cwd=tmp_path)
     assert code == 0, err
-    assert "figures come out again, to the last bit" in err
-    figures = {line.split()[0]: line for line in out.splitlines() if "same bits" in line}
+    assert "figures were reproduced bit for bit" in err
+    figures = {line.split()[0]: line for line in out.splitlines() if " identical " in line}
     expected = {"scores.loss", "scores.fold_losses", "scores.skill", "epochs", "weights"}
     if name != "sealed":
         expected |= {"holdout.loss", "holdout.skill", "holdout.baselines.ridge.holdout_loss"}
@@ -173,9 +173,9 @@ def test_scores_that_were_altered_with_their_sums_do_not_come_out_again(
     code, out, err = command("reproduce", str(folder))
     assert code == 1
     assert off in err.splitlines()[-1]
-    assert "do not come out again" in err
+    assert "were not reproduced" in err
     (row,) = [line for line in out.splitlines() if line.split()[:1] == [off]]
-    assert row.rstrip().endswith("OFF")
+    assert row.rstrip().endswith("DIFFERS")
 
 
 def test_an_altered_price_is_found_even_with_new_sums(
@@ -203,9 +203,9 @@ def test_on_a_machine_of_another_kind_figures_may_differ_within_stated_bounds(
     write_again(folder, record)
     code, out, err = command("reproduce", str(folder))
     assert code == 0, err
-    assert "the others within what another machine may round" in err
+    assert "the others within the tolerance for another kind of machine" in err
     (row,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["scores.loss"]]
-    assert row[-1] != "OFF"
+    assert row[-1] != "DIFFERS"
 
 
 def test_what_another_version_exported_is_left_to_that_version(
