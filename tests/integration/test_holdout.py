@@ -230,8 +230,8 @@ def test_a_report_says_in_plain_values_what_it_says_in_words(judged: Report) -> 
     assert values["holdout"]["openings"] == 1
     assert values["holdout"]["loss"] == judged.loss
     assert values["holdout"]["skill"] == judged.skill
-    assert 0 <= values["luck"]["pbo"] <= 1
-    deflated = values["luck"]["deflated_sharpe"]
+    assert 0 <= values["selection_bias"]["pbo"] <= 1
+    deflated = values["selection_bias"]["deflated_sharpe"]
     held = judged.deflated_sharpe
     assert held is not None
     assert deflated is None if math.isnan(held.probability) else 0 <= deflated <= 1
@@ -312,7 +312,7 @@ def test_a_range_is_judged_without_a_backtest_that_nobody_could_trade(
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     found = judge(study, url, top=1, seeds=3)
     assert (found.backtest, found.deflated_sharpe) == (None, None)
-    assert verdict.to_json(found)["luck"]["deflated_sharpe"] is None
+    assert verdict.to_json(found)["selection_bias"]["deflated_sharpe"] is None
     assert verdict.sentences(found)[1].endswith(": a range cannot be bought.")
 
 
@@ -352,7 +352,7 @@ def test_a_look_by_another_study_counts_against_this_one_even_after_its_deletion
     again = make_study("other", search={"trials": 1, "pruner": "none"})
     work(url, Interrupt(), WorkerOptions("other", device="cpu"))
     said = verdict.sentences(judge(again, url, top=1, seeds=3))[2]
-    assert "twice before, by study tiny and an earlier study of this name, so the" in said
+    assert "twice before, by study tiny and an earlier study of this name, so this" in said
 
 
 def test_reruns_are_no_search_go_with_their_study_and_keep_their_names_for_themselves(
@@ -501,7 +501,7 @@ def test_an_opening_for_another_winner_is_held_against_the_later_one(
     assert found.winner == 8
     assert [look.trial for look in found.looks] == [judged.winner, 8]
     said = verdict.sentences(found)[2]
-    assert f"looked at once before, by this study for trial {judged.winner}, so the" in said
+    assert f"looked at once before, by this study for trial {judged.winner}, so this" in said
     assert verdict.to_json(found)["holdout"]["openings_before"] == 1
     assert judged.looks_before == []
 
@@ -624,7 +624,7 @@ def test_forecasts_further_ahead_than_the_search_has_bars_are_judged_all_the_sam
     found = judge(searched, url, top=1, seeds=3)
     assert (found.spa, found.deflated_sharpe, found.backtest) == (None, None, None)
     assert found.no_deflated_sharpe == (
-        "it needs 3 returns that do not overlap, and the search bars hold 1"
+        "it needs at least 3 returns that do not overlap, and the search bars have only 1"
     )
     assert "this study forecasts 45 bars ahead" in verdict.sentences(found)[1]
     page = report_files(searched, found)["report.md"].decode()
@@ -677,7 +677,7 @@ def test_a_folder_that_cannot_be_written_is_found_while_the_seal_is_closed(
     out = str(tmp_path / "file" / "pages")
     said = CliRunner().invoke(main, ["report", "tiny", "--out", out, "--storage", url])
     assert said.exit_code == 1
-    assert f"but {out} cannot be written: Not a directory; give another one" in said.output
+    assert f"cannot write the report to {out}: Not a directory; choose another" in said.output
     assert study_names(searched.storage) == ["tiny"]
 
 

@@ -211,7 +211,7 @@ def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> 
     (actual,) = opened.validation_slices(opened.series.target)
     assert compare_with_baselines(folds, opened, 3, actual).loss == 0.0
     assert run_backtest(opened, actual) is None
-    reason = "a close is zero or negative, and then there are no returns in per cent"
+    reason = "a close is zero or negative, so there are no returns in per cent"
     assert why_no_backtest(opened) == why_no_deflated_sharpe(folds, 100, 9, 9) == reason
 
 
@@ -224,11 +224,16 @@ def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> 
             5,
             40,
             (
-                "it needs 6 different networks that were trained to their end, and there are 5, "
-                "beside 35 that were pruned"
+                "it needs at least 6 different complete networks, and there are 5, beside 35 "
+                "pruned ones"
             ),
         ),
-        (2, 6, 6, "it needs 3 returns that do not overlap, and the search bars hold 2"),
+        (
+            2,
+            6,
+            6,
+            "it needs at least 3 returns that do not overlap, and the search bars have only 2",
+        ),
     ],
 )
 def test_a_deflated_sharpe_ratio_needs_returns_and_trials_of_one_budget(

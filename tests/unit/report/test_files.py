@@ -84,7 +84,9 @@ def test_a_folder_that_cannot_be_written_is_refused_in_words(tmp_path: Path, fol
     (tmp_path / "file").touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "pictures").touch()
-    with pytest.raises(PagesError, match=r"files in a folder, but .* cannot be written: Not a dir"):
+    with pytest.raises(
+        PagesError, match=r"cannot write the report to .*: Not a directory; choose another"
+    ):
         check_folder(tmp_path / folder, "mine")
     assert issubclass(PagesError, PuffinError)
 
@@ -103,7 +105,7 @@ def test_what_is_not_this_report_is_not_written_over(
 ) -> None:
     for name, body in files.items():
         (tmp_path / name).write_text(body)
-    with pytest.raises(PagesError, match=f"holds the report of {owner}, .*give another one"):
+    with pytest.raises(PagesError, match=f"holds the report of {owner}, .*choose another folder"):
         check_folder(tmp_path, "mine")
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == files
 
@@ -187,7 +189,9 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before_it_whole(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(PagesError, match="cannot be written: No space left on device; give"):
+    with pytest.raises(
+        PagesError, match=r"cannot write the report to .*: No space left on device; choose"
+    ):
         write_pages(tmp_path, None, written)
     after = files_in(tmp_path)
     assert set(after) == set(before)
