@@ -115,7 +115,7 @@ def flip_a_digit(path: Path) -> None:
         (lambda f: (f / "forecasts.csv").unlink(), "missing: forecasts.csv"),
         (lambda f: (f / "SHA256SUMS").unlink(), "it has no SHA256SUMS"),
         (lambda f: (f / "SHA256SUMS").write_bytes(b"\xff\n"), "SHA256SUMS is not readable"),
-        (shutil.rmtree, "is no folder"),
+        (shutil.rmtree, "is not a folder"),
     ],
 )
 def test_a_file_that_is_not_as_it_was_exported_is_found_before_anything_is_trained(
@@ -188,7 +188,7 @@ def test_an_altered_price_is_found_even_with_new_sums(
     code, _, err = command("reproduce", str(folder))
     assert code == 1
     assert "prices-search.csv has sha256" in err
-    assert "it was tampered with" in err
+    assert "the file was changed" in err
 
 
 def test_on_a_machine_of_another_kind_figures_may_differ_within_stated_bounds(
@@ -389,6 +389,6 @@ def test_an_export_that_was_killed_between_its_files_is_gone_on_with(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", dies)
         assert command(*args).code == 130
-    assert "is not as it was exported" in command("reproduce", str(folder)).err
+    assert "was changed after its export" in command("reproduce", str(folder)).err
     assert command(*args).code == 0
     assert load_exported(folder).holdout is not None

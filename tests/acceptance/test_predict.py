@@ -39,8 +39,8 @@ def test_the_table_is_on_stdout_and_what_it_rests_on_on_stderr(best: Path, tuner
     assert head.startswith("bars ahead   log of the high-low log range")
     forecast, low, high, *percent = map(float, row.split()[1:])
     assert low < forecast < high < 0 < min(percent)
-    assert "the last bar of the export's own copy of sample AAPL is 2013-01-" in err
-    assert "days before today; --csv FILE or --symbol S takes newer ones" in err
+    assert "the last bar of the export's copy of sample AAPL is 2013-01-" in err
+    assert "days before today; use --csv FILE or --symbol S for newer bars" in err
     assert "90.0 % intervals from 40 out-of-sample errors" in err
     assert "warning" not in err
 
@@ -75,7 +75,7 @@ def test_newer_prices_of_a_file_and_of_a_symbol_give_the_same_newer_forecast(
     found = []
     for source in (["--csv", str(newer)], ["--symbol", "AAPL"]):
         code, out, err = command("predict", str(best), "--json", *source)
-        assert (code, "takes newer ones" in err) == (0, False)
+        assert (code, "for newer bars" in err) == (0, False)
         found.append(json.loads(out))
     assert [f["last"] for f in found] == ["2013-03-01"] * 2
     assert [f["origin"] for f in found] == ["csv newer.csv", "sample AAPL"]
@@ -94,7 +94,7 @@ def test_prices_from_before_the_training_ended_are_warned_of(
     code, _, err = command("predict", str(best), "--csv", str(older))
     assert code == 0
     assert "warning: the prices end at 2012-05-" in err
-    assert "it has seen what it forecasts here" in err
+    assert "the forecasts are of bars that it has seen" in err
 
 
 def test_another_symbol_is_warned_of(best: Path, command: Command) -> None:
@@ -112,15 +112,15 @@ def test_another_symbol_is_warned_of(best: Path, command: Command) -> None:
         ("best --steps 0", 2, ["--steps", "1<=x<=250"]),
         ("best --steps 2", 1, ["horizon = 1, but is 2", "return, range, volume", "give 1 to 1"]),
         ("best --level 0.96", 1, ["needs at least 49", "there are 40", "at most 0.951"]),
-        ("best --csv few.csv", 1, ["bars, but have 3", "lookback = ", "give more of the past"]),
+        ("best --csv few.csv", 1, ["bars, but have 3", "lookback = ", "give earlier bars too"]),
         ("best --csv closes.csv", 1, ["needs high and low", "only close"]),
         ("best --csv none.csv", 1, ["none.csv must be a CSV file, but is not there"]),
         ("best --symbol NOPE", 1, ["AAPL, IBM, MSFT", "'NOPE'"]),
-        ("empty", 1, ["empty is no export"]),
-        ("other", 1, ["other is no export"]),
-        ("nosuch", 1, ["nosuch is no folder"]),
-        ("newer.csv", 1, ["newer.csv is no folder"]),
-        ("/", 1, ["/ is no export: it has no SHA256SUMS and config.toml"]),
+        ("empty", 1, ["empty is not an export"]),
+        ("other", 1, ["other is not an export"]),
+        ("nosuch", 1, ["nosuch is not a folder"]),
+        ("newer.csv", 1, ["newer.csv is not a folder"]),
+        ("/", 1, ["/ is not an export: it has no SHA256SUMS and config.toml"]),
         ("changed", 1, ["changed", "forecasts.csv", "export the study again"]),
     ],
 )
@@ -165,7 +165,7 @@ def test_what_a_foreign_export_says_does_not_steer_the_terminal(
     (folder / ESCAPES.replace("/", "|")).touch()
     code, out, err = command("predict", str(folder))
     assert code == 0
-    assert f"the export's own copy of {SHOWN} is 2020-03-24" in err
+    assert f"the export's copy of {SHOWN} is 2020-03-24" in err
     assert SHOWN.replace("/", "|") in err
     done = [out, err]
     with (folder / "SHA256SUMS").open("a", encoding="utf-8") as file:
@@ -207,4 +207,4 @@ def test_a_scaler_that_makes_no_finite_forecast_is_told(command: Command, tmp_pa
     folder = write_export(tmp_path / "foreign", export_files(values))
     code, out, err = command("predict", str(folder))
     assert (code, out, len(err.splitlines())) == (1, "", 1)
-    assert "the model makes no finite forecast of these prices" in err
+    assert "the model makes no finite forecast from these prices" in err

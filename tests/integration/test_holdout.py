@@ -692,12 +692,12 @@ def test_the_command_has_workers_train_the_refits_and_shows_a_finished_report_ag
     assert "the holdout of study tiny is open" in first.stderr
     written = {path: path.stat().st_mtime_ns for path in pages.rglob("*")}
     count = len(list((pages / "pictures").iterdir()))
-    done = f"wrote {pages}/report.html, report.md, report.json and {count} pictures"
+    done = f"wrote {pages}/report.html, report.md, report.json and {count} figures"
     assert first.stderr.splitlines()[-1] == done
 
     again = CliRunner().invoke(main, [*command, "--json"])
     assert again.exit_code == 0, again.output
-    message = "the report of study tiny is finished: nothing is trained or opened for it"
+    message = "the report of study tiny is finished: nothing is trained or opened again"
     assert again.stderr.splitlines() == [message]
     assert {path: path.stat().st_mtime_ns for path in pages.rglob("*")} == written
     values = json.loads(again.stdout)

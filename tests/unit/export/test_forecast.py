@@ -283,8 +283,8 @@ def test_a_split_is_nothing_to_a_model_that_reads_no_price() -> None:
     ("features", "target", "horizon", "words"),
     [
         (ALL, "range", 3, "at most the horizon = 3, but is 4.* reads return, range, .* 1 to 3"),
-        (("return",), "return", 3, "reads the return of one bar and forecasts that of 3"),
-        (("change",), "change", 3, "reads the change of one bar and forecasts that of 3"),
+        (("return",), "return", 3, "reads the return of one bar and forecasts that over 3"),
+        (("change",), "change", 3, "reads the change of one bar and forecasts that over 3"),
         (("return",), "range", 3, "reads return of each bar, and forecasts only the range"),
     ],
 )

@@ -54,14 +54,14 @@ def test_other_files_beside_an_export_are_named_and_not_looked_into(folder: Path
     note = added_note(folder, FILES)
     assert note is not None
     assert note.startswith(f"note: {folder} also holds .DS_Store, .git/, .ipynb_checkpoints/, ")
-    assert note.endswith(" and 1 more, which are no parts of the export")
+    assert note.endswith(" and 1 more, which are not part of the export")
 
 
 def test_a_file_in_a_folder_of_the_export_is_named_with_its_folder(tmp_path: Path) -> None:
     files = FILES | {"pictures/curves.svg": b"svg"}
     folder = write_export(tmp_path / "best", files)
     (folder / "pictures" / ".DS_Store").touch()
-    assert "also holds pictures/.DS_Store, which is no part" in str(added_note(folder, files))
+    assert "also holds pictures/.DS_Store, which is not part" in str(added_note(folder, files))
 
 
 def test_a_folder_that_is_a_link_is_read_like_the_export_itself(folder: Path) -> None:
@@ -85,11 +85,11 @@ def test_line_ends_that_git_changed_are_read_as_they_were_written(folder: Path) 
 def test_a_file_with_other_line_ends_and_another_word_is_changed(folder: Path) -> None:
     path = folder / "README.md"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n").replace(b"own", b"new"))
-    with pytest.raises(ExportError, match=r"not as it was exported \(changed: README\.md\)"):
+    with pytest.raises(ExportError, match=r"was changed after its export \(changed: README\.md\)"):
         load_exported(folder)
 
 
-# What is no export, or no longer one
+# Folders that are not an export, or were changed
 
 
 def test_a_folder_that_is_no_export_is_not_read(tmp_path: Path) -> None:
@@ -128,20 +128,23 @@ DIGEST = "0" * 64
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (shutil.rmtree, "is no folder; name one that `tuner export` wrote"),
-        (lambda f: (f / "config.toml").unlink(), "is no export: it has no config.toml"),
-        (lambda f: (f / "SHA256SUMS").unlink(), "is no export: it has no SHA256SUMS"),
+        (shutil.rmtree, "is not a folder; name one that `tuner export` wrote"),
+        (lambda f: (f / "config.toml").unlink(), "is not an export: it has no config.toml"),
+        (lambda f: (f / "SHA256SUMS").unlink(), "is not an export: it has no SHA256SUMS"),
         (lambda f: (f / "README.md").unlink(), "(missing: README.md)"),
         (lambda f: (f / "README.md").write_text("mine"), "(changed: README.md)"),
         (listing(), "SHA256SUMS is not readable"),
         (listing("x"), "SHA256SUMS is not readable"),
         (listing(f"{DIGEST}  config.toml", ""), "SHA256SUMS is not readable"),
-        (listing(f"{DIGEST}  /etc/passwd"), "lists /etc/passwd, which is no file inside"),
-        (listing(f"{DIGEST}  ../best/config.toml"), "lists ../best/config.toml, which is no file"),
-        (listing(f"{DIGEST}  a/../config.toml"), "lists a/../config.toml, which is no file"),
-        (listing(f"{DIGEST}  ."), "lists ., which is no file inside"),
-        (listing(f"{DIGEST}  a//b"), "lists a//b, which is no file inside"),
-        (listing(f"{DIGEST}  {'a' * 300}"), "aaa..., which is no file inside"),
+        (listing(f"{DIGEST}  /etc/passwd"), "lists /etc/passwd, which is not a file inside"),
+        (
+            listing(f"{DIGEST}  ../best/config.toml"),
+            "lists ../best/config.toml, which is not a file",
+        ),
+        (listing(f"{DIGEST}  a/../config.toml"), "lists a/../config.toml, which is not a file"),
+        (listing(f"{DIGEST}  ."), "lists ., which is not a file inside"),
+        (listing(f"{DIGEST}  a//b"), "lists a//b, which is not a file inside"),
+        (listing(f"{DIGEST}  {'a' * 300}"), "aaa..., which is not a file inside"),
         (listing(*(f"{DIGEST}  {i}" for i in range(1001))), "SHA256SUMS is not readable"),
         (listing(f"{DIGEST}  config.toml/x"), "(missing: config.toml/x)"),
         (make_pipe, "SHA256SUMS is not readable"),
@@ -274,17 +277,26 @@ HEAD = "fc.weight"
         ({"forecasts.csv": b""}, "should have 60 rows below its header, but has 0"),
         # prices
         ({SEARCH: b"date,close\n"}, "prices-search.csv has sha256"),
-        (with_prices(lambda b: one(b, 9, "low", math.nan)), "2020-01-14 makes no finite 'range'"),
-        (with_prices(lambda b: one(b, 9, "low", -1.0)), "2020-01-14 makes no finite 'range'"),
+        (
+            with_prices(lambda b: one(b, 9, "low", math.nan)),
+            "'range' is not finite at the bar of 2020-01-14",
+        ),
+        (
+            with_prices(lambda b: one(b, 9, "low", -1.0)),
+            "'range' is not finite at the bar of 2020-01-14",
+        ),
         (
             with_prices(lambda b: b.drop(columns="low")),
             "prices-holdout.csv should have the columns of prices-search.csv",
         ),
-        (with_prices(lambda b: b.drop(columns="close")), "should have bars, and of each a close"),
-        (with_prices(lambda b: b[::-1]), "should be in the order of their times, each once"),
+        (
+            with_prices(lambda b: b.drop(columns="close")),
+            "should have at least one bar and a column close",
+        ),
+        (with_prices(lambda b: b[::-1]), "times of bars should be ascending, each once"),
         (
             with_prices(lambda b: b.iloc[:0]),
-            "prices-search.csv should have bars, and of each a close",
+            "prices-search.csv should have at least one bar and a column close",
         ),
         (with_prices(lambda b: b.iloc[1:]), "data.first = 2020-01-01: should be 2020-01-02"),
         (
