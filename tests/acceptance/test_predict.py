@@ -32,7 +32,7 @@ def newer(best: Path) -> Path:
     return file
 
 
-def test_the_table_is_on_stdout_and_what_it_rests_on_on_stderr(best: Path, tuner: Command) -> None:
+def test_the_table_is_on_stdout_and_its_basis_on_stderr(best: Path, tuner: Command) -> None:
     code, out, err = tuner("predict", "best", cwd=best.parent)
     assert code == 0
     head, _, row = [line.strip() for line in out.strip().splitlines()]
@@ -69,7 +69,7 @@ def test_a_narrower_level_gives_a_narrower_interval(best: Path, command: Command
     assert ends[0]["forecast"] == ends[1]["forecast"]
 
 
-def test_newer_prices_of_a_file_and_of_a_symbol_give_the_same_newer_forecast(
+def test_a_file_and_a_symbol_of_the_same_prices_give_one_forecast(
     best: Path, newer: Path, command: Command
 ) -> None:
     found = []
@@ -86,7 +86,7 @@ def test_newer_prices_of_a_file_and_of_a_symbol_give_the_same_newer_forecast(
     assert json.loads(own)["steps"] != found[0]["steps"]
 
 
-def test_prices_from_before_the_training_ended_are_warned_of(
+def test_prices_that_end_within_the_training_give_a_warning(
     best: Path, newer: Path, command: Command
 ) -> None:
     older = newer.with_name("older.csv")
@@ -97,7 +97,7 @@ def test_prices_from_before_the_training_ended_are_warned_of(
     assert "the forecasts are of bars that it has seen" in err
 
 
-def test_another_symbol_is_warned_of(best: Path, command: Command) -> None:
+def test_prices_of_another_symbol_give_a_warning(best: Path, command: Command) -> None:
     code, _, err = command("predict", str(best), "--symbol", "MSFT")
     assert code == 0
     assert "warning: the closes are not those of sample AAPL" in err
@@ -124,7 +124,7 @@ def test_another_symbol_is_warned_of(best: Path, command: Command) -> None:
         ("changed", 1, ["changed", "forecasts.csv", "export the study again"]),
     ],
 )
-def test_what_cannot_be_done_is_said_in_words(
+def test_impossible_requests_are_refused_with_the_reason(
     typed: str,
     code: int,
     words: list[str],
@@ -155,9 +155,7 @@ ESCAPES = "\x1b]0;title\x07\x1b[31m[/x] [red]\u202e"
 SHOWN = r"\x1b]0;title\x07\x1b[31m[/x] [red]\u202e"
 
 
-def test_what_a_foreign_export_says_does_not_steer_the_terminal(
-    command: Command, tmp_path: Path
-) -> None:
+def test_text_of_an_export_cannot_control_the_terminal(command: Command, tmp_path: Path) -> None:
     values = record_values(opened=True)
     values["data"]["origin"] = values["holdout"]["baselines"][0]["label"] = ESCAPES
     files = export_files(values)
@@ -187,7 +185,7 @@ def test_what_a_foreign_export_says_does_not_steer_the_terminal(
         (None, "epochs", "x", "epochs = 'x': should be a whole number"),
     ],
 )
-def test_a_record_that_breaks_a_rule_is_refused_before_anything_is_computed(
+def test_an_invalid_record_is_refused_before_computing(
     section: str | None, key: str, value: object, words: str, command: Command, tmp_path: Path
 ) -> None:
     values = record_values()
@@ -201,7 +199,7 @@ def test_a_record_that_breaks_a_rule_is_refused_before_anything_is_computed(
         assert words in err
 
 
-def test_a_scaler_that_makes_no_finite_forecast_is_told(command: Command, tmp_path: Path) -> None:
+def test_a_forecast_that_is_not_finite_is_refused(command: Command, tmp_path: Path) -> None:
     values = record_values()
     values["input"]["target_mean"] = 1e308
     folder = write_export(tmp_path / "foreign", export_files(values))

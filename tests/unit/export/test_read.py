@@ -46,7 +46,7 @@ def test_an_export_is_read_back(tmp_path: Path, *, opened: bool) -> None:
 LITTER = (".DS_Store", ".git/", ".ipynb_checkpoints/", "README.md~", "Thumbs.db", "notes.txt")
 
 
-def test_other_files_beside_an_export_are_named_and_not_looked_into(folder: Path) -> None:
+def test_files_beside_an_export_are_named_and_not_read(folder: Path) -> None:
     for name in LITTER:
         (folder / name).mkdir() if name.endswith("/") else (folder / name).write_text("mine")
     (folder / ".git" / "config").write_text("[core]")
@@ -57,14 +57,14 @@ def test_other_files_beside_an_export_are_named_and_not_looked_into(folder: Path
     assert note.endswith(" and 1 more, which are not part of the export")
 
 
-def test_a_file_in_a_folder_of_the_export_is_named_with_its_folder(tmp_path: Path) -> None:
+def test_an_added_file_is_named_with_its_folder(tmp_path: Path) -> None:
     files = FILES | {"pictures/curves.svg": b"svg"}
     folder = write_export(tmp_path / "best", files)
     (folder / "pictures" / ".DS_Store").touch()
     assert "also holds pictures/.DS_Store, which is not part" in str(added_note(folder, files))
 
 
-def test_a_folder_that_is_a_link_is_read_like_the_export_itself(folder: Path) -> None:
+def test_a_symbolic_link_to_an_export_is_read(folder: Path) -> None:
     link = folder.with_name("link")
     link.symlink_to(folder)
     (folder / ".DS_Store").touch()
@@ -75,14 +75,14 @@ def test_a_folder_that_is_a_link_is_read_like_the_export_itself(folder: Path) ->
 # Line ends
 
 
-def test_line_ends_that_git_changed_are_read_as_they_were_written(folder: Path) -> None:
+def test_line_ends_changed_by_git_are_restored(folder: Path) -> None:
     for path in folder.iterdir():
         if path.suffix != ".safetensors":
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert load_exported(folder).files == FILES
 
 
-def test_a_file_with_other_line_ends_and_another_word_is_changed(folder: Path) -> None:
+def test_a_changed_word_is_found_despite_line_ends(folder: Path) -> None:
     path = folder / "README.md"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n").replace(b"own", b"new"))
     with pytest.raises(ExportError, match=r"was changed after its export \(changed: README\.md\)"):
@@ -158,7 +158,7 @@ DIGEST = "0" * 64
         ),
     ],
 )
-def test_what_is_not_as_it_was_written_is_refused_by_name(
+def test_changed_or_missing_files_are_refused_by_name(
     change: Callable[[Path], Any], words: str, folder: Path
 ) -> None:
     change(folder)
@@ -167,7 +167,7 @@ def test_what_is_not_as_it_was_written_is_refused_by_name(
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_of_pictures_that_is_a_link_is_refused(tmp_path: Path) -> None:
+def test_a_linked_folder_of_pictures_is_refused(tmp_path: Path) -> None:
     folder = write_export(tmp_path / "best", FILES | {"pictures/curves.svg": b"svg"})
     (folder / "pictures").rename(tmp_path / "elsewhere")
     (folder / "pictures").symlink_to(tmp_path / "elsewhere")
@@ -175,7 +175,7 @@ def test_a_folder_of_pictures_that_is_a_link_is_refused(tmp_path: Path) -> None:
         load_exported(folder)
 
 
-def test_a_file_of_a_size_that_no_export_has_is_not_read(
+def test_a_file_that_is_too_large_is_not_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.truncate(folder / SEARCH, 1 << 40)
@@ -313,7 +313,7 @@ HEAD = "fc.weight"
         ),
     ],
 )
-def test_a_file_that_is_not_what_the_record_says_is_refused_with_the_place(
+def test_a_file_that_contradicts_the_record_is_refused(
     files: dict[str, bytes | None], words: str, tmp_path: Path
 ) -> None:
     changed = {name: body for name, body in (FILES | files).items() if body is not None}
@@ -324,7 +324,7 @@ def test_a_file_that_is_not_what_the_record_says_is_refused_with_the_place(
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_that_the_weights_are_not_of_takes_no_memory(tmp_path: Path) -> None:
+def test_a_mismatched_network_takes_no_memory(tmp_path: Path) -> None:
     values = record_values()
     values["spec"]["space"]["hidden_dim"] = [3, 10**6]
     values["config"]["hidden_dims"] = [10**6]

@@ -65,7 +65,7 @@ def rivals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("rivals")
-def test_the_rival_to_beat_is_chosen_by_the_search_data_and_not_by_the_holdout() -> None:
+def test_the_reference_baseline_is_chosen_on_the_search_data() -> None:
     folds, opened = market(spec_of())
     (actual,) = opened.validation_slices(opened.series.target)
     found = compare_with_baselines(folds, opened, 3, actual + np.resize([0.024, 0.026], HOLDOUT))
@@ -122,7 +122,7 @@ def test_losses_that_overlap_are_tested_as_such(horizon: int) -> None:
         ("price", ["return"], {"mean"}),
     ],
 )
-def test_clark_west_is_of_baselines_that_a_network_has_as_special_cases(
+def test_clark_west_covers_nested_baselines_only(
     target: str, features: list[str], nested: set[str]
 ) -> None:
     folds, opened = market(spec_of(target=target, features=features))
@@ -151,7 +151,7 @@ def test_directions_are_tested_where_the_target_is_a_move(target: str) -> None:
     assert tested is (target in ("return", "change"))
 
 
-def test_a_baseline_that_has_too_few_targets_is_left_out_and_any_other_error_is_not(
+def test_a_baseline_with_too_few_targets_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folds, opened = market(spec_of())
@@ -173,7 +173,7 @@ def test_a_baseline_that_has_too_few_targets_is_left_out_and_any_other_error_is_
         compare_with_baselines(folds, opened, 3, actual)
 
 
-def test_the_backtest_earns_the_moves_of_the_bars_that_were_forecast() -> None:
+def test_the_backtest_earns_the_forecast_rises() -> None:
     _, opened = market(spec_of())
     closes = opened.closes
     moves = np.log(closes[-HOLDOUT:] / closes[-HOLDOUT - 1 : -1])
@@ -190,7 +190,7 @@ def test_the_backtest_earns_the_moves_of_the_bars_that_were_forecast() -> None:
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_a_price_its_change_and_its_return_are_traded_alike(horizon: int) -> None:
+def test_price_change_and_return_are_traded_alike(horizon: int) -> None:
     for target in ("price", "change"):
         folds, opened = market(spec_of(target=target, features=[target], horizon=horizon))
         plain, judged = market(spec_of(horizon=horizon))
@@ -206,7 +206,7 @@ def test_a_price_its_change_and_its_return_are_traded_alike(horizon: int) -> Non
 
 
 @pytest.mark.parametrize("target", ["price", "change"])
-def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> None:
+def test_nonpositive_prices_have_no_backtest(target: str) -> None:
     folds, opened = market(spec_of(target=target, features=[target]), lower=100.0)
     (actual,) = opened.validation_slices(opened.series.target)
     assert compare_with_baselines(folds, opened, 3, actual).loss == 0.0
@@ -236,14 +236,14 @@ def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> 
         ),
     ],
 )
-def test_a_deflated_sharpe_ratio_needs_returns_and_trials_of_one_budget(
+def test_a_deflated_sharpe_ratio_needs_returns_and_complete_trials(
     bars: int, complete: int, tried: int, reason: str | None
 ) -> None:
     folds, _ = market(spec_of())
     assert why_no_deflated_sharpe(folds, bars, complete, tried) == reason
 
 
-def test_a_year_of_hours_has_more_bars_than_one_of_days() -> None:
+def test_the_sharpe_ratio_is_annualised_by_the_bar_length() -> None:
     spec = spec_of()
     daily = run_backtest(market(spec)[1], np.ones(HOLDOUT))
     hours = pd.date_range("2020-01-01", periods=BARS, freq="h")

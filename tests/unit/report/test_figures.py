@@ -31,7 +31,7 @@ SOURCES = Path(puffin.studies.__file__).parent
         ([*np.linspace(0, 1, 100), 1e9], -0.0545, 0.9636),
     ],
 )
-def test_an_axis_holds_the_lowest_and_nine_tenths_of_the_values(
+def test_axis_limits_span_the_lowest_nine_tenths(
     values: list[float], low: float, high: float
 ) -> None:
     assert robust_limits(np.array(values)) == pytest.approx((low, high), abs=1e-3)
@@ -118,9 +118,7 @@ def test_overtuning_is_drawn_in_per_cent_of_the_first(
     ("loss", "shown"),
     [(1.5, True), (2.9, True), (3.1, False), (0.1, True), (-0.1, False)],
 )
-def test_a_baseline_that_would_flatten_the_curves_is_named_instead(
-    *, loss: float, shown: bool
-) -> None:
+def test_a_distant_baseline_is_named_in_the_legend(*, loss: float, shown: bool) -> None:
     axes = new_figure(2.0).add_subplot()
     attrs = {"persistence_losses": [loss - 0.5, loss + 0.5], "mean_losses": [1.5]}
     comparison = SimpleNamespace(baselines=[])
@@ -133,7 +131,7 @@ def test_a_baseline_that_would_flatten_the_curves_is_named_instead(
     assert (low <= 1.0, high >= 2.0) == (True, True)
 
 
-def test_a_position_lasts_from_a_buy_to_a_sell_or_to_the_end() -> None:
+def test_a_position_lasts_until_its_sell_or_the_end() -> None:
     trades = [("BUY", 0, 1.0, 1.0), ("SELL", 3, 1.0, 1.0), ("BUY", 7, 1.0, 1.0)]
     assert _held({"trades": trades}, 9) == [(0, 3), (7, 9)]
     assert _held({"trades": trades[:2]}, 9) == [(0, 3)]
@@ -153,7 +151,7 @@ def search_of(count: int, **spaces: optuna.distributions.BaseDistribution) -> Si
     return SimpleNamespace(study=study, trials=study.get_trials)
 
 
-def test_what_the_best_trials_have_in_common_weighs_most() -> None:
+def test_the_decisive_hyperparameter_is_the_most_important() -> None:
     search = search_of(40, cell=CategoricalDistribution(["gru", "lstm"]))
     found = importance(search)
     assert found.why_none is None

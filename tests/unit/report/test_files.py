@@ -72,7 +72,7 @@ def test_paragraphs_that_are_empty_are_left_out() -> None:
     assert join(["a", "", "b"]) == "a\n\nb"
 
 
-def test_a_folder_that_could_be_made_is_not_made_by_looking(tmp_path: Path) -> None:
+def test_checking_a_folder_does_not_create_it(tmp_path: Path) -> None:
     check_folder(tmp_path / "a" / "b", "mine")
     (tmp_path / "there").mkdir()
     check_folder(tmp_path / "there", "mine")
@@ -80,7 +80,7 @@ def test_a_folder_that_could_be_made_is_not_made_by_looking(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("folder", ["file", "file/in/it", "full"])
-def test_a_folder_that_cannot_be_written_is_refused_in_words(tmp_path: Path, folder: str) -> None:
+def test_an_unwritable_folder_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "pictures").touch()
@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_written_is_refused_in_words(tmp_path: Path, fol
         ({"report.html": "my page", "report.json": "{"}, "something else"),
     ],
 )
-def test_what_is_not_this_report_is_not_written_over(
+def test_files_of_another_report_are_not_overwritten(
     tmp_path: Path, files: dict[str, str], owner: str
 ) -> None:
     for name, body in files.items():
@@ -129,7 +129,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if not p.is_dir()}
 
 
-def test_a_later_report_takes_the_place_of_an_earlier_one_and_of_nothing_else(
+def test_a_later_report_replaces_the_earlier_one_and_nothing_else(
     tmp_path: Path, written: SimpleNamespace
 ) -> None:
     assert write_pages(tmp_path / "r", None, written) == 2
@@ -154,7 +154,7 @@ def test_the_modes_of_a_report_heed_the_umask(tmp_path: Path, written: SimpleNam
     assert modes == {0o600}
 
 
-def test_a_report_that_was_killed_between_its_files_is_written_again(
+def test_a_killed_report_is_written_again(
     tmp_path: Path, written: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace, left = Path.replace, iter(range(2))
@@ -175,7 +175,7 @@ def test_a_report_that_was_killed_between_its_files_is_written_again(
     assert not (tmp_path / "r" / ".tuner-killed").exists()
 
 
-def test_a_file_that_cannot_be_written_leaves_the_one_before_it_whole(
+def test_a_failed_write_keeps_the_earlier_file(
     tmp_path: Path, written: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pages(tmp_path, None, written)

@@ -101,9 +101,7 @@ def drawn(case: Case) -> set[str]:
     return {n.removeprefix("pictures/") for n in case.files if n not in PAGES}
 
 
-def test_every_file_is_there_and_every_picture_that_can_be_drawn(
-    returns: Case, ranges: Case
-) -> None:
+def test_a_report_has_every_file_and_every_drawable_figure(returns: Case, ranges: Case) -> None:
     assert set(PAGES) <= set(returns.files)
     single = {"overtuning.svg"} if len(returns.report.overtuning.trials) == 1 else set()
     assert drawn(returns) == set(FIGURES) - single
@@ -112,7 +110,7 @@ def test_every_file_is_there_and_every_picture_that_can_be_drawn(
     assert drawn(ranges) == set(FIGURES) - missing - single
 
 
-def test_each_picture_is_a_small_drawing_that_needs_nothing_else(case: Case) -> None:
+def test_each_figure_is_a_small_self_contained_svg(case: Case) -> None:
     for name in drawn(case):
         body = case.files[f"pictures/{name}"]
         root = ET.fromstring(body)  # noqa: S314  # our own
@@ -154,7 +152,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_for_a_browser_is_whole_in_itself(case: Case) -> None:
+def test_the_html_page_is_self_contained(case: Case) -> None:
     body = case.files["report.html"]
     page = Page(body)
     assert page.open == []
@@ -203,7 +201,7 @@ def test_the_page_says_what_was_forecast_from_what(case: Case) -> None:
         assert rows(section)[str(number)] == spans
 
 
-def test_forecasts_are_drawn_as_a_trader_says_them_beside_persistence_and_a_band(
+def test_forecasts_are_drawn_in_trader_units_with_persistence_and_band(
     case: Case,
 ) -> None:
     figure = draw_forecasts(case.search, case.report)
@@ -225,7 +223,7 @@ def test_forecasts_are_drawn_as_a_trader_says_them_beside_persistence_and_a_band
     assert 0 <= int(held[1]) <= 100
 
 
-def test_no_share_is_a_negative_zero_and_no_p_is_zero(case: Case) -> None:
+def test_no_share_is_negative_zero_and_no_p_value_zero(case: Case) -> None:
     assert not re.search(r"-0\.0 %|\| -?0\.000 \|$|p = 0\.000", case.page, re.MULTILINE)
 
 
@@ -258,7 +256,7 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
     assert table["rank of the winner"][2:-1] == [str(r) for r in found["seeds"]["ranks_of_winner"]]
 
 
-def test_the_direction_of_the_winner_is_set_beside_that_of_the_baselines(case: Case) -> None:
+def test_direction_accuracies_of_winner_and_baselines_are_tabled(case: Case) -> None:
     direction, page = case.figures["direction"], case.page.split("## Direction")[1]
     table = rows(page.split("## Seeds")[0])
     assert table["winner"] == [percent(direction["accuracy"])]
@@ -268,9 +266,7 @@ def test_the_direction_of_the_winner_is_set_beside_that_of_the_baselines(case: C
         assert table[rival["label"]] == ["-" if accuracy is None else percent(accuracy)]
 
 
-def test_a_range_has_no_pesaran_timmermann_test_and_the_reason_is_said(
-    returns: Case, ranges: Case
-) -> None:
+def test_a_range_has_no_pesaran_timmermann_test_and_a_reason(returns: Case, ranges: Case) -> None:
     assert ranges.figures["direction"]["pesaran_timmermann"] is None
     assert returns.figures["direction"]["no_pesaran_timmermann"] is None
     assert "There is no Pesaran-Timmermann test: the last range alone predicts" in ranges.page
@@ -280,7 +276,7 @@ def test_a_range_has_no_pesaran_timmermann_test_and_the_reason_is_said(
     assert "Pesaran-Timmermann p: " in returns.page
 
 
-def test_folds_are_numbered_from_one_in_the_table_of_forecasts(case: Case) -> None:
+def test_folds_of_the_forecasts_are_numbered_from_one(case: Case) -> None:
     table = pd.read_csv(io.BytesIO(read_artifact(case.search, case.search.best())))
     assert table["fold"].value_counts(sort=False).to_dict() == {1: 20, 2: 20}
 
@@ -314,14 +310,14 @@ def test_the_backtest_is_set_beside_holding(returns: Case) -> None:
     assert table["bars in the market"] == [percent(found["exposure"]), "100.0 %"]
 
 
-def test_the_luck_is_said_with_what_it_was_counted_from(case: Case) -> None:
+def test_the_page_counts_complete_and_pruned_networks(case: Case) -> None:
     bias = case.figures["selection_bias"]
     pruned = bias["trials"] - bias["complete"]
     tried = f"tried {bias['trials']} different networks: {bias['complete']} complete"
     assert f"{tried} and {pruned} pruned." in case.page
 
 
-def test_overfitting_is_said_of_the_trials_that_were_trained_to_their_end(returns: Case) -> None:
+def test_overfitting_compares_the_complete_trials(returns: Case) -> None:
     bias, page = returns.figures["selection_bias"], returns.page
     assert bias["pbo_trials"] == bias["complete"] == 12
     assert f"(PBO) is {percent(bias['pbo'], 0)}: this share of" in page
@@ -332,7 +328,7 @@ def test_overfitting_is_said_of_the_trials_that_were_trained_to_their_end(return
     assert "slope" not in page
 
 
-def test_few_trials_of_one_budget_have_no_overfitting_and_the_reason_is_said(ranges: Case) -> None:
+def test_too_few_complete_trials_have_no_probability_of_overfitting(ranges: Case) -> None:
     bias, page = ranges.figures["selection_bias"], ranges.page
     complete = sum(t.state.name == "COMPLETE" for t in ranges.search.trials())
     assert bias["complete"] == complete < build.FEWEST_COMPLETE
@@ -345,7 +341,7 @@ def test_few_trials_of_one_budget_have_no_overfitting_and_the_reason_is_said(ran
     assert f"There is no probability of overfitting: {reason}." in page
 
 
-def test_what_is_missing_is_said_with_the_reason(ranges: Case) -> None:
+def test_missing_results_have_a_reason(ranges: Case) -> None:
     complete = ranges.search.trials()
     assert any(t.state.name == "PRUNED" for t in complete)
     for words in (
@@ -361,7 +357,7 @@ def test_importance_says_what_it_was_computed_from(returns: Case) -> None:
     assert "Optuna's PED-ANOVA from 12 complete trials: the best 5 are compared" in returns.page
 
 
-def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
+def test_a_report_states_the_reason_for_each_missing_figure(returns: Case) -> None:
     assert returns.report.direction_test is not None
     bare = replace(
         returns.report,
@@ -392,7 +388,7 @@ def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
     assert "equity.svg" not in page
 
 
-def test_a_training_that_diverged_is_drawn_and_named(returns: Case) -> None:
+def test_a_diverged_training_is_shown_as_such(returns: Case) -> None:
     losses = returns.report.seed_sensitivity.losses.copy()
     losses[-1, 0] = np.inf
     spread = replace(returns.report.seed_sensitivity, losses=losses)
@@ -404,7 +400,7 @@ def test_a_training_that_diverged_is_drawn_and_named(returns: Case) -> None:
     assert files["pictures/seeds.svg"] != returns.files["pictures/seeds.svg"]
 
 
-def test_a_report_on_bars_that_never_move_says_so_and_is_written(
+def test_a_holdout_that_never_moves_has_a_report(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     # The second fold and the holdout, and the bar before them.
