@@ -53,7 +53,8 @@ from puffin.studies.report.baselines import (
     HoldoutComparison,
     compare_with_baselines,
 )
-from puffin.studies.report.build import MOVES, strategy_returns, untradable
+from puffin.studies.report.build import MOVES
+from puffin.studies.report.trading import strategy_returns, untradable
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
 

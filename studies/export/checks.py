@@ -51,22 +51,22 @@ class Check:
     Attributes
     ----------
     name : key in config.toml, or file and column
-    exported, found : float; for weights, forecasts and scalers 0 and the largest difference, for
-        texts 0 and whether they differ (0 or 1)
+    exported, recomputed : float; for weights, forecasts and scalers 0 and the largest difference,
+        for texts 0 and whether they differ (0 or 1)
     bound : largest difference that passes; 0 requires identical figures
     """
 
     name: str
     exported: float
-    found: float
+    recomputed: float
     bound: float
 
     @property
     def difference(self) -> float:
         """Absolute difference of the two; NaN equals NaN."""
-        if math.isnan(self.exported) and math.isnan(self.found):
+        if math.isnan(self.exported) and math.isnan(self.recomputed):
             return 0.0
-        return abs(self.found - self.exported)
+        return abs(self.recomputed - self.exported)
 
     @property
     def passes(self) -> bool:
@@ -92,18 +92,18 @@ class Comparison:
         return torch.device("cuda" if gpu else "cpu")
 
     def check(
-        self, kind: str, name: str, exported: float, found: float, unit: float = 1.0
+        self, kind: str, name: str, exported: float, recomputed: float, unit: float = 1.0
     ) -> Check:
         """Compare a figure of a kind in `TOLERANCES`."""
-        return Check(name, exported, found, self._bound(kind, unit))
+        return Check(name, exported, recomputed, self._bound(kind, unit))
 
     def check_difference(self, kind: str, name: str, difference: float, unit: float = 1.0) -> Check:
         """Check the largest difference of many figures of a kind."""
         return self.check(kind, name, 0.0, difference, unit)
 
-    def check_equal(self, kind: str, name: str, exported: str, found: str) -> Check:
+    def check_equal(self, kind: str, name: str, exported: str, recomputed: str) -> Check:
         """Compare texts: 0 if they are equal, and 1 if not."""
-        return self.check_difference(kind, name, float(exported != found))
+        return self.check_difference(kind, name, float(exported != recomputed))
 
     def _bound(self, kind: str, unit: float) -> float:
         if self.machine == machine_type(self.device):
@@ -113,12 +113,12 @@ class Comparison:
         return (tolerance.generator if rng_differs else tolerance.rounding) * unit
 
 
-def check_untrained(name: str, exported: float, found: float) -> Check:
+def check_untrained(name: str, exported: float, recomputed: float) -> Check:
     """Compare a figure that needs no training."""
     # In this order: max(1.0, NaN) is 1.0, so that an undefined figure equals itself.
-    return Check(name, exported, found, UNTRAINED_TOLERANCE * max(1.0, abs(exported)))
+    return Check(name, exported, recomputed, UNTRAINED_TOLERANCE * max(1.0, abs(exported)))
 
 
-def check_same(name: str, exported: object, found: object) -> Check:
+def check_same(name: str, exported: object, recomputed: object) -> Check:
     """Compare values that are not numbers: 0 if they are equal, and 1 if not."""
-    return Check(name, 0.0, float(exported != found), 0.0)
+    return Check(name, 0.0, float(exported != recomputed), 0.0)

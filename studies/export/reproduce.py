@@ -19,8 +19,8 @@ from puffin.studies.export.read import CARD_FILE, FORECAST_FILES, Exported
 from puffin.studies.export.record import ExportRecord, Holdout, Scores
 from puffin.studies.export.write import refit_winner
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
-from puffin.studies.report.build import run_backtest, why_no_backtest
 from puffin.studies.report.subject import fold_dates
+from puffin.studies.report.trading import run_backtest, why_no_backtest
 from puffin.studies.report.verdict import money_sentence, outcome_sentence
 from puffin.studies.text import when
 from puffin.studies.versions import check_versions, installed_versions
@@ -58,12 +58,12 @@ def _targets(record: ExportRecord, folds: Dataset) -> Iterator[Check]:
 
 
 def _baselines(record: ExportRecord, folds: Dataset) -> Iterator[Check]:
-    for key, found in (
+    for key, recomputed in (
         ("persistence_loss", float(np.mean(folds.persistence_losses))),
         ("mean_loss", float(np.mean(folds.mean_losses))),
         ("mean_direction_accuracy", folds.mean_direction.accuracy),
     ):
-        yield check_untrained(f"scores.{key}", getattr(record.scores, key), found)
+        yield check_untrained(f"scores.{key}", getattr(record.scores, key), recomputed)
 
 
 def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
@@ -89,12 +89,12 @@ def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
     forecasts = folds.in_target_units(best.forecasts)
     direction = folds.direction(forecasts)
     low, high = scores.direction_interval
-    for name, before, found in (
+    for name, before, recomputed in (
         ("direction_accuracy", scores.direction_accuracy, direction.accuracy),
         ("direction_interval[0]", low, direction.low),
         ("direction_interval[1]", high, direction.high),
     ):
-        yield comparison.check("accuracy", f"scores.{name}", before, found)
+        yield comparison.check("accuracy", f"scores.{name}", before, recomputed)
     yield comparison.check("epochs", "epochs", record.epochs, best.number)
     yield from _table(FORECAST_FILES[0], exported, folds, forecasts, comparison)
 
@@ -103,18 +103,20 @@ def _table(
     name: str, exported: Exported, dataset: Dataset, forecasts: list[Floats], comparison: Comparison
 ) -> Iterator[Check]:
     """Compare a file of forecasts: dates, forecasts, actual values and persistence."""
-    before, found = (
+    before, recomputed = (
         pd.read_csv(io.BytesIO(body))
         for body in (exported.files[name], dataset.forecasts_csv(forecasts))
     )
     keys = ["date", "fold"]
-    if list(before) != list(found) or not before[keys].equals(found[keys]):
+    if list(before) != list(recomputed) or not before[keys].equals(recomputed[keys]):
         yield Check(f"{name} dates", 0.0, float("nan"), 0.0)
         return
     unit = max(scaler.target_std for scaler in dataset.scalers)
     for column in ("actual", "persistence"):
-        yield check_untrained(f"{name} {column}", 0.0, _max_abs(before[column] - found[column]))
-    difference = _max_abs(before["forecast"] - found["forecast"])
+        yield check_untrained(
+            f"{name} {column}", 0.0, _max_abs(before[column] - recomputed[column])
+        )
+    difference = _max_abs(before["forecast"] - recomputed["forecast"])
     yield comparison.check_difference("forecast", f"{name} forecast", difference, unit)
 
 
@@ -135,8 +137,10 @@ def _weights(exported: Exported, folds: Dataset) -> Iterator[Check]:
     dataset = Dataset.build(exported.spec, exported.prices) if on_all_bars else folds
     network, scaler, targets = refit_winner(dataset, exported.config, record.epochs)
     yield from _inputs(record, scaler, targets)
-    before, found = exported.weights, network.state_dict()
-    difference = max(float((found[name] - values).abs().max()) for name, values in before.items())
+    before, recomputed = exported.weights, network.state_dict()
+    difference = max(
+        float((recomputed[name] - values).abs().max()) for name, values in before.items()
+    )
     largest = max(float(values.abs().max()) for values in before.values())
     comparison = Comparison(record.machine.refit)
     yield comparison.check_difference("weight", "weights", difference, largest)
@@ -145,9 +149,9 @@ def _weights(exported: Exported, folds: Dataset) -> Iterator[Check]:
 def _inputs(record: ExportRecord, scaler: Scaler, targets: int) -> Iterator[Check]:
     """Compare the scaler of the network and the number of its training targets."""
     for name in ("feature_mean", "feature_std", "target_mean", "target_std"):
-        before, found = np.array(getattr(record.input, name)), np.array(getattr(scaler, name))
-        same_shape = before.shape == found.shape
-        difference = float(np.max(np.abs(before - found))) if same_shape else float("nan")
+        before, recomputed = np.array(getattr(record.input, name)), np.array(getattr(scaler, name))
+        same_shape = before.shape == recomputed.shape
+        difference = float(np.max(np.abs(before - recomputed))) if same_shape else float("nan")
         yield check_untrained(f"input.{name}", 0.0, difference)
     yield check_untrained("refit.targets", record.refit.targets, targets)
 
@@ -166,35 +170,40 @@ def _holdout(
     if not np.isfinite(forecasts).all():  # the training diverged: there is nothing to judge
         yield Check("holdout.loss", recorded.loss, float("nan"), 0.0)
         return
-    found = compare_with_baselines(folds, holdout, config.lookback, forecasts)
+    recomputed = compare_with_baselines(folds, holdout, config.lookback, forecasts)
     persistence = holdout.persistence_losses[0]
     accuracy = holdout.direction([forecasts]).accuracy
     for kind, key, value, unit in (
-        ("loss", "loss", found.loss, recorded.loss),
-        ("loss", "skill", skill(found.loss, persistence), _loss_as_skill(recorded, persistence)),
+        ("loss", "loss", recomputed.loss, recorded.loss),
+        (
+            "loss",
+            "skill",
+            skill(recomputed.loss, persistence),
+            _loss_as_skill(recorded, persistence),
+        ),
         ("accuracy", "direction_accuracy", accuracy, 1.0),
     ):
         yield comparison.check(kind, f"holdout.{key}", getattr(recorded, key), value, unit)
-    yield comparison.check_equal("outcome", "holdout.outcome", recorded.outcome, found.outcome)
+    yield comparison.check_equal("outcome", "holdout.outcome", recorded.outcome, recomputed.outcome)
     (part,) = holdout.folds
     dates = holdout.dates[part.valid.start : part.valid.stop]
     bars = (recorded.first, recorded.last, recorded.bars)
     yield check_same("holdout.bars", bars, (when(dates[0]), when(dates[-1]), len(dates)))
     sentences = [
-        outcome_sentence(found, dates, spec.data),
+        outcome_sentence(recomputed, dates, spec.data),
         money_sentence(run_backtest(holdout, forecasts), why_no_backtest(holdout)),
     ]
     before = "\n".join(recorded.sentences[: len(sentences)])
     yield comparison.check_equal("text", "holdout.sentences", before, "\n".join(sentences))
     yield from _table(FORECAST_FILES[1], exported, holdout, [forecasts], comparison)
-    yield from _holdout_baselines(recorded, found)
+    yield from _holdout_baselines(recorded, recomputed)
 
 
 def _holdout_baselines(recorded: Holdout, comparison: HoldoutComparison) -> Iterator[Check]:
-    found = {baseline.name: baseline for baseline in comparison.baselines}
+    recomputed = {baseline.name: baseline for baseline in comparison.baselines}
     names = [baseline.name for baseline in recorded.baselines]
-    yield check_same("holdout.baselines", names, list(found))
-    for baseline in (b for b in recorded.baselines if b.name in found):
+    yield check_same("holdout.baselines", names, list(recomputed))
+    for baseline in (b for b in recorded.baselines if b.name in recomputed):
         for key in ("search_loss", "holdout_loss"):
-            name, value = f"holdout.baselines.{baseline.name}.{key}", found[baseline.name]
+            name, value = f"holdout.baselines.{baseline.name}.{key}", recomputed[baseline.name]
             yield check_untrained(name, getattr(baseline, key), getattr(value, key))

@@ -14,7 +14,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.backtest import Backtest, backtest
+from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.forecast_tests import DirectionTest, pesaran_timmermann
 from puffin.models.evaluation.metrics import Direction, skill
 from puffin.models.evaluation.selection import (
@@ -32,6 +32,12 @@ from puffin.studies.duplicates import distinct, trained
 from puffin.studies.openings import Opening, before, looks_at
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.subject import Subject, subject
+from puffin.studies.report.trading import (
+    run_backtest,
+    strategy_returns,
+    untradable,
+    why_no_backtest,
+)
 from puffin.studies.retraining import (
     OPENED_FOR,
     RETRAINED_TRIAL,
@@ -49,13 +55,8 @@ from puffin.studies.text import when
 _FEWEST_RETURNS = 3
 # Fewest complete trials for a median or a variance over trials to be informative.
 FEWEST_COMPLETE = 6
-_YEAR = pd.Timedelta(days=365.25)
-# Targets whose forecasts can be traded on from one bar to the next.
-TRADABLE_TARGETS = ("return", "price", "change")
 # Targets that are moves themselves: their persistence is 0.
 MOVES = ("return", "change")
-# Costs of a trade in the backtest, in basis points: commission and slippage.
-COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +154,8 @@ def build(study: StoredStudy) -> Report:
     spread = read_seed_sensitivity(study)
     refits = _refits(holdout)
     folds, opened = study.dataset, study.holdout_dataset
-    own = own_refit(holdout, best.number, study.spec.search.seed)
-    (forecasts,) = read_forecasts(holdout, own)
+    retraining = own_refit(holdout, best.number, study.spec.search.seed)
+    (forecasts,) = read_forecasts(holdout, retraining)
     comparison = compare_with_baselines(
         folds, opened, best.user_attrs["config"]["lookback"], forecasts
     )
@@ -313,30 +314,6 @@ def _deflated(
     )
 
 
-def strategy_returns(folds: Dataset, forecasts: list[Floats]) -> Floats:
-    """Return the log returns of being long if a rise is forecast, for every `horizon`-th bar.
-
-    The target must be tradable: `untradable` returns the reason if it is not.
-    """
-    is_long = np.concatenate(forecasts) > np.concatenate(
-        folds.validation_slices(folds.series.persistence)
-    )
-    return np.asarray((is_long * _log_returns(folds))[:: folds.series.horizon])
-
-
-def _log_returns(folds: Dataset) -> Floats:
-    """Return the log return over the horizon at each scored bar, (scored bars,)."""
-    if folds.spec.data.target == "return":
-        return np.concatenate(folds.validation_slices(folds.series.target))
-    horizon = folds.series.horizon
-    spans = [(fold.valid.start, fold.valid.stop) for fold in folds.folds]
-    closes = np.concatenate([folds.closes[start:stop] for start, stop in spans])
-    before = np.concatenate(
-        [folds.closes[start - horizon : stop - horizon] for start, stop in spans]
-    )
-    return np.asarray(np.log(closes / before))
-
-
 def _overtuning(study: StoredStudy, refits: pd.DataFrame) -> Overtuning:
     """Compare the incumbents' losses on the holdout with those on the search folds."""
     ended = trained(study.trials())
@@ -349,51 +326,3 @@ def _overtuning(study: StoredStudy, refits: pd.DataFrame) -> Overtuning:
     numbers = [t.number for t in kept]
     result = overtuning([t.value for t in kept], losses.loc[numbers].to_numpy(np.float64))
     return replace(result, trials=np.array(numbers)[result.trials])
-
-
-def untradable(dataset: Dataset) -> str | None:
-    """Return the reason why forecasts of the target cannot be traded on; None if they can."""
-    target, horizon = dataset.spec.data.target, dataset.series.horizon
-    if target not in TRADABLE_TARGETS:
-        return f"a {target} cannot be bought"
-    spans = [dataset.closes[f.valid.start - horizon : f.valid.stop] for f in dataset.folds]
-    if not (np.concatenate(spans) > 0).all():
-        return "a close is zero or negative, so there are no returns in per cent"
-    return None
-
-
-def why_no_backtest(holdout: Dataset) -> str | None:
-    """Return the reason why there is no backtest; None if there is one."""
-    if (why := untradable(holdout)) is not None:
-        return why
-    if (horizon := holdout.series.horizon) != 1:
-        return f"a backtest trades one bar ahead, and this study forecasts {horizon} bars ahead"
-    return None
-
-
-def run_backtest(holdout: Dataset, forecast: Floats) -> Backtest | None:
-    """Backtest one-bar-ahead forecasts of the holdout, (bars,): long or flat."""
-    if why_no_backtest(holdout) is not None:
-        return None
-    (fold,) = holdout.folds
-    closes = holdout.closes[fold.valid.start - 1 : fold.valid.stop]
-    return backtest(
-        closes,
-        np.append(np.nan, _price_forecasts(holdout.spec.data.target, forecast, closes[:-1])),
-        threshold=0.0,
-        cost_bps=COST_BPS,
-        slippage_bps=SLIPPAGE_BPS,
-        bars_per_year=_bars_per_year(holdout.dates),
-    )
-
-
-def _price_forecasts(target: str, forecast: Floats, last: Floats) -> Floats:
-    """Convert one-bar-ahead forecasts of a target to prices; `last` are the closes before."""
-    if target == "price":
-        return forecast
-    return last + forecast if target == "change" else last * np.exp(forecast)
-
-
-def _bars_per_year(dates: pd.DatetimeIndex) -> float:
-    """Return the number of bars per year: about 252 for days, many more for hours."""
-    return float((len(dates) - 1) / ((dates[-1] - dates[0]) / _YEAR))

@@ -12,12 +12,13 @@ from optuna.trial import TrialState
 from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
-from puffin.studies.report.build import COST_BPS, MOVES, SLIPPAGE_BPS, Report
+from puffin.studies.report.build import MOVES, Report
 from puffin.studies.report.figures.registry import show
 from puffin.studies.report.importance import importance
 from puffin.studies.report.markdown import join, plain, table
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
+from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.report.verdict import looks_before, sentences
 from puffin.studies.storage import tickets
 from puffin.studies.study import StoredStudy
@@ -123,14 +124,14 @@ def _pruned_below(study: StoredStudy, report: Report) -> str:
 
 
 def _importance(study: StoredStudy) -> str:
-    found = importance(study)
-    if found.why_none is not None:
-        return f"The importance of the hyperparameters is not shown: {found.why_none}."
+    result = importance(study)
+    if result.why_none is not None:
+        return f"The importance of the hyperparameters is not shown: {result.why_none}."
     return (
         f"The importance of the hyperparameters is computed by Optuna's PED-ANOVA from "
-        f"{found.trials} complete trials: the best {found.best} are compared with all of them. "
+        f"{result.trials} complete trials: the best {result.best} are compared with all of them. "
         f"Pruned trials are left out."
-        f"{' With so few trials it is only a hint.' if found.trials < _FEW else ''}"
+        f"{' With so few trials it is only a hint.' if result.trials < _FEW else ''}"
     )
 
 
@@ -205,13 +206,16 @@ def _sentence(text: str) -> str:
 
 
 def _direction(study: StoredStudy, report: Report) -> list[str]:
-    found, test = report.direction, report.direction_test
+    direction, test = report.direction, report.direction_test
     target = study.spec.data.target
-    if not found.moves:
+    if not direction.moves:
         no_moves = "The target never moves on the holdout, so there is no direction to forecast."
         return ["## Direction", no_moves]
     moves = "moves" if target in MOVES else f"moves of the {target}"
-    rows = [("winner", percent(found.accuracy))]
+    accuracy, low, high = (
+        percent(share) for share in (direction.accuracy, direction.low, direction.high)
+    )
+    rows = [("winner", accuracy)]
     rows += [
         (baseline.label, percent(baseline.direction.accuracy) if baseline.direction else "-")
         for baseline in report.comparison.baselines
@@ -219,10 +223,9 @@ def _direction(study: StoredStudy, report: Report) -> list[str]:
     return [
         "## Direction",
         (
-            f"The winner forecast {percent(found.accuracy)} of {found.moves} {moves} in the right "
-            f"direction (95 % interval: {percent(found.low)} to {percent(found.high)}). The table "
-            "has the baselines on the same bars; a dash means that the baseline never forecasts a "
-            "move."
+            f"The winner forecast {accuracy} of {direction.moves} {moves} in the right direction "
+            f"(95 % interval: {low} to {high}). The table has the baselines on the same bars; a "
+            "dash means that the baseline never forecasts a move."
         ),
         table(("", "right direction"), rows),
         _direction_by_chance(test),

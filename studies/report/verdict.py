@@ -11,8 +11,9 @@ from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.studies.json_values import to_json_values
 from puffin.studies.openings import Opening
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
-from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report
+from puffin.studies.report.build import Report
 from puffin.studies.report.subject import series_name, target_in_words
+from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.spec import DataSection
 from puffin.studies.text import counted, percent, signed, times, when
 

@@ -68,7 +68,7 @@ def _check_table(checks: Sequence[Check]) -> Table:
     """Return a table of exported and recomputed figures."""
     table = tables.new_table("", "exported", "reproduced", "difference", "tolerance", "")
     for check in checks:
-        numbers = (f"{value:.6g}" for value in (check.exported, check.found))
+        numbers = (f"{value:.6g}" for value in (check.exported, check.recomputed))
         difference = "identical" if check.difference == 0 else f"{check.difference:.1e}"
         bound = "0" if check.bound == 0 else f"{check.bound:.1e}"
         status = "" if check.passes else "DIFFERS"

@@ -113,18 +113,18 @@ def _name_of_mean(report: Report) -> str:
 
 def draw_importance(study: StoredStudy, _report: Report) -> Figure | None:
     """Draw the importance of each hyperparameter for being among the best trials."""
-    found = importance(study)
-    if found.why_none is not None:
+    result = importance(study)
+    if result.why_none is not None:
         return None
-    names, shares = list(found.shares)[::-1], list(found.shares.values())[::-1]
+    names, shares = list(result.shares)[::-1], list(result.shares.values())[::-1]
     figure = new_figure(1.4 + 0.36 * len(names))
     axes = figure.add_subplot()
     bars = axes.barh(names, [100 * s for s in shares], color=BLUE, height=0.65)
     axes.bar_label(bars, [percent(s, 0) for s in shares], padding=4, fontsize=10, color=INK)
     axes.set_xlim(0, 100 * max(shares) * 1.12)
     title = (
-        f"{names[-1]} separates the best {found.best} of {found.trials} complete trials most from "
-        "the others"
+        f"{names[-1]} separates the best {result.best} of {result.trials} complete trials most "
+        "from the others"
     )
     style_axes(axes, title, "share of the importance, %", "")
     axes.grid(visible=False, axis="y")

@@ -13,7 +13,7 @@ from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.intervals import IntervalError, residual_interval
 from puffin.models.evaluation.metrics import skill
-from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
+from puffin.studies.report.build import Report, read_forecasts
 from puffin.studies.report.figures.style import (
     BLUE,
     GREY,
@@ -23,6 +23,7 @@ from puffin.studies.report.figures.style import (
     new_figure,
     style_axes,
 )
+from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, percent, signed
 

@@ -14,13 +14,8 @@ from puffin.models.features import TARGETS, Series
 from puffin.models.folds import Span
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.report.baselines import compare_with_baselines
-from puffin.studies.report.build import (
-    run_backtest,
-    strategy_returns,
-    why_no_backtest,
-    why_no_deflated_sharpe,
-    why_no_direction_test,
-)
+from puffin.studies.report.build import why_no_deflated_sharpe, why_no_direction_test
+from puffin.studies.report.trading import run_backtest, strategy_returns, why_no_backtest
 from puffin.studies.spec import Spec, parse_spec
 
 BARS, HOLDOUT = 160, 30

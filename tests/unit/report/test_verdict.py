@@ -15,8 +15,8 @@ from puffin.models.evaluation.sharpe import DeflatedSharpe
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, before
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
-from puffin.studies.report.build import untradable
 from puffin.studies.report.subject import series_name, target_in_words
+from puffin.studies.report.trading import untradable
 from puffin.studies.report.verdict import money_sentence, outcome_sentence, sentences
 from puffin.studies.spec import DataSection
 
