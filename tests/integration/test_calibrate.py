@@ -1,4 +1,4 @@
-"""The report cries victory seldom where there is nothing to find, and mostly where there is."""
+"""The verdict is seldom "better" on random walks, and mostly if there is a signal."""
 
 import math
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from puffin.models.arrays import Floats
 
 def test_random_walks_are_beaten_no_more_often_than_chance() -> None:
     runs = calibrate.run_all(planted=0.0, count=15, trials=2)
-    assert calibrate.victories(runs) <= calibrate.most_by_luck(len(runs), 0.999)
+    assert calibrate.count_better(runs) <= calibrate.most_by_chance(len(runs), 0.999)
 
 
 def test_a_planted_nonlinear_signal_is_found() -> None:
     runs = calibrate.run_all(calibrate.PLANTED, count=10, trials=3)
-    assert calibrate.victories(runs) >= 7
+    assert calibrate.count_better(runs) >= 7
     assert np.mean([run.truth for run in runs]) == pytest.approx(calibrate.PLANTED, abs=0.05)
     for name in ("ar", "ridge"):
         assert np.mean([run.skill_of(name) for run in runs]) == pytest.approx(0.0, abs=0.02)
