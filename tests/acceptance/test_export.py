@@ -1,4 +1,4 @@
-"""What is exported can be checked, derived again and used, by this program and without it."""
+"""Exports can be checked, reproduced and used, with this program and without it."""
 
 import hashlib
 import re
@@ -24,7 +24,7 @@ from puffin.studies.export.record import ExportRecord
 def reported(
     finished: Any, command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
-    """The finished study, its seal opened, and its best exported to `sealed` before, `best` after.
+    """The finished study with its holdout opened, exported to `sealed` before and `best` after.
 
     `all` is trained on the holdout too.
     """
@@ -45,7 +45,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 
 def seal_again(folder: Path) -> None:
-    """Write new sums, as one would who wants an altered export to pass."""
+    """Write valid checksums of altered files."""
     lines = [
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
         for name in sorted(
@@ -58,7 +58,7 @@ def seal_again(folder: Path) -> None:
 
 
 def write_again(folder: Path, record: dict[str, Any]) -> None:
-    """Alter the figures of an export, and all that would give it away."""
+    """Write an altered record with a matching model card and checksums."""
     (folder / "config.toml").write_text(tomli_w.dumps(record))
     (folder / "README.md").write_text(model_card(ExportRecord.of(record)))
     seal_again(folder)

@@ -18,7 +18,7 @@ Command = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def best(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what `tuner run` exported, under a name of its own."""
+    """A copy of the export of `tuner run`."""
     folder = tmp_path_factory.mktemp("predict") / "best"
     shutil.copytree(finished.folder / "exports" / "tiny-study", folder)
     return folder
@@ -26,7 +26,7 @@ def best(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def newer(best: Path) -> Path:
-    """Prices of a user's own, up to the last bar that the sample has."""
+    """A file of prices up to the last bar of the sample."""
     file = best.parent / "newer.csv"
     file.write_bytes(to_csv(load_prices("sample", "AAPL").frame.iloc[-100:]))
     return file

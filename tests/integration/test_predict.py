@@ -1,4 +1,4 @@
-"""What is forecast from an export is what its holdout was judged by."""
+"""`predict` repeats the forecasts that were judged on the holdout."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""The seal opens once the winner is fixed, each opening is noted, and nothing learns from it."""
+"""The holdout opens once the winner is fixed, openings are recorded, no trial learns from it."""
 
 import math
 import os
@@ -244,7 +244,7 @@ def test_retrainings_of_a_killed_worker_finish_with_identical_figures(
 
 
 def figures(found: Report) -> dict[str, Any]:
-    """What a report says but for when the seal was opened, and which of its trials ended first."""
+    """Return the report as JSON, without times of openings and the order of retrainings."""
     values = verdict.to_json(found)
     for look in values["holdout"]["opened"]:
         del look["time"]
@@ -347,7 +347,7 @@ def test_adding_retrainings_is_all_or_nothing(
 def test_concurrent_reports_for_two_winners_record_both_openings(
     searched: StoredStudy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even if one is suspended between reading the list of openings and writing it."""
+    """One of them is suspended between reading the list of openings and writing it."""
     stored = load(searched.storage, "tiny.holdout").attrs[OPENED_FOR]
     reading, write = threading.Event(), optuna.Study.set_user_attr
 

@@ -1,4 +1,4 @@
-"""The pages of a report hold what was found, in one file for a browser, with pictures to see."""
+"""The pages of a report have all its figures, as Markdown, as one HTML file and as JSON."""
 
 import io
 import json
@@ -17,6 +17,7 @@ from puffin.studies.prices.load import load_prices
 from puffin.studies.report import build, page, verdict
 from puffin.studies.report.build import Report
 from puffin.studies.report.figures.registry import FIGURES
+from puffin.studies.report.figures.style import svg
 from puffin.studies.report.figures.time_series import draw_forecasts
 from puffin.studies.report.files import PAGES, report_files
 from puffin.studies.retraining import open_seal, read_artifact, retrain_with_seeds
@@ -41,7 +42,7 @@ SMALL = [
 
 @dataclass(frozen=True)
 class Case:
-    """A search with its report and the files that were made of it."""
+    """A search, its report and the files of the report."""
 
     search: StoredStudy
     report: Report
@@ -59,7 +60,7 @@ class Case:
 def judged(
     tmp_path_factory: pytest.TempPathFactory, *overrides: str, flat_bars: int = 0, top: int = 2
 ) -> tuple[StoredStudy, Report]:
-    """Search, train the best again and open the seal; the last bars may stand still."""
+    """Search, train the best again and open the holdout; the last bars may be flat."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = f"sqlite:///{tmp_path_factory.mktemp('pages') / 'test.db'}"
     spec = load_spec("demo", ["name=a_b-c", *SMALL, *overrides])
@@ -82,13 +83,13 @@ def make(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Case:
 
 @pytest.fixture(scope="module")
 def returns(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Every trial is complete, and enough of them are."""
+    """A search whose trials are all complete, and enough for every figure."""
     return make(tmp_path_factory, "data.target=return", "search.trials=12", "search.pruner=none")
 
 
 @pytest.fixture(scope="module")
 def ranges(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Trials are pruned, and few are left."""
+    """A search with pruned trials and few complete ones."""
     return make(tmp_path_factory, "data.target=range", "search.trials=8", "search.pruner=asha")
 
 
@@ -171,7 +172,7 @@ def test_the_html_page_is_self_contained(case: Case) -> None:
 
 
 def rows(page: str) -> dict[str, list[str]]:
-    """Give the cells of each row of each table by its first cell, without escapes."""
+    """Return the cells of each row of each table by its first cell, without escapes."""
     lines = [line for line in page.splitlines() if line.startswith("| ")]
     cells = [[c.strip().replace("\\", "") for c in line.strip("|").split(" |")] for line in lines]
     return {first: rest for first, *rest in cells}
@@ -375,29 +376,30 @@ def test_a_report_states_the_reason_for_each_missing_figure(returns: Case) -> No
             returns.report.seed_sensitivity, one_se_choice=None, one_se_bound=float("nan")
         ),
     )
-    files = report_files(returns.search, bare)
-    page = files["report.md"].decode()
+    missing = {"overfitting.svg", "equity.svg"}
+    for name in missing:
+        assert FIGURES[name].draw(returns.search, bare) is None
+    text = page.write(returns.search, bare, set(FIGURES) - missing)
     for words in (
         "at least as many as the horizon, and there are too few.",
         "no probability of overfitting: it needs at least 20 search bars, and there are 19",
         "Pesaran-Timmermann p: undefined, because all forecasts have the same sign.",
         "Every configuration diverged with at least one seed, so the one-standard-error rule",
     ):
-        assert words in page
-    assert not {"pictures/overfitting.svg", "pictures/equity.svg"} & set(files)
-    assert "equity.svg" not in page
+        assert words in text
+    assert not [name for name in missing if name in text]
 
 
 def test_a_diverged_training_is_shown_as_such(returns: Case) -> None:
     losses = returns.report.seed_sensitivity.losses.copy()
     losses[-1, 0] = np.inf
-    spread = replace(returns.report.seed_sensitivity, losses=losses)
-    files = report_files(returns.search, replace(returns.report, seed_sensitivity=spread))
-    row = rows(files["report.md"].decode().split("## Selection bias")[0])[
-        f"trial {spread.trials[-1]}"
-    ]
+    sensitivity = replace(returns.report.seed_sensitivity, losses=losses)
+    report = replace(returns.report, seed_sensitivity=sensitivity)
+    text = page.write(returns.search, report, drawn(returns))
+    row = rows(text.split("## Selection bias")[0])[f"trial {sensitivity.trials[-1]}"]
     assert (row[2], row[-1]) == ("diverged", "diverged")
-    assert files["pictures/seeds.svg"] != returns.files["pictures/seeds.svg"]
+    figure = svg(FIGURES["seeds.svg"].draw(returns.search, report))
+    assert figure != returns.files["pictures/seeds.svg"]
 
 
 def test_a_holdout_that_never_moves_has_a_report(

@@ -201,7 +201,7 @@ def test_a_diverged_retraining_fails_only_the_report_on_its_trial(
 
 
 def delete_holdout(searched: StoredStudy) -> None:
-    """Forget that the seal was opened, which no command does."""
+    """Delete the record that the seal was opened; no command does this."""
     storage, name = searched.storage, searched.name + ".holdout"
     with pytest.raises(StudyError, match=r"belongs to study 'tiny' and records when its seal was"):
         delete(storage, name)
@@ -289,7 +289,7 @@ def test_the_command_trains_once_and_prints_a_finished_report_again(
     searched: StoredStudy, url: str, tmp_path: Path
 ) -> None:
     pages = tmp_path / "pages"
-    options = ["--workers", "1", "--top", "2", "--seeds", "3", "--out", str(pages)]
+    options = ["--workers", "1", "--top", "1", "--seeds", "3", "--out", str(pages)]
     command = ["report", "tiny", *options, "--storage", url]
     first = CliRunner().invoke(main, command)
     assert first.exit_code == 0, first.output

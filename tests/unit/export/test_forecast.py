@@ -1,4 +1,4 @@
-"""Forecasts of an export made by hand: aligned in time, in people's units, told in words."""
+"""Forecasts of an export are aligned in time, have intervals, and are given in trader units."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def made(
     opened: bool = False,
     residuals: np.ndarray = RESIDUALS,
 ) -> Exported:
-    """Give an export of an untrained network, whose search ended 20 bars before its data."""
+    """Return an export of an untrained network, whose search ended 20 bars before its data."""
     values = record_values(features, target, horizon, opened=opened)
     files = export_files(values, residuals)
     return Exported(Path("own"), files, ExportRecord.of(values))

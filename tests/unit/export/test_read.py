@@ -1,4 +1,4 @@
-"""An export is read only if every file is as written, and agrees with what the others say."""
+"""An export is read only if its files are unchanged and consistent with one another."""
 
 import io
 import math
@@ -40,7 +40,7 @@ def test_an_export_is_read_back(tmp_path: Path, *, opened: bool) -> None:
     assert added_note(found.folder, found.files) is None
 
 
-# What is beside an export
+# Files beside an export
 
 
 LITTER = (".DS_Store", ".git/", ".ipynb_checkpoints/", "README.md~", "Thumbs.db", "notes.txt")
@@ -196,7 +196,7 @@ def test_a_file_that_may_not_be_read_is_told(folder: Path, monkeypatch: pytest.M
         load_exported(folder)
 
 
-# Files that do not hold what the others say of them
+# Files that contradict one another
 
 
 def with_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Files:
@@ -213,7 +213,7 @@ def with_table(name: str, change: Callable[[pd.DataFrame], Any]) -> Files:
 def with_prices(
     search: Callable[[pd.DataFrame], pd.DataFrame] = lambda bars: bars, **record: Any
 ) -> Files:
-    """Return other prices, and a record that says so."""
+    """Return other prices, and a record that matches them."""
     body = to_csv(search(bars().iloc[:40]))
     values = record_values(opened=True)
     values["data"] |= record

@@ -1,4 +1,4 @@
-"""What config.toml says is checked as a whole, in little time, and told by its key."""
+"""A record is checked completely and quickly, and a refusal names the key."""
 
 import copy
 import datetime as dt
@@ -41,7 +41,7 @@ def changed(path: Path, value: Any) -> dict[str, Any]:
 
 
 def paths(values: Any, path: Path = ()) -> Iterator[Path]:
-    """Name every key and every item of a list, at every depth."""
+    """Yield the path of every key and list item, at every depth."""
     if path:
         yield path
     inside = values.items() if isinstance(values, dict) else ()
@@ -50,7 +50,7 @@ def paths(values: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def refusal(read: Callable[[], ExportRecord]) -> str:
-    """Return the one line in which a record is refused; '' if it is not."""
+    """Return the message that refuses a record; '' if it is accepted."""
     try:
         read()
     except RecordError as error:
@@ -63,7 +63,7 @@ def refusal(read: Callable[[], ExportRecord]) -> str:
 
 
 def accepted(value: Any) -> set[str]:
-    """Name the keys that may have a value; all others have to be refused."""
+    """Return the keys at which a value is accepted."""
     return {
         ".".join(map(str, path))
         for path in paths(VALUES)

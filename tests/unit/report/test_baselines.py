@@ -1,4 +1,4 @@
-"""The rules of the verdict, on made-up forecasts whose every figure can be told by hand."""
+"""The rules of the verdict, on constructed forecasts whose figures are known."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ def market(
 
 
 def off_by(searched: float, judged: float) -> Callable[..., Baseline]:
-    """A baseline whose forecasts are off by so much on the search folds, and on the holdout."""
+    """Return a baseline with given constant errors on the search folds and on the holdout."""
 
     def forecast(series: Series, _lookback: int, _train: Span, score: Span) -> Baseline:
         error = judged if len(score) == HOLDOUT else searched
@@ -54,7 +54,7 @@ def off_by(searched: float, judged: float) -> Callable[..., Baseline]:
 
 @pytest.fixture
 def rivals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The better one on the search data is the worse one on the holdout."""
+    """Two baselines: the better one on the search data is the worse one on the holdout."""
     made = {"steady": off_by(0.01, 0.03), "lucky": off_by(0.02, 0.02)}
     monkeypatch.setattr(puffin.studies.report.baselines, "BASELINES", made)
 
@@ -78,7 +78,7 @@ def test_the_reference_baseline_is_chosen_on_the_search_data() -> None:
 
 @pytest.mark.usefixtures("rivals")
 def test_a_tie_is_undecided_on_either_side() -> None:
-    """Errors as often above the rival's as below: the mean decides nothing."""
+    """The errors are above the baseline's as often as below."""
     folds, opened = market(spec_of())
     (actual,) = opened.validation_slices(opened.series.target)
     for shift in (-0.0001, 0.0001):

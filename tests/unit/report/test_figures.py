@@ -1,4 +1,4 @@
-"""Pictures show most of what there is, the same every time, and weigh only what can be weighed."""
+"""Figures are deterministic, have readable axes and show only what can be computed."""
 
 import ast
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_a_figure_is_drawn_alike_each_time() -> None:
 
 
 def ticks(figure: Figure) -> list[str]:
-    """Return the labels of the ticks that are seen on the axis of y."""
+    """Return the visible tick labels of the vertical axis."""
     figure.draw_without_rendering()
     (axes,) = figure.axes
     low, high = axes.get_ylim()
@@ -139,7 +139,7 @@ def test_a_position_lasts_until_its_sell_or_the_end() -> None:
 
 
 def search_of(count: int, **spaces: optuna.distributions.BaseDistribution) -> SimpleNamespace:
-    """Trials whose loss is their `lr`, whatever else they have."""
+    """Return a study whose losses equal `lr` and depend on no other hyperparameter."""
     study = optuna.create_study()
     for i in range(count):
         params: dict[str, Any] = {"lr": (i + 0.5) / count}

@@ -1,4 +1,4 @@
-"""A page is text that is taken as it stands, in files that are whole, in a folder of its own."""
+"""Pages escape their text, and files are written completely, to a folder of one report."""
 
 import json
 import os
@@ -17,7 +17,7 @@ SVG = b"<svg/>"
 
 
 class Seen(HTMLParser):
-    """What a browser would make of a page: its text, and its tags."""
+    """The text and tags of a page, as a browser parses them."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def test_files_of_another_report_are_not_overwritten(
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A report of a few bytes, in place of one that is drawn."""
+    """A report of a few bytes instead of a drawn one."""
     found = SimpleNamespace(study="mine", files={})
     monkeypatch.setattr(files, "report_files", lambda _search, report: report.files)
     found.files = {

@@ -137,7 +137,7 @@ def test_the_first_sentence_states_the_skill_that_may_be_missed(
 
 
 def trade(forecast: list[float]) -> Any:
-    """Trade on forecasts of the next price of a series that rises by 1 % a bar."""
+    """Backtest forecast returns on a series that rises by 1 % per bar."""
     closes = 100 * 1.01 ** np.arange(len(forecast) + 1)
     return backtest(
         closes,
@@ -175,7 +175,7 @@ def test_the_second_sentence_states_why_there_is_no_backtest() -> None:
 
 
 def third_sentence(**changes: Any) -> str:
-    """Return the third sentence of a report of which only that matters."""
+    """Return the third sentence of a report with the given attributes."""
     own = Opening("own", "0", "mine", "a", "2026-01-03", 4, {})
     values = {
         "comparison": HoldoutComparison(1.0, [RIDGE], 0.1),
