@@ -1,23 +1,23 @@
-"""How often `tuner report` cries victory: where there is nothing to find, and where there is.
+"""How often the verdict of `tuner report` is "better", without and with a signal to find.
 
-Each run goes the whole way of a study in memory, through the functions that studies go through:
-prices, folds, random configurations trained with early stopping, the best of them refitted, and
-judged on the sealed holdout beside the baselines. Only the prices are made up. In one arm they are
-random walks: a victory there is a false one. In the other a fifth of the variance of the next
-return follows from the size of the last volume change, up or down alike: no straight line finds
-that, so no baseline does, and a network has to.
+Each run is a whole study in memory: prices, folds, random configurations trained with early
+stopping, the best of them trained again and judged on the holdout beside the baselines. Only the
+prices are simulated. In the first arm they are random walks, so that "better" is a false positive.
+In the second arm a fifth of the variance of the next return is a function of the absolute last
+volume change. The relation is not linear, so no baseline can find it, but a network should.
 
-Ends with status 1 if there are more false victories than a 5 % test may have, or fewer true ones
-than four out of five.
+The exit status is 1 if there are more false positives than a 5 % test may have, or fewer true
+positives than four out of five.
 
     python benchmarks/calibrate.py
 
-Of 200 random walks 1 was called won. Diebold-Mariano stays far below its 5 %, because a network
-pays for what it fits to noise; Clark-West, Pesaran-Timmermann and SPA are not above it beyond
-chance. Two figures of the search folds want care. The deflated Sharpe ratio is above 0.95 in one
-walk of ten rather than of twenty: trials that earn alike count as one, and were all six counted, it
-would be about one of twenty. The mean probability of overfitting is 0.6 and not 0.5: each trial is
-shown at its best epoch on these very bars, and were all shown at their fourth, it would be 0.37.
+Of 200 random walks 1 was called better. Diebold-Mariano stays far below its level of 5 %, because
+a network loses by fitting noise. Clark-West, Pesaran-Timmermann and SPA do not exceed the level
+beyond chance. Two figures on the search folds need care. The deflated Sharpe ratio exceeds 0.95 in
+one of ten random walks instead of one of twenty, because correlated trials count as one; if all six
+were counted, it would be about one of twenty. The mean probability of overfitting is 0.6 instead of
+0.5, because each trial is taken at its best epoch on the same bars; at the fourth epoch of every
+trial it would be 0.37.
 """
 
 import argparse
@@ -54,19 +54,19 @@ from puffin.studies.report.baselines import (
     HoldoutComparison,
     compare_with_baselines,
 )
-from puffin.studies.report.build import strategy_returns, untradable
+from puffin.studies.report.trading import strategy_returns, untradable
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
 
 TRIALS = 6
-# Of the longer markets.
+# Trials on the longer markets.
 FEW_TRIALS = 4
-# Share of the next return's variance that volume tells of, where it tells anything.
+# Share of the variance of the next return that the planted signal explains.
 PLANTED = 0.2
-# What the planted signal has to win at least, of all its runs.
+# Smallest share of runs with a planted signal whose verdict must be "better".
 LEAST_POWER = 0.8
 CPU = torch.device("cpu")
-# Of a return, drift is the training mean, and `compare_with_baselines` keeps one of them.
+# For returns drift is the training mean, and `compare_with_baselines` merges the two.
 MEANS_OF = ("mean", "drift")
 
 
@@ -114,7 +114,7 @@ class Tried:
 
 
 def search(folds: Dataset) -> list[Tried]:
-    """Train random configurations, the best first."""
+    """Train random configurations and return them sorted by loss."""
     spec = folds.spec
     study = optuna.create_study(sampler=SAMPLERS[spec.search.sampler].make(spec.search.seed))
     tried = [_train(folds, suggest(study.ask(), spec.parsed_space)) for _ in range(spec.tickets)]
@@ -134,7 +134,7 @@ def _train(folds: Dataset, config: Config) -> Tried:
 
 
 def forecast_holdout(holdout: Dataset, winner: Tried) -> Floats:
-    """Refit the winner on all search data; give its forecasts, (holdout bars,)."""
+    """Train the winner on all search data and return its forecasts, (holdout bars,)."""
     spec, config = holdout.spec, winner.config
     (fold,) = holdout.tensors(config.lookback, CPU)
     network = Refit(
@@ -151,17 +151,17 @@ def forecast_holdout(holdout: Dataset, winner: Tried) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What one study has found.
+    """The results of one study.
 
     Attributes
     ----------
-    judgement : of the winner on the holdout
+    judgement : the winner and the baselines on the holdout
     truth : skill of the signal itself against the training mean, on the holdout
-    pesaran_timmermann : p of the winner's directions on the holdout; NaN if all are alike, or the
-        target is no move
-    spa : p that the best of all that was tried is as good as the first rival, on the search folds
-    deflated_sharpe : probability that the winner's Sharpe ratio is no luck, on the search folds;
-        NaN where the target cannot be traded on
+    pesaran_timmermann : p-value of the winner's directions on the holdout; NaN if all have the same
+        sign, or the target is not a move
+    spa : p-value of the best trial against the reference baseline, on the search folds
+    deflated_sharpe : probability that the winner's Sharpe ratio is better than chance, on the
+        search folds; NaN if the target cannot be traded on
     pbo : probability of overfitting
     """
 
@@ -172,14 +172,14 @@ class Run:
     deflated_sharpe: float
     pbo: float
 
-    def rival(self, *names: str) -> BaselineResult:
+    def baseline(self, *names: str) -> BaselineResult:
         """Return the first baseline that has one of the names."""
-        return next(rival for rival in self.judgement.baselines if rival.name in names)
+        return next(b for b in self.judgement.baselines if b.name in names)
 
     @property
     def mean(self) -> BaselineResult:
         """The training mean."""
-        return self.rival(*MEANS_OF)
+        return self.baseline(*MEANS_OF)
 
     @property
     def passes_clark_west(self) -> bool:
@@ -188,18 +188,18 @@ class Run:
 
     def skill_of(self, name: str) -> float:
         """Skill of a baseline against the training mean on the holdout."""
-        return skill(self.rival(name).holdout_loss, self.mean.holdout_loss)
+        return skill(self.baseline(name).holdout_loss, self.mean.holdout_loss)
 
 
 def run(spec: Spec, made: Market) -> Run:
-    """Search, fix the winner, open the seal, judge."""
+    """Search, choose the winner and judge it on the holdout."""
     part, sealed = cut_holdout(made.frame, spec)
     folds, opened = Dataset.build(spec, part), Dataset.for_holdout(spec, part, sealed)
     tried = search(folds)
     forecasts = forecast_holdout(opened, tried[0])
     comparison = compare_with_baselines(folds, opened, tried[0].config.lookback, forecasts)
     (signal,) = opened.validation_slices(made.signal)
-    mean = next(rival for rival in comparison.baselines if rival.name in MEANS_OF)
+    mean = next(b for b in comparison.baselines if b.name in MEANS_OF)
     losses = np.column_stack([folds.losses_per_bar(t.forecasts) for t in tried])
     return Run(
         judgement=comparison,
@@ -229,12 +229,12 @@ def _deflated(folds: Dataset, tried: list[Tried]) -> float:
 
 
 def run_all(planted: float, count: int, trials: int = TRIALS) -> list[Run]:
-    """Run studies of as many markets; the same each time."""
+    """Run studies of `count` markets; deterministic."""
     return [run(study_file(seed, trials), market(planted, seed)) for seed in range(count)]
 
 
 def run_realistic(count: int, trials: int = FEW_TRIALS) -> dict[str, list[Run]]:
-    """Run studies of markets like real ones, whose truth a baseline has; the same each time."""
+    """Run studies of realistic markets, whose signal a baseline can find; deterministic."""
     return {
         "AR(1)-GARCH returns": [
             run(study_file(seed, trials), garch_returns(seed)) for seed in range(count)
@@ -245,26 +245,26 @@ def run_realistic(count: int, trials: int = FEW_TRIALS) -> dict[str, list[Run]]:
     }
 
 
-def victories(runs: list[Run]) -> int:
-    """Count the runs that `tuner report` would call better."""
+def count_better(runs: list[Run]) -> int:
+    """Return the number of runs whose verdict is "better"."""
     return sum(run.judgement.outcome == "better" for run in runs)
 
 
-def most_by_luck(runs: int, quantile: float = 0.975) -> int:
-    """Give the most victories that a test of 5 % may have where there is nothing to find."""
+def most_by_chance(runs: int, quantile: float = 0.975) -> int:
+    """Return the most false positives that a test at 5 % may have in `runs` runs."""
     return int(binom.ppf(quantile, runs, LEVEL))
 
 
 OUTCOMES = ("better", "undecided", "worse")
 MEANS: dict[str, Callable[[Run], float]] = {
-    "winner, against the rival": lambda run: run.judgement.reference.skill,
+    "winner, against the best baseline": lambda run: run.judgement.reference.skill,
     "winner, against the mean": lambda run: run.mean.skill,
     "the true signal itself": lambda run: run.truth,
     "autoregression": lambda run: run.skill_of("ar"),
     "ridge regression": lambda run: run.skill_of("ridge"),
 }
 POSITIVES: dict[str, Callable[[Run], bool]] = {
-    "Diebold-Mariano, rival": lambda run: run.judgement.reference.diebold_mariano.p_better < LEVEL,
+    "Diebold-Mariano": lambda run: run.judgement.reference.diebold_mariano.p_better < LEVEL,
     "Clark-West, mean": lambda run: run.passes_clark_west,
     "Pesaran-Timmermann": lambda run: run.pesaran_timmermann < LEVEL,
     "SPA, search folds": lambda run: run.spa < LEVEL,
@@ -279,18 +279,18 @@ def rate(count: int, of: int) -> str:
 
 
 def table(runs: list[Run]) -> None:
-    """Print what the studies of one arm have found."""
+    """Print the results of one arm."""
     for outcome in OUTCOMES:
-        found = sum(run.judgement.outcome == outcome for run in runs)
-        print(f"  {outcome:28}{rate(found, len(runs))}")
-    print("  mean skill on the holdout, and its standard error")
+        count = sum(run.judgement.outcome == outcome for run in runs)
+        print(f"  {outcome:28}{rate(count, len(runs))}")
+    print("  mean skill on the holdout and its standard error")
     for label, of in MEANS.items():
         values = np.array([of(run) for run in runs])
         error = values.std(ddof=1) / len(values) ** 0.5
-        print(f"    {label:26}{values.mean():+10.4f}  {error:.4f}")
+        print(f"    {label:36}{values.mean():+10.4f}  {error:.4f}")
     print("  significant at 5 %")
     for label, positive in POSITIVES.items():
-        print(f"    {label:26}{rate(sum(map(positive, runs)), len(runs))}")
+        print(f"    {label:36}{rate(sum(map(positive, runs)), len(runs))}")
     for label, missing in (
         ("Pesaran-Timmermann test", [math.isnan(run.pesaran_timmermann) for run in runs]),
         ("deflated Sharpe ratio", [math.isnan(run.deflated_sharpe) for run in runs]),
@@ -300,15 +300,15 @@ def table(runs: list[Run]) -> None:
 
 
 def arm(label: str, runs: list[Run]) -> int:
-    """Print the table of one arm, and return its victories."""
+    """Print the table of one arm and return its number of positives."""
     print(f"{label}: {len(runs)} studies")
     table(runs)
     sys.stdout.flush()
-    return victories(runs)
+    return count_better(runs)
 
 
 def main() -> None:
-    """Print both tables, and whether the bounds hold."""
+    """Print the tables of all arms, and whether the bounds hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--walks", type=int, default=200)
     parser.add_argument("--planted", type=int, default=100)
@@ -321,12 +321,12 @@ def main() -> None:
     for label, runs in run_realistic(options.realistic).items():
         false[label] = arm(label, runs)
     least = math.ceil(LEAST_POWER * options.planted)
-    bounds = {f"{true} true victories of at least {least}": true >= least}
+    bounds = {f"{true} true positives, at least {least}": true >= least}
     for label, count in false.items():
-        most = most_by_luck(options.walks if label == "random walks" else options.realistic)
-        bounds[f"{count} false victories over {label}, of at most {most}"] = count <= most
-    for said, holds in bounds.items():
-        print(f"{'holds ' if holds else 'BROKEN'}  {said}")
+        most = most_by_chance(options.walks if label == "random walks" else options.realistic)
+        bounds[f"{count} false positives of {label}, at most {most}"] = count <= most
+    for bound, holds in bounds.items():
+        print(f"{'holds ' if holds else 'BROKEN'}  {bound}")
     sys.exit(not all(bounds.values()))
 
 

@@ -1,4 +1,4 @@
-"""Made-up prices whose truth is known, for `benchmarks/calibrate.py`."""
+"""Simulated prices with a known signal, for `benchmarks/calibrate.py`."""
 
 import math
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from scipy.signal import lfilter
 from puffin.models.arrays import Floats
 
 BARS, VOLATILITY = 850, 0.01
-# Eight years of days, as a daily study has them.
+# Eight years of daily bars, as in a daily study.
 LONG = 2000
-# Bars before the first that is kept: what a process starts from is forgotten by then.
+# Discarded first bars, so that a process has forgotten its initial values.
 _WARMUP = 500
-# Corsi's weights of a day, a week and a month, near those of the daily ranges of shares.
+# HAR coefficients (Corsi, 2009) for day, week and month, close to those of daily ranges of shares.
 _HAR = (0.30, 0.35, 0.28)
 
 
 @dataclass(frozen=True, eq=False)
 class Market:
-    """Made-up prices.
+    """Simulated prices.
 
     Attributes
     ----------
-    frame : DataFrame, (bars,), what a study reads
-    signal : array, (bars,), the part of each target that the bars before it tell
+    frame : DataFrame, (bars, columns), the prices of a study
+    signal : array, (bars,), the predictable part of each bar's target
     """
 
     frame: pd.DataFrame
@@ -33,10 +33,10 @@ class Market:
 
 
 def market(planted: float, seed: int) -> Market:
-    """Make prices whose returns are noise but for a share `planted` of their variance."""
+    """Return prices of which a share `planted` of the variance of returns is predictable."""
     rng = np.random.default_rng([seed, round(planted * 100)])
     changes, noise = rng.standard_normal((2, BARS))
-    # Of mean 0 and variance 1, and even, so that it correlates with no volume change.
+    # Mean 0, variance 1, and an even function, so that it is uncorrelated with volume changes.
     size = (np.abs(changes) - math.sqrt(2 / math.pi)) / math.sqrt(1 - 2 / math.pi)
     signal = VOLATILITY * math.sqrt(planted) * np.append(0.0, size[:-1])
     returns = signal + VOLATILITY * math.sqrt(1 - planted) * noise
@@ -44,7 +44,7 @@ def market(planted: float, seed: int) -> Market:
 
 
 def garch_returns(seed: int, coefficient: float = 0.05) -> Market:
-    """Make AR(1) returns with GARCH(0.08, 0.90) errors of Student's t with 6 degrees of freedom."""
+    """Return prices with AR(1) returns and GARCH(0.08, 0.90) errors of Student's t with 6 d.f."""
     rng = np.random.default_rng([seed, 1])
     count = LONG + _WARMUP
     shocks = rng.standard_t(6, count) / math.sqrt(6 / 4)
@@ -60,10 +60,10 @@ def garch_returns(seed: int, coefficient: float = 0.05) -> Market:
 
 
 def long_memory_ranges(seed: int) -> Market:
-    """Make bars whose log range is a HAR process, with errors that are larger at times."""
+    """Return bars whose log range is a HAR process with heteroscedastic errors."""
     rng = np.random.default_rng([seed, 2])
     count, level = LONG + _WARMUP, math.log(1.5 * VOLATILITY)
-    # The size of the errors moves slowly, mostly between 0.3 and 0.6.
+    # The standard deviation of the errors varies slowly, mostly between 0.3 and 0.6.
     spread = 0.42 * np.exp(0.3 * lfilter([0.14], [1.0, -0.99], rng.standard_normal(count)))
     log_range, signal = np.full(count, level), np.full(count, level)
     for t in range(22, count):

@@ -1,6 +1,5 @@
 """Sensitivity to the seed: the best trials of a search, trained on its folds with other seeds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,13 +80,6 @@ def one_se_choice(study: StoredStudy) -> FrozenTrial:
         msg = f"no configuration of study {study.name!r} was trained to its end with every seed"
         raise StudyError(msg)
     return study.trials()[number]
-
-
-# Rules that select the winner of a search.
-RULES: dict[str, Callable[[StoredStudy], FrozenTrial]] = {
-    "loss": StoredStudy.best,
-    "1se": one_se_choice,
-}
 
 
 def _finished_seeds_study(study: StoredStudy, best: int) -> StoredStudy:

@@ -1,4 +1,4 @@
-"""A small export made by hand: an untrained network, and files that agree with one another."""
+"""A small export with an untrained network and consistent files."""
 
 import hashlib
 from pathlib import Path
@@ -48,7 +48,7 @@ def record_values(
     *,
     opened: bool = False,
 ) -> dict[str, Any]:
-    """Return what config.toml says, as plain values."""
+    """Return the values of config.toml."""
     frame = bars()
     times = [f"{time:%Y-%m-%d}" for time in frame.index]
     parts = {"prices-search.csv": frame[:SEARCH_BARS], "prices-holdout.csv": frame[SEARCH_BARS:]}
@@ -132,7 +132,7 @@ def _judged(values: dict[str, Any], times: list[str]) -> dict[str, Any]:
 def export_files(
     values: dict[str, Any], residuals: np.ndarray = RESIDUALS, sealed: np.ndarray = SEALED
 ) -> dict[str, bytes]:
-    """Return every file of an export but its sums."""
+    """Return every file of an export except its checksums."""
     record = ExportRecord.of(values)
     torch.manual_seed(1)
     network = build_network(record.config, len(record.input.features))
@@ -150,7 +150,7 @@ def export_files(
 
 
 def write_export(folder: Path, files: dict[str, bytes]) -> Path:
-    """Write files with their sums, as one would who wants an altered export to pass."""
+    """Write files with valid checksums, also if they were altered."""
     lines = [f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in files.items()]
     for name, body in {**files, "SHA256SUMS": "".join(lines).encode()}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,8 @@ from click.core import ParameterSource
 
 from puffin.models.config import NUMERIC_FIELDS
 from puffin.models.errors import PuffinError
+from puffin.studies.export.formats import FORMATS
+from puffin.studies.rules import RULES
 from puffin.studies.text import counted, printable, printable_lines
 
 _DEFAULT_STORAGE = "sqlite:///tuner.db"
@@ -373,13 +375,13 @@ def status(name: str | None, *, everything: bool, as_json: bool, storage: str) -
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["toml", "json", "python"]),
+    type=click.Choice(list(FORMATS)),
     default="toml",
     show_default=True,
 )
 @click.option(
     "--rule",
-    type=click.Choice(["loss", "1se"]),
+    type=click.Choice(list(RULES)),
     default="loss",
     show_default=True,
     help="The lowest loss, or the smallest network within one standard error of it over seeds.",
@@ -390,8 +392,6 @@ def best(name: str, form: str, rule: str, storage: str) -> None:
 
     The rule 1se rests on trainings with other seeds, which `tuner report` orders.
     """
-    from puffin.studies.export.formats import FORMATS
-    from puffin.studies.seeds import RULES
     from puffin.studies.study import load_search
     from puffin.studies.summary import best_record
 

@@ -1,4 +1,4 @@
-"""The card of an export: what it is, what it scored, and how to use it without this program."""
+"""The model card of an export: description, scores, and use without this program."""
 
 from puffin.models.cells import CELLS
 from puffin.models.features import TARGETS
@@ -20,22 +20,22 @@ print(parts["fc"](x[:, -1]))  # the target, standardised"""
 
 
 def model_card(record: ExportRecord) -> str:
-    """Describe an export in words and figures, as Markdown."""
+    """Return the description of an export as Markdown."""
     parts = (_head, _scores, _holdout, _data, _use)
     return "\n".join(part(record) for part in parts)
 
 
 def _head(record: ExportRecord) -> str:
-    config, given, refit = record.config, record.input, record.refit
+    config, inputs, refit = record.config, record.input, record.refit
     widths = ", ".join(map(str, config.hidden_dims))
-    bars = "all bars, those of the holdout too" if refit.data == "all" else "the search data"
+    bars = "all bars, the holdout included" if refit.data == "all" else "the search data"
     return f"""# {record.study}: {config.cell.upper()} [{widths}]
 
-The best of the complete trials of study `{record.study}` (trial {record.trial}), refitted on
-{bars}: {refit.targets} targets up to {refit.last}, for {counted(record.epochs, "epoch")}
-with seed {refit.seed}. It forecasts the {TARGETS[given.target].unit},
-{counted(given.horizon, "bar")} ahead, from {counted(config.lookback, "bar")} of
-{", ".join(given.features)}.
+The best complete trial of study `{record.study}` (trial {record.trial}), trained again on
+{bars}: {refit.targets} targets up to {refit.last}, {counted(record.epochs, "epoch")},
+seed {refit.seed}. It forecasts the {TARGETS[inputs.target].unit}
+{counted(inputs.horizon, "bar")} ahead from {counted(config.lookback, "bar")} of
+{", ".join(inputs.features)}.
 """
 
 
@@ -49,8 +49,8 @@ def _scores(record: ExportRecord) -> str:
     low, high = scores.direction_interval
     return f"""## Scores of the search
 
-Walk-forward validation, {refit.loss} on the target standardised by each training part.
-These scores chose the configuration, so they flatter it.
+Walk-forward validation; the loss is the {refit.loss} of the target, standardised by the training
+part of each fold. These scores are optimistic, because the configuration was chosen by them.
 
 | fold | trained on | validated on | loss |
 |---|---|---|---|
@@ -68,38 +68,38 @@ These scores chose the configuration, so they flatter it.
 
 
 def _holdout(record: ExportRecord) -> str:
-    found = record.holdout
-    if found is None:
+    holdout = record.holdout
+    if holdout is None:
         sealed = "" if record.seal else "The holdout is sealed: "
         return f"""## Holdout
 
 {sealed}{record.unjudged}.
 """
     rows = "\n".join(
-        f"| {b.label} | {loss(b.search_loss)} | {loss(b.holdout_loss)} |" for b in found.baselines
+        f"| {b.label} | {loss(b.search_loss)} | {loss(b.holdout_loss)} |" for b in holdout.baselines
     )
     older = (
-        "These are the scores of the older fit, which had not seen the holdout: nothing is known "
-        "of how well the weights here forecast.\n\n"
+        "These are the scores of the older fit, which was trained without the holdout. The weights "
+        "here were trained on all bars, so no bar is left to score them on.\n\n"
         if record.refit.data == "all"
         else ""
     )
     looks = "\n".join(map(_look, record.seal.openings if record.seal else ()))
-    said = "\n".join(f"* {sentence}" for sentence in found.sentences)
+    sentences = "\n".join(f"* {sentence}" for sentence in holdout.sentences)
     return f"""## Holdout
 
-{older}{said}
+{older}{sentences}
 
 | | search loss | holdout loss |
 |---|---|---|
-| this configuration | {loss(record.scores.loss)} | {loss(found.loss)} |
+| this configuration | {loss(record.scores.loss)} | {loss(holdout.loss)} |
 {rows}
 
 The bars of the holdout were looked at:
 
 {looks}
 
-`report.html` has the rest, with pictures.
+`report.html` is the whole report.
 """
 
 
@@ -114,7 +114,7 @@ def _data(record: ExportRecord) -> str:
     return f"""## Data
 
 {data.origin}: {data.bars} bars from {data.first} to {data.last};
-the search saw those up to {data.search_last}. sha256 of the study's own copy:
+the search used the bars up to {data.search_last}. sha256 of the files:
 
 {hashes}
 """
@@ -125,13 +125,14 @@ def _use(record: ExportRecord) -> str:
     block = _PLAIN_TORCH.format(layer=cell.torch_layer, layers=cell.layers)
     return f"""## Use
 
-* `tuner predict DIR` forecasts with it, `sha256sum --check SHA256SUMS` tells whether a file was
-  changed, and `tuner reproduce DIR` trains it again from these files alone and compares scores,
-  forecasts, scalers, weights, this card and the verdict. What it cannot derive again are the files
-  of the report and the third sentence of the verdict: they rest on every trial of the search.
+* `tuner predict DIR` forecasts with this model.
+* `sha256sum --check SHA256SUMS` shows whether a file was changed.
+* `tuner reproduce DIR` trains the model again from these files alone and compares scores,
+  forecasts, scalers, weights, this card and the verdict. It cannot reproduce the files of the
+  report and the third sentence of the verdict, because they depend on every trial of the search.
 * `config.toml`: configuration, scores, folds, seeds, scalers, machines and the whole study file
 * `model.safetensors`: weights of `puffin.models.networks.rnn.{cell.network}`
-* `prices-search.csv` and, once the seal is open, `prices-holdout.csv`: the study's own copy
+* `prices-search.csv` and, once the seal is open, `prices-holdout.csv`: the prices of the study
 * `forecasts.csv`, `forecasts-holdout.csv`: out-of-sample forecasts in the target's unit
 
 In plain torch:

@@ -1,4 +1,4 @@
-"""SHA256SUMS: the files of a folder that are its export, read only if they are as written."""
+"""SHA256SUMS: the list of an export's files, which are read only if they are unchanged."""
 
 import hashlib
 import os
@@ -9,33 +9,33 @@ from pathlib import Path, PurePosixPath
 
 from puffin.models.errors import PuffinError
 
-# Without these a folder is no export.
+# A folder without these files is not an export.
 SUMS_FILE, CONFIG_FILE = "SHA256SUMS", "config.toml"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
-# An export has some 20 files, and the prices of 5 million bars take less than this.
+# Limits: an export has about 20 files, and the prices of 5 million bars take less than 512 MiB.
 _MOST_FILES, _MOST_SUMS_BYTES, _MOST_BYTES = 1000, 1 << 20, 512 << 20
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MOST_NAMED = 5
 
 
 class ExportError(PuffinError):
-    """A folder that is no export, a tampered one, or one that must not be touched."""
+    """A folder is not an export, was changed, or must not be written to."""
 
 
 def checksums(files: Mapping[str, bytes]) -> bytes:
-    """Return the sums of files as ``sha256sum --check`` reads them."""
+    """Return the checksums of files in the format of ``sha256sum --check``."""
     return "".join(f"{_sha256(body)}  {name}\n" for name, body in sorted(files.items())).encode()
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
-    """Return the sums of a folder: sha256 by name.
+    """Return the checksums of a folder: sha256 by name.
 
     Raises
     ------
     ExportError
-        If they are no sums, or name what is no file inside of the folder.
+        If the list is malformed, or names something outside of the folder.
     OSError
-        If they cannot be read.
+        If the list cannot be read.
     """
     try:
         link_or_folder = _not_a_file(folder, SUMS_FILE)
@@ -49,35 +49,37 @@ def read_checksums(folder: Path) -> dict[str, str]:
     if not all(matches) or len(listed) > _MOST_FILES:
         raise ExportError(f"{folder}/{SUMS_FILE} is not readable; export the study again")
     if outside := [name for name in listed if not _is_inside(name)]:
-        msg = f"{folder}/{SUMS_FILE} lists {named(outside)}, which is no file inside of the folder"
+        msg = (
+            f"{folder}/{SUMS_FILE} lists {named(outside)}, which is not a file inside of the folder"
+        )
         raise ExportError(msg)
     return listed
 
 
 def require_export(folder: Path) -> None:
-    """Find out, from two names in it, whether a folder is an export.
+    """Raise unless a folder has the two files that mark an export.
 
     Raises
     ------
     ExportError
-        If it is none.
+        If a file or the folder is missing.
     """
     try:
         if not folder.is_dir():
-            raise ExportError(f"{folder} is no folder; name one that `tuner export` wrote")
+            raise ExportError(f"{folder} is not a folder; name one that `tuner export` wrote")
         lacking = [n for n in (SUMS_FILE, CONFIG_FILE) if not os.path.lexists(folder / n)]
     except OSError as error:
         raise _unreadable(folder, error) from None
     if lacking:
-        msg = f"{folder} is no export: it has no {' and '.join(lacking)} of `tuner export`"
+        msg = f"{folder} is not an export: it has no {' and '.join(lacking)} of `tuner export`"
         raise ExportError(msg)
 
 
 def read_listed(folder: Path) -> dict[str, bytes]:
-    """Read the files that the sums of a folder list, and no other.
+    """Read the files that SHA256SUMS of a folder lists, and no other.
 
-    A file whose line ends were changed from LF to CRLF, as git does on some machines, is read as
-    it was written.
+    A file whose line ends were changed from LF to CRLF, as git does on some machines, is read with
+    its original line ends.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def read_listed(folder: Path) -> dict[str, bytes]:
     Raises
     ------
     ExportError
-        If the folder is no export, or a listed file is missing, changed or a symbolic link.
+        If the folder is not an export, or a listed file is missing, changed or a symbolic link.
     """
     require_export(folder)
     try:
@@ -101,20 +103,20 @@ def read_listed(folder: Path) -> dict[str, bytes]:
 
 
 def added_note(folder: Path, listed: Collection[str]) -> str | None:
-    """Return a sentence on what stands beside the listed files of an export; None if nothing does.
+    """Return a sentence that names files beside those of an export; None if there are none.
 
-    A folder that holds no listed file is named, but not looked into, however much it holds.
+    A folder without a listed file is named, but its content is not read.
     """
     places = {str(place) for name in listed for place in PurePosixPath(name).parents}
     added = sorted(_unknown_files(folder, {*listed, SUMS_FILE}, places))
     if not added:
         return None
-    which = "which is no part" if len(added) == 1 else "which are no parts"
-    return f"note: {folder} also holds {named(added)}, {which} of the export"
+    verb = "is" if len(added) == 1 else "are"
+    return f"note: {folder} also holds {named(added)}, which {verb} not part of the export"
 
 
 def named(names: Sequence[str]) -> str:
-    """Return the first names of a list, and the number of the others."""
+    """Return the first names of a list and the number of the others."""
     shown = ", ".join(n if len(n) <= 200 else f"{n[:200]}..." for n in names[:_MOST_NAMED])
     return shown if len(names) <= _MOST_NAMED else f"{shown} and {len(names) - _MOST_NAMED} more"
 
@@ -141,7 +143,7 @@ def _read_all(folder: Path, listed: Mapping[str, str]) -> dict[str, bytes]:
             problems["changed"].append(name)
     if problems:
         what = "; ".join(f"{problem}: {named(names)}" for problem, names in problems.items())
-        msg = f"{folder} is not as it was exported ({what}); export the study again"
+        msg = f"{folder} was changed after its export ({what}); export the study again"
         raise ExportError(msg)
     return files
 
@@ -153,7 +155,7 @@ def _is_inside(name: str) -> bool:
 
 
 def _not_a_file(folder: Path, name: str) -> str | None:
-    """Return why a listed name is not read; None if it is."""
+    """Return the reason why a listed name cannot be read; None if it can."""
     *places, _ = PurePosixPath(name).parents
     if any((folder / part).is_symlink() for part in (PurePosixPath(name), *places)):
         return "a symbolic link"
@@ -161,7 +163,7 @@ def _not_a_file(folder: Path, name: str) -> str | None:
 
 
 def _read(path: Path, most: int) -> bytes:
-    """Read a file of at most so many bytes."""
+    """Read a file of at most `most` bytes."""
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size <= most and len(body := file.read(most + 1)) <= most:
             return body
@@ -169,7 +171,7 @@ def _read(path: Path, most: int) -> bytes:
 
 
 def _as_written(body: bytes, digest: str) -> bytes | None:
-    """Return the bytes that have a sum: the file's, or those before LF became CRLF."""
+    """Return the bytes that match a digest: the file's, or those before LF became CRLF."""
     if _sha256(body) == digest:
         return body
     with_lf = _with_lf(body)
@@ -185,14 +187,14 @@ def _with_lf(body: bytes) -> bytes:
 
 
 def _unknown_files(folder: Path, listed: Collection[str], places: Collection[str]) -> Iterator[str]:
-    """Name what is not listed in the folder itself and in those of listed files."""
+    """Yield what is not listed, in the folder itself and in the folders of listed files."""
     for place in places:
         if place != "." and (folder / place).is_symlink():
             continue
         try:
             entries = list(os.scandir(folder / place))
         except OSError:
-            continue  # it cannot be listed, so nothing in it can be named
+            continue  # unreadable, so nothing in it can be named
         for entry in entries:
             name = str(PurePosixPath(place, entry.name))
             is_folder = entry.is_dir(follow_symlinks=False)

@@ -1,4 +1,4 @@
-"""What an exported model forecasts from given prices, how sure it is of it, and of what age."""
+"""Forecasts of an exported model from given prices, with prediction intervals."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -23,24 +23,25 @@ from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import make_windows, to_tensor
 from puffin.studies.dataset import columns_of
 from puffin.studies.export.read import FORECAST_FILES, Exported
+from puffin.studies.json_values import to_json_values
 from puffin.studies.spec import DataSection
 from puffin.studies.text import when
 
-# Closes of the same bars differ by less, but for a split or a dividend.
+# Largest relative difference between closes of the same bars, without a split or a dividend.
 _SAME = 0.01
-# Targets that are summed over the horizon; the feature of the same name is that of one bar.
+# Targets that accumulate over the horizon; the feature of the same name covers one bar.
 _CUMULATIVE = ("return", "change")
-# What a network reads or forecasts in units of the price, which a split changes.
+# Features and targets in units of the price, which a split changes.
 _IN_PRICE_UNITS = frozenset({"price", "change"})
 
 
 class ForecastError(PuffinError):
-    """A forecast that this model cannot make of these prices."""
+    """The model cannot make the forecast from these prices."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """A forecast, and what its actual lies between with the probability that was asked for."""
+    """A forecast with the bounds of its prediction interval."""
 
     forecast: float
     low: float
@@ -49,14 +50,13 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Step:
-    """One bar that is forecast.
+    """The forecast of one bar.
 
     Attributes
     ----------
-    ahead : int, bars after the last known one
+    ahead : int, number of bars after the last known one
     value : Bounds, in the target's unit
-    in_trader_unit : Bounds, the same in the unit that traders use, `Prediction.trader_unit`; None
-        if there is none
+    in_trader_unit : Bounds, the same in `Prediction.trader_unit`; None if there is no such unit
     """
 
     ahead: int
@@ -66,7 +66,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Of how many sealed `bars` which `share` fell into the interval of the search's residuals."""
+    """Share of the holdout bars inside the interval built from the search residuals."""
 
     share: float
     bars: int
@@ -74,19 +74,19 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of the bars after the last known one.
+    """The forecasts of the bars after the last known one.
 
     Attributes
     ----------
     study : str
     steps : tuple of Step
-    unit, trader_unit : of the steps
-    horizon : int, bars up to which a step is forecast from known bars alone
-    level : float, of the intervals
-    residuals : int, out-of-sample forecasts that the intervals are made of
-    coverage : Coverage, None while the holdout is sealed, or where the search has too few residuals
-    last : Timestamp, of the last known bar
-    age_days : int, from that bar to today
+    unit, trader_unit : units of the steps: of the target, and the one that traders use
+    horizon : int, most bars ahead that are forecast from known bars alone
+    level : float, nominal coverage of the intervals
+    residuals : int, number of out-of-sample errors that the intervals are built from
+    coverage : Coverage; None while the holdout is sealed, or if the search has too few residuals
+    last : Timestamp, time of the last known bar
+    age_days : int, days from that bar to today
     warnings : tuple of str
     """
 
@@ -103,17 +103,9 @@ class Prediction:
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain values; a number that is none is None."""
-        values: dict[str, Any] = _plain_values(asdict(self) | {"last": when(self.last)})
+        """Return the forecasts as JSON can hold them; NaN is null."""
+        values: dict[str, Any] = to_json_values(asdict(self) | {"last": when(self.last)})
         return values
-
-
-def _plain_values(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain_values(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain_values(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def predict(
@@ -121,23 +113,23 @@ def predict(
 ) -> Prediction:
     """Forecast the bars after the last one of `frame`.
 
-    The forecast of bar T + k uses nothing after bar T + k - horizon. Beyond the horizon a network
-    whose one feature is its target goes on from its own forecasts.
+    The forecast of bar T + k uses nothing after bar T + k - horizon. Beyond the horizon, a network
+    whose only feature is its target forecasts recursively from its own forecasts.
 
     Parameters
     ----------
     exported : Exported
     frame : DataFrame, (bar, column), checked prices
     steps : int
-        Bars to forecast, at least 1.
+        Number of bars to forecast, at least 1.
     level : float
-        Probability that an interval is to have, in (0, 1).
+        Nominal coverage of the intervals, in (0, 1).
     today : date
 
     Raises
     ------
     ForecastError
-        If there are too few bars, or the model cannot go so far.
+        If there are too few bars, or the model cannot forecast that many steps.
     IntervalError
         If there are too few residuals for `level`.
     PuffinError
@@ -150,14 +142,14 @@ def predict(
     _check_bars(series, exported.config.lookback)
     residuals = out_of_sample(exported)
     display = TARGETS[data.target].display
-    with np.errstate(all="ignore"):  # a number too large is refused in words
+    with np.errstate(all="ignore"):  # `_require_finite` refuses an overflow with a message
         values, sums = _forecast_steps(exported, series, residuals, steps, level)
         start = _start_closes(sums, columns["close"], data.horizon)
-        said = None if display is None else display.convert(values, sums, start)
-    _require_finite(values if said is None else np.vstack([values, said]))
+        converted = None if display is None else display.convert(values, sums, start)
+    _require_finite(values if converted is None else np.vstack([values, converted]))
     return Prediction(
         study=exported.record.study,
-        steps=_steps(values, said),
+        steps=_steps(values, converted),
         unit=TARGETS[data.target].unit,
         trader_unit=None if display is None else display.unit,
         horizon=data.horizon,
@@ -171,7 +163,7 @@ def predict(
 
 
 def out_of_sample(exported: Exported) -> Floats:
-    """Give actual - forecast, (n,), of every bar that no forecasting network was trained on."""
+    """Return actual - forecast, (n,), of every bar that was forecast out of sample."""
     names = [name for name in FORECAST_FILES if name in exported.files]
     return np.concatenate([exported.residuals(name) for name in names])
 
@@ -179,14 +171,14 @@ def out_of_sample(exported: Exported) -> Floats:
 def _require_finite(values: Floats) -> None:
     if not np.isfinite(values[:, 0]).all():
         msg = (
-            "the model makes no finite forecast of these prices: they are not of the kind that it "
-            "was trained on, or its scalers (input in config.toml) were altered"
+            "the model makes no finite forecast from these prices: they differ in kind from those "
+            "it was trained on, or its scaler (input in config.toml) was altered"
         )
         raise ForecastError(msg)
 
 
 def _can_recurse(data: DataSection) -> bool:
-    """Say whether a forecast can take the place of the one feature of a bar to come."""
+    """Return whether a forecast can serve as the only feature of the next bar."""
     return data.features == (data.target,) and (data.horizon == 1 or data.target not in _CUMULATIVE)
 
 
@@ -194,14 +186,14 @@ def _check_steps(data: DataSection, steps: int) -> None:
     if steps <= data.horizon or _can_recurse(data):
         return
     why = (
-        f"it reads the {data.target} of one bar and forecasts that of {data.horizon}"
+        f"it reads the {data.target} of one bar and forecasts that over {data.horizon} bars"
         if data.features == (data.target,)
         else f"it reads {', '.join(data.features)} of each bar, and forecasts only the "
         f"{data.target}"
     )
     raise ForecastError(
-        f"steps must be at most the horizon = {data.horizon}, but is {steps}: this model cannot go "
-        f"on from its own forecasts, because {why}; give 1 to {data.horizon}"
+        f"steps must be at most the horizon = {data.horizon}, but is {steps}: this model cannot "
+        f"forecast from its own forecasts, because {why}; give 1 to {data.horizon}"
     )
 
 
@@ -211,19 +203,25 @@ def _check_bars(series: Series, lookback: int) -> None:
     if count < least:
         raise ForecastError(
             f"the prices must have at least {least} bars, but have {count}: {series.warmup} before "
-            f"the features have a value + lookback = {lookback} + horizon - 1 = {horizon - 1}; "
-            "give more of the past"
+            f"the first value of every feature + lookback = {lookback} + horizon - 1 = "
+            f"{horizon - 1}; give earlier bars too"
         )
 
 
 def _forecast_steps(
     exported: Exported, series: Series, residuals: Floats, steps: int, level: float
 ) -> tuple[Floats, Floats]:
-    """Give forecast, low and high of each step, and of the sum of the steps so far; (steps, 3)."""
+    """Return forecast, low and high of each step, and of the sum of the steps so far.
+
+    Returns
+    -------
+    values, sums : array, (steps, 3)
+    """
     network, scaler, horizon = exported.network, exported.scaler, series.horizon
     lookback = exported.config.lookback
-    # Oldest first: the window that ends at T + k - horizon is the k-th.
+    # Oldest first: the k-th window ends at bar T + k - horizon.
     known = series.features[len(series.features) - lookback - horizon + 1 :]
+    # Shape of the windows: (horizon, lookback, features).
     rows = to_tensor((known - scaler.feature_mean) / scaler.feature_std, torch.device("cpu"))
     scaled = forecast_windows(network, make_windows(rows, lookback))[:, 0].double().numpy()
     points = scaler.unscale_target(scaled)
@@ -238,7 +236,7 @@ def _forecast_steps(
     )
     values = _interval_columns(point, paths, len(residuals), level)
     sums = _interval_columns(point.cumsum(axis=1), paths.cumsum(axis=1), len(residuals), level)
-    # One step needs no paths: the ranks of the residuals say exactly what the paths say roughly.
+    # Up to the horizon the residual quantiles are exact, while paths only approximate them.
     values[:horizon] = direct
     sums[0] = direct[0]
     return values, sums
@@ -249,83 +247,87 @@ def _interval_columns(point: Floats, paths: Floats, residuals: int, level: float
 
 
 def _start_closes(sums: Floats, closes: Floats, horizon: int) -> Floats:
-    """Return the closes, (steps, 1), that cumulative forecasts start from.
+    """Return the closes, (steps, 1), from which cumulative forecasts start.
 
-    Those of a horizon each start `horizon` bars earlier; those fed back all start at the last bar.
+    Direct forecasts start `horizon` bars before their target, recursive ones at the last bar.
     """
     start = closes[-horizon:] if len(sums) <= horizon else closes[-1:]
     return start[: len(sums), None]
 
 
-def _steps(values: Floats, plain: Floats | None) -> tuple[Step, ...]:
-    said = [None] * len(values) if plain is None else [Bounds(*row) for row in plain.tolist()]
-    rows = zip(values.tolist(), said, strict=True)
+def _steps(values: Floats, converted: Floats | None) -> tuple[Step, ...]:
+    others: list[Bounds | None] = [None] * len(values)
+    if converted is not None:
+        others = [Bounds(*row) for row in converted.tolist()]
+    rows = zip(values.tolist(), others, strict=True)
     return tuple(Step(ahead, Bounds(*row), other) for ahead, (row, other) in enumerate(rows, 1))
 
 
 def _coverage(exported: Exported, level: float) -> Coverage | None:
-    """Try the interval of the search's residuals on the holdout, which chose nothing."""
+    """Return the coverage on the holdout of the interval built from the search residuals."""
     walk_forward, sealed = FORECAST_FILES
     if sealed not in exported.files:
         return None
     try:
         low, high = residual_interval(exported.residuals(walk_forward), level)
     except IntervalError:
-        return None  # with the holdout's own there may be enough for the level all the same
+        return None  # together with the holdout's residuals there may still be enough
     errors = exported.residuals(sealed)
     return Coverage(float(np.mean((low <= errors) & (errors <= high))), len(errors))
 
 
 def _warnings(exported: Exported, frame: pd.DataFrame) -> tuple[str, ...]:
-    """Say why forecasts from these bars may be none."""
+    """Return the reasons why forecasts from these bars may be misleading."""
     trained = pd.Timestamp(exported.record.refit.last)
-    found = []
+    warnings = []
     if frame.index[-1] < trained:
-        found.append(
+        warnings.append(
             f"the prices end at {when(frame.index[-1])}, before the last bar that the model was "
-            f"trained on, {when(trained)}: it has seen what it forecasts here"
+            f"trained on, {when(trained)}: the forecasts are of bars that it has seen"
         )
-    if stranger := _price_mismatch(exported, frame):
-        found.append(stranger)
-    return tuple(found)
+    if mismatch := _price_mismatch(exported, frame):
+        warnings.append(mismatch)
+    return tuple(warnings)
 
 
 def _price_mismatch(exported: Exported, frame: pd.DataFrame) -> str | None:
-    """Say where the prices are not those that the model knows, or do not touch them."""
-    own = exported.prices["close"]
+    """Return how the prices differ from those of the export; None if they agree."""
+    closes = exported.prices["close"]
     origin = exported.record.data.origin
-    shared = frame.index.intersection(own.index)
+    shared = frame.index.intersection(closes.index)
     if shared.empty:
         return (
-            f"the prices share no bar with {origin}, {when(own.index[0])} to "
-            f"{when(own.index[-1])}, so nothing shows that they are of the same kind"
+            f"the prices share no bar with {origin}, {when(closes.index[0])} to "
+            f"{when(closes.index[-1])}, so it is unknown whether they are of the same series"
         )
-    ours, theirs = own.loc[shared], frame["close"].loc[shared]
-    if not ((ours > 0) & (theirs > 0)).all():
-        return _other_levels(ours, theirs, origin)
-    ratio = theirs / ours
+    exported_closes, given_closes = closes.loc[shared], frame["close"].loc[shared]
+    if not ((exported_closes > 0) & (given_closes > 0)).all():
+        return _level_mismatch(exported_closes, given_closes, origin)
+    ratio = given_closes / exported_closes
     low, high = float(ratio.min()), float(ratio.max())
     if high / low > 1 + _SAME:
         return (
             f"the closes are not those of {origin}: over {len(shared)} shared bars they are "
-            f"{low:.4g} to {high:.4g} times as high; the intervals are made for {origin}"
+            f"{low:.4g} to {high:.4g} times as high; the intervals are valid for {origin}"
         )
     data = exported.spec.data
     in_units = _IN_PRICE_UNITS & {*data.features, data.target}
     if in_units and max(high, 1 / low) > 1 + _SAME:
         return (
             f"the closes are {high:.4g} times those of {origin} (a split?), and the model reads "
-            "the price itself: bring them to the same level"
+            "the price itself: adjust the prices to the same level"
         )
     return None
 
 
-def _other_levels(own: "pd.Series[float]", other: "pd.Series[float]", origin: str) -> str | None:
-    """Say how far closes are from those that the model knows, where some have no ratio."""
-    apart = float((other - own).abs().max())
-    if not apart > _SAME * float(own.abs().max()):  # also where no close of both is known
+def _level_mismatch(
+    exported: "pd.Series[float]", given: "pd.Series[float]", origin: str
+) -> str | None:
+    """Return how far closes that are not all positive, and so have no ratio, are apart."""
+    difference = float((given - exported).abs().max())
+    if not difference > _SAME * float(exported.abs().max()):  # also if the difference is NaN
         return None
     return (
-        f"the closes are not those of {origin}: over {len(own)} shared bars they differ by up to "
-        f"{apart:.4g}; the intervals are made for {origin}"
+        f"the closes are not those of {origin}: over {len(exported)} shared bars they differ by up "
+        f"to {difference:.4g}; the intervals are valid for {origin}"
     )

@@ -1,4 +1,4 @@
-"""Ways to write a configuration down."""
+"""The formats in which a configuration is printed."""
 
 import json
 import pprint
@@ -17,7 +17,7 @@ def _json(record: dict[str, Any]) -> str:
 
 
 def _python(record: dict[str, Any]) -> str:
-    """Give a snippet that builds the network; the widths of the data are the user's to fill in."""
+    """Return code that builds the network; the user fills in the number of features."""
     config = pprint.pformat(record["config"], sort_dicts=False)
     return "\n".join(
         [

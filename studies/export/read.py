@@ -1,4 +1,4 @@
-"""An export read back: every file checked, as a whole, before anything is computed from it."""
+"""Loading an export: all files are checked before anything is computed from them."""
 
 import io
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from puffin.studies.text import when
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
 # Out-of-sample forecasts of the search folds, and of the holdout once it is open.
 FORECAST_FILES = ("forecasts.csv", "forecasts-holdout.csv")
-# Every file of an export but those of the report, with which it may come.
+# Every file of an export except those of the report.
 EXPORT_FILES = {
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -39,20 +39,20 @@ EXPORT_FILES = {
     *FORECAST_FILES,
 }
 
-# Differences of such numbers are finite, too.
+# Differences of numbers below this limit are finite.
 _MOST_FORECAST = 1e150
 _FORECAST_TYPES = {"forecast": "float64", "actual": "float64", "persistence": "float64"}
 
 
 @dataclass(frozen=True, eq=False)
 class Exported:
-    """An export whose files are those that were written.
+    """An export whose files match their checksums.
 
     Attributes
     ----------
     folder : Path
     files : content by name, ``/`` between folders
-    record : what config.toml says
+    record : content of config.toml
     """
 
     folder: Path
@@ -71,7 +71,7 @@ class Exported:
 
     @property
     def scaler(self) -> Scaler:
-        """What the network's inputs and outputs are standardised by."""
+        """The scaler of the network's inputs and outputs."""
         return self.record.input.scaler
 
     @cached_property
@@ -86,12 +86,12 @@ class Exported:
 
     @cached_property
     def prices(self) -> pd.DataFrame:
-        """All bars that the export holds."""
+        """All bars of the export."""
         return self.search if self.holdout is None else pd.concat([self.search, self.holdout])
 
     @property
     def network(self) -> torch.nn.Module:
-        """The trained network, ready to forecast."""
+        """The trained network in evaluation mode."""
         network = build_network(self.config, len(self.record.input.features))
         network.load_state_dict(self.weights)
         return network.eval()
@@ -106,7 +106,7 @@ class Exported:
         return pd.read_csv(io.BytesIO(self.files[name]), dtype=_FORECAST_TYPES)
 
     def residuals(self, name: str) -> Floats:
-        """Return actual less forecast, (bars,), of one of `FORECAST_FILES`."""
+        """Return actual - forecast, (bars,), of one of `FORECAST_FILES`."""
         frame = self.forecasts(name)
         return (frame["actual"] - frame["forecast"]).to_numpy(np.float64)
 
@@ -117,20 +117,20 @@ def load_exported(folder: Path) -> Exported:
     Raises
     ------
     ExportError
-        If the folder is no export, a file is missing or changed, or one does not hold what the
-        others say of it. Other files beside them are no error.
+        If the folder is not an export, a file is missing or changed, or two files contradict each
+        other. Files beside those of the export are allowed.
     """
     files = read_listed(folder)
     try:
         record = ExportRecord.parse(files.get(CONFIG_FILE, b""))
     except RecordError as error:
         raise ExportError(f"{folder}/{CONFIG_FILE}: {error}; export the study again") from None
-    found = Exported(folder, files, record)
+    exported = Exported(folder, files, record)
     try:
-        check_exported(found)
+        check_exported(exported)
     except ExportError as error:
         raise ExportError(f"{folder}/{error}; export the study again") from None
-    return found
+    return exported
 
 
 def check_exported(exported: Exported) -> None:
@@ -139,7 +139,7 @@ def check_exported(exported: Exported) -> None:
     Raises
     ------
     ExportError
-        Naming the file, and in it what breaks a rule.
+        With the file, the value and the rule that it breaks.
     """
     _check_names(exported)
     _check_weights(exported)
@@ -170,15 +170,15 @@ def _check_weights(exported: Exported) -> None:
     except (SafetensorError, KeyError, ValueError) as error:
         raise ExportError(f"{WEIGHTS_FILE} is not in the format of safetensors: {error}") from None
     layers = len(exported.config.hidden_dims)
-    if layers > len(weights):  # before a network of so many layers is described
+    if layers > len(weights):  # checked before a network of that many layers is built
         raise ExportError(f"{WEIGHTS_FILE} has fewer tensors than the network has layers: {layers}")
-    with torch.device("meta"):  # shapes alone: the memory of such a network is not asked for
+    with torch.device("meta"):  # shapes without memory
         network = build_network(exported.config, len(exported.record.input.features))
     expected = network.state_dict()
     for name in sorted({*expected, *weights}):
-        found, rule = (_kind(tensors.get(name)) for tensors in (weights, expected))
-        if found != rule:
-            msg = f"{WEIGHTS_FILE}: {name} is {found}, but {rule} in the network of {CONFIG_FILE}"
+        actual, rule = (_kind(tensors.get(name)) for tensors in (weights, expected))
+        if actual != rule:
+            msg = f"{WEIGHTS_FILE}: {name} is {actual}, but {rule} in the network of {CONFIG_FILE}"
             raise ExportError(msg)
         if not bool(torch.isfinite(weights[name]).all()):
             raise ExportError(f"{WEIGHTS_FILE}: {name} should be finite everywhere")
@@ -191,10 +191,10 @@ def _kind(tensor: torch.Tensor | None) -> str:
 
 
 def _check_forecasts(exported: Exported, name: str, rows: int) -> None:
-    # Counted before a table of any size is read.
-    there = max(exported.files[name].count(b"\n") - 1, 0)
-    if there != rows:
-        raise ExportError(f"{name} should have {rows} rows below its header, but has {there}")
+    # Counted first, so that no table of another size is parsed.
+    count = max(exported.files[name].count(b"\n") - 1, 0)
+    if count != rows:
+        raise ExportError(f"{name} should have {rows} rows below its header, but has {count}")
     try:
         frame = exported.forecasts(name)
     except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
@@ -203,9 +203,9 @@ def _check_forecasts(exported: Exported, name: str, rows: int) -> None:
     if list(frame) != columns or len(frame) != rows:
         raise ExportError(f"{name} should have the columns {', '.join(columns)} and {rows} rows")
     for column in _FORECAST_TYPES:
-        fine = frame[column].abs().to_numpy(np.float64) < _MOST_FORECAST  # NaN is not
-        if not fine.all():
-            value, line = frame[column][int(fine.argmin())], int(fine.argmin()) + 2
+        valid = frame[column].abs().to_numpy(np.float64) < _MOST_FORECAST  # False for NaN
+        if not valid.all():
+            value, line = frame[column][int(valid.argmin())], int(valid.argmin()) + 2
             msg = f"{name}, line {line}: {column} = {value}: should be finite and below 1e150"
             raise ExportError(msg)
 
@@ -219,7 +219,7 @@ def _check_prices(exported: Exported) -> None:
         raise ExportError(f"{HOLDOUT_FILE} should have the columns of {SEARCH_FILE}")
     index = prices.index
     if index.hasnans or not index.is_monotonic_increasing or not index.is_unique:
-        raise ExportError(f"{SEARCH_FILE}: bars should be in the order of their times, each once")
+        raise ExportError(f"{SEARCH_FILE}: times of bars should be ascending, each once")
     _check_ends(exported, search, holdout)
     _check_values(exported, prices)
 
@@ -227,8 +227,8 @@ def _check_prices(exported: Exported) -> None:
 def _check_bars(body: bytes, name: str, digest: str) -> None:
     if sha256(body) != digest:
         msg = (
-            f"{name} has sha256 {sha256(body)}, but {CONFIG_FILE} says {digest}: it was tampered "
-            "with"
+            f"{name} has sha256 {sha256(body)}, but {CONFIG_FILE} has {digest}: the file was "
+            "changed"
         )
         raise ExportError(msg)
     try:
@@ -236,18 +236,18 @@ def _check_bars(body: bytes, name: str, digest: str) -> None:
     except PuffinError as error:
         raise ExportError(f"{name}: {error}") from None
     if frame.empty or "close" not in frame:
-        raise ExportError(f"{name} should have bars, and of each a close")
+        raise ExportError(f"{name} should have at least one bar and a column close")
 
 
 def _check_ends(exported: Exported, search: pd.DataFrame, holdout: pd.DataFrame | None) -> None:
-    """Require that the record's bars are those of the files."""
+    """Require that the times and numbers of bars in the record are those of the files."""
     data = exported.record.data
-    told = {"first": when(search.index[0]), "search_last": when(search.index[-1])}
+    expected = {"first": when(search.index[0]), "search_last": when(search.index[-1])}
     bars = len(search)
     if holdout is not None:
-        told["last"] = when(holdout.index[-1])
+        expected["last"] = when(holdout.index[-1])
         bars += len(holdout)
-    for key, value in told.items():
+    for key, value in expected.items():
         if getattr(data, key) != value:
             raise ExportError(
                 f"{CONFIG_FILE}: data.{key} = {getattr(data, key)}: should be {value}"
@@ -258,19 +258,17 @@ def _check_ends(exported: Exported, search: pd.DataFrame, holdout: pd.DataFrame 
 
 
 def _check_values(exported: Exported, prices: pd.DataFrame) -> None:
-    """Require a finite value of every feature and of the target wherever there should be one."""
+    """Require finite values of all features and of the target after their warm-up."""
     data = exported.spec.data
-    with np.errstate(all="ignore"):  # what comes of a bad price is refused here, in words
+    with np.errstate(all="ignore"):  # results of bad prices are refused below
         try:
             series = build_series(columns_of(prices), data.features, data.target, data.horizon)
         except PuffinError as error:
             raise ExportError(f"{SEARCH_FILE}: {error}") from None
     names = exported.record.input.features
     if series.features.shape[1] != len(names):
-        read = series.features.shape[1]
-        raise ExportError(
-            f"{SEARCH_FILE}: its columns make {read} features instead of {len(names)}"
-        )
+        count = series.features.shape[1]
+        raise ExportError(f"{SEARCH_FILE}: its columns give {count} features, not {len(names)}")
     for name, values, first in (
         *((name, series.features[:, i], series.warmup) for i, name in enumerate(names)),
         (data.target, series.target, data.horizon),
@@ -278,7 +276,7 @@ def _check_values(exported: Exported, prices: pd.DataFrame) -> None:
         bad = ~np.isfinite(values[first:])
         if bad.any():
             bar = when(prices.index[first + int(bad.argmax())])
-            raise ExportError(f"{SEARCH_FILE}: the bar of {bar} makes no finite {name!r}")
+            raise ExportError(f"{SEARCH_FILE}: {name!r} is not finite at the bar of {bar}")
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What config.toml of an export says: one typed record, checked as a whole before it is used."""
+"""The record of an export, config.toml: typed, and checked as a whole before it is used."""
 
 import math
 import re
@@ -28,12 +28,12 @@ from puffin.studies.space import Categorical, Dimension, Space
 from puffin.studies.spec import Spec
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE
 
-# Characters of a value, and of a whole message.
-_MOST_SHOWN, _MOST_SAID = 60, 400
+# Most characters of a value in a message, and of a whole message.
+_MOST_SHOWN, _MOST_MESSAGE = 60, 400
 
 
 class RecordError(PuffinError):
-    """A config.toml that does not say what an export says; the message names the key."""
+    """A key of config.toml is missing or breaks a rule; the message names it."""
 
 
 def _share(value: float) -> float:
@@ -75,7 +75,7 @@ def _digest(value: str) -> str:
 
 
 def _config(values: Any) -> Config:
-    """Read a whole configuration: a key that is left out would take a default unnoticed."""
+    """Read a configuration that has every key: defaults would hide a missing one."""
     if isinstance(values, Config):
         return values
     if not isinstance(values, Mapping):
@@ -100,7 +100,7 @@ def _config(values: Any) -> Config:
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Loss = Annotated[float, Field(allow_inf_nan=False, ge=0)]
 Scale = Annotated[float, Field(allow_inf_nan=False, gt=0)]
-# NaN where there is nothing to measure: bars that never move, or a persistence that never errs.
+# NaN if undefined: the bars never move, or persistence is always right.
 Share = Annotated[float, AfterValidator(_share)]
 Skill = Annotated[float, AfterValidator(_finite_or_nan)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -131,7 +131,7 @@ class Scores(_Part):
 
 
 class Input(_Part):
-    """What the network reads and forecasts, and how both are standardised."""
+    """Features and target of the network, and their scaler."""
 
     features: Annotated[list[Line], Field(min_length=1)]
     target: Line
@@ -157,7 +157,7 @@ class Input(_Part):
 
 
 class Data(_Part):
-    """The study's copy of the prices."""
+    """The prices of the study."""
 
     origin: Line
     bars: Count
@@ -175,7 +175,7 @@ class Data(_Part):
 
 
 class Machines(_Part):
-    """The kind of machine that each training ran on; empty where it was not recorded."""
+    """The kind of machine of each training; empty if it was not recorded."""
 
     trial: Machine
     refit: Machine
@@ -202,7 +202,7 @@ class Refit(_Part):
 
 
 class Opening(_Part):
-    """One look at the bars of the holdout; exports of earlier versions do not name the study."""
+    """A look at the bars of the holdout; exports of earlier versions do not name the study."""
 
     time: Instant
     study: Line | None = None
@@ -210,13 +210,13 @@ class Opening(_Part):
 
 
 class Seal(_Part):
-    """Every look at the bars of the holdout, by whichever study of the database it was."""
+    """All looks at the bars of the holdout, by any study of the database."""
 
     openings: list[Opening]
 
 
 class Baseline(_Part):
-    """A baseline beside the winner."""
+    """Losses of a baseline."""
 
     name: Key
     label: Line
@@ -225,7 +225,7 @@ class Baseline(_Part):
 
 
 class Holdout(_Part):
-    """What the holdout showed."""
+    """Results of the winner on the holdout."""
 
     first: BarTime
     last: BarTime
@@ -239,7 +239,7 @@ class Holdout(_Part):
 
 
 class ExportRecord(_Part):
-    """Everything that config.toml says of an exported winner."""
+    """The content of config.toml."""
 
     study: Line
     trial: Number
@@ -284,7 +284,7 @@ class ExportRecord(_Part):
         if "puffin-tuner" not in self.made_with:
             raise ValueError("made_with.puffin-tuner is missing")
         if (self.holdout is None) == (self.unjudged is None):
-            raise ValueError("either holdout or unjudged should be there, the other left out")
+            raise ValueError("there should be either holdout or unjudged, and not both")
         if self.holdout is not None and (self.seal is None or self.machine.holdout is None):
             raise ValueError("holdout needs seal and machine.holdout beside it")
         if self.refit.data == "all" and self.holdout is None:
@@ -300,28 +300,28 @@ class ExportRecord(_Part):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "ExportRecord":
-        """Check plain values.
+        """Return the record of the values of config.toml.
 
         Raises
         ------
         RecordError
-            Naming the first key that breaks a rule, its value and the rule.
+            With the first key that breaks a rule, its value and the rule.
         """
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             first, *others = error.errors(include_url=False)
             more = f" (and {len(others)} more)" if others else ""
-            raise RecordError(f"{_cut(_described(first), _MOST_SAID)}{more}") from None
+            raise RecordError(f"{_cut(_described(first), _MOST_MESSAGE)}{more}") from None
 
     @classmethod
     def parse(cls, body: bytes) -> "ExportRecord":
-        """Read the text of config.toml.
+        """Return the record of the text of config.toml.
 
         Raises
         ------
         RecordError
-            If it is no TOML, or a key breaks a rule.
+            If the text is not TOML, or a key breaks a rule.
         """
         try:
             values = parse_toml(body)
@@ -331,13 +331,14 @@ class ExportRecord(_Part):
 
 
 def _check_in_space(config: Config, space: Space) -> None:
-    """Require a network and windows of a kind and of sizes that the study could have tried.
+    """Require a cell, sizes and a lookback that are in the search space of the study.
 
-    What else a configuration says costs no memory, and `tuner reproduce` finds it by training.
+    They bound the memory of the network. `tuner reproduce` checks the rest of the configuration by
+    training.
     """
     widths = config.hidden_dims
     _check_within("number of config.hidden_dims", len(widths), space.layers, "spec.space.layers")
-    for width in widths[:1] if space.funnel else widths:  # a funnel halves them from the first on
+    for width in widths[:1] if space.funnel else widths:  # a funnel halves the first width
         _check_within("config.hidden_dims", width, space.hidden_dim, "spec.space.hidden_dim")
     for name in (f.name for f in fields(Config) if f.name in space.scalars and f.type is not float):
         value, dimension = getattr(config, name), space.scalars[name]
@@ -356,7 +357,7 @@ def _check_within(name: str, value: Any, dimension: Dimension, key: str) -> None
 
 _WORDS = {
     "missing": "is missing",
-    "extra_forbidden": "is no key of an export",
+    "extra_forbidden": "is not a key of an export",
     "model_type": "should be a section",
     "dict_type": "should be a section",
     "list_type": "should be a list",
@@ -368,7 +369,7 @@ _WORDS = {
 
 
 def _described(error: Any) -> str:
-    """Return one problem in words: the key, its value, and the rule that it breaks."""
+    """Return a message: the key, its value, and the rule that it breaks."""
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"]).lstrip(".")
     kind = error["type"]
     if kind == "value_error":
@@ -377,7 +378,7 @@ def _described(error: Any) -> str:
         words = _WORDS.get(kind) or error["msg"].removeprefix("Input ")
     if kind in ("missing", "extra_forbidden"):
         return f"{path} {words}"
-    if isinstance(error["input"], dict | BaseModel):  # a rule between keys, which names them
+    if isinstance(error["input"], dict | BaseModel):  # a rule between keys names them itself
         return f"{path}: {words}" if path else words
     return f"{path} = {_shown(error['input'])}: {words}"
 
@@ -385,7 +386,7 @@ def _described(error: Any) -> str:
 def _shown(value: Any) -> str:
     try:
         return _cut(repr(value))
-    except ValueError:  # a whole number of more digits than Python writes
+    except ValueError:  # more digits than Python converts
         return "a number of thousands of digits"
 
 

@@ -1,8 +1,8 @@
-"""The winner as files: configuration, weights, prices, forecasts, report, and a card."""
+"""Writing an export: record, weights, prices, forecasts, report and model card."""
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,35 +49,37 @@ from puffin.studies.versions import machine_type
 if TYPE_CHECKING:
     from puffin.studies.report.build import Report
 
-# What an operating system, git or an editor puts into a folder without being asked.
+# Files that an operating system or an editor creates by itself.
 _IGNORED_FILES = {"Thumbs.db", "desktop.ini", "lost+found"}
 
 
 def export(study: StoredStudy, folder: Path, refit: str = "search") -> Path:
-    """Write the best configuration of a study, refitted for its best epoch count.
+    """Train the best configuration of a study for its best epoch count and write it to a folder.
 
-    Once the seal is open, what it showed is a part of the export. Every file is whole before the
-    first takes its place; an earlier export of the same study is replaced, and files that are no
-    part of one are kept.
+    Once the seal is open, the export includes the results on the holdout. An earlier export of the
+    same study is replaced once all files are written; other files in the folder are kept.
 
     Parameters
     ----------
+    study : StoredStudy
+    folder : Path
     refit : str
-        ``search`` trains on the search data, and the scores are those of these very weights;
-        ``all`` on the holdout too, and the scores are those of the older fit.
+        ``search`` trains on the search data, so that the scores on the holdout are those of the
+        exported weights; ``all`` trains on the holdout too, and the scores are those of the fit
+        without it.
 
     Raises
     ------
     ExportError
-        If the folder is in use for something else, or cannot be written, or what was found is no
-        whole forecaster, such as weights that diverged.
+        If the folder is in use for something else or cannot be written, or the files would not
+        pass the checks of a reader, for example because the weights diverged.
     StudyError
-        If no trial is complete, or all bars are asked for and the seal has not been opened.
+        If no trial is complete, or `refit` is ``all`` and the seal has not been opened.
     """
     _check_folder(folder, study.name)
     files = _files(study, refit)
     try:
-        # First the file that says whose folder it is, last the one that says that it is whole.
+        # First the file that names the study, last the one that marks the export as complete.
         write_files(folder, {**files, SUMS_FILE: checksums(files)}, _stale(folder, files))
     except OSError as error:
         msg = f"cannot write the export to {folder}: {error.strerror}; give another folder"
@@ -86,14 +88,14 @@ def export(study: StoredStudy, folder: Path, refit: str = "search") -> Path:
 
 
 def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
-    """Return every file of an export but its sums, checked as a reader checks them."""
+    """Return every file of an export except its checksums, checked as a reader checks them."""
     # Read once: a search that is extended meanwhile may find a better one.
-    best, report = study.best(), _report(study)
-    if refit == "all" and isinstance(report, StudyError):
-        raise report
+    best, judgement = study.best(), _judge(study)
+    if refit == "all" and judgement.report is None:
+        raise StudyError(judgement.why_none)
     values = best_record(study, best)
     config, epochs = Config.from_dict(values["config"]), values["epochs"]
-    dataset = study.dataset if refit == "search" else _whole(study)
+    dataset = study.dataset if refit == "search" else _all_bars(study)
     network, scaler, targets = refit_winner(dataset, config, epochs)
     values |= _provenance(study, best, scaler)
     values["refit"] = {
@@ -105,7 +107,7 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
     }
     files = {SEARCH_FILE: to_csv(study.load_search_prices())}
     files[FORECAST_FILES[0]] = read_artifact(study, best)
-    files |= _add_holdout(study, best, report, values)
+    files |= _add_holdout(study, best, judgement, values)
     try:
         record = ExportRecord.of(values)
         files = {
@@ -116,25 +118,26 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
         }
         check_exported(Exported(Path(), files, record))
     except (RecordError, ExportError) as error:
-        msg = f"the best of study {study.name!r} is no forecaster to export: {error}"
+        msg = f"the best of study {study.name!r} cannot be exported: {error}"
         raise ExportError(msg) from None
     return files
 
 
 def _add_holdout(
-    study: StoredStudy, best: FrozenTrial, report: "Report | StudyError", values: dict[str, Any]
+    study: StoredStudy, best: FrozenTrial, judgement: "_Judgement", values: dict[str, Any]
 ) -> dict[str, bytes]:
-    """Add what the holdout has shown so far to the values of a record; return its files."""
+    """Add the results on the holdout so far to the values of a record; return their files."""
     holdout, files = find_holdout(study), {}
     if holdout is not None:
         files[HOLDOUT_FILE] = to_csv(study.load_holdout_prices())
         values["seal"] = {"openings": [_plain_opening(look) for look in looks_at(study)]}
-    if isinstance(report, StudyError):
-        values["unjudged"] = str(report)
+    report = judgement.report
+    if report is None:
+        values["unjudged"] = judgement.why_none
     elif holdout is not None:
-        own = own_refit(holdout, best.number, study.spec.search.seed)
-        files[FORECAST_FILES[1]] = read_artifact(holdout, own)
-        values["machine"]["holdout"] = TrainingRun.read(own).machine
+        retraining = own_refit(holdout, best.number, study.spec.search.seed)
+        files[FORECAST_FILES[1]] = read_artifact(holdout, retraining)
+        values["machine"]["holdout"] = TrainingRun.read(retraining).machine
         values["holdout"] = _holdout(report)
         from puffin.studies.report.files import report_files
 
@@ -142,20 +145,27 @@ def _add_holdout(
     return files
 
 
-def _report(study: StoredStudy) -> "Report | StudyError":
-    """Give what the holdout showed of the best, or why it has shown nothing yet."""
+@dataclass(frozen=True, eq=False)
+class _Judgement:
+    """The report on the winner, or the reason why there is none yet."""
+
+    report: "Report | None"
+    why_none: str = ""
+
+
+def _judge(study: StoredStudy) -> _Judgement:
     try:
         require_opened(study)
-        # Here: what judges and draws takes longer to load than all else that an export needs.
+        # Imported here: the report takes longer to load than everything else an export needs.
         from puffin.studies.report.build import build
 
-        return build(study)
+        return _Judgement(build(study))
     except StudyError as error:
-        return error
+        return _Judgement(None, str(error))
 
 
-def _whole(study: StoredStudy) -> Dataset:
-    """Prepare all bars to train on, those of the holdout too."""
+def _all_bars(study: StoredStudy) -> Dataset:
+    """Return the dataset of all bars, the holdout included."""
     return Dataset.build(study.spec, study.load_all_prices())
 
 
@@ -164,33 +174,33 @@ def _plain_opening(look: Opening) -> dict[str, Any]:
 
 
 def _holdout(report: "Report") -> dict[str, Any]:
-    """Give what can be derived again of a report."""
+    """Return the results of a report that can be reproduced, and its sentences."""
     from puffin.studies.report.verdict import sentences
 
-    found = report.comparison
+    comparison = report.comparison
     return {
         "first": report.first,
         "last": report.last,
         "bars": len(report.dates),
-        "loss": found.loss,
+        "loss": comparison.loss,
         "skill": report.skill,
         "direction_accuracy": report.direction.accuracy,
-        "outcome": found.outcome,
+        "outcome": comparison.outcome,
         "sentences": sentences(report),
         "baselines": [
             {
-                "name": rival.name,
-                "label": rival.label,
-                "search_loss": rival.search_loss,
-                "holdout_loss": rival.holdout_loss,
+                "name": baseline.name,
+                "label": baseline.label,
+                "search_loss": baseline.search_loss,
+                "holdout_loss": baseline.holdout_loss,
             }
-            for rival in found.baselines
+            for baseline in comparison.baselines
         ],
     }
 
 
 def _stale(folder: Path, files: Collection[str]) -> set[str]:
-    """Name the files of an earlier export that are no part of this one."""
+    """Return the names of files of an earlier export that are not part of this one."""
     try:
         older = set(read_checksums(folder)) - set(files)
     except (ExportError, OSError):
@@ -212,7 +222,7 @@ def _check_folder(folder: Path, study: str) -> None:
 
 
 def _obstacle(folder: Path, study: str) -> str | None:
-    """Return what a folder is in use for, if it is no older export of the study."""
+    """Return the reason why a folder cannot take the export; None if it can."""
     if not folder.exists():
         return None
     if not folder.is_dir():
@@ -220,15 +230,15 @@ def _obstacle(folder: Path, study: str) -> str | None:
     names = sorted(path.name for path in folder.iterdir())
     if CONFIG_FILE in names:
         return _other_owner(folder / CONFIG_FILE, study)
-    if ours := [name for name in names if name in EXPORT_FILES]:
-        return f"holds {ours[0]}, but no {CONFIG_FILE} of an export"
-    if strangers := [name for name in names if not _is_ignored(name)]:
-        return f"holds {named(strangers)}, which is no part of an export"
+    if of_an_export := [name for name in names if name in EXPORT_FILES]:
+        return f"holds {of_an_export[0]}, but no {CONFIG_FILE} of an export"
+    if unknown := [name for name in names if not _is_ignored(name)]:
+        return f"holds {named(unknown)}, which is not part of an export"
     return None
 
 
 def _other_owner(config: Path, study: str) -> str | None:
-    """Return whose export a config.toml is of, if not the study's."""
+    """Return whose export a config.toml belongs to; None if it is the study's."""
     owner: object = None
     if config.is_file():
         with config.open("rb") as file:
@@ -247,14 +257,14 @@ def _is_ignored(name: str) -> bool:
 def refit_winner(
     dataset: Dataset, config: Config, epochs: int
 ) -> tuple[torch.nn.Module, Scaler, int]:
-    """Train the winner on every target of a workload, on the CPU, with one thread.
+    """Train the winner on every target of a dataset, on the CPU with one thread.
 
-    The number of threads decides the order of sums, and so the last bits of the weights.
+    The number of threads determines the order of sums and thus the last bits of the weights.
 
     Returns
     -------
     Module, Scaler, int
-        The network, what it is standardised by, and the number of targets.
+        The network, the scaler of its inputs and outputs, and the number of targets.
     """
     span = dataset.refit_span()
     scaler = Scaler.fit(dataset.series, span, dataset.spec.parsed_space.max_lookback)
@@ -277,9 +287,9 @@ def refit_winner(
 
 
 def _provenance(study: StoredStudy, best: FrozenTrial, scaler: Scaler) -> dict[str, Any]:
-    """Give everything that the scores and the weights depend on."""
+    """Return everything that the scores and the weights depend on."""
     spec = study.spec
-    record, trained = study.record, TrainingRun.read(best).machine
+    record, machine = study.record, TrainingRun.read(best).machine
     return {
         "input": {
             "features": list(spec.data.inputs),
@@ -300,7 +310,7 @@ def _provenance(study: StoredStudy, best: FrozenTrial, scaler: Scaler) -> dict[s
         },
         "targets_sha256": record.targets_sha256,
         "made_with": record.made_with,
-        "machine": {"trial": trained, "refit": machine_type(torch.device("cpu"))},
+        "machine": {"trial": machine, "refit": machine_type(torch.device("cpu"))},
         "folds": [asdict(dates) for dates in fold_dates(study.dataset)],
         "spec": spec.to_json(),
     }

@@ -1,4 +1,4 @@
-"""The winner beside simple forecasts of the same bars: who forecasts the holdout better."""
+"""Comparison of a forecast with the baselines on the holdout."""
 
 from dataclasses import dataclass, replace
 
@@ -24,14 +24,14 @@ class BaselineResult:
 
     Attributes
     ----------
-    name, label : its key, and what was chosen for it
-    search_losses, holdout_losses : array, (scored bars,), losses, all folds one after the other
+    name, label : key in `BASELINES`, and its name with the settings that were chosen
+    search_losses, holdout_losses : array, (scored bars,), losses of all folds in order
     forecasts : array, (holdout bars,), in the target's unit
-    direction : how often it has the direction of the holdout's moves right; None where it never
-        forecasts a move, as persistence does
-    skill : of the winner against it on the holdout
-    diebold_mariano : whether the winner forecasts better
-    clark_west : the same for a baseline that is a special case of the network; None for others
+    direction : direction accuracy on the holdout; None if the baseline never forecasts a move, like
+        persistence
+    skill : skill of the winner against this baseline on the holdout
+    diebold_mariano : test whether the winner forecasts better
+    clark_west : the same test for a baseline that is a special case of the network; None for others
     """
 
     name: str
@@ -57,13 +57,14 @@ class BaselineResult:
 
 @dataclass(frozen=True, eq=False)
 class HoldoutComparison:
-    """What the holdout says of a forecast.
+    """A forecast and the baselines on the holdout.
 
     Attributes
     ----------
-    loss : of the forecast
-    baselines : the one that was best on the search data first
-    detectable_skill : true skill against that one which so many bars show four times out of five
+    loss : loss of the forecast
+    baselines : sorted by search loss
+    detectable_skill : true skill against the first baseline that this many bars detect with a
+        probability of 80 %
     """
 
     loss: float
@@ -78,26 +79,26 @@ class HoldoutComparison:
     @property
     def best_on_holdout(self) -> BaselineResult:
         """The baseline that was best on the holdout."""
-        return min(self.baselines, key=lambda rival: rival.holdout_loss)
+        return min(self.baselines, key=lambda baseline: baseline.holdout_loss)
 
     @property
     def beats_baseline(self) -> bool:
-        """Whether the winner is below every baseline, and significantly below the first."""
+        """Whether the loss is below every baseline's, and significantly below the first's."""
         below_all = self.loss < self.best_on_holdout.holdout_loss
         return below_all and self.reference.diebold_mariano.p_better < LEVEL
 
     @property
     def nothing_moves(self) -> bool:
-        """Whether persistence is never wrong on the holdout, which can then judge nobody."""
-        return any(r.name == "persistence" and r.holdout_loss == 0 for r in self.baselines)
+        """Whether persistence is always right on the holdout: then no forecast can be judged."""
+        return any(b.name == "persistence" and b.holdout_loss == 0 for b in self.baselines)
 
     @property
     def outcome(self) -> str:
         """``better``, ``undecided`` or ``worse``.
 
-        Both ends need the test against the first rival, which the search data chose. The lowest of
-        several baselines on the holdout is below the winner by luck often enough, so being above it
-        is no more than undecided.
+        Better and worse need a significant test against the first baseline, which was chosen on
+        the search data. The lowest of several baselines on the holdout is often below the winner by
+        chance, so a loss above that one is undecided.
         """
         if self.nothing_moves:
             return "undecided"
@@ -114,54 +115,55 @@ def compare_with_baselines(
     Parameters
     ----------
     folds : Dataset
-        The search part; which baseline is the one to beat is decided there.
+        The search part, which decides which baseline is the one to beat.
     holdout : Dataset
         The holdout.
     lookback : int
-        Bars that the forecast's network sees: ridge regression sees as many.
+        Number of bars that the network sees; ridge regression sees as many.
     forecast : array, (holdout bars,), in the target's unit
     """
-    own = holdout.losses_per_bar([forecast])
-    # Threads cost these small fits more than they give, and change the last bits.
+    losses = holdout.losses_per_bar([forecast])
+    # More threads slow these small fits down, and change the last bits.
     with threadpool_limits(1):
         runs = _fit_baselines(folds, holdout, lookback)
     baselines = [_baseline_result(run, folds, holdout, forecast) for run in runs]
-    baselines.sort(key=lambda rival: rival.search_loss)
+    baselines.sort(key=lambda baseline: baseline.search_loss)
     first = baselines[0].holdout_losses
     return HoldoutComparison(
-        loss=float(own.mean()),
+        loss=float(losses.mean()),
         baselines=baselines,
-        detectable_skill=detectable_skill(first - own, first, holdout.series.horizon),
+        detectable_skill=detectable_skill(first - losses, first, holdout.series.horizon),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _BaselineForecasts:
-    """A baseline fitted on the search data: its forecasts fold by fold, and of the holdout."""
+    """Forecasts of a baseline: one array per search fold, and of the holdout."""
 
     name: str
     search: list[Floats]
     holdout: Baseline
 
 
-def _fit_baselines(folds: Dataset, opened: Dataset, lookback: int) -> list[_BaselineForecasts]:
+def _fit_baselines(folds: Dataset, holdout: Dataset, lookback: int) -> list[_BaselineForecasts]:
+    """Fit every baseline that has enough targets; baselines with equal forecasts are merged."""
     runs: list[_BaselineForecasts] = []
-    (fold,) = opened.folds
+    (fold,) = holdout.folds
     for name, forecast in BASELINES.items():
         try:
             search = [
                 forecast(folds.series, lookback, part.train, part.valid).forecasts
                 for part in folds.folds
             ]
-            holdout = forecast(opened.series, lookback, fold.train, fold.valid)
+            on_holdout = forecast(holdout.series, lookback, fold.train, fold.valid)
         except TooShortError:
             continue
-        twin = next((run for run in runs if _are_equal(holdout, run.holdout)), None)
-        if twin is None:
-            runs.append(_BaselineForecasts(name, search, holdout))
-        else:  # for returns drift is the training mean: one row is enough, with both names
-            both = replace(twin.holdout, label=f"{twin.holdout.label} ({holdout.label})")
-            runs[runs.index(twin)] = replace(twin, holdout=both)
+        equal = next((run for run in runs if _are_equal(on_holdout, run.holdout)), None)
+        if equal is None:
+            runs.append(_BaselineForecasts(name, search, on_holdout))
+        else:  # for returns drift is the training mean: one row with both names is enough
+            label = f"{equal.holdout.label} ({on_holdout.label})"
+            runs[runs.index(equal)] = replace(equal, holdout=replace(equal.holdout, label=label))
     return runs
 
 
@@ -173,7 +175,7 @@ def _baseline_result(
     run: _BaselineForecasts, folds: Dataset, holdout: Dataset, forecast: Floats
 ) -> BaselineResult:
     horizon, baseline = holdout.series.horizon, run.holdout
-    points, own = holdout.losses_per_bar([baseline.forecasts]), holdout.losses_per_bar([forecast])
+    losses, winner = (holdout.losses_per_bar([f]) for f in (baseline.forecasts, forecast))
     (actual,), (last,) = (
         holdout.validation_slices(values)
         for values in (holdout.series.target, holdout.series.persistence)
@@ -184,17 +186,17 @@ def _baseline_result(
         name=run.name,
         label=baseline.label,
         search_losses=folds.losses_per_bar(run.search),
-        holdout_losses=points,
+        holdout_losses=losses,
         forecasts=baseline.forecasts,
         direction=holdout.direction([baseline.forecasts]) if moves else None,
-        skill=skill(float(own.mean()), float(points.mean())),
-        diebold_mariano=diebold_mariano(points - own, horizon),
+        skill=skill(float(winner.mean()), float(losses.mean())),
+        diebold_mariano=diebold_mariano(losses - winner, horizon),
         clark_west=clark_west(forecast, baseline.forecasts, actual, horizon) if nested else None,
     )
 
 
 def _is_nested(baseline: Baseline, holdout: Dataset) -> bool:
-    """Tell whether the study's networks have a baseline as a special case."""
+    """Return whether a baseline is a special case of the study's networks."""
     data = holdout.spec.data
     reads_last_value = data.target in data.features
     return baseline.nested and (reads_last_value or not varies(baseline.forecasts))

@@ -1,7 +1,7 @@
-"""Whether the best of a search is any good: judged on bars that no choice has seen.
+"""The report on a study: its winner judged on the holdout, which no choice has seen.
 
-Every figure comes from the forecasts that trials and reruns left behind; nothing is trained here
-but the baselines.
+Every figure is computed from the stored forecasts of trials and retrainings. Only the baselines are
+fitted here.
 """
 
 import io
@@ -14,7 +14,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.backtest import Backtest, backtest
+from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.forecast_tests import DirectionTest, pesaran_timmermann
 from puffin.models.evaluation.metrics import Direction, skill
 from puffin.models.evaluation.selection import (
@@ -34,50 +34,54 @@ from puffin.studies.openings import Opening, before, looks_at
 from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.subject import Subject, subject
+from puffin.studies.report.trading import (
+    run_backtest,
+    strategy_returns,
+    untradable,
+    why_no_backtest,
+)
 from puffin.studies.retraining import in_order_of_end, own_refit, read_artifact, require_opened
 from puffin.studies.seeds import SeedSensitivity, read_seed_sensitivity
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import when
 
-# A spread needs so many, and a skewness one more.
+# Fewest returns for a skewness; a standard deviation needs 2.
 _FEWEST_RETURNS = 3
-# Trials with one budget, below which a median of them, or a variance, says little.
+# Fewest complete trials for a median or a variance over trials to be informative.
 FEWEST_COMPLETE = 6
-_YEAR = pd.Timedelta(days=365.25)
-# What a trade costs in the backtest, in basis points: commission, and a worse price.
-COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What the holdout says of a study's best.
+    """The results of a study's winner on the holdout, and of the search that chose it.
+
+    An attribute that is None has a reason in the attribute ``no_...`` of the same name.
 
     Attributes
     ----------
-    study : its name
-    subject : what was forecast from what
-    winner : number of the trial, fixed before the seal was opened
-    config, epochs : of the winner
-    looks : every opening of these bars, by whatever study of the database, the first one first
-    opened_for : those by this study, the trial that was the winner to the id of the opening
-    dates : array, (holdout bars,), of its targets
+    study : name of the study
+    subject : target, prices, features and dates
+    winner : number of the winning trial, fixed before the seal was opened
+    config, epochs : hyperparameters and best epoch of the winner
+    looks : every opening of these bars by any study of the database, the earliest first
+    opened_for : opening id by winning trial, of the openings by this study
+    dates : index, (holdout bars,), times of the holdout's targets
     forecasts, actual : array, (holdout bars,), in the target's unit
-    search_loss : of the winner on the search folds
-    skill : of the winner against persistence on the holdout
-    comparison : of the winner beside the baselines
-    direction : of the winner on the holdout; that of each baseline is beside it in `comparison`
-    direction_test : of the same; None where `no_direction_test` says why there is none
-    refits : table of all refits that came to an end: trial, seed, loss
-    seed_sensitivity : of the best over seeds, on the search folds
-    n_networks : different networks that came to a best epoch, pruned ones too
-    n_complete : those of them that were trained to their end
-    spa : of all that were tried against the first rival, on the search folds; None where the bars
-        are too few
-    overfitting : of the complete ones; None where `no_overfitting` says why there is none
-    deflated_sharpe : of the winner's positions on the search folds; None where `no_deflated_sharpe`
-        says why there is none
-    overtuning : of the incumbents
-    backtest : of the winner on the holdout; None where `no_backtest` says why there is none
+    search_loss : loss of the winner on the search folds
+    skill : skill of the winner against persistence on the holdout
+    comparison : winner and baselines on the holdout
+    direction : direction accuracy of the winner on the holdout
+    direction_test, no_direction_test : Pesaran-Timmermann test of the winner's directions
+    refits : frame of all complete retrainings for the holdout: trial, seed, loss
+    seed_sensitivity : the best configurations over seeds, on the search folds
+    n_networks : number of different networks that reached a best epoch, pruned ones included
+    n_complete : number of these that are complete
+    spa : test of all networks against the reference baseline on the search folds; None if there
+        are too few bars
+    overfitting, no_overfitting : probability of overfitting of the complete networks
+    deflated_sharpe, no_deflated_sharpe : of the winner's positions on the search folds
+    overtuning : of the incumbents, i.e. the trials that were the best so far
+    backtest, no_backtest : of the winner on the holdout
     """
 
     study: str
@@ -111,17 +115,17 @@ class Report:
 
     @property
     def loss(self) -> float:
-        """Of the winner on the holdout."""
+        """Loss of the winner on the holdout."""
         return self.comparison.loss
 
     @property
     def first(self) -> str:
-        """Day of the holdout's first target."""
+        """Time of the holdout's first target."""
         return when(self.dates[0])
 
     @property
     def last(self) -> str:
-        """Day of the holdout's last target."""
+        """Time of the holdout's last target."""
         return when(self.dates[-1])
 
     @property
@@ -131,20 +135,20 @@ class Report:
 
 
 def build(study: StoredStudy) -> Report:
-    """Judge the winner of a search by its studies of reruns.
+    """Return the report on the winner of a study.
 
     Raises
     ------
     StudyError
-        If the seal is closed or was opened for other winners only, or a refit is not done.
+        If the seal is closed or was opened for other winners only, or a retraining is not done.
     """
     best, holdout = require_opened(study)
     spread = read_seed_sensitivity(study)
     refits = _refits(holdout)
     config = TrialRecord.read(best).config
     folds, opened = study.dataset, study.holdout_dataset
-    own = own_refit(holdout, best.number, study.spec.search.seed)
-    (forecasts,) = read_forecasts(holdout, own)
+    retraining = own_refit(holdout, best.number, study.spec.search.seed)
+    (forecasts,) = read_forecasts(holdout, retraining)
     comparison = compare_with_baselines(folds, opened, config["lookback"], forecasts)
     horizon = opened.series.horizon
     (actual,), (last,) = (
@@ -192,7 +196,7 @@ def build(study: StoredStudy) -> Report:
 
 
 def _refits(holdout: StoredStudy) -> pd.DataFrame:
-    """Table the refits that came to an end: trial, seed, loss."""
+    """Return the complete retrainings for the holdout: trial, seed, loss."""
     rows = [
         {"trial": record.retrained_trial, "seed": record.seed, "loss": t.value}
         for t in holdout.trials()
@@ -202,15 +206,15 @@ def _refits(holdout: StoredStudy) -> pd.DataFrame:
 
 
 def read_forecasts(study: StoredStudy, trial: FrozenTrial) -> list[Floats]:
-    """Read what a trial forecast, fold by fold, in the target's unit."""
+    """Return the forecasts of a trial, one array per fold, in the target's unit."""
     frame = pd.read_csv(io.BytesIO(read_artifact(study, trial)))
     return [part["forecast"].to_numpy(np.float64) for _, part in frame.groupby("fold")]
 
 
 def trials_with_forecasts(study: StoredStudy) -> list[tuple[FrozenTrial, list[Floats]]]:
-    """Return each network that came to a best epoch, pruned or not, with its forecasts there.
+    """Return each network that reached a best epoch, pruned or not, with its forecasts there.
 
-    Trials that trained one network alike are no two tries.
+    Duplicates, i.e. trials that trained the same network, count once.
     """
     ended = [
         trial
@@ -226,44 +230,54 @@ def _spa(benchmark: Floats, matrix: Floats, horizon: int) -> SpaResult | None:
 
 
 def why_no_direction_test(target: str) -> str | None:
-    """Return why there is no Pesaran-Timmermann test, if there is none.
+    """Return the reason why a target has no Pesaran-Timmermann test; None if it has one.
 
-    Forecast and actual moves start from one last value. Where that alone tells something of the
-    next move, the two go together whatever the forecast: of a range that comes back to its mean
-    even a constant passes nearly always.
+    Forecast and actual moves start from the same last value. If that value predicts the next move,
+    the two are dependent whatever the forecast is: for a range, which reverts to its mean, even a
+    constant forecast nearly always passes.
     """
     if TARGETS[target].is_move:
         return None
     return (
-        f"the last {target} alone tells something of the direction of the next move, so that even "
-        "a constant forecast may pass; compare with the baselines"
+        f"the last {target} alone predicts the direction of the next move, so even a constant "
+        "forecast may pass the test; compare with the baselines"
     )
 
 
 def why_no_overfitting(bars: int, complete: int, tried: int) -> str | None:
-    """Return why there is no probability of overfitting, if there is none.
+    """Return the reason why there is no probability of overfitting; None if there is one.
 
     Parameters
     ----------
     bars : int
-        Search bars.
+        Number of search bars.
     complete, tried : int
-        Different networks that were trained to their end, and all of them.
+        Numbers of different networks that are complete, and of all.
     """
     if bars < 2 * MIN_BLOCK:
-        return f"it needs {2 * MIN_BLOCK} search bars or more, and there are {bars}"
+        return f"it needs at least {2 * MIN_BLOCK} search bars, and there are {bars}"
     return _too_few_complete(complete, tried)
 
 
 def why_no_deflated_sharpe(folds: Dataset, bars: int, complete: int, tried: int) -> str | None:
-    """Return why there is no deflated Sharpe ratio, if there is none; `bars` are search bars."""
+    """Return the reason why there is no deflated Sharpe ratio; None if there is one.
+
+    Parameters
+    ----------
+    folds : Dataset
+        The search part.
+    bars : int
+        Number of search bars.
+    complete, tried : int
+        Numbers of different networks that are complete, and of all.
+    """
     if (why := untradable(folds)) is not None:
         return why
     returns = math.ceil(bars / folds.series.horizon)
     if returns < _FEWEST_RETURNS:
         return (
-            f"it needs {_FEWEST_RETURNS} returns that do not overlap, and the search bars hold "
-            f"{returns}"
+            f"it needs at least {_FEWEST_RETURNS} returns that do not overlap, and the search bars "
+            f"have only {returns}"
         )
     return _too_few_complete(complete, tried)
 
@@ -272,15 +286,15 @@ def _too_few_complete(complete: int, tried: int) -> str | None:
     if complete >= FEWEST_COMPLETE:
         return None
     return (
-        f"it needs {FEWEST_COMPLETE} different networks that were trained to their end, and "
-        f"there are {complete}, beside {tried - complete} that were pruned"
+        f"it needs at least {FEWEST_COMPLETE} different complete networks, and there are "
+        f"{complete}, beside {tried - complete} pruned ones"
     )
 
 
 def _deflated(
     folds: Dataset, trials: list[tuple[FrozenTrial, list[Floats]]], best: FrozenTrial
 ) -> DeflatedSharpe:
-    """Judge what the best earned on the search folds by being long where it forecast a rise."""
+    """Return the deflated Sharpe ratio on the search folds of going long on a forecast rise."""
     returns = {
         trial.number: strategy_returns(folds, forecasts)
         for trial, forecasts in trials
@@ -291,81 +305,15 @@ def _deflated(
     )
 
 
-def strategy_returns(folds: Dataset, forecasts: list[Floats]) -> Floats:
-    """Return the log returns of being long where a rise was forecast, one in `horizon` bars.
-
-    Of targets that can be traded on: `untradable` says why others cannot.
-    """
-    held = np.concatenate(forecasts) > np.concatenate(
-        folds.validation_slices(folds.series.persistence)
-    )
-    return np.asarray((held * _log_returns(folds))[:: folds.series.horizon])
-
-
-def _log_returns(folds: Dataset) -> Floats:
-    """Return the log return over the horizon at each scored bar."""
-    if folds.spec.data.target == "return":
-        return np.concatenate(folds.validation_slices(folds.series.target))
-    horizon = folds.series.horizon
-    spans = [(fold.valid.start, fold.valid.stop) for fold in folds.folds]
-    closes = np.concatenate([folds.closes[start:stop] for start, stop in spans])
-    before = np.concatenate(
-        [folds.closes[start - horizon : stop - horizon] for start, stop in spans]
-    )
-    return np.asarray(np.log(closes / before))
-
-
 def _overtuning(study: StoredStudy, refits: pd.DataFrame) -> Overtuning:
-    """Set the incumbents' losses on the holdout against those on the search folds."""
+    """Compare the incumbents' losses on the holdout with those on the search folds."""
     ended = trained(study.trials())
     complete = in_order_of_end(t for t in ended if t.state == TrialState.COMPLETE)
-    own = refits[refits.seed == study.spec.search.seed]
-    judged = own.drop_duplicates("trial", keep="last").set_index("trial").loss
+    same_seed = refits[refits.seed == study.spec.search.seed]
+    losses = same_seed.drop_duplicates("trial", keep="last").set_index("trial").loss
     best_so_far = (complete[i] for i in incumbents([t.value for t in complete]))
-    # One whose refit diverged is judged by nothing; the curve goes on without it.
-    kept = [t for t in best_so_far if t.number in judged.index]
+    # An incumbent whose retraining diverged has no holdout loss and is left out.
+    kept = [t for t in best_so_far if t.number in losses.index]
     numbers = [t.number for t in kept]
-    found = overtuning([t.value for t in kept], judged.loc[numbers].to_numpy(np.float64))
-    return replace(found, trials=np.array(numbers)[found.trials])
-
-
-def untradable(dataset: Dataset) -> str | None:
-    """Say why forecasts of these targets cannot be traded on, if they cannot."""
-    target, horizon = dataset.spec.data.target, dataset.series.horizon
-    if not TARGETS[target].is_tradable:
-        return f"a {target} cannot be bought"
-    spans = [dataset.closes[f.valid.start - horizon : f.valid.stop] for f in dataset.folds]
-    if not (np.concatenate(spans) > 0).all():
-        return "a close is zero or negative, and then there are no returns in per cent"
-    return None
-
-
-def why_no_backtest(holdout: Dataset) -> str | None:
-    """Say why there is no backtest, if there is none."""
-    if (why := untradable(holdout)) is not None:
-        return why
-    if (horizon := holdout.series.horizon) != 1:
-        return f"it trades one bar ahead, and this study forecasts {horizon} bars ahead"
-    return None
-
-
-def run_backtest(holdout: Dataset, forecast: Floats) -> Backtest | None:
-    """Trade on forecasts of the holdout (bars,), one bar ahead, long or flat."""
-    to_price = TARGETS[holdout.spec.data.target].to_price
-    if to_price is None or why_no_backtest(holdout) is not None:
-        return None
-    (fold,) = holdout.folds
-    closes = holdout.closes[fold.valid.start - 1 : fold.valid.stop]
-    return backtest(
-        closes,
-        np.append(np.nan, to_price(forecast, closes[:-1])),
-        threshold=0.0,
-        cost_bps=COST_BPS,
-        slippage_bps=SLIPPAGE_BPS,
-        bars_per_year=_bars_per_year(holdout.dates),
-    )
-
-
-def _bars_per_year(dates: pd.DatetimeIndex) -> float:
-    """Give the bars of a year: about 252 of days, many more of hours."""
-    return float((len(dates) - 1) / ((dates[-1] - dates[0]) / _YEAR))
+    result = overtuning([t.value for t in kept], losses.loc[numbers].to_numpy(np.float64))
+    return replace(result, trials=np.array(numbers)[result.trials])

@@ -1,4 +1,4 @@
-"""A report as files: a page to read, the same for a browser, its figures, its pictures."""
+"""The files of a report: the page as Markdown and HTML, all figures as JSON and SVG."""
 
 import base64
 import json
@@ -13,19 +13,19 @@ from puffin.models.errors import PuffinError
 from puffin.studies.files import write_files
 from puffin.studies.report import page
 from puffin.studies.report.build import Report
-from puffin.studies.report.figures.curves import PICTURES, draw
+from puffin.studies.report.figures.registry import FIGURES, draw_figures
 from puffin.studies.report.verdict import to_json
 from puffin.studies.study import StoredStudy
 
 PAGES = ("report.md", "report.json", "report.html")
-# The page that says whose report it is.
+# The page that names the study of the report.
 _OWNER = "report.json"
 _FOLDER = "pictures"
-# Every file that a report may be; version 0.1 drew its pictures as PNG.
+# Every file that a report may have; version 0.1 drew figures as PNG.
 FILES = {
     *PAGES,
-    *(f"{_FOLDER}/{name}" for name in PICTURES),
-    *(f"{_FOLDER}/{Path(name).stem}.png" for name in PICTURES),
+    *(f"{_FOLDER}/{name}" for name in FIGURES),
+    *(f"{_FOLDER}/{Path(name).stem}.png" for name in FIGURES),
 }
 _HTML = """<!DOCTYPE html>
 <html lang="en">
@@ -77,19 +77,19 @@ img + em { color: var(--soft); font-size: 0.9rem; font-style: normal; }
 
 
 class PagesError(PuffinError):
-    """A folder that a report cannot be written to."""
+    """A report cannot be written to a folder."""
 
 
 def report_files(study: StoredStudy, report: Report) -> dict[str, bytes]:
-    """Write a report, in memory.
+    """Return the files of a report.
 
     Returns
     -------
     dict
-        ``report.md``, ``report.html``, ``report.json`` and ``pictures/NAME.svg``. The pages name
-        no file that is not among these, and the HTML page needs none of them.
+        Content by name: ``report.md``, ``report.html``, ``report.json`` and ``pictures/NAME.svg``.
+        The pages refer to no other file, and the HTML page is self-contained.
     """
-    pictures = draw(study, report)
+    pictures = draw_figures(study, report)
     text = page.write(study, report, pictures)
     return {
         **{f"{_FOLDER}/{name}": body for name, body in pictures.items()},
@@ -100,12 +100,12 @@ def report_files(study: StoredStudy, report: Report) -> dict[str, bytes]:
 
 
 def to_html(page: str, title: str, pictures: dict[str, bytes]) -> str:
-    """Render a page of Markdown into one file that needs no other.
+    """Return a page of Markdown as one self-contained HTML file.
 
     Parameters
     ----------
     page : str
-        Its pictures are ``pictures/NAME.svg``. HTML in it is shown as text.
+        Figures in it are ``pictures/NAME.svg``; HTML in it is shown as text.
     title : str
     pictures : dict
         SVG files by name.
@@ -116,7 +116,7 @@ def to_html(page: str, title: str, pictures: dict[str, bytes]) -> str:
         for child in token.children or []:
             if child.type == "image":
                 _embed(child, pictures)
-    # No line ends between a number and its unit.
+    # A no-break space keeps a number and its unit on one line.
     body = parser.renderer.render(tokens, parser.options, {}).replace(" %", "\u00a0%")
     return _HTML.format(title=escape(title), style=_STYLE, body=body)
 
@@ -128,21 +128,20 @@ def _embed(image: Token, pictures: dict[str, bytes]) -> None:
 
 
 def write_pages(folder: Path, study: StoredStudy, report: Report) -> int:
-    """Write a report into a folder; return the number of its pictures.
+    """Write a report to a folder and return the number of its figures.
 
-    Every file is whole before the first takes its place. An earlier report of the same study is
-    replaced.
+    An earlier report of the same study is replaced once all files are written.
 
     Raises
     ------
     PagesError
-        If the folder holds another study's report, or cannot be written.
+        If the folder holds the report of another study, or cannot be written.
     """
     check_folder(folder, report.study)
     files = report_files(study, report)
     stale = FILES - set(files)
     try:
-        # First the file that says whose report it is: without it a later one would be refused.
+        # First the file that names the study: without it a later report would be refused.
         write_files(folder, {_OWNER: files[_OWNER], **files}, stale)
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -150,12 +149,12 @@ def write_pages(folder: Path, study: StoredStudy, report: Report) -> int:
 
 
 def check_folder(folder: Path, study: str) -> None:
-    """Find out whether a report could be written to a folder; leave nothing behind.
+    """Raise if a report cannot be written to a folder; leave nothing behind.
 
     Raises
     ------
     PagesError
-        If it could not.
+        If the folder holds the report of another study, or cannot be written.
     """
     try:
         for place in (folder, folder / _FOLDER):
@@ -164,12 +163,12 @@ def check_folder(folder: Path, study: str) -> None:
     except OSError as error:
         raise _unwritable(folder, error) from None
     if owner not in (None, study):
-        msg = f"{folder} holds the report of {owner}, and one folder is for one report; {_FIX}"
+        msg = f"{folder} holds the report of {owner}, and a folder can hold one report; {_FIX}"
         raise PagesError(msg)
 
 
 def _probe_writable(place: Path) -> None:
-    """Write a file where `place` is, or where it would be made."""
+    """Write a file to the folder `place`, or to its closest parent that exists."""
     while not place.exists():
         place = place.parent
     with tempfile.TemporaryFile(dir=place):
@@ -177,7 +176,7 @@ def _probe_writable(place: Path) -> None:
 
 
 def _owner(folder: Path) -> str | None:
-    """Return the study whose report a folder holds; None where it holds none."""
+    """Return the study whose report a folder holds; None if it holds none."""
     if not any((folder / name).exists() for name in PAGES):
         return None
     try:
@@ -187,9 +186,9 @@ def _owner(folder: Path) -> str | None:
     return str(values.get("study")) if isinstance(values, dict) else "something else"
 
 
-_FIX = "give another one (--out DIR)"
+_FIX = "choose another folder (--out DIR)"
 
 
 def _unwritable(folder: Path, error: OSError) -> PagesError:
-    msg = f"a report is files in a folder, but {folder} cannot be written: {error.strerror}; {_FIX}"
+    msg = f"cannot write the report to {folder}: {error.strerror}; {_FIX}"
     return PagesError(msg)

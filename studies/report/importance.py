@@ -1,9 +1,9 @@
-"""Which hyperparameters the best trials of a search have in common."""
+"""The importance of hyperparameters for being among the best trials of a search."""
 
 import math
 import warnings
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -12,59 +12,64 @@ from optuna.trial import TrialState
 from puffin.studies.duplicates import trained
 from puffin.studies.study import StoredStudy
 
-# Optuna advises at least so many trials among the best; they must be no more than half of all.
+# Fewest best trials, as Optuna advises, and fewest trials, so that the best are at most half.
 BEST, TRIALS = 5, 10
+# Share of the trials that are the best ones, if that is at least `BEST`.
 _SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much each hyperparameter tells the best trials from the others.
+    """How much each hyperparameter separates the best trials from all others.
 
     Attributes
     ----------
-    shares : of each hyperparameter, the largest first; their sum is 1
-    trials : complete trials that it was computed from
-    best : how many of these were the best ones
+    trials : number of complete trials
+    best : number of these that count as the best
+    shares : importance of each hyperparameter, the largest first; the sum is 1
+    why_none : reason why there are no shares; None if there are
     """
 
-    shares: dict[str, float]
     trials: int
-    best: int
+    best: int = 0
+    shares: dict[str, float] = field(default_factory=dict)
+    why_none: str | None = None
 
 
-def importance(search: StoredStudy) -> Importance | str:
-    """Weigh the hyperparameters of a search, or say in words why that cannot be done.
+def importance(study: StoredStudy) -> Importance:
+    """Compute the importance of the hyperparameters of a study by PED-ANOVA.
 
-    PED-ANOVA draws nothing at random: the same trials give the same shares. It weighs conditional
-    hyperparameters as well, such as the width of a second layer.
+    PED-ANOVA is deterministic, and it covers conditional hyperparameters, such as the width of a
+    second layer.
 
     References
     ----------
     Watanabe, Bansal and Hutter (2023), "PED-ANOVA: Efficiently Quantifying Hyperparameter
     Importance in Arbitrary Subspaces", IJCAI 2023.
     """
-    complete = [t for t in trained(search.trials()) if t.state == TrialState.COMPLETE]
+    complete = [t for t in trained(study.trials()) if t.state == TrialState.COMPLETE]
     count = len(complete)
     if count < TRIALS:
-        return f"it needs {TRIALS} complete trials or more, and the search has {count}"
+        why = f"at least {TRIALS} complete trials are needed, and the search has {count}"
+        return Importance(count, why_none=why)
     share = max(_SHARE, BEST / count)
-    # Without the duplicates, which would count a network more than once.
-    study = optuna.create_study(direction="minimize")
-    study.add_trials(complete)
+    # A study without the duplicates, which would count a network more than once.
+    in_memory = optuna.create_study(direction="minimize")
+    in_memory.add_trials(complete)
     with warnings.catch_warnings():
-        # Of `normalize` being new, and of values that fewer than two trials had.
+        # `normalize` is experimental, and some values occur in fewer than two trials.
         warnings.simplefilter("ignore")
-        found = get_param_importances(
-            study,
+        by_name = get_param_importances(
+            in_memory,
             evaluator=PedAnovaImportanceEvaluator(target_quantile=share),
             normalize=False,
         )
-    total = sum(found.values())
+    total = sum(by_name.values())
     if not total > 0:
-        return "the best trials differ from the others in no hyperparameter that was searched"
-    # Optuna gives equals in an order that changes from process to process.
-    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+        why = "the best trials differ from the others in none of the searched hyperparameters"
+        return Importance(count, why_none=why)
+    # Sorted by name, too: Optuna's order of equal shares differs from process to process.
+    ranked = sorted(by_name.items(), key=lambda item: (-item[1], item[0]))
     losses = sorted(t.value for t in complete if t.value is not None)
-    best = bisect_right(losses, losses[math.ceil(share * count) - 1])  # with all that tie
-    return Importance({name: value / total for name, value in ranked}, count, best)
+    best = bisect_right(losses, losses[math.ceil(share * count) - 1])  # ties included
+    return Importance(count, best, {name: value / total for name, value in ranked})

@@ -1,6 +1,6 @@
-"""The page of a report in words, section by section, as Markdown.
+"""The page of a report as Markdown, section by section.
 
-Every figure is one of `verdict.to_json`. A figure that is missing is explained.
+Every number is one of `verdict.to_json`. If a number is missing, the page gives the reason.
 """
 
 import math
@@ -13,24 +13,33 @@ from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
 from puffin.studies.records import TrialRecord
-from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report
-from puffin.studies.report.figures.captions import show
-from puffin.studies.report.importance import Importance, importance
+from puffin.studies.report.build import Report
+from puffin.studies.report.figures.registry import show
+from puffin.studies.report.importance import importance
 from puffin.studies.report.markdown import join, plain, table
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
+from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.report.verdict import looks_before, sentences
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import remarks
 from puffin.studies.text import counted, loss, minute, p_value, percent, printable, signed
 
-# Complete trials below which the importance of hyperparameters is mostly noise.
+# With fewer complete trials the importance of hyperparameters is mostly noise.
 _FEW = 50
 
 
 def write(study: StoredStudy, report: Report, pictures: Collection[str]) -> str:
-    """Write the page; `pictures` are the names of those that were drawn."""
+    """Return the page as Markdown.
+
+    Parameters
+    ----------
+    study : StoredStudy
+    report : Report
+    pictures : collection of str
+        Names of the figures that were drawn.
+    """
     parts = [
         f"# Is the best of {plain(report.study)} any good?",
         *(plain(sentence) for sentence in sentences(report)),
@@ -46,18 +55,20 @@ def write(study: StoredStudy, report: Report, pictures: Collection[str]) -> str:
     return join(parts) + "\n"
 
 
-def _subject(found: Subject) -> list[str]:
-    data, holdout = found.spec.data, counted(found.holdout_bars, "bar")
+def _subject(subject: Subject) -> list[str]:
+    data, holdout = subject.spec.data, counted(subject.holdout_bars, "bar")
+    bars = counted(subject.bars, "bar")
+    made_with = (f"{name} {version}" for name, version in subject.made_with.items())
     facts = {
         "Target": f"{target_in_words(data, series_name(data))} ({TARGETS[data.target].unit})",
-        "Data": f"{found.origin}, {counted(found.bars, 'bar')} from {found.first} to {found.last}",
+        "Data": f"{subject.origin}, {bars} from {subject.first} to {subject.last}",
         "Features": f"{', '.join(data.inputs)} of each bar",
-        "Holdout": f"{holdout} from {found.holdout_first} to {found.holdout_last}",
-        "Made with": ", ".join(f"{name} {version}" for name, version in found.made_with.items()),
+        "Holdout": f"{holdout} from {subject.holdout_first} to {subject.holdout_last}",
+        "Made with": ", ".join(made_with),
     }
     dates = [
         (str(number), f"{f.train_first} to {f.train_last}", f"{f.valid_first} to {f.valid_last}")
-        for number, f in enumerate(found.folds, start=1)
+        for number, f in enumerate(subject.folds, start=1)
     ]
     return [
         "## What was forecast",
@@ -69,7 +80,7 @@ def _subject(found: Subject) -> list[str]:
 def _winner(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
     trials = trained(study.trials())
     count, repeated = count_by_state(trials), len(study.trials()) - len(trials)
-    repeats = f" Repeated without training: {repeated}." if repeated else ""
+    repeats = f" Duplicates, not trained again: {repeated}." if repeated else ""
     rows = [
         (key, ", ".join(map(str, value)) if isinstance(value, list) else _setting(value))
         for key, value in report.config.items()
@@ -77,10 +88,11 @@ def _winner(study: StoredStudy, report: Report, pictures: Collection[str]) -> li
     return [
         "## The winner",
         (
-            f"Trial {report.winner}, the lowest of {counted(count['complete'], 'complete trial')}. "
-            f"Pruned: {count['pruned']}. Failed: {count['failed']}.{repeats} Its loss "
-            f"on the search folds is {loss(report.search_loss)} after "
-            f"{counted(report.epochs, 'epoch')}. It was chosen by that loss, which flatters it."
+            f"Trial {report.winner} has the lowest loss of "
+            f"{counted(count['complete'], 'complete trial')}. Pruned: {count['pruned']}. Failed: "
+            f"{count['failed']}.{repeats} Its loss on the search folds is "
+            f"{loss(report.search_loss)} after {counted(report.epochs, 'epoch')}. This loss is "
+            "optimistic, because the winner was chosen by it."
         ),
         _pruned_below(study, report),
         *(_sentence(remark) for remark in remarks(study)),
@@ -97,7 +109,7 @@ def _setting(value: object) -> str:
 
 
 def _pruned_below(study: StoredStudy, report: Report) -> str:
-    """Say where the pruner gave up what had come lower than the winner ever did."""
+    """Return how many pruned trials had reached a lower loss than the winner's."""
     below = [
         scores.best_loss
         for t in trained(study.trials())
@@ -108,58 +120,59 @@ def _pruned_below(study: StoredStudy, report: Report) -> str:
     if not below:
         return ""
     return (
-        f"Pruned trials that had come lower than that: {len(below)}, the lowest to "
+        f"Pruned trials that had reached a lower loss: {len(below)}, the lowest "
         f"{loss(min(below))}. Only a complete trial can win."
     )
 
 
 def _importance(study: StoredStudy) -> str:
-    found = importance(study)
-    if not isinstance(found, Importance):
-        return f"No importance of the hyperparameters is shown: {found}."
+    result = importance(study)
+    if result.why_none is not None:
+        return f"The importance of the hyperparameters is not shown: {result.why_none}."
     return (
-        f"The importance of the hyperparameters is Optuna's PED-ANOVA of {found.trials} complete "
-        f"trials, the best {found.best} of them against all. Pruned trials are not in it."
-        f"{' From so few it is a hint at most.' if found.trials < _FEW else ''}"
+        f"The importance of the hyperparameters is computed by Optuna's PED-ANOVA from "
+        f"{result.trials} complete trials: the best {result.best} are compared with all of them. "
+        f"Pruned trials are left out."
+        f"{' With so few trials it is only a hint.' if result.trials < _FEW else ''}"
     )
 
 
 def _holdout(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
-    found = report.comparison
     rows = [("winner", loss(report.search_loss), loss(report.loss), "", "", "")]
     rows += [
         (
-            rival.label,
-            loss(rival.search_loss),
-            loss(rival.holdout_loss),
-            signed(rival.skill),
-            p_value(rival.diebold_mariano.p_better),
-            p_value(rival.clark_west.p_better) if rival.clark_west else "-",
+            baseline.label,
+            loss(baseline.search_loss),
+            loss(baseline.holdout_loss),
+            signed(baseline.skill),
+            p_value(baseline.diebold_mariano.p_better),
+            p_value(baseline.clark_west.p_better) if baseline.clark_west else "-",
         )
-        for rival in found.baselines
+        for baseline in report.comparison.baselines
     ]
     header = ("", "search loss", "holdout loss", "skill of the winner", "p of DM", "p of CW")
-    versus = signed(report.skill)
+    skill = signed(report.skill)
     if math.isnan(report.skill):
-        versus = "undefined: persistence is never wrong there"
+        skill = "undefined, because persistence is always right there"
     return [
         "## The holdout",
         (
             f"{len(report.dates)} bars, {report.first} to {report.last}. The winner was trained "
-            f"anew on all search data, for {counted(report.epochs, 'epoch')} with the study's "
-            f"own seed. Its skill against persistence is {versus}."
+            f"again on all search data, for {counted(report.epochs, 'epoch')} with the seed of "
+            f"the study. Its skill against persistence is {skill}."
         ),
         table(header, rows),
         (
-            f"Losses are the error of the first sentence: {study.spec.training.loss} in units of "
-            "the standardised target. Skill is the share by which the winner's loss is lower. The "
-            "first baseline did best on the search data and is the one to beat. DM is the test of "
-            "Diebold and Mariano with the correction of Harvey, Leybourne and Newbold; CW is that "
-            "of Clark and West, valid only for a baseline that is a special case of the network; "
-            "the others have a dash. Both are one-sided: p is how often chance alone gives as "
-            f"much, and a difference counts where it is below {LEVEL}."
+            f"The loss is the {study.spec.training.loss} of the standardised target, which the "
+            "first sentence of this page calls error. Skill is the share by which the winner's "
+            "loss is lower than the baseline's. The first baseline has the lowest search loss and "
+            "is the one to beat. DM is the test of Diebold and Mariano with the correction of "
+            "Harvey, Leybourne and Newbold. CW is the test of Clark and West, which is valid only "
+            "if the baseline is a special case of the network; other baselines have a dash. Both "
+            "tests are one-sided: p is the probability that chance alone gives such a lead of the "
+            f"winner, and a lead is significant if p is below {LEVEL}."
         ),
-        _detectable(found.detectable_skill),
+        _detectable(report.comparison.detectable_skill),
         *_looks(report),
         show("forecasts.svg", pictures),
     ]
@@ -167,12 +180,15 @@ def _holdout(study: StoredStudy, report: Report, pictures: Collection[str]) -> l
 
 def _detectable(skill: float) -> str:
     if math.isnan(skill):
-        return "How large a skill these bars would show cannot be said: all differences are alike."
+        return (
+            "The detectable skill is unknown, because the losses of winner and baseline differ by "
+            "the same amount on every bar."
+        )
     if skill >= 1:
-        return "On so many bars even the best of forecasts would often not be shown to be better."
+        return "With this many bars even a perfect forecast would often not be significant."
     return (
-        f"A true skill of {percent(skill)} would be shown on so many bars four times out of five, "
-        "and a smaller one less often."
+        f"With this many bars a true skill of {percent(skill)} is significant four times out of "
+        "five, and a smaller skill less often."
     )
 
 
@@ -180,8 +196,8 @@ def _looks(report: Report) -> list[str]:
     rows = [(minute(look.time), look.study, f"trial {look.trial}") for look in report.looks]
     return [
         (
-            f"{_sentence(looks_before(report))} All looks at exactly these bars, by any study of "
-            "the database, are listed; looks at bars that only overlap them are not counted."
+            f"{_sentence(looks_before(report))} The table lists every look at exactly these bars "
+            "by any study of the database. Looks at bars that only overlap them are not counted."
         ),
         table(("time", "study", "winner"), rows),
     ]
@@ -192,22 +208,26 @@ def _sentence(text: str) -> str:
 
 
 def _direction(study: StoredStudy, report: Report) -> list[str]:
-    found, test = report.direction, report.direction_test
+    direction, test = report.direction, report.direction_test
     target = study.spec.data.target
-    if not found.moves:
-        return ["## Direction", "No bar of the holdout moved: there is no direction to forecast."]
+    if not direction.moves:
+        no_moves = "The target never moves on the holdout, so there is no direction to forecast."
+        return ["## Direction", no_moves]
     moves = "moves" if TARGETS[target].is_move else f"moves of the {target}"
-    rows = [("winner", percent(found.accuracy))]
+    accuracy, low, high = (
+        percent(share) for share in (direction.accuracy, direction.low, direction.high)
+    )
+    rows = [("winner", accuracy)]
     rows += [
-        (rival.label, percent(rival.direction.accuracy) if rival.direction else "-")
-        for rival in report.comparison.baselines
+        (baseline.label, percent(baseline.direction.accuracy) if baseline.direction else "-")
+        for baseline in report.comparison.baselines
     ]
     return [
         "## Direction",
         (
-            f"{percent(found.accuracy)} of {found.moves} {moves} were forecast in the right "
-            f"direction; the 95 % interval is {percent(found.low)} to {percent(found.high)}. The "
-            "baselines on the same bars; one with a dash never forecasts a move:"
+            f"The winner forecast {accuracy} of {direction.moves} {moves} in the right direction "
+            f"(95 % interval: {low} to {high}). The table has the baselines on the same bars; a "
+            "dash means that the baseline never forecasts a move."
         ),
         table(("", "right direction"), rows),
         _direction_by_chance(test),
@@ -221,9 +241,10 @@ def _direction_by_chance(test: DirectionTest | None) -> str:
     if test is None:
         return ""
     return (
-        f"{percent(test.up_share)} of the moves went up, which is what always forecasting a rise "
-        f"gets. The winner forecast a rise for {percent(test.forecast_up_share)}; as many rises at "
-        f"random get {percent(test.by_chance)}."
+        f"{percent(test.up_share)} of the moves were rises, so always forecasting a rise would be "
+        f"right for {percent(test.up_share)}. The winner forecast a rise for "
+        f"{percent(test.forecast_up_share)} of the moves; random forecasts with the same share of "
+        f"rises would be right for {percent(test.by_chance)}."
     )
 
 
@@ -231,40 +252,42 @@ def _direction_p(test: DirectionTest) -> str:
     if test.is_defined:
         return f"{p_value(test.p_better)}, one-sided"
     if test.forecast_up_share in (0.0, 1.0):
-        return "undefined: all forecasts have one sign"
+        return "undefined, because all forecasts have the same sign"
     if test.up_share in (0.0, 1.0):
-        return "undefined: all moves went one way"
-    return "undefined: too few moves"
+        return "undefined, because all moves have the same sign"
+    return "undefined, because there are too few moves"
 
 
 def _seeds(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
-    spread = report.seed_sensitivity
-    known = {t.number: t.value for t in study.trials() if t.value is not None}
+    sensitivity = report.seed_sensitivity
+    search_losses = {t.number: t.value for t in study.trials() if t.value is not None}
     rows: list[tuple[object, ...]] = [
         (
             f"trial {number}",
             f"{weights:,}",
-            loss(known[number]),
+            loss(search_losses[number]),
             *(loss(value) for value in losses),
             loss(losses.mean()),
         )
         for number, weights, losses in zip(
-            spread.trials, spread.parameters, spread.losses, strict=True
+            sensitivity.trials, sensitivity.parameters, sensitivity.losses, strict=True
         )
     ]
-    rows.append(("rank of the winner", "", "", *spread.ranks, ""))
-    seeds = [f"seed {seed}" for seed in spread.seeds]
+    rows.append(("rank of the winner", "", "", *sensitivity.ranks, ""))
+    seeds = [f"seed {seed}" for seed in sensitivity.seeds]
     choice = (
-        "None of them came to its end with each seed, so none is chosen by the standard error."
-        if spread.one_se_choice is None
-        else f"The smallest network within one standard error over seeds of the best mean (up to "
-        f"{loss(spread.one_se_bound)}) is {_choice(report, spread.one_se_choice)}."
+        "Every configuration diverged with at least one seed, so the one-standard-error rule "
+        "chooses none."
+        if sensitivity.one_se_choice is None
+        else "The smallest network whose mean loss is within one standard error of the lowest "
+        f"mean (at most {loss(sensitivity.one_se_bound)}) is "
+        f"{_choice(report, sensitivity.one_se_choice)}."
     )
     return [
         "## Seeds",
         (
-            "The best configurations trained again on the search folds, with seeds that had no "
-            "part in choosing them."
+            "The best configurations were trained again on the search folds, with seeds that were "
+            "not used to choose them."
         ),
         table(("", "weights", "in the search", *seeds, "mean"), rows),
         choice,
@@ -277,35 +300,36 @@ def _choice(report: Report, smallest: int) -> str:
     if smallest == report.winner:
         return "the winner"
     command = f"tuner best {report.study} --rule 1se"
-    return f"trial {smallest}: as good by this measure, and `{command}` prints it"
+    return f"trial {smallest}; `{command}` prints it"
 
 
 def _refits(report: Report) -> str:
     losses = report.refits[report.refits.trial == report.winner].loss.to_numpy(np.float64)
     return (
-        f"On the holdout the winner's loss is {loss(losses.min())} to {loss(losses.max())} over "
-        f"{len(losses)} seeds, the study's own with them."
+        f"On the holdout the winner's loss ranges from {loss(losses.min())} to "
+        f"{loss(losses.max())} over {len(losses)} seeds, the seed of the study included."
     )
 
 
 def _backtest(report: Report, pictures: Collection[str]) -> list[str]:
-    earned = report.backtest
-    if earned is None:
+    strategy = report.backtest
+    if strategy is None:
         return ["## Backtest", f"There is no backtest: {plain(report.no_backtest)}."]
-    hold = earned["buy_and_hold"]
+    hold = strategy["buy_and_hold"]
     rows = [
-        ("total return", signed(earned["total_return"]), signed(hold["total_return"])),
-        ("Sharpe ratio, a year", _ratio(earned["sharpe"]), _ratio(hold["sharpe"])),
-        ("largest fall", percent(earned["max_drawdown"]), percent(hold["max_drawdown"])),
-        ("trades", len(earned["trades"]), 1),
-        ("bars held", percent(earned["exposure"]), percent(1.0)),
+        ("total return", signed(strategy["total_return"]), signed(hold["total_return"])),
+        ("annual Sharpe ratio", _ratio(strategy["sharpe"]), _ratio(hold["sharpe"])),
+        ("maximum drawdown", percent(strategy["max_drawdown"]), percent(hold["max_drawdown"])),
+        ("trades", len(strategy["trades"]), 1),
+        ("bars in the market", percent(strategy["exposure"]), percent(1.0)),
     ]
     return [
         "## Backtest",
         (
-            "On the holdout: long where the winner forecasts a rise, flat otherwise. A trade "
-            f"costs {COST_BPS:g} basis point of commission and a price that is worse by "
-            f"{SLIPPAGE_BPS:g}; buy-and-hold pays that once. Cash earns nothing."
+            "On the holdout the strategy is long while the winner forecasts a rise and flat "
+            f"otherwise. Each trade costs {COST_BPS:g} basis point of commission and "
+            f"{SLIPPAGE_BPS:g} of slippage; buy-and-hold pays for one trade. Cash earns no "
+            "interest."
         ),
         table(("", "strategy", "buy-and-hold"), rows),
         show("equity.svg", pictures),
@@ -319,38 +343,37 @@ def _ratio(value: float) -> str:
 def _how_to_read(study: StoredStudy, report: Report) -> list[str]:
     hints = [
         "A loss says nothing alone: compare it with those of the baselines on the same bars.",
-        "The search loss chose the winner, and the holdout loss did not. Believe the second.",
+        "The winner was chosen by the search loss, so rely on the holdout loss.",
         (
             "Each trial's best epoch was chosen on the same bars that SPA, PBO and the deflated "
-            "Sharpe ratio use. That flatters the trials against the baselines, and is not "
-            "corrected."
+            "Sharpe ratio use. This favours the trials over the baselines and is not corrected."
         ),
         (
-            "SPA counts pruned trials where they stopped; with more epochs they might have been "
-            "better. PBO leaves them out."
+            "SPA includes pruned trials as they were when they stopped, although more epochs might "
+            "have improved them. PBO leaves them out."
         ),
         (
-            "The trials of a search are not independent: later ones learn from earlier ones. "
-            "PBO and SPA count them as they are."
+            "The trials of a search are not independent, because a sampler that learns draws later "
+            "trials from the results of earlier ones. PBO and SPA do not correct for this."
         ),
-        "The p-values are not corrected for there being several baselines and several tests.",
-        "One holdout is one stretch of one market, and worth less where it was looked at before.",
-        "No forecast, and no figure on this page, is advice to trade.",
+        "The p-values are not corrected for the number of baselines and tests.",
+        "A holdout is one period of one market, and proves less if it was looked at before.",
+        "No forecast and no figure on this page is advice to trade.",
     ]
     if study.spec.data.target == "range":
         hints.insert(
             -1,
-            "A range comes back to its mean, so most of its directions are easy: compare the "
-            "accuracy with that of the baselines, not with 50 %.",
+            "A range reverts to its mean, so most of its directions are easy to forecast: compare "
+            "the direction accuracy with that of the baselines, not with 50 %.",
         )
     if report.deflated_sharpe is not None:
         hints.insert(
             -1,
-            "The deflated Sharpe ratio compares with trials without skill, not with buy-and-hold: "
-            "a winner that is always long has what the market gave.",
+            "The deflated Sharpe ratio compares the winner with trials without skill and not with "
+            "buy-and-hold: a winner that is always long earns the return of the market.",
         )
     if report.backtest is not None:
         hints.insert(
-            -1, "The backtest fills every trade at the close that the forecast was made at."
+            -1, "The backtest fills each trade at the same close from which the forecast is made."
         )
     return ["## How to read this", "\n".join(f"* {plain(hint)}" for hint in hints)]

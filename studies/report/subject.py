@@ -1,4 +1,4 @@
-"""What a study forecasts: target, prices, features and dates, in words and as plain values."""
+"""The subject of a study: target, prices, features and dates, in words and as JSON."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from puffin.studies.text import counted, printable, when
 
 
 def target_in_words(data: DataSection, of: str = "") -> str:
-    """Return what is forecast, as in "the return of AAPL over the next 5 bars"."""
+    """Return the target in words, such as "the return of AAPL over the next 5 bars"."""
     target = TARGETS[data.target]
     one = "bar" if target.is_move else "one bar"
     bars = counted(data.horizon, "bar") if data.horizon > 1 else one
@@ -21,7 +21,7 @@ def target_in_words(data: DataSection, of: str = "") -> str:
 
 
 def series_name(data: DataSection) -> str:
-    """Return the symbol of the prices, or the name of their file, fit for a terminal."""
+    """Return the symbol of the prices or the name of their file, safe for a terminal."""
     return printable(data.symbol or Path(str(data.path).replace("\\", "/")).name)
 
 
@@ -37,15 +37,15 @@ class FoldDates:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a study forecasts from what.
+    """The target, prices, features and dates of a study.
 
     Attributes
     ----------
-    spec : its study file
-    origin, first, last, bars : of all prices
-    holdout_first, holdout_last, holdout_bars : of the targets that judge the winner
+    spec : the study file
+    origin, first, last, bars : source, first and last time, and number of all bars
+    holdout_first, holdout_last, holdout_bars : times and number of the holdout's targets
     folds : dates of training and validation
-    made_with : package to version
+    made_with : version by package
     """
 
     spec: Spec
@@ -60,14 +60,14 @@ class Subject:
     made_with: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the subject as JSON can hold it."""
         data = self.spec.data
         return {
             "source": data.source,
             "symbol": data.symbol,
             "path": data.path,
             "origin": self.origin,
-            # A file's own bars may be of any length.
+            # The bars of a file may have any interval.
             "interval": None if SOURCES[data.source].needs_path else data.interval,
             "bars": self.bars,
             "first": self.first,
@@ -89,10 +89,10 @@ class Subject:
 
 
 def subject(study: StoredStudy) -> Subject:
-    """Describe a study whose holdout is open."""
-    record, opened = study.record, study.holdout_dataset
-    (fold,) = opened.folds
-    dates = opened.dates[fold.valid.start : fold.valid.stop]
+    """Return the subject of a study whose holdout is open."""
+    record, holdout = study.record, study.holdout_dataset
+    (fold,) = holdout.folds
+    dates = holdout.dates[fold.valid.start : fold.valid.stop]
     return Subject(
         spec=study.spec,
         origin=record.data.origin,
@@ -108,7 +108,7 @@ def subject(study: StoredStudy) -> Subject:
 
 
 def fold_dates(dataset: Dataset) -> list[FoldDates]:
-    """Return the first and the last bar of each part of each fold."""
+    """Return the first and last bar of both parts of each fold."""
     dates = dataset.dates
     return [
         FoldDates(

@@ -1,29 +1,30 @@
-"""A report in words and plain values: three sentences, the figures behind them, JSON."""
+"""The verdict of a report in three sentences, and all its figures as JSON."""
 
 import math
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.forecast_tests import LEVEL
+from puffin.studies.json_values import to_json_values
 from puffin.studies.openings import Opening
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
-from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report
+from puffin.studies.report.build import Report
 from puffin.studies.report.subject import series_name, target_in_words
+from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.spec import DataSection
 from puffin.studies.text import counted, percent, signed, times, when
 
-# A loss above so many others is written as a multiple, below as a share.
-_TIMES = 10
-# Probabilities of overfitting below this are called low: Bailey and others reject above it. From
-# this share of what pure luck gives they are called high.
+# A loss of more than this multiple of another is written as a multiple, otherwise in per cent.
+_LARGEST_IN_PERCENT = 10
+# A probability of overfitting below 0.05 is called low: Bailey et al. reject above it. From half of
+# the chance level on it is called high.
 _LOW_PBO, _HIGH_PBO = 0.05, 0.5
-# A smaller chance would be written as 0.
-_LEAST_CHANCE = 0.001
-# Baselines in words; others are known by their label.
+# A smaller p-value would be written as 0.
+_SMALLEST_P = 0.001
+# Baselines in words; other baselines are named by their label.
 _BASELINES = {
     "persistence": "persistence (no change)",
     "drift": "drift (the average change of the past)",
@@ -34,7 +35,7 @@ _BASELINES = {
 
 
 def sentences(report: Report) -> list[str]:
-    """Return the verdict: whether it forecasts better, what trading on it made, whether by luck."""
+    """Return the verdict: outcome on the holdout, backtest, and selection bias."""
     return [
         outcome_sentence(report.comparison, report.dates, report.subject.spec.data),
         money_sentence(report.backtest, report.no_backtest),
@@ -42,40 +43,42 @@ def sentences(report: Report) -> list[str]:
     ]
 
 
-def outcome_sentence(found: HoldoutComparison, dates: pd.DatetimeIndex, data: DataSection) -> str:
-    """Return what was forecast, how that compares with the best simple model, and how sure it is.
+def outcome_sentence(
+    comparison: HoldoutComparison, dates: pd.DatetimeIndex, data: DataSection
+) -> str:
+    """Return what was forecast, how the error compares with a baseline's, and the evidence.
 
     Parameters
     ----------
-    found : HoldoutComparison
-    dates : DatetimeIndex
-        Of the holdout's targets.
+    comparison : HoldoutComparison
+    dates : DatetimeIndex, (holdout bars,)
+        Times of the holdout's targets.
     data : DataSection
-        What was forecast.
+        Target and series, as in the study file.
     """
     target = target_in_words(data, series_name(data))
     bars = (
         f"on the {counted(len(dates), 'bar')} kept out of the search "
         f"({when(dates[0])} to {when(dates[-1])})"
     )
-    if found.nothing_moves:
+    if comparison.nothing_moves:
         return (
-            f"Undecided: nothing can be judged {bars}, because {target} never changes there, and "
-            "to forecast no change is never wrong."
+            f"Undecided: nothing can be judged {bars}, because {target} never changes there and a "
+            "forecast of no change is always right."
         )
     return (
-        f"{found.outcome.capitalize()}: forecasts of {target} had "
-        f"{_compared(found.loss, found.reference)}, the best simple model of the search, {bars}; "
-        f"{_how_sure(found)}."
+        f"{comparison.outcome.capitalize()}: forecasts of {target} had "
+        f"{_compared(comparison.loss, comparison.reference)}, the best simple model of the "
+        f"search, {bars}; {_evidence(comparison)}."
     )
 
 
 def _compared(loss: float, baseline: BaselineResult) -> str:
-    """Return how the error of the winner compares with that of a baseline."""
+    """Return how the error of the winner compares with a baseline's."""
     name, other = _in_words(baseline), baseline.holdout_loss
     if other == 0:
         return f"errors, unlike {name}"
-    if loss > _TIMES * other:
+    if loss > _LARGEST_IN_PERCENT * other:
         return f"{loss / other:,.0f} times the error of {name}"
     if loss == other:
         return f"the same error as {name}"
@@ -87,101 +90,103 @@ def _in_words(baseline: BaselineResult) -> str:
     return _BASELINES.get(baseline.name, "{label}").format(label=baseline.label)
 
 
-def _how_sure(found: HoldoutComparison) -> str:
-    """Return how often chance gives such a difference, and what so few bars would not show."""
-    test = found.reference.diebold_mariano
+def _evidence(comparison: HoldoutComparison) -> str:
+    """Return how often chance gives such a difference, and which skill so few bars may miss."""
+    test = comparison.reference.diebold_mariano
     if math.isnan(test.p_better):
-        return "the differences are all alike, so no test can tell whether that is chance"
-    p = test.p_better if found.loss < found.reference.holdout_loss else test.p_worse
-    chance = "fewer than 0.1 %" if p < _LEAST_CHANCE else percent(p)
-    sure = f"chance alone gives such a difference in {chance} of cases"
-    if found.outcome != "undecided":
-        return sure
+        return "the difference is the same on every bar, so no test can tell whether it is chance"
+    p = test.p_better if comparison.loss < comparison.reference.holdout_loss else test.p_worse
+    share = "fewer than 0.1 %" if p < _SMALLEST_P else percent(p)
+    evidence = f"chance alone gives such a difference in {share} of cases"
+    if comparison.outcome != "undecided":
+        return evidence
     if test.p_better < LEVEL:
-        lowest = _in_words(found.best_on_holdout)
-        return f"{sure}, but {lowest}, another simple model, had still less error there"
-    return f"{sure}, too often to decide{_least(found.detectable_skill)}"
+        lowest = _in_words(comparison.best_on_holdout)
+        return f"{evidence}, but {lowest}, another simple model, had even less error there"
+    return f"{evidence}, too often to decide{_missed(comparison.detectable_skill)}"
 
 
-def _least(skill: float) -> str:
-    """Return what skill so few bars would show four times out of five."""
+def _missed(skill: float) -> str:
+    """Return which true skill so few bars may miss."""
     if math.isnan(skill):
         return ""
     if skill >= 1:
-        return ", and so few bars would often not show even the best of forecasts"
+        return ", and on so few bars even a perfect forecast would often be missed"
     return (
-        f", and a true lead below {percent(skill)} would be missed on so few bars more often than "
+        f", and on so few bars a true lead below {percent(skill)} would be missed more often than "
         "one time in five"
     )
 
 
-def money_sentence(earned: Backtest | None, why_not: str | None) -> str:
-    """Return what trading on the forecasts of the holdout would have earned."""
-    if earned is None:
-        return f"There is no backtest of trading: {why_not}."
-    made, hold = (signed(e["total_return"]) for e in (earned, earned["buy_and_hold"]))
-    trades = len(earned["trades"])
+def money_sentence(strategy: Backtest | None, why_none: str | None) -> str:
+    """Return the return of trading on the holdout forecasts beside that of buy-and-hold."""
+    if strategy is None:
+        return f"There is no backtest of trading: {why_none}."
+    earned, hold = (signed(b["total_return"]) for b in (strategy, strategy["buy_and_hold"]))
+    trades, costs = len(strategy["trades"]), COST_BPS + SLIPPAGE_BPS
     if not trades:
         return (
-            "It never forecast a rise, so trading on it would have meant to stay out of the "
-            f"market, while buy-and-hold made {hold}."
+            "A rise was never forecast, so a trader who follows the forecasts stays out of the "
+            f"market, while buy-and-hold returned {hold}."
         )
-    if trades == 1 and earned["exposure"] == 1:
-        return f"It always forecast a rise, so trading on it is buy-and-hold: {made} after costs."
+    if trades == 1 and strategy["exposure"] == 1:
+        return (
+            "A rise was always forecast, so trading on the forecasts is buy-and-hold: "
+            f"{earned} after costs."
+        )
     return (
-        f"Trading on it, in the market only while it forecast a rise, would have made {made} "
-        f"after costs ({counted(trades, 'trade')}, {COST_BPS + SLIPPAGE_BPS:.0f} basis points "
+        "Trading on the forecasts, in the market only while a rise was forecast, would have "
+        f"returned {earned} after costs ({counted(trades, 'trade')}, {costs:.0f} basis points "
         f"each), and buy-and-hold {hold}."
     )
 
 
 def _selection_bias_sentence(report: Report) -> str:
-    """Return whether the search was lucky: overfitting, Sharpe ratio, looks at the holdout."""
+    """Return the signs of selection bias: overfitting, Sharpe ratio, looks at the holdout."""
     parts = [_overfitting(report), _sharpe(report), looks_before(report)]
     text = "; ".join(part for part in parts if part)
     return f"{text[:1].upper()}{text[1:]}."
 
 
 def _overfitting(report: Report) -> str:
-    found = report.overfitting
-    if found is None:
+    if report.overfitting is None:
         return (
-            "whether the search only picked a lucky configuration cannot be said: the probability "
-            f"of overfitting is not known, as {report.no_overfitting}"
+            "whether the search only picked a lucky configuration is unknown, because the "
+            f"probability of overfitting cannot be computed: {report.no_overfitting}"
         )
-    pbo, chance = found.probability, found.chance_level
+    pbo, chance = report.overfitting.probability, report.overfitting.chance_level
     risk = "low" if pbo < _LOW_PBO else "moderate" if pbo < _HIGH_PBO * chance else "high"
     return (
-        f"the risk that the search only picked a lucky configuration is {risk} (a probability of "
-        f"overfitting of {percent(pbo, 0)}, where {percent(chance, 0)} is pure luck)"
+        f"the risk that the search only picked a lucky configuration is {risk} (the probability "
+        f"of overfitting is {percent(pbo, 0)}, and by chance alone {percent(chance, 0)})"
     )
 
 
 def _sharpe(report: Report) -> str:
-    found = report.deflated_sharpe
-    if found is None or math.isnan(found.probability):
+    deflated = report.deflated_sharpe
+    if deflated is None or math.isnan(deflated.probability):
         return ""
     return (
-        f"with a probability of {percent(found.probability, 0)} its Sharpe ratio in the search is "
-        f"more than the luckiest of {counted(found.trials, 'trial')} without skill would get "
-        "(rising prices alone can do that)"
+        f"with a probability of {percent(deflated.probability, 0)} the winner's Sharpe ratio in "
+        f"the search is higher than the luckiest of {counted(deflated.trials, 'trial')} without "
+        "skill would reach (rising prices alone can cause that)"
     )
 
 
 def looks_before(report: Report) -> str:
-    """Return how often the bars of the holdout had been looked at, and by whom."""
+    """Return how often the bars of the holdout had been looked at, and by which studies."""
     looks = report.looks_before
     if not looks:
         return "nobody had looked at these bars before"
     by = dict.fromkeys(_looker(report, look) for look in looks)
     return (
-        f"these bars had been looked at {times(len(looks))} before, by {' and '.join(by)}, so the "
-        "result is not independent of what was seen then"
+        f"these bars had been looked at {times(len(looks))} before, by {' and '.join(by)}, so this "
+        "result is no longer independent"
     )
 
 
 def _looker(report: Report, look: Opening) -> str:
-    """Return who has looked: another study, or this one for an earlier winner."""
+    """Return the study that looked: another one, or this one for an earlier winner."""
     if look.opening_id in report.opened_for.values():
         return f"this study for trial {look.trial}"
     if look.study == report.study:
@@ -190,15 +195,14 @@ def _looker(report: Report, look: Opening) -> str:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """Return all figures as plain values, NaN as null."""
-    found, spread = report.comparison, report.seed_sensitivity
-    luck, sharpe = report.overfitting, report.deflated_sharpe
+    """Return all figures as JSON can hold them; NaN is null."""
+    comparison, sensitivity = report.comparison, report.seed_sensitivity
     values = {
         "study": report.study,
         "forecast_of": report.subject.to_json(),
         "verdict": {
-            "outcome": found.outcome,
-            "beats_baseline": found.beats_baseline,
+            "outcome": comparison.outcome,
+            "beats_baseline": comparison.beats_baseline,
             "sentences": sentences(report),
         },
         "winner": {
@@ -213,45 +217,50 @@ def to_json(report: Report) -> dict[str, Any]:
             "bars": len(report.dates),
             "loss": report.loss,
             "skill": report.skill,
-            "detectable_skill": found.detectable_skill,
+            "detectable_skill": comparison.detectable_skill,
             "openings": len(report.looks),
             "openings_before": len(report.looks_before),
             "opened": [_look(look) for look in report.looks],
         },
-        "baselines": [_baseline(rival) for rival in found.baselines],
+        "baselines": [_baseline(baseline) for baseline in comparison.baselines],
         "direction": asdict(report.direction)
         | {
             "pesaran_timmermann": report.direction_test and asdict(report.direction_test),
             "no_pesaran_timmermann": report.no_direction_test,
         },
         "spa": None if report.spa is None else asdict(report.spa),
-        "luck": {
-            "trials": report.n_networks,
-            "complete": report.n_complete,
-            "pbo": None if luck is None else luck.probability,
-            "pbo_by_luck": None if luck is None else luck.chance_level,
-            "pbo_blocks": None if luck is None else luck.blocks,
-            "pbo_trials": None if luck is None else luck.trials,
-            "no_pbo": report.no_overfitting,
-            "deflated_sharpe": None if sharpe is None else sharpe.probability,
-            "deflated_sharpe_of": None if sharpe is None else asdict(sharpe),
-            "no_deflated_sharpe": report.no_deflated_sharpe,
-            "overtuning": asdict(report.overtuning),
-        },
+        "selection_bias": _selection_bias(report),
         "seeds": {
-            "trials": spread.trials,
-            "seeds": spread.seeds,
-            "losses": spread.losses,
-            "parameters": spread.parameters,
-            "ranks_of_winner": spread.ranks,
-            "one_standard_error_choice": spread.one_se_choice,
-            "one_standard_error_bound": spread.one_se_bound,
+            "trials": sensitivity.trials,
+            "seeds": sensitivity.seeds,
+            "losses": sensitivity.losses,
+            "parameters": sensitivity.parameters,
+            "ranks_of_winner": sensitivity.ranks,
+            "one_standard_error_choice": sensitivity.one_se_choice,
+            "one_standard_error_bound": sensitivity.one_se_bound,
         },
         "refits": report.refits.to_dict("records"),
         "backtest": report.backtest,
     }
-    plain: dict[str, Any] = _to_plain(values)
-    return plain
+    json_values: dict[str, Any] = to_json_values(values)
+    return json_values
+
+
+def _selection_bias(report: Report) -> dict[str, Any]:
+    overfitting, deflated = report.overfitting, report.deflated_sharpe
+    return {
+        "trials": report.n_networks,
+        "complete": report.n_complete,
+        "pbo": overfitting and overfitting.probability,
+        "pbo_chance_level": overfitting and overfitting.chance_level,
+        "pbo_blocks": overfitting and overfitting.blocks,
+        "pbo_trials": overfitting and overfitting.trials,
+        "no_pbo": report.no_overfitting,
+        "deflated_sharpe": deflated and deflated.probability,
+        "deflated_sharpe_of": deflated and asdict(deflated),
+        "no_deflated_sharpe": report.no_deflated_sharpe,
+        "overtuning": asdict(report.overtuning),
+    }
 
 
 def _look(look: Opening) -> dict[str, Any]:
@@ -269,14 +278,3 @@ def _baseline(baseline: BaselineResult) -> dict[str, Any]:
         "diebold_mariano": asdict(baseline.diebold_mariano),
         "clark_west": baseline.clark_west and asdict(baseline.clark_west),
     }
-
-
-def _to_plain(value: Any) -> Any:
-    """Return what JSON can say of a value."""
-    if isinstance(value, dict):
-        return {key: _to_plain(v) for key, v in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_to_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return _to_plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -198,7 +198,7 @@ def test_an_export_of_weights_that_diverged_is_refused_and_leaves_the_older_one(
     monkeypatch.setattr(puffin.studies.export.write, "Refit", Diverged)
     code, _, err = command("export", "tiny-study", "best", "--storage", finished.url)
     assert code == 1
-    assert "no forecaster to export: model.safetensors: fc.bias should be finite" in err
+    assert "cannot be exported: model.safetensors: fc.bias should be finite" in err
     assert not (tmp_path / "best").exists()
 
 

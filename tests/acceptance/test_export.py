@@ -1,4 +1,4 @@
-"""What is exported can be checked, derived again and used, by this program and without it."""
+"""Exports can be checked, reproduced and used, with this program and without it."""
 
 import hashlib
 import re
@@ -24,7 +24,7 @@ from puffin.studies.export.record import ExportRecord
 def reported(
     finished: Any, command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
-    """The finished study, its seal opened, and its best exported to `sealed` before, `best` after.
+    """The finished study with its holdout opened, exported to `sealed` before and `best` after.
 
     `all` is trained on the holdout too.
     """
@@ -45,7 +45,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 
 def seal_again(folder: Path) -> None:
-    """Write new sums, as one would who wants an altered export to pass."""
+    """Write valid checksums of altered files."""
     lines = [
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
         for name in sorted(
@@ -58,21 +58,21 @@ def seal_again(folder: Path) -> None:
 
 
 def write_again(folder: Path, record: dict[str, Any]) -> None:
-    """Alter the figures of an export, and all that would give it away."""
+    """Write an altered record with a matching model card and checksums."""
     (folder / "config.toml").write_text(tomli_w.dumps(record))
     (folder / "README.md").write_text(model_card(ExportRecord.of(record)))
     seal_again(folder)
 
 
 @pytest.mark.parametrize("name", ["sealed", "best", "all"])
-def test_an_export_comes_out_again_to_the_last_bit_from_its_own_files_alone(
+def test_an_export_is_reproduced_bit_for_bit_from_its_files(
     name: str, reported: Any, tuner: Callable[..., Any], tmp_path: Path
 ) -> None:
     shutil.copytree(reported.folder / name, tmp_path / name)
     code, out, err = tuner("reproduce", name, cwd=tmp_path)
     assert code == 0, err
-    assert "figures come out again, to the last bit" in err
-    figures = {line.split()[0]: line for line in out.splitlines() if "same bits" in line}
+    assert "figures were reproduced bit for bit" in err
+    figures = {line.split()[0]: line for line in out.splitlines() if " identical " in line}
     expected = {"scores.loss", "scores.fold_losses", "scores.skill", "epochs", "weights"}
     if name != "sealed":
         expected |= {"holdout.loss", "holdout.skill", "holdout.baselines.ridge.holdout_loss"}
@@ -115,10 +115,10 @@ def flip_a_digit(path: Path) -> None:
         (lambda f: (f / "forecasts.csv").unlink(), "missing: forecasts.csv"),
         (lambda f: (f / "SHA256SUMS").unlink(), "it has no SHA256SUMS"),
         (lambda f: (f / "SHA256SUMS").write_bytes(b"\xff\n"), "SHA256SUMS is not readable"),
-        (shutil.rmtree, "is no folder"),
+        (shutil.rmtree, "is not a folder"),
     ],
 )
-def test_a_file_that_is_not_as_it_was_exported_is_found_before_anything_is_trained(
+def test_a_changed_file_is_refused_before_training(
     change: Callable[[Path], Any],
     said: str,
     reported: Any,
@@ -157,7 +157,7 @@ def other_machine(record: dict[str, Any]) -> None:
         (other_machine, "scores.loss"),
     ],
 )
-def test_scores_that_were_altered_with_their_sums_do_not_come_out_again(
+def test_altered_scores_with_new_checksums_are_not_reproduced(
     change: Callable[[dict[str, Any]], None],
     off: str,
     reported: Any,
@@ -173,12 +173,12 @@ def test_scores_that_were_altered_with_their_sums_do_not_come_out_again(
     code, out, err = command("reproduce", str(folder))
     assert code == 1
     assert off in err.splitlines()[-1]
-    assert "do not come out again" in err
+    assert "were not reproduced" in err
     (row,) = [line for line in out.splitlines() if line.split()[:1] == [off]]
-    assert row.rstrip().endswith("OFF")
+    assert row.rstrip().endswith("DIFFERS")
 
 
-def test_an_altered_price_is_found_even_with_new_sums(
+def test_an_altered_price_is_found_despite_new_checksums(
     reported: Any, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "best"
@@ -188,10 +188,10 @@ def test_an_altered_price_is_found_even_with_new_sums(
     code, _, err = command("reproduce", str(folder))
     assert code == 1
     assert "prices-search.csv has sha256" in err
-    assert "it was tampered with" in err
+    assert "the file was changed" in err
 
 
-def test_on_a_machine_of_another_kind_figures_may_differ_within_stated_bounds(
+def test_figures_of_another_machine_may_differ_within_tolerance(
     reported: Any, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "best"
@@ -203,12 +203,12 @@ def test_on_a_machine_of_another_kind_figures_may_differ_within_stated_bounds(
     write_again(folder, record)
     code, out, err = command("reproduce", str(folder))
     assert code == 0, err
-    assert "the others within what another machine may round" in err
+    assert "the others within the tolerance for another kind of machine" in err
     (row,) = [line.split() for line in out.splitlines() if line.split()[:1] == ["scores.loss"]]
-    assert row[-1] != "OFF"
+    assert row[-1] != "DIFFERS"
 
 
-def test_what_another_version_exported_is_left_to_that_version(
+def test_an_export_of_another_version_is_refused(
     reported: Any, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "best"
@@ -259,7 +259,7 @@ def test_an_export_of_a_sealed_study_holds_no_bar_of_the_holdout(reported: Any) 
         assert f"{first:%Y-%m-%d}".encode() not in body, name
 
 
-def test_weights_of_all_bars_are_others_and_their_scores_are_marked_as_the_older_fits(
+def test_weights_of_all_bars_differ_and_keep_the_older_scores(
     reported: Any,
 ) -> None:
     best, everything = (load_exported(reported.folder / name) for name in ("best", "all"))
@@ -277,7 +277,7 @@ def test_weights_of_all_bars_are_others_and_their_scores_are_marked_as_the_older
     ]
 
 
-def test_all_bars_are_not_trained_on_while_the_seal_is_closed(
+def test_refit_all_is_refused_while_the_seal_is_closed(
     finished: Any, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     code, _, err = command(
@@ -288,7 +288,7 @@ def test_all_bars_are_not_trained_on_while_the_seal_is_closed(
     assert not (tmp_path / "x").exists()
 
 
-def test_an_export_over_one_that_held_more_leaves_nothing_of_it(
+def test_an_export_replaces_a_larger_one_completely(
     reported: Any, finished: Any, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "best"
@@ -298,7 +298,7 @@ def test_an_export_over_one_that_held_more_leaves_nothing_of_it(
     assert load_exported(folder).holdout is None
 
 
-def test_the_card_and_the_record_say_what_the_report_said(reported: Any) -> None:
+def test_card_and_record_have_the_sentences_of_the_report(reported: Any) -> None:
     exported = load_exported(reported.folder / "best")
     text = " ".join(exported.files["README.md"].decode().split())
     for sentence in exported.record.holdout.sentences:
@@ -308,7 +308,7 @@ def test_the_card_and_the_record_say_what_the_report_said(reported: Any) -> None
     assert exported.record.seal.openings[0].trial == exported.record.trial
 
 
-def test_the_smallest_network_within_an_error_is_offered_once_seeds_were_tried(
+def test_the_1se_rule_needs_trainings_with_other_seeds(
     reported: Any, finished: Any, command: Callable[..., Any]
 ) -> None:
     args = ("best", "tiny-study", "--rule", "1se", "--storage")
@@ -357,7 +357,7 @@ def boast(folder: Path) -> None:
         (boast, "README.md"),
     ],
 )
-def test_nothing_that_predict_or_a_reader_trusts_can_be_altered_unnoticed(
+def test_alterations_of_any_exported_figure_are_not_reproduced(
     change: Callable[[Path], None],
     off: str,
     reported: Any,
@@ -373,7 +373,7 @@ def test_nothing_that_predict_or_a_reader_trusts_can_be_altered_unnoticed(
     assert off in err.splitlines()[-1]
 
 
-def test_an_export_that_was_killed_between_its_files_is_gone_on_with(
+def test_a_killed_export_is_completed_by_the_next(
     reported: Any, command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "best"
@@ -389,6 +389,6 @@ def test_an_export_that_was_killed_between_its_files_is_gone_on_with(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", dies)
         assert command(*args).code == 130
-    assert "is not as it was exported" in command("reproduce", str(folder)).err
+    assert "was changed after its export" in command("reproduce", str(folder)).err
     assert command(*args).code == 0
     assert load_exported(folder).holdout is not None

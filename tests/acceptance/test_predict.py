@@ -19,7 +19,7 @@ Command = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def best(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what `tuner run` exported, under a name of its own."""
+    """A copy of the export of `tuner run`."""
     folder = tmp_path_factory.mktemp("predict") / "best"
     shutil.copytree(finished.folder / "exports" / "tiny-study", folder)
     return folder
@@ -27,21 +27,21 @@ def best(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def newer(best: Path) -> Path:
-    """Prices of a user's own, up to the last bar that the sample has."""
+    """A file of prices up to the last bar of the sample."""
     file = best.parent / "newer.csv"
     file.write_bytes(to_csv(load_prices("sample", PriceRequest("AAPL")).frame.iloc[-100:]))
     return file
 
 
-def test_the_table_is_on_stdout_and_what_it_rests_on_on_stderr(best: Path, tuner: Command) -> None:
+def test_the_table_is_on_stdout_and_its_basis_on_stderr(best: Path, tuner: Command) -> None:
     code, out, err = tuner("predict", "best", cwd=best.parent)
     assert code == 0
     head, _, row = [line.strip() for line in out.strip().splitlines()]
     assert head.startswith("bars ahead   log of the high-low log range")
     forecast, low, high, *percent = map(float, row.split()[1:])
     assert low < forecast < high < 0 < min(percent)
-    assert "the last bar of the export's own copy of sample AAPL is 2013-01-" in err
-    assert "days before today; --csv FILE or --symbol S takes newer ones" in err
+    assert "the last bar of the export's copy of sample AAPL is 2013-01-" in err
+    assert "days before today; use --csv FILE or --symbol S for newer bars" in err
     assert "90.0 % intervals from 40 out-of-sample errors" in err
     assert "warning" not in err
 
@@ -70,13 +70,13 @@ def test_a_narrower_level_gives_a_narrower_interval(best: Path, command: Command
     assert ends[0]["forecast"] == ends[1]["forecast"]
 
 
-def test_newer_prices_of_a_file_and_of_a_symbol_give_the_same_newer_forecast(
+def test_a_file_and_a_symbol_of_the_same_prices_give_one_forecast(
     best: Path, newer: Path, command: Command
 ) -> None:
     found = []
     for source in (["--csv", str(newer)], ["--symbol", "AAPL"]):
         code, out, err = command("predict", str(best), "--json", *source)
-        assert (code, "takes newer ones" in err) == (0, False)
+        assert (code, "for newer bars" in err) == (0, False)
         found.append(json.loads(out))
     assert [f["last"] for f in found] == ["2013-03-01"] * 2
     assert [f["origin"] for f in found] == ["csv newer.csv", "sample AAPL"]
@@ -87,7 +87,7 @@ def test_newer_prices_of_a_file_and_of_a_symbol_give_the_same_newer_forecast(
     assert json.loads(own)["steps"] != found[0]["steps"]
 
 
-def test_prices_from_before_the_training_ended_are_warned_of(
+def test_prices_that_end_within_the_training_give_a_warning(
     best: Path, newer: Path, command: Command
 ) -> None:
     older = newer.with_name("older.csv")
@@ -95,10 +95,10 @@ def test_prices_from_before_the_training_ended_are_warned_of(
     code, _, err = command("predict", str(best), "--csv", str(older))
     assert code == 0
     assert "warning: the prices end at 2012-05-" in err
-    assert "it has seen what it forecasts here" in err
+    assert "the forecasts are of bars that it has seen" in err
 
 
-def test_another_symbol_is_warned_of(best: Path, command: Command) -> None:
+def test_prices_of_another_symbol_give_a_warning(best: Path, command: Command) -> None:
     code, _, err = command("predict", str(best), "--symbol", "MSFT")
     assert code == 0
     assert "warning: the closes are not those of sample AAPL" in err
@@ -113,19 +113,19 @@ def test_another_symbol_is_warned_of(best: Path, command: Command) -> None:
         ("best --steps 0", 2, ["--steps", "1<=x<=250"]),
         ("best --steps 2", 1, ["horizon = 1, but is 2", "return, range, volume", "give 1 to 1"]),
         ("best --level 0.96", 1, ["needs at least 49", "there are 40", "at most 0.951"]),
-        ("best --csv few.csv", 1, ["bars, but have 3", "lookback = ", "give more of the past"]),
+        ("best --csv few.csv", 1, ["bars, but have 3", "lookback = ", "give earlier bars too"]),
         ("best --csv closes.csv", 1, ["needs high and low", "only close"]),
         ("best --csv none.csv", 1, ["none.csv must be a CSV file, but does not exist"]),
         ("best --symbol NOPE", 1, ["AAPL, IBM, MSFT", "'NOPE'"]),
-        ("empty", 1, ["empty is no export"]),
-        ("other", 1, ["other is no export"]),
-        ("nosuch", 1, ["nosuch is no folder"]),
-        ("newer.csv", 1, ["newer.csv is no folder"]),
-        ("/", 1, ["/ is no export: it has no SHA256SUMS and config.toml"]),
+        ("empty", 1, ["empty is not an export"]),
+        ("other", 1, ["other is not an export"]),
+        ("nosuch", 1, ["nosuch is not a folder"]),
+        ("newer.csv", 1, ["newer.csv is not a folder"]),
+        ("/", 1, ["/ is not an export: it has no SHA256SUMS and config.toml"]),
         ("changed", 1, ["changed", "forecasts.csv", "export the study again"]),
     ],
 )
-def test_what_cannot_be_done_is_said_in_words(
+def test_impossible_requests_are_refused_with_the_reason(
     typed: str,
     code: int,
     words: list[str],
@@ -156,9 +156,7 @@ ESCAPES = "\x1b]0;title\x07\x1b[31m[/x] [red]\u202e"
 SHOWN = r"\x1b]0;title\x07\x1b[31m[/x] [red]\u202e"
 
 
-def test_what_a_foreign_export_says_does_not_steer_the_terminal(
-    command: Command, tmp_path: Path
-) -> None:
+def test_text_of_an_export_cannot_control_the_terminal(command: Command, tmp_path: Path) -> None:
     values = record_values(opened=True)
     values["data"]["origin"] = values["holdout"]["baselines"][0]["label"] = ESCAPES
     files = export_files(values)
@@ -166,7 +164,7 @@ def test_what_a_foreign_export_says_does_not_steer_the_terminal(
     (folder / ESCAPES.replace("/", "|")).touch()
     code, out, err = command("predict", str(folder))
     assert code == 0
-    assert f"the export's own copy of {SHOWN} is 2020-03-24" in err
+    assert f"the export's copy of {SHOWN} is 2020-03-24" in err
     assert SHOWN.replace("/", "|") in err
     done = [out, err]
     with (folder / "SHA256SUMS").open("a", encoding="utf-8") as file:
@@ -188,7 +186,7 @@ def test_what_a_foreign_export_says_does_not_steer_the_terminal(
         (None, "epochs", "x", "epochs = 'x': should be a whole number"),
     ],
 )
-def test_a_record_that_breaks_a_rule_is_refused_before_anything_is_computed(
+def test_an_invalid_record_is_refused_before_computing(
     section: str | None, key: str, value: object, words: str, command: Command, tmp_path: Path
 ) -> None:
     values = record_values()
@@ -202,10 +200,10 @@ def test_a_record_that_breaks_a_rule_is_refused_before_anything_is_computed(
         assert words in err
 
 
-def test_a_scaler_that_makes_no_finite_forecast_is_told(command: Command, tmp_path: Path) -> None:
+def test_a_forecast_that_is_not_finite_is_refused(command: Command, tmp_path: Path) -> None:
     values = record_values()
     values["input"]["target_mean"] = 1e308
     folder = write_export(tmp_path / "foreign", export_files(values))
     code, out, err = command("predict", str(folder))
     assert (code, out, len(err.splitlines())) == (1, "", 1)
-    assert "the model makes no finite forecast of these prices" in err
+    assert "the model makes no finite forecast from these prices" in err

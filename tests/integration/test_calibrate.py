@@ -1,4 +1,4 @@
-"""The report cries victory seldom where there is nothing to find, and mostly where there is."""
+"""The verdict is seldom "better" on random walks, and mostly if there is a signal."""
 
 import math
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from benchmarks.markets import Market, garch_returns, long_memory_ranges
 from puffin.models.arrays import Floats
 
 
-def test_random_walks_are_beaten_no_more_often_than_luck_has_it() -> None:
+def test_random_walks_are_beaten_no_more_often_than_chance() -> None:
     runs = calibrate.run_all(planted=0.0, count=15, trials=2)
-    assert calibrate.victories(runs) <= calibrate.most_by_luck(len(runs), 0.999)
+    assert calibrate.count_better(runs) <= calibrate.most_by_chance(len(runs), 0.999)
 
 
-def test_a_planted_signal_that_no_straight_line_finds_is_found() -> None:
+def test_a_planted_nonlinear_signal_is_found() -> None:
     runs = calibrate.run_all(calibrate.PLANTED, count=10, trials=3)
-    assert calibrate.victories(runs) >= 7
+    assert calibrate.count_better(runs) >= 7
     assert np.mean([run.truth for run in runs]) == pytest.approx(calibrate.PLANTED, abs=0.05)
     for name in ("ar", "ridge"):
         assert np.mean([run.skill_of(name) for run in runs]) == pytest.approx(0.0, abs=0.02)
@@ -33,7 +33,7 @@ def target_of(made: Market) -> Floats:
 @pytest.mark.parametrize(
     ("make", "least", "most"), [(garch_returns, 0.0, 0.02), (long_memory_ranges, 0.3, 0.7)]
 )
-def test_the_signal_is_all_that_the_past_tells_of_the_target(
+def test_the_signal_is_the_predictable_part_of_the_target(
     make: Callable[[int], Market], least: float, most: float
 ) -> None:
     made = make(0)
@@ -44,7 +44,7 @@ def test_the_signal_is_all_that_the_past_tells_of_the_target(
         assert abs(np.corrcoef(errors[lag:], target[1:-lag])[0, 1]) < 4 / len(errors) ** 0.5
 
 
-def test_a_range_is_judged_without_the_tests_that_are_for_returns() -> None:
+def test_a_range_has_no_tests_for_returns() -> None:
     found = calibrate.run(calibrate.range_study_file(0, 2), long_memory_ranges(0))
     assert found.judgement.outcome in calibrate.OUTCOMES
     assert math.isnan(found.deflated_sharpe)

@@ -79,7 +79,7 @@ extra = ["IBM", "MSFT"]"""
     assert "return, extra of IBM, extra of MSFT, rsi, column:mood" in " ".join(card.split())
     derived = tuner("reproduce", str(folder))
     assert derived.exit_code == 0, derived.output
-    assert "figures come out again, to the last bit" in derived.stderr
+    assert "figures were reproduced bit for bit" in derived.stderr
     own, other = (tuner("predict", str(folder), *more) for more in ([], ["--csv", str(file)]))
     assert (own.exit_code, other.exit_code) == (0, 0), other.output
     assert own.stdout == other.stdout

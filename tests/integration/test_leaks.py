@@ -125,7 +125,7 @@ def test_a_network_that_was_given_the_future_forecasts_a_random_walk(
     plant(LEAKS[name])
     monkeypatch.setattr(puffin.studies.dataset, "require_causal", switched_off)
     found = judged(calibrate.study_file(0, 3, ["return", "leaky"]))
-    assert found.rival("persistence").skill > 0.8
+    assert found.baseline("persistence").skill > 0.8
     # A straight line reads it as well, so that alone it would not even be called a victory.
     assert found.skill_of("ridge") > 0.8
 

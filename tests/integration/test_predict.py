@@ -1,4 +1,4 @@
-"""What is forecast from an export is what its holdout was judged by."""
+"""`predict` repeats the forecasts that were judged on the holdout."""
 
 import io
 import math
@@ -40,7 +40,7 @@ def opened(
     return load_exported(export(searched, tmp_path / "best"))
 
 
-def test_the_bars_of_the_holdout_are_forecast_as_they_were_when_it_was_judged(
+def test_predict_repeats_the_judged_forecasts_of_the_holdout(
     opened: Exported,
 ) -> None:
     table = pd.read_csv(io.BytesIO(opened.files[FORECAST_FILES[1]]), parse_dates=["date"])

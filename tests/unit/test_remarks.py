@@ -167,7 +167,7 @@ def test_a_holdout_that_never_moves_judges_nobody(target: str, error: float) -> 
     }[target]
     assert sentence == (
         f"Undecided: nothing can be judged on the 30 bars kept out of the search ({days(130, 160)})"
-        f", because {words} never changes there, and to forecast no change is never wrong."
+        f", because {words} never changes there and a forecast of no change is always right."
     )
 
 

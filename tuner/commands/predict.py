@@ -1,4 +1,4 @@
-"""`tuner predict`: what an exported model says of the bars to come, and what that rests on."""
+"""`tuner predict`: the forecasts of an exported model, and what they are based on."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
-from puffin.studies.text import percent, printable, when
+from puffin.studies.text import counted, percent, printable, when
 from puffin.tuner.commands import tables
 
 
@@ -31,35 +31,36 @@ def predict(
     *,
     as_json: bool,
 ) -> None:
-    """Forecast with the model of an export.
+    """Print the forecasts of an exported model.
 
     Raises
     ------
     PuffinError
-        If the folder is no export, or its model cannot forecast so far from these prices.
+        If the folder is not an export, or its model cannot forecast that many steps from the
+        prices.
     """
     exported = load_exported(folder)
     prices = _prices(exported, csv, symbol)
     today = datetime.now().astimezone().date()
-    wanted = exported.spec.data.horizon if steps is None else steps
-    found = forecast.predict(exported, prices.frame, wanted, level, today)
-    warnings = [*prices.warnings, *found.warnings]
+    count = exported.spec.data.horizon if steps is None else steps
+    prediction = forecast.predict(exported, prices.frame, count, level, today)
+    warnings = [*prices.warnings, *prediction.warnings]
     for line in (
         *filter(None, [added_note(folder, exported.files)]),
         *(f"prices: {line}" for line in prices.fetch_notes),
         *(f"warning: {line}" for line in warnings),
-        *_basis(found, prices.origin, own=csv is None and symbol is None),
+        *_basis(prediction, prices.origin, is_exported=csv is None and symbol is None),
     ):
         click.echo(printable(line), err=True)
     if as_json:
-        values = found.to_json() | {"origin": prices.origin, "warnings": warnings}
+        values = prediction.to_json() | {"origin": prices.origin, "warnings": warnings}
         click.echo(json.dumps(values, indent=2, allow_nan=False))
     else:
-        tables.stdout().print(_prediction_table(found))
+        tables.stdout().print(_prediction_table(prediction))
 
 
 def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
-    """Load the prices to forecast from: a file, a symbol of the study's source, or its own."""
+    """Return the prices of a file, of a symbol of the study's source, or of the export."""
     data = exported.spec.data
     reads_files = SOURCES[data.source].needs_path
     if csv is not None:
@@ -68,53 +69,61 @@ def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
     if symbol is not None:
         if reads_files and (names := [*data.extra, *data.file_columns]):
             msg = (
-                f"the model reads {', '.join(names)} of its file beside the prices; give "
-                "--csv FILE with these columns"
+                f"the model reads the columns {', '.join(names)} of a file; give --csv FILE with "
+                "these columns"
             )
             raise DataError(msg)
         source = "sample" if reads_files else data.source
         request = PriceRequest(symbol, interval=data.interval, extra=data.extra, needs=data.needs)
         return load_prices(source, request)
-    origin = f"the export's own copy of {exported.record.data.origin}"
+    origin = f"the export's copy of {exported.record.data.origin}"
     return Prices(exported.prices, (), origin)
 
 
-def _basis(found: Prediction, origin: str, *, own: bool) -> list[str]:
-    """Say what a forecast rests on: bars of what age, intervals of what worth."""
-    days = abs(found.age_days)
-    side = "after" if found.age_days < 0 else "before"
-    age = "today" if not days else f"{days} day{'s' * (days > 1)} {side} today"
-    newer = "; --csv FILE or --symbol S takes newer ones" if own else ""
-    lines = [f"the last bar of {origin} is {when(found.last)}, {age}{newer}", _intervals(found)]
-    if found.coverage is not None:
-        share, bars = percent(found.coverage.share), found.coverage.bars
-        lines.append(f"made without the holdout's own, they held {share} of its {bars} bars")
+def _basis(prediction: Prediction, origin: str, *, is_exported: bool) -> list[str]:
+    """Return the age of the last bar, and the origin and coverage of the intervals."""
+    days = abs(prediction.age_days)
+    side = "after" if prediction.age_days < 0 else "before"
+    age = "today" if not days else f"{counted(days, 'day')} {side} today"
+    newer = "; use --csv FILE or --symbol S for newer bars" if is_exported else ""
+    lines = [f"the last bar of {origin} is {when(prediction.last)}, {age}{newer}"]
+    lines.append(_intervals(prediction))
+    if prediction.coverage is not None:
+        share, bars = percent(prediction.coverage.share), prediction.coverage.bars
+        lines.append(
+            f"intervals from the errors of the search alone contain {share} of the {bars} bars of "
+            "the holdout"
+        )
     return lines
 
 
-def _intervals(found: Prediction) -> str:
-    made = f"{percent(found.level)} intervals from {found.residuals} out-of-sample errors"
-    if len(found.steps) <= found.horizon:
-        return made
-    return f"{made}; beyond {found.horizon} ahead the forecasts are fed back, with drawn errors"
+def _intervals(prediction: Prediction) -> str:
+    level, residuals = percent(prediction.level), prediction.residuals
+    text = f"{level} intervals from {residuals} out-of-sample errors"
+    if len(prediction.steps) <= prediction.horizon:
+        return text
+    return (
+        f"{text}; beyond {counted(prediction.horizon, 'bar')} ahead each forecast is made from the "
+        "forecasts before it, with errors drawn from these"
+    )
 
 
-def _prediction_table(found: Prediction) -> Table:
-    """List the bars that are forecast, each with its interval."""
-    columns = ["bars ahead", found.unit, "low", "high"]
-    rows = _alike([step.value for step in found.steps])
-    if found.trader_unit is not None:
-        columns += [found.trader_unit, "low", "high"]
-        plain = _alike([step.in_trader_unit for step in found.steps if step.in_trader_unit])
-        rows = [own + other for own, other in zip(rows, plain, strict=True)]
+def _prediction_table(prediction: Prediction) -> Table:
+    """Return a table of the forecast bars with their intervals."""
+    columns = ["bars ahead", prediction.unit, "low", "high"]
+    rows = _formatted([step.value for step in prediction.steps])
+    if prediction.trader_unit is not None:
+        columns += [prediction.trader_unit, "low", "high"]
+        bounds = [step.in_trader_unit for step in prediction.steps if step.in_trader_unit]
+        rows = [left + right for left, right in zip(rows, _formatted(bounds), strict=True)]
     table = tables.new_table(*columns)
-    for step, row in zip(found.steps, rows, strict=True):
+    for step, row in zip(prediction.steps, rows, strict=True):
         table.add_row(str(step.ahead), *row)
     return table
 
 
-def _alike(steps: Sequence[Bounds]) -> list[list[str]]:
-    """Write numbers with as many decimals each as show five digits of the largest."""
+def _formatted(steps: Sequence[Bounds]) -> list[list[str]]:
+    """Return all numbers with the same decimals, so that the largest has five digits."""
     numbers = np.array([[b.forecast, b.low, b.high] for b in steps])
     largest = float(np.abs(numbers).max())
     decimals = max(4 - math.floor(math.log10(largest)), 0) if 0 < largest < math.inf else 4

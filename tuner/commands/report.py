@@ -1,4 +1,4 @@
-"""`tuner report`: train the best again, open the seal, say what it shows; or show it once more."""
+"""`tuner report`: retrain the best, open the holdout and print the verdict."""
 
 import json
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ from puffin.tuner.commands import tables
 from puffin.tuner.commands.run import report_cost, search
 
 _LEGEND = (
-    "direction: share of moves in the right direction, - where no move is forecast; DM: "
-    "Diebold-Mariano; CW: Clark-West, - where the baseline is no special case of the network"
+    "direction: share of moves forecast in the right direction, - if no move is forecast; DM: "
+    "Diebold-Mariano; CW: Clark-West, - if the baseline is not a special case of the network"
 )
 
 
@@ -36,17 +36,17 @@ def report(
     as_json: bool,
     out: Path,
 ) -> None:
-    """Judge the best of a study on its holdout: print the verdict, then write the pages.
+    """Judge the best of a study on its holdout, print the verdict, then write the pages.
 
-    A report that is finished is shown again: nothing is trained or opened for it, and as JSON it
-    leaves the pages as they are.
+    A finished report is printed again without training or opening anything; with `as_json` its
+    pages are not written again.
 
     Raises
     ------
     StudyError
-        If the search is not done, or has found nothing.
+        If the search is not done, or has no complete trial.
     PagesError
-        If the pages cannot be written; where that can be known the seal stays closed.
+        If the pages cannot be written. This is checked before the holdout is opened.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = load_search(open_storage(storage_url), name)
@@ -62,30 +62,30 @@ def report(
     if first_look:
         tables.say(f"the holdout of study {name} is open")
     search(holdout, storage_url, devices)
-    found = reports.build(study)
-    _print(found, as_json=as_json)
+    result = reports.build(study)
+    _print(result, as_json=as_json)
     if writes_pages:
-        pictures = write_pages(out, study, found)
-        tables.say(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures")
+        count = write_pages(out, study, result)
+        tables.say(f"wrote {out}/report.html, report.md, report.json and {count} figures")
 
 
 def _is_finished(study: StoredStudy, top: int, seeds: int) -> bool:
-    """Return whether the winner was judged before, and all has been trained that is asked for."""
+    """Return whether the winner was judged and everything requested has been trained."""
     if lowest_complete(study.trials()) is None:
-        return False  # there is no winner to judge, and `retrain_with_seeds` says so
+        return False  # there is no winner: `retrain_with_seeds` raises
     return is_opened(study) and not retraining_cost(study, top, seeds).trainings
 
 
 def _announce(study: StoredStudy, cost: Cost, workers: int, *, finished: bool) -> None:
-    """Say before it starts what there is to train, and who has looked at the holdout before."""
+    """Print what will be trained, and who has looked at the holdout before."""
     if finished:
         tables.say(
-            f"the report of study {study.name} is finished: nothing is trained or opened for it"
+            f"the report of study {study.name} is finished: nothing is trained or opened again"
         )
     if cost.trainings:
         tables.say(
             f"{report_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
-            f"with other seeds, then {cost.holdout} to be judged on the holdout"
+            f"with other seeds, then {cost.holdout} for the holdout"
         )
     if not is_opened(study) and (looks := looks_at(study)):
         names = ", ".join(dict.fromkeys(look.study for look in looks))
@@ -94,31 +94,31 @@ def _announce(study: StoredStudy, cost: Cost, workers: int, *, finished: bool) -
         )
 
 
-def _print(found: reports.Report, *, as_json: bool) -> None:
+def _print(result: reports.Report, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(to_json(found), indent=2))
+        click.echo(json.dumps(to_json(result), indent=2))
         return
     console = tables.stdout()
-    for sentence in sentences(found):
+    for sentence in sentences(result):
         console.print(sentence)
-    console.print(_rival_table(found))
+    console.print(_baseline_table(result))
     console.print(_LEGEND)
 
 
-def _rival_table(found: reports.Report) -> Table:
-    """Set the winner beside the baselines, on the search folds and on the holdout."""
+def _baseline_table(result: reports.Report) -> Table:
+    """Return a table of the winner and the baselines on the search folds and the holdout."""
     table = tables.new_table(
         "", "search loss", "holdout loss", "direction", "skill of winner", "p of DM", "p of CW"
     )
-    accuracy = percent(found.direction.accuracy)
-    table.add_row("winner", *map(loss, (found.search_loss, found.loss)), accuracy, "", "", "")
-    for rival in found.comparison.baselines:
+    accuracy = percent(result.direction.accuracy)
+    table.add_row("winner", *map(loss, (result.search_loss, result.loss)), accuracy, "", "", "")
+    for baseline in result.comparison.baselines:
         table.add_row(
-            rival.label,
-            *map(loss, (rival.search_loss, rival.holdout_loss)),
-            percent(rival.direction.accuracy) if rival.direction else "-",
-            tables.signed_percent(rival.skill),
-            p_value(rival.diebold_mariano.p_better),
-            p_value(rival.clark_west.p_better) if rival.clark_west else "-",
+            baseline.label,
+            *map(loss, (baseline.search_loss, baseline.holdout_loss)),
+            percent(baseline.direction.accuracy) if baseline.direction else "-",
+            tables.signed_percent(baseline.skill),
+            p_value(baseline.diebold_mariano.p_better),
+            p_value(baseline.clark_west.p_better) if baseline.clark_west else "-",
         )
     return table

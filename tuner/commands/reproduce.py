@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from puffin.models.errors import PuffinError
+from puffin.studies.export.checks import Check
 from puffin.studies.export.checksums import added_note
 from puffin.studies.export.read import load_exported
-from puffin.studies.export.reproduce import Check
 from puffin.studies.export.reproduce import reproduce as derive
 from puffin.studies.text import printable
 from puffin.tuner.commands import tables
@@ -18,18 +18,18 @@ from puffin.tuner.worker.process import setup_torch
 
 
 class NotReproducedError(PuffinError):
-    """Figures of an export that do not come out again."""
+    """Figures of an export were not reproduced."""
 
 
 def reproduce(folder: Path) -> None:
-    """Derive an export again and print each figure beside the new one.
+    """Train an export again and print each exported figure beside the recomputed one.
 
     Raises
     ------
     ExportError
-        If the folder is no export, or not as it was exported.
+        If the folder is not an export, or a file was changed.
     NotReproducedError
-        If a figure is further off than it may be.
+        If a figure differs by more than its tolerance.
     """
     setup_torch("cpu", 1.0)
     exported = load_exported(folder)
@@ -37,38 +37,40 @@ def reproduce(folder: Path) -> None:
         click.echo(printable(note), err=True)
     spec = exported.spec
     click.echo(
-        f"{printable(str(folder))}: every file is as it was exported; training "
-        f"{spec.walk_forward.folds} folds again, for up to {spec.training.max_epochs} epochs ...",
+        f"{printable(str(folder))}: all files are unchanged; training {spec.walk_forward.folds} "
+        f"folds again, for up to {spec.training.max_epochs} epochs ...",
         err=True,
     )
     checks = list(derive(exported))
     tables.stdout().print(_check_table(checks))
-    off = [check.name for check in checks if not check.passes]
-    if off:
+    failed = [check.name for check in checks if not check.passes]
+    if failed:
         msg = (
-            f"{len(off)} of {len(checks)} figures of {folder} do not come out again: "
-            f"{', '.join(off)}; the export was altered, or this installation differs from its own"
+            f"{len(failed)} of {len(checks)} figures of {folder} were not reproduced: "
+            f"{', '.join(failed)}; the export was altered, or this installation differs from the "
+            "one that made it"
         )
         raise NotReproducedError(msg)
     click.echo(_summary(checks), err=True)
 
 
 def _summary(checks: list[Check]) -> str:
-    same = sum(check.difference == 0 for check in checks)
-    if same == len(checks):
-        return f"all {same} figures come out again, to the last bit"
+    identical = sum(check.difference == 0 for check in checks)
+    if identical == len(checks):
+        return f"all {identical} figures were reproduced bit for bit"
     return (
-        f"{same} of {len(checks)} figures come out again to the last bit, the others within what "
-        "another machine may round"
+        f"{identical} of {len(checks)} figures were reproduced bit for bit, the others within the "
+        "tolerance for another kind of machine"
     )
 
 
 def _check_table(checks: Sequence[Check]) -> Table:
-    """Set the figures of an export beside those that came of deriving it again."""
-    table = tables.new_table("", "exported", "again", "apart", "may be", "")
+    """Return a table of exported and recomputed figures."""
+    table = tables.new_table("", "exported", "reproduced", "difference", "tolerance", "")
     for check in checks:
-        numbers = (f"{value:.6g}" for value in (check.exported, check.found))
-        apart = "same bits" if check.difference == 0 else f"{check.difference:.1e}"
+        numbers = (f"{value:.6g}" for value in (check.exported, check.recomputed))
+        difference = "identical" if check.difference == 0 else f"{check.difference:.1e}"
         bound = "0" if check.bound == 0 else f"{check.bound:.1e}"
-        table.add_row(Text(check.name), *numbers, apart, bound, "" if check.passes else "OFF")
+        status = "" if check.passes else "DIFFERS"
+        table.add_row(Text(check.name), *numbers, difference, bound, status)
     return table

@@ -1,1 +1,1 @@
-"""The pictures of a report. This package imports nothing."""
+"""The figures of a report. This package imports nothing."""

@@ -1,4 +1,4 @@
-"""Pictures of a report whose axis is time: what the winner forecast, and what it earned."""
+"""Figures over time: the winner's forecasts, and the capital from trading on them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.intervals import IntervalError, residual_interval
 from puffin.models.evaluation.metrics import skill
 from puffin.studies.records import Scores
-from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report, read_forecasts
+from puffin.studies.report.build import Report, read_forecasts
 from puffin.studies.report.figures.style import (
     BLUE,
     GREY,
@@ -24,18 +24,19 @@ from puffin.studies.report.figures.style import (
     new_figure,
     style_axes,
 )
+from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import percent, signed
+from puffin.studies.text import counted, percent, signed
 
-# More panels would be too small to be read.
+# More panels would be too small to read.
 MOST_FOLDS = 12
-# Of the band around the forecasts of the holdout; `tuner predict` has the same by default.
+# Level of the band around the holdout forecasts; the default of `tuner predict`.
 LEVEL = 0.9
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """How a target is drawn: the label of its axis, and its values out of the target's own unit."""
+    """How a target is drawn: the axis label, and the conversion from the target's unit."""
 
     label: str
     convert: Callable[[Floats], Floats]
@@ -51,9 +52,10 @@ _UNITS = {
 
 @dataclass(frozen=True, eq=False)
 class _Panel:
-    """Forecasts of some bars beside the truth, in the target's unit.
+    """Forecasts and actual values of consecutive bars, in the target's unit.
 
-    `skill` is against persistence; `errors` are those whose interval is drawn around the forecast.
+    `skill` is measured against persistence. The band around the forecast is the interval of
+    `errors`; None draws no band.
     """
 
     name: str
@@ -66,7 +68,7 @@ class _Panel:
 
 
 def draw_forecasts(study: StoredStudy, report: Report) -> Figure:
-    """Draw what the winner forecast, fold by fold and on the holdout, and what came."""
+    """Draw the winner's forecasts and the actual values, by fold and on the holdout."""
     folds = _fold_panels(study)
     shown, rows = folds[-MOST_FOLDS:], (min(len(folds), MOST_FOLDS) + 1) // 2
     unit = _UNITS[study.spec.data.target]
@@ -126,9 +128,9 @@ def _holdout_panel(study: StoredStudy, report: Report, folds: list[_Panel]) -> _
 
 def _panel(axes: Axes, panel: _Panel, unit: _Unit) -> None:
     days = panel.dates.to_numpy()
-    worth = "undefined" if np.isnan(panel.skill) else signed(panel.skill)
-    title = f"{panel.name}: skill {worth}"
-    with np.errstate(over="ignore"):  # of a forecast that is far too large
+    skill_text = "undefined" if np.isnan(panel.skill) else signed(panel.skill)
+    title = f"{panel.name}: skill {skill_text}"
+    with np.errstate(over="ignore"):  # a forecast that is far too large overflows
         if (band := _band(panel)) is not None:
             low, high = map(unit.convert, band)
             axes.fill_between(
@@ -140,10 +142,10 @@ def _panel(axes: Axes, panel: _Panel, unit: _Unit) -> None:
                 linewidth=0,
                 label=f"{percent(LEVEL, 0)} band",
             )
-            held = np.mean((band[0] <= panel.actual) & (panel.actual <= band[1]))
-            title += f"; {percent(float(held), 0)} of the bars in the {percent(LEVEL, 0)} band"
+            inside = np.mean((band[0] <= panel.actual) & (panel.actual <= band[1]))
+            title += f"; {percent(float(inside), 0)} of the bars in the {percent(LEVEL, 0)} band"
         for values, colour, dashes, width, label in (
-            (panel.actual, "#9a9a9a", "-", 1.0, "truth"),
+            (panel.actual, "#9a9a9a", "-", 1.0, "actual"),
             (panel.persistence, ORANGE, ":", 1.1, "persistence"),
             (panel.forecast, BLUE, "-", 1.6, "forecast"),
         ):
@@ -154,7 +156,7 @@ def _panel(axes: Axes, panel: _Panel, unit: _Unit) -> None:
 
 
 def _band(panel: _Panel) -> tuple[Floats, Floats] | None:
-    """Return the ends of the interval around the forecasts; None where its errors are too few."""
+    """Return both ends of the interval around the forecasts; None if there are too few errors."""
     if panel.errors is None:
         return None
     try:
@@ -172,31 +174,30 @@ def _date_axis(axes: Axes) -> None:
 
 
 def draw_equity(study: StoredStudy, report: Report) -> Figure | None:
-    """Draw what 100 became by trading on the forecasts of the holdout, and by holding."""
-    earned = report.backtest
-    if earned is None:
+    """Draw the growth of a capital of 100 by trading on the holdout forecasts, and by holding."""
+    strategy = report.backtest
+    if strategy is None:
         return None
     (fold,) = study.holdout_dataset.folds
     days = study.holdout_dataset.dates[fold.valid.start - 1 : fold.valid.stop].to_numpy()
     figure = new_figure(4.6)
     axes = figure.add_subplot()
-    hold = earned["buy_and_hold"]
-    spans = _held(earned, len(days) - 1)
+    hold = strategy["buy_and_hold"]
+    spans = _held(strategy, len(days) - 1)
     for i, (start, stop) in enumerate(spans):
         label = "the strategy holds" if not i else ""
         axes.axvspan(days[start], days[stop], color="#e9eef2", linewidth=0, label=label)
-    # The dashes on top: both may go one way, and are seen all the same.
+    # The dashed line is drawn last, so that both stay visible if they coincide.
     for result, colour, dashes, width, name in (
-        (earned, BLUE, "-", 2.8, "strategy"),
+        (strategy, BLUE, "-", 2.8, "strategy"),
         (hold, ORANGE, "--", 1.6, "buy-and-hold"),
     ):
         grown = 100 * result["equity"] / (result["final_capital"] / (1 + result["total_return"]))
         label = f"{name}: {signed(result['total_return'])}"
         axes.plot(days, grown, color=colour, ls=dashes, linewidth=width, label=label)
     axes.axhline(100, color=GREY, linewidth=0.8)
-    trades = len(earned["trades"])
     title = (
-        f"{signed(earned['total_return'])} in {trades} trade{'s' * (trades != 1)} at "
+        f"{signed(strategy['total_return'])} in {counted(len(strategy['trades']), 'trade')} at "
         f"{COST_BPS + SLIPPAGE_BPS:.0f} basis points, {signed(hold['total_return'])} by holding"
     )
     style_axes(axes, title, "", "capital, 100 at the start")
@@ -205,8 +206,8 @@ def draw_equity(study: StoredStudy, report: Report) -> Figure | None:
     return figure
 
 
-def _held(earned: Backtest, last: int) -> list[tuple[int, int]]:
-    """Return first and last bar of each time that the strategy was long."""
-    bought = [bar for side, bar, _, _ in earned["trades"] if side == "BUY"]
-    sold = [bar for side, bar, _, _ in earned["trades"] if side == "SELL"]
+def _held(strategy: Backtest, last: int) -> list[tuple[int, int]]:
+    """Return the first and last bar of each long position."""
+    bought = [bar for side, bar, _, _ in strategy["trades"] if side == "BUY"]
+    sold = [bar for side, bar, _, _ in strategy["trades"] if side == "SELL"]
     return list(zip(bought, [*sold, last][: len(bought)], strict=True))

@@ -1,4 +1,4 @@
-"""Forecasts of an export made by hand: aligned in time, in people's units, told in words."""
+"""Forecasts of an export are aligned in time, have intervals, and are given in trader units."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def made(
     opened: bool = False,
     residuals: np.ndarray = RESIDUALS,
 ) -> Exported:
-    """Give an export of an untrained network, whose search ended 20 bars before its data."""
+    """Return an export of an untrained network, whose search ended 20 bars before its data."""
     values = record_values(features, target, horizon, opened=opened)
     files = export_files(values, residuals)
     return Exported(Path("own"), files, ExportRecord.of(values))
@@ -52,9 +52,7 @@ ALL = ("return", "range", "volume", "price", "change")
 
 @pytest.mark.parametrize("target", ["return", "range", "price", "change"])
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_a_forecast_is_what_training_would_have_scored_at_that_bar(
-    target: str, horizon: int
-) -> None:
+def test_a_forecast_equals_the_one_scored_in_training(target: str, horizon: int) -> None:
     exported, frame = made(ALL, target, horizon), bars()
     columns = {name: frame[name].to_numpy() for name in frame}
     series = build_series(columns, ALL, target, horizon)
@@ -70,7 +68,7 @@ def test_a_forecast_is_what_training_would_have_scored_at_that_bar(
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_the_forecast_of_a_bar_uses_nothing_after_the_bar_a_horizon_before(horizon: int) -> None:
+def test_a_forecast_uses_no_bar_within_the_horizon(horizon: int) -> None:
     exported, frame = made(ALL, "return", horizon), bars()
     before = points(exported, frame, horizon)
     for back in range(1, horizon + 1):
@@ -88,7 +86,7 @@ def test_bars_before_the_first_window_change_nothing() -> None:
     assert points(exported, frame.iloc[-LOOKBACK - 1 :], 3) == points(exported, frame, 3)
 
 
-def test_the_interval_is_the_forecast_with_the_residuals_of_the_ranks() -> None:
+def test_intervals_are_forecasts_plus_residual_quantiles() -> None:
     low, high = residual_interval(RESIDUALS, 0.8)
     for step in predict(made(horizon=3), bars(), 3, 0.8, TODAY).steps:
         assert step.value.low == pytest.approx(step.value.forecast + low)
@@ -99,7 +97,7 @@ def test_the_interval_is_the_forecast_with_the_residuals_of_the_ranks() -> None:
     ("features", "target", "horizon"),
     [(("range",), "range", 1), (("range",), "range", 3), (("price",), "price", 2)],
 )
-def test_steps_beyond_the_horizon_go_on_from_those_before(
+def test_steps_beyond_the_horizon_are_recursive(
     features: tuple[str, ...], target: str, horizon: int
 ) -> None:
     exported, frame = made(features, target, horizon), bars()
@@ -115,7 +113,7 @@ def test_steps_beyond_the_horizon_go_on_from_those_before(
     assert points(exported, further, horizon) == pytest.approx(found[2:], rel=1e-5)
 
 
-def test_steps_beyond_the_horizon_spread_and_those_within_are_exact() -> None:
+def test_intervals_widen_beyond_the_horizon() -> None:
     exported = made(("return",), "return")
     short, long = (predict(exported, bars(), steps, 0.9, TODAY).steps for steps in (1, 8))
     assert long[0] == short[0]
@@ -130,9 +128,7 @@ def test_steps_beyond_the_horizon_spread_and_those_within_are_exact() -> None:
 
 
 @pytest.mark.parametrize(("target", "horizon"), [("return", 1), ("range", 3)])
-def test_up_to_the_horizon_no_path_is_asked_however_many_residuals_there_are(
-    target: str, horizon: int
-) -> None:
+def test_steps_up_to_the_horizon_use_residual_quantiles(target: str, horizon: int) -> None:
     # So many that paths drawn from them end a little beside their exact ranks.
     many = np.random.default_rng(7).normal(0, 0.02, 3001)
     exported = made((target,), target, horizon, residuals=many)
@@ -153,7 +149,7 @@ def test_errors_that_overlap_are_drawn_together(monkeypatch: pytest.MonkeyPatch)
     assert blocks == [1, 3]
 
 
-def test_a_return_is_put_on_the_close_that_it_starts_from() -> None:
+def test_returns_are_applied_to_the_close_they_start_from() -> None:
     frame = bars()
     steps = predict(made(ALL, "return", 3), frame, 3, 0.9, TODAY).steps
     for step, start in zip(steps, frame["close"].iloc[-3:], strict=True):
@@ -165,7 +161,7 @@ def test_a_return_is_put_on_the_close_that_it_starts_from() -> None:
     assert first == steps[0]
 
 
-def test_returns_that_are_fed_back_add_up_from_the_last_close() -> None:
+def test_recursive_returns_accumulate_from_the_last_close() -> None:
     frame = bars()
     steps = predict(made(("return",), "return"), frame, 4, 0.9, TODAY).steps
     total = 0.0
@@ -178,7 +174,7 @@ def test_returns_that_are_fed_back_add_up_from_the_last_close() -> None:
         assert step.in_trader_unit.low < step.in_trader_unit.forecast < step.in_trader_unit.high
 
 
-def test_a_change_is_put_on_the_close_that_it_starts_from_also_below_zero() -> None:
+def test_changes_are_added_to_the_close_they_start_from() -> None:
     frame = bars() - 100.0
     last = frame["close"].iloc[-1]
     steps = predict(made(("change",), "change"), frame, 4, 0.9, TODAY).steps
@@ -201,7 +197,7 @@ def test_closes_without_a_ratio_are_compared_by_their_difference() -> None:
     assert "over 40 shared bars they differ by up to 1;" in other[0]
 
 
-def test_a_range_is_shown_in_percent_and_a_price_as_it_is() -> None:
+def test_a_range_is_converted_to_per_cent_and_a_price_is_not() -> None:
     found = predict(made(), bars(), 1, 0.9, TODAY)
     (step,) = found.steps
     assert step.in_trader_unit is not None
@@ -228,7 +224,7 @@ def test_a_bar_of_this_afternoon_is_of_today() -> None:
     assert found.to_json()["last"] == "2020-03-24 13:55:00"
 
 
-def test_the_holdout_tries_the_interval_that_was_made_without_it() -> None:
+def test_coverage_is_measured_on_the_holdout() -> None:
     found = predict(made(opened=True), bars(), 1, 0.8, TODAY)
     assert found.residuals == len(RESIDUALS) + len(SEALED)
     low, high = residual_interval(RESIDUALS, 0.8)
@@ -240,7 +236,7 @@ def test_the_holdout_tries_the_interval_that_was_made_without_it() -> None:
     assert found.coverage.share != sum(own[0] <= e <= own[1] for e in SEALED) / 20
 
 
-def test_a_level_for_which_the_holdout_is_needed_cannot_be_tried_on_it() -> None:
+def test_a_level_that_needs_the_holdout_residuals_has_no_coverage() -> None:
     found = predict(made(opened=True), bars(), 1, 0.97, TODAY)
     assert (found.coverage, found.residuals) == (None, 80)
 
@@ -251,7 +247,7 @@ def test_a_sealed_holdout_tries_nothing() -> None:
 
 
 @pytest.mark.parametrize("opened", [True, False])
-def test_the_own_bars_and_later_ones_raise_no_doubt(*, opened: bool) -> None:
+def test_exported_and_later_bars_give_no_warning(*, opened: bool) -> None:
     exported = made(opened=opened)
     for frame in (exported.prices, bars(), bars() * 1.005):
         assert predict(exported, frame, 1, 0.9, TODAY).warnings == ()
@@ -268,14 +264,14 @@ def test_the_own_bars_and_later_ones_raise_no_doubt(*, opened: bool) -> None:
         (bars() * 2, "change", ["2 times those of sample AAPL", "reads the price itself"]),
     ],
 )
-def test_prices_that_may_be_others_are_told(
+def test_prices_that_do_not_match_the_export_give_a_warning(
     frame: pd.DataFrame, target: str, words: list[str]
 ) -> None:
     (said,) = predict(made((target,), target), frame, 1, 0.9, TODAY).warnings
     assert [word for word in words if word not in said] == []
 
 
-def test_a_split_is_nothing_to_a_model_that_reads_no_price() -> None:
+def test_a_split_does_not_matter_to_a_model_without_prices() -> None:
     assert predict(made(), bars() * 2, 1, 0.9, TODAY).warnings == ()
 
 
@@ -283,12 +279,12 @@ def test_a_split_is_nothing_to_a_model_that_reads_no_price() -> None:
     ("features", "target", "horizon", "words"),
     [
         (ALL, "range", 3, "at most the horizon = 3, but is 4.* reads return, range, .* 1 to 3"),
-        (("return",), "return", 3, "reads the return of one bar and forecasts that of 3"),
-        (("change",), "change", 3, "reads the change of one bar and forecasts that of 3"),
+        (("return",), "return", 3, "reads the return of one bar and forecasts that over 3"),
+        (("change",), "change", 3, "reads the change of one bar and forecasts that over 3"),
         (("return",), "range", 3, "reads return of each bar, and forecasts only the range"),
     ],
 )
-def test_a_model_that_cannot_go_on_says_why_and_how_far_it_can(
+def test_a_model_that_cannot_recurse_states_its_largest_step(
     features: tuple[str, ...], target: str, horizon: int, words: str
 ) -> None:
     with pytest.raises(ForecastError, match=words):
@@ -298,7 +294,7 @@ def test_a_model_that_cannot_go_on_says_why_and_how_far_it_can(
 @pytest.mark.parametrize(
     ("features", "horizon", "least"), [(("return",), 3, 7), (("range",), 3, 6), (("range",), 1, 4)]
 )
-def test_too_few_bars_are_told_with_the_sum_and_just_enough_do(
+def test_too_few_bars_are_refused_and_just_enough_accepted(
     features: tuple[str, ...], horizon: int, least: int
 ) -> None:
     exported = made(features, "range", horizon)
@@ -319,12 +315,12 @@ def test_a_level_that_is_no_probability_is_refused(level: float) -> None:
         predict(made(), bars(), 1, level, TODAY)
 
 
-def test_too_few_residuals_for_the_level_are_told_before_any_path_is_drawn() -> None:
+def test_too_few_residuals_for_the_level_are_refused() -> None:
     with pytest.raises(IntervalError, match=r"at least 79 .* there are 60; .* at most 0\.967"):
         predict(made(), bars(), 5, 0.975, TODAY)
 
 
-def test_json_is_plain_and_says_null_where_there_is_no_number() -> None:
+def test_json_has_null_for_infinite_bounds() -> None:
     exported = made(residuals=np.append(RESIDUALS, np.inf))
     found = predict(exported, bars(), 1, 0.96, TODAY)
     values: dict[str, Any] = json.loads(json.dumps(found.to_json(), allow_nan=False))

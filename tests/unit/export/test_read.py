@@ -1,4 +1,4 @@
-"""An export is read only if every file is as written, and agrees with what the others say."""
+"""An export is read only if its files are unchanged and consistent with one another."""
 
 import io
 import math
@@ -40,13 +40,13 @@ def test_an_export_is_read_back(tmp_path: Path, *, opened: bool) -> None:
     assert added_note(found.folder, found.files) is None
 
 
-# What is beside an export
+# Files beside an export
 
 
 LITTER = (".DS_Store", ".git/", ".ipynb_checkpoints/", "README.md~", "Thumbs.db", "notes.txt")
 
 
-def test_other_files_beside_an_export_are_named_and_not_looked_into(folder: Path) -> None:
+def test_files_beside_an_export_are_named_and_not_read(folder: Path) -> None:
     for name in LITTER:
         (folder / name).mkdir() if name.endswith("/") else (folder / name).write_text("mine")
     (folder / ".git" / "config").write_text("[core]")
@@ -54,17 +54,17 @@ def test_other_files_beside_an_export_are_named_and_not_looked_into(folder: Path
     note = added_note(folder, FILES)
     assert note is not None
     assert note.startswith(f"note: {folder} also holds .DS_Store, .git/, .ipynb_checkpoints/, ")
-    assert note.endswith(" and 1 more, which are no parts of the export")
+    assert note.endswith(" and 1 more, which are not part of the export")
 
 
-def test_a_file_in_a_folder_of_the_export_is_named_with_its_folder(tmp_path: Path) -> None:
+def test_an_added_file_is_named_with_its_folder(tmp_path: Path) -> None:
     files = FILES | {"pictures/curves.svg": b"svg"}
     folder = write_export(tmp_path / "best", files)
     (folder / "pictures" / ".DS_Store").touch()
-    assert "also holds pictures/.DS_Store, which is no part" in str(added_note(folder, files))
+    assert "also holds pictures/.DS_Store, which is not part" in str(added_note(folder, files))
 
 
-def test_a_folder_that_is_a_link_is_read_like_the_export_itself(folder: Path) -> None:
+def test_a_symbolic_link_to_an_export_is_read(folder: Path) -> None:
     link = folder.with_name("link")
     link.symlink_to(folder)
     (folder / ".DS_Store").touch()
@@ -75,21 +75,21 @@ def test_a_folder_that_is_a_link_is_read_like_the_export_itself(folder: Path) ->
 # Line ends
 
 
-def test_line_ends_that_git_changed_are_read_as_they_were_written(folder: Path) -> None:
+def test_line_ends_changed_by_git_are_restored(folder: Path) -> None:
     for path in folder.iterdir():
         if path.suffix != ".safetensors":
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert load_exported(folder).files == FILES
 
 
-def test_a_file_with_other_line_ends_and_another_word_is_changed(folder: Path) -> None:
+def test_a_changed_word_is_found_despite_line_ends(folder: Path) -> None:
     path = folder / "README.md"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n").replace(b"own", b"new"))
-    with pytest.raises(ExportError, match=r"not as it was exported \(changed: README\.md\)"):
+    with pytest.raises(ExportError, match=r"was changed after its export \(changed: README\.md\)"):
         load_exported(folder)
 
 
-# What is no export, or no longer one
+# Folders that are not an export, or were changed
 
 
 def test_a_folder_that_is_no_export_is_not_read(tmp_path: Path) -> None:
@@ -128,20 +128,23 @@ DIGEST = "0" * 64
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (shutil.rmtree, "is no folder; name one that `tuner export` wrote"),
-        (lambda f: (f / "config.toml").unlink(), "is no export: it has no config.toml"),
-        (lambda f: (f / "SHA256SUMS").unlink(), "is no export: it has no SHA256SUMS"),
+        (shutil.rmtree, "is not a folder; name one that `tuner export` wrote"),
+        (lambda f: (f / "config.toml").unlink(), "is not an export: it has no config.toml"),
+        (lambda f: (f / "SHA256SUMS").unlink(), "is not an export: it has no SHA256SUMS"),
         (lambda f: (f / "README.md").unlink(), "(missing: README.md)"),
         (lambda f: (f / "README.md").write_text("mine"), "(changed: README.md)"),
         (listing(), "SHA256SUMS is not readable"),
         (listing("x"), "SHA256SUMS is not readable"),
         (listing(f"{DIGEST}  config.toml", ""), "SHA256SUMS is not readable"),
-        (listing(f"{DIGEST}  /etc/passwd"), "lists /etc/passwd, which is no file inside"),
-        (listing(f"{DIGEST}  ../best/config.toml"), "lists ../best/config.toml, which is no file"),
-        (listing(f"{DIGEST}  a/../config.toml"), "lists a/../config.toml, which is no file"),
-        (listing(f"{DIGEST}  ."), "lists ., which is no file inside"),
-        (listing(f"{DIGEST}  a//b"), "lists a//b, which is no file inside"),
-        (listing(f"{DIGEST}  {'a' * 300}"), "aaa..., which is no file inside"),
+        (listing(f"{DIGEST}  /etc/passwd"), "lists /etc/passwd, which is not a file inside"),
+        (
+            listing(f"{DIGEST}  ../best/config.toml"),
+            "lists ../best/config.toml, which is not a file",
+        ),
+        (listing(f"{DIGEST}  a/../config.toml"), "lists a/../config.toml, which is not a file"),
+        (listing(f"{DIGEST}  ."), "lists ., which is not a file inside"),
+        (listing(f"{DIGEST}  a//b"), "lists a//b, which is not a file inside"),
+        (listing(f"{DIGEST}  {'a' * 300}"), "aaa..., which is not a file inside"),
         (listing(*(f"{DIGEST}  {i}" for i in range(1001))), "SHA256SUMS is not readable"),
         (listing(f"{DIGEST}  config.toml/x"), "(missing: config.toml/x)"),
         (make_pipe, "SHA256SUMS is not readable"),
@@ -155,7 +158,7 @@ DIGEST = "0" * 64
         ),
     ],
 )
-def test_what_is_not_as_it_was_written_is_refused_by_name(
+def test_changed_or_missing_files_are_refused_by_name(
     change: Callable[[Path], Any], words: str, folder: Path
 ) -> None:
     change(folder)
@@ -164,7 +167,7 @@ def test_what_is_not_as_it_was_written_is_refused_by_name(
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_of_pictures_that_is_a_link_is_refused(tmp_path: Path) -> None:
+def test_a_linked_folder_of_pictures_is_refused(tmp_path: Path) -> None:
     folder = write_export(tmp_path / "best", FILES | {"pictures/curves.svg": b"svg"})
     (folder / "pictures").rename(tmp_path / "elsewhere")
     (folder / "pictures").symlink_to(tmp_path / "elsewhere")
@@ -172,7 +175,7 @@ def test_a_folder_of_pictures_that_is_a_link_is_refused(tmp_path: Path) -> None:
         load_exported(folder)
 
 
-def test_a_file_of_a_size_that_no_export_has_is_not_read(
+def test_a_file_that_is_too_large_is_not_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.truncate(folder / SEARCH, 1 << 40)
@@ -193,7 +196,7 @@ def test_a_file_that_may_not_be_read_is_told(folder: Path, monkeypatch: pytest.M
         load_exported(folder)
 
 
-# Files that do not hold what the others say of them
+# Files that contradict one another
 
 
 def with_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Files:
@@ -210,7 +213,7 @@ def with_table(name: str, change: Callable[[pd.DataFrame], Any]) -> Files:
 def with_prices(
     search: Callable[[pd.DataFrame], pd.DataFrame] = lambda bars: bars, **record: Any
 ) -> Files:
-    """Return other prices, and a record that says so."""
+    """Return other prices, and a record that matches them."""
     body = to_csv(search(bars().iloc[:40]))
     values = record_values(opened=True)
     values["data"] |= record
@@ -274,17 +277,26 @@ HEAD = "fc.weight"
         ({"forecasts.csv": b""}, "should have 60 rows below its header, but has 0"),
         # prices
         ({SEARCH: b"date,close\n"}, "prices-search.csv has sha256"),
-        (with_prices(lambda b: one(b, 9, "low", math.nan)), "2020-01-14 makes no finite 'range'"),
-        (with_prices(lambda b: one(b, 9, "low", -1.0)), "2020-01-14 makes no finite 'range'"),
+        (
+            with_prices(lambda b: one(b, 9, "low", math.nan)),
+            "'range' is not finite at the bar of 2020-01-14",
+        ),
+        (
+            with_prices(lambda b: one(b, 9, "low", -1.0)),
+            "'range' is not finite at the bar of 2020-01-14",
+        ),
         (
             with_prices(lambda b: b.drop(columns="low")),
             "prices-holdout.csv should have the columns of prices-search.csv",
         ),
-        (with_prices(lambda b: b.drop(columns="close")), "should have bars, and of each a close"),
-        (with_prices(lambda b: b[::-1]), "should be in the order of their times, each once"),
+        (
+            with_prices(lambda b: b.drop(columns="close")),
+            "should have at least one bar and a column close",
+        ),
+        (with_prices(lambda b: b[::-1]), "times of bars should be ascending, each once"),
         (
             with_prices(lambda b: b.iloc[:0]),
-            "prices-search.csv should have bars, and of each a close",
+            "prices-search.csv should have at least one bar and a column close",
         ),
         (with_prices(lambda b: b.iloc[1:]), "data.first = 2020-01-01: should be 2020-01-02"),
         (
@@ -301,7 +313,7 @@ HEAD = "fc.weight"
         ),
     ],
 )
-def test_a_file_that_is_not_what_the_record_says_is_refused_with_the_place(
+def test_a_file_that_contradicts_the_record_is_refused(
     files: dict[str, bytes | None], words: str, tmp_path: Path
 ) -> None:
     changed = {name: body for name, body in (FILES | files).items() if body is not None}
@@ -312,7 +324,7 @@ def test_a_file_that_is_not_what_the_record_says_is_refused_with_the_place(
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_that_the_weights_are_not_of_takes_no_memory(tmp_path: Path) -> None:
+def test_a_mismatched_network_takes_no_memory(tmp_path: Path) -> None:
     values = record_values()
     values["spec"]["space"]["hidden_dim"] = [3, 10**6]
     values["config"]["hidden_dims"] = [10**6]

@@ -1,4 +1,4 @@
-"""What config.toml says is checked as a whole, in little time, and told by its key."""
+"""A record is checked completely and quickly, and a refusal names the key."""
 
 import copy
 import datetime as dt
@@ -41,7 +41,7 @@ def changed(path: Path, value: Any) -> dict[str, Any]:
 
 
 def paths(values: Any, path: Path = ()) -> Iterator[Path]:
-    """Name every key and every item of a list, at every depth."""
+    """Yield the path of every key and list item, at every depth."""
     if path:
         yield path
     inside = values.items() if isinstance(values, dict) else ()
@@ -50,7 +50,7 @@ def paths(values: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def refusal(read: Callable[[], ExportRecord]) -> str:
-    """Return the one line in which a record is refused; '' if it is not."""
+    """Return the message that refuses a record; '' if it is accepted."""
     try:
         read()
     except RecordError as error:
@@ -63,7 +63,7 @@ def refusal(read: Callable[[], ExportRecord]) -> str:
 
 
 def accepted(value: Any) -> set[str]:
-    """Name the keys that may have a value; all others have to be refused."""
+    """Return the keys at which a value is accepted."""
     return {
         ".".join(map(str, path))
         for path in paths(VALUES)
@@ -72,13 +72,13 @@ def accepted(value: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("opened", [True, False])
-def test_a_record_is_written_and_read_back_to_the_bit(*, opened: bool) -> None:
+def test_a_record_survives_writing_and_reading(*, opened: bool) -> None:
     record = ExportRecord.of(record_values(opened=opened))
     assert ExportRecord.parse(record.to_toml()) == record
     assert ExportRecord.parse(record.to_toml()).to_toml() == record.to_toml()
 
 
-def test_a_key_may_be_left_out_only_where_there_may_be_any_number_of_them() -> None:
+def test_every_key_of_a_section_is_required() -> None:
     found = {key for key in accepted(DROPPED) if not key.startswith("spec.")}
     machines = {f"machine.{part}" for part in ("trial", "refit", "holdout")}
     kinds = {f"{machine}.{key}" for machine in machines for key in ("processor", "torch")}
@@ -111,7 +111,7 @@ MEANS = {"input.feature_mean.0", "input.target_mean", "scores.skill", "holdout.s
     ],
     ids=lambda value: "" if isinstance(value, set) else str(value)[:20],
 )
-def test_a_value_of_another_kind_is_refused_wherever_it_stands(value: Any, keys: set[str]) -> None:
+def test_a_value_of_another_type_is_refused_at_any_key(value: Any, keys: set[str]) -> None:
     assert accepted(value) == keys
 
 
@@ -140,7 +140,7 @@ def test_a_value_of_another_kind_is_refused_wherever_it_stands(value: Any, keys:
         ("config.lr", math.nan, "config: lr must be at least 0, but is nan"),
         ("config.lr", True, "lr = True: should be a number"),
         ("config.momentum", 0.5, "unknown key momentum; known are cell, hidden_dims"),
-        ("scores.momentum", 0.5, "scores.momentum is no key of an export"),
+        ("scores.momentum", 0.5, "scores.momentum is not a key of an export"),
         ("scores.fold_losses", [1.0], "number of scores.fold_losses = 1: should be that of folds"),
         ("scores.direction_interval", [0.5], "at least 2 items"),
         ("folds", [], "number of folds = 0: should be spec.walk_forward.folds = 3"),
@@ -149,7 +149,7 @@ def test_a_value_of_another_kind_is_refused_wherever_it_stands(value: Any, keys:
         ("refit.last", "2020-01-02", "refit.last = '2020-01-02': should be '2020-02-25'"),
         ("refit.data", "some", "refit.data = 'some': should be 'search' or 'all'"),
         ("made_with", {"torch": "1"}, "made_with.puffin-tuner is missing"),
-        ("unjudged", "it is sealed", "either holdout or unjudged"),
+        ("unjudged", "it is sealed", "there should be either holdout or unjudged"),
         ("holdout.baselines", [], "at least 1 item"),
         ("study", "x" * 10**5, "study = 'xxxxx"),
     ],
@@ -182,7 +182,7 @@ def test_several_problems_are_counted() -> None:
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_a_file_of_any_kind_is_refused_in_words_with_little_memory(body: bytes, words: str) -> None:
+def test_malformed_files_are_refused_with_little_memory(body: bytes, words: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(RecordError, match=words):
@@ -192,7 +192,7 @@ def test_a_file_of_any_kind_is_refused_in_words_with_little_memory(body: bytes, 
         tracemalloc.stop()
 
 
-def test_keys_of_few_parts_and_text_with_dots_are_read() -> None:
+def test_dotted_keys_and_text_with_dots_are_read() -> None:
     text = "a.b.'c.d'.\"e\" = 1\nx = 'yfinance " + ", ".join(["SAP.DE"] * 40) + "'"
     assert parse_toml(text.encode()) == {"x": text.split("'")[3], "a": {"b": {"c.d": {"e": 1}}}}
 
@@ -203,7 +203,7 @@ def test_keys_of_few_parts_and_text_with_dots_are_read() -> None:
     length=st.integers(0, 60),
     text=st.text(max_size=5) | st.sampled_from(["nan", "inf", "-", "\n", "[[", "]", '"', "1e999"]),
 )
-def test_a_text_that_was_cut_or_written_over_is_read_or_refused_in_words(
+def test_a_damaged_record_is_read_or_refused_with_a_message(
     start: int, length: int, text: str
 ) -> None:
     body = (TEXT[:start] + text + TEXT[start + length :]).encode("utf-8", "surrogatepass")

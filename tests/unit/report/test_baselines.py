@@ -1,4 +1,4 @@
-"""The rules of the verdict, on made-up forecasts whose every figure can be told by hand."""
+"""The rules of the verdict, on constructed forecasts whose figures are known."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +14,8 @@ from puffin.models.features import TARGETS, Series
 from puffin.models.folds import Span
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.report.baselines import compare_with_baselines
-from puffin.studies.report.build import (
-    run_backtest,
-    strategy_returns,
-    why_no_backtest,
-    why_no_deflated_sharpe,
-    why_no_direction_test,
-)
+from puffin.studies.report.build import why_no_deflated_sharpe, why_no_direction_test
+from puffin.studies.report.trading import run_backtest, strategy_returns, why_no_backtest
 from puffin.studies.spec import Spec, parse_spec
 
 BARS, HOLDOUT = 160, 30
@@ -48,7 +43,7 @@ def market(
 
 
 def off_by(searched: float, judged: float) -> Callable[..., Baseline]:
-    """A baseline whose forecasts are off by so much on the search folds, and on the holdout."""
+    """Return a baseline with given constant errors on the search folds and on the holdout."""
 
     def forecast(series: Series, _lookback: int, _train: Span, score: Span) -> Baseline:
         error = judged if len(score) == HOLDOUT else searched
@@ -59,13 +54,13 @@ def off_by(searched: float, judged: float) -> Callable[..., Baseline]:
 
 @pytest.fixture
 def rivals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The better one on the search data is the worse one on the holdout."""
+    """Two baselines: the better one on the search data is the worse one on the holdout."""
     made = {"steady": off_by(0.01, 0.03), "lucky": off_by(0.02, 0.02)}
     monkeypatch.setattr(puffin.studies.report.baselines, "BASELINES", made)
 
 
 @pytest.mark.usefixtures("rivals")
-def test_the_rival_to_beat_is_chosen_by_the_search_data_and_not_by_the_holdout() -> None:
+def test_the_reference_baseline_is_chosen_on_the_search_data() -> None:
     folds, opened = market(spec_of())
     (actual,) = opened.validation_slices(opened.series.target)
     found = compare_with_baselines(folds, opened, 3, actual + np.resize([0.024, 0.026], HOLDOUT))
@@ -83,7 +78,7 @@ def test_the_rival_to_beat_is_chosen_by_the_search_data_and_not_by_the_holdout()
 
 @pytest.mark.usefixtures("rivals")
 def test_a_tie_is_undecided_on_either_side() -> None:
-    """Errors as often above the rival's as below: the mean decides nothing."""
+    """The errors are above the baseline's as often as below."""
     folds, opened = market(spec_of())
     (actual,) = opened.validation_slices(opened.series.target)
     for shift in (-0.0001, 0.0001):
@@ -122,7 +117,7 @@ def test_losses_that_overlap_are_tested_as_such(horizon: int) -> None:
         ("price", ["return"], {"mean"}),
     ],
 )
-def test_clark_west_is_of_baselines_that_a_network_has_as_special_cases(
+def test_clark_west_covers_nested_baselines_only(
     target: str, features: list[str], nested: set[str]
 ) -> None:
     folds, opened = market(spec_of(target=target, features=features))
@@ -151,7 +146,7 @@ def test_directions_are_tested_where_the_target_is_a_move(target: str) -> None:
     assert tested is (target in ("return", "change"))
 
 
-def test_a_baseline_that_has_too_few_targets_is_left_out_and_any_other_error_is_not(
+def test_a_baseline_with_too_few_targets_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folds, opened = market(spec_of())
@@ -173,7 +168,7 @@ def test_a_baseline_that_has_too_few_targets_is_left_out_and_any_other_error_is_
         compare_with_baselines(folds, opened, 3, actual)
 
 
-def test_the_backtest_earns_the_moves_of_the_bars_that_were_forecast() -> None:
+def test_the_backtest_earns_the_forecast_rises() -> None:
     _, opened = market(spec_of())
     closes = opened.closes
     moves = np.log(closes[-HOLDOUT:] / closes[-HOLDOUT - 1 : -1])
@@ -190,7 +185,7 @@ def test_the_backtest_earns_the_moves_of_the_bars_that_were_forecast() -> None:
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_a_price_its_change_and_its_return_are_traded_alike(horizon: int) -> None:
+def test_price_change_and_return_are_traded_alike(horizon: int) -> None:
     for target in ("price", "change"):
         folds, opened = market(spec_of(target=target, features=[target], horizon=horizon))
         plain, judged = market(spec_of(horizon=horizon))
@@ -206,12 +201,12 @@ def test_a_price_its_change_and_its_return_are_traded_alike(horizon: int) -> Non
 
 
 @pytest.mark.parametrize("target", ["price", "change"])
-def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> None:
+def test_nonpositive_prices_have_no_backtest(target: str) -> None:
     folds, opened = market(spec_of(target=target, features=[target]), lower=100.0)
     (actual,) = opened.validation_slices(opened.series.target)
     assert compare_with_baselines(folds, opened, 3, actual).loss == 0.0
     assert run_backtest(opened, actual) is None
-    reason = "a close is zero or negative, and then there are no returns in per cent"
+    reason = "a close is zero or negative, so there are no returns in per cent"
     assert why_no_backtest(opened) == why_no_deflated_sharpe(folds, 100, 9, 9) == reason
 
 
@@ -224,21 +219,26 @@ def test_prices_that_are_not_positive_are_judged_and_not_traded(target: str) -> 
             5,
             40,
             (
-                "it needs 6 different networks that were trained to their end, and there are 5, "
-                "beside 35 that were pruned"
+                "it needs at least 6 different complete networks, and there are 5, beside 35 "
+                "pruned ones"
             ),
         ),
-        (2, 6, 6, "it needs 3 returns that do not overlap, and the search bars hold 2"),
+        (
+            2,
+            6,
+            6,
+            "it needs at least 3 returns that do not overlap, and the search bars have only 2",
+        ),
     ],
 )
-def test_a_deflated_sharpe_ratio_needs_returns_and_trials_of_one_budget(
+def test_a_deflated_sharpe_ratio_needs_returns_and_complete_trials(
     bars: int, complete: int, tried: int, reason: str | None
 ) -> None:
     folds, _ = market(spec_of())
     assert why_no_deflated_sharpe(folds, bars, complete, tried) == reason
 
 
-def test_a_year_of_hours_has_more_bars_than_one_of_days() -> None:
+def test_the_sharpe_ratio_is_annualised_by_the_bar_length() -> None:
     spec = spec_of()
     daily = run_backtest(market(spec)[1], np.ones(HOLDOUT))
     hours = pd.date_range("2020-01-01", periods=BARS, freq="h")

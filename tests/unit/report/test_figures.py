@@ -1,4 +1,4 @@
-"""Pictures show most of what there is, the same every time, and weigh only what can be weighed."""
+"""Figures are deterministic, have readable axes and show only what can be computed."""
 
 import ast
 from pathlib import Path
@@ -13,10 +13,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
 import puffin.studies
-from puffin.studies.report.figures.curves import PICTURES, _with_baselines
+from puffin.studies.report.figures.curves import _with_baselines
+from puffin.studies.report.figures.registry import FIGURES, show
 from puffin.studies.report.figures.style import new_figure, padded, robust_limits, style_axes, svg
 from puffin.studies.report.figures.time_series import _held
-from puffin.studies.report.importance import Importance, importance
+from puffin.studies.report.importance import importance
 
 SOURCES = Path(puffin.studies.__file__).parent
 
@@ -30,10 +31,21 @@ SOURCES = Path(puffin.studies.__file__).parent
         ([*np.linspace(0, 1, 100), 1e9], -0.0545, 0.9636),
     ],
 )
-def test_an_axis_holds_the_lowest_and_nine_tenths_of_the_values(
+def test_axis_limits_span_the_lowest_nine_tenths(
     values: list[float], low: float, high: float
 ) -> None:
     assert robust_limits(np.array(values)) == pytest.approx((low, high), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_a_file_name_alternative_text_and_a_caption(name: str) -> None:
+    figure = FIGURES[name]
+    assert name.endswith(".svg")
+    assert len(figure.alt) > 20
+    assert not figure.alt.endswith(".")
+    assert figure.caption.endswith(".")
+    assert show(name, [name]).startswith(f"![{figure.alt}](pictures/{name})\n*")
+    assert show(name, []) == ""
 
 
 def test_ends_of_an_axis_are_apart() -> None:
@@ -55,7 +67,7 @@ def test_a_figure_is_drawn_alike_each_time() -> None:
 
 
 def ticks(figure: Figure) -> list[str]:
-    """Return the labels of the ticks that are seen on the axis of y."""
+    """Return the visible tick labels of the vertical axis."""
     figure.draw_without_rendering()
     (axes,) = figure.axes
     low, high = axes.get_ylim()
@@ -92,7 +104,7 @@ def test_overtuning_is_drawn_in_per_cent_of_the_first(
         search_losses=np.array(search),
         holdout_losses=np.array(holdout),
     )
-    figure = PICTURES["overtuning.svg"](None, SimpleNamespace(overtuning=found))
+    figure = FIGURES["overtuning.svg"].draw(None, SimpleNamespace(overtuning=found))
     (axes,) = figure.axes
     drawn = [line.get_ydata() for line in axes.get_lines()[:2]]
     for line, losses in zip(drawn, (search, holdout), strict=True):
@@ -106,9 +118,7 @@ def test_overtuning_is_drawn_in_per_cent_of_the_first(
     ("loss", "shown"),
     [(1.5, True), (2.9, True), (3.1, False), (0.1, True), (-0.1, False)],
 )
-def test_a_baseline_that_would_flatten_the_curves_is_named_instead(
-    *, loss: float, shown: bool
-) -> None:
+def test_a_distant_baseline_is_named_in_the_legend(*, loss: float, shown: bool) -> None:
     axes = new_figure(2.0).add_subplot()
     record = SimpleNamespace(persistence_losses=[loss - 0.5, loss + 0.5], mean_losses=[1.5])
     comparison = SimpleNamespace(baselines=[])
@@ -117,11 +127,11 @@ def test_a_baseline_that_would_flatten_the_curves_is_named_instead(
     label = axes.get_legend_handles_labels()[1][0]
     assert (low <= loss <= high) is shown
     assert f"{loss:.3f}" in label
-    assert ("the picture" in label) is not shown
+    assert ("the figure" in label) is not shown
     assert (low <= 1.0, high >= 2.0) == (True, True)
 
 
-def test_a_position_lasts_from_a_buy_to_a_sell_or_to_the_end() -> None:
+def test_a_position_lasts_until_its_sell_or_the_end() -> None:
     trades = [("BUY", 0, 1.0, 1.0), ("SELL", 3, 1.0, 1.0), ("BUY", 7, 1.0, 1.0)]
     assert _held({"trades": trades}, 9) == [(0, 3), (7, 9)]
     assert _held({"trades": trades[:2]}, 9) == [(0, 3)]
@@ -129,7 +139,7 @@ def test_a_position_lasts_from_a_buy_to_a_sell_or_to_the_end() -> None:
 
 
 def search_of(count: int, **spaces: optuna.distributions.BaseDistribution) -> SimpleNamespace:
-    """Trials whose loss is their `lr`, whatever else they have."""
+    """Return a study whose losses equal `lr` and depend on no other hyperparameter."""
     study = optuna.create_study()
     for i in range(count):
         params: dict[str, Any] = {"lr": (i + 0.5) / count}
@@ -141,10 +151,10 @@ def search_of(count: int, **spaces: optuna.distributions.BaseDistribution) -> Si
     return SimpleNamespace(study=study, trials=study.get_trials)
 
 
-def test_what_the_best_trials_have_in_common_weighs_most() -> None:
+def test_the_decisive_hyperparameter_is_the_most_important() -> None:
     search = search_of(40, cell=CategoricalDistribution(["gru", "lstm"]))
     found = importance(search)
-    assert isinstance(found, Importance)
+    assert found.why_none is None
     assert list(found.shares) == ["lr", "cell"]
     assert found.shares["lr"] > 0.9
     assert sum(found.shares.values()) == pytest.approx(1.0)
@@ -154,20 +164,20 @@ def test_what_the_best_trials_have_in_common_weighs_most() -> None:
 
 def test_the_best_are_a_tenth_or_five() -> None:
     counts = [importance(search_of(n)) for n in (10, 50, 100)]
-    assert [(c.trials, c.best) for c in counts if isinstance(c, Importance)] == [
-        (10, 5),
-        (50, 5),
-        (100, 10),
-    ]
+    assert [(c.trials, c.best) for c in counts] == [(10, 5), (50, 5), (100, 10)]
 
 
-def test_importance_that_cannot_be_had_is_said() -> None:
-    assert importance(search_of(9)) == "it needs 10 complete trials or more, and the search has 9"
+def test_importance_that_cannot_be_computed_has_a_reason() -> None:
+    few = importance(search_of(9))
+    assert few.why_none == "at least 10 complete trials are needed, and the search has 9"
+    assert few.shares == {}
     alike = optuna.create_study()
     for _ in range(12):
         alike.add_trial(create_trial(value=1.0))
     found = importance(SimpleNamespace(study=alike, trials=alike.get_trials))
-    assert found == "the best trials differ from the others in no hyperparameter that was searched"
+    assert found.why_none == (
+        "the best trials differ from the others in none of the searched hyperparameters"
+    )
 
 
 def test_no_module_draws_by_pyplot() -> None:

@@ -1,4 +1,4 @@
-"""A page is text that is taken as it stands, in files that are whole, in a folder of its own."""
+"""Pages escape their text, and files are written completely, to a folder of one report."""
 
 import json
 import os
@@ -17,7 +17,7 @@ SVG = b"<svg/>"
 
 
 class Seen(HTMLParser):
-    """What a browser would make of a page: its text, and its tags."""
+    """The text and tags of a page, as a browser parses them."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def test_paragraphs_that_are_empty_are_left_out() -> None:
     assert join(["a", "", "b"]) == "a\n\nb"
 
 
-def test_a_folder_that_could_be_made_is_not_made_by_looking(tmp_path: Path) -> None:
+def test_checking_a_folder_does_not_create_it(tmp_path: Path) -> None:
     check_folder(tmp_path / "a" / "b", "mine")
     (tmp_path / "there").mkdir()
     check_folder(tmp_path / "there", "mine")
@@ -80,11 +80,13 @@ def test_a_folder_that_could_be_made_is_not_made_by_looking(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("folder", ["file", "file/in/it", "full"])
-def test_a_folder_that_cannot_be_written_is_refused_in_words(tmp_path: Path, folder: str) -> None:
+def test_an_unwritable_folder_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "pictures").touch()
-    with pytest.raises(PagesError, match=r"files in a folder, but .* cannot be written: Not a dir"):
+    with pytest.raises(
+        PagesError, match=r"cannot write the report to .*: Not a directory; choose another"
+    ):
         check_folder(tmp_path / folder, "mine")
     assert issubclass(PagesError, PuffinError)
 
@@ -98,19 +100,19 @@ def test_a_folder_that_cannot_be_written_is_refused_in_words(tmp_path: Path, fol
         ({"report.html": "my page", "report.json": "{"}, "something else"),
     ],
 )
-def test_what_is_not_this_report_is_not_written_over(
+def test_files_of_another_report_are_not_overwritten(
     tmp_path: Path, files: dict[str, str], owner: str
 ) -> None:
     for name, body in files.items():
         (tmp_path / name).write_text(body)
-    with pytest.raises(PagesError, match=f"holds the report of {owner}, .*give another one"):
+    with pytest.raises(PagesError, match=f"holds the report of {owner}, .*choose another folder"):
         check_folder(tmp_path, "mine")
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == files
 
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A report of a few bytes, in place of one that is drawn."""
+    """A report of a few bytes instead of a drawn one."""
     found = SimpleNamespace(study="mine", files={})
     monkeypatch.setattr(files, "report_files", lambda _search, report: report.files)
     found.files = {
@@ -127,7 +129,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if not p.is_dir()}
 
 
-def test_a_later_report_takes_the_place_of_an_earlier_one_and_of_nothing_else(
+def test_a_later_report_replaces_the_earlier_one_and_nothing_else(
     tmp_path: Path, written: SimpleNamespace
 ) -> None:
     assert write_pages(tmp_path / "r", None, written) == 2
@@ -152,7 +154,7 @@ def test_the_modes_of_a_report_heed_the_umask(tmp_path: Path, written: SimpleNam
     assert modes == {0o600}
 
 
-def test_a_report_that_was_killed_between_its_files_is_written_again(
+def test_a_killed_report_is_written_again(
     tmp_path: Path, written: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace, left = Path.replace, iter(range(2))
@@ -173,7 +175,7 @@ def test_a_report_that_was_killed_between_its_files_is_written_again(
     assert not (tmp_path / "r" / ".tuner-killed").exists()
 
 
-def test_a_file_that_cannot_be_written_leaves_the_one_before_it_whole(
+def test_a_failed_write_keeps_the_earlier_file(
     tmp_path: Path, written: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_pages(tmp_path, None, written)
@@ -187,7 +189,9 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before_it_whole(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(PagesError, match="cannot be written: No space left on device; give"):
+    with pytest.raises(
+        PagesError, match=r"cannot write the report to .*: No space left on device; choose"
+    ):
         write_pages(tmp_path, None, written)
     after = files_in(tmp_path)
     assert set(after) == set(before)

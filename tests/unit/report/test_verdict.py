@@ -1,4 +1,4 @@
-"""The verdict is read once: what was forecast, how it compares, what it made, whether by luck."""
+"""The verdict states the outcome, the return of trading on it, and the selection bias."""
 
 import math
 from dataclasses import replace
@@ -15,8 +15,8 @@ from puffin.models.evaluation.sharpe import DeflatedSharpe
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, before
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
-from puffin.studies.report.build import untradable
 from puffin.studies.report.subject import series_name, target_in_words
+from puffin.studies.report.trading import untradable
 from puffin.studies.report.verdict import money_sentence, outcome_sentence, sentences
 from puffin.studies.spec import DataSection
 
@@ -86,52 +86,58 @@ def test_a_file_is_named_without_its_folder(path: str) -> None:
         (
             0.962,
             0.13,
-            "in 13.0 % of cases, too often to decide, and a true lead below 8.3 % would ",
+            "in 13.0 % of cases, too often to decide, and on so few bars a true lead below 8.3 % ",
         ),
         (0.962, 0.05, "in 5.0 % of cases, too often to decide"),
         (1.002, 0.6, "Undecided: forecasts of the high-low range of AAPL one bar ahead had 0.2 % "),
         (1.002, 0.6, "more error than a linear regression (ridge, alpha 100), "),
         (1.002, 0.6, "in 40.0 % of cases, too often to decide"),
         (1.0, math.nan, "had the same error as a linear regression (ridge, alpha 100), "),
-        (1.0, math.nan, "the differences are all alike, so no test can tell whether that is chan"),
+        (
+            1.0,
+            math.nan,
+            "the difference is the same on every bar, so no test can tell whether it is chan",
+        ),
         (1.191, 0.999, "Worse: forecasts of the high-low range of AAPL one bar ahead had 19.1 % "),
         (1.191, 0.999, "such a difference in 0.1 % of cases."),
         (31.2, 1.0, "had 31 times the error of a linear regression (ridge, alpha 100), "),
     ],
 )
-def test_the_first_sentence_says_what_was_forecast_and_how_sure_the_comparison_is(
+def test_the_first_sentence_states_target_comparison_and_evidence(
     loss: float, p_better: float, words: str
 ) -> None:
     found = HoldoutComparison(loss, [replace(RIDGE, diebold_mariano=mean_test(p_better))], 0.083)
     assert words in outcome_sentence(found, DAYS, APPLE)
 
 
-def test_a_lead_on_the_best_of_the_search_is_undecided_beside_another_that_is_lower() -> None:
+def test_a_lead_is_undecided_if_another_baseline_is_lower() -> None:
     first = replace(RIDGE, diebold_mariano=mean_test(0.01))
     found = HoldoutComparison(0.95, [first, baseline("persistence", "persistence", 0.9)], 0.083)
     said = outcome_sentence(found, DAYS, APPLE)
     assert said.startswith("Undecided: ")
     assert said.endswith(
         "; chance alone gives such a difference in 1.0 % of cases, but persistence (no change), "
-        "another simple model, had still less error there."
+        "another simple model, had even less error there."
     )
 
 
 @pytest.mark.parametrize(
     ("detectable", "words"),
     [
-        (0.083, ", and a true lead below 8.3 % would be missed on so few bars more often than one"),
-        (1.4, ", and so few bars would often not show even the best of forecasts."),
+        (0.083, ", and on so few bars a true lead below 8.3 % would be missed more often than one"),
+        (1.4, ", and on so few bars even a perfect forecast would often be missed."),
         (math.nan, "too often to decide."),
     ],
 )
-def test_what_so_few_bars_would_miss_is_said(detectable: float, words: str) -> None:
+def test_the_first_sentence_states_the_skill_that_may_be_missed(
+    detectable: float, words: str
+) -> None:
     found = HoldoutComparison(0.97, [replace(RIDGE, diebold_mariano=mean_test(0.2))], detectable)
     assert words in outcome_sentence(found, DAYS, APPLE)
 
 
 def trade(forecast: list[float]) -> Any:
-    """Trade on forecasts of the next price of a series that rises by 1 % a bar."""
+    """Backtest forecast returns on a series that rises by 1 % per bar."""
     closes = 100 * 1.01 ** np.arange(len(forecast) + 1)
     return backtest(
         closes,
@@ -143,23 +149,24 @@ def trade(forecast: list[float]) -> Any:
     )
 
 
-def test_the_second_sentence_says_what_trading_made_and_when_it_is_buy_and_hold() -> None:
+def test_the_second_sentence_states_the_return_of_trading() -> None:
     always, never, once = (trade(f) for f in ([0.01] * 4, [-0.01] * 4, [-0.01, 0.01, 0.01, -0.01]))
     hold = "+4.0 %"  # 1.01^4 - 1, less 2 basis points
     assert money_sentence(always, None) == (
-        f"It always forecast a rise, so trading on it is buy-and-hold: {hold} after costs."
+        f"A rise was always forecast, so trading on the forecasts is buy-and-hold: {hold} after "
+        "costs."
     )
     assert money_sentence(never, None) == (
-        "It never forecast a rise, so trading on it would have meant to stay out of the market, "
-        f"while buy-and-hold made {hold}."
+        "A rise was never forecast, so a trader who follows the forecasts stays out of the market, "
+        f"while buy-and-hold returned {hold}."
     )
     assert money_sentence(once, None) == (
-        "Trading on it, in the market only while it forecast a rise, would have made +2.0 % after "
-        f"costs (2 trades, 2 basis points each), and buy-and-hold {hold}."
+        "Trading on the forecasts, in the market only while a rise was forecast, would have "
+        f"returned +2.0 % after costs (2 trades, 2 basis points each), and buy-and-hold {hold}."
     )
 
 
-def test_what_cannot_be_traded_is_said_in_plain_words() -> None:
+def test_the_second_sentence_states_why_there_is_no_backtest() -> None:
     dataset = SimpleNamespace(spec=SimpleNamespace(data=APPLE), series=SimpleNamespace(horizon=1))
     why = untradable(dataset)
     assert money_sentence(None, why) == (
@@ -167,8 +174,8 @@ def test_what_cannot_be_traded_is_said_in_plain_words() -> None:
     )
 
 
-def luck(**changes: Any) -> str:
-    """Return the third sentence of a report of which only that matters."""
+def third_sentence(**changes: Any) -> str:
+    """Return the third sentence of a report with the given attributes."""
     own = Opening("own", "0", "mine", "a", "2026-01-03", 4, {})
     values = {
         "comparison": HoldoutComparison(1.0, [RIDGE], 0.1),
@@ -192,52 +199,50 @@ def luck(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("probability", "risk"),
     [
-        (0.0, "low (a probability of overfitting of 0 %, where 50 % is pure luck)"),
-        (0.05, "moderate (a probability of overfitting of 5 %"),
-        (0.249, "moderate (a probability of overfitting of 25 %"),
-        (0.25, "high (a probability of overfitting of 25 %"),
-        (0.5, "high (a probability of overfitting of 50 %"),
+        (0.0, "low (the probability of overfitting is 0 %, and by chance alone 50 %)"),
+        (0.05, "moderate (the probability of overfitting is 5 %,"),
+        (0.249, "moderate (the probability of overfitting is 25 %,"),
+        (0.25, "high (the probability of overfitting is 25 %,"),
+        (0.5, "high (the probability of overfitting is 50 %,"),
     ],
 )
-def test_the_third_sentence_says_whether_the_search_was_lucky(
-    probability: float, risk: str
-) -> None:
-    said = luck(overfitting=SimpleNamespace(probability=probability, chance_level=0.5))
+def test_the_third_sentence_states_the_risk_of_overfitting(probability: float, risk: str) -> None:
+    said = third_sentence(overfitting=SimpleNamespace(probability=probability, chance_level=0.5))
     assert said.startswith(f"The risk that the search only picked a lucky configuration is {risk}")
     assert said.endswith("; nobody had looked at these bars before.")
 
 
-def test_luck_that_cannot_be_measured_is_said_with_the_reason() -> None:
-    said = luck(overfitting=None, no_overfitting="it needs 6 networks, and there are 3")
+def test_an_unknown_probability_of_overfitting_has_a_reason() -> None:
+    said = third_sentence(overfitting=None, no_overfitting="it needs 6 networks, and there are 3")
     assert said == (
-        "Whether the search only picked a lucky configuration cannot be said: the probability of "
-        "overfitting is not known, as it needs 6 networks, and there are 3; nobody had looked at "
-        "these bars before."
+        "Whether the search only picked a lucky configuration is unknown, because the probability "
+        "of overfitting cannot be computed: it needs 6 networks, and there are 3; nobody had "
+        "looked at these bars before."
     )
 
 
-def test_the_deflated_sharpe_ratio_is_said_in_words_where_there_is_one() -> None:
+def test_the_third_sentence_states_the_deflated_sharpe_ratio() -> None:
     found = DeflatedSharpe(
         **dict.fromkeys(DeflatedSharpe.__dataclass_fields__, 0)
         | {"probability": 0.789, "trials": 12}
     )
     words = (
-        "with a probability of 79 % its Sharpe ratio in the search is more than the luckiest of "
-        "12 trials without skill would get (rising prices alone can do that);"
+        "with a probability of 79 % the winner's Sharpe ratio in the search is higher than the "
+        "luckiest of 12 trials without skill would reach (rising prices alone can cause that);"
     )
-    assert words in luck(deflated_sharpe=found)
-    assert "Sharpe" not in luck(deflated_sharpe=replace(found, probability=math.nan))
+    assert words in third_sentence(deflated_sharpe=found)
+    assert "Sharpe" not in third_sentence(deflated_sharpe=replace(found, probability=math.nan))
 
 
-def test_earlier_looks_are_said_with_whose_they_were_and_later_ones_are_not() -> None:
+def test_the_third_sentence_lists_earlier_looks_and_no_later_ones() -> None:
     def look(opening_id: str, study: str, trial: int = 0) -> Opening:
         return Opening(opening_id, "0", study, "b", "2026-01-01", trial, {})
 
     own = look("own", "mine", 4)
-    assert "nobody had looked" in luck(looks=[own, look("later", "two")])
-    said = luck(looks=[look("1", "one"), look("2", "two"), look("3", "two"), own])
+    assert "nobody had looked" in third_sentence(looks=[own, look("later", "two")])
+    said = third_sentence(looks=[look("1", "one"), look("2", "two"), look("3", "two"), own])
     assert "these bars had been looked at 3 times before, by study one and study two, so" in said
-    said = luck(looks=[look("1", "mine"), own])
-    assert "looked at once before, by an earlier study of this name, so the result is" in said
-    said = luck(looks=[look("1", "mine", 3), own], opened_for={3: "1", 4: "own"})
-    assert "looked at once before, by this study for trial 3, so the result is not" in said
+    said = third_sentence(looks=[look("1", "mine"), own])
+    assert "looked at once before, by an earlier study of this name, so this result is" in said
+    said = third_sentence(looks=[look("1", "mine", 3), own], opened_for={3: "1", 4: "own"})
+    assert "looked at once before, by this study for trial 3, so this result is no" in said

@@ -1,4 +1,4 @@
-"""The pages of a report hold what was found, in one file for a browser, with pictures to see."""
+"""The pages of a report have all its figures, as Markdown, as one HTML file and as JSON."""
 
 import io
 import json
@@ -18,7 +18,8 @@ from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.report import build, page, verdict
 from puffin.studies.report.build import Report
-from puffin.studies.report.figures.curves import PICTURES
+from puffin.studies.report.figures.registry import FIGURES
+from puffin.studies.report.figures.style import svg
 from puffin.studies.report.figures.time_series import draw_forecasts
 from puffin.studies.report.files import PAGES, report_files
 from puffin.studies.retraining import open_seal, read_artifact, retrain_with_seeds
@@ -43,7 +44,7 @@ SMALL = [
 
 @dataclass(frozen=True)
 class Case:
-    """A search with its report and the files that were made of it."""
+    """A search, its report and the files of the report."""
 
     search: StoredStudy
     report: Report
@@ -61,7 +62,7 @@ class Case:
 def judged(
     tmp_path_factory: pytest.TempPathFactory, *overrides: str, flat_bars: int = 0, top: int = 2
 ) -> tuple[StoredStudy, Report]:
-    """Search, train the best again and open the seal; the last bars may stand still."""
+    """Search, train the best again and open the holdout; the last bars may be flat."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = f"sqlite:///{tmp_path_factory.mktemp('pages') / 'test.db'}"
     spec = load_spec("demo", ["name=a_b-c", *SMALL, *overrides])
@@ -84,13 +85,13 @@ def make(tmp_path_factory: pytest.TempPathFactory, *overrides: str) -> Case:
 
 @pytest.fixture(scope="module")
 def returns(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Every trial is complete, and enough of them are."""
+    """A search whose trials are all complete, and enough for every figure."""
     return make(tmp_path_factory, "data.target=return", "search.trials=12", "search.pruner=none")
 
 
 @pytest.fixture(scope="module")
 def ranges(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """Trials are pruned, and few are left."""
+    """A search with pruned trials and few complete ones."""
     return make(tmp_path_factory, "data.target=range", "search.trials=8", "search.pruner=asha")
 
 
@@ -103,18 +104,16 @@ def drawn(case: Case) -> set[str]:
     return {n.removeprefix("pictures/") for n in case.files if n not in PAGES}
 
 
-def test_every_file_is_there_and_every_picture_that_can_be_drawn(
-    returns: Case, ranges: Case
-) -> None:
+def test_a_report_has_every_file_and_every_drawable_figure(returns: Case, ranges: Case) -> None:
     assert set(PAGES) <= set(returns.files)
     single = {"overtuning.svg"} if len(returns.report.overtuning.trials) == 1 else set()
-    assert drawn(returns) == set(PICTURES) - single
+    assert drawn(returns) == set(FIGURES) - single
     missing = {"equity.svg", "importance.svg", "overfitting.svg"}
     single = {"overtuning.svg"} if len(ranges.report.overtuning.trials) == 1 else set()
-    assert drawn(ranges) == set(PICTURES) - missing - single
+    assert drawn(ranges) == set(FIGURES) - missing - single
 
 
-def test_each_picture_is_a_small_drawing_that_needs_nothing_else(case: Case) -> None:
+def test_each_figure_is_a_small_self_contained_svg(case: Case) -> None:
     for name in drawn(case):
         body = case.files[f"pictures/{name}"]
         root = ET.fromstring(body)  # noqa: S314  # our own
@@ -156,7 +155,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_for_a_browser_is_whole_in_itself(case: Case) -> None:
+def test_the_html_page_is_self_contained(case: Case) -> None:
     body = case.files["report.html"]
     page = Page(body)
     assert page.open == []
@@ -175,7 +174,7 @@ def test_the_page_for_a_browser_is_whole_in_itself(case: Case) -> None:
 
 
 def rows(page: str) -> dict[str, list[str]]:
-    """Give the cells of each row of each table by its first cell, without escapes."""
+    """Return the cells of each row of each table by its first cell, without escapes."""
     lines = [line for line in page.splitlines() if line.startswith("| ")]
     cells = [[c.strip().replace("\\", "") for c in line.strip("|").split(" |")] for line in lines]
     return {first: rest for first, *rest in cells}
@@ -205,14 +204,14 @@ def test_the_page_says_what_was_forecast_from_what(case: Case) -> None:
         assert rows(section)[str(number)] == spans
 
 
-def test_forecasts_are_drawn_as_a_trader_says_them_beside_persistence_and_a_band(
+def test_forecasts_are_drawn_in_trader_units_with_persistence_and_band(
     case: Case,
 ) -> None:
     figure = draw_forecasts(case.search, case.report)
     unit = {"return": "return, %", "range": "high above low, %"}[case.search.spec.data.target]
     assert figure.get_supylabel() == f"{unit}, one bar ahead"
     *folds, holdout = figure.axes
-    labels = ["90 % band", "truth", "persistence", "forecast"]
+    labels = ["90 % band", "actual", "persistence", "forecast"]
     assert holdout.get_legend_handles_labels()[1] == labels
     assert [line.get_label() for line in folds[0].get_lines()] == labels[1:]
     prices = case.search.load_all_prices()[-20:]
@@ -227,7 +226,7 @@ def test_forecasts_are_drawn_as_a_trader_says_them_beside_persistence_and_a_band
     assert 0 <= int(held[1]) <= 100
 
 
-def test_no_share_is_a_negative_zero_and_no_p_is_zero(case: Case) -> None:
+def test_no_share_is_negative_zero_and_no_p_value_zero(case: Case) -> None:
     assert not re.search(r"-0\.0 %|\| -?0\.000 \|$|p = 0\.000", case.page, re.MULTILINE)
 
 
@@ -253,13 +252,14 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
         assert table[rival["label"]] == [*losses, signed(rival["skill_of_winner"]), *tests]
     for opening in found["holdout"]["opened"]:
         assert table[minute(opening["time"])] == [opening["study"], f"trial {opening['trial']}"]
-    spa = ("consistent", "lower", "upper")
-    assert [table[f"Hansen's SPA, {key}"] for key in spa] == [[p(found["spa"][k])] for k in spa]
-    assert table["White's reality check"] == [p(found["spa"]["reality_check"])]
+    assert (
+        f"the number of trials: p = {p(found['spa']['consistent'])}, the probability" in case.page
+    )
+    assert {"consistent", "lower", "upper", "reality_check"} <= set(found["spa"])
     assert table["rank of the winner"][2:-1] == [str(r) for r in found["seeds"]["ranks_of_winner"]]
 
 
-def test_the_direction_of_the_winner_is_set_beside_that_of_the_baselines(case: Case) -> None:
+def test_direction_accuracies_of_winner_and_baselines_are_tabled(case: Case) -> None:
     direction, page = case.figures["direction"], case.page.split("## Direction")[1]
     table = rows(page.split("## Seeds")[0])
     assert table["winner"] == [percent(direction["accuracy"])]
@@ -269,33 +269,31 @@ def test_the_direction_of_the_winner_is_set_beside_that_of_the_baselines(case: C
         assert table[rival["label"]] == ["-" if accuracy is None else percent(accuracy)]
 
 
-def test_a_range_has_no_pesaran_timmermann_test_and_the_reason_is_said(
-    returns: Case, ranges: Case
-) -> None:
+def test_a_range_has_no_pesaran_timmermann_test_and_a_reason(returns: Case, ranges: Case) -> None:
     assert ranges.figures["direction"]["pesaran_timmermann"] is None
     assert returns.figures["direction"]["no_pesaran_timmermann"] is None
-    assert "There is no Pesaran-Timmermann test: the last range alone tells" in ranges.page
+    assert "There is no Pesaran-Timmermann test: the last range alone predicts" in ranges.page
     assert "Pesaran-Timmermann p" not in ranges.page
-    assert "at random get" not in ranges.page
+    assert "random forecasts with the same" not in ranges.page
     assert returns.figures["direction"]["pesaran_timmermann"]["moves"] == 20
     assert "Pesaran-Timmermann p: " in returns.page
 
 
-def test_folds_are_numbered_from_one_in_the_table_of_forecasts(case: Case) -> None:
+def test_folds_of_the_forecasts_are_numbered_from_one(case: Case) -> None:
     table = pd.read_csv(io.BytesIO(read_artifact(case.search, case.search.best())))
     assert table["fold"].value_counts(sort=False).to_dict() == {1: 20, 2: 20}
 
 
 def test_seeds_and_overtuning_are_tabled_trial_by_trial(case: Case) -> None:
     found = case.figures
-    before, after = case.page.split("### Did it pay to search on?")
+    before, after = case.page.split("### Did the longer search pay off?")
     seeds, tuned = rows(before), rows(after)
     for i, trial in enumerate(found["seeds"]["trials"]):
         losses = found["seeds"]["losses"][i]
         shown = [loss(v) for v in (*losses, float(np.mean(losses)))]
         assert seeds[f"trial {trial}"][0] == f"{found['seeds']['parameters'][i]:,}"
         assert seeds[f"trial {trial}"][2:] == shown
-    over = found["luck"]["overtuning"]
+    over = found["selection_bias"]["overtuning"]
     for i, trial in enumerate(over["trials"]):
         losses = [loss(over[key][i]) for key in ("search_losses", "holdout_losses", "overtuning")]
         relative = (
@@ -310,58 +308,59 @@ def test_the_backtest_is_set_beside_holding(returns: Case) -> None:
     found, table = returns.figures["backtest"], rows(returns.page)
     hold = found["buy_and_hold"]
     assert table["total return"] == [signed(v["total_return"]) for v in (found, hold)]
-    assert table["largest fall"] == [percent(v["max_drawdown"]) for v in (found, hold)]
+    assert table["maximum drawdown"] == [percent(v["max_drawdown"]) for v in (found, hold)]
     assert table["trades"] == [str(len(found["trades"])), "1"]
-    assert table["bars held"] == [percent(found["exposure"]), "100.0 %"]
+    assert table["bars in the market"] == [percent(found["exposure"]), "100.0 %"]
 
 
-def test_the_luck_is_said_with_what_it_was_counted_from(case: Case) -> None:
-    luck = case.figures["luck"]
-    pruned = luck["trials"] - luck["complete"]
-    tried = f"tried {luck['trials']} different networks: {luck['complete']} trained to their end"
+def test_the_page_counts_complete_and_pruned_networks(case: Case) -> None:
+    bias = case.figures["selection_bias"]
+    pruned = bias["trials"] - bias["complete"]
+    tried = f"tried {bias['trials']} different networks: {bias['complete']} complete"
     assert f"{tried} and {pruned} pruned." in case.page
 
 
-def test_overfitting_is_said_of_the_trials_that_were_trained_to_their_end(returns: Case) -> None:
-    luck, page = returns.figures["luck"], returns.page
-    assert luck["pbo_trials"] == luck["complete"] == 12
-    assert f"(PBO) is {percent(luck['pbo'], 0)}: in so many of" in page
-    assert f"splits of {luck['pbo_blocks']} blocks of bars" in page
-    assert "the 12 trials that were trained to their end" in page
-    assert luck["no_pbo"] is None
+def test_overfitting_compares_the_complete_trials(returns: Case) -> None:
+    bias, page = returns.figures["selection_bias"], returns.page
+    assert bias["pbo_trials"] == bias["complete"] == 12
+    assert f"(PBO) is {percent(bias['pbo'], 0)}: this share of" in page
+    assert f"splits of {bias['pbo_blocks']} blocks of bars" in page
+    assert "It compares the 12 complete trials." in page
+    assert f"equally good, it would be {percent(bias['pbo_chance_level'], 0)}." in page
+    assert bias["no_pbo"] is None
     assert "slope" not in page
 
 
-def test_few_trials_of_one_budget_have_no_overfitting_and_the_reason_is_said(ranges: Case) -> None:
-    luck, page = ranges.figures["luck"], ranges.page
+def test_too_few_complete_trials_have_no_probability_of_overfitting(ranges: Case) -> None:
+    bias, page = ranges.figures["selection_bias"], ranges.page
     complete = sum(t.state.name == "COMPLETE" for t in ranges.search.trials())
-    assert luck["complete"] == complete < build.FEWEST_COMPLETE
-    assert luck["pbo"] is luck["pbo_trials"] is None
+    assert bias["complete"] == complete < build.FEWEST_COMPLETE
+    assert bias["pbo"] is bias["pbo_trials"] is None
     reason = (
-        f"it needs 6 different networks that were trained to their end, and there are {complete}, "
-        f"beside {luck['trials'] - complete} that were pruned"
+        f"it needs at least 6 different complete networks, and there are {complete}, "
+        f"beside {bias['trials'] - complete} pruned ones"
     )
-    assert luck["no_pbo"] == reason
+    assert bias["no_pbo"] == reason
     assert f"There is no probability of overfitting: {reason}." in page
 
 
-def test_what_is_missing_is_said_with_the_reason(ranges: Case) -> None:
+def test_missing_results_have_a_reason(ranges: Case) -> None:
     complete = ranges.search.trials()
     assert any(t.state.name == "PRUNED" for t in complete)
     for words in (
         "There is no backtest: a range cannot be bought.",
-        "There is none: a range cannot be bought.",
-        "No importance of the hyperparameters is shown: it needs 10 complete trials or more",
+        "There is no deflated Sharpe ratio: a range cannot be bought.",
+        "importance of the hyperparameters is not shown: at least 10 complete trials are needed",
     ):
         assert words in ranges.page
     assert "PED-ANOVA" not in ranges.page
 
 
 def test_importance_says_what_it_was_computed_from(returns: Case) -> None:
-    assert "Optuna's PED-ANOVA of 12 complete trials, the best 5 of them" in returns.page
+    assert "Optuna's PED-ANOVA from 12 complete trials: the best 5 are compared" in returns.page
 
 
-def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
+def test_a_report_states_the_reason_for_each_missing_figure(returns: Case) -> None:
     assert returns.report.direction_test is not None
     bare = replace(
         returns.report,
@@ -379,30 +378,33 @@ def test_a_report_without_its_luck_says_that_it_has_none(returns: Case) -> None:
             returns.report.seed_sensitivity, one_se_choice=None, one_se_bound=float("nan")
         ),
     )
-    files = report_files(returns.search, bare)
-    page = files["report.md"].decode()
+    missing = {"overfitting.svg", "equity.svg"}
+    for name in missing:
+        assert FIGURES[name].draw(returns.search, bare) is None
+    text = page.write(returns.search, bare, set(FIGURES) - missing)
     for words in (
-        "and as many as the horizon: there are too few.",
-        "There is no probability of overfitting: it needs 20 search bars or more, and there are 19",
-        "Pesaran-Timmermann p: undefined: all forecasts have one sign.",
-        "None of them came to its end with each seed",
+        "at least as many as the horizon, and there are too few.",
+        "no probability of overfitting: it needs at least 20 search bars, and there are 19",
+        "Pesaran-Timmermann p: undefined, because all forecasts have the same sign.",
+        "Every configuration diverged with at least one seed, so the one-standard-error rule",
     ):
-        assert words in page
-    assert not {"pictures/overfitting.svg", "pictures/equity.svg"} & set(files)
-    assert "equity.svg" not in page
+        assert words in text
+    assert not [name for name in missing if name in text]
 
 
-def test_a_training_that_diverged_is_drawn_and_named(returns: Case) -> None:
+def test_a_diverged_training_is_shown_as_such(returns: Case) -> None:
     losses = returns.report.seed_sensitivity.losses.copy()
     losses[-1, 0] = np.inf
-    spread = replace(returns.report.seed_sensitivity, losses=losses)
-    files = report_files(returns.search, replace(returns.report, seed_sensitivity=spread))
-    row = rows(files["report.md"].decode().split("## Luck")[0])[f"trial {spread.trials[-1]}"]
+    sensitivity = replace(returns.report.seed_sensitivity, losses=losses)
+    report = replace(returns.report, seed_sensitivity=sensitivity)
+    text = page.write(returns.search, report, drawn(returns))
+    row = rows(text.split("## Selection bias")[0])[f"trial {sensitivity.trials[-1]}"]
     assert (row[2], row[-1]) == ("diverged", "diverged")
-    assert files["pictures/seeds.svg"] != returns.files["pictures/seeds.svg"]
+    figure = svg(FIGURES["seeds.svg"].draw(returns.search, report))
+    assert figure != returns.files["pictures/seeds.svg"]
 
 
-def test_a_report_on_bars_that_never_move_says_so_and_is_written(
+def test_a_holdout_that_never_moves_has_a_report(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     # The second fold and the holdout, and the bar before them.
@@ -412,7 +414,7 @@ def test_a_report_on_bars_that_never_move_says_so_and_is_written(
     assert values["holdout"]["skill"] is None
     lines = text.splitlines()
     assert re.match(r"Undecided: nothing can be judged on the 20 bars .* never changes", lines[2])
-    assert "Its skill against persistence is undefined: persistence is never wrong" in text
+    assert "Its skill against persistence is undefined, because persistence is always right" in text
     assert any(re.match(r"Fold 2 \(\S+ to \S+\): the target never moves", line) for line in lines)
     assert not re.search(r"\bnan\b|its loss is - ", text, re.IGNORECASE)
     titles = [axes.get_title(loc="left") for axes in draw_forecasts(search, found).axes]

@@ -1,0 +1,304 @@
+"""A report states what the search and the holdout show of the winner."""
+
+import json
+import math
+from collections.abc import Callable
+from copy import copy as copy_trial
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from click.testing import CliRunner
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from safetensors.torch import load_file
+
+import puffin.studies.copy
+import puffin.tuner.worker.refit
+import puffin.tuner.worker.worker
+from puffin.models.config import Config
+from puffin.models.evaluation.sharpe import expected_max_sharpe
+from puffin.models.networks.rnn import build_network
+from puffin.models.training.fold_training import forecast_windows
+from puffin.studies.export import write
+from puffin.studies.prices.load import Prices
+from puffin.studies.report import build, verdict
+from puffin.studies.report.build import Report
+from puffin.studies.report.files import report_files
+from puffin.studies.lifecycle import _delete_all, delete, submit
+from puffin.studies.records import RETRAINED_TRIAL, RetrainingJob
+from puffin.studies.retraining import open_seal
+from puffin.studies.seeds import one_se_choice
+from puffin.studies.spec import Spec, parse_spec
+from puffin.studies.storage import registry
+from puffin.studies.storage.queue import count_finished
+from puffin.studies.storage.database import transaction
+from puffin.studies.study import StoredStudy, StudyError, load, study_names
+from puffin.tuner.cli import main
+from puffin.tuner.worker.scheduler import WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
+from tests.judging import judge
+
+
+def test_the_judged_winner_is_the_exported_one(
+    judged: Report, searched: StoredStudy, tmp_path: Path
+) -> None:
+    folder = write.export(searched, tmp_path / "best")
+    opened = searched.holdout_dataset
+    config = Config.from_dict(judged.config)
+    network = build_network(config, opened.series.features.shape[1])
+    network.load_state_dict(load_file(folder / write.WEIGHTS_FILE))
+    (fold,) = opened.tensors(config.lookback, torch.device("cpu"))
+    loss = float(((forecast_windows(network, fold.valid_windows) - fold.valid_targets) ** 2).mean())
+    assert loss == pytest.approx(judged.loss, rel=1e-6)
+    persistence = opened.persistence_losses[0]
+    # Of a skill near zero a rounding of the loss is a larger share: it is held to the loss judged.
+    assert judged.skill == pytest.approx(1 - judged.loss / persistence, rel=1e-12)
+
+
+def test_report_json_has_the_figures_of_the_verdict(judged: Report) -> None:
+    values = json.loads(json.dumps(verdict.to_json(judged), allow_nan=False))
+    what = values["forecast_of"]
+    assert (what["symbol"], what["target"], what["horizon"]) == ("AAPL", "return", 1)
+    assert what["target_in_words"] == "the return of AAPL over the next bar"
+    assert (what["bars"], what["features"], len(what["folds"])) == (440, ["return"], 2)
+    assert what["holdout"]["bars"] == 20
+    assert {"puffin-tuner", "optuna", "torch"} <= set(what["made_with"])
+    assert values["verdict"]["beats_baseline"] is judged.comparison.beats_baseline
+    assert values["holdout"]["openings"] == 1
+    assert values["holdout"]["loss"] == judged.loss
+    assert values["holdout"]["skill"] == judged.skill
+    assert 0 <= values["selection_bias"]["pbo"] <= 1
+    deflated = values["selection_bias"]["deflated_sharpe"]
+    held = judged.deflated_sharpe
+    assert held is not None
+    assert deflated is None if math.isnan(held.probability) else 0 <= deflated <= 1
+    assert values["backtest"]["buy_and_hold"]["total_return"] is not None
+    assert values["verdict"]["sentences"] == verdict.sentences(judged)
+    losses = [b["search_loss"] for b in values["baselines"]]
+    assert losses == sorted(losses)
+    assert "nobody had looked at these bars before" in values["verdict"]["sentences"][2]
+
+
+def test_pruned_trials_count_as_tried_but_not_as_complete(
+    judged: Report, searched: StoredStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = build.trials_with_forecasts(searched)
+    pruned = [copy_trial(trial) for trial, _ in trials]
+    for trial in pruned:
+        trial.state = TrialState.PRUNED
+    worse = [(t, [f + 0.01 for f in own]) for t, (_, own) in zip(pruned, trials, strict=True)]
+    monkeypatch.setattr(build, "trials_with_forecasts", lambda _: [*worse, *trials])
+    found = build.build(searched)
+    assert (found.n_networks, found.n_complete) == (2 * judged.n_networks, judged.n_complete)
+    assert judged.overfitting is not None
+    assert found.overfitting is not None
+    assert found.overfitting.trials == judged.n_complete
+    assert found.overfitting.logits.tolist() == judged.overfitting.logits.tolist()
+    assert judged.deflated_sharpe is not None
+    assert found.deflated_sharpe is not None
+    assert found.deflated_sharpe.trials == 2 * judged.deflated_sharpe.trials == found.n_networks
+    spread = judged.deflated_sharpe.threshold / expected_max_sharpe(1.0, judged.n_networks)
+    expected = spread * expected_max_sharpe(1.0, found.n_networks)
+    assert found.deflated_sharpe.threshold == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("loss", "p", "outcome"),
+    [
+        (0.5, 0.01, "better"),
+        (0.5, 0.04, "better"),
+        (0.5, 0.05, "undecided"),
+        (0.5, math.nan, "undecided"),
+        # Below the rival for sure, and above another one: the lowest of several is no test.
+        (0.95, 0.01, "undecided"),
+        (0.95, 0.5, "undecided"),
+        (1.001, 0.55, "undecided"),
+        (1.5, 0.95, "undecided"),
+        (1.5, 0.951, "worse"),
+        (1.5, 0.99, "worse"),
+        (1.5, math.nan, "undecided"),
+    ],
+)
+def test_better_and_worse_need_a_significant_test(
+    judged: Report, loss: float, p: float, outcome: str
+) -> None:
+    first = judged.comparison.reference
+    rival = replace(
+        first,
+        label="rival",
+        holdout_losses=np.ones(20),
+        skill=1 - loss,
+        diebold_mariano=replace(first.diebold_mariano, p_better=p),
+    )
+    other = replace(rival, label="other", holdout_losses=np.full(20, 0.9), skill=1 - loss / 0.9)
+    found = replace(
+        judged, comparison=replace(judged.comparison, loss=loss, baselines=[rival, other])
+    )
+    assert found.comparison.outcome == outcome
+    assert found.comparison.beats_baseline is (outcome == "better")
+    assert verdict.sentences(found)[0].startswith(f"{outcome.capitalize()}: forecasts of the ")
+
+
+def test_a_range_has_no_backtest(url: str, storage: RDBStorage, tiny: Spec, prices: Prices) -> None:
+    values = tiny.to_json()
+    values["data"] |= {"target": "range", "features": ["range"]}
+    values["search"] |= {"pruner": "none", "trials": 3}
+    study = submit(storage, parse_spec(values, "tiny"), prices)
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
+    found = judge(study, url, top=1, seeds=3)
+    assert (found.backtest, found.deflated_sharpe) == (None, None)
+    assert verdict.to_json(found)["selection_bias"]["deflated_sharpe"] is None
+    assert verdict.sentences(found)[1].endswith(": a range cannot be bought.")
+
+
+def test_a_diverged_retraining_fails_only_the_report_on_its_trial(
+    searched: StoredStudy, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second best diverges on the holdout; then the winner does."""
+    whole = judge(searched, url, top=2, seeds=3)
+    winner, second = whole.seed_sensitivity.trials
+    holdout = load(searched.storage, "tiny.holdout")
+    real = puffin.tuner.worker.refit.run_refit
+
+    def diverging(number: int) -> Callable[..., float]:
+        def run(trial: optuna.Trial, rerun: RetrainingJob, *args: Any) -> float:
+            value = real(trial, rerun, *args)
+            if rerun.trial == number:
+                raise puffin.tuner.worker.refit.DivergedError(
+                    "diverged: the loss on the holdout is nan"
+                )
+            return value
+
+        return run
+
+    for number in (second, winner):
+        delete_holdout(searched)
+        monkeypatch.setattr(puffin.tuner.worker.worker, "run_refit", diverging(number))
+        holdout = open_seal(searched, top=2, seeds=3)
+        work(url, Interrupt(), WorkerOptions(holdout.name, device="cpu"))
+        if number == second:
+            found = build.build(searched)
+            assert set(found.refits.trial) == set(whole.refits.trial) - {second}
+            assert found.loss == whole.loss
+            assert second not in found.overtuning.trials
+        else:
+            with pytest.raises(StudyError, match=r"the best of study 'tiny', failed: DivergedErr"):
+                build.build(searched)
+
+
+def delete_holdout(searched: StoredStudy) -> None:
+    """Delete the record that the seal was opened; no command does this."""
+    storage, name = searched.storage, searched.name + ".holdout"
+    with pytest.raises(StudyError, match=r"belongs to study 'tiny' and records when its seal was"):
+        delete(storage, name)
+    with transaction(storage) as connection:
+        creation_id = registry.close(connection, name)
+    _delete_all(storage, {name: str(creation_id)})
+
+
+def test_points_of_a_grid_are_retrained_unchanged(
+    url: str, storage: RDBStorage, tiny: Spec, prices: Prices
+) -> None:
+    values = tiny.to_json()
+    values["search"] = {"sampler": "grid", "pruner": "none", "seed": 0}
+    values["space"] = {"cell": "lstm", "layers": 1, "hidden_dim": 4, "lr": [0.001, 0.01]}
+    searched = submit(storage, parse_spec(values, "tiny"), prices)
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
+    found = judge(searched, url, top=2, seeds=5)
+    assert len(found.refits) == 10
+    assert {t.user_attrs["config"]["lr"] for t in load(storage, "tiny.holdout").trials()} == {
+        0.001,
+        0.01,
+    }
+
+
+def test_a_horizon_longer_than_the_search_has_a_report(
+    url: str, make_study: Callable[..., StoredStudy]
+) -> None:
+    searched = make_study(
+        data={"horizon": 45},
+        walk_forward={"holdout_bars": 60},
+        search={"pruner": "none", "trials": 2},
+    )
+    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
+    found = judge(searched, url, top=1, seeds=3)
+    assert (found.spa, found.deflated_sharpe, found.backtest) == (None, None, None)
+    assert found.no_deflated_sharpe == (
+        "it needs at least 3 returns that do not overlap, and the search bars have only 1"
+    )
+    assert "this study forecasts 45 bars ahead" in verdict.sentences(found)[1]
+    page = report_files(searched, found)["report.md"].decode()
+    assert "too few" in page
+
+
+def test_seed_ranks_and_the_one_standard_error_choice(
+    judged: Report, searched: StoredStudy
+) -> None:
+    seeds = load(searched.storage, "tiny.seeds")
+    spread = judged.seed_sensitivity
+    assert spread.seeds == [1, 2]
+    assert spread.trials[0] == judged.winner
+    by_hand = {
+        (t.user_attrs[RETRAINED_TRIAL], t.user_attrs["seed"]): t.value
+        for t in seeds.trials()
+        if t.state == TrialState.COMPLETE
+    }
+    expected = [[by_hand[number, seed] for seed in (1, 2)] for number in spread.trials]
+    assert spread.losses.tolist() == expected
+    columns = list(zip(*expected, strict=True))
+    assert spread.ranks.tolist() == [1 + sum(v < c[0] for v in c) for c in columns]
+    means = {n: float(np.mean(row)) for n, row in zip(spread.trials, expected, strict=True)}
+    lowest = min(means, key=lambda n: means[n])
+    row = expected[spread.trials.index(lowest)]
+    bound = means[lowest] + abs(row[0] - row[1]) / 2  # the standard error of two
+    assert spread.one_se_bound == pytest.approx(bound)
+    sizes = dict(zip(spread.trials, spread.parameters, strict=True))
+    within = [n for n in spread.trials if means[n] <= bound]
+    assert spread.one_se_choice == min(within, key=lambda n: (sizes[n], means[n]))
+    assert one_se_choice(searched).number == spread.one_se_choice
+    # The search's own seed is none of them: with it the loss is the trial's to the last bit.
+    assert judged.search_loss not in expected[0]
+
+
+def test_an_unwritable_folder_is_refused_before_the_seal_opens(
+    searched: StoredStudy, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "pages")
+    said = CliRunner().invoke(main, ["report", "tiny", "--out", out, "--storage", url])
+    assert said.exit_code == 1
+    assert f"cannot write the report to {out}: Not a directory; choose another" in said.output
+    assert study_names(searched.storage) == ["tiny"]
+
+
+def test_the_command_trains_once_and_prints_a_finished_report_again(
+    searched: StoredStudy, url: str, tmp_path: Path
+) -> None:
+    pages = tmp_path / "pages"
+    options = ["--workers", "1", "--top", "1", "--seeds", "3", "--out", str(pages)]
+    command = ["report", "tiny", *options, "--storage", url]
+    first = CliRunner().invoke(main, command)
+    assert first.exit_code == 0, first.output
+    assert "the holdout of study tiny is open" in first.stderr
+    written = {path: path.stat().st_mtime_ns for path in pages.rglob("*")}
+    count = len(list((pages / "pictures").iterdir()))
+    done = f"wrote {pages}/report.html, report.md, report.json and {count} figures"
+    assert first.stderr.splitlines()[-1] == done
+
+    again = CliRunner().invoke(main, [*command, "--json"])
+    assert again.exit_code == 0, again.output
+    message = "the report of study tiny is finished: nothing is trained or opened again"
+    assert again.stderr.splitlines() == [message]
+    assert {path: path.stat().st_mtime_ns for path in pages.rglob("*")} == written
+    values = json.loads(again.stdout)
+    assert values["holdout"]["openings"] == 1
+    assert all(sentence in first.stdout for sentence in values["verdict"]["sentences"])
+    assert all(f" {b['label']} " in first.stdout for b in values["baselines"])
+    assert json.loads((pages / "report.json").read_text("utf-8")) == values
+    holdout = load(searched.storage, "tiny.holdout")
+    assert count_finished(holdout.trials()) == len(values["refits"])
