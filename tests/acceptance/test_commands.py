@@ -730,7 +730,7 @@ def test_submit_returns_without_a_trial_and_a_worker_does_the_rest(
     study = str(finished.folder / "x.toml")
     code, out, err = tuner("submit", study, "--set", "search.trials=2", cwd=tmp_path)
     assert (code, out) == (0, "")
-    assert err == "study tiny-study: 2 of 2 trials to do; `tuner worker` does them\n"
+    assert err == "study tiny-study: 2 of 2 trials to do; `tuner worker` runs them\n"
     assert query(tmp_path / "tuner.db", "SELECT study_name FROM studies") == [("tiny-study",)]
     assert query(tmp_path / "tuner.db", "SELECT * FROM trials") == []
 
@@ -782,7 +782,7 @@ def test_a_finished_study_is_extended_done_by_a_worker_and_shown_by_run_on_the_s
     copy = finished.copy(tmp_path)
     before = {t.number: t.value for t in trials(copy)}
     extended = command("extend", "tiny-study", "--trials", "2")
-    assert extended == (0, "", "study tiny-study has 8 trials now; `tuner worker` does them\n")
+    assert extended == (0, "", "study tiny-study has 8 trials now; `tuner worker` runs them\n")
     state = state_of(command)
     assert (state["state"], state["tickets"], state["finished"]) == ("open", 8, 6)
     assert tuner("worker", "--quiet", cwd=tmp_path) == (0, "", "")

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from puffin.tuner import messages
 from puffin.tuner.cli import main
-from puffin.tuner.commands import tables
 
 SECRET = "s3cr3t"  # noqa: S105  # of a database that is not there
 # Nobody listens on port 1.
@@ -152,10 +152,9 @@ def test_a_url_that_is_typed_in_a_wrong_place_is_shown_without_its_password(
     ],
 )
 def test_the_next_steps_can_be_typed_and_show_no_password(
-    storage: str, where: str, option: str, monkeypatch: pytest.MonkeyPatch
+    storage: str, where: str, option: str
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["tuner-of-another"])
-    study, export, *steps = tables.next_steps("demo", storage, None).splitlines()
+    study, export, *steps = messages.next_steps("demo", storage, None).splitlines()
     assert study == f"study   demo in {where}"
     assert export == "export  none"
     assert [step[8:].partition("   ")[0] for step in steps] == [

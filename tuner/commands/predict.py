@@ -18,6 +18,7 @@ from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.validation import DataError
 from puffin.studies.text import percent, printable, when
 from puffin.tuner.commands import tables
+from puffin.tuner.messages import stdout
 
 
 def predict(
@@ -53,7 +54,7 @@ def predict(
         values = found.to_json() | {"origin": prices.origin, "warnings": warnings}
         click.echo(json.dumps(values, indent=2, allow_nan=False))
     else:
-        tables.stdout().print(_prediction_table(found))
+        stdout().print(_prediction_table(found))
 
 
 def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:

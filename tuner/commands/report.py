@@ -16,9 +16,11 @@ from puffin.studies.retraining import is_opened, open_seal, retrain_with_seeds
 from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load_search, lowest_complete
-from puffin.studies.text import counted, loss, p_value, percent, times
+from puffin.studies.text import counted, loss, p_value, percent, signed, times
 from puffin.tuner.commands import tables
-from puffin.tuner.commands.run import report_cost, search
+from puffin.tuner.commands.run import describe_cost
+from puffin.tuner.messages import say, stdout
+from puffin.tuner.pool import run_workers_until_done
 
 _LEGEND = (
     "direction: share of moves in the right direction, - where no move is forecast; DM: "
@@ -56,17 +58,17 @@ def report(
         check_folder(out, name)
     again = retrain_with_seeds(study, top, seeds)
     _announce(study, retraining_cost(study, top, seeds), len(devices), finished=finished)
-    search(again, storage_url, devices)
+    run_workers_until_done(again, storage_url, devices)
     first_look = not is_opened(study)
     holdout = open_seal(study, top, seeds)
     if first_look:
-        tables.say(f"the holdout of study {name} is open")
-    search(holdout, storage_url, devices)
+        say(f"the holdout of study {name} is open")
+    run_workers_until_done(holdout, storage_url, devices)
     found = reports.build(study)
     _print(found, as_json=as_json)
     if writes_pages:
         pictures = write_pages(out, study, found)
-        tables.say(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures")
+        say(f"wrote {out}/report.html, report.md, report.json and {pictures} pictures")
 
 
 def _is_finished(study: StoredStudy, top: int, seeds: int) -> bool:
@@ -79,26 +81,22 @@ def _is_finished(study: StoredStudy, top: int, seeds: int) -> bool:
 def _announce(study: StoredStudy, cost: Cost, workers: int, *, finished: bool) -> None:
     """Say before it starts what there is to train, and who has looked at the holdout before."""
     if finished:
-        tables.say(
-            f"the report of study {study.name} is finished: nothing is trained or opened for it"
-        )
+        say(f"the report of study {study.name} is finished: nothing is trained or opened for it")
     if cost.trainings:
-        tables.say(
-            f"{report_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
+        say(
+            f"{describe_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
             f"with other seeds, then {cost.holdout} to be judged on the holdout"
         )
     if not is_opened(study) and (looks := looks_at(study)):
         names = ", ".join(dict.fromkeys(look.study for look in looks))
-        tables.say(
-            f"the bars of this holdout have been looked at {times(len(looks))} before, by {names}"
-        )
+        say(f"the bars of this holdout have been looked at {times(len(looks))} before, by {names}")
 
 
 def _print(found: reports.Report, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2))
         return
-    console = tables.stdout()
+    console = stdout()
     for sentence in sentences(found):
         console.print(sentence)
     console.print(_rival_table(found))
@@ -117,7 +115,7 @@ def _rival_table(found: reports.Report) -> Table:
             rival.label,
             *map(loss, (rival.search_loss, rival.holdout_loss)),
             percent(rival.direction.accuracy) if rival.direction else "-",
-            tables.signed_percent(rival.skill),
+            signed(rival.skill),
             p_value(rival.diebold_mariano.p_better),
             p_value(rival.clark_west.p_better) if rival.clark_west else "-",
         )

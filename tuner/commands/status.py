@@ -17,10 +17,11 @@ from puffin.studies.storage import workers
 from puffin.studies.storage.workers import WorkerRow
 from puffin.studies.study import HOLDOUT_SUFFIX, load, study_names
 from puffin.studies.summary import Status, status
-from puffin.studies.text import counted, duration, loss, printable, roughly
+from puffin.studies.text import counted, duration, loss, printable, roughly, signed
 from puffin.studies.versions import PACKAGES
 from puffin.tuner.commands import tables
-from puffin.tuner.commands.progress import best_line, count_line, ended_as, running_line
+from puffin.tuner.messages import say, shell_command, stdout
+from puffin.tuner.progress import best_line, count_line, ended_as, running_line
 
 # Bars that a narrow terminal goes without, the first one first. Names and losses always stay.
 _OPTIONAL = ("retraining", "ended as", "priority", "skill", "running", "time left", "state")
@@ -47,7 +48,7 @@ def print_studies(storage: RDBStorage, *, everything: bool, as_json: bool) -> No
         return
     names = {state.name for state in states}
     rows = [s for s in states if everything or s.search is None or s.search not in names]
-    out = tables.stdout()
+    out = stdout()
     if rows:
         _print_table(out, rows, {} if everything else _retraining(states))
     else:
@@ -68,7 +69,7 @@ def print_study(storage: RDBStorage, name: str, *, as_json: bool) -> None:
     if as_json:
         _print_json([found.to_json()], alive)
         return
-    out = tables.stdout()
+    out = stdout()
     facts = Table.grid(padding=(0, 2))
     for label, lines in _facts(found, is_served=bool(alive)):
         facts.add_row(label, Text("\n".join(map(printable, lines))))
@@ -87,7 +88,7 @@ def _all_states(storage: RDBStorage) -> list[Status]:
         try:
             states.append(status(load(storage, name)))
         except PuffinError as error:
-            tables.say(f"not listed: {error}")
+            say(f"not listed: {error}")
         except KeyError:
             continue  # deleted just now
     return states
@@ -120,7 +121,7 @@ def _print_table(out: Console, states: Sequence[Status], retraining: Mapping[str
         "time left": [_time_left(s) for s in states],
         "retraining": [retraining.get(s.name, "-") for s in states],
         "loss": ["-" if s.best_loss is None else loss(s.best_loss) for s in states],
-        "skill": [tables.signed_percent(s.best_skill) for s in states],
+        "skill": [signed(s.best_skill) for s in states],
     }
     nothing = {"priority": "1", "running": "-", "time left": "-", "retraining": "-"}
     for name, empty in nothing.items():
@@ -201,7 +202,7 @@ def _outlook(state: Status, *, is_served: bool) -> str | None:
     if state.done:
         return None
     if state.paused:
-        return f"paused: `{tables.typed('resume', state.name)}` resumes it"
+        return f"paused: `{shell_command('resume', state.name)}` resumes it"
     left = "" if state.seconds_left is None else roughly(state.seconds_left)
     if not is_served:
         return f"no worker is at work on it{left and f'; with one {left}'}"

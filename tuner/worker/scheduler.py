@@ -28,6 +28,8 @@ from puffin.studies.storage.tickets import Budget
 from puffin.studies.storage.url import masked_url
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import NoStudyError, StoredStudy, StudyError, load
+from puffin.studies.text import first_line
+from puffin.tuner.worker.compatibility import require_compatible
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.process import setup_torch
 from puffin.tuner.worker.signals import Interrupt
@@ -118,7 +120,7 @@ def _open_when_available(
         try:
             return open_storage(
                 url,
-                pause=interrupt.pause,
+                pause=interrupt.wait,
                 grace_seconds=options.grace_seconds,
             )
         except NoStudiesError as error:
@@ -153,11 +155,11 @@ def _serve_until_done(scheduler: "StudyScheduler", interrupt: Interrupt) -> None
             errors = 0
 
 
-def _reason(error: Exception) -> str:
-    """Return why a study cannot be served, in one line."""
+def _reason(error: Exception, name: str) -> str:
+    """Return why the study `name` cannot be served, in one line without its name."""
     if isinstance(error, PuffinError):
-        return str(error)
-    return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
+        return str(error).removeprefix(f"study {name!r}: ")
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 class FairQueue:
@@ -305,7 +307,7 @@ class StudyScheduler:
                 return False  # deleted just now
             if self.only:
                 raise
-            self._log_once(f"not serving study {budget.name!r}: {_reason(error)}")
+            self._log_once(f"not serving study {budget.name!r}: {_reason(error, budget.name)}")
             log.debug("study %s", budget.name, exc_info=error)
             ran = None
         if ran is None:
@@ -317,22 +319,9 @@ class StudyScheduler:
         known = self._studies.get(budget.name)
         if known is None or known.creation_id != budget.creation_id:
             known = load(self.worker.storage, budget.name)
-            self._check_versions(known)
+            require_compatible(known, self._log_once)
             self._studies[budget.name] = known
         return known
-
-    def _check_versions(self, study: StoredStudy) -> None:
-        """Hold this installation against what a study was made with."""
-        try:
-            warnings = versions.check_versions(
-                study.attrs["made_with"], versions.installed_versions()
-            )
-        except versions.VersionMismatchError as error:
-            if self.only is None:  # then the study is named with the error
-                raise
-            raise versions.VersionMismatchError(f"study {study.name!r}: {error}") from None
-        for warning in warnings:
-            self._log_once(f"study {study.name!r}: {warning}")
 
     def _log_once(self, message: str) -> None:
         """Say something once."""

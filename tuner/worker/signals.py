@@ -95,12 +95,8 @@ class Interrupt:
         """Whether the process was asked to stop."""
         return self._event.is_set()
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, but wake up when asked to stop."""
-        self._event.wait(seconds)
-
-    def pause(self, seconds: float) -> bool:
-        """Sleep, but wake up when asked to stop; False if the process was."""
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but wake up on a request to stop; return whether there was none."""
         return not self._event.wait(seconds)
 
     def interruptible(self, items: Iterator[T]) -> Iterator[T]:

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from puffin.studies.summary import RunningTrial, Status
-from puffin.tuner.commands import progress as module
-from puffin.tuner.commands.progress import Progress
+from puffin.tuner import progress as module
+from puffin.tuner.progress import Progress
 
 STATUS: dict[str, Any] = {
     "name": "demo",

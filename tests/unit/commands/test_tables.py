@@ -2,7 +2,6 @@
 
 import io
 import math
-import shlex
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from puffin.studies.summary import Group
-from puffin.studies.text import percent
+from puffin.studies.text import percent, signed
 from puffin.tuner.commands import tables
 
 
@@ -94,7 +93,7 @@ def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> 
 
 
 @pytest.mark.parametrize(
-    ("value", "signed", "plain"),
+    ("value", "with_sign", "without_sign"),
     [
         (0.0, "0.0 %", "0.0 %"),
         (-0.0004, "0.0 %", "0.0 %"),
@@ -108,20 +107,19 @@ def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> 
     ],
 )
 def test_shares_are_written_in_percent_and_zero_has_no_sign(
-    value: float, signed: str, plain: str
+    value: float, with_sign: str, without_sign: str
 ) -> None:
-    assert (tables.signed_percent(value), percent(value)) == (signed, plain)
+    assert (signed(value), percent(value)) == (with_sign, without_sign)
 
 
-def test_a_share_that_is_not_there_is_a_dash() -> None:
-    assert tables.signed_percent(None) == "-"
+def test_a_missing_share_is_a_dash() -> None:
+    assert signed(None) == "-"
 
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> Console:
     """Make a console that is 80 columns wide and writes into memory."""
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("puffin.tuner.commands.tables.sys.argv", ["tuner-of-another"])
     return Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
 
 
@@ -157,36 +155,3 @@ def test_names_are_never_markup_nor_escapes(narrow: Console) -> None:
     name = "[/x][bold]a[/bold]:smile:\x1b[31mred\u202e"
     tables.print_rows(narrow, ("study", "loss"), [(name, "0.5000")], ())
     assert "[/x][bold]a[/bold]:smile:\\x1b[31mred\\u202e" in printed(narrow)
-
-
-def test_a_message_is_one_line_in_a_file_and_shows_escapes(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    long = "word " * 40 + "[/x] \x1b[2J"
-    tables.say(f"{long}\nsecond line")
-    assert capsys.readouterr().err == "word " * 40 + "[/x] \\x1b[2J\nsecond line\n"
-
-
-NEXT = "sqlite:///my data/tuner $HOME.db"
-
-
-def test_the_next_steps_are_quoted_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["/opt/my tools/tuner"])
-    study, _, *steps = tables.next_steps("demo", NEXT, None).splitlines()
-    assert study == f"study   demo in {NEXT}"
-    commands = [step[8:].partition("   ")[0] for step in steps]
-    assert [shlex.split(command) for command in commands] == [
-        ["/opt/my tools/tuner", *words, "--storage", NEXT]
-        for words in (["report", "demo"], ["compare", "demo"], ["best", "demo"], ["dashboard"])
-    ]
-
-
-def test_a_command_never_shares_its_line_where_the_terminal_is_too_narrow(
-    monkeypatch: pytest.MonkeyPatch, narrow: Console
-) -> None:
-    monkeypatch.setattr("puffin.tuner.commands.tables.stdout", lambda: narrow)
-    lines = tables.next_steps("n" * 40, NEXT, None, "27 trainings, about 3 min").splitlines()
-    command = f"tuner report {'n' * 40} --storage '{NEXT}'"
-    why = "is it any good? opens the sealed holdout; 27 trainings, about 3 min"
-    assert lines[2:4] == [f"next    {command}", f"            {why}"]
-    assert len(lines[3]) <= 80
