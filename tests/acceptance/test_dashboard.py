@@ -284,17 +284,17 @@ def test_a_taken_port_is_said_in_one_line(finished: Any, tuner: Callable[..., An
         ("--host ::", {}, "needs a password"),
         ("--host ::ffff:192.0.2.1 --writable", {}, "needs a password"),
         ("--host 0.0.0.0", {"TUNER_PASSWORD": ""}, "to a non-empty value"),
-        ("--host 0.0.0.0", {"TUNER_PASSWORD": " "}, "TUNER_PASSWORD must hold one line"),
+        ("--host 0.0.0.0", {"TUNER_PASSWORD": " "}, "TUNER_PASSWORD must be one line"),
         ("--host 0.0.0.0", {"TUNER_PASSWORD": "1234567"}, "must have at least 8 characters"),
         ("--host :: --password-file one.txt", {}, "must have at least 8 characters"),
         ("--password-file all.txt", {}, "everybody may write to the password file all.txt"),
-        ("", {"TUNER_PASSWORD": "two\nlines"}, "holds 2 lines"),
+        ("", {"TUNER_PASSWORD": "two\nlines"}, "has 2 lines"),
         ("--password-file gone.txt", {}, "password file gone.txt: No such file or directory"),
         ("--password-file .", {}, "password file .: Is a directory"),
         ("", {"TUNER_PASSWORD_FILE": "gone.txt"}, "password file gone.txt: No such file"),
-        ("--password-file empty.txt", {}, "file empty.txt must hold one line, the password, but"),
-        ("--password-file line.txt", {}, "but holds nothing; write one"),
-        ("--password-file two.txt", {}, "but holds 2 lines; write one"),
+        ("--password-file empty.txt", {}, "file empty.txt must be one line, but is empty; make"),
+        ("--password-file line.txt", {}, "but is empty; make it the"),
+        ("--password-file two.txt", {}, "but has 2 lines; make it the"),
         ("--password-file one.txt", {"TUNER_PASSWORD": "x"}, "must be one password, but"),
         ("--host [127.0.0.1", {}, "--host must be an address of this machine"),
         (f"--host {'a' * 64}", {}, "--host must be an address of this machine"),
@@ -494,7 +494,7 @@ def test_without_a_password_only_names_of_loopback_lead_here(
         answer, _ = server.request("GET", path, {} if host is None else {"Host": host})
         assert answer.status == status
         if status == 403:
-            assert "Host header must name loopback" in json.loads(answer.body)["reason"]
+            assert "Host header must be loopback" in json.loads(answer.body)["reason"]
 
 
 @pytest.mark.parametrize(

@@ -129,9 +129,9 @@ def test_a_study_that_retrains_has_no_best_trial_and_a_search_has(storage: RDBSt
         ("POST", "/api/studies", {"study_name": "x" * 65}, "must have 1 to 64 letters"),
         ("POST", "/api/studies", {"study_name": 7}, "must have 1 to 64 letters"),
         ("POST", "/api/studies", {"study_name": "fine", "directions": [7]}, "must be a list of"),
-        ("POST", "/api/studies", [], "must be an object of JSON"),
-        ("POST", "/api/studies", b"[" * 4000, "must be an object of JSON"),
-        ("POST", "/api/studies", b"{", "must be an object of JSON"),
+        ("POST", "/api/studies", [], "must be a JSON object"),
+        ("POST", "/api/studies", b"[" * 4000, "must be a JSON object"),
+        ("POST", "/api/studies", b"{", "must be a JSON object"),
         ("PUT", "/api/studies/1/note", {"version": 1, "body": 7}, "a note must have a body"),
         ("PUT", "/api/studies/1/note", {"version": "1", "body": "x"}, "a note must have a body"),
         (
@@ -229,7 +229,7 @@ def test_a_body_is_no_larger_than_its_request_needs(
     answer = ask(writable, method, path, {}, CONTENT_LENGTH=str(largest + 1))
     assert answer.status == 413
     assert answer.reason == (
-        f"the body of this request may have {largest} bytes, but has {largest + 1}"
+        f"the body of this request may have at most {largest} bytes, but has {largest + 1}"
     )
 
 
