@@ -339,7 +339,9 @@ def test_the_image_takes_what_it_is_made_of_and_nothing_else() -> None:
     text = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = {text["project"]["readme"], "pyproject.toml"}
     needed |= {name.partition("/")[0] for name in text["project"]["license-files"]}
-    needed |= set(text["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    (package,) = text["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    links = {path.name for path in (ROOT / package).iterdir() if path.is_symlink()}
+    needed |= {package} | links
     needed |= {f"deploy/{name}" for name in ("NOTICE", LOCK.name, BUILD_LOCK.name)}
     assert taken == needed
 
