@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPMessage
@@ -24,6 +24,7 @@ import pytest
 
 from puffin.studies.storage.database import open_storage
 from puffin.tuner.dashboard.access import guarded
+from tests.acceptance.helpers import Command, Finished, Run, Start
 
 CHROMIUM = shutil.which("chromium")
 
@@ -94,7 +95,7 @@ def rows(database: Path) -> dict[str, list[Any]]:
 
 @contextlib.contextmanager
 def serving(
-    start: Callable[..., Any], folder: Path, *options: str, host: str = "127.0.0.1", **env: str
+    start: Start, folder: Path, *options: str, host: str = "127.0.0.1", **env: str
 ) -> Iterator[Server]:
     """Start a dashboard on any free port, to be asked at `host`, and see to its end."""
     process = start("dashboard", "--port", "0", *options, cwd=folder, **env)
@@ -110,7 +111,7 @@ def serving(
 
 
 @pytest.fixture(scope="module")
-def server(start: Callable[..., Any], finished: Any) -> Iterator[Server]:
+def server(start: Start, finished: Finished) -> Iterator[Server]:
     """Serve the finished study as a user would, read-only."""
     with serving(start, finished.folder) as running:
         yield running
@@ -125,7 +126,7 @@ def basic(password: str, user: str = "anybody") -> str:
 
 @pytest.fixture(scope="module")
 def public(
-    start: Callable[..., Any], finished: Any, tmp_path_factory: pytest.TempPathFactory
+    start: Start, finished: Finished, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """Serve a copy to everybody who has the password, writable."""
     folder = tmp_path_factory.mktemp("public")
@@ -238,7 +239,7 @@ def test_a_browser_shows_the_study(server: Server, tmp_path: Path) -> None:
 
 
 def test_writable_takes_a_note_but_no_study_away_and_ctrl_c_ends_it_quietly(
-    start: Callable[..., Any], finished: Any, tmp_path: Path
+    start: Start, finished: Finished, tmp_path: Path
 ) -> None:
     finished.copy(tmp_path)
     with serving(start, tmp_path, "--writable") as own:
@@ -263,7 +264,7 @@ def test_writable_takes_a_note_but_no_study_away_and_ctrl_c_ends_it_quietly(
     assert (code, out, err) == (0, "", "")
 
 
-def test_a_taken_port_is_said_in_one_line(finished: Any, tuner: Callable[..., Any]) -> None:
+def test_a_taken_port_is_said_in_one_line(finished: Finished, tuner: Run) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -305,7 +306,7 @@ def test_what_may_not_be_served_is_refused_in_one_line_that_says_what_to_do(
     env: dict[str, str],
     words: str,
     tmp_path: Path,
-    command: Callable[..., Any],
+    command: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files = {"empty.txt": "", "line.txt": "\n", "one.txt": "x\n", "two.txt": "x\ny\n"}
@@ -324,7 +325,7 @@ def test_what_may_not_be_served_is_refused_in_one_line_that_says_what_to_do(
     assert {path.name for path in tmp_path.iterdir()} == set(files)
 
 
-def test_a_password_is_not_taken_from_the_command_line(command: Callable[..., Any]) -> None:
+def test_a_password_is_not_taken_from_the_command_line(command: Command) -> None:
     code, out, err = command("dashboard", "--password", "hunter2")
     assert (code, out) == (2, "")
     assert "must not be typed" in err
@@ -333,7 +334,7 @@ def test_a_password_is_not_taken_from_the_command_line(command: Callable[..., An
 
 
 def test_an_address_of_another_machine_is_said_in_one_line(
-    finished: Any, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    finished: Finished, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(finished.folder)
     # 203.0.113.0/24 is for examples.
@@ -358,7 +359,7 @@ def test_every_address_is_served_if_wanted(public: Server) -> None:
 
 
 def test_ipv6_is_served_and_a_password_is_asked_for_on_loopback_too(
-    start: Callable[..., Any], finished: Any
+    start: Start, finished: Finished
 ) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -686,7 +687,7 @@ def test_a_hundred_idle_connections_lock_nobody_out(public: Server) -> None:
 
 
 def test_health_does_not_wait_for_the_database_and_other_requests_say_that_it_is_away(
-    start: Callable[..., Any], own_postgres: Any, tmp_path: Path
+    start: Start, own_postgres: Any, tmp_path: Path
 ) -> None:
     """First one that hangs, as behind a network that is gone, and then one that is stopped."""
     url = own_postgres.new_database()

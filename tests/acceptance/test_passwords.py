@@ -1,7 +1,7 @@
 """The password in the URL of a database is shown to nobody."""
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from puffin.tuner import messages
 from puffin.tuner.cli import main
+from tests.acceptance.helpers import Command, Run
 
 SECRET = "s3cr3t"  # noqa: S105  # of a database that is not there
 # Nobody listens on port 1.
@@ -65,7 +66,7 @@ def _own_signals() -> Iterator[None]:
 
 
 def test_the_right_password_is_taken_wherever_it_stands_and_a_wrong_one_is_refused_and_not_shown(
-    own_postgres: Any, tuner: Callable[..., Any], command: Callable[..., Any], tmp_path: Path
+    own_postgres: Any, tuner: Run, command: Command, tmp_path: Path
 ) -> None:
     url = own_postgres.new_database()
     with psycopg.connect(url, autocommit=True) as connection:
@@ -98,7 +99,7 @@ def test_the_right_password_is_taken_wherever_it_stands_and_a_wrong_one_is_refus
 
 @pytest.mark.parametrize("url", URLS.values(), ids=URLS)
 def test_a_worker_that_is_started_with_a_typed_password_ends_before_it_opens_anything(
-    url: str, command: Callable[..., Any]
+    url: str, command: Command
 ) -> None:
     """A process shows what was typed for as long as it lives."""
     code, out, err = command("worker", "--forever", f"--storage={url}")
@@ -120,7 +121,7 @@ def test_a_worker_that_is_started_with_a_typed_password_ends_before_it_opens_any
     ],
 )
 def test_a_url_that_is_typed_in_a_wrong_place_is_shown_without_its_password(
-    args: list[str], tmp_path: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    args: list[str], tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command("init")
@@ -166,7 +167,7 @@ def test_the_next_steps_can_be_typed_and_show_no_password(
 
 
 def test_a_url_without_a_password_is_repeated_as_it_is_understood(
-    command: Callable[..., Any],
+    command: Command,
 ) -> None:
     _, _, err = command("status", "--storage", "postgresql://me@127.0.0.1:1/db?options=-cx%3Dy")
     assert "the database postgresql://me@127.0.0.1:1/db?options=*** does not answer" in err
