@@ -1,6 +1,7 @@
 """The program as users run it: its console script, and a tiny study that it has finished."""
 
 import shutil
+import signal
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -51,12 +52,16 @@ def start() -> Start:
 def command() -> Command:
     """Run a command in this process, in the working directory: like `tuner`, but much faster."""
     from puffin.tuner.cli import main
+    from puffin.tuner.worker.signals import stop_signals
 
     names = ("STORAGE", "DEVICE", "DEBUG", "PASSWORD", "PASSWORD_FILE")
     unset = dict.fromkeys(f"TUNER_{name}" for name in names)
 
     def command_(*args: str, **env: str) -> Result:
+        handlers = {number: signal.getsignal(number) for number in stop_signals()}
         done = CliRunner(env=unset | env).invoke(main, args, prog_name="tuner")
+        for number, handler in handlers.items():  # a worker replaces them
+            signal.signal(number, handler)
         return Result(done.exit_code, done.stdout, done.stderr)
 
     return command_

@@ -16,17 +16,21 @@ def test_a_closed_or_full_stdout_ends_without_a_traceback(finished: Finished) ->
     script = Path(sys.executable).with_name("tuner")
     line = f"{script} status --storage {finished.url}"
     ends = {">&-": (0, ""), "| read -r x": (0, ""), ">/dev/full": (1, "No space left on device")}
-    for redirection, (code, message) in ends.items():
-        done = subprocess.run(
+    shells = {
+        redirection: subprocess.Popen(
             ["/bin/bash", "-o", "pipefail", "-c", f"{line} {redirection}"],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        assert (done.returncode, done.stdout) == (code, ""), redirection
-        assert message in done.stderr
-        assert done.stderr.count("\n") == code
-        assert "unexpected" not in done.stderr
+        for redirection in ends
+    }
+    for redirection, (code, message) in ends.items():
+        out, err = shells[redirection].communicate(timeout=120)
+        assert (shells[redirection].returncode, out) == (code, ""), redirection
+        assert message in err
+        assert err.count("\n") == code
+        assert "unexpected" not in err
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def direction_of(finished: Finished, trial: optuna.trial.FrozenTrial) -> tuple[float, float, float]:
-    """Give a trial's accuracy and its interval, from the forecasts that it left.
+    """Return a trial's accuracy and its interval, computed from its recorded forecasts.
 
-    Wilson (1927): centre ``(p + z² / 2n) / (1 + z² / n)``, and so much to either side.
+    Wilson (1927): centre ``(p + z² / 2n) / (1 + z² / n)``, and the half width on either side.
     """
     storage = open_storage(finished.url)
     (meta,) = get_all_artifact_meta(trial, storage=storage)

@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def examples(text: str) -> list[list[str]]:
-    """Give the lines below "Example:", as a shell would split them."""
+    """Return the lines below "Example:", split as by a shell."""
     return [shlex.split(line) for line in text.partition("Example:\n")[2].splitlines() if line]
 
 
 def options(text: str) -> set[str]:
-    """Give the options that a help page lists."""
+    """Return the options that a help page lists."""
     words = text.partition("Options:")[2].partition("Example:")[0].replace(",", " ").split()
     return {word for word in words if word.startswith("-")}
 

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import time
 import tomllib
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from tests.acceptance.helpers import (
     SEALED_EXPORT,
     Command,
     Finished,
-    Run,
     Start,
     children,
     query,
@@ -54,17 +52,19 @@ def test_run_spends_every_ticket_once_and_exports_the_best(finished: Finished) -
 
 
 def test_a_second_run_trains_nothing_and_prints_the_same_result(
-    finished: Finished, tuner: Run, tmp_path: Path
+    finished: Finished, command: Command, tmp_path: Path
 ) -> None:
     copy = finished.copy(tmp_path)
-    code, out, err = tuner("run", "x.toml", cwd=tmp_path)
+    code, out, err = command("run", "x.toml")
     assert code == 0
     assert err == "study tiny-study is complete: 6 trials\n"
     assert out == finished.first.out
     assert len(copy.trials()) == 6
 
 
-def test_run_searches_and_exports_with_prices_from_a_csv_file(tuner: Run, tmp_path: Path) -> None:
+def test_run_searches_and_exports_with_prices_from_a_csv_file(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
     folder.mkdir()
     elsewhere.mkdir()
@@ -81,7 +81,8 @@ def test_run_searches_and_exports_with_prices_from_a_csv_file(tuner: Run, tmp_pa
     given = ["--set", "search.trials=2", "--set", "name=mine", "--workers", "1"]
     url = f"sqlite:///{tmp_path / 'set.db'}"
 
-    code, out, err = tuner("run", "../mine/own.toml", *given, cwd=elsewhere, TUNER_STORAGE=url)
+    monkeypatch.chdir(elsewhere)
+    code, out, err = command("run", "../mine/own.toml", *given, TUNER_STORAGE=url)
 
     assert code == 0, err
     assert "study mine starts with 2 trials" in err
@@ -99,7 +100,7 @@ def test_run_searches_and_exports_with_prices_from_a_csv_file(tuner: Run, tmp_pa
 
 
 def test_a_study_resumes_with_its_stored_prices_if_the_file_is_gone(
-    tuner: Run, command: Command, tmp_path: Path
+    command: Command, tmp_path: Path
 ) -> None:
     frame = load_prices("sample", "AAPL").frame.iloc[-300:]
     spec = """
@@ -128,7 +129,7 @@ trials = 1
     assert shorter.code == 0, shorter.err
     assert "p.csv has changed since study own was submitted" in shorter.err
     (tmp_path / "p.csv").unlink()
-    gone = tuner("run", "own.toml", "--workers", "1", cwd=tmp_path)
+    gone = command("run", "own.toml", "--workers", "1")
     assert gone.code == 0, gone.err
     assert "the study resumes with its own copy" in gone.err
     assert "Best of study own" in gone.out
@@ -167,13 +168,13 @@ def test_a_file_in_place_of_the_export_does_not_hide_the_result(
 def test_a_run_whose_workers_were_stopped_prints_its_progress(
     start: Start, finished: Finished, tmp_path: Path
 ) -> None:
-    folder = finished.copy(tmp_path / "copy").folder
+    long = finished.copy(tmp_path / "copy")
     options = ("--workers", "1", "--set", "name=long", "--set", "search.trials=500")
-    running = start("run", "x.toml", *options, cwd=folder)
+    running = start("run", "x.toml", *options, cwd=long.folder)
     try:
         until(lambda: children(running.pid), "a worker")
         (worker,) = children(running.pid)
-        time.sleep(3)
+        until(lambda: long.trials("long"), "a trial")  # then it handles signals
         os.kill(worker, signal.SIGTERM)
         out, err = running.communicate(timeout=60)
     finally:

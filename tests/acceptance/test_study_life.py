@@ -23,10 +23,10 @@ def state_of(command: Command) -> dict[str, Any]:
 
 
 def test_submit_runs_no_trial_and_a_worker_runs_all(
-    finished: Finished, tuner: Run, tmp_path: Path
+    finished: Finished, command: Command, tuner: Run, tmp_path: Path
 ) -> None:
     study = str(finished.folder / "x.toml")
-    code, out, err = tuner("submit", study, "--set", "search.trials=2", cwd=tmp_path)
+    code, out, err = command("submit", study, "--set", "search.trials=2")
     assert (code, out) == (0, "")
     assert err == "study tiny-study: 2 of 2 trials to do; `tuner worker` runs them\n"
     assert query(tmp_path / "tuner.db", "SELECT study_name FROM studies") == [("tiny-study",)]
@@ -67,7 +67,7 @@ def test_a_study_can_be_paused_resumed_and_given_a_priority(
 
 
 def test_a_worker_runs_the_trials_that_extend_adds(
-    finished: Finished, command: Command, tuner: Run, tmp_path: Path
+    finished: Finished, command: Command, tmp_path: Path
 ) -> None:
     copy = finished.copy(tmp_path)
     before = {t.number: t.value for t in copy.trials()}
@@ -75,7 +75,7 @@ def test_a_worker_runs_the_trials_that_extend_adds(
     assert extended == (0, "", "study tiny-study has 8 trials now; `tuner worker` runs them\n")
     state = state_of(command)
     assert (state["state"], state["tickets"], state["finished"]) == ("open", 8, 6)
-    assert tuner("worker", "--quiet", cwd=tmp_path) == (0, "", "")
+    assert command("worker", "--quiet") == (0, "", "")
     assert sorted(t.user_attrs["ticket"] for t in copy.trials()) == list(range(8))
     assert before.items() <= {t.number: t.value for t in copy.trials()}.items()
     for options in ((), ("--set", "search.trials=8")):

@@ -43,7 +43,7 @@ def url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> str:
 
 @pytest.fixture
 def starve(monkeypatch: pytest.MonkeyPatch) -> Starve:
-    """Have training raise after an epoch, the first so many times; the epochs of each try."""
+    """Make the first trainings raise after an epoch; return the epochs of each attempt."""
 
     def arrange(error: Exception, times: int, after: int = 2) -> list[int]:
         train = module.run_trial

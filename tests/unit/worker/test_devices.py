@@ -9,7 +9,7 @@ from puffin.tuner.worker.devices import DeviceError, assign, gpu_names
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have torch be a build for CUDA on a machine with two GPUs."""
+    """Make torch look like a build for CUDA on a machine with two GPUs."""
     monkeypatch.setattr(devices, "version", lambda _: "2.13.0+cu130")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -20,7 +20,7 @@ def serve(
     turns: int,
     lasts: Lasts = lambda _name, _turn: 1.0,
 ) -> tuple[list[str], Counter[str]]:
-    """Give so many turns; who had them, and the seconds that each study got."""
+    """Return who was served in so many turns, and the seconds that each study got."""
     served: list[str] = []
     seconds: Any = Counter()
     for turn in range(turns):
