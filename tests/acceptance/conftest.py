@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tests.acceptance.dashboards import PASSWORD, Server, serving
 from tests.acceptance.helpers import (
     SCRIPT,
     STUDY,
@@ -96,3 +97,23 @@ def exported(finished: Finished, tuner: Run, tmp_path_factory: pytest.TempPathFa
 def config(exported: Path) -> dict[str, Any]:
     """Return the configuration in the exported folder."""
     return tomllib.loads((exported / "config.toml").read_text("utf-8"))
+
+
+@pytest.fixture(scope="session")
+def server(start: Start, finished: Finished) -> Iterator[Server]:
+    """Serve the finished study as a user would, read-only."""
+    with serving(start, finished.folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def public(
+    start: Start, finished: Finished, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Serve a copy to everybody who has the password, writable."""
+    folder = tmp_path_factory.mktemp("public")
+    finished.copy(folder)
+    (folder / "secret.txt").write_bytes(PASSWORD.encode() + b"\r\n")
+    options = ("--host", "0.0.0.0", "--writable", "--password-file", "secret.txt")  # noqa: S104
+    with serving(start, folder, *options) as running:
+        yield running
