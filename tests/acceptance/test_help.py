@@ -28,7 +28,7 @@ def options(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_a_command_shows_an_example_that_can_be_typed(name: str, tuner: Run) -> None:
+def test_the_examples_in_help_can_be_parsed(name: str, tuner: Run) -> None:
     code, out, err = tuner(name, "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: tuner {name} ")
@@ -41,7 +41,7 @@ def test_help_of_a_command_shows_an_example_that_can_be_typed(name: str, tuner: 
             pass
 
 
-def test_an_example_with_an_unknown_option_would_be_seen() -> None:
+def test_an_unknown_option_in_an_example_is_detected() -> None:
     with pytest.raises(click.UsageError, match="No such option"):
         main.commands["run"].make_context("run", ["demo", "--speed", "9"])
 
@@ -55,7 +55,7 @@ def test_help_lists_every_command(tuner: Run) -> None:
     assert set(wanted.split()) <= set(COMMANDS)
 
 
-def test_no_help_page_imports_what_is_heavy() -> None:
+def test_no_help_page_imports_a_heavy_module() -> None:
     program = f"""
 import sys
 from puffin.tuner.cli import main

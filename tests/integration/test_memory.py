@@ -86,7 +86,7 @@ def checkpoints(storage: RDBStorage) -> int:
 
 
 @CASES
-def test_a_trial_without_memory_is_tried_again_with_its_point_and_a_note(
+def test_a_trial_out_of_memory_is_retried_with_its_parameters(
     study: StoredStudy, make_worker: MakeWorker, starve: Starve, error: Exception, said: str
 ) -> None:
     starve(error, times=1)
@@ -106,7 +106,7 @@ def test_a_trial_without_memory_is_tried_again_with_its_point_and_a_note(
 
 
 @on_both
-def test_a_trial_that_lacked_memory_goes_on_from_its_checkpoint_to_the_same_losses(
+def test_a_trial_out_of_memory_resumes_to_identical_losses(
     storage: RDBStorage,
     study: StoredStudy,
     make_study: MakeStudy,
@@ -138,7 +138,7 @@ def test_a_trial_that_lacked_memory_goes_on_from_its_checkpoint_to_the_same_loss
 
 
 @on_both
-def test_a_trial_that_finds_no_memory_four_times_fails_with_its_notes_and_no_checkpoint(
+def test_a_trial_out_of_memory_four_times_fails(
     storage: RDBStorage,
     study: StoredStudy,
     make_worker: MakeWorker,
@@ -168,7 +168,7 @@ def test_a_trial_that_finds_no_memory_four_times_fails_with_its_notes_and_no_che
     [RuntimeError("CUDA error: an illegal memory access"), ValueError("can't allocate memory")],
     ids=["broken", "another kind"],
 )
-def test_a_trial_that_raises_something_else_is_failed_at_once(
+def test_a_trial_that_raises_another_error_fails_at_once(
     storage: RDBStorage,
     study: StoredStudy,
     make_worker: MakeWorker,
@@ -185,7 +185,7 @@ def test_a_trial_that_raises_something_else_is_failed_at_once(
     assert checkpoints(storage) == 0
 
 
-def test_a_trial_without_memory_that_others_have_ended_is_left_to_them(
+def test_a_trial_out_of_memory_that_was_ended_meanwhile_is_left(
     study: StoredStudy,
     make_worker: MakeWorker,
     monkeypatch: pytest.MonkeyPatch,

@@ -38,7 +38,7 @@ FULL = Group("LSTM", 9, 5, 3, 1, best(), 0.61239, 3, 0.456)
 EMPTY = Group("GRU", 0, 0, 0, 0, None, None, None, None)
 
 
-def test_groups_stand_side_by_side_with_a_dash_for_what_is_not_there() -> None:
+def test_groups_are_columns_and_missing_values_are_dashes() -> None:
     assert table_rows([FULL, EMPTY]) == {
         "": ["LSTM", "GRU"],
         "trials": ["9", "0"],
@@ -61,7 +61,7 @@ def test_a_group_that_won_no_fold_shows_a_zero() -> None:
     assert rows["seconds per epoch"] == ["0.46", "0.00"]
 
 
-def test_groups_that_are_compared_before_their_end_say_at_which_epoch() -> None:
+def test_groups_without_complete_trials_are_compared_at_an_epoch() -> None:
     cut = Group("LSTM", 3, 0, 3, 0, None, None, None, 0.1, 2, 0.7512)
     whole = Group("GRU", 4, 2, 2, 0, best(), 0.6, None, 0.2, 2, 0.70049)
     none = Group("other", 1, 0, 0, 1, None, None, None, None, 2, None)
@@ -75,13 +75,13 @@ def test_groups_that_are_compared_before_their_end_say_at_which_epoch() -> None:
     assert "up to epoch" not in str(table_rows([FULL, EMPTY]))
 
 
-def test_what_is_no_number_is_a_dash() -> None:
+def test_a_value_that_is_not_a_number_is_a_dash() -> None:
     still = Group("5", 1, 1, 0, 0, best(skill=math.nan, direction_accuracy=math.nan), 0.5, 1, 0.1)
     rows = table_rows([still])
     assert (rows["skill"], rows["direction accuracy"]) == (["-"], ["-"])
 
 
-def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> None:
+def test_the_direction_is_printed_with_its_interval_and_baseline() -> None:
     scores = {
         "direction_accuracy": 0.6271,
         "direction_interval": [0.5712, 0.6794],
@@ -129,9 +129,7 @@ def printed(console: Console) -> str:
 
 
 @pytest.mark.parametrize("length", [4, 20, 40, 64, 80])
-def test_rows_lose_columns_and_then_become_lines_but_no_cell_is_cut(
-    narrow: Console, length: int
-) -> None:
+def test_a_narrow_table_drops_columns_and_never_cuts_a_cell(narrow: Console, length: int) -> None:
     row = ("n" * length, "open", "12 of 40", "3 complete, 9 pruned", "1.000e-07", "+35.2 %")
     columns = ("study", "state", "trials", "ended as", "loss", "skill")
     tables.print_rows(narrow, columns, [row, row], ("ended as", "skill", "state"))
@@ -145,13 +143,13 @@ def test_rows_lose_columns_and_then_become_lines_but_no_cell_is_cut(
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])
-def test_a_table_of_groups_is_folded_and_never_cut(width: int) -> None:
+def test_a_narrow_table_of_groups_wraps_its_cells(width: int) -> None:
     out = Console(file=io.StringIO(), width=width)
     out.print(tables.group_table([FULL, EMPTY, FULL]))
     assert "…" not in printed(out)
 
 
-def test_names_are_never_markup_nor_escapes(narrow: Console) -> None:
+def test_markup_and_escapes_in_names_are_printed_literally(narrow: Console) -> None:
     name = "[/x][bold]a[/bold]:smile:\x1b[31mred\u202e"
     tables.print_rows(narrow, ("study", "loss"), [(name, "0.5000")], ())
     assert "[/x][bold]a[/bold]:smile:\\x1b[31mred\\u202e" in printed(narrow)
