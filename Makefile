@@ -43,7 +43,7 @@ lowest: .venv/installed-dev
 	$(BIN)/python .ci/lowest.py > .venv-lowest/constraints.txt
 	.venv-lowest/bin/pip install --disable-pip-version-check --quiet \
 		--constraint .venv-lowest/constraints.txt --editable '.[test]'
-	.venv-lowest/bin/pytest --ignore tests/soak --ignore tests/acceptance/test_deploy.py \
+	.venv-lowest/bin/pytest --ignore tests/soak --ignore tests/acceptance/deploy \
 		--override-ini filterwarnings= --numprocesses 2 --dist loadfile -p no:cacheprovider
 
 # What is published: sdist and wheel are built and checked, the wheel is installed in a fresh environment,

@@ -22,7 +22,7 @@ from puffin.studies.storage.database import GRACE_SECONDS, open_storage
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy
 from puffin.studies.versions import installed_versions
-from puffin.tuner.commands.run import open_study
+from puffin.tuner.submit import open_study
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.process import setup_torch
 from puffin.tuner.worker.signals import Interrupt

@@ -26,7 +26,7 @@ from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, make_windows
 from puffin.studies.records import TrialRecord
 from puffin.studies.study import StoredStudy
-from puffin.tuner.commands.run import open_study
+from puffin.tuner.submit import open_study
 from puffin.tuner.worker.process import setup_torch
 
 TUNER = Path(sys.executable).with_name("tuner")

@@ -12,8 +12,8 @@ import time
 
 from puffin.studies.records import Scores, ticket_of
 from puffin.studies.study import StoredStudy
-from puffin.tuner.commands.run import open_study
-from puffin.tuner.launcher import Pool
+from puffin.tuner.pool import Pool
+from puffin.tuner.submit import open_study
 
 SETTINGS = ["search.sampler=random", "search.pruner=none", "training.max_epochs=8"]
 

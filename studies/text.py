@@ -39,9 +39,9 @@ def percent(share: float, digits: int = 1) -> str:
     return _share(share, f".{digits}%")
 
 
-def signed(share: float, digits: int = 1) -> str:
-    """Write a share as ``+12.3 %``, without a sign if it rounds to zero."""
-    return _share(share, f"+.{digits}%")
+def signed(share: float | None, digits: int = 1) -> str:
+    """Write a share as ``+12.3 %``, and None as ``-``; one that rounds to zero has no sign."""
+    return "-" if share is None else _share(share, f"+.{digits}%")
 
 
 def _share(share: float, form: str) -> str:
@@ -111,3 +111,8 @@ def roughly(seconds: float) -> str:
     """Write an estimate rounded to its precision: ``about 4 min``."""
     step = next((step for most, step in _ROUNDING if seconds <= most), _HOUR)
     return f"about {duration(max(round(seconds / step), 1) * step)}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).splitlines() or ["no message"])[0]

@@ -1,1 +1,1 @@
-"""Who runs a search: the objective, workers, the launcher, the dashboard and the command line."""
+"""Running searches: the command line, worker processes and the dashboard."""

@@ -1,6 +1,5 @@
 """Forecasts of an exported model from given prices, with prediction intervals."""
 
-import math
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any

@@ -1,98 +1,41 @@
-"""The program as a user meets it: its console script, and one tiny study that it has finished."""
+"""The program as users run it: its console script, and a tiny study that it has finished."""
 
-import os
 import shutil
+import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-SCRIPT = str(Path(sys.executable).parent / "tuner")
-STUDY = """\
-name = "tiny-study"
-[data]
-source = "sample"
-symbol = "AAPL"
-start = 2011-06-01
-target = "range"
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = 3
-[space]
-cell = ["lstm", "gru"]
-layers = { low = 1, high = 2 }
-hidden_dim = { low = 4, high = 8 }
-lookback = { low = 3, high = 5 }
-[search]
-trials = 6
-seed = 3
-"""
-
-
-class Result(NamedTuple):
-    """What a command left: its exit code, what it printed, and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Finished(NamedTuple):
-    """A folder in which `tuner run x.toml` has come to its end."""
-
-    folder: Path
-    first: Result
-
-    @property
-    def url(self) -> str:
-        """The database, wherever a command is started."""
-        return f"sqlite:///{self.folder / 'tuner.db'}"
-
-    def copy(self, to: Path) -> "Finished":
-        """Give a copy that may be changed."""
-        shutil.copytree(self.folder, to, dirs_exist_ok=True)
-        return Finished(to, self.first)
-
-
-def environment(**extra: str) -> dict[str, str]:
-    """Give an environment that no setting of the user's leaks into."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")}
-    return own | extra
-
-
-def run_script(*args: str, cwd: Path | None = None, **env: str) -> Result:
-    """Run the console script to its end."""
-    done = subprocess.run(
-        [SCRIPT, *args],
-        cwd=cwd,
-        env=environment(**env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
+from tests.acceptance.dashboards import PASSWORD, Server, serving
+from tests.acceptance.helpers import (
+    SCRIPT,
+    STUDY,
+    Command,
+    Finished,
+    Result,
+    Run,
+    Start,
+    environment,
+    run_script,
+)
 
 
 @pytest.fixture(scope="session")
-def tuner() -> Callable[..., Result]:
-    """Run the console script in a process of its own: ``tuner("status", cwd=..., KEY=...)``."""
+def tuner() -> Run:
+    """Run the console script as a process: ``tuner("status", cwd=..., KEY=...)``."""
     return run_script
 
 
 @pytest.fixture(scope="session")
-def start() -> Callable[..., subprocess.Popen[str]]:
-    """Start the console script and leave it running; whoever starts it ends it."""
+def start() -> Start:
+    """Start the console script and leave it running; the test has to end it."""
 
-    def start_(*args: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
+    def start_(*args: str, cwd: Path | None = None, **env: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [SCRIPT, *args],
             cwd=cwd,
@@ -107,15 +50,19 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture(scope="session")
-def command() -> Callable[..., Result]:
-    """Run a command in this process, in the working directory: as `tuner`, and much faster."""
+def command() -> Command:
+    """Run a command in this process, in the working directory: like `tuner`, but much faster."""
     from puffin.tuner.cli import main
+    from puffin.tuner.worker.signals import stop_signals
 
     names = ("STORAGE", "DEVICE", "DEBUG", "PASSWORD", "PASSWORD_FILE")
     unset = dict.fromkeys(f"TUNER_{name}" for name in names)
 
     def command_(*args: str, **env: str) -> Result:
+        handlers = {number: signal.getsignal(number) for number in stop_signals()}
         done = CliRunner(env=unset | env).invoke(main, args, prog_name="tuner")
+        for number, handler in handlers.items():  # a worker replaces them
+            signal.signal(number, handler)
         return Result(done.exit_code, done.stdout, done.stderr)
 
     return command_
@@ -123,8 +70,50 @@ def command() -> Callable[..., Result]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    """Make a study of six trials once for all; tests that change it take a copy."""
+    """Run a study of six trials once for all tests; a test that changes it makes a copy."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "x.toml").write_text(STUDY)
     yield Finished(folder, run_script("run", "x.toml", "--workers", "2", cwd=folder))
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, without the user's database."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TUNER_STORAGE", raising=False)
+
+
+@pytest.fixture(scope="session")
+def exported(finished: Finished, tuner: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Export the tiny study with the console script."""
+    folder = tmp_path_factory.mktemp("exported")
+    result = tuner("export", "tiny-study", "best", "--storage", finished.url, cwd=folder)
+    assert result == (0, "", "wrote best/\n")
+    return folder / "best"
+
+
+@pytest.fixture(scope="session")
+def config(exported: Path) -> dict[str, Any]:
+    """Return the configuration in the exported folder."""
+    return tomllib.loads((exported / "config.toml").read_text("utf-8"))
+
+
+@pytest.fixture(scope="session")
+def server(start: Start, finished: Finished) -> Iterator[Server]:
+    """Serve the finished study as a user would, read-only."""
+    with serving(start, finished.folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def public(
+    start: Start, finished: Finished, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Serve a copy to everybody who has the password, writable."""
+    folder = tmp_path_factory.mktemp("public")
+    finished.copy(folder)
+    (folder / "secret.txt").write_bytes(PASSWORD.encode() + b"\r\n")
+    options = ("--host", "0.0.0.0", "--writable", "--password-file", "secret.txt")  # noqa: S104
+    with serving(start, folder, *options) as running:
+        yield running

@@ -4,34 +4,31 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
 from puffin.tuner.cli import main
+from tests.acceptance.helpers import Run
 
 COMMANDS = sorted(main.commands)
 ROOT = Path(__file__).parents[2]
 
 
 def examples(text: str) -> list[list[str]]:
-    """Give the lines below "Example:", as a shell would split them."""
+    """Return the lines below "Example:", split as by a shell."""
     return [shlex.split(line) for line in text.partition("Example:\n")[2].splitlines() if line]
 
 
 def options(text: str) -> set[str]:
-    """Give the options that a help page lists."""
+    """Return the options that a help page lists."""
     words = text.partition("Options:")[2].partition("Example:")[0].replace(",", " ").split()
     return {word for word in words if word.startswith("-")}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_a_command_shows_an_example_that_can_be_typed(
-    name: str, tuner: Callable[..., Any]
-) -> None:
+def test_the_examples_in_help_can_be_parsed(name: str, tuner: Run) -> None:
     code, out, err = tuner(name, "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: tuner {name} ")
@@ -44,12 +41,12 @@ def test_help_of_a_command_shows_an_example_that_can_be_typed(
             pass
 
 
-def test_an_example_with_an_unknown_option_would_be_seen() -> None:
+def test_an_unknown_option_in_an_example_is_detected() -> None:
     with pytest.raises(click.UsageError, match="No such option"):
         main.commands["run"].make_context("run", ["demo", "--speed", "9"])
 
 
-def test_help_lists_every_command(tuner: Callable[..., Any]) -> None:
+def test_help_lists_every_command(tuner: Run) -> None:
     code, out, err = tuner("--help")
     assert (code, err) == (0, "")
     listed = [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()]
@@ -58,7 +55,7 @@ def test_help_lists_every_command(tuner: Callable[..., Any]) -> None:
     assert set(wanted.split()) <= set(COMMANDS)
 
 
-def test_no_help_page_imports_what_is_heavy() -> None:
+def test_no_help_page_imports_a_heavy_module() -> None:
     program = f"""
 import sys
 from puffin.tuner.cli import main
@@ -77,7 +74,7 @@ sys.exit(f"imported: {{heavy & set(sys.modules)}}" if heavy & set(sys.modules) e
     assert done.stdout.count("Usage: ") == len(COMMANDS) + 1
 
 
-def test_help_takes_less_than_three_tenths_of_a_second(tuner: Callable[..., Any]) -> None:
+def test_help_takes_less_than_three_tenths_of_a_second(tuner: Run) -> None:
     times = []
     for _ in range(5):
         started = time.perf_counter()
@@ -93,7 +90,7 @@ def test_every_command_is_documented() -> None:
     assert [name for name in COMMANDS if f"tuner {name} " not in words] == []
 
 
-def test_the_version_is_that_of_the_distribution(tuner: Callable[..., Any]) -> None:
+def test_the_version_is_that_of_the_distribution(tuner: Run) -> None:
     code, out, err = tuner("--version")
     assert (code, err) == (0, "")
     assert f'version = "{out.split()[-1]}"' in (ROOT / "pyproject.toml").read_text("utf-8")

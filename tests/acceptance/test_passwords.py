@@ -1,7 +1,7 @@
 """The password in the URL of a database is shown to nobody."""
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from puffin.tuner import messages
 from puffin.tuner.cli import main
-from puffin.tuner.commands import tables
+from tests.acceptance.helpers import Command, Run
 
 SECRET = "s3cr3t"  # noqa: S105  # of a database that is not there
 # Nobody listens on port 1.
@@ -38,7 +39,7 @@ COMMANDS = [
 
 @pytest.mark.usefixtures("_own_signals")
 @pytest.mark.parametrize("args", COMMANDS, ids=lambda args: args[0])
-def test_no_command_shows_the_password_of_a_server_that_is_stopped(
+def test_no_command_shows_the_password_of_an_unreachable_server(
     args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -64,8 +65,8 @@ def _own_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_the_right_password_is_taken_wherever_it_stands_and_a_wrong_one_is_refused_and_not_shown(
-    own_postgres: Any, tuner: Callable[..., Any], command: Callable[..., Any], tmp_path: Path
+def test_a_wrong_password_is_refused_and_not_shown(
+    own_postgres: Any, tuner: Run, command: Command, tmp_path: Path
 ) -> None:
     url = own_postgres.new_database()
     with psycopg.connect(url, autocommit=True) as connection:
@@ -97,9 +98,7 @@ def test_the_right_password_is_taken_wherever_it_stands_and_a_wrong_one_is_refus
 
 
 @pytest.mark.parametrize("url", URLS.values(), ids=URLS)
-def test_a_worker_that_is_started_with_a_typed_password_ends_before_it_opens_anything(
-    url: str, command: Callable[..., Any]
-) -> None:
+def test_a_worker_refuses_a_typed_password_before_connecting(url: str, command: Command) -> None:
     """A process shows what was typed for as long as it lives."""
     code, out, err = command("worker", "--forever", f"--storage={url}")
     assert (code, out) == (2, "")
@@ -119,8 +118,8 @@ def test_a_worker_that_is_started_with_a_typed_password_ends_before_it_opens_any
         ["check", "demo", "--set", "{}"],
     ],
 )
-def test_a_url_that_is_typed_in_a_wrong_place_is_shown_without_its_password(
-    args: list[str], tmp_path: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_a_misplaced_url_is_shown_without_its_password(
+    args: list[str], tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command("init")
@@ -151,11 +150,10 @@ def test_a_url_that_is_typed_in_a_wrong_place_is_shown_without_its_password(
         ),
     ],
 )
-def test_the_next_steps_can_be_typed_and_show_no_password(
-    storage: str, where: str, option: str, monkeypatch: pytest.MonkeyPatch
+def test_the_next_steps_are_valid_commands_without_passwords(
+    storage: str, where: str, option: str
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["tuner-of-another"])
-    study, export, *steps = tables.next_steps("demo", storage, None).splitlines()
+    study, export, *steps = messages.next_steps("demo", storage, None).splitlines()
     assert study == f"study   demo in {where}"
     assert export == "export  none"
     assert [step[8:].partition("   ")[0] for step in steps] == [
@@ -166,8 +164,8 @@ def test_the_next_steps_can_be_typed_and_show_no_password(
     ]
 
 
-def test_a_url_without_a_password_is_repeated_as_it_is_understood(
-    command: Callable[..., Any],
+def test_a_url_without_a_password_is_shown_in_normal_form(
+    command: Command,
 ) -> None:
     _, _, err = command("status", "--storage", "postgresql://me@127.0.0.1:1/db?options=-cx%3Dy")
     assert "the database postgresql://me@127.0.0.1:1/db?options=*** does not answer" in err

@@ -86,7 +86,7 @@ def rows(storage: RDBStorage) -> dict[str, list[Any]]:
         }
 
 
-def test_nothing_is_important_in_a_study_without_hyperparameters(
+def test_the_importance_of_a_study_without_hyperparameters_is_empty(
     storage: RDBStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = retrained(storage)
@@ -102,7 +102,7 @@ def test_nothing_is_important_in_a_study_without_hyperparameters(
     assert caplog.messages == []
 
 
-def test_a_study_that_retrains_has_no_best_trial_and_a_search_has(storage: RDBStorage) -> None:
+def test_only_searches_have_a_best_trial_in_the_dashboard(storage: RDBStorage) -> None:
     study = retrained(storage)
     search = optuna.create_study(study_name="searched", storage=storage)
     search.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=2)
@@ -129,9 +129,9 @@ def test_a_study_that_retrains_has_no_best_trial_and_a_search_has(storage: RDBSt
         ("POST", "/api/studies", {"study_name": "x" * 65}, "must have 1 to 64 letters"),
         ("POST", "/api/studies", {"study_name": 7}, "must have 1 to 64 letters"),
         ("POST", "/api/studies", {"study_name": "fine", "directions": [7]}, "must be a list of"),
-        ("POST", "/api/studies", [], "must be an object of JSON"),
-        ("POST", "/api/studies", b"[" * 4000, "must be an object of JSON"),
-        ("POST", "/api/studies", b"{", "must be an object of JSON"),
+        ("POST", "/api/studies", [], "must be a JSON object"),
+        ("POST", "/api/studies", b"[" * 4000, "must be a JSON object"),
+        ("POST", "/api/studies", b"{", "must be a JSON object"),
         ("PUT", "/api/studies/1/note", {"version": 1, "body": 7}, "a note must have a body"),
         ("PUT", "/api/studies/1/note", {"version": "1", "body": "x"}, "a note must have a body"),
         (
@@ -150,7 +150,7 @@ def test_a_study_that_retrains_has_no_best_trial_and_a_search_has(storage: RDBSt
         ("POST", "/api/artifacts/1", {"filename": "x", "file": "data:x,a"}, "must be a data URI"),
     ],
 )
-def test_a_change_that_the_program_could_not_use_is_refused_in_words(
+def test_an_invalid_change_is_refused_with_the_rule(
     kept: RDBStorage, writable: WsgiApp, method: str, path: str, values: Any, words: str
 ) -> None:
     if isinstance(values, dict):
@@ -185,7 +185,7 @@ def test_a_change_that_the_program_could_not_use_is_refused_in_words(
         ("PATCH", "/api/studies/1/note", 405),
     ],
 )
-def test_only_notes_new_studies_and_files_of_studies_are_written(
+def test_only_notes_new_studies_and_study_files_can_be_written(
     kept: RDBStorage, writable: WsgiApp, method: str, path: str, status: int
 ) -> None:
     before = rows(kept)
@@ -197,7 +197,7 @@ def test_only_notes_new_studies_and_files_of_studies_are_written(
 
 
 @only_sqlite
-def test_what_is_allowed_is_written(storage: RDBStorage) -> None:
+def test_an_allowed_change_is_written(storage: RDBStorage) -> None:
     retrained(storage)
     writable = dashboard_app(storage, writable=True, password=None)
     for method, path, values, status in [
@@ -223,18 +223,18 @@ def test_what_is_allowed_is_written(storage: RDBStorage) -> None:
         ("GET", "/api/studies", 2**10),
     ],
 )
-def test_a_body_is_no_larger_than_its_request_needs(
+def test_a_body_larger_than_its_request_needs_is_refused(
     writable: WsgiApp, method: str, path: str, largest: int
 ) -> None:
     answer = ask(writable, method, path, {}, CONTENT_LENGTH=str(largest + 1))
     assert answer.status == 413
     assert answer.reason == (
-        f"the body of this request may have {largest} bytes, but has {largest + 1}"
+        f"the body of this request may have at most {largest} bytes, but has {largest + 1}"
     )
 
 
 @only_sqlite
-def test_a_request_that_fails_is_one_line_and_shows_no_code(
+def test_a_failed_request_logs_one_line_and_shows_no_code(
     storage: RDBStorage, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     study = retrained(storage)
@@ -254,7 +254,7 @@ def test_a_request_that_fails_is_one_line_and_shows_no_code(
 
 
 @only_sqlite
-def test_a_database_file_that_goes_is_said_in_the_answer(
+def test_a_deleted_database_file_is_named_in_the_response(
     storage: RDBStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = dashboard_app(storage, writable=False, password=None)
@@ -280,7 +280,7 @@ class Hanging:
         raise OSError("gone")
 
 
-def test_a_database_that_hangs_is_away_after_two_seconds_and_then_at_once() -> None:
+def test_a_hanging_database_is_reported_after_two_seconds_then_at_once() -> None:
     engine: Any = Hanging()
     pulse = DatabaseHealth(engine)
     started = time.monotonic()

@@ -16,7 +16,7 @@ from puffin.studies.storage.errors import NoStudiesError, StorageError
 from puffin.studies.storage.tables import metadata
 from puffin.studies.study import study_names
 from puffin.tuner.cli import main
-from puffin.tuner.commands.run import init
+from puffin.tuner.commands.database import init
 from puffin.tuner.dashboard.app import dashboard_app
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
@@ -53,7 +53,7 @@ def test_init_leaves_studies_that_are_there_alone(url: str, make_study: Callable
 def test_four_processes_make_a_database_ready_at_once(crowd: Crowd, url: str) -> None:
     crowd(
         """
-        from puffin.tuner.commands.run import init
+        from puffin.tuner.commands.database import init
 
         def act(index, url):
             init(url, 0.0)

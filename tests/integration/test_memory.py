@@ -44,7 +44,7 @@ def url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> str:
 
 @pytest.fixture
 def starve(monkeypatch: pytest.MonkeyPatch) -> Starve:
-    """Have training raise after an epoch, the first so many times; the epochs of each try."""
+    """Make the first trainings raise after an epoch; return the epochs of each attempt."""
 
     def arrange(error: Exception, times: int, after: int = 2) -> list[int]:
         train = module.run_trial
@@ -87,7 +87,7 @@ def checkpoints(storage: RDBStorage) -> int:
 
 
 @CASES
-def test_a_trial_without_memory_is_tried_again_with_its_point_and_a_note(
+def test_a_trial_out_of_memory_is_retried_with_its_parameters(
     study: StoredStudy, make_worker: MakeWorker, starve: Starve, error: Exception, said: str
 ) -> None:
     starve(error, times=1)
@@ -107,7 +107,7 @@ def test_a_trial_without_memory_is_tried_again_with_its_point_and_a_note(
 
 
 @on_both
-def test_a_trial_that_lacked_memory_goes_on_from_its_checkpoint_to_the_same_losses(
+def test_a_trial_out_of_memory_resumes_to_identical_losses(
     storage: RDBStorage,
     study: StoredStudy,
     make_study: MakeStudy,
@@ -139,7 +139,7 @@ def test_a_trial_that_lacked_memory_goes_on_from_its_checkpoint_to_the_same_loss
 
 
 @on_both
-def test_a_trial_that_finds_no_memory_four_times_fails_with_its_notes_and_no_checkpoint(
+def test_a_trial_out_of_memory_four_times_fails(
     storage: RDBStorage,
     study: StoredStudy,
     make_worker: MakeWorker,
@@ -169,7 +169,7 @@ def test_a_trial_that_finds_no_memory_four_times_fails_with_its_notes_and_no_che
     [RuntimeError("CUDA error: an illegal memory access"), ValueError("can't allocate memory")],
     ids=["broken", "another kind"],
 )
-def test_a_trial_that_raises_something_else_is_failed_at_once(
+def test_a_trial_that_raises_another_error_fails_at_once(
     storage: RDBStorage,
     study: StoredStudy,
     make_worker: MakeWorker,
@@ -186,7 +186,7 @@ def test_a_trial_that_raises_something_else_is_failed_at_once(
     assert checkpoints(storage) == 0
 
 
-def test_a_trial_without_memory_that_others_have_ended_is_left_to_them(
+def test_a_trial_out_of_memory_that_was_ended_meanwhile_is_left(
     study: StoredStudy,
     make_worker: MakeWorker,
     monkeypatch: pytest.MonkeyPatch,

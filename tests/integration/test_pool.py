@@ -370,7 +370,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def stub_heartbeat(storage: RDBStorage, clock: Clock) -> Heartbeat:
+def heartbeat(storage: RDBStorage, clock: Clock) -> Heartbeat:
     """A heartbeat that beats when it is told to; a beat is due every 10 s."""
     assert clock.now == Clock.now
     return Heartbeat(storage, Registration(storage, "cpu", {}, 60))
@@ -469,7 +469,7 @@ def test_of_several_graces_the_longest_counts_as_long_as_its_worker_lives(
 
 
 @pytest.fixture
-def quick_presence(storage: RDBStorage) -> Iterator[Heartbeat]:
+def beating(storage: RDBStorage) -> Iterator[Heartbeat]:
     with Heartbeat(storage, Registration(storage, "cpu", {}, 1)) as heartbeat:
         yield heartbeat
 
@@ -478,7 +478,7 @@ def quick_presence(storage: RDBStorage) -> Iterator[Heartbeat]:
     "error", [OperationalError("UPDATE", {}, Exception("gone")), AssertionError()], ids=type
 )
 def test_a_beat_that_fails_is_said_and_the_next_one_comes(
-    quick_presence: Heartbeat,
+    beating: Heartbeat,
     storage: RDBStorage,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -494,15 +494,15 @@ def test_a_beat_that_fails_is_said_and_the_next_one_comes(
             raise failing
 
     monkeypatch.setattr(storage, "record_heartbeat", beat)
-    quick_presence.start_trial("s", 3, 77)
+    beating.start_trial("s", 3, 77)
     end = time.monotonic() + 10
     while len(beats) < 3 and time.monotonic() < end:
         time.sleep(0.02)
     assert beats[:3] == [77] * 3
-    assert [m for m in caplog.messages if m.startswith("no sign of life could be given")]
+    assert [m for m in caplog.messages if m.startswith("a heartbeat could not be recorded")]
     (alive,) = workers.alive(storage)
     assert (alive.study, alive.ticket) == ("s", 3)
-    quick_presence.end_trial()
+    beating.end_trial()
     while workers.alive(storage)[0].study and time.monotonic() < end:
         time.sleep(0.02)
     assert workers.alive(storage)[0].study is None

@@ -34,7 +34,7 @@ print(*sorted({"torch", "sklearn", "scipy", "matplotlib", "torch._dynamo"} & set
 """
 
 
-def test_a_worker_trains_without_what_is_slow_to_load_and_keeps_the_memory_of_a_step() -> None:
+def test_a_worker_loads_no_slow_modules_and_keeps_its_memory() -> None:
     done = subprocess.run(
         [sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True, cwd="/"
     )
@@ -80,7 +80,7 @@ print(*sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))
 """
 
 
-def test_an_export_whose_seal_is_closed_loads_no_judge_and_the_best_no_torch(
+def test_a_sealed_export_loads_only_torch_and_best_not_even_that(
     make_study: Callable[..., StoredStudy],
     make_worker: Callable[..., Worker],
     url: str,
@@ -100,7 +100,7 @@ def test_an_export_whose_seal_is_closed_loads_no_judge_and_the_best_no_torch(
         assert done.stdout.splitlines()[-1] == "torch"
 
 
-def test_who_looks_after_studies_does_not_wait_for_what_trains_them(tmp_path: Path) -> None:
+def test_commands_that_manage_studies_do_not_load_torch(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOOK_AFTER], capture_output=True, text=True, check=True, cwd=tmp_path
     )

@@ -38,8 +38,8 @@ from puffin.studies.storage.optuna_internals import RUNG_PREFIX, running_trial, 
 from puffin.studies.storage.queue import count_by_state, count_finished
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy, StudyError, load
-from puffin.tuner.commands import run as run_module
-from puffin.tuner.launcher import Pool
+from puffin.tuner import pool as pool_module
+from puffin.tuner.pool import Pool
 from puffin.tuner.worker import worker as worker_module
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.scheduler import StudyScheduler, WorkerOptions, work
@@ -589,9 +589,9 @@ def test_ctrl_c_is_not_heard_within_a_statement_of_sql(
             sa.event.listen(engine, "after_cursor_execute", press, once=True)
             return entered
 
-    monkeypatch.setattr(run_module, "Pool", PoolThenCtrlC)
+    monkeypatch.setattr(pool_module, "Pool", PoolThenCtrlC)
     with pytest.raises(KeyboardInterrupt):
-        run_module.search(study, url, ["cpu"])
+        pool_module.run_workers_until_done(study, url, ["cpu"])
     assert gone_through == [True]
     assert "stopped with 0 of 3 trials done; the same command resumes" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before

@@ -25,7 +25,6 @@ from puffin.studies.prices.validation import DataError
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import SEARCH_FILE, load
 from puffin.tuner.cli import main
-from puffin.tuner.commands.prices import chart
 from tests.yahoo_stub import Stub, environment, sample
 
 TUNER = Path(sys.executable).with_name("tuner")
@@ -508,30 +507,11 @@ def test_the_command_shows_what_the_loader_got(stub: Stub) -> None:
     assert "  bars             755, from 2004-01-02 to 2006-12-29" in lines
     assert "  splits           2 for 1 on 2005-02-28" in lines
     assert any("longest gaps" in line and " days before " in line for line in lines)
-    assert sum("█" in line for line in lines) >= 5
     again = tuner("prices", "AAPL", "--start", "2004-01-02", "--end", "2006-12-29")
     assert (
         again.stderr
         == "prices: from the cache, fetched less than a minute ago; --refresh fetches again\n"
     )
-
-
-@pytest.mark.parametrize("bars", [1, 2, 71, 72, 73, 144, 3270])
-def test_the_chart_rises_with_the_prices_to_its_last_column(bars: int) -> None:
-    lines = chart(np.arange(1.0, bars + 1))
-    assert len(lines) == 8
-    assert lines[0].split()[0] == f"{bars}"
-    assert lines[-1].split()[0] == "1"
-    width = max(map(len, lines)) - len(f"{bars}") - 1
-    assert width == min(bars, 72)
-    bottom = lines[-1][len(f"{bars}") + 1 :]
-    assert len(bottom) == width, "every column is there"
-    heights = [
-        sum(line[len(f"{bars}") + 1 :].ljust(width)[at] != " " for line in lines)
-        for at in range(width)
-    ]
-    assert heights == sorted(heights)
-    assert heights[-1] == (8 if bars > 1 else 1)
 
 
 def test_a_wrong_symbol_is_said_in_one_line() -> None:

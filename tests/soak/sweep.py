@@ -147,7 +147,7 @@ def run_command(
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
         os.environ |= {"TUNER_STORAGE": url, "TUNER_DEVICE": "cpu"}
         puffin.studies.storage.database._IDLE_IN_TRANSACTION_SECONDS = 2
-        puffin.tuner.commands.report.search = train_here
+        puffin.tuner.commands.report.run_workers_until_done = train_here
         commits = strike_at_commits(blow)
         try:
             tuner_main(args=list(args))

@@ -78,8 +78,8 @@ def opens_storages_only_in_storage(place: str, tree: ast.Module) -> Iterator[int
 
 
 def touches_environment_only_at_the_edge(place: str, tree: ast.Module) -> Iterator[int]:
-    """The command line reads it, by click; the launcher sets that of its workers."""
-    if place != "tuner/launcher.py":
+    """The options of the command line read it, by click; the pool sets that of its workers."""
+    if place != "tuner/pool.py":
         names = ("environ", "environb", "getenv", "getenvb", "putenv")
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and node.attr in names:
@@ -87,7 +87,7 @@ def touches_environment_only_at_the_edge(place: str, tree: ast.Module) -> Iterat
         for line, module, name in imports(tree):
             if module == "os" and name in names:
                 yield line
-    if place != "tuner/cli.py":
+    if place != "tuner/commands/options.py":
         for call in calls(tree):
             if {"envvar", "auto_envvar_prefix"} & {keyword.arg for keyword in call.keywords}:
                 yield call.lineno
@@ -171,7 +171,7 @@ def test_only_the_storage_module_opens_storages() -> None:
     assert breaches_everywhere(opens_storages_only_in_storage) == []
 
 
-def test_only_the_command_line_reads_and_the_launcher_sets_environment_variables() -> None:
+def test_only_options_read_and_the_pool_sets_environment_variables() -> None:
     assert breaches_everywhere(touches_environment_only_at_the_edge) == []
 
 
@@ -253,12 +253,16 @@ LAWFUL: list[tuple[Law, str, str]] = [
         "from puffin.tuner.commands import report\nreport.report(name)",
     ),
     (opens_storages_only_in_storage, "studies/storage/database.py", "RDBStorage(url)"),
-    (touches_environment_only_at_the_edge, "tuner/cli.py", "click.option('--x', envvar='X')"),
-    (touches_environment_only_at_the_edge, "tuner/launcher.py", "env = os.environ | {'A': '1'}"),
+    (
+        touches_environment_only_at_the_edge,
+        "tuner/commands/options.py",
+        "click.option('--x', envvar='X')",
+    ),
+    (touches_environment_only_at_the_edge, "tuner/pool.py", "env = os.environ | {'A': '1'}"),
     (
         imports_not_its_own_root,
         "tuner/commands/run.py",
-        "from puffin.tuner import launcher\nimport puffin.studies",
+        "from puffin.tuner import pool\nimport puffin.studies",
     ),
     (
         imports_not_its_own_root,

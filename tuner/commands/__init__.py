@@ -1,1 +1,1 @@
-"""What each command does, and how results are shown."""
+"""One module per command (or group of small ones), their options, and tables of results."""

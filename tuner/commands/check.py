@@ -1,4 +1,4 @@
-"""`tuner check`: what a study file leads to, without training."""
+"""`tuner check`: the folds and the budget of a study file, without training."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,8 @@ from puffin.studies.spec import load_spec
 from puffin.studies.study import RETRAINING_SUFFIXES
 from puffin.studies.text import printable, when
 from puffin.tuner.commands import tables
-from puffin.tuner.commands.run import read_prices
+from puffin.tuner.messages import say, stdout
+from puffin.tuner.submit import read_prices
 
 
 def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> None:
@@ -25,15 +26,15 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     spec = load_spec(path_or_preset, overrides)
     if spec.name.endswith(RETRAINING_SUFFIXES):
         msg = (
-            f"name = {spec.name!r}: names that end in {' or '.join(RETRAINING_SUFFIXES)} are kept "
-            "for what `tuner report` trains again; use another name (--set name=...)"
+            f"name = {spec.name!r}: names that end in {' or '.join(RETRAINING_SUFFIXES)} are "
+            "reserved for what `tuner report` retrains; use another name (--set name=...)"
         )
         raise PuffinError(msg)
     prices = read_prices(spec.data, refresh=refresh)
     search, holdout = cut_holdout(prices.frame, spec)
     dataset = Dataset.build(spec, search)
     require_moving_target(dataset)
-    out = tables.stdout()
+    out = stdout()
     click.echo(printable(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars"))
     out.print(tables.fold_dates_table(dataset))
     click.echo(
@@ -43,6 +44,6 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     if note := tables.grid_note(spec):
         click.echo(note)
     for remark in fold_remarks(dataset):
-        tables.say(remark)
+        say(remark)
     for warning in prices.warnings:
-        tables.say(f"prices: {warning}")
+        say(f"prices: {warning}")

@@ -20,6 +20,7 @@ from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
 from puffin.studies.text import counted, percent, printable, when
 from puffin.tuner.commands import tables
+from puffin.tuner.messages import stdout
 
 
 def predict(
@@ -56,7 +57,7 @@ def predict(
         values = prediction.to_json() | {"origin": prices.origin, "warnings": warnings}
         click.echo(json.dumps(values, indent=2, allow_nan=False))
     else:
-        tables.stdout().print(_prediction_table(prediction))
+        stdout().print(_prediction_table(prediction))
 
 
 def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:

@@ -1,58 +1,53 @@
-"""`tuner prices`: what a source has of a symbol, before a study is made of it."""
+"""`tuner prices`: the prices that a source has for a symbol, before a study uses them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import click
-import numpy as np
 import pandas as pd
 
 from puffin.studies.prices.load import Prices
 from puffin.studies.prices.validation import broken_rules
 from puffin.studies.spec import parse_data
-from puffin.studies.text import when
-from puffin.tuner.commands.run import read_prices
+from puffin.studies.text import counted, when
+from puffin.tuner.submit import read_prices
 
-_WIDTH, _HEIGHT, _GAPS = 72, 8, 3
-_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_GAPS = 3  # of the longest gaps between bars are printed
 
 
-def prices(wanted: Mapping[str, str | None], *, refresh: bool) -> None:
-    """Load prices as a study would, and print what they are.
+def prices(keys: Mapping[str, str | None], *, refresh: bool) -> None:
+    """Load prices as a study would, and print their facts and warnings.
 
     Parameters
     ----------
-    wanted : mapping
-        Keys of ``[data]`` that tell which bars; None where one is left out.
+    keys : mapping
+        Keys of ``[data]`` that name the prices; None for a key that is left out.
     refresh : bool
 
     Raises
     ------
     PuffinError
-        If the keys break a rule, or the prices cannot be had or not be used.
+        If a key is not valid, or the prices cannot be loaded or used.
     """
-    given: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
-    # A look reads the closes alone; what keeps a study from reading the rest is said below.
-    given |= {"features": ["price"], "target": "price"}
-    found = read_prices(parse_data(given, "tuner prices"), refresh=refresh)
-    click.echo(found.origin)
-    for name, value in _facts(found):
+    data: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
+    # Only closes are required here; faults in the other columns are printed as warnings below.
+    data |= {"features": ["price"], "target": "price"}
+    loaded = read_prices(parse_data(data, "tuner prices"), refresh=refresh)
+    click.echo(loaded.origin)
+    for name, value in _facts(loaded):
         click.echo(f"  {name:<16} {value}")
-    click.echo()
-    for line in chart(found.frame["close"].to_numpy()):
-        click.echo(line)
-    for warning in found.warnings:
+    for warning in loaded.warnings:
         click.echo(f"prices: {warning}", err=True)
-    for fault in broken_rules(found.frame):
+    for fault in broken_rules(loaded.frame):
         click.echo(f"prices: a study that reads all columns is refused: {fault}", err=True)
 
 
-def _facts(found: Prices) -> list[tuple[str, str]]:
-    frame = found.frame
+def _facts(prices: Prices) -> list[tuple[str, str]]:
+    frame = prices.frame
     index = pd.DatetimeIndex(frame.index)
     longest = index.to_series().diff().dropna().nlargest(_GAPS)
     gaps = [f"{_length(gap)} before {when(at)}" for at, gap in longest.items()]
-    splits = [f"{ratio:g} for 1 on {when(date)}" for date, ratio in found.splits.items()]
+    splits = [f"{ratio:g} for 1 on {when(date)}" for date, ratio in prices.splits.items()]
     return [
         ("bars", f"{len(frame)}, from {when(index[0])} to {when(index[-1])}"),
         ("columns", ", ".join(map(str, frame.columns))),
@@ -65,29 +60,8 @@ def _facts(found: Prices) -> list[tuple[str, str]]:
 def _length(gap: pd.Timedelta) -> str:
     if gap < pd.Timedelta(days=1):
         return str(gap).removeprefix("0 days ")
-    return f"{gap.days} day{'s' * (gap.days > 1)}"
+    return counted(gap.days, "day")
 
 
 def _closes(close: pd.Series) -> str:
     return f"{close.iloc[-1]:g} at last, lowest {close.min():g}, highest {close.max():g}"
-
-
-def chart(values: np.ndarray) -> list[str]:
-    """Draw values, (bars,), as lines of text, the highest on top.
-
-    Each column stands for about equally many bars and shows the last of them; the lowest and the
-    highest that are told are those of all.
-    """
-    columns = min(len(values), _WIDTH)
-    shown = values[np.arange(1, columns + 1) * len(values) // columns - 1]
-    low, high = values.min(), values.max()
-    # From an eighth of a line to all of them, so that the lowest can be seen.
-    spread = high - low or 1.0
-    eighths = 1 + np.round((shown - low) / spread * (8 * _HEIGHT - 1)).astype(int)
-    lines = [
-        "".join(_EIGHTHS[level] for level in np.clip(eighths - 8 * line, 0, 8))
-        for line in reversed(range(_HEIGHT))
-    ]
-    labels = [f"{high:.6g}", *[""] * (_HEIGHT - 2), f"{low:.6g}"]
-    width = max(map(len, labels))
-    return [f"{label:>{width}} {line.rstrip()}" for label, line in zip(labels, lines, strict=True)]

@@ -16,9 +16,11 @@ from puffin.studies.retraining import is_opened, open_seal, retrain_with_seeds
 from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load_search, lowest_complete
-from puffin.studies.text import counted, loss, p_value, percent, times
+from puffin.studies.text import counted, loss, p_value, percent, signed, times
 from puffin.tuner.commands import tables
-from puffin.tuner.commands.run import report_cost, search
+from puffin.tuner.commands.run import describe_cost
+from puffin.tuner.messages import say, stdout
+from puffin.tuner.pool import run_workers_until_done
 
 _LEGEND = (
     "direction: share of moves forecast in the right direction, - if no move is forecast; DM: "
@@ -56,17 +58,17 @@ def report(
         check_folder(out, name)
     again = retrain_with_seeds(study, top, seeds)
     _announce(study, retraining_cost(study, top, seeds), len(devices), finished=finished)
-    search(again, storage_url, devices)
+    run_workers_until_done(again, storage_url, devices)
     first_look = not is_opened(study)
     holdout = open_seal(study, top, seeds)
     if first_look:
-        tables.say(f"the holdout of study {name} is open")
-    search(holdout, storage_url, devices)
+        say(f"the holdout of study {name} is open")
+    run_workers_until_done(holdout, storage_url, devices)
     result = reports.build(study)
     _print(result, as_json=as_json)
     if writes_pages:
         count = write_pages(out, study, result)
-        tables.say(f"wrote {out}/report.html, report.md, report.json and {count} figures")
+        say(f"wrote {out}/report.html, report.md, report.json and {count} figures")
 
 
 def _is_finished(study: StoredStudy, top: int, seeds: int) -> bool:
@@ -79,26 +81,22 @@ def _is_finished(study: StoredStudy, top: int, seeds: int) -> bool:
 def _announce(study: StoredStudy, cost: Cost, workers: int, *, finished: bool) -> None:
     """Print what will be trained, and who has looked at the holdout before."""
     if finished:
-        tables.say(
-            f"the report of study {study.name} is finished: nothing is trained or opened again"
-        )
+        say(f"the report of study {study.name} is finished: nothing is trained or opened again")
     if cost.trainings:
-        tables.say(
-            f"{report_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
+        say(
+            f"{describe_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
             f"with other seeds, then {cost.holdout} for the holdout"
         )
     if not is_opened(study) and (looks := looks_at(study)):
         names = ", ".join(dict.fromkeys(look.study for look in looks))
-        tables.say(
-            f"the bars of this holdout have been looked at {times(len(looks))} before, by {names}"
-        )
+        say(f"the bars of this holdout have been looked at {times(len(looks))} before, by {names}")
 
 
 def _print(result: reports.Report, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(to_json(result), indent=2))
         return
-    console = tables.stdout()
+    console = stdout()
     for sentence in sentences(result):
         console.print(sentence)
     console.print(_baseline_table(result))
@@ -117,7 +115,7 @@ def _baseline_table(result: reports.Report) -> Table:
             baseline.label,
             *map(loss, (baseline.search_loss, baseline.holdout_loss)),
             percent(baseline.direction.accuracy) if baseline.direction else "-",
-            tables.signed_percent(baseline.skill),
+            signed(baseline.skill),
             p_value(baseline.diebold_mariano.p_better),
             p_value(baseline.clark_west.p_better) if baseline.clark_west else "-",
         )

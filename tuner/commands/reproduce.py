@@ -14,6 +14,7 @@ from puffin.studies.export.read import load_exported
 from puffin.studies.export.reproduce import reproduce as derive
 from puffin.studies.text import printable
 from puffin.tuner.commands import tables
+from puffin.tuner.messages import stdout
 from puffin.tuner.worker.process import setup_torch
 
 
@@ -42,7 +43,7 @@ def reproduce(folder: Path) -> None:
         err=True,
     )
     checks = list(derive(exported))
-    tables.stdout().print(_check_table(checks))
+    stdout().print(_check_table(checks))
     failed = [check.name for check in checks if not check.passes]
     if failed:
         msg = (

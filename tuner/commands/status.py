@@ -1,4 +1,4 @@
-"""`tuner status`: all studies of a database in a table, or one of them in detail."""
+"""`tuner status`: all studies of a database in a table, or one study in detail."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +17,13 @@ from puffin.studies.storage import workers
 from puffin.studies.storage.workers import WorkerRow
 from puffin.studies.study import HOLDOUT_SUFFIX, load, study_names
 from puffin.studies.summary import Status, status
-from puffin.studies.text import counted, duration, loss, printable, roughly
+from puffin.studies.text import counted, duration, loss, printable, roughly, signed
 from puffin.studies.versions import PACKAGES
 from puffin.tuner.commands import tables
-from puffin.tuner.commands.progress import best_line, count_line, ended_as, running_line
+from puffin.tuner.messages import say, shell_command, stdout
+from puffin.tuner.progress import best_line, count_line, ended_as, running_line
 
-# Bars that a narrow terminal goes without, the first one first. Names and losses always stay.
+# Columns that are left out on a narrow terminal, in this order. Names and losses always stay.
 _OPTIONAL = ("retraining", "ended as", "priority", "skill", "running", "time left", "state")
 _OPTIONAL_OF_WORKERS = (" / ".join(PACKAGES), "since", "device")
 _OPTIONAL_OF_TRIALS = ("configuration", "seconds", "epochs")
@@ -36,9 +37,9 @@ def print_studies(storage: RDBStorage, *, everything: bool, as_json: bool) -> No
     ----------
     storage : RDBStorage
     everything : bool
-        Whether studies that train the best of another one again have rows of their own.
+        Whether to list also the studies that retrain the best of another one.
     as_json : bool
-        Print JSON, which always has every study.
+        Print JSON, which always contains every study.
     """
     states = _all_states(storage)
     alive = workers.alive(storage)
@@ -47,7 +48,7 @@ def print_studies(storage: RDBStorage, *, everything: bool, as_json: bool) -> No
         return
     names = {state.name for state in states}
     rows = [s for s in states if everything or s.search is None or s.search not in names]
-    out = tables.stdout()
+    out = stdout()
     if rows:
         _print_table(out, rows, {} if everything else _retraining(states))
     else:
@@ -56,38 +57,38 @@ def print_studies(storage: RDBStorage, *, everything: bool, as_json: bool) -> No
 
 
 def print_study(storage: RDBStorage, name: str, *, as_json: bool) -> None:
-    """Print all that there is to know of one study.
+    """Print one study in detail.
 
     Raises
     ------
     StudyError
-        If there is none of that name, or it cannot be read.
+        If there is no study of that name, or it cannot be read.
     """
-    found = overview(load(storage, name))
+    shown = overview(load(storage, name))
     alive = [w for w in workers.alive(storage) if w.study == name]
     if as_json:
-        _print_json([found.to_json()], alive)
+        _print_json([shown.to_json()], alive)
         return
-    out = tables.stdout()
+    out = stdout()
     facts = Table.grid(padding=(0, 2))
-    for label, lines in _facts(found, is_served=bool(alive)):
+    for label, lines in _facts(shown, is_served=bool(alive)):
         facts.add_row(label, Text("\n".join(map(printable, lines))))
     out.print(facts)
-    if found.last_trials:
+    if shown.last_trials:
         out.print()
         out.print("Last trials")
-        _print_trials(out, found.last_trials)
-    _print_workers(out, alive, [found.status])
+        _print_trials(out, shown.last_trials)
+    _print_workers(out, alive, [shown.status])
 
 
 def _all_states(storage: RDBStorage) -> list[Status]:
-    """Return the state of each study that can be read, and say which cannot."""
+    """Return the state of each study, and print a message for those that cannot be read."""
     states = []
     for name in study_names(storage):
         try:
             states.append(status(load(storage, name)))
         except PuffinError as error:
-            tables.say(f"not listed: {error}")
+            say(f"not listed: {error}")
         except KeyError:
             continue  # deleted just now
     return states
@@ -99,7 +100,7 @@ def _print_json(studies: Sequence[Mapping[str, Any]], alive: Sequence[WorkerRow]
 
 
 def _retraining(states: Sequence[Status]) -> dict[str, str]:
-    """Return how much of the retraining of each search is done."""
+    """Return the progress of the retraining of each search: its name to ``3 of 8``."""
     searches = {state.search for state in states if state.search is not None}
     return {
         search: f"{sum(s.finished for s in states if s.search == search)} of "
@@ -109,7 +110,7 @@ def _retraining(states: Sequence[Status]) -> dict[str, str]:
 
 
 def _print_table(out: Console, states: Sequence[Status], retraining: Mapping[str, str]) -> None:
-    """Print a row per study; a column that is empty for all of them is left out."""
+    """Print a row per study, without the columns that are empty for all of them."""
     columns = {
         "study": [s.name for s in states],
         "state": [s.state for s in states],
@@ -120,10 +121,10 @@ def _print_table(out: Console, states: Sequence[Status], retraining: Mapping[str
         "time left": [_time_left(s) for s in states],
         "retraining": [retraining.get(s.name, "-") for s in states],
         "loss": ["-" if s.best_loss is None else loss(s.best_loss) for s in states],
-        "skill": [tables.signed_percent(s.best_skill) for s in states],
+        "skill": [signed(s.best_skill) for s in states],
     }
-    nothing = {"priority": "1", "running": "-", "time left": "-", "retraining": "-"}
-    for name, empty in nothing.items():
+    defaults = {"priority": "1", "running": "-", "time left": "-", "retraining": "-"}
+    for name, empty in defaults.items():
         if set(columns[name]) == {empty}:
             del columns[name]
     rows = list(zip(*columns.values(), strict=True))
@@ -157,39 +158,39 @@ def _print_workers(out: Console, alive: Sequence[WorkerRow], states: Sequence[St
     tables.print_rows(out, columns, rows, _OPTIONAL_OF_WORKERS)
 
 
-def _facts(found: Overview, *, is_served: bool) -> list[tuple[str, list[str]]]:
-    """Return labels, each with its lines, of what a study is; without those that have none."""
-    state = found.status
+def _facts(study: Overview, *, is_served: bool) -> list[tuple[str, list[str]]]:
+    """Return labels with their lines that describe a study; labels without lines are left out."""
+    state = study.status
     facts: dict[str, list[str | None]] = {
-        "study": [state.name, state.search and f"trains the best of study {state.search} again"],
+        "study": [state.name, state.search and f"retrains the best of study {state.search}"],
         "state": [f"{state.state}, {count_line(state)}"],
         "priority": [str(state.priority) if state.priority != 1 else None],
         "target": [
-            f"{found.target}, {counted(found.horizon, 'bar')} ahead, from "
-            + ", ".join(found.features)
+            f"{study.target}, {counted(study.horizon, 'bar')} ahead, from "
+            + ", ".join(study.features)
         ],
         "data": [
-            f"{found.origin}, {found.first} to {found.last}",
-            f"{counted(found.bars, 'bar')}, the last {found.holdout_bars} sealed",
+            f"{study.origin}, {study.first} to {study.last}",
+            f"{counted(study.bars, 'bar')}, the last {study.holdout_bars} sealed",
         ],
-        "submitted": [_ago(found.submitted)],
+        "submitted": [_ago(study.submitted)],
         "time left": [_outlook(state, is_served=is_served)],
         "best": [
             (best_line(state) or "").removeprefix("best "),
-            f"{_configuration(found.config)}, best epoch {found.best_epoch}"
-            if found.config
+            f"{_configuration(study.config)}, best epoch {study.best_epoch}"
+            if study.config
             else None,
         ],
         "running": [running_line(trial) for trial in state.running_trials],
-        "retraining": [_retraining_line(each, found.openings) for each in found.retraining],
-        "failures": list(_reasons(found.failures)),
+        "retraining": [_retraining_line(each, study.openings) for each in study.retraining],
+        "failures": list(_reasons(study.failures)),
     }
     lines = {label: [line for line in values if line] for label, values in facts.items()}
     return [(label, values) for label, values in lines.items() if values]
 
 
 def _ago(moment: str | None) -> str | None:
-    """Write a time of ISO 8601 in UTC, and how long ago that is by this machine's clock."""
+    """Return an ISO 8601 time in UTC, and how long ago that is by this machine's clock."""
     if moment is None:
         return None
     then = datetime.fromisoformat(moment)
@@ -201,15 +202,15 @@ def _outlook(state: Status, *, is_served: bool) -> str | None:
     if state.done:
         return None
     if state.paused:
-        return f"paused: `{tables.typed('resume', state.name)}` resumes it"
+        return f"paused: `{shell_command('resume', state.name)}` resumes it"
     left = "" if state.seconds_left is None else roughly(state.seconds_left)
     if not is_served:
-        return f"no worker is at work on it{left and f'; with one {left}'}"
+        return f"no worker serves it{left and f'; with one {left}'}"
     return left or "not known before three trials have ended"
 
 
 def _configuration(config: Mapping[str, Any]) -> str:
-    """Write a configuration in one line: ``gru 32, 16, dropout 0.1, lookback 20, ...``."""
+    """Return a configuration in one line: ``gru 32, 16, dropout 0.1, lookback 20, ...``."""
     widths = ", ".join(map(str, config["hidden_dims"]))
     inert = {"dropout"} if len(config["hidden_dims"]) == 1 else set()
     others = {k: v for k, v in config.items() if k not in {"cell", "hidden_dims"} | inert}

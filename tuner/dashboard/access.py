@@ -1,4 +1,4 @@
-"""Who may do what with the dashboard, which itself asks nobody's name."""
+"""Access rules of the dashboard, because Optuna Dashboard has none of its own."""
 
 import base64
 import hmac
@@ -41,30 +41,30 @@ _CHANGES = {
 }
 # Why other changes are refused.
 _REASONS = {
-    r"\S+ /api/studies/[^/]+/rename": "a study keeps its name; `tuner submit` makes one of another "
-    "name",
-    r"\S+ /api/trials/.*": "only a worker ends a trial and writes down what it found",
-    r"DELETE /api/artifacts/.*": "a study keeps its files, among them its prices; `tuner delete "
-    "NAME` deletes both",
+    r"\S+ /api/studies/[^/]+/rename": "a study cannot be renamed; `tuner submit` makes one with "
+    "another name",
+    r"\S+ /api/trials/.*": "only a worker ends a trial and writes its result",
+    r"DELETE /api/artifacts/.*": "a study needs its files, among them its prices; `tuner delete "
+    "NAME` deletes the study with its files",
     r"\S+ /api/artifacts/.*": "only a worker adds files to a trial; add yours to its study",
-    r"DELETE /api/studies/[^/]+": "`tuner delete NAME` deletes a study with all that it owns",
+    r"DELETE /api/studies/[^/]+": "`tuner delete NAME` deletes a study with all its data",
 }
 # A request that reads needs no body.
 _LARGEST_BODY_OF_READING = 2**10
 
-# Guesses are not counted, so a password must be too long to guess.
+# Wrong passwords are not counted, so a password must be too long to guess.
 _SHORTEST_PASSWORD = 8
 
 
 class BindAddress(NamedTuple):
-    """Where to serve: an address as the system takes it, host and port first."""
+    """Where to serve: a socket address, host and port first."""
 
     family: socket.AddressFamily
     address: tuple[Any, ...]
 
 
 class Refusal(NamedTuple):
-    """An answer that is no: its status, the reason, and the header that belongs to it."""
+    """A response that refuses a request: status, reason, and a header."""
 
     status: str
     reason: str
@@ -90,18 +90,18 @@ Rule = Callable[[Environ], Refusal | None]
 
 
 def chosen_password(variable: str | None, file: Path | None) -> bytes | None:
-    """Give the password, which is that of the variable or that of the file, or none.
+    """Return the password of the environment variable or of the file, or None without both.
 
     Raises
     ------
     PuffinError
-        If there are two, if the file cannot be read or anybody may write to it, or if what it holds
+        If both are set, if the file cannot be read or everybody may write to it, or if the password
         is not one line.
     """
     if variable is not None and file is not None:
         raise PuffinError(
-            f"there must be one password, but TUNER_PASSWORD is set and there is {file}; "
-            "take away TUNER_PASSWORD or --password-file (TUNER_PASSWORD_FILE)"
+            f"there must be one password, but TUNER_PASSWORD and the file {file} both set one; "
+            "remove TUNER_PASSWORD or --password-file (TUNER_PASSWORD_FILE)"
         )
     if variable is not None:
         return _one_line(os.fsencode(variable), "TUNER_PASSWORD")
@@ -115,7 +115,7 @@ def _content(file: Path) -> bytes:
             raise PuffinError(msg)
         return file.read_bytes()
     except OSError as error:
-        msg = f"cannot read the password file {file}: {error.strerror}; give one that is there"
+        msg = f"cannot read the password file {file}: {error.strerror}; use a readable file"
         raise PuffinError(msg) from None
 
 
@@ -123,15 +123,15 @@ def _one_line(password: bytes, where: str) -> bytes:
     password = password.removesuffix(b"\n").removesuffix(b"\r")
     lines = len(password.splitlines()) if password.strip() else 0
     if lines != 1:
-        said = f"{lines} lines" if lines else "nothing"
-        raise PuffinError(f"{where} must hold one line, the password, but holds {said}; write one")
+        content = f"has {lines} lines" if lines else "is empty"
+        raise PuffinError(f"{where} must be one line, but {content}; make it the password alone")
     return password
 
 
 def bind_address(host: str, port: int, password: bytes | None) -> BindAddress:
-    """Find the address of `host`, and let others reach it only with a password.
+    """Return the address of `host`; any other than loopback requires a password.
 
-    What is judged is the very address that is served on: a name may lead anywhere.
+    The returned address is checked, not the name, because a name may resolve to any address.
 
     Raises
     ------
@@ -153,8 +153,8 @@ def bind_address(host: str, port: int, password: bytes | None) -> BindAddress:
     if len(password) < _SHORTEST_PASSWORD:
         raise PuffinError(
             f"the password of a dashboard that others reach (--host {host}) must have at least "
-            f"{_SHORTEST_PASSWORD} characters, for guesses are not counted; `openssl rand -base64 "
-            "24` makes one"
+            f"{_SHORTEST_PASSWORD} characters, because wrong ones are not counted; `openssl rand "
+            "-base64 24` makes one"
         )
     return BindAddress(family, address)
 
@@ -167,7 +167,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def access_rules(*, writable: bool, password: bytes | None) -> tuple[Rule, ...]:
-    """Return the rules in the order of their application: each sees what the others let pass.
+    """Return the rules in the order in which they are applied.
 
     They need only the headers of a request, so it can be refused before its body is read.
     """
@@ -176,19 +176,19 @@ def access_rules(*, writable: bool, password: bytes | None) -> tuple[Rule, ...]:
 
 
 def guarded(app: WsgiApp, *, writable: bool, password: bytes | None) -> WsgiApp:
-    """Put the rules before the dashboard."""
+    """Return the dashboard with all rules applied to its requests."""
     rules = access_rules(writable=writable, password=password)
     return forbids_frames(answers_health(refusing(serves_files(app), rules)))
 
 
 def forbids_frames(app: WsgiApp) -> WsgiApp:
-    """Forbid that an answer is shown in a frame of another page."""
+    """Forbid pages of other sites to show a response in a frame."""
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: Headers, *rest: Any) -> Any:
-            own = [value for name, value in headers if name.lower() == _POLICY.lower()]
+            policies = [value for name, value in headers if name.lower() == _POLICY.lower()]
             others = [(name, value) for name, value in headers if name.lower() != _POLICY.lower()]
-            policy = "; ".join([*own, NO_FRAMES[_POLICY]])
+            policy = "; ".join([*policies, NO_FRAMES[_POLICY]])
             return start_response(
                 status, [*others, *(NO_FRAMES | {_POLICY: policy}).items()], *rest
             )
@@ -199,7 +199,7 @@ def forbids_frames(app: WsgiApp) -> WsgiApp:
 
 
 def answers_health(app: WsgiApp) -> WsgiApp:
-    """Say to anybody that the server runs: what checks its health has no password."""
+    """Answer health checks, which have no password, without asking the dashboard."""
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/healthz" or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
@@ -226,15 +226,16 @@ def first_refusal(environ: Environ, rules: Sequence[Rule]) -> Refusal | None:
 
 
 def serves_files(app: WsgiApp) -> WsgiApp:
-    """Have artifacts saved and never shown, for an uploaded page would act as this one may.
+    """Make browsers save artifacts instead of showing them.
 
-    Pictures and tables come into the dashboard's own pages all the same.
+    An uploaded HTML page would otherwise run with the rights of the dashboard. Pictures and tables
+    are still shown inside the dashboard's pages.
     """
-    taken = {"access-control-allow-origin", *(name.lower() for name in _AS_A_FILE)}
+    replaced = {"access-control-allow-origin", *(name.lower() for name in _AS_A_FILE)}
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            kept = [(name, value) for name, value in headers if name.lower() not in taken]
+            kept = [(name, value) for name, value in headers if name.lower() not in replaced]
             return start_response(status, [*kept, *_AS_A_FILE.items()], *rest)
 
         is_file = environ["PATH_INFO"].startswith("/artifacts/")
@@ -244,30 +245,32 @@ def serves_files(app: WsgiApp) -> WsgiApp:
 
 
 def canonical_path(environ: Environ) -> Refusal | None:
-    """Refuse a path that the dashboard would take for another, which the rules go by.
+    """Refuse a path that the rules and the dashboard could read differently.
 
-    It ignores slashes at the end, a line feed and bytes that are no UTF-8, and it counts in the
-    digits of every script.
+    The dashboard ignores trailing slashes, a line feed and bytes that are not UTF-8, and accepts
+    the digits of every script.
     """
     path = environ["PATH_INFO"]
     if _PATH.fullmatch(path) and (reads(environ) or not path.endswith("/")):
         return None
-    return Refusal("404 Not Found", "a path is printable ASCII, without a slash too many")
+    return Refusal(
+        "404 Not Found", "a path must be printable ASCII with single slashes and no trailing slash"
+    )
 
 
 def asks_for(password: bytes) -> Rule:
-    """Make the rule that asks for the password, by HTTP Basic and whatever the user's name."""
+    """Return the rule that requires the password, by HTTP Basic with any user name."""
     refusal = Refusal("401 Unauthorized", "the password of this dashboard is needed", _CHALLENGE)
 
     def rule(environ: Environ) -> Refusal | None:
-        given = _given_password(environ.get("HTTP_AUTHORIZATION", ""))
-        right = given is not None and hmac.compare_digest(given, password)
-        return None if right else refusal
+        sent = _sent_password(environ.get("HTTP_AUTHORIZATION", ""))
+        correct = sent is not None and hmac.compare_digest(sent, password)
+        return None if correct else refusal
 
     return rule
 
 
-def _given_password(header: str) -> bytes | None:
+def _sent_password(header: str) -> bytes | None:
     scheme, _, credentials = header.partition(" ")
     try:
         decoded = base64.b64decode(credentials.strip(), validate=True)
@@ -277,27 +280,27 @@ def _given_password(header: str) -> bytes | None:
 
 
 def only_loopback_names(environ: Environ) -> Refusal | None:
-    """Refuse what came by a name of another site, which was made to lead here (DNS rebinding)."""
+    """Refuse a Host header other than loopback, against DNS rebinding."""
     host = environ.get("HTTP_HOST", "")
     match = _HOST.fullmatch(host)
     name = match[1].strip("[]").lower() if match else ""
     if name == "localhost" or _is_loopback(name):
         return None
-    rule = "the Host header must name loopback, as 127.0.0.1 or localhost do, without a password"
+    rule = "without a password the Host header must be loopback, such as 127.0.0.1 or localhost"
     return Refusal("403 Forbidden", f"{rule}, but is {host!r}")
 
 
 def same_site(environ: Environ) -> Refusal | None:
-    """Refuse a change that a page of another site asks for, in the name of who looks at it."""
+    """Refuse changes from pages of other sites (cross-site request forgery)."""
     origin, host = environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", "")
     if reads(environ) or origin in (None, f"http://{host}", f"https://{host}"):
         return None
-    rule = "only the dashboard's own pages may change something"
+    rule = "only pages of this dashboard may send changes"
     return Refusal("403 Forbidden", f"{rule}: Host is {host!r}, but Origin is {origin!r}")
 
 
 def limits_changes(*, writable: bool) -> Rule:
-    """Make the rule that says what must not be changed, if anything may be."""
+    """Return the rule that refuses changes, or with `writable` all but a few."""
 
     def rule(environ: Environ) -> Refusal | None:
         reason = None if reads(environ) else _no_change(environ, writable=writable)
@@ -313,23 +316,23 @@ def reads(environ: Environ) -> bool:
 
 
 def _no_change(environ: Environ, *, writable: bool) -> str | None:
-    """Say why a change is refused, or None if it is not.
+    """Return why a change is refused, or None if it is allowed.
 
-    A study is more than its rows in Optuna's tables. Renaming copies only those, and deleting
-    leaves the rest behind, so neither is allowed to anybody.
+    A study has rows outside of Optuna's tables. Optuna's renaming copies only its own rows, and its
+    deletion leaves the others behind, so neither is ever allowed.
     """
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
     if not writable:
-        return "this dashboard is read-only; `tuner dashboard --writable` is not"
+        return "this dashboard is read-only; start it with --writable to allow changes"
     if _largest_change(environ) is not None:
         return None
     request = f"{method} {path}"
     reasons = (reason for pattern, reason in _REASONS.items() if re.fullmatch(pattern, request))
-    return next(reasons, "only notes, new studies and files of studies are written here")
+    return next(reasons, "only notes, new studies and files of studies can be written here")
 
 
 def _largest_change(environ: Environ) -> int | None:
-    """Return how large the body of an allowed change may be, None for any other request."""
+    """Return the largest body of an allowed change in bytes, or None for any other request."""
     asked, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
     sizes = (
         size
@@ -345,5 +348,5 @@ def limits_bodies(environ: Environ) -> Refusal | None:
     length = int(environ.get("CONTENT_LENGTH") or 0)
     if length <= largest:
         return None
-    rule = f"the body of this request may have {largest} bytes, but has {length}"
+    rule = f"the body of this request may have at most {largest} bytes, but has {length}"
     return Refusal("413 Request Entity Too Large", rule)

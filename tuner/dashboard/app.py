@@ -1,4 +1,4 @@
-"""Optuna Dashboard over the studies of a database, with their artifacts; read-only."""
+"""The WSGI application: Optuna Dashboard with access rules and repairs of its answers."""
 
 import json
 import logging
@@ -34,15 +34,15 @@ def open_for_requests(url: str) -> RDBStorage:
 
 
 def dashboard_app(storage: RDBStorage, *, writable: bool, password: bytes | None) -> WsgiApp:
-    """Make the WSGI application, which asks for the password if there is one.
+    """Return the WSGI application, which requires the password if there is one.
 
-    The storage goes through ``get_storage``, whose cache makes a refresh four times as fast.
+    ``get_storage`` adds Optuna's cache, which makes a refresh four times as fast.
     """
     cached = optuna.storages.get_storage(storage)
     pages = optuna_dashboard.wsgi(cached, artifact_store=SqlArtifactStore(storage.engine))
-    pages.catchall = False  # what it catches itself it writes to the terminal as a traceback
+    pages.catchall = False  # otherwise it writes tracebacks to the terminal
     logging.getLogger("optuna_dashboard._bottle_util").addFilter(_OneLine())
-    # Its plots of importance warn on the console about a method that the page itself names.
+    # Importance plots warn on the console about their method, which the page names too.
     warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
     app = answers_importance(_tolerate_plain_clients(pages), cached)
     app = names_no_best(app, cached)
@@ -51,7 +51,7 @@ def dashboard_app(storage: RDBStorage, *, writable: bool, password: bytes | None
 
 
 class _OneLine(logging.Filter):
-    """Replaces a traceback in the message by its cause, and drops consecutive duplicates."""
+    """Replaces a traceback by its cause, and drops consecutive duplicates."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,9 +66,9 @@ class _OneLine(logging.Filter):
 
 
 def answers_importance(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
-    """Answer with an empty importance for a study without hyperparameters (those of retraining).
+    """Answer with an empty importance for a study without hyperparameters, as of retraining.
 
-    Optuna Dashboard divides by their number.
+    Optuna Dashboard would divide by their number, zero.
     """
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -85,8 +85,8 @@ def answers_importance(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
 def names_no_best(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
     """Serve a study that retrains without a best trial, and without a direction.
 
-    The lowest of several trainings of one configuration is lower by luck. With a direction the
-    browser would look for it by itself, and draw it through the history.
+    The lowest loss of several trainings of one configuration is low by chance. With a direction the
+    browser itself would search for the best trial and draw it into the history.
     """
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -107,7 +107,7 @@ def names_no_best(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
 
 
 def _retrains(storage: BaseStorage, study_id: str) -> bool:
-    """Return whether a study trains the best of another one again; False if there is none."""
+    """Return whether a study retrains the best of another one; False if it does not exist."""
     try:
         return is_retraining(storage.get_study_user_attrs(int(study_id)))
     except KeyError:
@@ -115,7 +115,7 @@ def _retrains(storage: BaseStorage, study_id: str) -> bool:
 
 
 def _has_parameters(storage: BaseStorage, study_id: int) -> bool:
-    """Return whether any trial of a study has a hyperparameter; True if there is no such study."""
+    """Return whether any trial of a study has a hyperparameter; True if it does not exist."""
     try:
         return any(trial.params for trial in storage.get_all_trials(study_id, deepcopy=False))
     except KeyError:
@@ -123,7 +123,7 @@ def _has_parameters(storage: BaseStorage, study_id: int) -> bool:
 
 
 def _tolerate_plain_clients(app: WsgiApp) -> WsgiApp:
-    """Fill in a header without which the dashboard's static files answer 500."""
+    """Add a header if it is missing, without which the dashboard's static files answer 500."""
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")

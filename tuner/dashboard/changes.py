@@ -45,7 +45,7 @@ def _refusal(environ: Environ, body: bytes, storage: BaseStorage) -> Refusal | N
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        return Refusal("400 Bad Request", "the body of a change must be an object of JSON")
+        return Refusal("400 Bad Request", "the body of a change must be a JSON object")
     path = environ["PATH_INFO"]
     ids = [int(part) for part in path.split("/") if part.isdigit()]
     if ids and not _exists(storage, *ids):
@@ -74,7 +74,9 @@ def _why_not_create(values: dict[str, Any]) -> Reason:
         return "study_name must have 1 to 64 letters, digits, dots, dashes or underscores"
     if name.endswith(_RESERVED_SUFFIXES):
         suffixes = ", ".join(_RESERVED_SUFFIXES)
-        return f"study_name must not end in {suffixes}: such studies are made by the program itself"
+        return (
+            f"study_name must not end in {suffixes}: such studies are created by the program itself"
+        )
     if not isinstance(directions, list) or not all(isinstance(d, str) for d in directions):
         return "directions must be a list of minimize or maximize"
     return None

@@ -2,7 +2,7 @@
 
 Waitress reads a whole request before it calls the application, and serves requests in the order of
 their arrival. Therefore requests are refused here, by their headers, before their bodies are read;
-and health checks have a separate thread, since all others may be waiting for the database.
+and health checks have a separate thread, because all others may be waiting for the database.
 """
 
 import io
@@ -133,7 +133,7 @@ class _Lanes:
 def serve(
     app: WsgiApp, place: BindAddress, rules: Sequence[Rule], on_ready: Callable[[str], None]
 ) -> None:
-    """Serve at one address until a stop signal: one process, since the cache is in memory.
+    """Serve at one address until a stop signal, in one process because its cache is in memory.
 
     Parameters
     ----------
@@ -144,12 +144,12 @@ def serve(
     rules : sequence of callable
         Applied to the headers of a request before its body is read.
     on_ready : callable
-        Gets the URL, whose port the system chooses when that of `place` is 0.
+        Called with the URL; the system chooses the port if that of `place` is 0.
 
     Raises
     ------
     PuffinError
-        If the address is none of this machine's, or the port is taken.
+        If the address is not one of this machine, or the port is in use.
     """
     asked = threading.Event()
     for number in stop_signals():

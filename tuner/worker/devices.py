@@ -1,4 +1,4 @@
-"""Which device each worker trains on."""
+"""Devices: the GPUs of this machine, and the device of each worker."""
 
 import os
 import re
@@ -8,37 +8,38 @@ from puffin.models.errors import PuffinError
 
 
 class DeviceError(PuffinError):
-    """A device that is not there."""
+    """A device that is not valid or not available."""
 
 
 def gpu_names(device: str) -> list[str]:
-    """Give the CUDA devices that `device` stands for; none means the CPU.
+    """Return the CUDA devices that `device` stands for; none means the CPU.
 
     Parameters
     ----------
     device : str
-        ``auto`` (all GPUs, or the CPU where there is none), ``cpu``, ``cuda`` (all) or ``cuda:N``.
+        ``auto`` (all GPUs, or the CPU if there is none), ``cpu``, ``cuda`` (all) or ``cuda:N``.
 
     Raises
     ------
     DeviceError
-        If it is none of these, or a GPU that is not there.
+        If it is none of these, or a GPU that this machine does not have.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         msg = f"--device must be auto, cpu, cuda or cuda:N, but is {device!r}"
         raise DeviceError(msg)
-    there = [] if device == "cpu" else [f"cuda:{i}" for i in range(_gpus())]
+    available = [] if device == "cpu" else [f"cuda:{i}" for i in range(_gpus())]
     if device in ("auto", "cpu"):
-        return there
-    wanted = there if device == "cuda" else [device]
-    if not wanted or not set(wanted) <= set(there):
-        msg = f"--device {device}: this machine has {', '.join(there) or 'no GPU'}; use auto or cpu"
+        return available
+    wanted = available if device == "cuda" else [device]
+    if not wanted or not set(wanted) <= set(available):
+        gpus = ", ".join(available) or "no GPU"
+        msg = f"--device {device}: this machine has {gpus}; use auto or cpu"
         raise DeviceError(msg)
     return wanted
 
 
 def _gpus() -> int:
-    """Count the GPUs that torch can use, without its second of imports where it can use none."""
+    """Count the GPUs that torch can use; a build for CPUs is not imported, which takes a second."""
     if version("torch").endswith("+cpu"):
         return 0
     import torch
@@ -47,9 +48,9 @@ def _gpus() -> int:
 
 
 def assign(device: str, workers: int | None, workers_per_gpu: int) -> list[str]:
-    """Give each worker its device, the GPUs filled evenly; one worker per core on a CPU.
+    """Return the device of each worker, with the GPUs filled evenly.
 
-    The default number of workers is `workers_per_gpu` for each GPU.
+    The default number of workers is `workers_per_gpu` for each GPU, or one per core on a CPU.
     """
     gpus = gpu_names(device)
     if not gpus:

@@ -1,4 +1,4 @@
-"""Shows the others that this worker lives, and what it is at."""
+"""The heartbeat of a worker: it is alive, and which trial it trains."""
 
 import logging
 import threading
@@ -14,14 +14,14 @@ from puffin.studies.storage.workers import Registration
 
 log = logging.getLogger(__name__)
 
-# So many signs of life fit into the silence after which a worker counts as lost.
+# Beats within the grace time, after which a worker without a heartbeat counts as lost.
 _BEATS = 6
 
 
 class Heartbeat:
-    """Beats for a worker and for the trial that it trains, in a thread of its own.
+    """Records in the database, from a thread, that a worker and its trial are alive.
 
-    Outlives a database that does not answer for a while, which Optuna's own heartbeat does not.
+    It continues after an outage of the database, where Optuna's heartbeat thread would end.
     """
 
     def __init__(self, storage: RDBStorage, registration: Registration) -> None:
@@ -46,21 +46,21 @@ class Heartbeat:
         self._thread.join()
 
     def start_trial(self, study: str, ticket: int, trial_id: int) -> None:
-        """Note what the worker trains from now on; the trial's first beat is its claim's."""
+        """Record beats for this trial from now on; claiming it has recorded the first."""
         self._at = (study, ticket, trial_id)
         self._wake.set()
 
     def end_trial(self) -> None:
-        """Note that the worker trains nothing."""
+        """Record from now on that the worker trains nothing."""
         self._at = (None, None, None)
         self._wake.set()
 
     @property
     def is_stable(self) -> bool:
-        """Whether this worker was in touch with the database all the time of late.
+        """Whether this worker may declare others lost: its recent beats all reached the database.
 
-        After an outage everybody looks lost to the one who comes back first, so it must not judge
-        until the others have had the time to come back as well.
+        After an outage the first worker to reconnect sees all others as stale, so it waits until
+        they have had time to reconnect before it fails their trials.
         """
         recently = time.monotonic() - 2 * self._interval
         return self._stable_since <= recently <= self._last_answer
@@ -69,16 +69,16 @@ class Heartbeat:
         while not self._ended:
             try:
                 self._beat()
-            except Exception as error:  # noqa: BLE001  # whatever it was, the next beat must come
-                log.warning("no sign of life could be given: %s", cause_of(error))
+            except Exception as error:  # noqa: BLE001  # the next beat must come after any error
+                log.warning("a heartbeat could not be recorded: %s", cause_of(error))
             self._wake.wait(self._interval)
             self._wake.clear()
         try:
             self._registration.remove()
         except ReplacedError:
-            return  # it ends the worker, which says so
+            return  # the same error ends the worker, which reports it
         except SQLAlchemyError as error:
-            log.warning("this worker could not sign off: %s", cause_of(error))
+            log.warning("the entry of this worker could not be removed: %s", cause_of(error))
 
     def _beat(self) -> None:
         study, ticket, trial_id = self._at

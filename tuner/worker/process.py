@@ -1,4 +1,4 @@
-"""How a process that trains is set up: its thread, and the memory that it keeps and gives back."""
+"""Set-up of a process that trains: one thread, and what memory it keeps and returns."""
 
 import ctypes
 import sys
@@ -7,14 +7,14 @@ import torch
 
 from puffin.tuner.worker.devices import gpu_names
 
-# Of glibc's mallopt, malloc.h.
+# Parameters of glibc's mallopt (malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-# The most that glibc takes on every machine, and more than a step of training frees at once.
+# Bytes: the largest threshold that glibc accepts everywhere, and more than a training step frees.
 _KEEP_BELOW, _KEEP_FREE = 32 << 20, 256 << 20
 
 
 def setup_torch(device: str, memory_share: float) -> torch.device:
-    """Set this process up to train on a device: one thread, and its share of a GPU's memory."""
+    """Limit this process to one thread and its share of a GPU's memory; return its device."""
     torch.set_num_threads(1)
     _keep_memory()
     (name, *_) = gpu_names(device) or ["cpu"]
@@ -25,10 +25,10 @@ def setup_torch(device: str, memory_share: float) -> torch.device:
 
 
 def _keep_memory() -> None:
-    """Have the C library keep what a training step frees, for the next step.
+    """Make glibc keep the memory that a training step frees, for the next step.
 
-    By default it gives large pieces back to the system, which hands them out again page by page:
-    wide LSTMs train 1.2 to 1.6 times as fast without. What is not glibc goes on as it is.
+    By default glibc returns large blocks to the system, which then maps them again page by page;
+    without that, wide LSTMs train 1.2 to 1.6 times as fast. Other C libraries are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -37,19 +37,19 @@ def _keep_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception means that a device or the host has no memory left."""
+    """Return whether an exception means that a device or the host has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def empty_gpu_cache(device: torch.device) -> None:
-    """Give cached memory back to the GPU, for its other workers.
+    """Return cached memory to the GPU, for its other workers.
 
     Raises
     ------
     RuntimeError
-        If the GPU is broken for this process for good, as after an illegal access.
+        If this process can no longer use the GPU, for example after an illegal memory access.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Which study a worker serves next, and when its work is done."""
+"""The main loop of a worker: which study it serves next, and when its work is done."""
 
 import functools
 import logging
@@ -29,6 +29,8 @@ from puffin.studies.storage.registry import Budget
 from puffin.studies.storage.url import masked_url
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import NoStudyError, StoredStudy, StudyError, load
+from puffin.studies.text import first_line
+from puffin.tuner.worker.compatibility import require_compatible
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.process import setup_torch
 from puffin.tuner.worker.signals import Interrupt
@@ -38,24 +40,33 @@ from puffin.tuner.worker.worker_log import WorkerLog
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
-# So many storage errors in a row, with growing pauses between them (2 minutes in all), and out.
+# A worker ends after so many storage errors in a row; its pauses between them take 2 minutes.
 _MAX_STORAGE_ERRORS = 8
 
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """What a worker is asked to do.
+    """What a worker does, and with which resources.
 
     Attributes
     ----------
-    study : serve only this one, and wait for it if it is not there yet
-    forever : wait for new studies instead of ending
-    max_trials : end after so many trials
-    device : see `puffin.tuner.worker.devices.gpu_names`
-    memory_share : share of a GPU's memory that this process may take, in (0, 1]
-    checkpoint_seconds : time between two checkpoints of a trial, at least
-    grace_seconds : silence after which it is lost; where several differ the longest counts
-    quiet : write warnings and errors only
+    study : str, optional
+        Serve only this study, and wait for it if it does not exist yet.
+    forever : bool
+        Wait for new studies instead of ending.
+    max_trials : int, optional
+        End after so many trials.
+    device : str
+        See `puffin.tuner.worker.devices.gpu_names`.
+    memory_share : float
+        Share of a GPU's memory that this process may use, in (0, 1].
+    checkpoint_seconds : float
+        Least time between two checkpoints of a trial.
+    grace_seconds : int
+        Time without a heartbeat after which the worker counts as lost. If the workers of a database
+        differ, the longest counts for all.
+    quiet : bool
+        Write warnings and errors only.
     """
 
     study: str | None = None
@@ -69,14 +80,14 @@ class WorkerOptions:
 
 
 def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
-    """Serve a study, or every open study of a database, until there is nothing to do.
+    """Serve one study, or every open study of a database, until no work is left.
 
     Parameters
     ----------
     url : str
         Database, as an SQLAlchemy URL.
     interrupt : Interrupt
-        Ends the work when asked to; the ticket at hand is given back.
+        Stops the work on request; the ticket of the running trial is requeued.
     options : WorkerOptions
 
     Raises
@@ -84,7 +95,7 @@ def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
     StorageError
         If the database does not answer for about two minutes.
     PuffinError
-        If the only study cannot be served.
+        If the study that `options` names cannot be served.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     device = setup_torch(options.device, options.memory_share)
@@ -95,8 +106,10 @@ def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
         journal.ends("it was asked to stop")
         return
     starts()
-    me = Registration(storage, str(device), versions.installed_versions(), options.grace_seconds)
-    with Heartbeat(storage, me) as heartbeat:
+    registration = Registration(
+        storage, str(device), versions.installed_versions(), options.grace_seconds
+    )
+    with Heartbeat(storage, registration) as heartbeat:
         worker = Worker(storage, device, interrupt, heartbeat, options.checkpoint_seconds, journal)
         scheduler = StudyScheduler(
             worker, options.study, forever=options.forever, remaining_trials=options.max_trials
@@ -110,26 +123,26 @@ def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
 def _open_when_available(
     url: str, interrupt: Interrupt, options: WorkerOptions, starts: Callable[[], None]
 ) -> RDBStorage | None:
-    """Open a storage, waiting for one that is not there yet; None if asked to stop.
+    """Open a storage, waiting for one that does not exist yet; None after a request to stop.
 
-    Before it waits it calls `starts`; a worker that cannot start says why, and nothing else.
+    `starts` is called before the first wait, so that a worker that cannot start writes only why.
     """
-    told = False
+    has_waited = False
     while not interrupt.requested:
         try:
             return open_storage(
                 url,
-                pause=interrupt.pause,
+                pause=interrupt.wait,
                 grace_seconds=options.grace_seconds,
             )
         except NoStudiesError as error:
             waits = options.forever or options.study is not None or isinstance(error, BusyError)
             if not waits:
                 raise
-            if not told:
+            if not has_waited:
                 starts()
                 log.warning("%s; waiting for it", error)
-                told = True
+                has_waited = True
             interrupt.wait(_POLL_SECONDS)
     return None
 
@@ -154,19 +167,19 @@ def _serve_until_done(scheduler: "StudyScheduler", interrupt: Interrupt) -> None
             errors = 0
 
 
-def _reason(error: Exception) -> str:
-    """Return why a study cannot be served, in one line."""
+def _reason(error: Exception, name: str) -> str:
+    """Return why the study `name` cannot be served, in one line without its name."""
     if isinstance(error, PuffinError):
-        return str(error)
-    return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
+        return str(error).removeprefix(f"study {name!r}: ")
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 class FairQueue:
-    """Who has had the least of a worker's time, measured by priority.
+    """Start-time fair queueing of studies: the one served least, by priority, is next.
 
-    Start-time fair queueing: each study has a virtual time, to which its seconds are added, divided
-    by its priority; the lowest comes first. One that comes new, or had nothing to do, starts where
-    the others are, so that it does not make up for what it never asked for.
+    Each study has a virtual time, which grows by the seconds that it was served divided by its
+    priority; the lowest is next. A new or idle study starts at the current virtual time, so it
+    cannot claim time for the past.
 
     References
     ----------
@@ -179,30 +192,30 @@ class FairQueue:
         self._now = 0.0
 
     def order(self, names: Iterable[str]) -> list[str]:
-        """Give the studies, the one whose turn it is first; equals in any order."""
+        """Return the studies, least served first; those with equal time in random order."""
         self._times = {name: max(self._times.get(name, 0.0), self._now) for name in names}
-        # Workers that start at the same time must not all start with the same study.
+        # Random, because workers that start together must not all begin with the same study.
         return sorted(self._times, key=lambda name: (self._times[name], random.random()))  # noqa: S311
 
     def charge(self, name: str, seconds: float, priority: int) -> None:
-        """Note that a study had its turn."""
+        """Add the time for which a study was served."""
         self._now = self._times[name]
         self._times[name] += seconds / priority
 
 
 @dataclass
 class StudyScheduler:
-    """Goes round the studies that a worker serves.
+    """Shares one worker between the open studies of a database.
 
     Parameters
     ----------
     worker : Worker
     only : str, optional
-        The study to serve; otherwise all that are open.
+        The one study to serve; by default all open studies.
     forever : bool
-        Whether to wait for more when all are done.
+        Whether to wait for new work when all studies are done.
     remaining_trials : int, optional
-        Trials until it ends.
+        Trials until the worker ends.
     """
 
     worker: Worker
@@ -211,32 +224,30 @@ class StudyScheduler:
     remaining_trials: int | None = None
     _queue: FairQueue = field(default_factory=FairQueue)
     _studies: dict[str, StoredStudy] = field(default_factory=dict)
-    # Studies that are served out, by creation id, with as many tickets as they had then.
+    # Finished studies: creation id to their number of tickets then, which an extension raises.
     _done: dict[str, int] = field(default_factory=dict)
     _already_logged: set[str] = field(default_factory=set)
-    # Studies that nobody serves now.
     _paused: list[str] = field(default_factory=list)
 
     def run_one(self) -> bool:
-        """Run one ticket of the study whose turn it is, or wait; False when all is done."""
+        """Run one ticket of the study that is next, or wait; return False if no work is left."""
         if self.remaining_trials == 0:
             return False
-        there = registry.budgets(self.worker.storage)
-        waiting = absent = self._waits_for_its_study(there)
-        offers = {name: budget for name, budget in there.items() if self._is_open(budget)}
-        self._paused = [name for name, budget in there.items() if budget.paused]
-        if self.only is None:  # what is not served need not keep its series in memory
-            self._studies = {n: study for n, study in self._studies.items() if n in offers}
-        for name in self._queue.order(offers):
+        budgets = registry.budgets(self.worker.storage)
+        waiting = absent = self._must_wait_for_only(budgets)
+        candidates = {name: budget for name, budget in budgets.items() if self._is_open(budget)}
+        self._paused = [name for name, budget in budgets.items() if budget.paused]
+        if self.only is None:  # free the series of studies that are no longer served
+            self._studies = {n: study for n, study in self._studies.items() if n in candidates}
+        for name in self._queue.order(candidates):
             if self.worker.interrupt.requested:
                 return True
             started = time.monotonic()
-            ran = self._serve(offers[name])
+            ran = self._serve(candidates[name])
             if ran:
-                self._queue.charge(name, time.monotonic() - started, offers[name].priority)
-                self.remaining_trials = (
-                    None if self.remaining_trials is None else self.remaining_trials - 1
-                )
+                self._queue.charge(name, time.monotonic() - started, candidates[name].priority)
+                if self.remaining_trials is not None:
+                    self.remaining_trials -= 1
                 return True
             waiting = waiting or ran is False
         if waiting or self.forever:
@@ -248,7 +259,7 @@ class StudyScheduler:
         return waiting or self.forever
 
     def why_it_ends(self) -> str:
-        """Return why there is no further turn."""
+        """Return why no further ticket is run."""
         if self.worker.interrupt.requested:
             return "it was asked to stop"
         if self.remaining_trials == 0:
@@ -256,25 +267,31 @@ class StudyScheduler:
         paused = f"; paused: {', '.join(self._paused)}" if self._paused else ""
         return f"no work is left{paused}"
 
-    def _waits_for_its_study(self, there: dict[str, Budget]) -> bool:
-        """Tell whether the only study cannot be served yet; fail if it was, and is gone."""
+    def _must_wait_for_only(self, budgets: dict[str, Budget]) -> bool:
+        """Return whether the one study to serve does not exist yet, or is paused with work left.
+
+        Raises
+        ------
+        StudyError
+            If it was served before and does not exist any more.
+        """
         if self.only is None:
             return False
-        known, own = self._studies.get(self.only), there.get(self.only)
-        if known is not None and (own is None or own.creation_id != known.creation_id):
+        known, budget = self._studies.get(self.only), budgets.get(self.only)
+        if known is not None and (budget is None or budget.creation_id != known.creation_id):
             msg = f"study {self.only!r} was deleted while this worker served it"
             raise StudyError(msg)
-        if own is None:
+        if budget is None:
             self._log_once(f"there is no study {self.only!r} in the database yet; waiting for it")
-        elif own.paused:
-            if self._is_served_out(own):
+        elif budget.paused:
+            if self._is_finished(budget):
                 return False
             command = shlex.join(["tuner", "resume", self.only])
             self._log_once(f"study {self.only!r} is paused; waiting for `{command}`")
-        return own is None or own.paused
+        return budget is None or budget.paused
 
-    def _is_served_out(self, budget: Budget) -> bool:
-        """Tell whether there is nothing left to wait for."""
+    def _is_finished(self, budget: Budget) -> bool:
+        """Return whether all tickets of a study are finished, or the study is deleted."""
         try:
             trials = self._load(budget).trials()
         except (NoStudyError, KeyError):
@@ -282,7 +299,7 @@ class StudyScheduler:
         return count_finished(trials) >= budget.tickets
 
     def _is_open(self, budget: Budget) -> bool:
-        """Tell whether there may be something to do for a study."""
+        """Return whether there may be work for a study."""
         if budget.paused or (self.only is not None and budget.name != self.only):
             return False
         return self._done.get(budget.creation_id) != budget.tickets
@@ -290,8 +307,8 @@ class StudyScheduler:
     def _serve(self, budget: Budget) -> bool | None:
         """Run one ticket of a study; the result is that of `Worker.step`.
 
-        A study that cannot be served, for whatever reason, is said once and passed over, so that
-        the other studies of the database are served.
+        A study that cannot be served is logged once and skipped, whatever the reason, so that the
+        other studies of the database are served.
         """
         study = None
         try:
@@ -306,7 +323,7 @@ class StudyScheduler:
                 return False  # deleted just now
             if self.only:
                 raise
-            self._log_once(f"not serving study {budget.name!r}: {_reason(error)}")
+            self._log_once(f"not serving study {budget.name!r}: {_reason(error, budget.name)}")
             log.debug("study %s", budget.name, exc_info=error)
             ran = None
         if ran is None:
@@ -314,29 +331,16 @@ class StudyScheduler:
         return ran
 
     def _load(self, budget: Budget) -> StoredStudy:
-        """Give the study as it stands now."""
+        """Return the study of a budget, loaded once for each creation id."""
         known = self._studies.get(budget.name)
         if known is None or known.creation_id != budget.creation_id:
             known = load(self.worker.storage, budget.name)
-            self._check_versions(known)
+            require_compatible(known, self._log_once)
             self._studies[budget.name] = known
         return known
 
-    def _check_versions(self, study: StoredStudy) -> None:
-        """Hold this installation against what a study was made with."""
-        try:
-            warnings = versions.check_versions(
-                study.record.made_with, versions.installed_versions()
-            )
-        except versions.VersionMismatchError as error:
-            if self.only is None:  # then the study is named with the error
-                raise
-            raise versions.VersionMismatchError(f"study {study.name!r}: {error}") from None
-        for warning in warnings:
-            self._log_once(f"study {study.name!r}: {warning}")
-
     def _log_once(self, message: str) -> None:
-        """Say something once."""
+        """Log a warning, unless the same one was logged before."""
         if message not in self._already_logged:
             self._already_logged.add(message)
             log.warning("%s", message)

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP stop a worker at a place where nothing can be lost."""
+"""Stop signals: SIGTERM, SIGINT and SIGHUP end the work at a point where nothing is lost."""
 
 import os
 import signal
@@ -17,38 +17,38 @@ def _call_after(seconds: float, act: Callable[[], None]) -> None:
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Give the signals that ask this process to end: a request, Ctrl-C, and a closed terminal.
+    """Return the signals that ask this process to stop.
 
-    The last not where it was started to outlive its terminal, as by ``nohup``.
+    SIGHUP, which a closed terminal sends, is left out if the process was started to ignore it, as
+    ``nohup`` does.
     """
-    asking = [signal.SIGTERM, signal.SIGINT]
+    signals = [signal.SIGTERM, signal.SIGINT]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        asking.append(signal.SIGHUP)
-    return asking
+        signals.append(signal.SIGHUP)
+    return signals
 
 
-class Interrupted(BaseException):  # not an error; passes through `except Exception`
-    """The process was asked to stop while it was training."""
+class Interrupted(BaseException):  # so that `except Exception` does not catch it
+    """Raised during training after a request to stop."""
 
 
 def _send_sigterm() -> None:
-    """Send this process SIGTERM, and its main thread, which may be in a call that must end."""
+    """Send SIGTERM to the main thread, which may be in a blocking call that has to return."""
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     else:
         signal.raise_signal(signal.SIGTERM)
 
 
-# An epoch that ends within this time is waited for: its work is kept.
+# An epoch that ends within this time after a request to stop is finished and kept.
 _PATIENCE_SECONDS = 5.0
 
 
 class Interrupt:
-    """Remembers a request to stop, and raises `Interrupted` only inside `interruptible`.
+    """Records a request to stop, and raises `Interrupted` only inside `interruptible`.
 
-    A signal that arrives between two statements of SQL must not tear them apart, so outside of
-    training it is only written down. In training it is, too, but for an epoch that does not end
-    soon.
+    An exception must not separate two SQL statements that belong together, so the signal is only
+    recorded; during training `Interrupted` is raised if the current epoch does not end within 5 s.
     """
 
     def __init__(self) -> None:
@@ -57,16 +57,22 @@ class Interrupt:
         self._late = False
 
     def install(self) -> None:
-        """Catch these signals from now on; main thread only."""
+        """Handle the stop signals from now on; main thread only."""
         for number in stop_signals():
             signal.signal(number, self._handle)
 
     def after(self, seconds: float) -> None:
-        """Ask this process to stop when its time is up."""
+        """Send this process SIGTERM after so many seconds."""
         _call_after(seconds, _send_sigterm)
 
     def with_parent(self, descriptor: int) -> None:
-        """Ask this process to stop when the parent that holds the other end of a pipe is gone."""
+        """Send this process SIGTERM when its parent ends.
+
+        Parameters
+        ----------
+        descriptor : int
+            Read end of a pipe whose write end only the parent has.
+        """
 
         def watch() -> None:
             while os.read(descriptor, 1):
@@ -85,7 +91,7 @@ class Interrupt:
             raise Interrupted
 
     def _force(self) -> None:
-        # Only now: Ctrl-C comes to a worker twice, from the terminal and from the launcher.
+        # Set only now: a worker gets Ctrl-C twice, from the terminal and from the pool.
         self._late = True
         if self._armed:
             _send_sigterm()
@@ -95,18 +101,14 @@ class Interrupt:
         """Whether the process was asked to stop."""
         return self._event.is_set()
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, but wake up when asked to stop."""
-        self._event.wait(seconds)
-
-    def pause(self, seconds: float) -> bool:
-        """Sleep, but wake up when asked to stop; False if the process was."""
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but wake up on a request to stop; return whether there was none."""
         return not self._event.wait(seconds)
 
     def interruptible(self, items: Iterator[T]) -> Iterator[T]:
-        """Pass on `items`; a request to stop raises `Interrupted` before the next one is made.
+        """Yield `items`; after a request to stop raise `Interrupted` instead of the next one.
 
-        Also while it is made, if that takes long.
+        If an item takes more than 5 s after the request, `Interrupted` is raised while it is made.
         """
         while True:
             self._armed = True

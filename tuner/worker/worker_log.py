@@ -1,4 +1,4 @@
-"""What a worker writes to stderr: one line when it starts, waits and ends, and one per trial."""
+"""The log of a worker on stderr: a line when it starts, waits and ends, and one per trial."""
 
 import contextlib
 import time
@@ -16,12 +16,12 @@ _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialSt
 
 
 class WorkerLog:
-    """Counts the trials of one worker and says what happens to them.
+    """Writes what happens to the trials of one worker, and counts them.
 
     Parameters
     ----------
     quiet : bool
-        Whether to write nothing; warnings are logged by who has them.
+        Whether to write nothing. Warnings do not pass through this class.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -33,11 +33,11 @@ class WorkerLog:
 
     def _say(self, line: str) -> None:
         if not self._quiet:
-            with contextlib.suppress(OSError):  # whoever read this is gone; the work is not
+            with contextlib.suppress(OSError):  # work continues without a reader of stderr
                 click.echo(printable(line), err=True)
 
     def starts(self, url: str, device: str) -> None:
-        """Say once who works where; `url` is that of the database, without its password."""
+        """Write once which worker this is; `url` is the database without its password."""
         if self._has_started:
             return
         self._has_started = True
@@ -46,13 +46,13 @@ class WorkerLog:
         self._say(f"worker {process_name()} on {device}, {url}; {listed}")
 
     def waits(self, reason: str) -> None:
-        """Say once why there is nothing to do now, until there is something again."""
+        """Write why there is nothing to do, once until the next trial ends."""
         if not self._waits:
             self._waits = True
             self._say(f"{reason}; waiting")
 
     def trial_ended(self, study: str, trial: FrozenTrial) -> None:
-        """Say how a trial ended; one whose ticket waits again for a worker has only stopped."""
+        """Write how a trial ended; one whose ticket was requeued has only stopped."""
         self._waits = False
         if not is_finished(trial):
             self._ended["requeued"] += 1
@@ -68,7 +68,7 @@ class WorkerLog:
         self._say(f"trial {trial.number} of study {study}: {', '.join(parts)}")
 
     def ends(self, reason: str) -> None:
-        """Say why the worker ends and what it has done, if it has started."""
+        """Write why the worker ends and what it has done, if it has started."""
         if not self._has_started:
             return
         states = {state: self._ended[state] for state in _STATES.values()}

@@ -26,18 +26,18 @@ import puffin.tuner.worker.worker
 from puffin.studies import records, retraining
 from puffin.studies.copy import copy
 from puffin.studies.dataset import Dataset
+from puffin.studies.lifecycle import delete, extend, submit
 from puffin.studies.openings import looks_at, new_opening
 from puffin.studies.prices.load import Prices
+from puffin.studies.records import OPENED_FOR, RETRAINED_TRIAL
 from puffin.studies.report import build, verdict
 from puffin.studies.report.build import Report
-from puffin.studies.lifecycle import delete, extend, submit
-from puffin.studies.records import OPENED_FOR, RETRAINED_TRIAL
 from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import registry
-from puffin.studies.storage.queue import count_finished
 from puffin.studies.storage.artifacts import attach
 from puffin.studies.storage.database import open_storage, transaction
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.study import StoredStudy, StudyError, load, study_names
 from puffin.tuner.cli import main
 from puffin.tuner.worker.scheduler import WorkerOptions, work

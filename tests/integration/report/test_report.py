@@ -25,18 +25,18 @@ from puffin.models.evaluation.sharpe import expected_max_sharpe
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.fold_training import forecast_windows
 from puffin.studies.export import write
+from puffin.studies.lifecycle import _delete_all, delete, submit
 from puffin.studies.prices.load import Prices
+from puffin.studies.records import RETRAINED_TRIAL, RetrainingJob
 from puffin.studies.report import build, verdict
 from puffin.studies.report.build import Report
 from puffin.studies.report.files import report_files
-from puffin.studies.lifecycle import _delete_all, delete, submit
-from puffin.studies.records import RETRAINED_TRIAL, RetrainingJob
 from puffin.studies.retraining import open_seal
 from puffin.studies.seeds import one_se_choice
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage import registry
-from puffin.studies.storage.queue import count_finished
 from puffin.studies.storage.database import transaction
+from puffin.studies.storage.queue import count_finished
 from puffin.studies.study import StoredStudy, StudyError, load, study_names
 from puffin.tuner.cli import main
 from puffin.tuner.worker.scheduler import WorkerOptions, work

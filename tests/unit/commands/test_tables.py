@@ -2,7 +2,6 @@
 
 import io
 import math
-import shlex
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from puffin.studies.summary import Group
-from puffin.studies.text import percent
+from puffin.studies.text import percent, signed
 from puffin.tuner.commands import tables
 from tests.trials import scores
 
@@ -36,7 +35,7 @@ FULL = Group("LSTM", 9, 5, 3, 1, best(), 0.61239, 3, 0.456)
 EMPTY = Group("GRU", 0, 0, 0, 0, None, None, None, None)
 
 
-def test_groups_stand_side_by_side_with_a_dash_for_what_is_not_there() -> None:
+def test_groups_are_columns_and_missing_values_are_dashes() -> None:
     assert table_rows([FULL, EMPTY]) == {
         "": ["LSTM", "GRU"],
         "trials": ["9", "0"],
@@ -59,7 +58,7 @@ def test_a_group_that_won_no_fold_shows_a_zero() -> None:
     assert rows["seconds per epoch"] == ["0.46", "0.00"]
 
 
-def test_groups_that_are_compared_before_their_end_say_at_which_epoch() -> None:
+def test_groups_without_complete_trials_are_compared_at_an_epoch() -> None:
     cut = Group("LSTM", 3, 0, 3, 0, None, None, None, 0.1, 2, 0.7512)
     whole = Group("GRU", 4, 2, 2, 0, best(), 0.6, None, 0.2, 2, 0.70049)
     none = Group("other", 1, 0, 0, 1, None, None, None, None, 2, None)
@@ -73,13 +72,13 @@ def test_groups_that_are_compared_before_their_end_say_at_which_epoch() -> None:
     assert "up to epoch" not in str(table_rows([FULL, EMPTY]))
 
 
-def test_what_is_no_number_is_a_dash() -> None:
+def test_a_value_that_is_not_a_number_is_a_dash() -> None:
     still = Group("5", 1, 1, 0, 0, best(skill=math.nan, direction_accuracy=math.nan), 0.5, 1, 0.1)
     rows = table_rows([still])
     assert (rows["skill"], rows["direction accuracy"]) == (["-"], ["-"])
 
 
-def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> None:
+def test_the_direction_is_printed_with_its_interval_and_baseline() -> None:
     scores = {
         "direction_accuracy": 0.6271,
         "direction_interval": [0.5712, 0.6794],
@@ -91,7 +90,7 @@ def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> 
 
 
 @pytest.mark.parametrize(
-    ("value", "signed", "plain"),
+    ("value", "with_sign", "without_sign"),
     [
         (0.0, "0.0 %", "0.0 %"),
         (-0.0004, "0.0 %", "0.0 %"),
@@ -105,20 +104,19 @@ def test_the_direction_is_written_with_its_interval_and_what_no_skill_gets() -> 
     ],
 )
 def test_shares_are_written_in_percent_and_zero_has_no_sign(
-    value: float, signed: str, plain: str
+    value: float, with_sign: str, without_sign: str
 ) -> None:
-    assert (tables.signed_percent(value), percent(value)) == (signed, plain)
+    assert (signed(value), percent(value)) == (with_sign, without_sign)
 
 
-def test_a_share_that_is_not_there_is_a_dash() -> None:
-    assert tables.signed_percent(None) == "-"
+def test_a_missing_share_is_a_dash() -> None:
+    assert signed(None) == "-"
 
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> Console:
     """Make a console that is 80 columns wide and writes into memory."""
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("puffin.tuner.commands.tables.sys.argv", ["tuner-of-another"])
     return Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
 
 
@@ -128,9 +126,7 @@ def printed(console: Console) -> str:
 
 
 @pytest.mark.parametrize("length", [4, 20, 40, 64, 80])
-def test_rows_lose_columns_and_then_become_lines_but_no_cell_is_cut(
-    narrow: Console, length: int
-) -> None:
+def test_a_narrow_table_drops_columns_and_never_cuts_a_cell(narrow: Console, length: int) -> None:
     row = ("n" * length, "open", "12 of 40", "3 complete, 9 pruned", "1.000e-07", "+35.2 %")
     columns = ("study", "state", "trials", "ended as", "loss", "skill")
     tables.print_rows(narrow, columns, [row, row], ("ended as", "skill", "state"))
@@ -144,46 +140,13 @@ def test_rows_lose_columns_and_then_become_lines_but_no_cell_is_cut(
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])
-def test_a_table_of_groups_is_folded_and_never_cut(width: int) -> None:
+def test_a_narrow_table_of_groups_wraps_its_cells(width: int) -> None:
     out = Console(file=io.StringIO(), width=width)
     out.print(tables.group_table([FULL, EMPTY, FULL]))
     assert "…" not in printed(out)
 
 
-def test_names_are_never_markup_nor_escapes(narrow: Console) -> None:
+def test_markup_and_escapes_in_names_are_printed_literally(narrow: Console) -> None:
     name = "[/x][bold]a[/bold]:smile:\x1b[31mred\u202e"
     tables.print_rows(narrow, ("study", "loss"), [(name, "0.5000")], ())
     assert "[/x][bold]a[/bold]:smile:\\x1b[31mred\\u202e" in printed(narrow)
-
-
-def test_a_message_is_one_line_in_a_file_and_shows_escapes(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    long = "word " * 40 + "[/x] \x1b[2J"
-    tables.say(f"{long}\nsecond line")
-    assert capsys.readouterr().err == "word " * 40 + "[/x] \\x1b[2J\nsecond line\n"
-
-
-NEXT = "sqlite:///my data/tuner $HOME.db"
-
-
-def test_the_next_steps_are_quoted_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["/opt/my tools/tuner"])
-    study, _, *steps = tables.next_steps("demo", NEXT, None).splitlines()
-    assert study == f"study   demo in {NEXT}"
-    commands = [step[8:].partition("   ")[0] for step in steps]
-    assert [shlex.split(command) for command in commands] == [
-        ["/opt/my tools/tuner", *words, "--storage", NEXT]
-        for words in (["report", "demo"], ["compare", "demo"], ["best", "demo"], ["dashboard"])
-    ]
-
-
-def test_a_command_never_shares_its_line_where_the_terminal_is_too_narrow(
-    monkeypatch: pytest.MonkeyPatch, narrow: Console
-) -> None:
-    monkeypatch.setattr("puffin.tuner.commands.tables.stdout", lambda: narrow)
-    lines = tables.next_steps("n" * 40, NEXT, None, "27 trainings, about 3 min").splitlines()
-    command = f"tuner report {'n' * 40} --storage '{NEXT}'"
-    why = "is it any good? opens the sealed holdout; 27 trainings, about 3 min"
-    assert lines[2:4] == [f"next    {command}", f"            {why}"]
-    assert len(lines[3]) <= 80

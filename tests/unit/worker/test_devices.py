@@ -9,7 +9,7 @@ from puffin.tuner.worker.devices import DeviceError, assign, gpu_names
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have torch be a build for CUDA on a machine with two GPUs."""
+    """Make torch look like a build for CUDA on a machine with two GPUs."""
     monkeypatch.setattr(devices, "version", lambda _: "2.13.0+cu130")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -33,21 +33,21 @@ def test_workers_fill_the_gpus_evenly(
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_a_gpu_that_is_not_there_is_refused_with_those_that_are() -> None:
+def test_an_unknown_gpu_is_refused_and_the_available_ones_listed() -> None:
     with pytest.raises(DeviceError, match=r"cuda:2: this machine has cuda:0, cuda:1"):
         gpu_names("cuda:2")
 
 
 @pytest.mark.usefixtures("two_gpus")
 @pytest.mark.parametrize("build", ["2.13.0+cpu", "2.13.0"])
-def test_torch_is_asked_for_gpus_unless_its_build_can_use_none(
+def test_torch_is_imported_for_gpus_only_if_its_build_can_use_them(
     monkeypatch: pytest.MonkeyPatch, build: str
 ) -> None:
     monkeypatch.setattr(devices, "version", lambda _: build)
     assert gpu_names("auto") == ([] if build.endswith("+cpu") else ["cuda:0", "cuda:1"])
 
 
-def test_a_machine_without_gpus_has_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_gpus_trains_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "version", lambda _: "2.13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert assign("auto", 3, 1) == ["cpu"] * 3

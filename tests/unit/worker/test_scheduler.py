@@ -20,7 +20,7 @@ def serve(
     turns: int,
     lasts: Lasts = lambda _name, _turn: 1.0,
 ) -> tuple[list[str], Counter[str]]:
-    """Give so many turns; who had them, and the seconds that each study got."""
+    """Return who was served in so many turns, and the seconds that each study got."""
     served: list[str] = []
     seconds: Any = Counter()
     for turn in range(turns):
@@ -37,7 +37,7 @@ def test_two_equal_studies_have_one_of_every_two_turns() -> None:
     assert {frozenset(pair) for pair in pairs} == {frozenset("ab")}
 
 
-def test_two_studies_of_one_priority_get_the_same_time_though_one_has_longer_trials() -> None:
+def test_studies_of_one_priority_get_equal_time_despite_longer_trials() -> None:
     _, seconds = serve(
         FairQueue(), {"long": 2, "short": 2}, 1100, lambda name, _: 10.0 if name == "long" else 1.0
     )
@@ -60,7 +60,7 @@ def test_priority_3_gets_three_times_the_seconds_of_priority_1(high: float, low:
     assert seconds["high"] / seconds["low"] == pytest.approx(3.0, rel=0.02)
 
 
-def test_a_newcomer_has_no_two_turns_in_a_row_for_the_time_before_it_came() -> None:
+def test_a_new_study_gets_no_turns_for_the_time_before_it() -> None:
     shares = FairQueue()
     serve(shares, {"a": 1, "b": 1}, 100)
     served, _ = serve(shares, {"a": 1, "b": 1, "new": 1}, 99)
@@ -69,7 +69,7 @@ def test_a_newcomer_has_no_two_turns_in_a_row_for_the_time_before_it_came() -> N
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["no ticket to give", "paused"])
-def test_a_study_that_was_idle_does_not_make_up_for_it(*, listed: bool) -> None:
+def test_an_idle_study_gets_no_turns_for_the_time_it_was_idle(*, listed: bool) -> None:
     shares = FairQueue()
     serve(shares, {"idle": 1, "busy": 1}, 2)
     for _ in range(100):  # only one of them has something to do
@@ -80,13 +80,13 @@ def test_a_study_that_was_idle_does_not_make_up_for_it(*, listed: bool) -> None:
     assert all(len(set(served[i : i + 3])) == 2 for i in range(len(served) - 2))
 
 
-def test_workers_that_start_together_do_not_all_start_with_the_same_study() -> None:
+def test_workers_started_together_begin_with_different_studies() -> None:
     firsts = Counter(FairQueue().order(["a", "b", "c"])[0] for _ in range(300))
     assert set(firsts) == {"a", "b", "c"}
     assert min(firsts.values()) > 50
 
 
-def test_every_study_is_in_the_order_once() -> None:
+def test_the_order_contains_every_study_once() -> None:
     shares = FairQueue()
     for names in (["a"], ["a", "b", "c"], ["c", "b"], []):
         assert sorted(shares.order(names)) == sorted(names)

@@ -41,7 +41,7 @@ def test_a_trial_ends_with_one_line(
     assert (out, err) == ("", f"trial 7 of study de\\x1bmo: {line}\n")
 
 
-def test_waiting_is_said_once_until_there_is_work_again_and_the_end_counts(
+def test_waiting_is_logged_once_until_the_next_trial_ends(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log = WorkerLog(quiet=False)
@@ -70,7 +70,7 @@ def test_a_quiet_worker_writes_nothing(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_worker_works_on_when_nobody_reads_what_it_writes(
+def test_a_worker_continues_when_its_stderr_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from puffin.studies.summary import RunningTrial, Status
-from puffin.studies.text import counted, duration, loss, roughly
-from puffin.tuner.commands import tables
+from puffin.studies.text import counted, duration, loss, roughly, signed
+from puffin.tuner import messages
 
-# Seconds between two lines of progress where stderr is no terminal.
+# Seconds between two lines of progress if stderr is not a terminal.
 _QUIET_INTERVAL = 10.0
 # A terminal has few lines, and a machine may have many workers.
 _MOST_RUNNING = 8
@@ -22,10 +22,10 @@ _BAR_WIDTH = 20
 
 
 class Progress:
-    """Live state of a study: lines that renew themselves, or one line every 10 s in a file."""
+    """Live state of a study: updated in place on a terminal, a line every 10 s in a file."""
 
     def __init__(self) -> None:
-        self._console = tables.stderr()
+        self._console = messages.stderr()
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._started = time.monotonic()
         self._printed = -_QUIET_INTERVAL
@@ -42,10 +42,10 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a message above the progress."""
-        tables.say(line, self._console)
+        messages.say(line, self._console)
 
     def show(self, status: Status) -> None:
-        """Show the state."""
+        """Show a state of the study."""
         elapsed = time.monotonic() - self._started
         if self._console.is_terminal:
             self._live.update(_block(status, elapsed))
@@ -55,7 +55,7 @@ class Progress:
 
 
 def count_line(status: Status) -> str:
-    """Write how many trials there are in each state: ``12 of 40 trials: 3 complete, 9 pruned``."""
+    """Return the trials by state: ``12 of 40 trials: 3 complete, 9 pruned``."""
     line = f"{status.finished} of {counted(status.tickets, 'trial')}"
     running = f"{status.running} running" if status.running else ""
     states = ", ".join(part for part in (ended_as(status), running) if part)
@@ -63,21 +63,21 @@ def count_line(status: Status) -> str:
 
 
 def ended_as(status: Status) -> str:
-    """Write how many trials have ended in each way: ``3 complete, 9 pruned``."""
+    """Return how trials have ended: ``3 complete, 9 pruned``."""
     counts = {state: getattr(status, state) for state in ("complete", "pruned", "failed")}
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
 def best_line(status: Status) -> str | None:
-    """Write the best trial so far, if the study searches for one and has it."""
+    """Return the best trial so far, or None, as for a study that retrains."""
     if status.best_loss is None:
         return None
-    skill = tables.signed_percent(status.best_skill)
+    skill = signed(status.best_skill)
     return f"best trial {status.best_trial}: loss {loss(status.best_loss)}, skill {skill}"
 
 
 def running_line(trial: RunningTrial) -> str:
-    """Write how far a running trial is."""
+    """Return how far a running trial is."""
     if not trial.epoch or trial.loss is None:
         return f"trial {trial.trial}: in training"
     return (
@@ -89,7 +89,9 @@ def running_line(trial: RunningTrial) -> str:
 def _details(status: Status, elapsed: float) -> list[str]:
     left = status.seconds_left
     parts = [
-        f"paused: `{tables.typed('resume', status.name)}` resumes it" if status.paused else None,
+        f"paused: `{messages.shell_command('resume', status.name)}` resumes it"
+        if status.paused
+        else None,
         f"{duration(elapsed)} so far",
         None if left is None or status.paused else f"{roughly(left)} left",
         best_line(status),
@@ -98,7 +100,7 @@ def _details(status: Status, elapsed: float) -> list[str]:
 
 
 def _block(status: Status, elapsed: float) -> RenderableType:
-    """Lay out the progress for a terminal: a bar, the details, and the trials in training."""
+    """Return the progress for a terminal: a bar, the details, and the running trials."""
     top = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=status.tickets, completed=status.finished, width=_BAR_WIDTH)
     top.add_row(bar, Text(count_line(status)))

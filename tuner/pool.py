@@ -1,4 +1,4 @@
-"""Starts worker processes on this machine, watches over them, and stops them cleanly."""
+"""A pool of worker processes on this machine: start, watch, restart and stop them."""
 
 import logging
 import os
@@ -8,27 +8,40 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
 from puffin.models.errors import PuffinError
+from puffin.studies import summary
+from puffin.studies.storage.errors import cause_of
+from puffin.studies.study import StoredStudy, StudyError
+from puffin.studies.text import counted
+from puffin.tuner import messages
+from puffin.tuner.progress import Progress
+from puffin.tuner.worker.signals import Interrupt, Interrupted, stop_signals
 
 _MAX_RESTARTS = 3
-# A worker that lived this long was well: its end counts for itself.
+# Earlier restarts of a worker that then ran for this long no longer count.
 _HEALTHY_SECONDS = 600.0
-# Longer than the longest statement a worker may be in, shorter than a user's patience.
+# Longer than the longest SQL statement of a worker, shorter than a user's patience.
 _STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.5
+# Pauses between attempts to reach a database that does not answer, as long as workers make them.
+_RETRY_SECONDS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class WorkerError(PuffinError):
-    """Workers that do not stay alive."""
+    """Worker processes that do not stay alive."""
 
 
 @dataclass
 class _Slot:
-    """The place of one worker, which may be started again."""
+    """One worker of the pool: its process, which may be restarted."""
 
     index: int
     device: str
@@ -44,13 +57,13 @@ class Pool:
     Parameters
     ----------
     url : str
-        Database; handed over in the environment, so that no process title shows a password.
+        Database; passed in the environment, so that no process title shows a password.
     study : str
         The study to serve.
     devices : sequence of str
-        One worker for each.
+        Device of each worker.
     say : callable
-        Takes each line that a worker writes to stderr, and what happens to workers.
+        Prints each line that a worker writes to stderr, and each restart.
     """
 
     def __init__(
@@ -80,7 +93,7 @@ class Pool:
     def _start(self, device: str) -> subprocess.Popen[str]:
         env = os.environ | {
             "TUNER_STORAGE": self._url,
-            # One thread per worker beats one worker with all threads; torch reads these once.
+            # Workers with one thread each are faster than one with all; torch reads these once.
             "OMP_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",
             # Without a fixed workspace cuBLAS may sum in another order from run to run.
@@ -93,7 +106,7 @@ class Pool:
         return subprocess.Popen(  # noqa: S603  # our own console script
             [*command, "--memory-share", share, "--quiet", "--stop-with-parent"],
             env=env,
-            # Never written to: the kernel closes it when this process ends, however it ends.
+            # Nothing is written to it: the kernel closes it when this process ends, even if killed.
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -112,7 +125,7 @@ class Pool:
         threading.Thread(target=forward, args=(slot.process,), daemon=True).start()
 
     def poll(self) -> bool:
-        """Look after the workers: start lost ones again; False when all have ended their work.
+        """Restart workers that failed; return False once all have finished their work.
 
         Raises
         ------
@@ -133,18 +146,18 @@ class Pool:
         if time.monotonic() - slot.since > _HEALTHY_SECONDS:
             slot.restarts = 0
         if slot.restarts >= _MAX_RESTARTS:
-            words = f": {slot.last_stderr_line[0]}" if slot.last_stderr_line else ""
+            last = f": {slot.last_stderr_line[0]}" if slot.last_stderr_line else ""
             msg = f"worker {slot.index + 1} ended {slot.restarts + 1} times, with {_cause(code)}"
-            raise WorkerError(msg + words)
+            raise WorkerError(msg + last)
         slot.restarts += 1
         slot.since = time.monotonic()
-        self._say(f"worker {slot.index + 1} ended with {_cause(code)}; starting it again")
+        self._say(f"worker {slot.index + 1} ended with {_cause(code)}; restarting it")
         _close_stdin(slot.process)
         slot.process = self._start(slot.device)
         self._listen(slot)
 
     def stop(self) -> None:
-        """Ask all workers to give their tickets back and end; kill those that do not."""
+        """Ask all workers to requeue their tickets and end; kill those that do not within 30 s."""
         running = [slot.process for slot in self._slots if slot.process.poll() is None]
         for process in running:
             process.terminate()
@@ -169,12 +182,12 @@ def _cause(code: int) -> str:
 
 
 def _script() -> str:
-    """Find the console script beside this interpreter: a folder `models` of a user cannot hide it.
+    """Return the path of the console script, preferably the one beside this interpreter.
 
     Raises
     ------
     WorkerError
-        If it is not there.
+        If it is not installed.
     """
     beside = str(Path(sys.executable).parent)
     script = shutil.which("tuner", path=beside) or shutil.which("tuner")
@@ -182,3 +195,67 @@ def _script() -> str:
         msg = "the console script `tuner` is not installed; run pip install . in this project"
         raise WorkerError(msg)
     return script
+
+
+def run_workers_until_done(study: StoredStudy, storage_url: str, devices: Sequence[str]) -> None:
+    """Run workers on a study until its budget is spent, and show the progress.
+
+    Raises
+    ------
+    PuffinError
+        If workers do not stay alive or were stopped by somebody else, or if the study is deleted.
+    KeyboardInterrupt
+        After a clean stop on SIGINT or SIGTERM.
+    """
+    if summary.status(study).done:
+        return
+    previous = {number: signal.getsignal(number) for number in stop_signals()}
+    interrupt = Interrupt()
+    interrupt.install()
+    try:
+        with (
+            Progress() as progress,
+            Pool(storage_url, study.name, devices, progress.say) as pool,
+        ):
+            for state in interrupt.interruptible(_watch(study, pool, progress, interrupt)):
+                progress.show(state)
+    except Interrupted:
+        pass
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    state = summary.status(study)
+    done = f"{state.finished} of {counted(state.tickets, 'trial')} done; the same command resumes"
+    if interrupt.requested:
+        messages.say(f"stopped with {done}")
+        raise KeyboardInterrupt
+    if not state.done:  # the workers got a signal that this command did not get
+        msg = f"the workers were stopped with {done}"
+        raise PuffinError(msg)
+
+
+def _watch(
+    study: StoredStudy, pool: Pool, progress: Progress, interrupt: Interrupt
+) -> Iterator[summary.Status]:
+    """Yield the state of a study until it, or all of its workers, are done."""
+    # The state is read from the database, because workers notice the end only at their next poll.
+    while pool.poll() and not (state := _read_status(study, progress, interrupt)).done:
+        yield state
+        interrupt.wait(_POLL_SECONDS)
+
+
+def _read_status(study: StoredStudy, progress: Progress, interrupt: Interrupt) -> summary.Status:
+    """Return the state, retrying as long as the workers do if the database does not answer."""
+    for seconds in _RETRY_SECONDS:
+        try:
+            return summary.status(study)
+        except KeyError:
+            if study.still_exists():
+                raise
+            msg = f"study {study.name!r} was deleted while this command worked on it"
+            raise StudyError(msg) from None
+        except (StorageInternalError, SQLAlchemyError) as error:
+            progress.say(f"the database failed, trying again: {cause_of(error)}")
+            if not interrupt.wait(seconds):
+                raise Interrupted from None
+    return summary.status(study)

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from puffin.studies.summary import RunningTrial, Status
-from puffin.tuner.commands import progress as module
-from puffin.tuner.commands.progress import Progress
+from puffin.tuner import progress as module
+from puffin.tuner.progress import Progress
 
 STATUS: dict[str, Any] = {
     "name": "demo",
@@ -46,7 +46,7 @@ def shown(terminal: bool, **changes: Any) -> str:  # noqa: FBT001
     return console.file.getvalue()
 
 
-def test_a_terminal_shows_counts_time_left_the_best_and_what_trains() -> None:
+def test_a_terminal_shows_counts_time_left_best_and_running_trials() -> None:
     lines = [line.rstrip() for line in shown(terminal=True).splitlines()]
     assert lines[0].endswith(" 12 of 40 trials: 3 complete, 9 pruned, 1 running")
     assert lines[1:] == [
@@ -55,14 +55,14 @@ def test_a_terminal_shows_counts_time_left_the_best_and_what_trains() -> None:
     ]
 
 
-def test_a_file_gets_one_line() -> None:
+def test_progress_in_a_file_is_one_line() -> None:
     assert shown(terminal=False) == (
         "12 of 40 trials: 3 complete, 9 pruned, 1 running; 0 s so far; about 3 min left; "
         "best trial 5: loss 0.7031, skill +35.2 %\n"
     )
 
 
-def test_nothing_is_cut_at_80_columns_and_many_workers_take_few_lines() -> None:
+def test_progress_of_many_workers_fits_80_columns_and_few_lines() -> None:
     many = tuple(RunningTrial(n, n, 0, 50, None, None) for n in range(64))
     out = shown(terminal=True, running_trials=many, running=64, paused=True, name="n" * 64)
     assert max(map(len, out.splitlines())) <= 80
@@ -80,5 +80,5 @@ def test_nothing_is_cut_at_80_columns_and_many_workers_take_few_lines() -> None:
         ({"running": 0, "running_trials": ()}, "running"),
     ],
 )
-def test_what_is_not_known_is_not_said(changes: dict[str, Any], missing: str) -> None:
+def test_unknown_values_are_left_out(changes: dict[str, Any], missing: str) -> None:
     assert missing not in shown(terminal=True, **changes)

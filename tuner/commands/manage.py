@@ -1,0 +1,62 @@
+"""What changes a study without training: pause, resume, priority, extend, copy and delete."""
+
+import shlex
+
+import click
+
+from puffin.studies import copy as copies
+from puffin.studies import lifecycle
+from puffin.studies.storage import registry
+from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.url import masked_url
+from puffin.studies.study import load
+from puffin.studies.text import counted, printable
+from puffin.tuner.commands.database import open_database
+from puffin.tuner.group import write_message
+from puffin.tuner.messages import shell_command
+
+
+def set_paused(url: str, name: str, *, paused: bool) -> None:
+    """Pause or resume a study."""
+    study = load(open_database(url), name)
+    registry.set_paused(study.storage, study.creation_id, paused=paused)
+    write_message(f"study {name} is {'paused' if paused else 'open'}")
+
+
+def set_priority(url: str, name: str, priority: int) -> None:
+    """Set a study's share of the workers' time."""
+    study = load(open_database(url), name)
+    registry.set_priority(study.storage, study.creation_id, priority)
+    write_message(f"study {name} has priority {priority}")
+
+
+def extend(url: str, name: str, trials: int) -> None:
+    """Add trials to a study."""
+    total = counted(lifecycle.extend(open_database(url), name, trials), "trial")
+    write_message(
+        f"study {name} has {total} now; `{shell_command('worker', storage=url)}` runs them"
+    )
+
+
+def copy(url: str, name: str, to: str) -> None:
+    """Copy a study to the database at the URL `to`."""
+    study = load(open_database(url), name)
+    copied = copies.copy(study, open_storage(to, create=True))
+    write_message(
+        f"copied study {name} to {masked_url(to)}: {copied.trials} trials, {copied.artifacts} files"
+    )
+    if copied.in_training:
+        write_message(
+            f"{copied.in_training} of the trials are running here and wait there; `tuner delete "
+            f"{shlex.quote(name)}` keeps workers from finishing them here"
+        )
+
+
+def delete(url: str, name: str, *, yes: bool) -> None:
+    """Delete a study, after a question unless `yes`."""
+    database = open_database(url)
+    lifecycle.require_deletable(database, name)
+    if not yes:
+        click.confirm(f"Delete study {printable(name)} with all its trials?", abort=True, err=True)
+    lifecycle.delete(database, name)
+    write_message(f"deleted study {name}")

@@ -1,0 +1,121 @@
+"""The root command: one line and an exit code for each error, and usable standard streams."""
+
+import logging
+import os
+import re
+import sys
+from typing import Any
+
+import click
+
+from puffin.models.errors import PuffinError
+from puffin.studies.text import first_line, printable_lines
+
+_INTERRUPTED = 130  # a shell's exit code for SIGINT
+_ARGUMENTS = f"{__name__}.arguments"  # key of the typed arguments in the context
+
+
+class CommandGroup(click.Group):
+    """A group whose errors are one line and an exit code; a traceback only with --debug."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the arguments as they were typed, so that messages can hide passwords in them."""
+        ctx.meta[_ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command, and end with a message and an exit code if it raises."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            shown = _hide_passwords(ctx, error.format_message())
+            raise click.UsageError(shown, error.ctx) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            sys.exit(_INTERRUPTED)
+        except BrokenPipeError:  # the reader of stdout has ended, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at exit
+            sys.exit(0)
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            write_message(f"error: {_hide_passwords(ctx, _describe(error))}")
+            sys.exit(1)
+
+
+def write_message(message: str) -> None:
+    """Write a message to stderr without loading rich; control characters are escaped."""
+    click.echo(printable_lines(message), err=True)
+
+
+def set_up_logging(*, debug: bool) -> None:
+    """Log to stderr: warnings and errors, or everything of this program."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
+    for verbose in ("alembic", "sqlalchemy", "urllib3", "optuna"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
+    # matplotlib warns if there is no home for its list of fonts, as in a container.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    # waitress logs each request that waits for a thread, and a browser sends many at once.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+
+class _Formatter(logging.Formatter):
+    """Escapes control characters, which names from a database may contain."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
+
+def open_closed_streams() -> None:
+    """Open the null device for each standard stream that was closed.
+
+    Otherwise the next file that is opened, such as a database, would get the stream's number, and
+    library output would be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            stream = open(os.devnull, mode)  # noqa: SIM115, PTH123  # until the program ends
+            if stream.fileno() != number:
+                os.dup2(stream.fileno(), number)
+            setattr(sys, name, stream)
+
+
+def _hide_passwords(ctx: click.Context, message: str) -> str:
+    """Mask each typed URL that may contain a password, whichever argument it was."""
+    for argument in ctx.meta.get(_ARGUMENTS, ()):
+        url = re.search(r"(\w[\w+.-]*://)(.*[@?;=].*)", argument, re.DOTALL)
+        if url and _may_hold_password(url[0]):
+            before_host = url[0].rpartition("@")[0] or url[0]
+            for part in (url[0], repr(url[0])[1:-1], before_host):
+                message = message.replace(part, f"{url[1]}***")
+    return message
+
+
+def _may_hold_password(url: str) -> bool:
+    from puffin.studies.storage.url import holds_secret
+
+    try:
+        return holds_secret(url)
+    except PuffinError:
+        return True
+
+
+def _describe(error: Exception) -> str:
+    """Return an error as a message for users."""
+    kind = type(error)
+    if isinstance(error, PuffinError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        what = repr(error.filename) if error.filename else "the output"
+        return f"cannot read or write {what}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if kind.__module__.startswith("sqlalchemy") or kind.__name__ == "StorageInternalError":
+        from puffin.studies.storage.errors import cause_of
+
+        return f"the database failed: {cause_of(error)}"
+    return f"unexpected {kind.__name__}: {first_line(error)}; `tuner --debug ...` shows where"

@@ -1,0 +1,64 @@
+"""From a study file to a study in the database: its prices, and the study, new or existing."""
+
+from collections.abc import Sequence
+
+import optuna
+
+from puffin.models.errors import PuffinError
+from puffin.studies.lifecycle import require_same
+from puffin.studies.lifecycle import submit as submit_study
+from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.sources import SOURCES
+from puffin.studies.prices.validation import DataError
+from puffin.studies.spec import DataSection, load_spec
+from puffin.studies.storage.database import open_storage
+from puffin.studies.study import StoredStudy, load
+from puffin.tuner.messages import say
+
+
+def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
+    """Load the prices that a study file names, and print where they came from."""
+    prices = load_prices(data.source, data.request(refresh=refresh))
+    for line in prices.fetch_notes:
+        say(f"prices: {line}")
+    return prices
+
+
+def open_study(
+    path_or_preset: str, overrides: Sequence[str], storage_url: str, *, refresh: bool = False
+) -> StoredStudy:
+    """Check a study file and its prices, and create the study or return the existing one.
+
+    An existing study resumes with its own copy of the prices, even if the file or the download is
+    gone or different; prices on the network are not even requested.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    spec = load_spec(path_or_preset, overrides)
+    if SOURCES[spec.data.source].is_live and (existing := _find(spec.name, storage_url)):
+        if refresh:
+            say(f"prices: study {spec.name} resumes with its own copy")
+        return require_same(existing, spec)
+    try:
+        prices = read_prices(spec.data, refresh=refresh)
+    except DataError as error:
+        existing = _find(spec.name, storage_url)
+        if existing is None:
+            raise
+        study = require_same(existing, spec)
+        say(f"prices: {error}; the study resumes with its own copy")
+        return study
+    study = submit_study(open_storage(storage_url, create=True), spec, prices)
+    if not study.has_same_prices(prices):
+        say(
+            f"prices: {prices.origin} has changed since study {spec.name} was submitted, which "
+            "resumes with its own copy; --set name=... makes a new study of the new prices"
+        )
+    return study
+
+
+def _find(name: str, storage_url: str) -> StoredStudy | None:
+    """Return the study of a name, or None if there is none that can be read."""
+    try:
+        return load(open_storage(storage_url), name)
+    except PuffinError:
+        return None
