@@ -1,4 +1,4 @@
-"""Studies in the database: whole or not there, the same for all, and gone when deleted."""
+"""Studies in the database: created completely, equal for all processes, deleted completely."""
 
 import copy
 import io
