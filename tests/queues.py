@@ -1,4 +1,4 @@
-"""Tickets as workers take them, without the training."""
+"""Tickets as workers claim them, without the training."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from puffin.studies.storage.queue import TicketQueue
 
 
 def make_queue(storage: RDBStorage, budget: int, name: str = "s") -> TicketQueue:
-    """Create a study that has nothing but tickets."""
+    """Create a study with tickets and nothing else."""
     with transaction(storage) as connection:
         creation_id = registry.register(connection, name)
         study = optuna.create_study(study_name=name, storage=storage)
@@ -28,20 +28,20 @@ def study_of(queue: TicketQueue) -> optuna.Study:
 
 
 def take(study: optuna.Study, queue: TicketQueue, **fixed: Any) -> optuna.Trial:
-    """Start the next trial as a worker does; if its ticket is new, some parameters are fixed."""
+    """Start the next trial as a worker does; the parameters of a new ticket can be fixed."""
     started = queue.claim() or queue.start_next([fixed] * 100)
     assert started is not None, "no ticket is left"
     return running_trial(study, trial_id(started))
 
 
 def age_heartbeats(storage: RDBStorage) -> None:
-    """Make every running trial look as if its worker had died long ago."""
+    """Set the heartbeat of every running trial to long ago."""
     query = sa.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
     with storage.engine.begin() as connection:
         assert connection.execute(query).rowcount > 0
 
 
 def lose(queue: TicketQueue) -> None:
-    """Let every worker be lost, and have it noticed."""
+    """Set all heartbeats to long ago and retry the stale trials."""
     age_heartbeats(queue.storage)
     queue.retry_stale()

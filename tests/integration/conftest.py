@@ -73,7 +73,7 @@ def _quiet_optuna() -> Iterator[None]:
 
 @pytest.fixture
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
-    """Give the URL of a new database of a kind."""
+    """Return the URL of a new database of a kind."""
 
     def make(kind: str) -> str:
         if kind == "sqlite":
@@ -85,7 +85,7 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], s
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> str:
-    """Give a new database; every test that asks for one runs on both kinds."""
+    """Return the URL of a new database; every test that uses it runs on both kinds."""
     return new_url(request.param)
 
 
@@ -113,7 +113,7 @@ def prices(tiny: Spec) -> Prices:
 
 @pytest.fixture
 def crowd(tmp_path: Path, url: str) -> Crowd:
-    """Run ``act(index, url)`` in many processes at the same instant and give what each returns."""
+    """Run ``act(index, url)`` in many processes at once and return all results."""
 
     def run(body: str, count: int = 8, seconds: float = 60.0) -> list[Any]:
         script = tmp_path / "crowd.py"
@@ -162,7 +162,7 @@ def make_study(storage: RDBStorage, prices: Prices) -> Callable[..., StoredStudy
 
 @pytest.fixture
 def make_worker(storage: RDBStorage) -> Callable[..., Worker]:
-    """Make a worker that lives only in this process: nobody sees that it beats."""
+    """Return a worker without a heartbeat in the database."""
 
     def make(interrupt: Interrupt | None = None) -> Worker:
         heartbeat = Heartbeat(storage, Registration(storage, "cpu", {}, 60))

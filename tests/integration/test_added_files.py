@@ -1,4 +1,4 @@
-"""Files and studies that the dashboard or another program adds disturb nobody."""
+"""Files and studies added by the dashboard or another program cause no errors."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Checkpoints: one row a ticket, written by the trial that runs it and by no other."""
+"""Checkpoints: one row for each ticket, written only by its running trial."""
 
 import optuna
 import pytest

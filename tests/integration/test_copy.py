@@ -1,4 +1,4 @@
-"""A copy is the study itself in another database: equal in all, whole or not there."""
+"""Copies of a study in another database: equal in everything, complete or absent."""
 
 import signal
 import subprocess
@@ -47,7 +47,7 @@ def other(new_url: NewUrl, tmp_path: Path) -> RDBStorage:
 
 
 def rows(storage: RDBStorage) -> dict[str, int]:
-    """Number of rows of every table that has any, but for signs of life, which are not copied."""
+    """Return the number of rows of every non-empty table except the heartbeats."""
     with storage.engine.connect() as connection:
         names = set(sa.inspect(connection).get_table_names())
         counts = {

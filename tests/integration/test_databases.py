@@ -1,4 +1,4 @@
-"""Databases as people bring them: poolers, encodings, other programs' tables, files that go."""
+"""Unusual databases: poolers, encodings, foreign tables, files that are replaced."""
 
 import os
 import sqlite3
@@ -56,7 +56,7 @@ def tables(url: str) -> set[str]:
 
 @pytest.fixture
 def ascii_url(postgres: Any) -> str:
-    """Make a database that does not know the encoding of its own text."""
+    """Create a database without an encoding (SQL_ASCII)."""
     url = make_url(postgres.new_database()).set(database="ascii")
     with psycopg.connect(postgres.new_database(), autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS ascii")

@@ -1,4 +1,4 @@
-"""A database is made ready once, by whoever comes first, also before it answers."""
+"""`tuner init` creates the tables once, and waits for a database that does not answer yet."""
 
 import threading
 import time

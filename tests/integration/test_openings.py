@@ -1,4 +1,4 @@
-"""Looks at the bars of a holdout are counted over all studies of a database and never forgotten."""
+"""Openings of a holdout are counted over all studies of a database and never deleted."""
 
 from collections.abc import Callable
 from dataclasses import replace

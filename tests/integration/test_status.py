@@ -1,4 +1,4 @@
-"""`tuner status` and `tuner report` on studies whose best is trained again, and their estimates."""
+"""`tuner status` and `tuner report` of searches with retraining studies, and their estimates."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The database: eight processes at once, the settings that make it safe, and errors in words."""
+"""The database: concurrent processes, safe settings, and error messages."""
 
 import contextlib
 import socketserver

@@ -1,4 +1,4 @@
-"""Studies in the database: whole or not there, the same for all, and gone when deleted."""
+"""Studies in the database: created completely, equal for all processes, deleted completely."""
 
 import copy
 import io
@@ -392,7 +392,7 @@ def test_the_next_command_completes_a_killed_deletion(
         with monkeypatch.context() as patch:
             patch.setattr(lifecycle, "_delete_all", lambda *_: None)  # kill -9 here
             delete(storage, "tiny")
-        with pytest.raises(NoStudyError, match="'tiny' is being deleted; `tuner delete tiny` fin"):
+        with pytest.raises(NoStudyError, match="is being deleted; `tuner delete tiny` completes"):
             load(storage, "tiny")
         assert study_names(storage) == []
         assert not study.still_exists()

@@ -1,4 +1,4 @@
-"""The budget: each ticket finishes exactly once, whatever process is killed or suspended when."""
+"""Tickets: each finishes exactly once, even if processes are killed or suspended."""
 
 from collections import Counter
 from collections.abc import Callable

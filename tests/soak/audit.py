@@ -1,4 +1,4 @@
-"""What a storm must leave behind, and what it must not."""
+"""Audits of a study after its workers were disturbed."""
 
 import itertools
 import math
@@ -37,7 +37,7 @@ _NOW = {
 
 
 def keep_log(storage: RDBStorage) -> None:
-    """Have the database note when each epoch was reported and each checkpoint written."""
+    """Create triggers that log each reported epoch and each checkpoint."""
     kind = storage.engine.dialect.name
     with storage.engine.begin() as connection:
         connection.exec_driver_sql(_LOG)
@@ -57,7 +57,7 @@ def keep_log(storage: RDBStorage) -> None:
 
 
 def learnt(trials: Iterable[FrozenTrial]) -> dict[int, list[Any]]:
-    """What the trial that spent each ticket is and has learnt, to the last bit."""
+    """Return configuration and losses, bit for bit, of the trial that finished each ticket."""
     return {
         trial.user_attrs[records.TICKET]: [
             trial.user_attrs["config"],
@@ -82,7 +82,7 @@ class Note(NamedTuple):
 
 @dataclass
 class Handover:
-    """A trial that came to no end, and what of its training was done again.
+    """A trial that did not end, and how much of its training was repeated.
 
     Attributes
     ----------
@@ -106,13 +106,13 @@ class Handover:
 
 @dataclass
 class Audit:
-    """All there is of a study whose tickets are spent."""
+    """Everything stored of a study whose tickets are finished."""
 
     handle: StoredStudy
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Read it once."""
+        """Read the study once."""
         self.trials = self.handle.trials()
         self._by_ticket: dict[int, list[FrozenTrial]] = defaultdict(list)
         for trial in self.trials:
@@ -122,7 +122,7 @@ class Audit:
             self._log[trial_id].append(Note(float(at), what, epoch))
 
     def tickets_are_spent_once(self) -> None:
-        """Every ticket has one finished trial, its last; those before gave it on."""
+        """Check that the last trial of every ticket finished it, and the others were requeued."""
         assert sorted(self._by_ticket) == list(range(self.handle.spec.tickets))
         for number, trials in self._by_ticket.items():
             ends = [records.is_finished(t) for t in trials]
@@ -145,11 +145,11 @@ class Audit:
 
     @property
     def failed(self) -> list[FrozenTrial]:
-        """The trials that spent their ticket without a result."""
+        """The trials that finished their ticket without a result."""
         return [t for t in self.trials if records.FAILURE in t.user_attrs]
 
     def values_are_those_of(self, undisturbed: dict[int, list[Any]]) -> None:
-        """The same points, and the same losses to the last bit."""
+        """Check for the same configurations and the same losses, bit for bit."""
         own = learnt(self.trials)
         assert len(own) == len(self._by_ticket) - len(self.failed)
         for number, values in own.items():
@@ -159,7 +159,7 @@ class Audit:
         self._say(f"{len(own)} results equal to those of one undisturbed worker, to the last bit")
 
     def handovers(self) -> Iterator[Handover]:
-        """Give the trials that came to no end, of each ticket in turn."""
+        """Return the trials that did not end, ticket by ticket."""
         for number, trials in self._by_ticket.items():
             saved = 0
             for trial in trials:
@@ -171,7 +171,7 @@ class Audit:
                 yield Handover(number, saved, [n.at for n in epochs if n.epoch > saved])
 
     def training_went_on(self, interval: float) -> None:
-        """Each trial went on from the last checkpoint, which was not older than it may be."""
+        """Check that each trial resumed from the last checkpoint, and that it was recent enough."""
         saved: dict[int, int] = {}
         again: list[int] = []
         for handover in self.handovers():
@@ -190,7 +190,7 @@ class Audit:
         )
 
     def nothing_is_left_over(self) -> None:
-        """No checkpoint, and no file that is nobody's."""
+        """Check that no checkpoints and no files without an owner are left."""
         rows = self._rows("SELECT count(*) FROM puffin_checkpoints")
         assert rows == [(0,)], f"checkpoints: {rows}"
         self._say("no checkpoint is left")
@@ -211,7 +211,7 @@ class Audit:
         )
 
     def no_worker_seems_alive(self, killed: set[int]) -> None:
-        """The registry holds none but the killed, and those only until somebody looks."""
+        """Check that only killed workers are listed, and only until the next read."""
         storage = self.handle.storage
         rows = {row[0] for row in self._rows("SELECT pid FROM puffin_workers")}
         assert rows <= killed, "a worker that ended did not sign off"
@@ -223,7 +223,7 @@ class Audit:
         self._say(f"no worker seems alive; {len(rows)} rows of killed ones, forgotten by the next")
 
     def a_deletion_leaves_nothing(self) -> None:
-        """Once the study is deleted its database is as good as new."""
+        """Check that deleting the study leaves no rows."""
         for table in ("puffin_studies", "puffin_artifacts", "studies", "trials", "trial_params"):
             rows = self._rows(f"SELECT count(*) FROM {table}")  # noqa: S608  # our own names
             assert rows == [(0,)], table
@@ -238,6 +238,6 @@ class Audit:
 
 
 def said(texts: Iterable[str]) -> Counter[str]:
-    """Count what workers said, by the words before what differs from line to line."""
+    """Count the messages of workers by their common first words."""
     lines = [line for text in texts for line in text.splitlines() if line.strip()]
     return Counter(" ".join(w for w in line.split() if not w.isdigit())[:76] for line in lines)

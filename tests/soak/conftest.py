@@ -40,7 +40,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
 
 @pytest.fixture
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
-    """Give the URL of a new database of a kind."""
+    """Return the URL of a new database of a kind."""
 
     def make(kind: str) -> str:
         if kind == "sqlite":

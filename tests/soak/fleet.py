@@ -1,4 +1,4 @@
-"""Real programs and what is done to them: killed, suspended, and left without their database."""
+"""A fleet of real workers, and its disturbances: kills, suspensions, outages of the database."""
 
 import contextlib
 import random
@@ -23,7 +23,7 @@ _TICK = 0.2
 
 @contextlib.contextmanager
 def opened(url: str) -> Iterator[RDBStorage]:
-    """Open a database, and close it: connections left to the collector are warnings."""
+    """Open a database and close it, because open connections at exit are warnings."""
     storage = open_storage(url)
     try:
         yield storage
@@ -32,7 +32,7 @@ def opened(url: str) -> Iterator[RDBStorage]:
 
 
 def stop(programs: list[Program], seconds: float) -> list[float]:
-    """Ask all to end at the same time; give the seconds that each took, at most `seconds`."""
+    """Ask all programs to stop at once; return the seconds that each took, at most `seconds`."""
     started = time.monotonic()
     for program in programs:
         program.send(signal.SIGTERM)
@@ -98,7 +98,7 @@ class Storm:
         self.living = [self._new() for _ in range(self.plan.size)]
 
     def run(self, study: StoredStudy) -> float:
-        """Disturb the fleet until every ticket is spent; give the seconds it took."""
+        """Disturb the fleet until every ticket is finished; return the seconds it took."""
         plan, total = self.plan, study.spec.tickets
         kills, suspensions, outages = (
             list(events) for events in (plan.kills, plan.suspensions, plan.outages)
@@ -127,7 +127,7 @@ class Storm:
     def _hit(
         self, study: StoredStudy, done: int, now: float, kills: list[int], suspensions: list[int]
     ) -> None:
-        """Do what is due to a worker that has epochs to lose, if there is one."""
+        """Kill or suspend, if due, a worker with unsaved epochs."""
         if kills and done >= kills[0]:
             victims = self._caught(study)
             if victims:
@@ -148,7 +148,7 @@ class Storm:
         return self.programs.tuner(self.url, "worker", "--forever", *self.options)
 
     def _look_after(self, now: float) -> None:
-        """Wake who slept enough, have the database back in time, and see that nobody is gone."""
+        """Resume workers and the database when due, and check that no worker has ended."""
         for program in [p for p, end in self._suspended.items() if now >= end]:
             program.send(signal.SIGCONT)
             del self._suspended[program]
@@ -163,14 +163,14 @@ class Storm:
         return [p for p in self.living if p not in self._suspended]
 
     def _at_work(self, study: StoredStudy) -> list[Program]:
-        """The workers that would lose epochs, were they killed."""
+        """Return the workers that have unsaved epochs."""
         unsaved = {h.ticket: bool(h.again) for h in Audit(study).handovers()}
         rows = workers.alive(study.storage)
         pids = {row.pid for row in rows if row.ticket is not None and unsaved.get(row.ticket)}
         return [p for p in self._awake() if p.pid in pids]
 
     def _caught(self, study: StoredStudy) -> list[Program]:
-        """A worker at work, stopped so that it can save nothing more, or none."""
+        """Return a suspended worker with unsaved epochs, or an empty list."""
         for program in self._at_work(study):
             program.send(signal.SIGSTOP)
             if program in self._at_work(study):
@@ -192,7 +192,7 @@ class Storm:
         self._suspended[victim] = now + self.grace + 3
 
     def _strike(self, now: float, seconds: float) -> None:
-        """Take the database away: at once back as after a crash, or gone for a while."""
+        """Stop the database: restart it at once as after a crash, or after some seconds."""
         assert self.server is not None
         self.tally["outages"] += 1
         self.server.stop("fast" if seconds else "immediate")

@@ -101,7 +101,7 @@ class Process:
             time.sleep(0.01)
 
     def wake(self) -> None:
-        """Let a suspended process go on."""
+        """Resume a suspended process."""
         if self.stopped:
             self.stopped = False
             os.kill(self.pid, signal.SIGCONT)
@@ -139,7 +139,7 @@ class Place:
 def run_command(
     folder: Path, args: Sequence[str], url: str, blow: Blow | None
 ) -> None:  # never returns
-    """Be the command, in a forked process."""
+    """Run a command in this forked process."""
     code = 1
     try:
         os.chdir(folder)
@@ -453,7 +453,7 @@ class Templates:
 
 
 def undisturbed(templates: Templates, kind: str) -> dict[str, Any]:
-    """Return what searches learn that nobody disturbs."""
+    """Return the results of undisturbed searches."""
     found: dict[str, Any] = {}
     for symbol, key in (("AAPL", "losses"), ("IBM", "of IBM")):
         place = templates.place(kind, "submit")
@@ -555,7 +555,7 @@ def sweep(
 
 @contextlib.contextmanager
 def templates(kinds: Sequence[str]) -> Iterator[Templates]:
-    """Make a folder for everything, and start a PostgreSQL if it is asked for."""
+    """Create a temporary folder, and start a PostgreSQL if requested."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="puffin-sweep-")))
         server = stack.enter_context(running_postgres()) if "postgresql" in kinds else None

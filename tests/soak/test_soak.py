@@ -1,4 +1,4 @@
-"""The service in bad weather: real workers, killed, suspended and cut off from their database.
+"""Real workers that are killed, suspended and cut off from their database.
 
 `make soak` runs the long form and prints what the audits found; plain `pytest` runs a short one.
 """
@@ -54,7 +54,7 @@ both_kinds = pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
 
 @pytest.fixture(scope="session")
 def undisturbed(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """Give what a single worker that is left alone learns from a study, once for each length."""
+    """Return the results of one undisturbed worker, computed once for each length."""
     known: dict[tuple[int, int], dict[int, list[Any]]] = {}
 
     def run(epochs: int, trials: int) -> dict[int, list[Any]]:
@@ -71,7 +71,7 @@ def undisturbed(programs: Programs, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def make(url: str, epochs: int, trials: int) -> None:
-    """Make a study, in a database that keeps a log."""
+    """Create a study in a database with a log."""
     spec = study(epochs, trials)
     storage = open_storage(url, create=True)
     prices = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start))
@@ -85,7 +85,7 @@ def study(epochs: int, trials: int) -> Spec:
 
 
 def changes(epochs: int, trials: int) -> dict[str, dict[str, Any]]:
-    """Return what the study has other than the tiny one."""
+    """Return the settings that differ from those of the tiny study."""
     return {
         "data": {"start": date(2012, 1, 1)},
         "training": {"max_epochs": epochs, "patience": 1000},
@@ -94,13 +94,13 @@ def changes(epochs: int, trials: int) -> dict[str, dict[str, Any]]:
 
 
 def in_training(study: StoredStudy, epochs: int) -> int:
-    """Count the trials that have come so far."""
+    """Count the running trials with at least so many epochs."""
     trials = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return sum(1 for t in trials if len(t.intermediate_values) >= epochs)
 
 
 def show(title: str, lines: list[str]) -> None:
-    """Print what was found, for those who ask for it with `-s`."""
+    """Print the findings of an audit; pytest shows them with `-s`."""
     print(f"\n{title}", *lines, sep="\n  ", flush=True)  # noqa: T201
 
 

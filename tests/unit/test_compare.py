@@ -1,4 +1,4 @@
-"""Trials set side by side by what they differ in, on trials made by hand."""
+"""Comparison of trials by one hyperparameter, on trials made by hand."""
 
 import itertools
 import re
@@ -28,7 +28,7 @@ def trial(
     curve: tuple[float, ...] | None = None,
     **config: Any,
 ) -> FrozenTrial:
-    """Make a trial as a worker leaves it; `run` are its seconds and epochs, `curve` its losses."""
+    """Return a finished trial; `run` holds seconds and epochs, `curve` the losses."""
     if curve is None:
         curve = () if loss is None else (loss,)
     record = TrialRecord(
@@ -46,14 +46,14 @@ def trial(
 
 
 def study(*trials: FrozenTrial) -> Any:
-    """Give what `check_versions` asks of a study."""
+    """Return the part of a study that `compare` reads."""
     for number, own in enumerate(trials):
         own.number = number
     return SimpleNamespace(name="x", trials=lambda: list(trials))
 
 
 def losses(groups: list[Group]) -> dict[str, float | None]:
-    """Give the median loss of each group, in order."""
+    """Return the median loss of each group, in order."""
     return {group.label: group.median_loss for group in groups}
 
 

@@ -1,4 +1,4 @@
-"""The time that a search still takes, on histories made by hand and on simulated searches."""
+"""Estimates of the remaining time, on histories made by hand and on simulated searches."""
 
 import heapq
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ NUMBERS = iter(range(10**9))
 
 
 def ended(epochs: int, seconds: float, resumed: int = 0, state: TrialState = COMPLETE) -> Any:
-    """Make a trial as a worker leaves it."""
+    """Return a finished trial."""
     run = {"epochs": epochs, "seconds": seconds, "resumed_after": resumed}
     value = 0.5 if state == COMPLETE else None
     attrs = {TICKET: next(NUMBERS), "run": run}
@@ -33,7 +33,7 @@ def pruned(epochs: int, seconds: float) -> Any:
 
 
 def running(epochs: int, seconds: float) -> FrozenTrial:
-    """Make a trial that has trained so many epochs in so many seconds."""
+    """Return a running trial that has trained some epochs in some seconds."""
     trial = create_trial(state=TrialState.WAITING, user_attrs={TICKET: next(NUMBERS)})
     trial.state = RUNNING
     trial.intermediate_values = dict.fromkeys(range(1, epochs + 1), 1.0)

@@ -1,4 +1,4 @@
-"""The stamp: which versions may go on with a study, and what is said of them."""
+"""Which versions may work on a study, and the messages about others."""
 
 import pytest
 

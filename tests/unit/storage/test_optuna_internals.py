@@ -1,4 +1,4 @@
-"""The private names of Optuna are what this program takes them for."""
+"""The private names of Optuna that this program uses exist and behave as expected."""
 
 import warnings
 from pathlib import Path
