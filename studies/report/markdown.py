@@ -12,6 +12,11 @@ def plain(text: object) -> str:
     return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
 
 
+def sentence(text: str) -> str:
+    """Return an escaped sentence: a capital letter first and a full stop at the end."""
+    return plain(text[:1].upper() + text[1:] + ".")
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table whose first column is left-aligned and whose others are right-aligned."""
     marks = ["---", *["---:"] * (len(header) - 1)]

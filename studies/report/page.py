@@ -9,22 +9,22 @@ from collections.abc import Collection
 import numpy as np
 from optuna.trial import TrialState
 
-from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
 from puffin.studies.records import TrialRecord
 from puffin.studies.report.build import Report
 from puffin.studies.report.figures.registry import show
+from puffin.studies.report.holdout_section import direction_section, holdout_section
 from puffin.studies.report.importance import importance
-from puffin.studies.report.markdown import join, plain, table
+from puffin.studies.report.markdown import join, plain, sentence, table
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
-from puffin.studies.report.verdict import looks_before, sentences
+from puffin.studies.report.verdict import sentences
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import remarks
-from puffin.studies.text import counted, loss, minute, p_value, percent, printable, signed
+from puffin.studies.text import counted, loss, percent, printable, signed
 
 # With fewer complete trials the importance of hyperparameters is mostly noise.
 _FEW = 50
@@ -45,8 +45,8 @@ def write(study: StoredStudy, report: Report, pictures: Collection[str]) -> str:
         *(plain(sentence) for sentence in sentences(report)),
         *_subject(report.subject),
         *_winner(study, report, pictures),
-        *_holdout(study, report, pictures),
-        *_direction(study, report),
+        *holdout_section(study, report, pictures),
+        *direction_section(study, report),
         *_seeds(study, report, pictures),
         *selection_bias(report, pictures),
         *_backtest(report, pictures),
@@ -95,7 +95,7 @@ def _winner(study: StoredStudy, report: Report, pictures: Collection[str]) -> li
             "optimistic, because the winner was chosen by it."
         ),
         _pruned_below(study, report),
-        *(_sentence(remark) for remark in remarks(study)),
+        *(sentence(remark) for remark in remarks(study)),
         table(("hyperparameter", "value"), [*rows, ("epochs", report.epochs)]),
         show("curves.svg", pictures),
         show("losses.svg", pictures),
@@ -135,127 +135,6 @@ def _importance(study: StoredStudy) -> str:
         f"Pruned trials are left out."
         f"{' With so few trials it is only a hint.' if result.trials < _FEW else ''}"
     )
-
-
-def _holdout(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
-    rows = [("winner", loss(report.search_loss), loss(report.loss), "", "", "")]
-    rows += [
-        (
-            baseline.label,
-            loss(baseline.search_loss),
-            loss(baseline.holdout_loss),
-            signed(baseline.skill),
-            p_value(baseline.diebold_mariano.p_better),
-            p_value(baseline.clark_west.p_better) if baseline.clark_west else "-",
-        )
-        for baseline in report.comparison.baselines
-    ]
-    header = ("", "search loss", "holdout loss", "skill of the winner", "p of DM", "p of CW")
-    skill = signed(report.skill)
-    if math.isnan(report.skill):
-        skill = "undefined, because persistence is always right there"
-    return [
-        "## The holdout",
-        (
-            f"{len(report.dates)} bars, {report.first} to {report.last}. The winner was trained "
-            f"again on all search data, for {counted(report.epochs, 'epoch')} with the seed of "
-            f"the study. Its skill against persistence is {skill}."
-        ),
-        table(header, rows),
-        (
-            f"The loss is the {study.spec.training.loss} of the standardised target, which the "
-            "first sentence of this page calls error. Skill is the share by which the winner's "
-            "loss is lower than the baseline's. The first baseline has the lowest search loss and "
-            "is the one to beat. DM is the test of Diebold and Mariano with the correction of "
-            "Harvey, Leybourne and Newbold. CW is the test of Clark and West, which is valid only "
-            "if the baseline is a special case of the network; other baselines have a dash. Both "
-            "tests are one-sided: p is the probability that chance alone gives such a lead of the "
-            f"winner, and a lead is significant if p is below {LEVEL}."
-        ),
-        _detectable(report.comparison.detectable_skill),
-        *_looks(report),
-        show("forecasts.svg", pictures),
-    ]
-
-
-def _detectable(skill: float) -> str:
-    if math.isnan(skill):
-        return (
-            "The detectable skill is unknown, because the losses of winner and baseline differ by "
-            "the same amount on every bar."
-        )
-    if skill >= 1:
-        return "With this many bars even a perfect forecast would often not be significant."
-    return (
-        f"With this many bars a true skill of {percent(skill)} is significant four times out of "
-        "five, and a smaller skill less often."
-    )
-
-
-def _looks(report: Report) -> list[str]:
-    rows = [(minute(look.time), look.study, f"trial {look.trial}") for look in report.looks]
-    return [
-        (
-            f"{_sentence(looks_before(report))} The table lists every look at exactly these bars "
-            "by any study of the database. Looks at bars that only overlap them are not counted."
-        ),
-        table(("time", "study", "winner"), rows),
-    ]
-
-
-def _sentence(text: str) -> str:
-    return plain(text[:1].upper() + text[1:] + ".")
-
-
-def _direction(study: StoredStudy, report: Report) -> list[str]:
-    direction, test = report.direction, report.direction_test
-    target = study.spec.data.target
-    if not direction.moves:
-        no_moves = "The target never moves on the holdout, so there is no direction to forecast."
-        return ["## Direction", no_moves]
-    moves = "moves" if TARGETS[target].is_move else f"moves of the {target}"
-    accuracy, low, high = (
-        percent(share) for share in (direction.accuracy, direction.low, direction.high)
-    )
-    rows = [("winner", accuracy)]
-    rows += [
-        (baseline.label, percent(baseline.direction.accuracy) if baseline.direction else "-")
-        for baseline in report.comparison.baselines
-    ]
-    return [
-        "## Direction",
-        (
-            f"The winner forecast {accuracy} of {direction.moves} {moves} in the right direction "
-            f"(95 % interval: {low} to {high}). The table has the baselines on the same bars; a "
-            "dash means that the baseline never forecasts a move."
-        ),
-        table(("", "right direction"), rows),
-        _direction_by_chance(test),
-        f"Pesaran-Timmermann p: {_direction_p(test)}."
-        if test
-        else f"There is no Pesaran-Timmermann test: {plain(report.no_direction_test)}.",
-    ]
-
-
-def _direction_by_chance(test: DirectionTest | None) -> str:
-    if test is None:
-        return ""
-    return (
-        f"{percent(test.up_share)} of the moves were rises, so always forecasting a rise would be "
-        f"right for {percent(test.up_share)}. The winner forecast a rise for "
-        f"{percent(test.forecast_up_share)} of the moves; random forecasts with the same share of "
-        f"rises would be right for {percent(test.by_chance)}."
-    )
-
-
-def _direction_p(test: DirectionTest) -> str:
-    if test.is_defined:
-        return f"{p_value(test.p_better)}, one-sided"
-    if test.forecast_up_share in (0.0, 1.0):
-        return "undefined, because all forecasts have the same sign"
-    if test.up_share in (0.0, 1.0):
-        return "undefined, because all moves have the same sign"
-    return "undefined, because there are too few moves"
 
 
 def _seeds(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
