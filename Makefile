@@ -16,7 +16,7 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/tuner run demo
 
-# Two at once: most tests wait for processes. One file each, since its fixtures are dear.
+# Two processes, because most tests wait for others. A file at a time, because fixtures are slow to make.
 test: .venv/installed-dev
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
@@ -70,11 +70,11 @@ peers: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/auto.py
 
-# A quarter of an hour on a busy machine: how often the report cries victory over random walks, and over a planted signal.
+# A quarter of an hour on a busy machine: how often the report finds skill in random walks, and in a planted signal.
 calibrate: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py
 
-# Half an hour: workers killed, suspended and cut off; then what the databases bear.
+# Half an hour: workers killed, suspended and disconnected; then the speed of the databases.
 soak: .venv/installed-dev
 	$(BIN)/pytest tests/soak --long -s
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/storage.py

@@ -1,4 +1,4 @@
-"""What the pages say is what the program does."""
+"""The pages agree with the program, and with each other."""
 
 import re
 import tomllib
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """Give the code blocks of a page."""
+    """Return the code blocks of a page."""
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 

@@ -1,10 +1,11 @@
-"""Laws of the house that a reader of the source can check: who may call what, and import what.
+"""Laws that the syntax tree can show: which module may call and import what.
 
-Each law is a function from a file's place and syntax tree to the lines that break it. It is held
-against the whole source, and against a few lines that break it, so that no law holds by blindness.
+Each law is a function from a module's path and syntax tree to the lines that break it. It is run on
+the whole source, and on a few lines that break it, so that a law which finds nothing is seen.
 """
 
 import ast
+import functools
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ def calls(tree: ast.Module) -> Iterator[ast.Call]:
 
 
 def name_of(node: ast.expr) -> str:
-    """Give the dotted name of an expression, '' where it is no name."""
+    """Return the dotted name of an expression, or '' if it is not a name."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -40,12 +41,12 @@ def name_of(node: ast.expr) -> str:
 
 
 def called(call: ast.Call) -> str:
-    """Give the last part of a call's name: `f` for ``f()``, ``a.f()`` and ``a[0].f()``."""
+    """Return the last part of a call's name: `f` for ``f()``, ``a.f()`` and ``a[0].f()``."""
     return name_of(call.func).rpartition(".")[2]
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
-    """Give line, module and name of each import; the name of ``import a.b`` is ''."""
+    """Yield line, module and name of each import; the name of ``import a.b`` is ''."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name, "") for alias in node.names)
@@ -135,8 +136,11 @@ def reads_attributes_only_in_records(place: str, tree: ast.Module) -> Iterator[i
             yield node.lineno
 
 
+parsed = functools.cache(ast.parse)  # every law reads every module
+
+
 def breaches(law: Law, place: str, source: str) -> list[str]:
-    return [f"{place}:{line}" for line in law(place, ast.parse(source))]
+    return [f"{place}:{line}" for line in law(place, parsed(source))]
 
 
 def breaches_everywhere(law: Law, sources: dict[str, str] = SOURCES) -> list[str]:

@@ -27,7 +27,7 @@ def generate() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def accepts() -> Callable[[dict[str, Any]], bool]:
-    """Tell whether the schema accepts a study file; TOML's dates are strings to it."""
+    """Return whether the schema accepts a study file; dates are strings in JSON."""
     jsonschema = pytest.importorskip("jsonschema", reason="of the extra dev")
     validator = jsonschema.Draft202012Validator(study_file_schema())
     return lambda values: validator.is_valid(json.loads(json.dumps(values, default=str)))
