@@ -23,7 +23,7 @@ from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.process import setup_torch
-from puffin.tuner.worker.signals import Interrupt
+from puffin.tuner.worker.signals import Interrupt, stop_signals
 from puffin.tuner.worker.worker import Worker
 from tests.processes import Program, Programs
 from tests.studies import TINY, tiny_spec
@@ -169,3 +169,28 @@ def make_worker(storage: RDBStorage) -> Callable[..., Worker]:
         return Worker(storage, setup_torch("cpu", 1.0), interrupt or Interrupt(), heartbeat)
 
     return make
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers of this process poll a hundred times a second."""
+    monkeypatch.setattr("puffin.tuner.worker.scheduler._POLL_SECONDS", 0.01)
+
+
+@pytest.fixture
+def one_epoch(make_study: Callable[..., StoredStudy]) -> Callable[..., StoredStudy]:
+    """Submit a study whose trials train one epoch."""
+
+    def make(name: str = "tiny", trials: int = 2, **search: Any) -> StoredStudy:
+        return make_study(name, training={"max_epochs": 1}, search={"trials": trials} | search)
+
+    return make
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Restore the signal handlers that a worker in this process replaces."""
+    before = {number: signal.getsignal(number) for number in stop_signals()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

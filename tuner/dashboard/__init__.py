@@ -1,1 +1,1 @@
-"""Optuna Dashboard, and who may do what with it."""
+"""Optuna Dashboard with access rules."""
