@@ -7,16 +7,16 @@ so two threads must not train at the same time; two processes may.
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
-from puffin.models.config import check_number
+from puffin.models.config import Config, check_number
 from puffin.models.estimators.loops import History, last_seed, print_epoch
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.models.training.fold_training import forecast_windows
@@ -28,6 +28,7 @@ LOSS = loss_function("mse")
 class TorchForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A forecaster with one network of torch, as a scikit-learn estimator."""
 
+    _cell: ClassVar[str]
     dropout: float
     weight_decay: float
     seed: int | None
@@ -35,6 +36,21 @@ class TorchForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
     device: torch.device
     model: nn.Module | None
     lookback: int | None
+
+    def _config(
+        self, hidden_dims: Sequence[int], lookback: int, lr: float, batch_size: int, noise: float
+    ) -> Config:
+        """Return the checked hyperparameters of the constructor and of `fit`."""
+        return Config(
+            cell=self._cell,
+            hidden_dims=tuple(hidden_dims),
+            dropout=self.dropout,
+            lookback=lookback,
+            lr=lr,
+            weight_decay=self.weight_decay,
+            batch_size=batch_size,
+            noise=noise,
+        )
 
     def _train(
         self,

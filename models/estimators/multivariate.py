@@ -1,7 +1,7 @@
 """Forecasters of one series from a table of features: `MultivariateLSTM` and `MultivariateGRU`."""
 
 import warnings
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from puffin.models.arrays import (
     require_same_index,
     require_time_order,
 )
-from puffin.models.config import Config
 from puffin.models.estimators.base import (
     LOSS,
     TorchForecaster,
@@ -40,8 +39,6 @@ _SPARE_ROWS = 30
 
 class _Multivariate(TorchForecaster):
     """Forecaster of the target of a row from the features of this row and of those before it."""
-
-    _cell: ClassVar[str]
 
     def __init__(
         self,
@@ -140,27 +137,11 @@ class _Multivariate(TorchForecaster):
             If a hyperparameter is out of bounds, there are too few rows, or the rows are not in
             order of time or not finite numbers.
         """
-        columns = _columns(features_df)
-        if target_col not in columns:
-            raise KeyError(
-                f"target_col must be one of the columns {columns}, but is {target_col!r}"
-            )
-        feature_cols = [column for column in columns if column != target_col]
-        if not feature_cols:
-            raise ValueError(f"features_df must have a feature beside {target_col!r}, but has none")
+        feature_cols = _feature_columns(features_df, target_col)
         widths = [64, 32] if hidden_dims is None else hidden_dims
         if not np.iterable(widths):
             raise ValueError(f"hidden_dims must list the width of each layer, but is {widths!r}")
-        config = Config(
-            cell=self._cell,
-            hidden_dims=tuple(widths),
-            dropout=self.dropout,
-            lookback=lookback,
-            lr=lr,
-            weight_decay=self.weight_decay,
-            batch_size=batch_size,
-            noise=noise,
-        )
+        config = self._config(widths, lookback, lr, batch_size, noise)
         check_training(epochs, validation_split, early_stopping)
         features = _numbers(features_df, feature_cols)
         target = _numbers(features_df, [target_col])[:, 0]
@@ -264,6 +245,25 @@ def _columns(frame: pd.DataFrame) -> list[Any]:
         raise ValueError(f"features_df must have each column once, but repeats {repeated}")
     require_time_order("features_df", frame)
     return frame.columns.tolist()
+
+
+def _feature_columns(frame: pd.DataFrame, target_col: Any) -> list[Any]:
+    """Return the names of all columns except the target.
+
+    Raises
+    ------
+    KeyError
+        If the target is not a column.
+    ValueError
+        If there is no other column, or the frame has the faults that `_columns` refuses.
+    """
+    columns = _columns(frame)
+    if target_col not in columns:
+        raise KeyError(f"target_col must be one of the columns {columns}, but is {target_col!r}")
+    feature_cols = [column for column in columns if column != target_col]
+    if not feature_cols:
+        raise ValueError(f"features_df must have a feature beside {target_col!r}, but has none")
+    return feature_cols
 
 
 def _numbers(frame: pd.DataFrame, columns: list[Any]) -> Floats:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from puffin.models.arrays import Floats, as_series, require_finite
-from puffin.models.config import Config, check_number
+from puffin.models.config import check_number
 from puffin.models.estimators.base import (
     LOSS,
     TorchForecaster,
@@ -27,7 +27,6 @@ from puffin.models.windows import make_windows, to_tensor
 class _Univariate(TorchForecaster):
     """Forecaster of the next value of one series from the values before it."""
 
-    _cell: ClassVar[str]
     _network: ClassVar[type[LSTMNet] | type[GRUNet]]
 
     def __init__(
@@ -126,16 +125,8 @@ class _Univariate(TorchForecaster):
         values = as_series("series", series)
         require_finite("series", values)
         check_number("num_layers", self.num_layers, 1, whole=True)
-        config = Config(
-            cell=self._cell,
-            hidden_dims=(self.hidden_dim,) * self.num_layers,
-            dropout=self.dropout,
-            lookback=lookback,
-            lr=lr,
-            weight_decay=self.weight_decay,
-            batch_size=batch_size,
-            noise=noise,
-        )
+        widths = (self.hidden_dim,) * self.num_layers
+        config = self._config(widths, lookback, lr, batch_size, noise)
         check_training(epochs, validation_split, early_stopping)
         train = count_train_windows(len(values), lookback, validation_split)
         seen = values[: lookback + train]
