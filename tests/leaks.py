@@ -1,4 +1,4 @@
-"""Features that know the future, for the tests that have to notice."""
+"""Features that use the future, for the tests that must detect them."""
 
 from collections.abc import Callable
 
@@ -9,39 +9,39 @@ from puffin.models.features import Bars
 
 
 def tomorrow(columns: Bars) -> Floats:
-    """Give the return of the next bar, and none at the last."""
+    """Return the return of the next bar, NaN at the last."""
     return np.append(np.diff(np.log(columns["close"])), 0.0)
 
 
 def rolled(columns: Bars) -> Floats:
-    """Give the return of the next bar, and at the last that of the first, as `np.roll` does."""
+    """Return the return of the next bar, and at the last that of the first, as `np.roll`."""
     return np.roll(np.diff(np.log(columns["close"]), prepend=np.log(columns["close"][:1])), -1)
 
 
 def centred(columns: Bars) -> Floats:
-    """Give the mean of three returns, the next one among them."""
+    """Return the mean of three returns, including the next one."""
     ahead = tomorrow(columns)
     return (np.append(np.zeros(2), ahead[:-2]) + np.append(np.zeros(1), ahead[:-1]) + ahead) / 3
 
 
 def standardised(columns: Bars) -> Floats:
-    """Give the closes in standard deviations of the whole series."""
+    """Return the closes in standard deviations of the whole series."""
     close = columns["close"]
     return (close - close.mean()) / (close.std() or 1.0)
 
 
 def scaled(columns: Bars) -> Floats:
-    """Give the closes as shares of the highest of all: a new high changes every one before."""
+    """Return the closes relative to the highest of all: a new high changes all earlier ones."""
     return columns["close"] / columns["close"].max()
 
 
 def sometimes(columns: Bars) -> Floats:
-    """Give the return of the next bar at every seventh, and none elsewhere."""
+    """Return the return of the next bar, but only at every seventh bar."""
     return np.where(np.arange(len(columns["close"])) % 7 == 3, tomorrow(columns), 0.0)
 
 
 def lately(columns: Bars) -> Floats:
-    """Give the return of the next bar when the close is above all before, and else none."""
+    """Return the return of the next bar, but only if the close is a new high."""
     close = columns["close"]
     return np.where(close >= np.maximum.accumulate(close), tomorrow(columns), 0.0)
 

@@ -1,10 +1,10 @@
 """Yahoo's chart service on loopback, for programs that ask it through an unmodified yfinance.
 
 ``python yahoo_stub.py COMMAND...`` runs a command with the environment that sends all its HTTP and
-HTTPS here, and ends with its exit code. Whatever host is asked, the answer is made here: the stub
-opens no connection. It knows the symbols of the embedded sample, by their bars as they were traded
-and on their own dates: "now" is the last of them. It needs the program ``openssl`` for its
-certificate. Tests in the same process give it other bars, and have it fail.
+HTTPS here, and exits with its exit code. The stub answers for every host and opens no connection.
+It knows the symbols of the embedded sample, with their unadjusted bars on their own dates: "now" is
+the last of them. It needs the program ``openssl`` for its certificate. Tests in the same process
+can set other bars and make it fail.
 """
 
 import argparse
@@ -46,12 +46,12 @@ RANGES = {
 
 
 def sample(symbol: str) -> pd.DataFrame:
-    """Give the bars of the embedded sample as they were traded, with adj_close."""
+    """Return the unadjusted bars of the embedded sample, with adj_close."""
     return SOURCES["sample"].load(PriceRequest(symbol)).frame
 
 
 def sessions_of(days: pd.DatetimeIndex, zone: str, last: float) -> list[dict[str, Any]]:
-    """Write when each day is traded: from 9:30 to 16:00, and on the last day to `last` o'clock."""
+    """Return the sessions of days: from 9:30 to 16:00, on the last day until `last` o'clock."""
     hours = [16.0] * (len(days) - 1) + [last]
     return [
         {
@@ -162,7 +162,7 @@ class Stub(ThreadingHTTPServer):
         self.lock = threading.Lock()
 
     def next_fault(self) -> str | None:
-        """Count a request of prices, and say what is to go wrong with it."""
+        """Count a request of prices, and return its fault."""
         with self.lock:
             self.charts += 1
             fault = self.faults[0] if self.faults else None
@@ -170,7 +170,7 @@ class Stub(ThreadingHTTPServer):
             return None if fault == "ok" else fault
 
     def record(self, host: str, path: str, query: dict[str, str]) -> None:
-        """Add a line of JSON to the log: what was asked."""
+        """Add the request as a line of JSON to the log."""
         if self.log is None:
             return
         with self.lock, self.log.open("a", encoding="utf-8") as file:
@@ -185,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
     tunnel = ""
 
     def do_CONNECT(self) -> None:
-        """Pretend to be the host that is asked for, from here on in TLS."""
+        """Answer as the requested host, from here on in TLS."""
         self.tunnel = self.path.rpartition(":")[0]
         self.send_response(HTTPStatus.OK)
         self.end_headers()
@@ -194,7 +194,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile = self.connection.makefile("wb", buffering=0)
 
     def do_GET(self) -> None:
-        """Answer what Yahoo would; 404 for all else."""
+        """Answer as Yahoo does, with 404 for unknown paths."""
         url = urlsplit(self.path)
         host, query = self.tunnel or url.hostname or "", dict(parse_qsl(url.query))
         self.server.record(host, url.path, query)
@@ -208,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(HTTPStatus.NOT_FOUND, f"{host} is not here", "text/plain")
 
     def answer_chart(self, symbol: str, query: dict[str, str]) -> None:
-        """Send the bars of a symbol, or say that there are none; or what is to go wrong."""
+        """Send the bars of a symbol, an error if there are none, or the fault that is set."""
         fault = self.server.next_fault()
         if fault == "silent":
             time.sleep(SILENCE)
@@ -258,11 +258,11 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
     def log_message(self, *_: object) -> None:
-        """Keep the command's stderr its own."""
+        """Write nothing: stderr is the command's."""
 
 
 def make_certificate(folder: Path) -> Path:
-    """Make a self-signed certificate for Yahoo's hosts; give the file that also has its key."""
+    """Make a self-signed certificate for Yahoo's hosts; return the file with it and its key."""
     file = folder / "stub.pem"
     words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     names = ["-subj", "/CN=stub", "-addext", f"subjectAltName={CERTIFIED}"]
@@ -273,7 +273,7 @@ def make_certificate(folder: Path) -> Path:
 
 
 def environment(stub: Stub, home: Path) -> dict[str, str]:
-    """Give the environment in which everything is asked of the stub, and caches start empty."""
+    """Return the environment in which all requests go to the stub and caches are empty."""
     own = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     proxy = f"http://127.0.0.1:{stub.server_port}"
     return own | {

@@ -49,7 +49,7 @@ def work_off(study: StoredStudy, worker: Worker) -> list[FrozenTrial]:
     return study.trials()
 
 
-def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
+def test_search_of_four_networks_trains_each_once(
     make_study: Make,
     make_worker: Callable[..., Worker],
     monkeypatch: pytest.MonkeyPatch,
@@ -82,7 +82,7 @@ def test_a_search_of_four_networks_trains_four_and_repeats_the_rest(
     assert summary.status(study).finished == 7
 
 
-def test_a_random_search_of_a_small_space_is_the_same_whoever_does_it(make_study: Make) -> None:
+def test_random_search_of_a_small_space_is_independent_of_the_workers(make_study: Make) -> None:
     study, again = make(make_study, "random"), make(make_study, "random")
     points = study.sampling.initial_params
     assert points == again.sampling.initial_params
@@ -111,7 +111,7 @@ def test_a_report_counts_each_network_once(
     assert len(trials) == 7
 
 
-def test_a_duplicate_is_never_the_best_though_it_has_the_lower_number(
+def test_duplicate_is_never_the_best_trial(
     make_study: Make, make_worker: Callable[..., Worker]
 ) -> None:
     study, worker = make(make_study, "random", hidden_dim=4), make_worker()
@@ -133,7 +133,7 @@ def test_a_duplicate_is_never_the_best_though_it_has_the_lower_number(
     assert study.best().number != 0
 
 
-def test_a_ticket_that_was_given_back_keeps_its_network_and_its_epochs(
+def test_requeued_ticket_keeps_its_network_and_epochs(
     make_study: Make, make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, interrupt = make(make_study, "tpe"), Interrupt()

@@ -48,7 +48,7 @@ def own_file(folder: Path) -> Path:
     return folder / "own.csv"
 
 
-def test_a_search_reads_them_and_its_export_forecasts_and_comes_out_again(
+def test_search_with_extra_series_exports_forecasts_and_reproduces(
     url: str, tiny_file: Path, tmp_path: Path
 ) -> None:
     file = own_file(tmp_path)
@@ -117,7 +117,7 @@ ROWS = """date,Close,Vix,note
 """
 
 
-def test_a_column_of_the_file_is_one_and_its_empty_cells_take_the_value_before(
+def test_empty_cells_of_an_extra_column_take_the_previous_value(
     tmp_path: Path,
 ) -> None:
     found = load_prices("csv", PriceRequest(path=write(tmp_path / "p.csv", ROWS), extra=("vix",)))
@@ -126,7 +126,7 @@ def test_a_column_of_the_file_is_one_and_its_empty_cells_take_the_value_before(
     assert found.warnings == ("columns that are not used: note",)
 
 
-def test_bars_before_the_first_of_them_are_left_out_and_that_is_said(tmp_path: Path) -> None:
+def test_bars_before_the_first_extra_value_are_left_out_with_a_note(tmp_path: Path) -> None:
     rows = ROWS.replace("13.5", "")
     found = load_prices("csv", PriceRequest(path=write(tmp_path / "p.csv", rows), extra=("Vix",)))
     assert found.frame["extra:Vix"].tolist() == [14.5, 13.0]
@@ -150,7 +150,7 @@ def test_a_series_that_has_ended_is_told(tmp_path: Path) -> None:
         (ROWS.replace("14.5", "-1"), "vix", "p.csv vix: close must be positive"),
     ],
 )
-def test_a_series_that_cannot_be_used_is_refused_by_its_name(
+def test_unusable_extra_series_is_refused_by_name(
     rows: str, extra: str, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as caught:

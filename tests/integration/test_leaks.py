@@ -1,4 +1,4 @@
-"""A network that is given the future would win; no study is made that gives it."""
+"""A feature that uses the future would win, so a study with one is refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ Plant = Callable[[Callable[[Bars], Floats]], None]
 
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
-    """Put a feature by the name of "leaky" among ours."""
+    """Register a feature named "leaky"."""
 
     def put(compute: Callable[[Bars], Floats]) -> None:
         monkeypatch.setitem(FEATURES, "leaky", Feature(("close",), 1, compute))
@@ -51,7 +51,7 @@ def leaky_file(tiny_file: Path) -> Path:
 
 
 @leaks
-def test_no_study_is_made_with_a_feature_that_knows_the_future(
+def test_study_with_a_leaking_feature_is_refused(
     compute: Callable[[Bars], Floats],
     plant: Plant,
     leaky_file: Path,
@@ -66,7 +66,7 @@ def test_no_study_is_made_with_a_feature_that_knows_the_future(
 
 
 @leaks
-def test_tuner_check_tells_of_a_feature_that_knows_the_future(
+def test_check_reports_a_leaking_feature(
     compute: Callable[[Bars], Floats], plant: Plant, leaky_file: Path
 ) -> None:
     plant(compute)
@@ -76,7 +76,7 @@ def test_tuner_check_tells_of_a_feature_that_knows_the_future(
     assert "Traceback" not in result.stderr
 
 
-def test_a_study_with_honest_features_of_its_own_is_made(
+def test_study_with_causal_user_features_is_accepted(
     plant: Plant, leaky_file: Path, prices: Prices, storage: RDBStorage
 ) -> None:
     plant(FEATURES["return"].compute)
@@ -84,7 +84,7 @@ def test_a_study_with_honest_features_of_its_own_is_made(
     assert study_names(storage) == ["tiny"]
 
 
-def test_a_leak_that_begins_with_the_holdout_is_caught_when_the_seal_is_opened(
+def test_leak_that_begins_in_the_holdout_is_caught_at_the_opening(
     plant: Plant, leaky_file: Path, prices: Prices
 ) -> None:
     sealed = 20
@@ -103,23 +103,23 @@ def test_a_leak_that_begins_with_the_holdout_is_caught_when_the_seal_is_opened(
         Dataset.for_holdout(spec, search, holdout)
 
 
-# The same leaks with nobody to catch them
+# The same leaks without the check that catches them
 
 
 def switched_off(*_: object) -> None:
-    """Let every feature pass."""
+    """Accept every feature."""
 
 
 def judged(spec: Spec) -> calibrate.Run:
     return calibrate.run(spec, calibrate.market(0.0, seed=0))
 
 
-def test_an_honest_network_finds_nothing_in_a_random_walk() -> None:
+def test_network_without_a_leak_has_no_skill_on_a_random_walk() -> None:
     assert judged(calibrate.study_file(0, 3)).judgement.reference.skill < 0.05
 
 
 @pytest.mark.parametrize("name", ["tomorrow", "rolled", "centred"])
-def test_a_network_that_was_given_the_future_forecasts_a_random_walk(
+def test_leak_forecasts_a_random_walk_if_nothing_catches_it(
     name: str, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(LEAKS[name])
@@ -131,12 +131,12 @@ def test_a_network_that_was_given_the_future_forecasts_a_random_walk(
 
 
 def folded(columns: Bars) -> Floats:
-    """Give the root of the next return above the lowest, up and down in turn: no straight line."""
+    """Return the root of the next return above the lowest, with alternating sign: not linear."""
     ahead = tomorrow(columns)
     return np.sqrt(ahead - ahead.min()) * np.where(np.arange(len(ahead)) % 2, 1.0, -1.0)
 
 
-def test_a_network_that_was_given_the_future_in_a_bent_form_wins_by_far(
+def test_nonlinear_leak_wins_by_far_if_nothing_catches_it(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(folded)

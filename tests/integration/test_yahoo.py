@@ -69,7 +69,7 @@ def ask(symbol: str = "AAPL", **options: object) -> Prices:
 # What comes
 
 
-def test_the_bars_that_come_are_those_that_the_service_has() -> None:
+def test_fetched_bars_are_those_of_the_service() -> None:
     ours, theirs = ask(), load_prices("sample", PriceRequest("AAPL"))
     pd.testing.assert_frame_equal(ours.frame, theirs.frame, rtol=1e-12)
     assert pd.DatetimeIndex(ours.frame.index).tz is None
@@ -77,7 +77,7 @@ def test_the_bars_that_come_are_those_that_the_service_has() -> None:
     assert ours.warnings == theirs.warnings
 
 
-def test_days_are_both_included_and_those_of_the_exchange(stub: Stub) -> None:
+def test_start_and_end_are_inclusive_days_of_the_exchange(stub: Stub) -> None:
     stub.zones["AAPL"] = "Asia/Tokyo"
     frame = ask(start=date(2012, 1, 4), end=date(2012, 2, 1)).frame
     assert (str(frame.index[0].date()), str(frame.index[-1].date())) == ("2012-01-04", "2012-02-01")
@@ -91,7 +91,7 @@ def test_a_period_is_the_services_own() -> None:
     assert (str(frame.index[0].date()), str(frame.index[-1].date())) == ("2011-03-01", "2013-03-01")
 
 
-def test_with_an_end_alone_all_before_it_comes(stub: Stub) -> None:
+def test_end_alone_fetches_all_earlier_bars(stub: Stub) -> None:
     frame = ask(end=date(2012, 6, 1)).frame
     assert (str(frame.index[0].date()), str(frame.index[-1].date())) == ("2000-03-01", "2012-06-01")
     assert len(ask(end=date(9999, 12, 31)).frame) == len(stub.frames["AAPL"])
@@ -100,7 +100,7 @@ def test_with_an_end_alone_all_before_it_comes(stub: Stub) -> None:
 @pytest.mark.parametrize(
     ("interval", "freq", "last"), [("1wk", "W-MON", "2013-02-18"), ("1mo", "MS", "2013-01-01")]
 )
-def test_weeks_and_months_have_no_gaps_between_them_and_the_running_one_is_left_out(
+def test_weekly_and_monthly_bars_have_no_gaps_and_no_unfinished_bar(
     interval: str, freq: str, last: str, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frame = stub.frames["AAPL"].resample(freq, label="left", closed="left").last()
@@ -111,7 +111,7 @@ def test_weeks_and_months_have_no_gaps_between_them_and_the_running_one_is_left_
     assert not [line for line in found.warnings if "gaps" in line or "weekend" in line]
 
 
-def test_bars_of_half_an_hour_have_no_empty_nights(stub: Stub) -> None:
+def test_half_hourly_bars_have_no_empty_nights(stub: Stub) -> None:
     days = pd.bdate_range("2013-02-18", "2013-03-01")
     index = pd.DatetimeIndex(
         [d + pd.Timedelta(hours=9.5, minutes=15 * i) for d in days for i in range(26)]
@@ -144,7 +144,7 @@ def test_a_split_is_told_and_makes_no_jump(stub: Stub) -> None:
     assert found.splits.to_dict() == expected.splits.to_dict()
 
 
-def test_a_last_bar_without_prices_is_left_out_and_that_is_said(stub: Stub) -> None:
+def test_last_bar_without_prices_is_left_out_with_a_note(stub: Stub) -> None:
     stub.frames["AAPL"].iloc[-1] = np.nan
     found = ask()
     assert len(found.frame) == 3269
@@ -166,7 +166,7 @@ def test_a_bar_that_can_still_change_is_left_out(
     assert found.fetch_notes == (() if last == "2013-03-01" else (note,))
 
 
-def test_bars_of_an_hour_keep_the_clock_of_the_exchange(
+def test_hourly_bars_are_in_local_time_of_the_exchange(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Over the weekend on which New York's clocks went forward, and the day at hand.
@@ -182,7 +182,7 @@ def test_bars_of_an_hour_keep_the_clock_of_the_exchange(
     assert found.frame["close"].tolist() == rises[:15].tolist()
 
 
-def test_bars_of_the_hour_that_comes_twice_are_all_kept_in_utc() -> None:
+def test_bars_of_a_repeated_hour_are_kept_in_utc() -> None:
     # Of a market that never closes, which the stub has not.
     hours = pd.date_range("2012-11-03", periods=60, freq="h", tz="America/New_York")
     bars = pd.DataFrame({"Close": 100.0 + np.arange(60.0)}, index=hours)
@@ -196,7 +196,7 @@ def test_bars_of_the_hour_that_comes_twice_are_all_kept_in_utc() -> None:
     assert found.notes == ("the clock is set back within the bars, so their times are in UTC",)
 
 
-def test_a_bar_that_a_study_does_not_read_does_not_refuse_the_symbol(stub: Stub) -> None:
+def test_invalid_bar_in_an_unread_column_is_accepted(stub: Stub) -> None:
     bars = stub.frames["AAPL"].copy()
     bars.iloc[100, bars.columns.get_loc("open")] = 0.0
     bars.iloc[101, bars.columns.get_loc("low")] = 0.0
@@ -242,7 +242,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("faults", "said", "seconds"), FAILURES, ids=lambda v: str(v)[:20])
-def test_what_goes_wrong_is_tried_again_where_that_helps_and_said_where_it_does_not(
+def test_failures_are_retried_if_that_may_help_and_reported_otherwise(
     faults: list[str],
     said: str | None,
     seconds: float,
@@ -272,7 +272,7 @@ def test_a_failure_is_asked_again_and_not_remembered(stub: Stub) -> None:
     assert stub.charts in {3, 4}
 
 
-def test_a_symbol_that_is_not_there_is_asked_for_once(stub: Stub) -> None:
+def test_unknown_symbol_is_requested_once(stub: Stub) -> None:
     with pytest.raises(
         DataError, match=r"Yahoo refused the request: No data found, symbol may be delisted"
     ):
@@ -280,7 +280,7 @@ def test_a_symbol_that_is_not_there_is_asked_for_once(stub: Stub) -> None:
     assert stub.charts == 1
 
 
-def test_a_connection_that_is_refused_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_connection_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(DataError, match=r"the connection to Yahoo was refused \(3 tries"):
@@ -288,7 +288,7 @@ def test_a_connection_that_is_refused_is_said(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(("seconds", "comes"), [(1, True), (60, False)])
-def test_a_service_that_asks_for_patience_has_it_within_the_deadline(
+def test_retry_after_is_respected_within_the_deadline(
     seconds: int, comes: object, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(yahoo, "DEADLINE", 5.0)
@@ -320,7 +320,7 @@ def test_all_series_of_a_study_share_one_deadline(
 # The cache
 
 
-def test_what_was_fetched_is_used_where_the_service_fails_and_its_age_is_said(
+def test_cached_bars_are_used_with_their_age_if_the_service_fails(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = ask()
@@ -339,7 +339,7 @@ def test_what_was_fetched_is_used_where_the_service_fails_and_its_age_is_said(
         ask(refresh=True)
 
 
-def test_days_that_are_over_are_not_asked_for_again(stub: Stub) -> None:
+def test_past_days_are_not_fetched_again(stub: Stub) -> None:
     options = {"start": date(2012, 1, 4), "end": date(2012, 12, 28)}
     first = ask(**options)
     asked = stub.charts
@@ -361,7 +361,7 @@ def test_days_that_are_over_are_not_asked_for_again(stub: Stub) -> None:
     # Fetched on Monday 2013-02-25 at 22:00 UTC, an hour after the close; the next one is at 21:00.
     [(7, False), (23, False), (23.5, True), (30, True)],
 )
-def test_a_copy_is_good_until_the_next_bar_may_be_finished(
+def test_cache_is_current_until_the_next_bar_can_be_finished(
     hours: float, asks: object, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub.frames["AAPL"] = stub.frames["AAPL"][:"2013-02-25"]
@@ -374,9 +374,7 @@ def test_a_copy_is_good_until_the_next_bar_may_be_finished(
     assert (stub.charts > before) is asks
 
 
-def test_a_bar_that_came_late_is_asked_for_though_its_day_was_over(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_late_bar_is_fetched_after_its_day(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = stub.frames["AAPL"]
     stub.frames["AAPL"] = whole[:"2013-02-28"]
     now = pd.Timestamp("2013-03-01T21:30", tz="UTC")
@@ -388,7 +386,7 @@ def test_a_bar_that_came_late_is_asked_for_though_its_day_was_over(
 
 
 @pytest.mark.parametrize("how", ["cut", "bit", "head", "zone", "empty"])
-def test_a_damaged_copy_is_never_used_and_is_replaced(how: str, stub: Stub) -> None:
+def test_damaged_cache_file_is_replaced(how: str, stub: Stub) -> None:
     options = {"start": date(2012, 1, 4), "end": date(2012, 12, 28)}
     first = ask(**options)
     (file,) = cache.cache_folder().iterdir()
@@ -415,7 +413,7 @@ def test_a_damaged_copy_is_never_used_and_is_replaced(how: str, stub: Stub) -> N
     assert stub.charts == asked
 
 
-def test_a_copy_under_the_name_of_another_series_is_not_taken_for_it(stub: Stub) -> None:
+def test_cache_file_of_another_series_is_not_used(stub: Stub) -> None:
     options = {"start": date(2012, 1, 4), "end": date(2012, 12, 28)}
     ask("IBM", **options)
     (file,) = cache.cache_folder().iterdir()
@@ -428,7 +426,7 @@ def test_a_copy_under_the_name_of_another_series_is_not_taken_for_it(stub: Stub)
     pd.testing.assert_frame_equal(again.frame, expected.frame, check_exact=True)
 
 
-def test_prices_come_though_the_cache_cannot_be_written(tmp_path: Path) -> None:
+def test_prices_are_loaded_if_the_cache_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder is to be")
     found = ask()
     assert len(found.frame) == 3270
@@ -459,7 +457,7 @@ def test_another_series_is_joined_as_it_was_known(stub: Stub) -> None:
         ("America/Chicago", "America/New_York", 0),
     ],
 )
-def test_a_series_of_another_place_is_known_when_its_own_session_has_ended(
+def test_extra_series_of_another_exchange_is_known_after_its_session(
     own: str, other: str, lag: int, half: object, stub: Stub
 ) -> None:
     stub.zones = {"AAPL": own, "IBM": other}
@@ -483,7 +481,7 @@ def test_a_series_of_another_place_is_known_when_its_own_session_has_ended(
         ({}, None),
     ],
 )
-def test_the_end_of_a_session_is_its_regular_one_and_midnight_ends_the_day(
+def test_session_end_is_the_regular_one_and_midnight_is_24_00(
     told: dict[str, Any], end: str | None
 ) -> None:
     assert yahoo._session_end(told, "America/New_York") == end
@@ -544,7 +542,7 @@ def test_a_study_that_is_there_asks_nobody(stub: Stub, live: Path, tmp_path: Pat
     assert stub.charts == asked
 
 
-def test_two_workers_do_a_study_while_the_service_is_down(
+def test_two_workers_finish_a_study_while_the_service_is_down(
     stub: Stub, live: Path, tmp_path: Path, start: Callable[..., Any]
 ) -> None:
     url = f"sqlite:///{tmp_path / 'live.db'}"

@@ -1,6 +1,8 @@
 """Samplers and pruners: each works, halving decides where it should, and a divergence is no win."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import optuna
 import pytest
@@ -12,6 +14,7 @@ from optuna.trial import TrialState, create_trial
 
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 
+ROOT = Path(__file__).parents[2]
 WIDE = FloatDistribution(0.0, 1.0)
 
 
@@ -34,9 +37,13 @@ def last_epoch(study: optuna.Study, curve: Callable[[int], float], epochs: int) 
     return epochs
 
 
-def test_the_samplers_and_pruners_are_those_that_are_documented() -> None:
-    assert list(SAMPLERS) == ["tpe", "gp", "random", "grid"]
-    assert list(PRUNERS) == ["asha", "hyperband", "median", "none"]
+@pytest.mark.parametrize(("key", "registry"), [("sampler", SAMPLERS), ("pruner", PRUNERS)])
+def test_samplers_and_pruners_are_the_documented_ones(
+    key: str, registry: dict[str, object]
+) -> None:
+    page = (ROOT / "docs/study-file.md").read_text()
+    (listed,) = re.findall(rf"^{key} = .*# (.*)$", page, re.MULTILINE)
+    assert listed.split(" | ") == list(registry)
 
 
 # Samplers
@@ -56,7 +63,7 @@ def test_a_sampler_fills_trials_after_those_of_its_start(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_sampler_draws_the_same_for_a_seed_and_otherwise_for_another(name: str) -> None:
+def test_sampler_is_determined_by_its_seed(name: str) -> None:
     def draw(seed: int) -> list[float]:
         study = study_of(SAMPLERS[name].make(seed))
         return [study.ask().suggest_float("x", 0.0, 1.0) for _ in range(4)]
@@ -79,9 +86,7 @@ def test_tpe_learns_conditional_widths_jointly() -> None:
 
 
 @pytest.mark.parametrize(("tries", "reached"), [("tpe", 0.05), ("gp", 0.05)], ids=["tpe", "gp"])
-def test_a_learning_sampler_comes_closer_to_the_optimum_as_it_goes(
-    tries: str, reached: float
-) -> None:
+def test_learning_sampler_approaches_the_optimum(tries: str, reached: float) -> None:
     study = study_of(SAMPLERS[tries].make(0))
     for _ in range(40 if tries == "tpe" else 16):
         trial = study.ask()
@@ -96,21 +101,21 @@ def test_a_learning_sampler_comes_closer_to_the_optimum_as_it_goes(
 
 
 @pytest.mark.parametrize("name", PRUNERS)
-def test_a_pruner_never_stops_the_only_trial_and_knows_the_number_of_epochs(name: str) -> None:
+def test_pruner_never_stops_the_only_trial(name: str) -> None:
     for epochs in (1, 2, 3, 50):
         study = study_of(SAMPLERS["random"].make(0), PRUNERS[name](epochs))
         assert last_epoch(study, lambda epoch: 1.0 / epoch, epochs) == epochs
 
 
 @pytest.mark.parametrize("name", ["asha", "median"])
-def test_a_pruner_stops_what_is_worse_than_all_before(name: str) -> None:
+def test_pruner_stops_a_trial_worse_than_all_others(name: str) -> None:
     study = study_of(SAMPLERS["random"].make(0), PRUNERS[name](20))
     for i in range(6):
         last_epoch(study, lambda epoch, i=i: 1.0 - i / 100 - epoch / 1000, 20)
     assert last_epoch(study, lambda epoch: 9.0, 20) < 20
 
 
-def test_hyperband_stops_some_of_what_gets_worse_and_worse() -> None:
+def test_hyperband_stops_some_of_ever_worse_trials() -> None:
     study = study_of(SAMPLERS["random"].make(0), PRUNERS["hyperband"](20))
     ends = [last_epoch(study, lambda epoch, i=i: 1.0 + i, 20) for i in range(30)]
     assert ends[0] == 20
@@ -153,14 +158,14 @@ def test_a_pruner_judges_the_lowest_loss_until_then(name: str) -> None:
     assert (max if name == "asha" else min)(ends) < 50
 
 
-def test_a_pruner_leaves_the_reports_of_a_trial_as_they_are() -> None:
+def test_pruner_does_not_change_the_reports_of_a_trial() -> None:
     study = study_of(SAMPLERS["random"].make(0), PRUNERS["asha"](50))
     for _ in range(2):
         last_epoch(study, lambda epoch: 1.0 if epoch == 1 else 2.0 + epoch, 8)
     assert study.trials[1].intermediate_values == {1: 1.0, **{e: 2.0 + e for e in range(2, 9)}}
 
 
-def test_asha_keeps_the_best_quarter_of_those_that_reach_a_rung() -> None:
+def test_asha_keeps_the_best_quarter_at_each_rung() -> None:
     study = study_of(SAMPLERS["random"].make(0), PRUNERS["asha"](50))
     better_and_better = [last_epoch(study, lambda epoch, i=i: -1.0 * i, 4) for i in range(11)]
     assert better_and_better == [4] * 11
@@ -193,7 +198,7 @@ def late_divergence(x: float, *, marked: bool) -> optuna.trial.FrozenTrial:
 
 
 @pytest.mark.parametrize(("marked", "good"), [(True, "pruned"), (False, "diverged")])
-def test_tpe_takes_a_marked_divergence_for_worse_than_an_early_pruning(
+def test_tpe_ranks_a_divergence_below_an_early_pruning(
     marked: bool,  # noqa: FBT001
     good: str,
 ) -> None:
@@ -223,7 +228,7 @@ def test_tpe_moves_away_from_where_trials_diverge() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_sampler_goes_on_after_divergences_with_and_without_a_report(name: str) -> None:
+def test_sampler_continues_after_divergences(name: str) -> None:
     study = study_of(SAMPLERS[name].make(0))
     for i in range(16):
         trial = study.ask()

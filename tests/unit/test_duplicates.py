@@ -70,7 +70,7 @@ def test_a_small_space_is_described(trials: int, said: str) -> None:
     assert describe_networks(parse_space({"lr": {"low": 0.1, "high": 0.3}}), trials) == ""
 
 
-def test_what_check_and_run_print_of_a_study_file_names_its_networks() -> None:
+def test_check_and_run_print_the_number_of_networks() -> None:
     fixed = ["lr=0.01", "weight_decay=0.0", "batch_size=32", "lookback=20", "layers=1"]
     settings = [f"space.{key}" for key in [*fixed, "hidden_dim=[8, 16]"]]
     note = grid_note(load_spec("demo", settings))
@@ -124,7 +124,7 @@ def test_every_network_is_tried_before_one_is_tried_again(
     assert set(configs[4:]) <= set(configs[:4])
 
 
-def test_a_sampler_that_learns_finds_all_of_a_larger_space_too() -> None:
+def test_learning_sampler_finds_all_networks_of_a_larger_space() -> None:
     values = {
         "layers": [1, 2],
         "hidden_dim": [4, 8],
@@ -135,13 +135,13 @@ def test_a_sampler_that_learns_finds_all_of_a_larger_space_too() -> None:
     assert len(set(configs)) == len(configs) == 28
 
 
-def test_a_space_that_is_too_large_to_list_is_seldom_tried_twice() -> None:
+def test_large_space_has_few_duplicates() -> None:
     values = {"lookback": {"low": 3, "high": 20}, "hidden_dim": {"low": 4, "high": 9}, "layers": 1}
     bare = len(set(search("tpe", values, 40, listed=False)))
     assert bare > 34, "of 108 networks, of which TPE by itself tries 34"
 
 
-def test_where_nothing_is_tried_twice_the_sampler_draws_as_it_does_by_itself() -> None:
+def test_distinct_sampler_draws_like_the_wrapped_one_without_duplicates() -> None:
     values = FOUR | {"layers": [1, 2], "lr": {"low": 1e-4, "high": 1e-1, "log": True}}
     space = parse_space(values)
     study = optuna.create_study()
@@ -155,7 +155,7 @@ def test_where_nothing_is_tried_twice_the_sampler_draws_as_it_does_by_itself() -
     assert search("tpe", values, 16) == expected
 
 
-def test_a_network_in_training_is_left_alone_and_one_that_failed_too() -> None:
+def test_networks_in_training_or_failed_are_not_proposed() -> None:
     space = parse_space(FOUR)
     study = optuna.create_study()
 
@@ -208,7 +208,7 @@ def test_each_network_counts_once_by_its_best_complete_trial() -> None:
     assert [*numbers(distinct(trials))] == [2, 4]
 
 
-def test_a_result_is_taken_from_a_trial_that_trained_and_ended() -> None:
+def test_known_result_is_from_a_trained_and_finished_trial() -> None:
     running = trial(0, state=TrialState.RUNNING)
     failed = trial(1, state=TrialState.FAIL, attrs={records.FAILURE: "it broke"})
     repeated = trial(2, 0.4, attrs={DUPLICATE_OF: 9})
@@ -220,7 +220,7 @@ def test_a_result_is_taken_from_a_trial_that_trained_and_ended() -> None:
     assert find_trained([repeated, pruned], Config()) is pruned
 
 
-def test_the_last_digits_of_a_sum_of_steps_make_no_other_network() -> None:
+def test_rounding_of_steps_does_not_change_the_identity_of_a_network() -> None:
     first, second = (Config(hidden_dims=(8, 8), dropout=d) for d in (0.3, 0.1 + 0.1 + 0.1))
     assert first != second
     assert identity(first.to_dict()) == identity(second.to_dict())

@@ -43,7 +43,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder as another process does that writes to it."""
+    """Lock a folder like another process that writes to it."""
     descriptor = os.open(folder, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
@@ -52,7 +52,7 @@ def held(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def test_new_files_take_the_place_of_old_ones_and_other_files_are_kept(tmp_path: Path) -> None:
+def test_new_files_replace_old_ones_and_other_files_are_kept(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     write_files(folder, OLD)
     (folder / "mine").write_bytes(b"mine")
@@ -63,7 +63,7 @@ def test_new_files_take_the_place_of_old_ones_and_other_files_are_kept(tmp_path:
 
 
 @pytest.mark.parametrize("last", list(NEW))
-def test_a_killed_process_leaves_whole_files_and_the_next_one_clears_up(
+def test_killed_writer_leaves_complete_files_and_scratch_is_removed(
     tmp_path: Path, last: str
 ) -> None:
     write_files(tmp_path, OLD)
@@ -78,7 +78,7 @@ def test_a_killed_process_leaves_whole_files_and_the_next_one_clears_up(
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_a_link_is_replaced_and_what_it_points_to_is_kept(tmp_path: Path) -> None:
+def test_link_is_replaced_and_its_target_is_kept(tmp_path: Path) -> None:
     folder, outside = tmp_path / "folder", tmp_path / "outside"
     write_files(outside, OLD)
     folder.mkdir()
@@ -105,7 +105,7 @@ def test_two_writers_take_turns(tmp_path: Path) -> None:
     assert not (tmp_path / ".tuner-living").exists()
 
 
-def test_a_writer_that_is_suspended_is_not_waited_for_without_end(
+def test_suspended_writer_is_not_waited_for_forever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_PATIENCE_SECONDS", 0.1)
@@ -115,7 +115,7 @@ def test_a_writer_that_is_suspended_is_not_waited_for_without_end(
     assert content(tmp_path) == OLD
 
 
-def test_without_locks_files_are_written_and_nothing_is_cleared(
+def test_without_locks_files_are_written_and_scratch_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unsupported(*_args: int) -> None:
@@ -139,7 +139,7 @@ def test_modes_heed_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
     assert (tmp_path / "new").stat().st_mode & 0o666 == mode
 
 
-def test_what_cannot_be_written_leaves_the_old_files_and_no_new_folder(
+def test_failed_write_keeps_old_files_and_leaves_no_new_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_files(tmp_path / "old", OLD)

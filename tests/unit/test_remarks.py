@@ -78,7 +78,7 @@ def test_a_target_that_never_moves_is_refused(target: str, flat: list[slice], sa
 
 
 @pytest.mark.parametrize("target", ["return", "range", "price"])
-def test_a_flat_fold_is_named_and_no_reason_to_refuse(target: str) -> None:
+def test_flat_fold_is_remarked_on_but_not_refused(target: str) -> None:
     for flat, fold in (
         (FIRST, f"fold 1 ({days(90, 110)})"),
         (SECOND, f"fold 2 ({days(110, 130)})"),
@@ -93,7 +93,7 @@ def test_a_flat_fold_is_named_and_no_reason_to_refuse(target: str) -> None:
         ]
 
 
-def test_ordinary_folds_and_a_flat_holdout_that_nobody_has_seen_are_not_remarked_on() -> None:
+def test_ordinary_folds_and_a_flat_sealed_holdout_give_no_remark() -> None:
     for found in (workload(), workload(HOLDOUT)):
         require_moving_target(found)
         assert fold_remarks(found) == fold_remarks(found, [0.9, 0.4]) == []
@@ -172,7 +172,7 @@ def test_a_holdout_that_never_moves_judges_nobody(target: str, error: float) -> 
 
 
 @pytest.mark.usefixtures("simple_baselines")
-def test_a_loss_many_times_as_high_is_written_as_a_multiple() -> None:
+def test_large_loss_ratio_is_written_as_a_multiple() -> None:
     found, sentence = judged(error=1.0)
     times = found.loss / found.reference.holdout_loss
     assert times > 1000

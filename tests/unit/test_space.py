@@ -39,7 +39,7 @@ def fixed(**params: Any) -> FixedTrial:
 # Scalars, lists and tables
 
 
-def test_a_scalar_fixes_a_list_chooses_and_a_table_ranges() -> None:
+def test_scalar_is_fixed_list_is_choice_table_is_range() -> None:
     parsed = parse_space(
         {
             "cell": ["lstm", "gru"],
@@ -61,13 +61,13 @@ def test_a_scalar_fixes_a_list_chooses_and_a_table_ranges() -> None:
     assert (parsed.tied, parsed.funnel, parsed.max_lookback) == (False, False, 60)
 
 
-def test_what_a_space_leaves_out_is_fixed_at_the_defaults_of_the_configuration() -> None:
+def test_hyperparameter_missing_from_a_space_is_fixed_at_its_default() -> None:
     config = suggest(fixed(), space())
     assert config == Config(hidden_dims=(64, 64), lr=0.001)
     assert space().layers == Categorical((2,))
 
 
-def test_only_what_is_open_is_suggested_and_under_its_own_name() -> None:
+def test_only_free_hyperparameters_are_suggested() -> None:
     study = optuna.create_study(sampler=RandomSampler(seed=1))
     trial = study.ask()
     suggest(
@@ -97,9 +97,7 @@ def test_only_what_is_open_is_suggested_and_under_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("values", "longest"), [(7, 7), ([3, 9, 5], 9), ({"low": 2, "high": 12}, 12)]
 )
-def test_the_longest_lookback_is_the_largest_that_any_trial_can_see(
-    values: Any, longest: int
-) -> None:
+def test_max_lookback_is_the_upper_bound_of_the_space(values: Any, longest: int) -> None:
     assert space(lookback=values).max_lookback == longest
 
 
@@ -113,7 +111,7 @@ def test_each_layer_has_its_own_width() -> None:
     assert suggest(fixed(layers=1, **widths), own).hidden_dims == (32,)
 
 
-def test_tied_widths_are_one_width_for_all_layers() -> None:
+def test_tied_layers_have_one_width() -> None:
     tied = space(layers=[1, 2, 3], hidden_dim={"choices": [8, 32], "tied": True})
     for layers, widths in [(1, (32,)), (2, (32, 32)), (3, (32, 32, 32))]:
         assert suggest(fixed(layers=layers, hidden_dim=32), tied).hidden_dims == widths
@@ -129,20 +127,20 @@ def test_tied_widths_are_one_width_for_all_layers() -> None:
         (1, 2, (1, 1)),
     ],
 )
-def test_a_funnel_halves_the_width_from_layer_to_layer_and_keeps_one_unit(
+def test_funnel_halves_widths_down_to_one_unit(
     first: int, layers: int, widths: tuple[int, ...]
 ) -> None:
     funnel = space(layers=[1, 2, 3, 4], hidden_dim={"low": 1, "high": 64, "funnel": True})
     assert suggest(fixed(layers=layers, hidden_dim=first), funnel).hidden_dims == widths
 
 
-def test_a_width_of_a_layer_that_is_not_there_is_not_suggested() -> None:
+def test_width_of_a_missing_layer_is_not_suggested() -> None:
     trial = fixed(layers=2, hidden_dim_0=8, hidden_dim_1=16, hidden_dim_2=8)
     suggest(trial, space(layers=[1, 2, 3], hidden_dim=[8, 16]))
     assert set(trial.params) == {"lr", "layers", "hidden_dim_0", "hidden_dim_1"}
 
 
-def test_dropout_is_not_suggested_at_one_layer_and_is_zero_there() -> None:
+def test_dropout_is_zero_and_not_suggested_with_one_layer() -> None:
     open_dropout = space(layers=[1, 2], hidden_dim=8, dropout={"low": 0.1, "high": 0.5})
     one, two = fixed(layers=1, dropout=0.4), fixed(layers=2, dropout=0.4)
     assert suggest(one, open_dropout).dropout == 0.0
@@ -207,7 +205,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("values", "words"), WRONG, ids=[str(values) for values, _ in WRONG])
-def test_a_wrong_space_is_refused_with_key_value_rule_and_fix(
+def test_wrong_space_is_refused_with_key_value_rule_and_fix(
     values: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(words)) as caught:
@@ -223,7 +221,7 @@ def test_a_space_with_nothing_to_search_is_refused(values: dict[str, Any]) -> No
         parse_space(values)
 
 
-def test_all_problems_of_a_space_are_told_at_once() -> None:
+def test_all_problems_of_a_space_are_reported_at_once() -> None:
     with pytest.raises(ValueError, match="cel") as caught:
         parse_space({"cel": "lstm", "cell": "rnn", "lookback": 0, "hidden_dim": {"low": 4}})
     problems = str(caught.value).split("; ")
@@ -248,9 +246,7 @@ def test_all_problems_of_a_space_are_told_at_once() -> None:
         ("hidden_dim", 1, 0),
     ],
 )
-def test_every_hyperparameter_is_held_to_its_lower_bound(
-    key: str, least: float, too_small: float
-) -> None:
+def test_every_hyperparameter_has_a_lower_bound(key: str, least: float, too_small: float) -> None:
     other = {"cell": ["lstm", "gru"]}
     parse_space(other | {key: least})
     rule = f"{key} = .*{too_small!r} must be at least"
@@ -262,7 +258,7 @@ def test_every_hyperparameter_is_held_to_its_lower_bound(
 # Grids
 
 
-def test_a_grid_lists_every_network_once_with_widths_of_layers_that_are_there() -> None:
+def test_grid_has_every_network_once_with_one_width_per_layer() -> None:
     grid = grid_points(
         parse_space({"layers": [1, 2], "hidden_dim": [4, 8], "dropout": [0.1, 0.3], "lr": 0.01})
     )
@@ -279,7 +275,7 @@ def test_a_grid_lists_every_network_once_with_widths_of_layers_that_are_there() 
     assert grid.repeats == 2  # at one layer the second dropout makes no other network
 
 
-def test_a_grid_of_tied_widths_has_one_width_per_point() -> None:
+def test_grid_of_tied_widths_has_one_width_per_point() -> None:
     grid = grid_points(
         parse_space(
             {
@@ -326,7 +322,7 @@ def test_a_grid_takes_the_steps_of_a_range() -> None:
         ("layers", {"low": 1, "high": 2, "log": True}),
     ],
 )
-def test_a_grid_refuses_a_range_without_an_end_of_values(key: str, values: dict[str, Any]) -> None:
+def test_grid_refuses_an_infinite_range(key: str, values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"^space\.{key} is a range without a step; .* needs a"):
         grid_points(parse_space({key: values}))
 
@@ -345,7 +341,7 @@ def test_a_point_of_a_grid_suggests_its_own_configuration() -> None:
 # The usual point
 
 
-def test_the_initial_points_are_a_small_network_of_each_cell_where_the_space_has_it() -> None:
+def test_initial_points_are_a_small_network_of_each_cell() -> None:
     points = initial_points(
         parse_space(
             {
@@ -387,7 +383,7 @@ def test_the_initial_points_are_a_small_network_of_each_cell_where_the_space_has
         ({"layers": [2, 3]}, {"layers": 2}),
     ],
 )
-def test_the_usual_point_is_the_nearest_that_the_space_has(
+def test_initial_point_is_the_nearest_in_the_space(
     values: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     assert initial_points(space(**values)) == [{"lr": 0.001} | expected]
@@ -461,7 +457,7 @@ def holds(raw: Any, value: Any) -> bool:
 
 @settings(max_examples=150, deadline=None)
 @given(SPACES, st.integers(0, 2**31))
-def test_any_sampled_configuration_lies_in_its_space_and_comes_back_from_json(
+def test_any_sampled_configuration_is_in_its_space_and_survives_json(
     values: dict[str, Any], seed: int
 ) -> None:
     values = values | {"batch_size": [16, 32]}
@@ -487,7 +483,7 @@ def test_any_sampled_configuration_lies_in_its_space_and_comes_back_from_json(
 
 @settings(max_examples=150, deadline=None)
 @given(SPACES)
-def test_the_usual_point_of_any_space_is_one_that_a_trial_can_have(values: dict[str, Any]) -> None:
+def test_initial_point_of_any_space_can_be_sampled(values: dict[str, Any]) -> None:
     parsed = parse_space(values | {"batch_size": [16, 32]})
     points = initial_points(parsed)
     study = optuna.create_study(sampler=RandomSampler(seed=0))
@@ -500,7 +496,7 @@ def test_the_usual_point_of_any_space_is_one_that_a_trial_can_have(values: dict[
     assert len(points) == (len(cells) if isinstance(cells, list) else 1)
 
 
-def test_a_cell_that_is_a_list_in_a_list_is_refused_in_words() -> None:
+def test_nested_list_as_cell_is_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown cell \['lstm'\]"):
         parse_space({"cell": [["lstm"], "gru"]})
 

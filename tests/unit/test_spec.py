@@ -94,14 +94,14 @@ def test_daily_and_volatility_differ_in_name_and_target_only() -> None:
     assert daily == volatility
 
 
-def test_the_grid_preset_has_162_points_36_of_which_repeat_another() -> None:
+def test_grid_preset_has_162_points_with_36_repeats() -> None:
     grid = grid_points(load_spec("grid").parsed_space)
     assert len(grid.points) == 126
     assert grid.repeats == 36
     assert len(grid.points) + grid.repeats == 3 * 3 * 3 * 3 * 2
 
 
-def test_what_a_file_leaves_out_takes_the_documented_defaults() -> None:
+def test_missing_keys_take_the_documented_defaults() -> None:
     spec = parse_spec(GOOD, "my.toml")
     assert spec.data.model_dump() == {
         "source": "sample",
@@ -130,7 +130,7 @@ def test_what_a_file_leaves_out_takes_the_documented_defaults() -> None:
     assert spec.tickets == 100
 
 
-def test_without_a_space_a_study_takes_and_keeps_that_of_the_preset_daily(tmp_path: Path) -> None:
+def test_missing_space_is_that_of_the_preset_daily_and_is_stored(tmp_path: Path) -> None:
     path = tmp_path / "short.toml"
     path.write_text('name = "short"\n[data]\nsymbol = "AAPL"\n')
     daily = load_spec("daily").to_json()["space"]
@@ -228,7 +228,7 @@ WRONG: list[tuple[str, Any, list[str]]] = [
 @pytest.mark.parametrize(
     ("path", "value", "words"), WRONG, ids=[f"{path}={str(value)[:20]}" for path, value, _ in WRONG]
 )
-def test_a_wrong_key_or_value_is_refused_with_its_path_value_rule_and_fix(
+def test_wrong_key_or_value_is_refused_with_path_value_rule_and_fix(
     path: str, value: Any, words: list[str]
 ) -> None:
     (problem,) = refusal(changed((path, value)))
@@ -236,7 +236,7 @@ def test_a_wrong_key_or_value_is_refused_with_its_path_value_rule_and_fix(
     assert not missing, f"{problem!r} does not say {missing}"
 
 
-def test_all_problems_of_a_file_are_told_at_once() -> None:
+def test_all_problems_of_a_study_file_are_reported_at_once() -> None:
     problems = refusal(
         changed(
             ("nme", "x"),
@@ -274,9 +274,7 @@ def test_a_purge_below_horizon_less_one_is_refused(purge: int) -> None:
 
 
 @pytest.mark.parametrize(("given", "purge"), [(None, 4), (4, 4), (9, 9)])
-def test_the_purge_is_horizon_less_one_unless_a_larger_one_is_given(
-    given: int | None, purge: int
-) -> None:
+def test_purge_is_horizon_minus_one_unless_larger(given: int | None, purge: int) -> None:
     values = changed(("data.horizon", 5), ("walk_forward.purge", given))
     assert parse_spec(values, "my.toml").layout.purge == purge
 
@@ -289,20 +287,20 @@ def test_gp_goes_with_no_pruner(pruner: str) -> None:
     assert parse_spec(values, "my.toml").search.sampler == "gp"
 
 
-def test_a_grid_takes_its_budget_from_its_points_and_refuses_another() -> None:
+def test_grid_has_one_trial_per_point_and_refuses_a_budget() -> None:
     grid = changed(("space.lr", [0.1, 0.01, 0.001]), ("search.sampler", "grid"))
     assert parse_spec(grid, "my.toml").tickets == 3
     (problem,) = refusal(grid | {"search": {"sampler": "grid", "trials": 3}})
     assert problem == 'search: sampler "grid" runs every point of its grid once; drop trials'
 
 
-def test_a_rolling_window_hands_its_length_to_the_folds() -> None:
+def test_rolling_window_passes_its_length_to_the_folds() -> None:
     values = changed(("walk_forward.window", "rolling"), ("walk_forward.train_bars", 300))
     assert parse_spec(values, "my.toml").layout.train_bars == 300
 
 
 @pytest.mark.parametrize("start", ["2012-01-01", "2013-05-05"])
-def test_a_start_that_is_not_before_the_end_is_refused(start: str) -> None:
+def test_start_at_or_after_end_is_refused(start: str) -> None:
     (problem,) = refusal(changed(("data.start", start), ("data.end", "2012-01-01")))
     assert problem == f"data: start must be before end = 2012-01-01, but is {start}"
 
@@ -322,7 +320,7 @@ def test_a_start_that_is_not_before_the_end_is_refused(start: str) -> None:
         ("walk_forward.purge=3", "walk_forward", "purge", 3),
     ],
 )
-def test_an_override_is_read_as_toml_and_as_a_bare_string_otherwise(
+def test_override_is_parsed_as_toml_or_taken_as_text(
     study_file: Path, override: str, section: str, key: str, value: Any
 ) -> None:
     spec = load_spec(str(study_file), [override])
@@ -356,7 +354,7 @@ def test_a_grid_is_enumerated_once_per_spec(monkeypatch: pytest.MonkeyPatch) -> 
     assert "grid" not in spec.to_json()
 
 
-def test_overrides_reach_into_the_search_space_and_the_last_one_wins(study_file: Path) -> None:
+def test_overrides_reach_into_the_space_and_the_last_wins(study_file: Path) -> None:
     spec = load_spec(
         str(study_file), ["space.lr.high=0.5", "name=a", "name=b", "space.lookback=[3,4]"]
     )
@@ -368,7 +366,7 @@ def test_overrides_reach_into_the_search_space_and_the_last_one_wins(study_file:
 @pytest.mark.parametrize(
     "override", ["search.trials", "", "=5", "search..trials=3", ".x=3", "x.=3"]
 )
-def test_an_override_that_is_no_key_and_value_is_refused(study_file: Path, override: str) -> None:
+def test_override_without_key_and_value_is_refused(study_file: Path, override: str) -> None:
     with pytest.raises(SpecError) as caught:
         load_spec(str(study_file), [override])
     assert str(caught.value) == (
@@ -384,7 +382,7 @@ def test_an_override_below_a_value_is_refused(study_file: Path) -> None:
         load_spec(str(study_file), ["name.first=3"])
 
 
-def test_an_override_with_a_wrong_value_is_refused_like_the_file(study_file: Path) -> None:
+def test_override_with_a_wrong_value_is_refused(study_file: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load_spec(str(study_file), ["search.trials=many", "serch.trials=3"])
     label, *problems = str(caught.value).splitlines()
@@ -406,7 +404,7 @@ def test_a_path_may_begin_in_the_home_folder(
         load_prices("csv", PriceRequest(path=Path("~nobody-here/p.csv")))
 
 
-def test_what_a_study_needs_is_what_its_features_and_its_target_read() -> None:
+def test_needs_are_the_columns_of_features_and_target() -> None:
     values = changed(
         ("data.source", "csv"),
         ("data.path", "p.csv"),
@@ -431,7 +429,7 @@ def test_what_a_study_needs_is_what_its_features_and_its_target_read() -> None:
     assert data.inputs == ("return", "rsi", "column:mood", "diff:mood", "volume")
 
 
-def test_a_relative_csv_path_is_meant_from_the_folder_of_the_file(
+def test_relative_csv_path_starts_at_the_folder_of_the_study_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
@@ -463,7 +461,7 @@ def test_an_absolute_csv_path_stays(tmp_path: Path) -> None:
         ("empty.toml", b"", "name is required"),
     ],
 )
-def test_a_file_that_is_none_is_refused_in_words(
+def test_unreadable_study_file_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -485,7 +483,7 @@ def test_a_file_with_a_byte_order_mark_is_read(study_file: Path) -> None:
     assert load_spec(str(study_file)).name == "mine"
 
 
-def test_a_file_without_the_ending_is_read_and_wins_over_a_preset(
+def test_file_without_suffix_takes_precedence_over_a_preset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -497,14 +495,14 @@ def test_a_file_without_the_ending_is_read_and_wins_over_a_preset(
 
 
 @pytest.mark.parametrize("name", ["daily", "demo", "grid", "volatility"])
-def test_a_preset_comes_back_from_json_as_it_was(name: str) -> None:
+def test_preset_survives_json(name: str) -> None:
     spec = load_spec(name)
     again = parse_spec(json.loads(json.dumps(spec.to_json())), "stored")
     assert again == spec
     assert again.parsed_space == spec.parsed_space
 
 
-def test_a_spec_with_every_key_set_comes_back_from_json_as_it_was() -> None:
+def test_spec_with_every_key_survives_json() -> None:
     values = {
         "name": "All.keys_1-2",
         "data": {

@@ -22,9 +22,7 @@ from puffin.studies.text import duration, loss, p_value, printable, printable_li
         ("file\udcff.csv", r"file\udcff.csv"),
     ],
 )
-def test_control_characters_are_written_as_escapes_and_other_text_as_it_is(
-    text: str, shown: str
-) -> None:
+def test_only_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
@@ -57,7 +55,7 @@ def test_seconds_are_written_with_their_units(seconds: float, written: str) -> N
         (50_000, "about 14 h"),
     ],
 )
-def test_an_estimate_is_rounded_to_what_is_known_of_it(seconds: float, written: str) -> None:
+def test_estimate_is_rounded_to_its_precision(seconds: float, written: str) -> None:
     assert roughly(seconds) == written
 
 

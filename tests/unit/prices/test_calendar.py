@@ -21,7 +21,7 @@ NEW_YORK, TOKYO = "America/New_York", "Asia/Tokyo"
         (NEW_YORK, "16:00", "1mo", "2013-02-01", "2013-03-01T05:00"),
     ],
 )
-def test_a_bar_is_known_when_its_market_has_closed_or_its_time_is_over(
+def test_bar_is_known_when_its_session_or_its_interval_has_ended(
     zone: str, close: str, interval: str, begin: str, known: str
 ) -> None:
     index = pd.DatetimeIndex([begin])
@@ -29,14 +29,14 @@ def test_a_bar_is_known_when_its_market_has_closed_or_its_time_is_over(
     assert found == pd.Timestamp(known)
 
 
-def test_where_the_end_of_a_session_is_not_told_it_is_what_is_asked_for() -> None:
+def test_unknown_session_end_falls_back_to_the_default_close() -> None:
     index, market = pd.DatetimeIndex(["2013-03-08"]), Market(NEW_YORK, None, "1d")
     assert market.known_at(index, default_close="00:00")[0] == pd.Timestamp("2013-03-08T05:00")
     assert market.known_at(index, default_close="24:00")[0] == pd.Timestamp("2013-03-09T05:00")
 
 
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_no_bar_is_known_before_it_begins_or_out_of_turn(interval: str) -> None:
+def test_bars_are_known_after_they_start_and_in_order(interval: str) -> None:
     index = pd.date_range("2013-01-01T09:00", periods=60, freq=INTERVALS[interval])
     known = Market(NEW_YORK, "16:00", interval).known_at(
         index if interval != "1d" else index.normalize(), default_close="24:00"

@@ -28,7 +28,7 @@ GOOD = "date,close\n2024-01-02,10\n2024-01-03,11\n2024-01-04,12\n"
         "Unnamed: 0,open,high,low,close,adj close,volume",
     ],
 )
-def test_column_names_are_known_in_any_writing_and_adjusted(header: str, tmp_path: Path) -> None:
+def test_column_names_are_recognised_in_any_notation(header: str, tmp_path: Path) -> None:
     rows = "2024-01-02,10,12,8,10,5,100\n2024-01-03,10,12,8,11,11,200\n"
     prices = load_prices("csv", PriceRequest(path=csv_file(tmp_path, f"{header}\n{rows}")))
     assert prices.frame.to_numpy().tolist() == [[5, 6, 4, 5, 100], [10, 12, 8, 11, 200]]
@@ -49,7 +49,7 @@ def test_column_names_are_known_in_any_writing_and_adjusted(header: str, tmp_pat
         b'"date","close"\n"20240102","10"\n"2024-01-03"," 11 "\n"2024-01-04","1.2e1"',
     ],
 )
-def test_a_close_alone_is_enough_in_any_usual_dress(data: bytes, tmp_path: Path) -> None:
+def test_date_and_close_are_enough_in_any_encoding(data: bytes, tmp_path: Path) -> None:
     prices = load_prices("csv", PriceRequest(path=csv_file(tmp_path, data)))
     assert prices.frame["close"].to_list() == [10, 11, 12]
     assert [f"{day:%m-%d}" for day in prices.frame.index] == ["01-02", "01-03", "01-04"]
@@ -57,9 +57,7 @@ def test_a_close_alone_is_enough_in_any_usual_dress(data: bytes, tmp_path: Path)
 
 
 @pytest.mark.parametrize("dates", [("01/30/2024", "01/31/2024"), ("30/01/2024", "31/01/2024")])
-def test_dates_with_slashes_are_read_when_only_one_reading_fits(
-    dates: tuple[str, str], tmp_path: Path
-) -> None:
+def test_dates_with_slashes_are_read_if_unambiguous(dates: tuple[str, str], tmp_path: Path) -> None:
     path = csv_file(tmp_path, f"date,close\n{dates[0]},1\n{dates[1]},1.1\n")
     index = load_prices("csv", PriceRequest(path=path)).frame.index
     assert [f"{day:%Y-%m-%d}" for day in index] == ["2024-01-30", "2024-01-31"]
@@ -71,7 +69,7 @@ def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
     assert prices.warnings == ("columns that are not used: Dividends, Stock Splits",)
 
 
-def test_clock_times_survive_a_change_of_the_offset(tmp_path: Path) -> None:
+def test_local_times_survive_a_change_of_the_offset(tmp_path: Path) -> None:
     data = (
         "date,close\n2024-03-08 09:30:00-05:00,1\n2024-03-11 09:30:00-04:00,1.1\n"
         "2024-03-12T09:30Z,1.2\n"
@@ -120,7 +118,7 @@ def test_clock_times_survive_a_change_of_the_offset(tmp_path: Path) -> None:
         (f"date,close\n2024-01-02,{'x' * 1000}\n", ["line 2", f"'{'x' * 40}'"]),
     ],
 )
-def test_a_bad_csv_is_one_line_with_cause_and_fix(
+def test_unreadable_csv_is_refused_in_one_line_with_cause_and_fix(
     data: str | bytes, words: list[str], tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as caught:

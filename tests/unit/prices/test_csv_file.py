@@ -418,7 +418,7 @@ FORMATS: dict[str, File] = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_is_read_as_it_comes_from_its_source(name: str, tmp_path: Path) -> None:
+def test_file_of_each_known_program_is_read(name: str, tmp_path: Path) -> None:
     text, times, closes, volumes, notes = FORMATS[name]
     found = read(text, tmp_path)
     assert list(found.frame.index) == [pd.Timestamp(time) for time in times.split()]
@@ -452,7 +452,7 @@ def zipped(*names: str) -> bytes:
     ],
     ids=["gzip", "bzip2", "xz", "zip with other files", "zip"],
 )
-def test_a_packed_file_is_unpacked(data: bytes, tmp_path: Path) -> None:
+def test_compressed_file_is_decompressed(data: bytes, tmp_path: Path) -> None:
     assert read(data, tmp_path).frame["close"].tolist() == [10.5, 11.5]
 
 
@@ -474,9 +474,7 @@ COLUMNS = {"close": "JPM", "date": "day"}
         ),
     ],
 )
-def test_the_study_file_says_which_column_is_which(
-    text: str, columns: dict[str, str], tmp_path: Path
-) -> None:
+def test_study_file_names_columns(text: str, columns: dict[str, str], tmp_path: Path) -> None:
     found = read(text, tmp_path, columns=columns)
     assert found.frame["close"].tolist() == [10.5, 11.5]
     assert {str(day.date()) for day in found.frame.index} == {"2024-01-30", "2024-01-31"}
@@ -563,7 +561,7 @@ REFUSED: list[tuple[str, str | bytes, list[str]]] = [
 @pytest.mark.parametrize(
     ("text", "words"), [(t, w) for _, t, w in REFUSED], ids=[n for n, _, _ in REFUSED]
 )
-def test_what_cannot_be_read_for_sure_is_refused_with_what_to_do(
+def test_ambiguous_file_is_refused_with_the_fix(
     text: str | bytes, words: list[str], tmp_path: Path
 ) -> None:
     message = refused(text, tmp_path)
@@ -571,7 +569,7 @@ def test_what_cannot_be_read_for_sure_is_refused_with_what_to_do(
     assert "delete" not in message
 
 
-def test_several_columns_of_one_kind_matter_only_where_it_is_read(tmp_path: Path) -> None:
+def test_ambiguous_columns_matter_only_if_they_are_read(tmp_path: Path) -> None:
     text = "date,close,high,low,Volume BTC,Volume USD\n2024-01-30,1,2,1,5,6\n2024-01-31,2,2,1,5,7\n"
     assert "volume" not in read(text, tmp_path).frame
     message = refused(text, tmp_path, needs=BARS)
@@ -580,7 +578,7 @@ def test_several_columns_of_one_kind_matter_only_where_it_is_read(tmp_path: Path
     assert found.frame["volume"].tolist() == [6, 7]
 
 
-def test_text_in_a_column_that_is_not_read_is_no_matter(tmp_path: Path) -> None:
+def test_text_in_an_unread_column_is_accepted(tmp_path: Path) -> None:
     text = "date,close,high,low,volume\n2024-01-30,1,2,1,soon\n2024-01-31,2,2,1,5\n"
     assert len(read(text, tmp_path).frame) == 2
     assert "line 2: volume must be a number, but got 'soon'" in refused(text, tmp_path, needs=BARS)

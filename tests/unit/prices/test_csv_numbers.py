@@ -18,7 +18,7 @@ EMPTY = """
 """
 
 
-def test_every_mark_of_emptiness_is_a_row_that_is_left_out_and_counted(tmp_path: Path) -> None:
+def test_rows_with_a_mark_of_a_missing_close_are_left_out_and_counted(tmp_path: Path) -> None:
     marks = EMPTY.replace("\n", "").split("|")
     days = pd.bdate_range("2024-01-02", periods=len(marks) + 2)
     cells = [*marks, "2", "3"]

@@ -83,7 +83,7 @@ TABLE: list[tuple[list[str], list[str], tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("cells", "times", "notes"), TABLE, ids=[row[0][0] for row in TABLE])
-def test_a_time_is_read_and_a_guess_is_said(
+def test_time_is_read_and_a_guess_is_noted(
     cells: list[str], times: list[str], notes: tuple[str, ...]
 ) -> None:
     days, bars, clocks = zip(*(cell.partition("|") for cell in cells), strict=True)
@@ -109,7 +109,7 @@ def test_a_time_is_read_and_a_guess_is_said(
         (["2024-W05-3"], 0),
     ],
 )
-def test_what_is_no_time_is_refused_with_its_row(cells: list[str], row: int) -> None:
+def test_cell_that_is_not_a_time_is_refused_with_its_row(cells: list[str], row: int) -> None:
     with pytest.raises(TimeError, match=r"a date must be like 2024-01-31.*got") as caught:
         read_times(cells)
     assert caught.value.row == row
@@ -121,7 +121,7 @@ def test_numbers_without_a_name_count_rows(cells: list[str]) -> None:
         read_times(cells, is_named=False)
 
 
-def test_an_unclear_day_is_refused_with_both_readings_at_its_row() -> None:
+def test_ambiguous_day_is_refused_with_both_readings_and_its_row() -> None:
     with pytest.raises(UnclearDayError) as caught:
         read_times(["02/02/2024", "02/02/2024", "03/04/2024 16:00", "04/05/2024"])
     assert caught.value.row == 2
@@ -143,5 +143,7 @@ def test_an_unclear_day_is_refused_with_both_readings_at_its_row() -> None:
         (["1706659200"], False),
     ],
 )
-def test_times_of_day_are_told_from_days_and_counts(cells: list[str], expected: bool) -> None:  # noqa: FBT001
+def test_times_of_day_are_distinguished_from_days_and_counts(
+    *, cells: list[str], expected: bool
+) -> None:
     assert are_clocks(cells) is expected

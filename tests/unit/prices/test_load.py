@@ -50,7 +50,7 @@ def test_start_and_end_are_both_inclusive() -> None:
     assert [f"{day:%Y-%m-%d}" for day in frame.index] == ["2005-02-25", "2005-02-28"]
 
 
-def test_the_whole_last_day_of_an_intraday_series_is_kept(tmp_path: Path) -> None:
+def test_end_includes_all_bars_of_its_day(tmp_path: Path) -> None:
     frame = bars(72).set_axis(pd.date_range("2024-01-02", periods=72, freq="h"))
     path = csv_file(tmp_path, to_csv(frame))
     day = date(2024, 1, 3)
@@ -61,14 +61,14 @@ def test_the_whole_last_day_of_an_intraday_series_is_kept(tmp_path: Path) -> Non
     ]
 
 
-def test_only_the_part_between_start_and_end_is_checked(tmp_path: Path) -> None:
+def test_only_bars_between_start_and_end_are_validated(tmp_path: Path) -> None:
     path = csv_file(tmp_path, GOOD + "2024-01-05,-1\n")
     with pytest.raises(DataError, match="close must be positive"):
         load_prices("csv", PriceRequest(path=path))
     assert len(load_prices("csv", PriceRequest(path=path, end=date(2024, 1, 4))).frame) == 3
 
 
-def test_a_range_without_bars_names_the_range_that_has_some() -> None:
+def test_empty_date_range_is_refused_with_the_available_range() -> None:
     with pytest.raises(DataError, match=r"no bars from 2020-01-01 .* 2000-03-01 to 2013-03-01"):
         load_prices("sample", PriceRequest("IBM", start=date(2020, 1, 1)))
 
@@ -78,7 +78,7 @@ def test_a_start_after_the_end_is_refused() -> None:
         load_prices("sample", PriceRequest("IBM", start=date(2010, 1, 2), end=date(2010, 1, 1)))
 
 
-def test_splits_show_where_prices_become_adjusted_whichever_way_a_file_runs(tmp_path: Path) -> None:
+def test_splits_are_inferred_from_adjusted_closes_in_either_order(tmp_path: Path) -> None:
     rows = [
         "2024-01-02,200,99",
         "2024-01-03,210,104",
@@ -93,7 +93,7 @@ def test_splits_show_where_prices_become_adjusted_whichever_way_a_file_runs(tmp_
 
 @pytest.mark.parametrize("source", ["sample", "csv"])
 @pytest.mark.parametrize("asked", [{"period": "2y"}, {"interval": "1h"}])
-def test_a_source_without_periods_does_not_pass_over_one_that_is_asked_for(
+def test_source_without_periods_refuses_period_and_interval(
     source: str, asked: dict[str, str], tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match='period and interval go with source "yfinance"'):

@@ -28,9 +28,7 @@ def raw(symbol: str) -> pd.DataFrame:
     ("symbol", "last_close"),
     [("AAPL", 56.137353095488), ("IBM", 175.27118333217), ("MSFT", 24.684342419163)],
 )
-def test_the_sample_holds_3270_days_and_ends_on_the_adjusted_close(
-    symbol: str, last_close: float
-) -> None:
+def test_sample_has_3270_days_and_the_known_last_close(symbol: str, last_close: float) -> None:
     prices = load_prices("sample", PriceRequest(symbol))
     assert prices.frame.shape == (3270, 5)
     assert tuple(prices.frame.columns) == COLUMNS
@@ -45,7 +43,7 @@ def test_the_sample_holds_3270_days_and_ends_on_the_adjusted_close(
     ("symbol", "splits"),
     [("AAPL", ["2000-06-21", "2005-02-28"]), ("IBM", []), ("MSFT", ["2003-02-18"])],
 )
-def test_the_vendored_prices_are_raw_and_split_two_for_one_on_the_known_days(
+def test_vendored_prices_are_raw_with_splits_on_the_known_days(
     symbol: str, splits: list[str]
 ) -> None:
     frame = raw(symbol)
@@ -61,7 +59,7 @@ def test_a_split_leaves_no_jump_after_adjusting() -> None:
     assert close["2005-02-28"] / close["2005-02-25"] == pytest.approx(2 * 44.86 / 88.99, rel=1e-6)
 
 
-def test_open_high_and_low_are_scaled_like_the_close_and_volume_is_left() -> None:
+def test_adjusting_scales_open_high_low_and_keeps_volume() -> None:
     day = load_prices("sample", PriceRequest("AAPL")).frame.loc["2013-03-01"]
     factor = 56.137353095488 / 430.47
     assert day.to_list() == pytest.approx(
@@ -69,14 +67,14 @@ def test_open_high_and_low_are_scaled_like_the_close_and_volume_is_left() -> Non
     )
 
 
-def test_the_sample_warns_of_the_real_fall_of_aapl_and_of_nothing_else() -> None:
+def test_sample_warns_only_of_the_real_fall_of_aapl() -> None:
     (warning,) = load_prices("sample", PriceRequest("AAPL")).warnings
     assert "2000-09-29 (-51.9%)" in warning
     assert load_prices("sample", PriceRequest("IBM")).warnings == ()
     assert load_prices("sample", PriceRequest("MSFT")).warnings == ()
 
 
-def test_the_vendored_files_are_the_ones_that_checksums_and_notice_name() -> None:
+def test_vendored_files_are_those_of_checksums_and_notice() -> None:
     sums = (SAMPLE / "SHA256SUMS").read_text()
     notice = (SAMPLE / "NOTICE").read_text()
     files = sorted(SAMPLE.glob("*.csv.gz"))

@@ -15,7 +15,7 @@ from puffin.studies.prices.validation import COLUMNS, DataError
 from tests.prices import bars
 
 
-def test_the_snapshot_is_plain_csv_with_the_shortest_exact_floats() -> None:
+def test_snapshot_is_csv_with_the_shortest_exact_floats() -> None:
     frame = pd.DataFrame({"close": [0.1, 1e300], "volume": [3.0, -0.0]}, index=bars(2).index)
     assert to_csv(frame) == b"date,close,volume\n2020-01-01,0.1,3.0\n2020-01-02,1e+300,-0.0\n"
 
@@ -28,7 +28,7 @@ def test_the_snapshot_is_plain_csv_with_the_shortest_exact_floats() -> None:
         ("2024-01-02 09:30:00.5", b"\n2024-01-02T09:30:00.500000,"),
     ],
 )
-def test_times_are_written_only_as_fine_as_they_are(clock: str, written: bytes) -> None:
+def test_snapshot_writes_times_in_the_coarsest_exact_unit(clock: str, written: bytes) -> None:
     frame = bars(2).set_axis(pd.DatetimeIndex([clock, "2025-01-02"], name="date"))
     assert written in to_csv(frame)
     assert list(from_csv(to_csv(frame)).index) == list(frame.index)

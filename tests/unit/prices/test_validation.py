@@ -18,7 +18,7 @@ def refused(frame: pd.DataFrame) -> str:
     return str(caught.value)
 
 
-def test_good_bars_pass_unchanged_and_without_a_word() -> None:
+def test_valid_bars_are_unchanged_and_give_no_warning() -> None:
     close = bars()["close"].to_numpy()
     frame = bars(low=close - 1, high=close + 1, open=close + 0.5, volume=np.arange(200))
     checked, warnings = validate(frame)
@@ -61,14 +61,12 @@ def broken(column: str, value: float, rows: int = 2) -> pd.DataFrame:
         (bars().set_axis([pd.NaT, *bars().index[1:]]), "every bar must have a date, but 1 have"),
     ],
 )
-def test_a_broken_rule_is_told_with_the_count_and_the_first_bar(
-    frame: pd.DataFrame, words: str
-) -> None:
+def test_broken_rule_is_reported_with_count_and_first_bar(frame: pd.DataFrame, words: str) -> None:
     with pytest.raises(DataError, match=words):
         validate(frame)
 
 
-def test_all_broken_rules_are_told_at_once() -> None:
+def test_all_broken_rules_are_reported_at_once() -> None:
     frame = broken("close", 0.0, 1)
     frame.iloc[20, frame.columns.get_loc("volume")] = -1
     frame.iloc[30, frame.columns.get_loc("open")] = 1e9
@@ -102,7 +100,7 @@ RANGE = needs_of(["return", "range", "volume"], "return")
         ("open", np.inf),
     ],
 )
-def test_a_column_that_is_not_read_is_neither_judged_nor_cleaned(column: str, value: float) -> None:
+def test_unread_column_is_neither_validated_nor_cleaned(column: str, value: float) -> None:
     frame = broken(column, value, 40)
     checked, warnings = validate(frame, "prices", RETURN)
     np.testing.assert_array_equal(checked["close"], frame["close"])
@@ -151,7 +149,7 @@ def test_a_column_that_is_not_read_is_neither_judged_nor_cleaned(column: str, va
         ),
     ],
 )
-def test_a_column_that_is_read_is_judged_with_rule_value_row_and_what_helps(
+def test_invalid_value_in_a_read_column_is_refused_with_rule_and_fix(
     column: str, value: float, words: str, *, live: bool
 ) -> None:
     frame = broken(column, value, 1).drop(columns="adj_close")
@@ -162,7 +160,7 @@ def test_a_column_that_is_read_is_judged_with_rule_value_row_and_what_helps(
     assert ("correct" in str(caught.value)) is not live
 
 
-def test_prices_may_be_negative_where_no_logarithm_is_taken() -> None:
+def test_prices_may_be_negative_without_a_logarithm() -> None:
     frame = bars().assign(close=np.linspace(-5.0, 5.0, 200))
     frame.iloc[100] = 0.0
     for target in ("price", "change"):
@@ -175,7 +173,7 @@ def test_prices_may_be_negative_where_no_logarithm_is_taken() -> None:
     assert (adjusted["open"] == 1.0).all()
 
 
-def test_rows_without_any_price_are_left_out_whatever_their_number() -> None:
+def test_rows_without_any_price_are_left_out() -> None:
     frame = broken("volume", 0.0, 60)
     frame.iloc[5:65, frame.columns.isin(["open", "high", "low", "close", "adj_close"])] = np.nan
     checked, warnings = validate(frame)
@@ -194,7 +192,7 @@ def test_a_column_without_any_value_is_none() -> None:
 MOOD = needs_of(["return", "column:mood"], "return")
 
 
-def test_a_column_of_the_user_may_be_negative_and_begins_with_its_first_value() -> None:
+def test_user_column_may_be_negative_and_starts_at_its_first_value() -> None:
     mood = np.r_[np.full(30, np.nan), np.sin(np.arange(170))]
     checked, warnings = validate(bars(**{"column:mood": mood}), "prices", MOOD)
     np.testing.assert_array_equal(checked["column:mood"], mood[30:])
@@ -211,7 +209,7 @@ def test_a_column_of_the_user_may_be_negative_and_begins_with_its_first_value() 
         (np.r_[np.arange(199.0), np.inf], "column:mood must be finite, but is not in 1 bar"),
     ],
 )
-def test_a_column_of_the_user_with_holes_is_refused_in_words(mood: Floats, words: str) -> None:
+def test_user_column_with_missing_values_is_refused(mood: Floats, words: str) -> None:
     with pytest.raises(DataError) as caught:
         validate(bars(**{"column:mood": mood}), "prices", MOOD)
     assert words in str(caught.value)
@@ -225,19 +223,19 @@ def test_a_column_of_the_user_with_holes_is_refused_in_words(mood: Floats, words
         ({"column:mood": np.arange(200.0), "volume": 0.0}, "volume is 0 in every bar, which"),
     ],
 )
-def test_a_column_that_never_changes_is_told(columns: dict[str, object], words: str) -> None:
+def test_constant_column_gives_a_warning(columns: dict[str, object], words: str) -> None:
     needs = needs_of(["return", "column:mood", "volume"], "return")
     _, (warning,) = validate(bars(**columns), "prices", needs)
     assert words in warning
 
 
-def test_rows_in_disorder_are_sorted_and_told() -> None:
+def test_unsorted_rows_are_sorted_with_a_note() -> None:
     checked, warnings = validate(bars()[::-1])
     np.testing.assert_array_equal(checked["close"], bars()["close"])
     assert warnings == ("bars were not in order of time and were sorted",)
 
 
-def test_exact_repeats_are_dropped_but_differing_ones_are_refused() -> None:
+def test_exact_duplicates_are_dropped_and_conflicting_ones_refused() -> None:
     frame = bars()
     checked, warnings = validate(pd.concat([frame, frame.iloc[[3, 4]]]))
     np.testing.assert_array_equal(checked["close"], frame["close"])
@@ -246,7 +244,7 @@ def test_exact_repeats_are_dropped_but_differing_ones_are_refused() -> None:
     assert "each time must occur once, but does not in 1 bar, first 2020-01-06" in message
 
 
-def test_two_of_200_rows_with_an_empty_cell_are_dropped_and_told() -> None:
+def test_one_percent_of_rows_with_empty_cells_is_dropped_with_a_note() -> None:
     checked, warnings = validate(broken("close", np.nan, 2))
     assert len(checked) == 198
     assert warnings == (
@@ -262,19 +260,19 @@ def test_several_bars_a_day_are_legitimate() -> None:
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_times_come_out_in_microseconds_whatever_their_unit(unit: str) -> None:
+def test_times_are_in_microseconds(unit: str) -> None:
     checked, _ = validate(bars().set_axis(pd.DatetimeIndex(bars().index).as_unit(unit)))
     assert str(checked.index.dtype) == "datetime64[us]"
     assert list(checked.index) == list(bars().index)
 
 
-def test_an_adjusted_close_that_makes_the_prices_overflow_is_refused() -> None:
+def test_adjusted_close_that_overflows_is_refused() -> None:
     close = bars(10)["close"].to_numpy()
     frame = bars(10, open=close * 2, adj_close=np.where(close > 101, 1.7e308, 1.6e308))
     assert refused(frame).startswith("prices, adjusted: open must be finite, but is not in")
 
 
-def test_rounding_may_break_the_order_by_a_millionth_at_most() -> None:
+def test_order_of_prices_is_checked_up_to_rounding() -> None:
     frame = bars(high=bars()["close"].to_numpy() * (1 - 5e-7))
     assert len(validate(frame)[0]) == 200
     assert "must hold, but is not in 200 bars" in refused(frame.assign(high=frame["close"] * 0.99))
@@ -287,7 +285,7 @@ def test_a_time_zone_is_dropped_and_never_converted(zone: str) -> None:
     assert warnings == ("time zone dropped, clock times kept",)
 
 
-def test_an_index_of_mixed_offsets_keeps_its_clock_times() -> None:
+def test_index_of_mixed_offsets_keeps_local_times() -> None:
     times = [
         pd.Timestamp(f"{day:%Y-%m-%d} 16:00{'-05:00' if at < 50 else '-04:00'}")
         for at, day in enumerate(bars().index)
@@ -297,7 +295,7 @@ def test_an_index_of_mixed_offsets_keeps_its_clock_times() -> None:
     assert warnings == ("time zone dropped, clock times kept",)
 
 
-def test_bars_of_the_hour_that_comes_twice_are_kept_apart_and_in_order() -> None:
+def test_bars_of_a_repeated_hour_stay_distinct_and_in_order() -> None:
     index = pd.date_range("2023-10-28", periods=72, freq="h", tz="Europe/Berlin")
     close = 100.0 + np.arange(72) % 7
     frame = pd.DataFrame({"close": close}, index=index)
@@ -341,7 +339,7 @@ def gap(days: int) -> pd.DataFrame:
         ),
     ],
 )
-def test_what_is_odd_but_legitimate_is_a_warning(frame: pd.DataFrame, words: str) -> None:
+def test_suspicious_but_legitimate_bars_give_a_warning(frame: pd.DataFrame, words: str) -> None:
     _, warnings = validate(frame)
     assert len(warnings) == 1
     assert words in warnings[0]
@@ -362,7 +360,7 @@ CELLS = st.floats(1.0, 1.0000001) | st.sampled_from([2.0, 0.5, 1e308, 1e-308, np
 
 
 @given(data=st.data(), rows=st.integers(1, 8))
-def test_what_passes_obeys_the_rules_and_passes_again(data: st.DataObject, rows: int) -> None:
+def test_validated_bars_obey_the_rules_and_validate_again(data: st.DataObject, rows: int) -> None:
     others = st.sampled_from(["open", "high", "low", "volume", "adj_close", "spare"])
     names = ["close", *data.draw(st.lists(others, max_size=2, unique=True))]
     row = st.tuples(st.dates(), *[CELLS] * len(names))
