@@ -47,9 +47,9 @@ lowest: .venv/installed-dev
 		--override-ini filterwarnings= --numprocesses 2 --dist loadfile -p no:cacheprovider
 
 # What is published: sdist and wheel are built and checked, the wheel is installed in a fresh environment,
-# and the demo is run with it. PYTHON is the one to install for; ARGS=--lowest takes the lowest versions.
-wheel: .venv/installed-dev
-	$(BIN)/python .ci/wheel.py --python $(PYTHON) $(ARGS)
+# and the demo is run with it, all by PYTHON; ARGS=--lowest takes the lowest versions.
+wheel:
+	$(PYTHON) .ci/wheel.py $(ARGS)
 
 bench: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py --device cpu

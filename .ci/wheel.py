@@ -72,7 +72,7 @@ def check_installed(wheel: Path, python: str, folder: Path, *, lowest: bool) -> 
     """Install `wheel` for the interpreter `python`, and use it beside a user's own models.py."""
     environment = _environment(python, folder / "environment")
     constraints = folder / "constraints.txt"
-    constraints.write_text(_lowest_versions() if lowest else "")
+    constraints.write_text(_lowest_versions(folder) if lowest else "")
     _run(
         *(environment, "-m", "pip", "install", "--quiet", "--only-binary", ":all:"),
         *("--constraint", str(constraints), str(wheel)),
@@ -92,8 +92,9 @@ def check_installed(wheel: Path, python: str, folder: Path, *, lowest: bool) -> 
         _run(*command, cwd=home)
 
 
-def _lowest_versions() -> str:
-    command = [sys.executable, str(ROOT / ".ci/lowest.py")]
+def _lowest_versions(folder: Path) -> str:
+    # The builder has the module packaging, because the module build needs it.
+    command = [str(folder / "builder/bin/python"), str(ROOT / ".ci/lowest.py")]
     return subprocess.check_output(command, text=True)
 
 
