@@ -370,7 +370,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def stub_heartbeat(storage: RDBStorage, clock: Clock) -> Heartbeat:
+def heartbeat(storage: RDBStorage, clock: Clock) -> Heartbeat:
     """A heartbeat that beats when it is told to; a beat is due every 10 s."""
     assert clock.now == Clock.now
     return Heartbeat(storage, Registration(storage, "cpu", {}, 60))
