@@ -31,17 +31,12 @@ class Scores:
 
     Attributes
     ----------
-    best_epoch : int
-    best_loss : float
-        Mean validation loss over folds.
-    fold_losses : tuple of float
-        Validation loss of each fold.
-    skill : float
-        1 - loss / loss of persistence.
-    direction_accuracy : float
-        Share of moves whose direction was forecast; NaN if there is none.
-    direction_interval : tuple of float
-        95 % interval of that share.
+    best_epoch : epoch of the lowest loss
+    best_loss : mean validation loss over folds
+    fold_losses : validation loss of each fold
+    skill : 1 - loss / loss of persistence
+    direction_accuracy : share of moves whose direction was forecast; NaN if there is none
+    direction_interval : 95 % interval of that share
     """
 
     best_epoch: int
@@ -86,20 +81,14 @@ class TrainingRun:
 
     Attributes
     ----------
-    epochs : int
-        Epochs trained, including those before a checkpoint.
-    seconds : float
-        Time from the start of the trial to its end in this process.
-    device, host : str or None
-    machine : dict
-        Kind of machine, as `puffin.studies.versions.machine_type` describes it; empty in studies of
-        older versions.
-    targets_sha256 : str or None
-        Fingerprint of the targets that the trial was scored on.
-    resumed_after : int or None
-        Epochs loaded from a checkpoint; None for a refit, which has no checkpoints.
-    forecasts : str or None
-        Id of the artifact with the forecasts at the best epoch; None without one.
+    epochs : epochs trained, including those before a checkpoint
+    seconds : time from the start of the trial to its end in this process
+    device, host : device and machine that trained it
+    machine : kind of machine, as `puffin.studies.versions.machine_type` describes it; empty in
+        studies of older versions
+    targets_sha256 : fingerprint of the targets that the trial was scored on
+    resumed_after : epochs loaded from a checkpoint; None for a refit, which has no checkpoints
+    forecasts : id of the artifact with the forecasts at the best epoch; None without one
     """
 
     epochs: int
@@ -133,28 +122,17 @@ class TrialRecord:
 
     Attributes
     ----------
-    ticket : int or None
-        None if the trial was not made by this program.
-    retries : int
-        How often the ticket was started again because its worker was lost or lacked memory.
-    notes : tuple of str
-        Why the earlier trials of the ticket did not end.
-    worker : str or None
-        Process that trains it, as "host:pid"; None before the training begins.
-    config : dict
-        As `puffin.models.config.Config.to_dict` returns it; empty before all is sampled.
-    scores : Scores or None
-        None if no epoch had a finite loss.
-    run : TrainingRun or None
-        None if nothing was trained, or the training has not ended.
-    reason : str or None
-        Why the trial was pruned.
-    failure : str or None
-        Why the trial failed. A failed trial without it was interrupted and its ticket requeued.
-    duplicate_of : int or None
-        Number of the trial whose result this one repeats.
-    retrained_trial, seed : int or None
-        What a trial of a retraining study trains: trial of the search, and seed.
+    ticket : None if the trial was not made by this program
+    retries : how often the ticket was started again because its worker was lost or lacked memory
+    notes : why the earlier trials of the ticket did not end
+    worker : process that trains it, as "host:pid"; None before the training begins
+    config : as `puffin.models.config.Config.to_dict` returns it; empty before all is sampled
+    scores : None if no epoch had a finite loss
+    run : None if nothing was trained, or the training has not ended
+    reason : why the trial was pruned
+    failure : why the trial failed; a failed trial without it was interrupted and requeued
+    duplicate_of : number of the trial whose result this one repeats
+    retrained_trial, seed : what a trial of a retraining study trains: trial of the search, and seed
     """
 
     ticket: int | None = None
@@ -258,14 +236,10 @@ class RetrainingJob:
 
     Attributes
     ----------
-    trial : int
-        Number of the trial that sampled it.
-    config : dict
-        As `puffin.models.config.Config.to_dict` returns it.
-    epochs : int
-        Best epoch of that trial.
-    seed : int
-        Seed of weights, batches and dropout.
+    trial : number of the trial that sampled it
+    config : as `puffin.models.config.Config.to_dict` returns it
+    epochs : best epoch of that trial
+    seed : seed of weights, batches and dropout
     """
 
     trial: int
@@ -285,17 +259,13 @@ class SnapshotRecord:
 
     Attributes
     ----------
-    origin : str
-        Where they come from, in words.
-    bars : int
-    first, last : str
-        Time of the first and of the last bar.
-    search_last : str
-        Time of the last bar before the holdout.
-    sha256, artifacts : dict
-        Hash of each file of the snapshot, and id of the artifact that holds it, by file name.
-    warnings : tuple of str
-        What is suspicious about the prices.
+    origin : where they come from, in words
+    bars : number of bars
+    first, last : time of the first and of the last bar
+    search_last : time of the last bar before the holdout
+    sha256, artifacts : hash of each file of the snapshot, and id of the artifact that holds it, by
+        file name
+    warnings : what is suspicious about the prices
     """
 
     origin: str
@@ -314,10 +284,9 @@ class StudyHeader:
 
     Attributes
     ----------
-    creation_id : str or None
-    spec_version : int or None
-    spec : dict
-        The study file.
+    creation_id : id that distinguishes it from a later study of the same name
+    spec_version : see `StudyRecord`
+    spec : the study file
     """
 
     creation_id: str | None
@@ -343,26 +312,19 @@ class StudyRecord:
 
     Attributes
     ----------
-    spec : dict
-        The study file.
-    spec_version : int
-    made_with : dict
-        Versions of the installation that submitted it, package to version.
-    data : SnapshotRecord
-    targets_sha256 : str
-        Fingerprint of the targets that all its trials are scored on.
-    submitted : str or None
-        ISO 8601 with a zone; None for a retraining study and in studies of older versions.
-    persistence_losses, mean_losses : tuple of float
-        Losses of two baselines on each fold; empty for a retraining study.
-    mean_direction_accuracy : float or None
-        That of the training mean; None for a retraining study.
-    parent_name : str or None
-        Name of the study whose best trials this one trains again; None for a search.
-    jobs : tuple of RetrainingJob
-        What each ticket of a retraining study trains.
-    opened_for : dict
-        Winners that a holdout study was opened for: number of the trial to id of the opening.
+    spec : the study file
+    spec_version : version of the format of the study file and of this record
+    made_with : versions of the installation that submitted it, package to version
+    data : the prices
+    targets_sha256 : fingerprint of the targets that all its trials are scored on
+    submitted : ISO 8601 with a zone; None for a retraining study and in studies of older versions
+    persistence_losses, mean_losses : losses of two baselines on each fold; empty for a retraining
+        study
+    mean_direction_accuracy : that of the training mean; None for a retraining study
+    parent_name : name of the study whose best trials this one trains again; None for a search
+    jobs : what each ticket of a retraining study trains
+    opened_for : winners that a holdout study was opened for: number of the trial to id of the
+        opening
     """
 
     spec: dict[str, Any]

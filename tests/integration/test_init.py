@@ -46,7 +46,7 @@ def test_init_leaves_studies_that_are_there_alone(url: str, make_study: Callable
     made = make_study()
     init(url, wait=0)
     assert study_names(open_storage(url)) == ["tiny"]
-    assert made.is_current()
+    assert made.still_exists()
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)

@@ -71,7 +71,7 @@ def starve(monkeypatch: pytest.MonkeyPatch) -> Starve:
 
 
 @pytest.fixture
-def handle(make_study: MakeStudy) -> StoredStudy:
+def study(make_study: MakeStudy) -> StoredStudy:
     return make_study(
         training={"max_epochs": 6, "patience": 6}, search={"trials": 1, "pruner": "none"}
     )
