@@ -24,8 +24,9 @@ from puffin.studies.networks import list_networks
 from puffin.studies.prices.load import Prices
 from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
 from puffin.studies.remarks import require_moving_target, why_nothing_is_complete
+from puffin.studies.sections import MOST_TRIALS
 from puffin.studies.space import initial_points
-from puffin.studies.spec import MOST_TRIALS, SPEC_VERSION, Spec, parse_spec
+from puffin.studies.spec import SPEC_VERSION, Spec, parse_spec
 from puffin.studies.storage import tickets
 from puffin.studies.storage.artifacts import SqlArtifactStore, attach, delete_artifacts
 from puffin.studies.storage.checkpoints import delete_checkpoints

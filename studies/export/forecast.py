@@ -23,7 +23,7 @@ from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import make_windows, to_tensor
 from puffin.studies.dataset import columns_of
 from puffin.studies.export.read import FORECAST_FILES, Exported
-from puffin.studies.spec import DataSection
+from puffin.studies.sections import DataSection
 from puffin.studies.text import when
 
 # Closes of the same bars differ by less, but for a split or a dividend.

@@ -13,7 +13,7 @@ from puffin.studies.openings import Opening
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import COST_BPS, SLIPPAGE_BPS, Report
 from puffin.studies.report.subject import series_name, target_in_words
-from puffin.studies.spec import DataSection
+from puffin.studies.sections import DataSection
 from puffin.studies.text import counted, percent, signed, times, when
 
 # A loss above so many others is written as a multiple, below as a share.

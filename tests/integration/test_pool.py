@@ -20,7 +20,8 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from puffin.studies import summary, versions
-from puffin.studies.spec import MOST_TRIALS, parse_spec
+from puffin.studies.sections import MOST_TRIALS
+from puffin.studies.spec import parse_spec
 from puffin.studies.storage import tickets, workers
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration

@@ -16,7 +16,8 @@ from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
 from puffin.studies.retraining_cost import Cost, retraining_cost
-from puffin.studies.spec import DataSection, load_spec
+from puffin.studies.sections import DataSection
+from puffin.studies.spec import load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import NoStudiesError, cause_of
 from puffin.studies.storage.url import masked_url
