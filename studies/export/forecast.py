@@ -23,7 +23,7 @@ from puffin.models.windows import make_windows, to_tensor
 from puffin.studies.dataset import columns_of
 from puffin.studies.export.read import FORECAST_FILES, Exported
 from puffin.studies.json_values import to_json_values
-from puffin.studies.spec import DataSection
+from puffin.studies.sections import DataSection
 from puffin.studies.text import when
 
 # Largest relative difference between closes of the same bars, without a split or a dividend.

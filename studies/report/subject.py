@@ -7,7 +7,8 @@ from typing import Any
 from puffin.models.features import TARGETS
 from puffin.studies.dataset import Dataset
 from puffin.studies.prices.sources import SOURCES
-from puffin.studies.spec import DataSection, Spec
+from puffin.studies.sections import DataSection
+from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, printable, when
 

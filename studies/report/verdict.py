@@ -14,7 +14,7 @@ from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import Report
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
-from puffin.studies.spec import DataSection
+from puffin.studies.sections import DataSection
 from puffin.studies.text import counted, percent, signed, times, when
 
 # A loss of more than this multiple of another is written as a multiple, otherwise in per cent.

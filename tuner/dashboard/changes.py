@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from puffin.studies.spec import NAME
+from puffin.studies.sections import NAME
 from puffin.studies.study import HOLDOUT_FILE, RETRAINING_SUFFIXES, SEARCH_FILE
 from puffin.tuner.dashboard.access import Environ, Refusal, WsgiApp, reads
 

@@ -5,7 +5,8 @@ from puffin.studies.prices.calendar import INTERVALS
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.sources import SOURCES, sources_with
 from puffin.studies.prices.validation import DataError
-from puffin.studies.spec import DataSection, SpecError, parse_data
+from puffin.studies.sections import DataSection
+from puffin.studies.spec import SpecError, parse_data
 from puffin.tuner.cli import prices
 
 

@@ -18,7 +18,7 @@ from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.trading import untradable
 from puffin.studies.report.verdict import money_sentence, outcome_sentence, sentences
-from puffin.studies.spec import DataSection
+from puffin.studies.sections import DataSection
 
 DAYS = pd.bdate_range("2012-03-01", periods=20)
 APPLE = DataSection(symbol="AAPL", target="range")
