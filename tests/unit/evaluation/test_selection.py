@@ -75,6 +75,16 @@ def test_equal_trials_have_a_probability_of_overfitting_of_one_half() -> None:
     assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found) / math.sqrt(200))
 
 
+@pytest.mark.parametrize(
+    ("trials", "expected"), [(2, 1 / 2), (3, 2 / 3), (4, 1 / 2), (5, 3 / 5), (20, 1 / 2)]
+)
+def test_the_chance_level_counts_the_median_of_an_odd_number_of_trials(
+    trials: int, expected: float
+) -> None:
+    losses = np.random.default_rng(4).standard_normal((20, trials))
+    assert overfitting(losses, 2).chance_level == expected
+
+
 def test_trials_that_were_stopped_early_would_hide_overfitting() -> None:
     rng = np.random.default_rng(3)
     trained = rng.chisquare(1, (360, 1)) + 0.2 * rng.standard_normal((360, 6))
