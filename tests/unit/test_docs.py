@@ -83,6 +83,30 @@ def test_every_file_that_a_page_for_developers_names_is_there(page: str) -> None
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
+def hunks(page: str) -> list[tuple[str, str]]:
+    """Return file and old lines (context and removed) of every hunk of a page's diffs."""
+    found = []
+    for block in blocks(page, "diff"):
+        for name, body in re.findall(
+            r"^--- (\S+)\n(.*?)(?=^--- |\Z)", block, re.DOTALL | re.MULTILINE
+        ):
+            for hunk in re.split(r"^@@\n", body, flags=re.MULTILINE):
+                old = [line[1:] for line in hunk.splitlines() if not line.startswith("+")]
+                found.append((name, "\n".join(old)))
+    return found
+
+
+@pytest.mark.parametrize(("name", "old"), [h for h in hunks("CONTRIBUTING.md") if h[1]])
+def test_a_diff_of_contributing_applies_in_one_place(name: str, old: str) -> None:
+    assert f"\n{(ROOT / name).read_text('utf-8')}".count(f"\n{old}\n") == 1
+
+
+def test_every_kind_of_thing_to_add_has_a_diff() -> None:
+    kinds = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("### ... ")[1:]
+    assert len(kinds) == 13
+    assert [kind.partition("\n")[0] for kind in kinds if "```diff" not in kind] == []
+
+
 DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
 
 

@@ -78,7 +78,7 @@ def test_the_schema_accepts_every_preset(accepts: Callable[..., bool], name: str
     assert accepts(tomllib.loads((ROOT / f"studies/presets/{name}.toml").read_text("utf-8")))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/study-file.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/study-file.md", "docs/tutorial.md"])
 def test_the_schema_accepts_the_study_files_of_the_pages(
     accepts: Callable[..., bool], page: str
 ) -> None:
