@@ -18,7 +18,8 @@ from puffin.studies.prices.load import Prices
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.records import SnapshotRecord, StudyRecord, write_creation_id
 from puffin.studies.remarks import require_moving_target
-from puffin.studies.spec import MOST_TRIALS, SPEC_VERSION, Spec
+from puffin.studies.sections import MOST_TRIALS
+from puffin.studies.spec import SPEC_VERSION, Spec
 from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import attach, delete_artifacts
 from puffin.studies.storage.checkpoints import delete_checkpoints

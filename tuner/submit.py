@@ -10,7 +10,8 @@ from puffin.studies.lifecycle import submit as submit_study
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
-from puffin.studies.spec import DataSection, load_spec
+from puffin.studies.sections import DataSection
+from puffin.studies.spec import load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load
 from puffin.tuner.messages import say

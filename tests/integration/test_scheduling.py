@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 
 from puffin.studies import records
 from puffin.studies.lifecycle import extend, submit
-from puffin.studies.spec import MOST_TRIALS, parse_spec
+from puffin.studies.sections import MOST_TRIALS
+from puffin.studies.spec import parse_spec
 from puffin.studies.storage import registry, workers
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy, StudyError, load
