@@ -16,9 +16,9 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/tuner run demo
 
-# Two processes, because most tests wait for others. A file at a time, because fixtures are slow to make.
+# Three processes on two cores: most tests wait for others. A file at a time: fixtures are slow to make.
 test: .venv/installed-dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

@@ -399,4 +399,5 @@ def test_healthz_answers_while_the_database_is_away(
         code, out, err = running.end()
     assert (code, out) == (0, "")
     assert "Traceback" not in err
-    assert err.splitlines()[-1] == "the database is back"
+    # The server may log the end of a connection after it.
+    assert "the database is back" in err.splitlines()[-2:]

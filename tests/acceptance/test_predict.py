@@ -107,7 +107,7 @@ def test_prices_of_another_symbol_give_a_warning(best: Path, command: Command) -
 @pytest.mark.parametrize(
     ("typed", "code", "words"),
     [
-        ("best --csv newer.csv --symbol AAPL", 2, ["--csv and --symbol", "give one of them"]),
+        ("best --csv newer.csv --symbol AAPL", 2, ["--csv and --symbol", "use one of them"]),
         ("best --level 1", 2, ["--level", "0<x<1"]),
         ("best --level nan", 2, ["--level", "'nan' is not a valid float"]),
         ("best --steps 0", 2, ["--steps", "1<=x<=250"]),

@@ -319,8 +319,8 @@ def test_the_command_copies_says_how_much_and_shows_no_password(
     assert done.stderr.splitlines() == [
         f"copied study tiny to {shown}: 1 trials, 2 files",
         (
-            "1 of the trials are in training here and wait there; `tuner delete tiny` keeps "
-            "workers from going on with them here"
+            "1 of the trials are running here and wait there; `tuner delete tiny` keeps "
+            "workers from finishing them here"
         ),
     ]
     assert study_names(other) == ["tiny"]

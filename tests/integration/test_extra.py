@@ -88,7 +88,7 @@ extra = ["IBM", "MSFT"]"""
     assert steps.exit_code == 1
     assert "it reads return, extra, rsi, column:mood of each bar" in steps.stderr
     for more, words in (
-        (["--symbol", "AAPL"], "the model reads IBM, MSFT, mood of its file beside the prices"),
+        (["--symbol", "AAPL"], "the model reads the columns IBM, MSFT, mood of a file"),
         (
             ["--csv", str(without_mood(file))],
             "must have one column mood, for feature 'column:mood'",

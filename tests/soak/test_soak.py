@@ -39,8 +39,8 @@ OPTIONS = (
     str(CHECKPOINT_SECONDS),
 )
 SHORT = {
-    "postgresql": Plan(3, 90, kills=(1, 2, 4), outages=((5, 0),), suspensions=(6,)),
-    "sqlite": Plan(2, 90, kills=(1, 2, 4), suspensions=(6,)),
+    "postgresql": Plan(3, 90, kills=(1, 3), outages=((4, 0),), suspensions=(5,)),
+    "sqlite": Plan(2, 90, kills=(1, 3), suspensions=(5,)),
 }
 # PostgreSQL crashes once, and is kept down for a while once.
 LONG = {

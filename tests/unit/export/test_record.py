@@ -130,7 +130,7 @@ def test_a_value_of_another_type_is_refused_at_any_key(value: Any, keys: set[str
         ("spec.training", {"max_epochs": 10**9}, "spec.training.max_epochs = 1000000000: should"),
         ("spec.space.layers", 10**9, "spec.space: layers = 1000000000:"),
         ("study", "other", "study = 'other': should be spec.name = 'own'"),
-        ("config.cell", "rnn", "config.cell = 'rnn': spec.space.cell has lstm"),
+        ("config.cell", "rnn", "config: unknown cell 'rnn'; known are lstm, gru"),
         ("config.hidden_dims", [10**6], "config.hidden_dims = 1000000: spec.space.hidden_dim"),
         ("config.hidden_dims", [3] * 5, "number of config.hidden_dims = 5: spec.space.layers"),
         ("config.hidden_dims", "33", "hidden_dims = '33': should be a list"),
