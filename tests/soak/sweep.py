@@ -494,10 +494,15 @@ def disturb(place: Place, command: str, blow: Blow | None) -> int:
 
 
 def holds_write_lock(place: Place) -> bool:
-    """Return whether a suspended process keeps all others from writing into an SQLite file."""
-    if place.kind != "sqlite":
-        return False  # PostgreSQL ends its transaction after a while
-    path = place.url.removeprefix("sqlite:///")
+    """Return whether a suspended process keeps all others from writing into an SQLite file.
+
+    PostgreSQL ends such a transaction after a while, but a copy goes to an SQLite file.
+    """
+    files = [url.removeprefix("sqlite:///") for url in (place.url, target_of(place))]
+    return any(_is_locked(path) for path in files if Path(path).exists())
+
+
+def _is_locked(path: str) -> bool:
     with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as connection:
         try:
             connection.execute("BEGIN IMMEDIATE")
