@@ -16,10 +16,9 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/tuner run demo
 
-# Three processes on two cores, because most tests wait for others. A file at a time, because fixtures are
-# slow to make, and in the order of folders: the units come last and fill the gaps.
+# Three processes on two cores: most tests wait for others. A file at a time: fixtures are slow to make.
 test: .venv/installed-dev
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .
