@@ -65,6 +65,7 @@ def decode(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         packed = next((kind for head, kind in _PACKED.items() if data.startswith(head)), "packed")
         why = f"its {packed} data cannot be unpacked ({error}): copy it again"
+    # zipfile raises the last two on a password and on a kind of compression that it does not know.
     except (ValueError, RuntimeError, NotImplementedError) as error:
         why = str(error)
     else:

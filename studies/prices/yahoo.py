@@ -13,13 +13,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 from curl_cffi.const import CurlECode
-from curl_cffi.requests import Response, Session
-from curl_cffi.requests.exceptions import HTTPError, RequestException, Timeout
+from curl_cffi.requests.exceptions import HTTPError, RequestException
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -35,19 +33,20 @@ from puffin.studies.prices.cache import CorruptCacheError, FetchedPrices
 from puffin.studies.prices.calendar import DELAY, IN_UTC, Market, without_zone
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.validation import DataError
+from puffin.studies.prices.yahoo_session import (
+    PRICES_TIMEOUT,
+    RateLimitedError,
+    YahooError,
+    YahooSession,
+)
 from puffin.studies.text import when
 
 # Most seconds that a command waits for prices, whatever happens.
 DEADLINE = 30.0
 _TRIES = 3
-# Seconds for one request of prices, and for one of the others that yfinance sends: cookie, crumb.
-_TIMEOUT, _SIDE_TIMEOUT, _LEAST_TIMEOUT = 10.0, 3.0, 0.05
-# The range of the request by which yfinance learns when sessions end.
-_SESSIONS = "5d"
 # Seconds before the next attempt: doubled each time, and longer after "too many requests".
 _PAUSE = wait_exponential_jitter(multiplier=0.5, max=8.0)
 _LONG_PAUSE = wait_exponential_jitter(multiplier=4.0, max=20.0)
-_CHART = "/v8/finance/chart/"
 _COLUMNS = {
     "Open": "open",
     "High": "high",
@@ -63,28 +62,6 @@ _OTHER_SOURCES = (
     'prices that need no network: source = "sample" (AAPL, IBM, MSFT), or source = "csv" with '
     "your own file"
 )
-
-
-class YahooError(DataError):
-    """Yahoo returned no prices.
-
-    Parameters
-    ----------
-    reason : str
-    again : bool
-        Whether a retry may help.
-    pause : float or None
-        Seconds after which Yahoo accepts the next request.
-    """
-
-    def __init__(self, reason: str, *, again: bool = True, pause: float | None = None) -> None:
-        super().__init__(reason)
-        self.again = again
-        self.pause = pause
-
-
-class RateLimitedError(YahooError):
-    """Yahoo has had too many requests from this address."""
 
 
 def load(request: PriceRequest) -> tuple[FetchedPrices, tuple[str, ...]]:
@@ -169,9 +146,9 @@ def fetch(request: PriceRequest, until: float) -> FetchedPrices:
 
 
 @functools.cache
-def _session() -> "_Session":
+def _session() -> YahooSession:
     """Return the only session of this process: yfinance keeps the cookie and crumb of its first."""
-    return _Session()
+    return YahooSession()
 
 
 def _pause(state: RetryCallState) -> float:
@@ -181,82 +158,7 @@ def _pause(state: RetryCallState) -> float:
     return _LONG_PAUSE(state) if isinstance(error, RateLimitedError) else _PAUSE(state)
 
 
-class _Session(Session[Response]):
-    """An HTTP session that keeps a deadline and turns error responses into `YahooError`.
-
-    Attributes
-    ----------
-    status : int
-        HTTP status of the last response about prices; 0 before the first.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(impersonate="chrome")
-        self.begin(0.0)
-
-    def begin(self, until: float) -> None:
-        """Set the deadline, in seconds of `time.monotonic`, and forget which hosts timed out."""
-        self._until = until
-        self._silent: set[str] = set()
-        self.status = 0
-
-    def request(self, method: Any, url: str, *args: Any, **options: Any) -> Response:
-        """Send a request that times out at the deadline; cookie and crumb time out earlier.
-
-        Prices can be had without a cookie and a crumb, so they must not use up the time.
-
-        Raises
-        ------
-        YahooError
-            If the response to a request of prices is an error.
-        RequestException
-            If there is no response.
-        """
-        host = urlsplit(url).hostname or ""
-        is_chart = _CHART in url
-        left = self._until - time.monotonic()
-        # curl takes a timeout below a millisecond as none.
-        if left < _LEAST_TIMEOUT or (host in self._silent and not is_chart):
-            raise Timeout(f"no time is left for {host}", CurlECode.OPERATION_TIMEDOUT)
-        aside = not is_chart or (options.get("params") or {}).get("range") == _SESSIONS
-        options["timeout"] = min(left, _SIDE_TIMEOUT if aside else _TIMEOUT)
-        try:
-            response: Response = super().request(method, url, *args, **options)
-        except RequestException:
-            if not is_chart:
-                self._silent.add(host)
-            raise
-        if is_chart:
-            self.status = response.status_code
-            _require_answer(response)
-        return response
-
-
-def _require_answer(response: Response) -> None:
-    """Raise if the response is an error; on 401 and 403 yfinance itself tries new cookies."""
-    status = response.status_code
-    if status == 429:
-        pause = response.headers.get("Retry-After", "")
-        raise RateLimitedError(
-            "Yahoo has had too many requests from this address (HTTP 429); wait a while",
-            pause=float(pause) if pause.isdigit() else None,
-        )
-    if status >= 500:
-        raise YahooError(f"Yahoo is unavailable (HTTP {status})")
-    if status in {400, 404, 422}:
-        raise YahooError(
-            f"Yahoo refused the request: {_reason(response)} (HTTP {status})", again=False
-        )
-
-
-def _reason(response: Response) -> str:
-    try:
-        return str(response.json()["chart"]["error"]["description"])
-    except (ValueError, KeyError, TypeError):
-        return "not found" if response.status_code == 404 else "invalid request"
-
-
-def _fetch_once(request: PriceRequest, session: _Session) -> FetchedPrices:
+def _fetch_once(request: PriceRequest, session: YahooSession) -> FetchedPrices:
     """Fetch bars once.
 
     Raises
@@ -307,14 +209,14 @@ def _history(ticker: Any, request: PriceRequest) -> FetchedPrices:
         auto_adjust=False,
         actions=True,
         keepna=True,
-        timeout=_TIMEOUT,
+        timeout=PRICES_TIMEOUT,
     )
     if frame.empty:
         raise YahooError(_NO_BARS)
     return _to_prices(frame, ticker.get_history_metadata(), request)
 
 
-def _refusal(session: _Session) -> str | None:
+def _refusal(session: YahooSession) -> str | None:
     if session.status in {0, 200}:
         return None
     return f"Yahoo refuses requests from this address (HTTP {session.status})"

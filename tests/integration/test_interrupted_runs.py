@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +23,7 @@ from puffin.studies.study import StoredStudy, load
 from puffin.tuner import pool as pool_module
 from puffin.tuner.pool import Pool
 from tests.integration.helpers import TUNER, Start, aapl, running, spec_of, spent
+from tests.studies import write_tiny
 
 if TYPE_CHECKING:
     from tests.processes import Program
@@ -30,29 +32,6 @@ if TYPE_CHECKING:
 @pytest.fixture
 def url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> str:
     return new_url(getattr(request, "param", "sqlite"))
-
-
-RUN = """
-name = "run"
-[data]
-symbol = "AAPL"
-start = 2012-01-01
-features = ["return"]
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = 25
-patience = 25
-[space]
-hidden_dim = { choices = [4, 8], tied = true }
-lr = { low = 1e-3, high = 1e-2, log = true }
-lookback = [3, 4, 5]
-[search]
-trials = 8
-pruner = "none"
-"""
 
 
 @dataclass
@@ -71,7 +50,13 @@ class InterruptedRun:
 def interrupted_run(start: Start, tmp_path_factory: pytest.TempPathFactory) -> InterruptedRun:
     folder = tmp_path_factory.mktemp("run")
     url = f"sqlite:///{folder / 'run.db'}"
-    (folder / "study.toml").write_text(RUN)
+    write_tiny(
+        folder / "study.toml",
+        "run",
+        data={"start": date(2012, 1, 1)},
+        training={"max_epochs": 25, "patience": 25},
+        search={"pruner": "none"},
+    )
     command = (TUNER, "run", folder / "study.toml", "--workers")
     first = start(url, *command, "2", cwd=folder)
 

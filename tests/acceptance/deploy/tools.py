@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import tomli_w
 
 from puffin.tuner.cli import main
+from tests.studies import tiny_values
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
@@ -32,24 +34,7 @@ PASSWORDS = {"POSTGRES_PASSWORD": r'p@s/s:w%72$HOME #"\n', "TUNER_PASSWORD": "d$
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-TINY = """\
-name = "tiny"
-[data]
-symbol = "AAPL"
-start = 2011-06-01
-features = ["return"]
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = 3
-[space]
-hidden_dim = [4, 8]
-lookback = { low = 3, high = 5 }
-[search]
-trials = 4
-"""
+TINY = tomli_w.dumps(tiny_values(search={"trials": 4}))
 
 
 class Output(NamedTuple):
