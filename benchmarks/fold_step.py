@@ -2,8 +2,9 @@
 
 `loop` is ours: layer by layer, one fold after the other. `stacked` gives every tensor a leading
 fold axis, and loops over time with batched products. On CUDA `streams` is the loop with a stream
-for each fold, and each of the three is also captured in a CUDA graph. All take the same step from
-the same weights (tests/unit/training/test_fold_step.py holds `stacked` to `loop`).
+for each fold, each of the three is also captured in a CUDA graph, and `graph per fold` replays one
+graph for each fold on a stream of its own. All take the same step from the same weights
+(tests/unit/training/test_fold_step.py holds `stacked` to `loop`).
 
     python benchmarks/fold_step.py --device cuda
 """
@@ -30,6 +31,9 @@ SHAPES = [
     (64, 20, (64, 32)),
     (64, 30, (128, 64, 32)),
     (128, 60, (128, 128)),
+    (512, 20, (64, 32)),
+    (1024, 20, (64, 32)),
+    (1024, 20, (128, 128)),
 ]
 Step = Callable[[], None]
 
@@ -119,6 +123,19 @@ def streams(networks: nn.ModuleList, x: Tensor, y: Tensor) -> Step:
     return step
 
 
+def graph_per_fold(networks: nn.ModuleList, x: Tensor, y: Tensor) -> Step:
+    """Give a step of each fold as a CUDA graph of its own, all at once."""
+    graphs = [captured(loop(nn.ModuleList([n]), x[[i]], y[[i]])) for i, n in enumerate(networks)]
+    own = [torch.cuda.Stream() for _ in networks]  # type: ignore[no-untyped-call]  # torch's own
+
+    def step() -> None:
+        for stream, replay in zip(own, graphs, strict=True):
+            with torch.cuda.stream(stream):
+                replay()
+
+    return step
+
+
 def stacked(network: Stacked, x: Tensor, y: Tensor) -> Step:
     """Give a step of all folds in one."""
     optimizer = Adam(network.parameters(), RATE)
@@ -163,6 +180,7 @@ def candidates(config: Config, device: torch.device) -> dict[str, Step]:
         steps["streams"] = streams(*made())
         graphs = {"loop": loop(*made()), "stacked": all_in_one(), "streams": streams(*made())}
         steps |= {f"{name}, graph": captured(step) for name, step in graphs.items()}
+        steps["graph per fold"] = graph_per_fold(*made())
     return steps
 
 

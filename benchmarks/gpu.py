@@ -2,10 +2,12 @@
 
 * `step`: a training step of ours beside the bare torch step, the same on the CPU, and peak memory.
 * `folds`: a step of all folds in a loop, stacked, on streams, and each as a CUDA graph.
-* `study`: whole commands with 1, 2, 4 and 8 workers that share the GPU, and a plain script.
+* `epochs`: epochs of a trial of five folds; on CUDA the first two load and record what is replayed.
+* `study`: whole commands with 1, 2, 4 and 8 workers that share the GPU, with a worker for each CPU
+  core and no GPU, and a plain script on the GPU.
 
 Each part has a budget of seconds. What it does not come to is left out and listed, and what was
-measured so far is written after each part. Nothing comes from a network. On a CPU all lines run but
+measured so far is written after each row. Nothing comes from a network. On a CPU all lines run but
 those of CUDA itself:
 
     python benchmarks/gpu.py --device cpu --tiny --out /tmp/gpu
@@ -26,14 +28,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from benchmarks import fold_step, step
 from puffin.models.cells import CELLS
-from puffin.models.config import Config
+from puffin.models.config import Config, TrainingConfig
+from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.windows import FoldTensors, make_windows
 from puffin.tuner.worker.process import setup_torch
 
 T = TypeVar("T")
+VALID = 120  # targets of a validation part
 Row = dict[str, Any]
 Shape = tuple[int, int, tuple[int, ...]]
 
@@ -47,8 +53,11 @@ class Size:
     shapes, fold_shapes : batch, lookback and widths
     bars : rows that steps train on
     pairs, rounds, steps : repetitions of a step, of the candidates for folds, and steps of each
+    trial_epochs : of a trial whose epochs are timed
     workers : how many share the device, run by run
+    cpu_workers : of the run without it
     trials, epochs : of a study
+    plain_trials : how many of them the plain script trains
     space : changes to its search space
     seconds : budget of each part
     """
@@ -59,23 +68,29 @@ class Size:
     pairs: int = 5
     rounds: int = 5
     steps: int = 10
+    trial_epochs: int = 6
     workers: Sequence[int] = (1, 2, 4, 8)
-    trials: int = 16
-    epochs: int = 2
+    cpu_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    trials: int = 32
+    epochs: int = 8
+    plain_trials: int = 8
     space: tuple[str, ...] = ()
-    seconds: tuple[float, float, float] = (100.0, 60.0, 220.0)
+    seconds: tuple[float, float, float, float] = (60.0, 75.0, 20.0, 200.0)
 
 
 TINY = Size(
     shapes=((8, 3, (4,)),),
     fold_shapes=((8, 3, (4,)),),
     bars=40,
+    trial_epochs=3,
     pairs=1,
     rounds=1,
     steps=1,
     workers=(1,),
+    cpu_workers=1,
     trials=1,
     epochs=1,
+    plain_trials=1,
     space=("hidden_dim=[4, 5]", "layers=1", "lookback=5", "batch_size=512"),
 )
 
@@ -97,7 +112,7 @@ class Part:
     left_out: list[str] = field(default_factory=list)
 
 
-def measure_steps(part: Part, size: Size, device: torch.device, deadline: float) -> None:
+def measure_steps(part: Part, size: Size, device: torch.device, deadline: float) -> Iterator[Row]:
     """Measure a step of ours and the bare one, here and on the CPU, for each cell and shape."""
     cases = list(itertools.product(CELLS, size.shapes))
     for cell, (batch, lookback, widths) in _in_time(part, cases, deadline):
@@ -106,43 +121,74 @@ def measure_steps(part: Part, size: Size, device: torch.device, deadline: float)
         own, bare, ratios = step.measure(config, size.pairs, device, size.bars)
         memory = _peak(device)
         on_cpu, _, _ = step.measure(config, 1, torch.device("cpu"), size.bars)
-        part.rows.append(
-            _shape(config)
-            | {
-                "ours_ms": own,
-                "bare_ms": bare,
-                "ratio": statistics.median(ratios),
-                "ratio_min": ratios[0],
-                "ratio_max": ratios[-1],
-                "cpu_ms": on_cpu,
-                "cpu_over_device": on_cpu / own,
-                "peak_mib": memory,
-            }
-        )
+        yield _shape(config) | {
+            "ours_ms": own,
+            "bare_ms": bare,
+            "ratio": statistics.median(ratios),
+            "ratio_min": ratios[0],
+            "ratio_max": ratios[-1],
+            "cpu_ms": on_cpu,
+            "cpu_over_device": on_cpu / own,
+            "peak_mib": memory,
+        }
 
 
-def measure_folds(part: Part, size: Size, device: torch.device, deadline: float) -> None:
+def measure_folds(part: Part, size: Size, device: torch.device, deadline: float) -> Iterator[Row]:
     """Measure a step of all folds in each of the ways that the device knows."""
     cases = list(itertools.product(CELLS, size.fold_shapes))
     for cell, (batch, lookback, widths) in _in_time(part, cases, deadline):
         config = Config(cell, widths, dropout=0.0, lookback=lookback, batch_size=batch)
         _reset_peak(device)
         found = fold_step.measure(config, size.rounds, size.steps, device)
-        part.rows += [
-            _shape(config)
-            | {
+        peak = _peak(device)
+        for way, (took, ratios) in found.items():
+            yield _shape(config) | {
                 "way": way,
                 "ms": took,
                 "ratio": statistics.median(ratios),
                 "ratio_min": ratios[0],
                 "ratio_max": ratios[-1],
-                "peak_mib": _peak(device),
+                "peak_mib": peak,
             }
-            for way, (took, ratios) in found.items()
+
+
+def measure_epochs(part: Part, size: Size, device: torch.device, deadline: float) -> Iterator[Row]:
+    """Time the epochs of a trial, for each cell and shape."""
+    cases = list(itertools.product(CELLS, size.fold_shapes))
+    for cell, (batch, lookback, widths) in _in_time(part, cases, deadline):
+        config = Config(cell, widths, lookback=lookback, batch_size=batch)
+        folds = [
+            _random_fold(size.bars + fold * VALID, lookback, device)
+            for fold in range(fold_step.FOLDS)
         ]
+        _reset_peak(device)
+        networks = build_networks(config, fold_step.FEATURES, len(folds), device, seed=0)
+        limits = TrainingConfig(max_epochs=size.trial_epochs, patience=size.trial_epochs)
+        training = iter(FoldTraining(networks, folds, config, limits, seed=0))
+        times = []
+        for _ in range(size.trial_epochs):
+            started = time.perf_counter()
+            next(training)  # it ends with a wait for the device
+            times.append(1e3 * (time.perf_counter() - started))
+        first, second, *others = times
+        yield _shape(config) | {
+            "first_ms": first,
+            "second_ms": second,
+            "others_ms": statistics.median(others),
+            "reserved_mib": _reserved(device),
+        }
 
 
-def measure_study(part: Part, size: Size, device: torch.device, deadline: float) -> None:
+def _random_fold(targets: int, lookback: int, device: torch.device) -> FoldTensors:
+    """Return a fold of so many training targets and `VALID` more to validate on, all noise."""
+    bars = torch.randn(targets + VALID + lookback - 1, fold_step.FEATURES, device=device)
+    windows, y = make_windows(bars, lookback), torch.randn(targets + VALID, 1, device=device)
+    return FoldTensors(
+        windows[:targets], y[:targets], windows[targets:], y[targets:], np.arange(VALID)
+    )
+
+
+def measure_study(part: Part, size: Size, device: torch.device, deadline: float) -> Iterator[Row]:
     """Time whole searches, and then a plain script on the configurations of the first."""
     try:
         # Here: the other parts need torch, and neither Optuna nor a database.
@@ -154,35 +200,39 @@ def measure_study(part: Part, size: Size, device: torch.device, deadline: float)
         part.left_out.append("all: the console script `tuner` is missing; install this project")
         return
     configs: list[dict[str, Any]] = []
-    runs = [*(f"{n} worker{'s' * (n > 1)}" for n in size.workers), "plain script"]
-    for run, workers in zip(_in_time(part, runs, deadline), [*size.workers, None], strict=False):
+    runs: dict[str, tuple[str, int | None]] = {
+        f"{n} worker{'s' * (n > 1)}": (device.type, n) for n in size.workers
+    }
+    runs[f"{size.cpu_workers} on the CPU"] = ("cpu", size.cpu_workers)
+    # Last, because it trains the configurations that the first search has drawn.
+    runs["plain script"] = (device.type, None)
+    for run in _in_time(part, runs, deadline):
+        on, workers = runs[run]
         work = study.Work(
             size.trials,
             size.epochs,
-            device.type,
+            on,
             workers,
             size.space,
             limit=max(deadline - time.monotonic(), 1.0),
         )
-        with tempfile.TemporaryDirectory() as folder, study.Busy(device.type) as busy:
+        with tempfile.TemporaryDirectory() as folder, study.Busy(on) as busy:
             try:
                 if workers is None:
-                    took, losses = study.plain(Path(folder), work, configs)
+                    took, losses = study.plain(Path(folder), work, configs[: size.plain_trials])
                 else:
                     took, trials = study.ours(Path(folder), work, seed=0)
                     losses, configs = [t["loss"] for t in trials], configs or trials
             except (subprocess.SubprocessError, OSError) as error:
                 part.left_out.append(f"{run}: {_reason(error)}")
                 continue
-        part.rows.append(
-            {
-                "run": run,
-                "seconds": took,
-                "trials_per_hour": 3600 * size.trials / took,
-                "gpu_busy_percent": statistics.mean(busy.shares) if busy.shares else None,
-                "median_loss": statistics.median(losses),
-            }
-        )
+        yield {
+            "run": run,
+            "seconds": took,
+            "trials_per_hour": 3600 * len(losses) / took,
+            "gpu_busy_percent": statistics.mean(busy.shares) if busy.shares else None,
+            "median_loss": statistics.median(losses),
+        }
 
 
 def _in_time(part: Part, cases: Iterable[T], deadline: float) -> Iterator[T]:
@@ -212,6 +262,11 @@ def _reset_peak(device: torch.device) -> None:
 def _peak(device: torch.device) -> float | None:
     """Return the most memory that tensors took since it was reset, in MiB; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+
+
+def _reserved(device: torch.device) -> float | None:
+    """Return the most memory that torch held since it was reset, in MiB; None on a CPU."""
+    return torch.cuda.max_memory_reserved(device) / 2**20 if device.type == "cuda" else None
 
 
 def _reason(error: Exception) -> str:
@@ -269,9 +324,10 @@ def write(folder: Path, machine: Row, parts: Sequence[Part]) -> None:
     )
 
 
-PARTS: dict[str, Callable[[Part, Size, torch.device, float], None]] = {
+PARTS: dict[str, Callable[[Part, Size, torch.device, float], Iterator[Row]]] = {
     "step": measure_steps,
     "folds": measure_folds,
+    "epochs": measure_epochs,
     "study": measure_study,
 }
 
@@ -284,15 +340,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--tiny", action="store_true", help="one small shape of each, to see it run"
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args(arguments)
     device = setup_torch(options.device, 1.0)
     size = TINY if options.tiny else Size()
     machine, parts, broken = describe(device), [], False
     for (name, measure), budget in zip(PARTS.items(), size.seconds, strict=True):
+        if name not in options.parts:
+            continue
         part, started = Part(name), time.monotonic()
         parts.append(part)
         try:
-            measure(part, size, device, started + budget)
+            for row in measure(part, size, device, started + budget):
+                part.rows.append(row)
+                part.seconds = time.monotonic() - started
+                write(options.out, machine, parts)
         except Exception as error:  # noqa: BLE001  # the figures of the other parts are worth having
             broken = True
             part.left_out.append(f"the rest: {type(error).__name__}: {error}")

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from safetensors.torch import load, save
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.networks.rnn import build_network
+from puffin.models.training.cuda_graphs import GraphedCall
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.models.training.trainer import LossFunction, Trainer, loss_function
 from puffin.models.windows import FoldTensors
@@ -83,7 +85,7 @@ class FoldTraining:
     training : TrainingConfig
     seed : int
         Of the order of the windows and of the noise, plus the number of the fold. Dropout draws
-        from torch's global generator.
+        from the same generator on a GPU, and from torch's global one on a CPU.
 
     Attributes
     ----------
@@ -115,8 +117,12 @@ class FoldTraining:
             )
             for i, (network, fold) in enumerate(zip(networks, folds, strict=True))
         ]
-        self._stopping = EarlyStopping(training.patience, verbose=False)
         self._device = folds[0].train_windows.device
+        self._validations = [
+            GraphedCall(partial(_validate, network, fold, self._loss), self._device)
+            for network, fold in zip(networks, folds, strict=True)
+        ]
+        self._stopping = EarlyStopping(training.patience, verbose=False)
         self.curve: list[float] = []
         self.best: Epoch | None = None
 
@@ -130,6 +136,7 @@ class FoldTraining:
             yield self._run_epoch()
         if not self._stopping.should_stop:
             self._stopping.restore(self._networks)
+        self._networks.eval()
 
     @property
     def has_ended(self) -> bool:
@@ -139,8 +146,10 @@ class FoldTraining:
         return bool(self.curve) and not math.isfinite(self.curve[-1])
 
     def _run_epoch(self) -> Epoch:
-        train_losses = torch.stack([trainer.run_epoch() for trainer in self._trainers])  # (fold,)
-        forecasts, valid_losses = _validate(self._networks, self._folds, self._loss)
+        results = [self._enqueue_epoch(i) for i in range(len(self._folds))]
+        for trainer in self._trainers:
+            trainer.stream.join()
+        train_losses, valid_losses, forecasts = map(torch.stack, zip(*results, strict=True))
         # The only wait for the device in this epoch.
         *fold_losses, train_loss = torch.cat([valid_losses, train_losses.mean()[None]]).tolist()
         valid_loss = math.fsum(fold_losses) / len(fold_losses)
@@ -157,6 +166,17 @@ class FoldTraining:
         if epoch.improved:
             self.best = epoch
         return epoch
+
+    def _enqueue_epoch(self, fold: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Train a fold's network for an epoch; return its losses, (), and its forecasts (targets,).
+
+        The losses are those of training and of validation.
+        """
+        trainer = self._trainers[fold]
+        with trainer.stream:
+            train_loss = trainer.enqueue_epoch()
+            valid_loss, forecasts = self._validations[fold]()
+        return train_loss, valid_loss, forecasts
 
     def state(self) -> bytes:
         """Return everything that the next epochs depend on, in the safetensors format.
@@ -224,13 +244,7 @@ def _set_rng_state(device: torch.device, state: Tensor) -> None:
         torch.set_rng_state(state)
 
 
-def _validate(
-    networks: nn.ModuleList, folds: Sequence[FoldTensors], loss: LossFunction
-) -> tuple[Tensor, Tensor]:
-    """Return the forecasts of the validation parts, (fold, valid targets), and losses (fold,)."""
-    outputs = [
-        forecast_windows(network, fold.valid_windows)
-        for network, fold in zip(networks, folds, strict=True)
-    ]  # each (valid targets, 1)
-    losses = [loss(out, fold.valid_targets) for out, fold in zip(outputs, folds, strict=True)]
-    return torch.stack([out[:, 0] for out in outputs]), torch.stack(losses)
+def _validate(network: nn.Module, fold: FoldTensors, loss: LossFunction) -> tuple[Tensor, Tensor]:
+    """Return the loss on a fold's validation part, (), and the forecasts (valid targets,)."""
+    out = forecast_windows(network, fold.valid_windows)  # (valid targets, 1)
+    return loss(out, fold.valid_targets), out[:, 0]

@@ -8,7 +8,9 @@ from torch.nn import functional
 
 from puffin.models.config import Config
 from puffin.models.losses import LOSSES
+from puffin.models.networks.dropout import Dropout
 from puffin.models.training.adam import Adam
+from puffin.models.training.cuda_graphs import GraphedEpoch, SideStream, can_be_graphed
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -40,10 +42,14 @@ class Trainer:
     loss : callable
         Maps forecasts and targets, (n, output) each, to their mean loss.
     seed : int
-        Of the order of the windows and of the noise.
+        Of the order of the windows and of the noise; on a GPU, of our dropout too.
     targets_per_sequence : int
         Most targets per sequence: fewer are used if there are fewer targets, or if the batch size
         is not a multiple of it.
+
+    Attributes
+    ----------
+    stream : SideStream, on which the epochs run
     """
 
     def __init__(
@@ -74,16 +80,48 @@ class Trainer:
         self.loss = loss
         self.optimizer = Adam(network.parameters(), config.lr, config.weight_decay)
         self.generator = torch.Generator(device=windows.device).manual_seed(seed)
+        self.stream = SideStream(windows.device)
+        # On a CPU it is faster to gather many batches at once, as `_batches` does.
+        self._graphed_epoch: GraphedEpoch | None = None
+        if windows.device.type == "cuda" and can_be_graphed(network):
+            self._graphed_epoch = self._make_graphed_epoch()
+
+    def _make_graphed_epoch(self) -> GraphedEpoch:
+        # Networks train side by side, but a graph reads the global generator's state when it runs,
+        # not when it is launched. So each network draws from a generator of its own.
+        for layer in self.network.modules():
+            if isinstance(layer, Dropout):
+                layer.generator = self.generator
+        size = self.config.batch_size // self.targets_per_sequence
+        return GraphedEpoch(self._step_on, self._sequences(), size, self.generator)
 
     def run_epoch(self) -> Tensor:
         """Take one step per batch, in a new order; return the mean loss as a scalar on the device.
 
         Nothing here waits for a GPU.
         """
+        with self.stream:
+            loss = self.enqueue_epoch()
+        self.stream.join()
+        return loss
+
+    def enqueue_epoch(self) -> Tensor:
+        """Do as `run_epoch` within a block of `stream`, so that others can run beside it."""
         self.network.train()
         order = self._order()
+        if self._graphed_epoch is not None:
+            return self._graphed_epoch.run(order)
         losses = [self._step(x, y) * len(x) for x, y in self._batches(order)]
         return torch.stack(losses).sum() / len(order)
+
+    def _sequences(self) -> int:
+        """Return the number of sequences of an epoch.
+
+        It is enough for every offset: a number that depends on the drawn offset would make the host
+        wait for the GPU.
+        """
+        k = self.targets_per_sequence
+        return -(-(len(self.windows) - 1 + 2 * k - 1) // k)
 
     def _order(self) -> Tensor:
         """Return the first target of each sequence of this epoch, shuffled, (sequences,).
@@ -93,13 +131,10 @@ class Trainer:
         in a sequence.
         """
         k, device = self.targets_per_sequence, self.windows.device
-        last = len(self.windows) - 1
-        # Enough for every offset: a count that depends on the drawn offset would wait for the GPU.
-        count = -(-(last + 2 * k - 1) // k)
-        starts = k * torch.randperm(count, generator=self.generator, device=device)
+        starts = k * torch.randperm(self._sequences(), generator=self.generator, device=device)
         if k > 1:
             starts -= torch.randint(k, (1,), generator=self.generator, device=device)
-        return starts.clamp(0, last)
+        return starts.clamp(0, len(self.windows) - 1)
 
     def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches of windows (batch, bar, feature) and targets (batch, k, output).
@@ -108,11 +143,20 @@ class Trainer:
         """
         size = self.config.batch_size // self.targets_per_sequence
         for block in torch.split(order, _BLOCK * size):
-            x, y = self.windows[block], self.targets[block]
-            if self.config.noise:
-                noise = torch.randn(x.shape, generator=self.generator, device=x.device)
-                x = x + self.config.noise * noise
+            x, y = self._gather(block)
             yield from zip(torch.split(x, size), torch.split(y, size), strict=True)
+
+    def _gather(self, block: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the windows of these sequences, with noise, and their targets."""
+        x, y = self.windows[block], self.targets[block]
+        if self.config.noise:
+            noise = torch.randn(x.shape, generator=self.generator, device=x.device)
+            x = x + self.config.noise * noise
+        return x, y
+
+    def _step_on(self, block: Tensor) -> Tensor:
+        """Take one step on these sequences, and return its mean loss."""
+        return self._step(*self._gather(block))
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         """Take one step on a batch, and return its mean loss."""

@@ -118,10 +118,10 @@ def test_a_trial_that_diverges_later_keeps_its_best_epoch(
 ) -> None:
     validate, calls = fold_training._validate, Counter[int]()
 
-    def diverge(networks: torch.nn.ModuleList, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        calls[id(networks)] += 1
-        forecasts, losses = validate(networks, *args)
-        return forecasts, losses * (math.nan if calls[id(networks)] == 3 else 1.0)
+    def diverge(network: torch.nn.Module, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        calls[id(network)] += 1
+        loss, forecasts = validate(network, *args)
+        return loss * (math.nan if calls[id(network)] == 3 else 1.0), forecasts
 
     monkeypatch.setattr(fold_training, "_validate", diverge)
     spec = spec_of("tiny", search={"trials": 2, "pruner": "none"})

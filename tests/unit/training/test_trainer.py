@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from puffin.models.config import Config
+from puffin.models.networks.rnn import StackedLSTM
 from puffin.models.training.trainer import Trainer
 from puffin.models.windows import make_windows
 from tests.recorder import Recorder
@@ -133,3 +134,28 @@ def test_noise_does_not_change_the_windows() -> None:
     windows = torch.zeros(10, 3, 1)
     recorded(windows, torch.zeros(10, 1), noise=1.0)()
     assert not windows.any()
+
+
+@pytest.mark.parametrize(("count", "targets_per_sequence"), [(40, 1), (41, 1), (41, 4), (3, 1)])
+def test_steps_that_find_their_batch_by_themselves_train_as_the_others(
+    count: int, targets_per_sequence: int
+) -> None:
+    """Hold what a GPU replays to what a CPU does."""
+    generator = torch.Generator().manual_seed(0)
+    bars = torch.randn(count + 2, 2, generator=generator)
+    targets = torch.randn(count, 1, generator=generator)
+    config = Config(hidden_dims=(4,), lookback=3, batch_size=8, dropout=0.0)
+
+    def trainer() -> Trainer:
+        torch.manual_seed(0)
+        network, loss = StackedLSTM(2, (4,), dropout=0.0), functional.mse_loss
+        windows = make_windows(bars, 3)
+        return Trainer(network, windows, targets, config, loss, 0, targets_per_sequence)
+
+    plain, graphed = trainer(), trainer()
+    epoch = graphed._make_graphed_epoch()
+    for _ in range(3):
+        expected = plain.run_epoch()
+        assert epoch.run(graphed._order()).item() == pytest.approx(expected.item(), rel=1e-6)
+    for one, other in zip(plain.network.parameters(), graphed.network.parameters(), strict=True):
+        assert torch.equal(one, other)
