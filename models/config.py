@@ -136,6 +136,10 @@ class Config:
 
 # The hyperparameters that are single numbers.
 NUMERIC_FIELDS = tuple(f.name for f in fields(Config) if "low" in f.metadata)
+# Those that are one of several names, with these names.
+CATEGORICAL_FIELDS: dict[str, tuple[str, ...]] = {
+    f.name: f.metadata["choices"] for f in fields(Config) if "choices" in f.metadata
+}
 
 
 @dataclass(frozen=True)

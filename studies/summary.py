@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.models.config import CELL_NAMES, NUMERIC_FIELDS
+from puffin.models.config import CATEGORICAL_FIELDS, NUMERIC_FIELDS
 from puffin.studies.duplicates import trained
 from puffin.studies.estimate import seconds_left
 from puffin.studies.records import Scores, TrialRecord, is_finished
@@ -162,8 +162,7 @@ def _seconds_left(
 
 # Hyperparameters that trials can be compared by, and how each is read from a configuration.
 COMPARABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
-    **{name: itemgetter(name) for name in NUMERIC_FIELDS},
-    "cell": lambda config: config["cell"],
+    **{name: itemgetter(name) for name in (*CATEGORICAL_FIELDS, *NUMERIC_FIELDS)},
     "layers": lambda config: len(config["hidden_dims"]),
     "hidden_dim": lambda config: config["hidden_dims"][0],
     # A network of one layer has no dropout, whatever its value.
@@ -220,7 +219,8 @@ def compare(study: StoredStudy, by: str = "cell") -> list[Group]:
     Raises
     ------
     StudyError
-        If no trial is finished, or all finished ones have the same value; `cell` always has both.
+        If no trial is finished, or all finished ones have the same number; names such as those of
+        `cell` always have a group each.
     """
     finished = [t for t in trained(study.trials()) if is_finished(t)]
     valued = []
@@ -284,9 +284,15 @@ def _nothing_to_compare(
 
 
 def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> list[tuple[str, list[FrozenTrial]]]:
-    """Group trials by value, or by thirds of the values, in ascending order."""
-    if by == "cell":
-        return [(cell.upper(), [t for value, t in valued if value == cell]) for cell in CELL_NAMES]
+    """Group trials by name, or by number or thirds of the numbers in ascending order."""
+    if by in CATEGORICAL_FIELDS:
+        return [
+            (
+                name.upper() if by == "cell" else name,
+                [trial for value, trial in valued if value == name],
+            )
+            for name in CATEGORICAL_FIELDS[by]
+        ]
     values = np.array([value for value, _ in valued])
     distinct, group = np.unique(values, return_inverse=True)
     if len(distinct) > _MOST_GROUPS:

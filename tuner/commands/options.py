@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from puffin.models.config import NUMERIC_FIELDS
+from puffin.models.config import CATEGORICAL_FIELDS, NUMERIC_FIELDS
 from puffin.studies.text import printable
 
 Command = Callable[..., None]
@@ -193,7 +193,7 @@ worker = _group(
 
 compare_by = click.option(
     "--by",
-    type=click.Choice(["cell", "layers", "hidden_dim", *NUMERIC_FIELDS]),
+    type=click.Choice([*CATEGORICAL_FIELDS, "layers", "hidden_dim", *NUMERIC_FIELDS]),
     default="cell",
     show_default=True,
     help="Hyperparameter to group the trials by; hidden_dim is the width of the first layer. More "
