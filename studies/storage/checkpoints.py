@@ -28,14 +28,21 @@ class DamagedCheckpointError(PuffinError):
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """A checkpoint that was read: `metadata` as it was saved, and the state of the training."""
+    """What a checkpoint holds.
 
-    metadata: dict[str, Any]
+    Attributes
+    ----------
+    config : dict of str to value
+        The configuration in training, as `Config.to_dict` returns it.
+    rungs : dict of str to value
+        System attributes of the trial in which the pruner has recorded what it saw.
+    body : bytes
+        State of the training.
+    """
+
+    config: dict[str, Any]
+    rungs: dict[str, Any]
     body: bytes
-
-
-# Key of the metadata that holds the hash of the body.
-_SHA256 = "sha256"
 
 
 @dataclass
@@ -81,16 +88,17 @@ class Checkpoint:
         if row is None:
             return None
         try:
-            metadata = json.loads(row.facts)
-            intact = metadata.pop(_SHA256) == hashlib.sha256(row.body).hexdigest()
-        except (ValueError, TypeError, AttributeError, KeyError):
+            facts = json.loads(row.facts)
+            intact = facts["sha256"] == hashlib.sha256(row.body).hexdigest()
+            saved = SavedCheckpoint(dict(facts["config"]), dict(facts["rungs"]), row.body)
+        except (ValueError, TypeError, KeyError):
             intact = False
         if not intact:
             msg = f"the checkpoint of ticket {self.ticket} is damaged"
             raise DamagedCheckpointError(msg)
-        return SavedCheckpoint(metadata, row.body)
+        return saved
 
-    def save(self, metadata: dict[str, Any], body: bytes) -> None:
+    def save(self, content: SavedCheckpoint) -> None:
         """Save a checkpoint in place of the one before.
 
         Raises
@@ -98,8 +106,9 @@ class Checkpoint:
         UpdateFinishedTrialError
             If another process has ended the trial.
         """
-        facts = json.dumps(metadata | {_SHA256: hashlib.sha256(body).hexdigest()})
-        values = {"trial_id": self.trial_id, "facts": facts, "body": body}
+        sha256 = hashlib.sha256(content.body).hexdigest()
+        facts = {"config": content.config, "rungs": content.rungs, "sha256": sha256}
+        values = {"trial_id": self.trial_id, "facts": json.dumps(facts), "body": content.body}
         key = {"creation_id": self.creation_id, "ticket": self.ticket}
         with transaction(self.storage) as connection:
             require_running(connection, self.trial_id)

@@ -47,10 +47,10 @@ def test_only_the_last_checkpoint_of_each_ticket_is_kept(
 ) -> None:
     first, second = take(study, queue), take(study, queue)
     for body in (b"a", b"bb"):
-        checkpoint(queue, first).save({"x": 1}, body)
-    checkpoint(queue, second).save({"y": [0.1]}, bytes(range(256)))
-    assert checkpoint(queue, first).load() == SavedCheckpoint({"x": 1}, b"bb")
-    assert checkpoint(queue, second).load() == SavedCheckpoint({"y": [0.1]}, bytes(range(256)))
+        checkpoint(queue, first).save(SavedCheckpoint({"x": 1}, {}, body))
+    checkpoint(queue, second).save(SavedCheckpoint({"y": [0.1]}, {}, bytes(range(256))))
+    assert checkpoint(queue, first).load() == SavedCheckpoint({"x": 1}, {}, b"bb")
+    assert checkpoint(queue, second).load() == SavedCheckpoint({"y": [0.1]}, {}, bytes(range(256)))
     assert [row[:2] for row in rows(storage)] == [(0, trial_id(first)), (1, trial_id(second))]
     with transaction(storage) as connection:
         checkpoint(queue, first).delete(connection)
@@ -67,7 +67,7 @@ def test_a_later_study_of_the_same_name_has_no_checkpoint(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     trial = take(study, queue)
-    checkpoint(queue, trial).save({}, b"of the first study")
+    checkpoint(queue, trial).save(SavedCheckpoint({}, {}, b"of the first study"))
     later = make_queue(storage, 9, "t")
     assert Checkpoint(storage, later.creation_id, 0, trial_id(trial), 0.0).load() is None
 
@@ -76,18 +76,18 @@ def test_a_trial_that_others_have_ended_writes_no_checkpoint(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study
 ) -> None:
     dead = take(study, queue)
-    checkpoint(queue, dead).save({}, b"early")
+    checkpoint(queue, dead).save(SavedCheckpoint({}, {}, b"early"))
     queue.requeue(trial_id(dead))
     heir = take(study, queue)
     for expected in (b"early", b"later"):
         with pytest.raises(UpdateFinishedTrialError, match="was ended by another process"):
-            checkpoint(queue, dead).save({}, b"too late")
-        assert checkpoint(queue, heir).load() == SavedCheckpoint({}, expected)
-        checkpoint(queue, heir).save({}, b"later")
+            checkpoint(queue, dead).save(SavedCheckpoint({}, {}, b"too late"))
+        assert checkpoint(queue, heir).load() == SavedCheckpoint({}, {}, expected)
+        checkpoint(queue, heir).save(SavedCheckpoint({}, {}, b"later"))
     with transaction(storage) as connection:
         checkpoint(queue, heir).delete(connection)
     with pytest.raises(UpdateFinishedTrialError):
-        checkpoint(queue, dead).save({}, b"too late")
+        checkpoint(queue, dead).save(SavedCheckpoint({}, {}, b"too late"))
     assert rows(storage) == []
 
 
@@ -100,13 +100,14 @@ def test_a_trial_that_others_have_ended_writes_no_checkpoint(
         ("facts", "[]"),
         ("facts", "null"),
         ("facts", '{"config": {}}'),
+        ("facts", '{"config": {}, "rungs": {}}'),
     ],
 )
 def test_a_checkpoint_that_was_changed_is_refused(
     storage: RDBStorage, queue: TicketQueue, study: optuna.Study, column: str, value: bytes | str
 ) -> None:
     trial = take(study, queue)
-    checkpoint(queue, trial).save({"config": {}}, b"bytes")
+    checkpoint(queue, trial).save(SavedCheckpoint({"config": {}}, {}, b"bytes"))
     query = sa.text(f"UPDATE puffin_checkpoints SET {column} = :value")  # noqa: S608  # our names
     with storage.engine.begin() as connection:
         connection.execute(query, {"value": value})
@@ -123,7 +124,7 @@ def test_checkpoints_are_due_at_regular_intervals(
     assert not slow.due
     now[0] += 30.0
     assert slow.due
-    slow.save({}, b"")
+    slow.save(SavedCheckpoint({}, {}, b""))
     assert not slow.due
 
 

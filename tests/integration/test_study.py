@@ -23,7 +23,7 @@ from puffin.studies.space import initial_points
 from puffin.studies.spec import Spec, SpecError, parse_spec
 from puffin.studies.storage import registry
 from puffin.studies.storage.artifacts import attach
-from puffin.studies.storage.checkpoints import Checkpoint
+from puffin.studies.storage.checkpoints import Checkpoint, SavedCheckpoint
 from puffin.studies.storage.database import open_storage, transaction
 from puffin.studies.storage.tables import metadata
 from puffin.studies.study import (
@@ -353,7 +353,9 @@ def test_delete_removes_exactly_the_rows_of_the_study(
         trial.set_constraint("finite_loss", 1.0)
         with transaction(storage) as connection:
             attach(connection, study.creation_id, trial, "forecasts.csv", b"date,forecast\n")
-        Checkpoint(storage, study.creation_id, number, trial._trial_id, 0).save({}, b"")
+        Checkpoint(storage, study.creation_id, number, trial._trial_id, 0).save(
+            SavedCheckpoint({}, {}, b"")
+        )
         study.store.write(f"added-{number}", io.BytesIO(b"by the dashboard"))
         meta = {"artifact_id": f"added-{number}", "filename": "a", "mimetype": "", "encoding": None}
         storage.set_trial_system_attr(
@@ -408,12 +410,12 @@ def test_a_process_of_a_deleted_study_cannot_write_into_a_later_one(
     old = submit(storage, tiny, prices)
     trial = start(old)
     checkpoint = Checkpoint(storage, old.creation_id, 0, trial._trial_id, 0)
-    checkpoint.save({"config": {}}, b"old")
+    checkpoint.save(SavedCheckpoint({"config": {}}, {}, b"old"))
     delete(storage, "tiny")
     new = submit(storage, other(tiny, data={"symbol": "IBM"}), prices)
     before = rows(storage)
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        checkpoint.save({"config": {}}, b"late")
+        checkpoint.save(SavedCheckpoint({"config": {}}, {}, b"late"))
     assert Checkpoint(storage, new.creation_id, 0, 0, 0).load() is None
     lifecycle._delete_all(storage, {"tiny": old.creation_id})  # of a `delete` that was suspended
     assert rows(storage) == before

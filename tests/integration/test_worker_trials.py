@@ -18,7 +18,7 @@ from puffin.studies import records
 from puffin.studies.lifecycle import delete, submit
 from puffin.studies.space import suggest
 from puffin.studies.storage import registry
-from puffin.studies.storage.checkpoints import Checkpoint
+from puffin.studies.storage.checkpoints import Checkpoint, SavedCheckpoint
 from puffin.studies.storage.optuna_internals import RUNG_PREFIX
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy, StudyError
@@ -212,7 +212,9 @@ def test_a_trial_failed_at_its_end_leaves_its_checkpoint_to_the_retry(
         trial.report(0.5, 1)
         lose(queue)  # while this process is suspended
         taken = take(study.optuna_study, queue)
-        Checkpoint(worker.storage, study.creation_id, 0, taken._trial_id, 0.0).save({}, b"its own")
+        Checkpoint(worker.storage, study.creation_id, 0, taken._trial_id, 0.0).save(
+            SavedCheckpoint({}, {}, b"its own")
+        )
         if end == "pruned":
             raise optuna.TrialPruned
         if end == "failed":

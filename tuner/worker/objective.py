@@ -28,7 +28,12 @@ from puffin.studies.dataset import Dataset
 from puffin.studies.records import RetrainingJob, Scores, TrainingRun, TrialRecord
 from puffin.studies.space import suggest
 from puffin.studies.storage.artifacts import attach
-from puffin.studies.storage.checkpoints import Checkpoint, DamagedCheckpointError, require_running
+from puffin.studies.storage.checkpoints import (
+    Checkpoint,
+    DamagedCheckpointError,
+    SavedCheckpoint,
+    require_running,
+)
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import RUNG_PREFIX, trial_id
 from puffin.studies.storage.workers import process_name
@@ -110,7 +115,7 @@ def run_trial(
             reason = f"pruned at epoch {epoch.number}"
             break
         if checkpoint.due or interrupt.requested:
-            checkpoint.save(_checkpoint_metadata(trial, config), training.state())
+            checkpoint.save(SavedCheckpoint(config.to_dict(), _rungs(trial), training.state()))
     best = training.best
     run = describe_run(len(training.curve), started, device)
     write_result(trial, study, best, replace(run, resumed_after=resumed))
@@ -191,22 +196,21 @@ def _resume(
     except DamagedCheckpointError as error:
         log.warning("%s: the training starts again", error)
         return 0
-    if saved is None or saved.metadata["config"] != config.to_dict():
+    if saved is None or saved.config != config.to_dict():
         return 0
     training.load_state(saved.body)
     # The pruner judged these epochs when they were trained, and is not asked again.
     for number, loss in enumerate(training.curve, start=1):
         trial.report(loss, number)
-    for key, value in saved.metadata["rungs"].items():
+    for key, value in saved.rungs.items():
         trial.storage.set_trial_system_attr(trial_id(trial), key, value)
     return len(training.curve)
 
 
-def _checkpoint_metadata(trial: optuna.Trial, config: Config) -> dict[str, Any]:
-    """Return the metadata of a checkpoint: configuration, and the rungs of the pruner."""
+def _rungs(trial: optuna.Trial) -> dict[str, Any]:
+    """Return the system attributes in which the pruner has recorded what it saw of a trial."""
     attrs = trial.storage.get_trial_system_attrs(trial_id(trial))
-    rungs = {key: value for key, value in attrs.items() if key.startswith(RUNG_PREFIX)}
-    return {"config": config.to_dict(), "rungs": rungs}
+    return {key: value for key, value in attrs.items() if key.startswith(RUNG_PREFIX)}
 
 
 def _check_targets(computed: str, expected: str) -> None:
