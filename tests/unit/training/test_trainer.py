@@ -92,6 +92,21 @@ def test_sequences_cover_each_target_and_shift_in_each_epoch(
     assert len(offsets) == (4 if count > 5 else 1)
 
 
+def test_sequences_of_two_targets_shift_too() -> None:
+    network, windows = SequenceRecorder(), make_windows(torch.arange(13.0)[:, None], 3)
+    trainer = Trainer(
+        network,
+        windows,
+        torch.zeros(11, 1),
+        Config(lr=0.0, batch_size=2),
+        functional.mse_loss,
+        seed=0,
+        targets_per_sequence=2,
+    )
+    firsts = [{int(start) % 2 for start in trainer._order() if 0 < start < 9} for _ in range(20)]
+    assert {tuple(parity) for parity in firsts} == {(0,), (1,)}
+
+
 @pytest.mark.parametrize(
     ("batch_size", "count", "expected"),
     [(32, 100, 4), (6, 100, 3), (10, 100, 2), (7, 100, 1), (1, 100, 1), (32, 3, 2), (32, 1, 1)],
