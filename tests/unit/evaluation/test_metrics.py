@@ -163,6 +163,7 @@ def test_r2_needs_two_bars_and_skill_needs_a_move() -> None:
     assert (one.count, one.mse, one.skill) == (1, 1.0, 0.0)
     still = score([2.0, 2.0], [1.0, 1.0], [1.0, 1.0])
     assert math.isnan(still.skill)
+    assert score([1.0, 2.0], [1.0, 3.0], [0.0, 0.0]).r2 == pytest.approx(0.5)  # 1 - 1 / 2
     assert math.isnan(still.direction.accuracy)
 
 

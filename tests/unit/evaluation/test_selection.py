@@ -40,7 +40,8 @@ def cscv(losses: Floats, blocks: int) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("bars", "trials", "blocks"), [(40, 5, 4), (61, 8, 6), (90, 3, 8), (33, 2, 2), (53, 7, 10)]
+    ("bars", "trials", "blocks"),
+    [(40, 5, 4), (61, 8, 6), (90, 3, 8), (33, 2, 2), (53, 7, 10), (4, 3, 4)],
 )
 def test_overfitting_equals_a_loop_over_every_split(bars: int, trials: int, blocks: int) -> None:
     losses = np.random.default_rng(bars).chisquare(1, (bars, trials))
@@ -171,6 +172,11 @@ def test_the_overtuning_curve_of_four_incumbents() -> None:
     # Won 2 at most: half of it lost again, then one and a half times as much.
     assert found.relative_overtuning[1:].tolist() == [0.0, 0.5, 1.5]
     assert math.isnan(found.relative_overtuning[0])
+
+
+def test_relative_overtuning_does_not_depend_on_the_unit_of_the_loss() -> None:
+    found = overtuning([0.03, 0.02, 0.01], [0.03, 0.01, 0.02])
+    assert found.relative_overtuning[1:].tolist() == [0.0, pytest.approx(0.5)]
 
 
 def test_relative_overtuning_is_nan_without_improvement() -> None:
