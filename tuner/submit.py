@@ -11,7 +11,7 @@ from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
 from puffin.studies.sections import DataSection
-from puffin.studies.spec import load_spec
+from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load
 from puffin.tuner.messages import say
@@ -33,8 +33,12 @@ def open_study(
     An existing study resumes with its own copy of the prices, even if the file or the download is
     gone or different; prices on the network are not even requested.
     """
+    return open_spec(load_spec(path_or_preset, overrides), storage_url, refresh=refresh)
+
+
+def open_spec(spec: Spec, storage_url: str, *, refresh: bool = False) -> StoredStudy:
+    """Do as `open_study` with a study file that was read."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    spec = load_spec(path_or_preset, overrides)
     if SOURCES[spec.data.source].is_live and (existing := _find(spec.name, storage_url)):
         if refresh:
             say(f"prices: study {spec.name} resumes with its own copy")
@@ -48,6 +52,12 @@ def open_study(
         study = require_same(existing, spec)
         say(f"prices: {error}; the study resumes with its own copy")
         return study
+    return submit_prices(spec, prices, storage_url)
+
+
+def submit_prices(spec: Spec, prices: Prices, storage_url: str) -> StoredStudy:
+    """Create a study of these prices, or return the existing one, which keeps its own."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = submit_study(open_storage(storage_url, create=True), spec, prices)
     if not study.has_same_prices(prices):
         say(

@@ -1,17 +1,21 @@
-"""Every block of the tutorial page runs, from top to bottom, and prints what the page shows."""
+"""Every block of the pages runs, from top to bottom, and prints what the page shows."""
 
 import contextlib
 import io
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.request import PriceRequest
+
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/tutorial.md").read_text("utf-8")
+PAGES = ("tutorial", "notebook")
 
 
 def blocks(page: str) -> Iterator[tuple[str, str]]:
@@ -44,7 +48,7 @@ def alike(shown: str, printed: str) -> bool:
 def run_python(body: str, names: dict[str, Any]) -> str:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(compile(body, "docs/tutorial.md", "exec"), names)  # noqa: S102  # our own page
+        exec(compile(body, "page", "exec"), names)  # noqa: S102  # our own page
     return out.getvalue()
 
 
@@ -62,13 +66,16 @@ def run_console(body: str, command: Callable[..., Any]) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_every_block_of_the_tutorial_runs_and_prints_what_it_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Any]
+@pytest.mark.parametrize("name", PAGES)
+def test_every_block_of_a_page_runs_and_prints_what_it_shows(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Any]
 ) -> None:
+    page = (ROOT / f"docs/{name}.md").read_text("utf-8")
     monkeypatch.chdir(tmp_path)
+    load_prices("sample", PriceRequest("AAPL", None, date(2008, 1, 1))).frame.to_csv("prices.csv")
     names: dict[str, Any] = {}
     printed, shown = "", 0
-    for language, body in blocks(PAGE):
+    for language, body in blocks(page):
         if language == "python":
             printed = run_python(body, names)
         elif language == "console":
@@ -79,7 +86,7 @@ def test_every_block_of_the_tutorial_runs_and_prints_what_it_shows(
             assert language == "text"
             assert differences(body, printed) == []
             shown += 1
-    assert shown == len(re.findall("^```text$", PAGE, flags=re.MULTILINE)) > 0
+    assert shown == len(re.findall("^```text$", page, flags=re.MULTILINE)) > 0
 
 
 @pytest.mark.parametrize(

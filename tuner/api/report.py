@@ -1,0 +1,71 @@
+"""The verdict on a study for scripts and notebooks."""
+
+from collections.abc import Callable
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from puffin.studies.report import build as reports
+from puffin.studies.report.files import check_folder, report_files, write_pages
+from puffin.studies.report.verdict import sentences, to_json
+from puffin.studies.retraining import open_seal, retrain_with_seeds
+from puffin.studies.study import StoredStudy
+
+
+class Report:
+    """The verdict on the best trial of a study. Use `Study.report` to get one."""
+
+    def __init__(self, study: StoredStudy, result: reports.Report) -> None:
+        self._study = study
+        self._result = result
+
+    @property
+    def sentences(self) -> list[str]:
+        """The verdict in words, the outcome first."""
+        return sentences(self._result)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All figures, as in ``report.json``."""
+        return to_json(self._result)
+
+    @cached_property
+    def html(self) -> str:
+        """The report as one self-contained page."""
+        return report_files(self._study, self._result)["report.html"].decode()
+
+    def save(self, folder: str | Path) -> None:
+        """Write the pages, figures and values into a folder.
+
+        Raises
+        ------
+        PagesError
+            If the folder cannot be written, or holds something else.
+        """
+        check_folder(Path(folder), self._study.name)
+        write_pages(Path(folder), self._study, self._result)
+
+    def __repr__(self) -> str:
+        return f"<Report on {self._study.name}: {self.sentences[0]}>"
+
+    def _repr_html_(self) -> str:
+        """Show the page in a notebook, in a frame of its own."""
+        style = "width:100%;height:40em;border:1px solid #b5b5b5"
+        return f'<iframe srcdoc="{escape(self.html)}" style="{style}"></iframe>'
+
+
+def judge(study: StoredStudy, work: Callable[[StoredStudy], None], top: int, seeds: int) -> Report:
+    """Train the best of a study again, open its holdout, and return the verdict.
+
+    Parameters
+    ----------
+    study : StoredStudy
+    work : callable
+        Trains all trials of a study.
+    top, seeds : int
+        Best configurations, and seeds for each of them.
+    """
+    work(retrain_with_seeds(study, top, seeds))
+    work(open_seal(study, top, seeds))
+    return Report(study, reports.build(study))

@@ -1,0 +1,95 @@
+"""Search from Python: a study from a dictionary or a file, and its workers."""
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import pandas as pd
+
+from puffin.studies.prices.frame import NAME, prices_of_frame
+from puffin.studies.spec import Spec, load_spec, parse_spec
+from puffin.studies.storage.database import open_storage
+from puffin.studies.study import StoredStudy, load_search
+from puffin.tuner.api.study import Study
+from puffin.tuner.api.workers import work_on
+from puffin.tuner.submit import open_spec, submit_prices
+
+DEFAULT_STORAGE = "sqlite:///tuner.db"
+# Keys of [data] that say where prices come from, which a DataFrame replaces.
+_SOURCE_KEYS = ("source", "symbol", "path", "period", "interval")
+
+SpecLike = str | PathLike[str] | Mapping[str, Any]
+
+
+def search(
+    spec: SpecLike,
+    prices: pd.DataFrame | None = None,
+    *,
+    storage: str = DEFAULT_STORAGE,
+    workers: int | None = None,
+    device: str = "auto",
+) -> Study:
+    """Search until the budget of a study is spent, and return the study.
+
+    It does what ``tuner run`` does, but for the export. If it is interrupted, the same call
+    resumes the search. The workers are processes of their own.
+
+    Parameters
+    ----------
+    spec : str, path or mapping
+        A study file, the name of a preset, or the content of a study file as a dictionary.
+    prices : DataFrame, (bar, column), optional
+        Instead of the source that the study file names: one row per bar, with the times as index
+        or in a column, and columns such as open, high, low, close and volume.
+    storage : str
+        URL of the database.
+    workers : int, optional
+        One for each core by default, or two for each GPU.
+    device : str
+        auto, cpu, cuda (all GPUs) or cuda:N.
+
+    Raises
+    ------
+    PuffinError
+        If the study file, the prices or the database cannot be used, or the search cannot be
+        finished; the message says what to change.
+    KeyboardInterrupt
+        After a clean stop.
+    """
+    stored = _submit(_read(spec, prices), prices, storage)
+    work_on(stored, storage, workers, device)
+    return Study(stored, storage)
+
+
+def open_study(name: str, storage: str = DEFAULT_STORAGE) -> Study:
+    """Open a study of a database, also while workers work on it.
+
+    Raises
+    ------
+    PuffinError
+        If the database cannot be used, or has no such search.
+    """
+    return Study(load_search(open_storage(storage), name), storage)
+
+
+def _read(spec: SpecLike, prices: pd.DataFrame | None) -> Spec:
+    """Return a study file, with the DataFrame as the source of its prices if there is one."""
+    values, label = _values(spec)
+    data = values.get("data", {})
+    if prices is not None and isinstance(data, Mapping):
+        kept = {key: value for key, value in data.items() if key not in _SOURCE_KEYS}
+        values["data"] = kept | {"source": "csv", "path": NAME}
+    return parse_spec(values, label)
+
+
+def _values(spec: SpecLike) -> tuple[dict[str, Any], str]:
+    if isinstance(spec, Mapping):
+        return dict(spec), "the dictionary"
+    values = load_spec(str(spec)).model_dump(mode="json", exclude_unset=True)
+    return values, f"the study file {spec}"
+
+
+def _submit(spec: Spec, prices: pd.DataFrame | None, storage: str) -> StoredStudy:
+    if prices is None:
+        return open_spec(spec, storage)
+    return submit_prices(spec, prices_of_frame(prices, spec.data.request()), storage)
