@@ -49,7 +49,8 @@ class Overview:
     submitted : ISO 8601 with a zone; None in a study of an older version
     target, horizon, features : target, bars ahead, and inputs of the forecast
     source, symbol, origin, first, last, bars, holdout_bars : the prices
-    config, best_epoch : of the best trial of a search; None before there is one
+    searched : the hyperparameters that differ between trials, beside cell and widths
+    best_epoch : of the best trial of a search; None before there is one
     last_trials : the last trials that ended, the latest first
     failures : number of trials by the reason why they failed or diverged
     retraining : the studies that train its best trials again
@@ -68,12 +69,17 @@ class Overview:
     last: str
     bars: int
     holdout_bars: int
-    config: Mapping[str, Any] | None
+    searched: tuple[str, ...]
     best_epoch: int | None
     last_trials: tuple[EndedTrial, ...]
     failures: Mapping[str, int]
     retraining: tuple[Status, ...]
     openings: int
+
+    @property
+    def config(self) -> Mapping[str, Any] | None:
+        """Configuration of the best trial of a search; None before there is one."""
+        return self.status.best_config
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: the fields of the status and the others side by side."""
@@ -108,7 +114,7 @@ def overview(study: StoredStudy) -> Overview:
         last=data.last,
         bars=data.bars,
         holdout_bars=spec.walk_forward.holdout_bars,
-        config=of_best.config or None,
+        searched=tuple(sorted(spec.parsed_space.searched)),
         best_epoch=of_best.scores.best_epoch if of_best.scores else None,
         last_trials=tuple(map(_ended, _latest(trials))),
         failures=dict(failure_reasons(study).most_common()),

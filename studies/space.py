@@ -124,6 +124,11 @@ class Space:
         """The longest lookback of any trial, in bars."""
         return int(self.scalars["lookback"].bounds[1])
 
+    @property
+    def searched(self) -> frozenset[str]:
+        """The fields of `Config` that differ between trials, beside cell and widths."""
+        return frozenset(name for name, each in self.scalars.items() if not _is_fixed(each))
+
 
 _FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Config) if f.name != "hidden_dims"}
 LAYERS, WIDTH = "layers", "hidden_dim"

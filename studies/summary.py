@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from statistics import median
@@ -33,6 +33,8 @@ class RunningTrial:
     epoch, max_epochs : epochs trained so far, 0 if they are not reported, and the most there can be
     loss : lowest loss so far; None before the first epoch has ended
     worker : process that trains it, as "host:pid"; None before the training begins
+    config : None before all of it is sampled
+    seed : of a training with another seed; None in a search
     """
 
     trial: int
@@ -41,6 +43,8 @@ class RunningTrial:
     max_epochs: int
     loss: float | None
     worker: str | None
+    config: Mapping[str, Any] | None
+    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class Status:
     running_trials : the trials in training
     workers : live processes that train a trial of the study, as "host:pid"
     priority, paused : weight in the sharing of the workers' time, and whether it gets any
-    best_loss, best_skill, best_trial : of the best complete trial of a search; None before the
-        first, and for a retraining study, whose lowest loss is lowest by chance
+    best_loss, best_skill, best_trial, best_config : of the best complete trial of a search; None
+        before the first, and for a retraining study, whose lowest loss is lowest by chance
     seconds_left : estimate with the workers that train its trials, or with one if none does; None
         before three trials have ended, and at the end
     """
@@ -77,6 +81,7 @@ class Status:
     best_loss: float | None
     best_skill: float | None
     best_trial: int | None
+    best_config: Mapping[str, Any] | None
     seconds_left: float | None
 
     @property
@@ -125,6 +130,7 @@ def status(study: StoredStudy) -> Status:
         best_loss=best.value if best else None,
         best_skill=_skill(best) if best else None,
         best_trial=best.number if best else None,
+        best_config=TrialRecord.read(best).config if best else None,
         seconds_left=_seconds_left(study, trials, budget.tickets, len(at_work))
         if done < budget.tickets
         else None,
@@ -149,6 +155,8 @@ def running_trials(study: StoredStudy, trials: Iterable[FrozenTrial]) -> Iterato
                 max_epochs=study.spec.training.max_epochs,
                 loss=min(trial.intermediate_values.values(), default=None),
                 worker=record.worker,
+                config=record.config or None,
+                seed=record.seed,
             )
 
 

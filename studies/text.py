@@ -2,7 +2,9 @@
 
 import math
 import unicodedata
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 # Control and format characters (escapes, bidi overrides, zero width), lone surrogates, and line
 # and paragraph separators.
@@ -111,6 +113,39 @@ def roughly(seconds: float) -> str:
     """Write an estimate rounded to its precision: ``about 4 min``."""
     step = next((step for most, step in _ROUNDING if seconds <= most), _HOUR)
     return f"about {duration(max(round(seconds / step), 1) * step)}"
+
+
+def configuration(config: Mapping[str, Any], searched: Container[str] | None = None) -> str:
+    """Write a configuration in one line: ``gru 32/16, dropout 0.1, lookback 20``.
+
+    Parameters
+    ----------
+    config : mapping
+        As `puffin.models.config.Config.to_dict` returns it.
+    searched : container of str, optional
+        The hyperparameters to write beside cell and widths; by default all.
+    """
+    widths = "/".join(map(str, config["hidden_dims"]))
+    inert = {"dropout"} if len(config["hidden_dims"]) == 1 else set()
+    others = {k: v for k, v in config.items() if k not in {"cell", "hidden_dims"} | inert}
+    values = (
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in others.items()
+        if searched is None or key in searched
+    )
+    return ", ".join([f"{config['cell']} {widths}", *values])
+
+
+def shortened(text: str, width: int) -> str:
+    """Leave out the last of the parts that commas separate until a text is narrow enough.
+
+    The first part always stays.
+    """
+    parts, rest = text.split(", "), ""
+    while len(parts) > 1 and len(", ".join(parts) + rest) > width:
+        parts.pop()
+        rest = " …"
+    return ", ".join(parts) + rest
 
 
 def first_line(error: BaseException) -> str:

@@ -30,24 +30,27 @@ def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
 @options.device
 @options.overrides
 @options.refresh
+@options.quiet
 @options.storage
 def run(
     spec: str,
+    overrides: tuple[str, ...],
+    storage: str,
+    *,
     workers: int | None,
     workers_per_gpu: int,
     device: str,
-    overrides: tuple[str, ...],
-    *,
-    refresh: bool,
-    storage: str,
+    **fields: Any,
 ) -> None:
     """Search: submit SPEC, work on it here, show the result, export the best.
 
     SPEC is a study file or the name of a preset. A study that was interrupted resumes.
     """
     from puffin.tuner.commands import run as command
+    from puffin.tuner.worker.devices import assign
 
-    command.run(spec, overrides, storage, workers, device, workers_per_gpu, refresh=refresh)
+    devices = assign(device, workers, workers_per_gpu)
+    command.run(spec, overrides, storage, devices, **fields)
 
 
 @main.command(epilog=example("tuner submit daily --set data.symbol=IBM --set name=ibm-daily"))
@@ -158,6 +161,7 @@ def compare(name: str, by: str, storage: str) -> None:
 @options.device
 @options.report
 @options.as_json
+@options.quiet
 @options.storage
 def report(
     name: str, storage: str, workers: int | None, device: str, *, out: Path | None, **fields: Any

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -124,6 +125,12 @@ class Pool:
 
         threading.Thread(target=forward, args=(slot.process,), daemon=True).start()
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The processes, "host:pid" to the number of the worker."""
+        host = socket.gethostname()
+        return {f"{host}:{slot.process.pid}": str(slot.index + 1) for slot in self._slots}
+
     def poll(self) -> bool:
         """Restart workers that failed; return False once all have finished their work.
 
@@ -197,8 +204,10 @@ def _script() -> str:
     return script
 
 
-def run_workers_until_done(study: StoredStudy, storage_url: str, devices: Sequence[str]) -> None:
-    """Run workers on a study until its budget is spent, and show the progress.
+def run_workers_until_done(
+    study: StoredStudy, storage_url: str, devices: Sequence[str], *, quiet: bool = False
+) -> None:
+    """Run workers on a study until its budget is spent, and show the progress unless `quiet`.
 
     Raises
     ------
@@ -214,11 +223,11 @@ def run_workers_until_done(study: StoredStudy, storage_url: str, devices: Sequen
     interrupt.install()
     try:
         with (
-            Progress() as progress,
+            Progress(study.spec, quiet=quiet) as progress,
             Pool(storage_url, study.name, devices, progress.say) as pool,
         ):
             for state in interrupt.interruptible(_watch(study, pool, progress, interrupt)):
-                progress.show(state)
+                progress.show(state, pool.labels)
     except Interrupted:
         pass
     finally:
@@ -239,8 +248,13 @@ def _watch(
 ) -> Iterator[summary.Status]:
     """Yield the state of a study until it, or all of its workers, are done."""
     # The state is read from the database, because workers notice the end only at their next poll.
-    while pool.poll() and not (state := _read_status(study, progress, interrupt)).done:
+    alive = True
+    while alive:
+        alive = pool.poll()
+        state = _read_status(study, progress, interrupt)
         yield state
+        if state.done:
+            return
         interrupt.wait(_POLL_SECONDS)
 
 

@@ -1,37 +1,64 @@
 """Live progress of a search or of retraining, on stderr."""
 
 import time
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from puffin.studies.spec import Spec
 from puffin.studies.summary import RunningTrial, Status
-from puffin.studies.text import counted, duration, loss, roughly, signed
+from puffin.studies.text import (
+    configuration,
+    counted,
+    duration,
+    loss,
+    roughly,
+    shortened,
+    signed,
+)
 from puffin.tuner import messages
+from puffin.tuner.columns import CONFIGURATION, fitted_table
 
-# Seconds between two lines of progress if stderr is not a terminal.
-_QUIET_INTERVAL = 10.0
+# Most seconds between two lines of progress if stderr is not a terminal.
+_LINE_SECONDS = 60.0
 # A terminal has few lines, and a machine may have many workers.
-_MOST_RUNNING = 8
-_BAR_WIDTH = 20
+_MOST_ROWS = 8
+_MOST_BAR, _LEAST_BAR = 24, 10
+_COLUMNS = ("worker", "trial", "epoch", "loss", CONFIGURATION)
+_OPTIONAL = (CONFIGURATION, "loss", "epoch")
 
 
 class Progress:
-    """Live state of a study: updated in place on a terminal, a line every 10 s in a file."""
+    """Live state of a study: updated in place on a terminal, a line per change elsewhere.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    spec : Spec
+        The study file.
+    quiet : bool
+        Whether to show nothing but what `say` prints.
+    """
+
+    def __init__(self, spec: Spec, *, quiet: bool = False) -> None:
         self._console = messages.stderr()
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._started = time.monotonic()
-        self._printed = -_QUIET_INTERVAL
+        self._searched = spec.parsed_space.searched
+        self._quiet = quiet
+        # A dumb terminal cannot move its cursor, and FORCE_COLOR makes a file look like a terminal.
+        self._is_live = self._console.is_interactive and self._console.file.isatty() and not quiet
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._started = self._last_line = time.monotonic()
+        self._last: Status | None = None
+        self._countdown = _Countdown()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._is_live:
             self._live.start()
         return self
 
@@ -39,27 +66,134 @@ class Progress:
         self, _t: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
     ) -> None:
         self._live.stop()
+        if self._is_live and self._last is not None and self._last.done:
+            took = duration(time.monotonic() - self._started)
+            self.say(f"{count_line(self._last)}; {took}")
 
     def say(self, line: str) -> None:
         """Print a message above the progress."""
         messages.say(line, self._console)
 
-    def show(self, status: Status) -> None:
-        """Show a state of the study."""
-        elapsed = time.monotonic() - self._started
+    def show(self, status: Status, workers: Mapping[str, str]) -> None:
+        """Show a state of the study.
+
+        Parameters
+        ----------
+        status : Status
+        workers : mapping
+            The worker processes of this command, "host:pid" to a short name.
+        """
+        last, self._last = self._last, status
+        now = time.monotonic()
+        left = self._countdown.left(status, now)
+        if self._quiet:
+            return
+        if last is not None and status.best_trial not in (None, last.best_trial):
+            self._say_best(status)
+        if self._is_live:
+            self._live.update(self._block(status, workers, now - self._started, left), refresh=True)
+        elif self._is_due(last, status, now):
+            self._last_line = now
+            self.say("; ".join([count_line(status), *_details(status, now - self._started, left)]))
+
+    def _is_due(self, last: Status | None, status: Status, now: float) -> bool:
+        ended = last is not None and status.finished != last.finished
+        return ended or now - self._last_line >= _LINE_SECONDS
+
+    def _say_best(self, status: Status) -> None:
+        line = f"new {best_line(status)}"
+        if status.best_config:
+            line += f", {configuration(status.best_config, self._searched)}"
         if self._console.is_terminal:
-            self._live.update(_block(status, elapsed))
-        elif time.monotonic() - self._printed >= _QUIET_INTERVAL:
-            self._printed = time.monotonic()
-            self.say("; ".join([count_line(status), *_details(status, elapsed)]))
+            line = shortened(line, self._console.width)
+        self._console.print(Text(line, "bold green"), soft_wrap=True)
+
+    def _block(
+        self, status: Status, workers: Mapping[str, str], elapsed: float, left: float | None
+    ) -> RenderableType:
+        """Return the progress for a terminal: bar, counts, best trial, and a row per worker."""
+        title = Text(", ".join([_done(status), *_times(status, elapsed, left)]))
+        bar = self._console.width - title.cell_len - 1
+        top = Table.grid(padding=(0, 1))
+        top.add_row(
+            ProgressBar(
+                total=max(status.tickets, 1),
+                completed=status.finished + sum(map(_share, status.running_trials)),
+                width=max(_LEAST_BAR, min(bar, _MOST_BAR)),
+            ),
+            title,
+        )
+        counts = "; ".join(part for part in (ended_as(status), _paused(status)) if part)
+        return Group(
+            Text(),
+            top,
+            Text(counts or "none has ended yet", "dim"),
+            *self._best(status),
+            *self._rows(status, workers),
+        )
+
+    def _best(self, status: Status) -> Iterator[RenderableType]:
+        if (line := best_line(status)) is not None:
+            yield Text(line, "green")
+            if status.best_config:
+                shown = configuration(status.best_config, self._searched)
+                yield Padding(Text(shown, "green"), (0, 0, 0, 2))
+
+    def _rows(self, status: Status, workers: Mapping[str, str]) -> Iterator[RenderableType]:
+        trials = {trial.worker: trial for trial in status.running_trials if trial.worker}
+        others = {name: name for name in trials if name not in workers}
+        rows = [
+            self._row(label, trials.get(name))
+            for name, label in (*workers.items(), *others.items())
+        ]
+        table = fitted_table(self._console, _COLUMNS, rows[:_MOST_ROWS], _OPTIONAL)
+        if rows and table is not None:
+            yield Text()
+            yield table
+        if (more := len(rows) - _MOST_ROWS) > 0:
+            yield Text(f"and {counted(more, 'worker')} more", "dim")
+
+    def _row(self, label: str, trial: RunningTrial | None) -> tuple[str, ...]:
+        if trial is None:
+            return (label, "-", "-", "-", "waits for a trial")
+        shown = configuration(trial.config, self._searched) if trial.config else "-"
+        return (
+            label,
+            str(trial.trial),
+            f"{trial.epoch} of {trial.max_epochs}" if trial.epoch else "-",
+            "-" if trial.loss is None else loss(trial.loss),
+            shown if trial.seed is None else f"seed {trial.seed}, {shown}",
+        )
+
+
+class _Countdown:
+    """The time left, which runs down between two estimates."""
+
+    def __init__(self) -> None:
+        self._basis: tuple[int, ...] = ()
+        self._end: float | None = None
+
+    def left(self, status: Status, now: float) -> float | None:
+        """Return the seconds left; a new estimate counts once an epoch or a trial has ended."""
+        epochs = sum(trial.epoch for trial in status.running_trials)
+        basis = (status.finished, epochs, len(status.workers), status.tickets)
+        if basis != self._basis:
+            self._basis = basis
+            self._end = None if status.seconds_left is None else now + status.seconds_left
+        return None if self._end is None else max(self._end - now, 0.0)
+
+
+def _done(status: Status) -> str:
+    """Return how much is done: ``12 of 40 trials``."""
+    noun = "trial" if status.search is None else "training"
+    return f"{status.finished} of {counted(status.tickets, noun)}"
 
 
 def count_line(status: Status) -> str:
     """Return the trials by state: ``12 of 40 trials: 3 complete, 9 pruned``."""
-    line = f"{status.finished} of {counted(status.tickets, 'trial')}"
     running = f"{status.running} running" if status.running else ""
     states = ", ".join(part for part in (ended_as(status), running) if part)
-    return f"{line}: {states}" if states else line
+    return f"{_done(status)}: {states}" if states else _done(status)
 
 
 def ended_as(status: Status) -> str:
@@ -86,25 +220,21 @@ def running_line(trial: RunningTrial) -> str:
     )
 
 
-def _details(status: Status, elapsed: float) -> list[str]:
-    left = status.seconds_left
-    parts = [
-        f"paused: `{messages.shell_command('resume', status.name)}` resumes it"
-        if status.paused
-        else None,
-        f"{duration(elapsed)} so far",
-        None if left is None or status.paused else f"{roughly(left)} left",
-        best_line(status),
-    ]
+def _share(trial: RunningTrial) -> float:
+    return min(trial.epoch / max(trial.max_epochs, 1), 1.0)
+
+
+def _times(status: Status, elapsed: float, left: float | None) -> list[str]:
+    unknown = left is None or status.paused
+    return [f"{duration(elapsed)} so far", *([] if unknown else [f"{roughly(left or 0)} left"])]
+
+
+def _paused(status: Status) -> str:
+    if not status.paused:
+        return ""
+    return f"paused: `{messages.shell_command('resume', status.name)}` resumes it"
+
+
+def _details(status: Status, elapsed: float, left: float | None) -> list[str]:
+    parts = [_paused(status), *_times(status, elapsed, left), best_line(status)]
     return [part for part in parts if part]
-
-
-def _block(status: Status, elapsed: float) -> RenderableType:
-    """Return the progress for a terminal: a bar, the details, and the running trials."""
-    top = Table.grid(padding=(0, 1))
-    bar = ProgressBar(total=status.tickets, completed=status.finished, width=_BAR_WIDTH)
-    top.add_row(bar, Text(count_line(status)))
-    running = [f"  {running_line(trial)}" for trial in status.running_trials[:_MOST_RUNNING]]
-    if more := len(status.running_trials) - _MOST_RUNNING:
-        running += [f"  and {more} more in training"] if more > 0 else []
-    return Group(top, Text("; ".join(_details(status, elapsed))), *map(Text, running))

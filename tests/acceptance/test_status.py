@@ -81,7 +81,7 @@ def test_status_of_a_study_shows_its_data_progress_and_best(
     assert last == [str(t.number) for t in in_order[:5]]
     state = json.loads(command("status", "tiny-study", "--json", "--storage", finished.url).out)
     (study,) = state["studies"]
-    assert (study["target"], study["bars"], study["config"]) == (
+    assert (study["target"], study["bars"], study["best_config"]) == (
         "range",
         440,
         best.user_attrs["config"],
@@ -127,6 +127,7 @@ def test_status_as_json_equals_the_database(finished: Finished, command: Command
         "best_loss": best.value,
         "best_skill": best.user_attrs["skill"],
         "best_trial": best.number,
+        "best_config": best.user_attrs["config"],
         "finished": 6,
         "done": True,
         "search": None,

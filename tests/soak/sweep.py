@@ -160,9 +160,11 @@ def run_command(
         os._exit(code)
 
 
-def train_here(study: StoredStudy, storage_url: str, devices: Sequence[str]) -> None:
+def train_here(
+    study: StoredStudy, storage_url: str, devices: Sequence[str], *, quiet: bool = False
+) -> None:
     """Train what a report has ordered in this process, where its commits are counted."""
-    del devices
+    del devices, quiet
     options = WorkerOptions(study.name, device="cpu", checkpoint_seconds=0.0, grace_seconds=1)
     work(storage_url, Interrupt(), options)
 

@@ -191,6 +191,10 @@ worker = _group(
     click.option("--stop-with-parent", is_flag=True, hidden=True),
 )
 
+quiet = click.option(
+    "-q", "--quiet", is_flag=True, help="Write results, warnings and errors, but no progress."
+)
+
 compare_by = click.option(
     "--by",
     type=click.Choice([*CATEGORICAL_FIELDS, "layers", "hidden_dim", *NUMERIC_FIELDS]),

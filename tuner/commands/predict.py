@@ -19,7 +19,7 @@ from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
 from puffin.studies.text import counted, percent, printable, when
-from puffin.tuner.commands import tables
+from puffin.tuner.columns import new_table
 from puffin.tuner.messages import stdout
 
 
@@ -117,7 +117,7 @@ def _prediction_table(prediction: Prediction) -> Table:
         columns += [prediction.trader_unit, "low", "high"]
         bounds = [step.in_trader_unit for step in prediction.steps if step.in_trader_unit]
         rows = [left + right for left, right in zip(rows, _formatted(bounds), strict=True)]
-    table = tables.new_table(*columns)
+    table = new_table(*columns)
     for step, row in zip(prediction.steps, rows, strict=True):
         table.add_row(str(step.ahead), *row)
     return table

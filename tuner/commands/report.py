@@ -17,7 +17,7 @@ from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load_search, lowest_complete
 from puffin.studies.text import counted, loss, p_value, percent, signed, times
-from puffin.tuner.commands import tables
+from puffin.tuner.columns import new_table
 from puffin.tuner.commands.run import describe_cost
 from puffin.tuner.messages import say, stdout
 from puffin.tuner.pool import run_workers_until_done
@@ -28,7 +28,7 @@ _LEGEND = (
 )
 
 
-def report(
+def report(  # noqa: PLR0913  # the options of the command
     name: str,
     storage_url: str,
     devices: Sequence[str],
@@ -36,6 +36,7 @@ def report(
     top: int,
     seeds: int,
     as_json: bool,
+    quiet: bool,
     out: Path,
 ) -> None:
     """Judge the best of a study on its holdout, print the verdict, then write the pages.
@@ -57,13 +58,16 @@ def report(
     if writes_pages:
         check_folder(out, name)
     again = retrain_with_seeds(study, top, seeds)
-    _announce(study, retraining_cost(study, top, seeds), len(devices), finished=finished)
-    run_workers_until_done(again, storage_url, devices)
+    if not quiet:
+        _announce(study, retraining_cost(study, top, seeds), len(devices), finished=finished)
+    run_workers_until_done(again, storage_url, devices, quiet=quiet)
     first_look = not is_opened(study)
     holdout = open_seal(study, top, seeds)
     if first_look:
         say(f"the holdout of study {name} is open")
-    run_workers_until_done(holdout, storage_url, devices)
+    run_workers_until_done(holdout, storage_url, devices, quiet=quiet)
+    if not (finished or quiet):
+        say("compares the winner with simple models, and draws the figures")
     result = reports.build(study)
     _print(result, as_json=as_json)
     if writes_pages:
@@ -105,7 +109,7 @@ def _print(result: reports.Report, *, as_json: bool) -> None:
 
 def _baseline_table(result: reports.Report) -> Table:
     """Return a table of the winner and the baselines on the search folds and the holdout."""
-    table = tables.new_table(
+    table = new_table(
         "", "search loss", "holdout loss", "direction", "skill of winner", "p of DM", "p of CW"
     )
     accuracy = percent(result.direction.accuracy)

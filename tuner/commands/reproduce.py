@@ -13,7 +13,7 @@ from puffin.studies.export.checksums import added_note
 from puffin.studies.export.read import load_exported
 from puffin.studies.export.reproduce import reproduce as derive
 from puffin.studies.text import printable
-from puffin.tuner.commands import tables
+from puffin.tuner.columns import new_table
 from puffin.tuner.messages import stdout
 from puffin.tuner.worker.process import setup_torch
 
@@ -67,7 +67,7 @@ def _summary(checks: list[Check]) -> str:
 
 def _check_table(checks: Sequence[Check]) -> Table:
     """Return a table of exported and recomputed figures."""
-    table = tables.new_table("", "exported", "reproduced", "difference", "tolerance", "")
+    table = new_table("", "exported", "reproduced", "difference", "tolerance", "")
     for check in checks:
         numbers = (f"{value:.6g}" for value in (check.exported, check.recomputed))
         difference = "identical" if check.difference == 0 else f"{check.difference:.1e}"

@@ -20,11 +20,10 @@ def run(
     path_or_preset: str,
     overrides: Sequence[str],
     storage_url: str,
-    workers: int | None,
-    device: str,
-    workers_per_gpu: int,
+    devices: Sequence[str],
     *,
     refresh: bool,
+    quiet: bool,
 ) -> None:
     """Run a search from its study file to the exported forecaster.
 
@@ -35,7 +34,6 @@ def run(
     KeyboardInterrupt
         After a clean stop on SIGINT or SIGTERM.
     """
-    devices = assign(device, workers, workers_per_gpu)
     study = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
     state = summary.status(study)
     for warning in study.record.data.warnings:
@@ -44,8 +42,9 @@ def run(
         say(f"study {study.name} is complete: {counted(state.finished, 'trial')}")
     else:
         _require_workable(study, state)
-        _announce(study, state, devices)
-        run_workers_until_done(study, storage_url, devices)
+        if not quiet:
+            _announce(study, state, devices)
+        run_workers_until_done(study, storage_url, devices, quiet=quiet)
     _finish(study, storage_url)
 
 

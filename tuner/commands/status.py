@@ -1,7 +1,7 @@
 """`tuner status`: all studies of a database in a table, or one study in detail."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,16 +17,16 @@ from puffin.studies.storage import workers
 from puffin.studies.storage.workers import WorkerRow
 from puffin.studies.study import HOLDOUT_SUFFIX, load, study_names
 from puffin.studies.summary import Status, status
-from puffin.studies.text import counted, duration, loss, printable, roughly, signed
+from puffin.studies.text import configuration, counted, duration, loss, printable, roughly, signed
 from puffin.studies.versions import PACKAGES
-from puffin.tuner.commands import tables
+from puffin.tuner.columns import CONFIGURATION, print_rows
 from puffin.tuner.messages import say, shell_command, stdout
 from puffin.tuner.progress import best_line, count_line, ended_as, running_line
 
 # Columns that are left out on a narrow terminal, in this order. Names and losses always stay.
 _OPTIONAL = ("retraining", "ended as", "priority", "skill", "running", "time left", "state")
 _OPTIONAL_OF_WORKERS = (" / ".join(PACKAGES), "since", "device")
-_OPTIONAL_OF_TRIALS = ("configuration", "seconds", "epochs")
+_OPTIONAL_OF_TRIALS = ("seconds", "epochs", CONFIGURATION)
 _MOST_REASONS = 5
 
 
@@ -77,7 +77,7 @@ def print_study(storage: RDBStorage, name: str, *, as_json: bool) -> None:
     if shown.last_trials:
         out.print()
         out.print("Last trials")
-        _print_trials(out, shown.last_trials)
+        _print_trials(out, shown.last_trials, shown.searched)
     _print_workers(out, alive, [shown.status])
 
 
@@ -128,7 +128,7 @@ def _print_table(out: Console, states: Sequence[Status], retraining: Mapping[str
         if set(columns[name]) == {empty}:
             del columns[name]
     rows = list(zip(*columns.values(), strict=True))
-    tables.print_rows(out, list(columns), rows, _OPTIONAL)
+    print_rows(out, list(columns), rows, _OPTIONAL)
 
 
 def _time_left(state: Status) -> str:
@@ -155,7 +155,7 @@ def _print_workers(out: Console, alive: Sequence[WorkerRow], states: Sequence[St
         )
         for worker in alive
     ]
-    tables.print_rows(out, columns, rows, _OPTIONAL_OF_WORKERS)
+    print_rows(out, columns, rows, _OPTIONAL_OF_WORKERS)
 
 
 def _facts(study: Overview, *, is_served: bool) -> list[tuple[str, list[str]]]:
@@ -177,7 +177,7 @@ def _facts(study: Overview, *, is_served: bool) -> list[tuple[str, list[str]]]:
         "time left": [_outlook(state, is_served=is_served)],
         "best": [
             (best_line(state) or "").removeprefix("best "),
-            f"{_configuration(study.config)}, best epoch {study.best_epoch}"
+            f"{configuration(study.config, study.searched)}, best epoch {study.best_epoch}"
             if study.config
             else None,
         ],
@@ -209,15 +209,6 @@ def _outlook(state: Status, *, is_served: bool) -> str | None:
     return left or "not known before three trials have ended"
 
 
-def _configuration(config: Mapping[str, Any]) -> str:
-    """Return a configuration in one line: ``gru 32, 16, dropout 0.1, lookback 20, ...``."""
-    widths = ", ".join(map(str, config["hidden_dims"]))
-    inert = {"dropout"} if len(config["hidden_dims"]) == 1 else set()
-    others = {k: v for k, v in config.items() if k not in {"cell", "hidden_dims"} | inert}
-    values = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in others.items())
-    return ", ".join([f"{config['cell']} {widths}", *values])
-
-
 def _retraining_line(state: Status, openings: int) -> str:
     opened = ""
     if state.name.endswith(HOLDOUT_SUFFIX):
@@ -232,8 +223,8 @@ def _reasons(failures: Mapping[str, int]) -> Iterator[str]:
         yield f"and {counted(more, 'other reason')}"
 
 
-def _print_trials(out: Console, trials: Sequence[EndedTrial]) -> None:
-    columns = ("trial", "ended", "loss", "best epoch", "epochs", "seconds", "configuration")
+def _print_trials(out: Console, trials: Sequence[EndedTrial], searched: Collection[str]) -> None:
+    columns = ("trial", "ended", "loss", "best epoch", "epochs", "seconds", CONFIGURATION)
     rows = [
         (
             str(trial.trial),
@@ -242,11 +233,11 @@ def _print_trials(out: Console, trials: Sequence[EndedTrial]) -> None:
             _or_dash(trial.best_epoch),
             _or_dash(trial.epochs),
             _or_dash(trial.seconds),
-            _configuration(trial.config) if trial.config else "-",
+            configuration(trial.config, searched) if trial.config else "-",
         )
         for trial in trials
     ]
-    tables.print_rows(out, columns, rows, _OPTIONAL_OF_TRIALS)
+    print_rows(out, columns, rows, _OPTIONAL_OF_TRIALS)
 
 
 def _or_dash(value: float | None) -> str:

@@ -4,9 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,48 +15,9 @@ from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import Group
-from puffin.studies.text import loss, percent, printable, signed, when
-from puffin.tuner.messages import FILE_WIDTH, stdout
-
-
-def new_table(*columns: str, edge: bool = True) -> Table:
-    """Return an empty table, first column left-aligned, with or without a margin around it."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=edge, pad_edge=edge)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", overflow="fold")
-    return table
-
-
-def print_rows(
-    out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str]
-) -> None:
-    """Print a table without ever cutting a cell.
-
-    Parameters
-    ----------
-    out : Console
-    columns : sequence of str
-        The first one names a row.
-    rows : sequence of sequence of str
-    optional : sequence of str
-        Columns to leave out, one after the other, until the table is narrow enough. If it never
-        is, each row is printed as a name with its values below.
-    """
-    safe = [dict(zip(columns, map(printable, row), strict=True)) for row in rows]
-    wide = out.options.update(width=FILE_WIDTH)
-    for dropped in range(len(optional) + 1):
-        kept = [name for name in columns if name not in optional[:dropped]]
-        table = new_table(*kept, edge=False)
-        for row in safe:
-            table.add_row(*(row[name] for name in kept))
-        if out.measure(table, options=wide).maximum <= out.width:
-            out.print(table)
-            return
-    for row in safe:
-        name, *values = columns
-        out.print(row[name], soft_wrap=True)
-        details = "; ".join(f"{value} {row[value]}" for value in values if row[value] != "-")
-        out.print(Padding(Text(details), (0, 0, 1, 2)))
+from puffin.studies.text import loss, percent, signed, when
+from puffin.tuner.columns import new_table
+from puffin.tuner.messages import stdout
 
 
 def print_result(study: StoredStudy, record: dict[str, Any], cells: Sequence[Group]) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from puffin.studies.summary import Group
 from puffin.studies.text import percent, signed
+from puffin.tuner.columns import print_rows
 from puffin.tuner.commands import tables
 from tests.trials import scores
 
@@ -129,7 +130,7 @@ def printed(console: Console) -> str:
 def test_a_narrow_table_drops_columns_and_never_cuts_a_cell(narrow: Console, length: int) -> None:
     row = ("n" * length, "open", "12 of 40", "3 complete, 9 pruned", "1.000e-07", "+35.2 %")
     columns = ("study", "state", "trials", "ended as", "loss", "skill")
-    tables.print_rows(narrow, columns, [row, row], ("ended as", "skill", "state"))
+    print_rows(narrow, columns, [row, row], ("ended as", "skill", "state"))
     out = printed(narrow)
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -146,7 +147,17 @@ def test_a_narrow_table_of_groups_wraps_its_cells(width: int) -> None:
     assert "…" not in printed(out)
 
 
+def test_a_configuration_that_is_too_wide_loses_its_last_hyperparameters(narrow: Console) -> None:
+    long = "lstm 32/16, lookback 20, lr 0.001, weight_decay 0.0001, batch_size 32, noise 0.1"
+    rows = [("1", "0.5000", long), ("2", "0.6000", "gru 8, lookback 5")]
+    print_rows(narrow, ("trial", "loss", "configuration"), rows, ("configuration",))
+    _, _, first, second = (line.rstrip() for line in printed(narrow).splitlines())
+    assert first.endswith("lstm 32/16, lookback 20, lr 0.001, weight_decay 0.0001 …")
+    assert second.endswith("gru 8, lookback 5")
+    assert len(first) <= 80
+
+
 def test_markup_and_escapes_in_names_are_printed_literally(narrow: Console) -> None:
     name = "[/x][bold]a[/bold]:smile:\x1b[31mred\u202e"
-    tables.print_rows(narrow, ("study", "loss"), [(name, "0.5000")], ())
+    print_rows(narrow, ("study", "loss"), [(name, "0.5000")], ())
     assert "[/x][bold]a[/bold]:smile:\\x1b[31mred\\u202e" in printed(narrow)
