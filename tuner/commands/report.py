@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 import optuna
-from rich.table import Table
+from rich.console import Console
 
+from puffin.models.evaluation.forecast_tests import MeanTest
 from puffin.studies.openings import looks_at
 from puffin.studies.report import build as reports
 from puffin.studies.report.files import check_folder, write_pages
@@ -17,14 +18,15 @@ from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load_search, lowest_complete
 from puffin.studies.text import counted, loss, p_value, percent, signed, times
-from puffin.tuner.columns import new_table
+from puffin.tuner.columns import print_rows
 from puffin.tuner.commands.run import describe_cost
 from puffin.tuner.messages import say, stdout
 from puffin.tuner.pool import run_workers_until_done
 
 _LEGEND = (
-    "direction: share of moves forecast in the right direction, - if no move is forecast; DM: "
-    "Diebold-Mariano; CW: Clark-West, - if the baseline is not a special case of the network"
+    "search, holdout: losses; direction: share of moves forecast in the right direction, - if no "
+    "move is forecast; skill: of the winner against this model; DM: p of Diebold-Mariano; CW: p of "
+    "Clark-West, - if the model is not a special case of the network"
 )
 
 
@@ -103,24 +105,29 @@ def _print(result: reports.Report, *, as_json: bool) -> None:
     console = stdout()
     for sentence in sentences(result):
         console.print(sentence)
-    console.print(_baseline_table(result))
+    console.print()
+    _print_baselines(console, result)
     console.print(_LEGEND)
 
 
-def _baseline_table(result: reports.Report) -> Table:
-    """Return a table of the winner and the baselines on the search folds and the holdout."""
-    table = new_table(
-        "", "search loss", "holdout loss", "direction", "skill of winner", "p of DM", "p of CW"
-    )
-    accuracy = percent(result.direction.accuracy)
-    table.add_row("winner", *map(loss, (result.search_loss, result.loss)), accuracy, "", "", "")
-    for baseline in result.comparison.baselines:
-        table.add_row(
+def _print_baselines(out: Console, result: reports.Report) -> None:
+    """Print the winner and the baselines on the search folds and the holdout."""
+    losses = map(loss, (result.search_loss, result.loss))
+    rows = [("winner", *losses, percent(result.direction.accuracy), "", "", "")]
+    rows += [
+        (
             baseline.label,
             *map(loss, (baseline.search_loss, baseline.holdout_loss)),
             percent(baseline.direction.accuracy) if baseline.direction else "-",
             signed(baseline.skill),
-            p_value(baseline.diebold_mariano.p_better),
-            p_value(baseline.clark_west.p_better) if baseline.clark_west else "-",
+            _short(baseline.diebold_mariano),
+            _short(baseline.clark_west) if baseline.clark_west else "-",
         )
-    return table
+        for baseline in result.comparison.baselines
+    ]
+    columns = ("model", "search", "holdout", "direction", "skill", "DM", "CW")
+    print_rows(out, columns, rows, ("CW", "search", "direction"))
+
+
+def _short(test: MeanTest) -> str:
+    return p_value(test.p_better).replace("below ", "<")
