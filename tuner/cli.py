@@ -14,7 +14,11 @@ from puffin.tuner.commands.options import example
 from puffin.tuner.group import CommandGroup, open_closed_streams, set_up_logging
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`tuner run demo` is a first search, `tuner COMMAND --help` has examples.",
+)
 @options.debug
 @click.version_option(package_name="puffin-tuner", prog_name="tuner")
 def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
@@ -42,9 +46,10 @@ def run(
     device: str,
     **fields: Any,
 ) -> None:
-    """Search: submit SPEC, work on it here, show the result, export the best.
+    """Search with SPEC, show the result and export the best.
 
-    SPEC is a study file or the name of a preset. A study that was interrupted resumes.
+    SPEC is a study file or the name of a preset. The study is submitted and worked on here; one
+    that was interrupted resumes.
     """
     from puffin.tuner.commands import run as command
     from puffin.tuner.worker.devices import assign
@@ -59,7 +64,7 @@ def run(
 @options.refresh
 @options.storage
 def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str) -> None:
-    """Write the study of SPEC into the database and return; workers do the rest."""
+    """Write the study of SPEC into the database, for workers."""
     from puffin.tuner.commands import submit as command
 
     command.submit(spec, overrides, storage, refresh=refresh)
@@ -69,7 +74,7 @@ def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str
 @options.worker
 @options.storage
 def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **fields: Any) -> None:
-    """Work on the open studies of the database, each with its share, until all are done.
+    """Work on the open studies until all are done, each with its share.
 
     Writes a line to stderr when it starts, waits and ends, and one for each trial.
     """
@@ -97,7 +102,7 @@ def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **fi
 @options.as_json
 @options.storage
 def status(name: str | None, *, everything: bool, as_json: bool, storage: str) -> None:
-    """List the studies with their progress and best loss, and the workers alive.
+    """List the studies with their progress, and the workers alive.
 
     With NAME show one study: target, data, time left, best configuration, last trials, failures.
     JSON always contains every study.
@@ -144,7 +149,7 @@ def best(name: str, form: str, rule: str, storage: str) -> None:
 @options.compare_by
 @options.storage
 def compare(name: str, by: str, storage: str) -> None:
-    """Compare the LSTM with the GRU, or trials grouped otherwise: losses, skill, time.
+    """Compare the LSTM with the GRU, or trials grouped otherwise.
 
     The best of a larger group is lower by chance alone. Best and median are of the complete trials.
     If all trials of a group were pruned, losses are compared up to the last epoch that every group
@@ -166,7 +171,7 @@ def compare(name: str, by: str, storage: str) -> None:
 def report(
     name: str, storage: str, workers: int | None, device: str, *, out: Path | None, **fields: Any
 ) -> None:
-    """Open the sealed holdout of study NAME and say whether its best is any good.
+    """Open the holdout of study NAME, and judge its best.
 
     The winner is fixed before, and every opening is recorded. The best configurations are retrained
     with several seeds: on the search folds, and on all search data to be compared with simple
@@ -191,10 +196,10 @@ def report(
 )
 @options.storage
 def export(name: str, folder: Path, refit: str, storage: str) -> None:
-    """Write the best of study NAME to DIR: configuration, weights, prices, forecasts and a card.
+    """Write the best of study NAME to DIR as a forecaster.
 
-    The weights are refitted for the best number of epochs. Once `tuner report` has opened the
-    seal, the export includes its report.
+    DIR gets configuration, weights, prices, forecasts and a card. The weights are refitted for the
+    best number of epochs. Once `tuner report` has opened the seal, the export includes its report.
     """
     from puffin.tuner.commands import export as command
 
@@ -216,10 +221,10 @@ def predict(
     *,
     as_json: bool,
 ) -> None:
-    """Forecast with the model that was exported to DIR, each bar with an interval.
+    """Forecast with the model that was exported to DIR.
 
-    Intervals come from the model's errors on bars that it was not trained on. Only a model whose
-    one feature is its target can forecast beyond the horizon.
+    Each bar has an interval. Intervals come from the model's errors on bars that it was not trained
+    on. Only a model whose one feature is its target can forecast beyond the horizon.
     """
     if csv is not None and symbol is not None:
         raise click.UsageError("--csv and --symbol both name the prices; use one of them")
@@ -234,11 +239,11 @@ def predict(
 @main.command(epilog=example("tuner reproduce best/"))
 @options.export_folder
 def reproduce(folder: Path) -> None:
-    """Train the export in DIR again from its own files and compare every score with it.
+    """Train the export in DIR again and compare every score with it.
 
-    Forecasts, scalers, weights, card and verdict are compared too, but not the files of the report:
-    bit for bit on a machine of the same kind, within stated bounds elsewhere. Files that were
-    changed after the export are reported first.
+    It is trained from its own files. Forecasts, scalers, weights, card and verdict are compared
+    too, but not the files of the report: bit for bit on a machine of the same kind, within stated
+    bounds elsewhere. Files that were changed after the export are reported first.
     """
     from puffin.studies.export.checksums import require_export
 
@@ -262,9 +267,10 @@ def dashboard(
     password: str | None,
     storage: str,
 ) -> None:
-    """Serve Optuna Dashboard with every study's artifacts: read-only, on this machine only.
+    """Show every trial in a browser, with Optuna Dashboard.
 
-    With a password it may be served to other machines too: put a proxy with TLS in front of it.
+    It is read-only and served to this machine only. With a password it may be served to other
+    machines too: put a proxy with TLS in front of it.
     """
     from puffin.tuner.dashboard.access import bind_address, chosen_password
 
@@ -280,7 +286,7 @@ def dashboard(
 @options.overrides
 @options.refresh
 def check(spec: str, overrides: tuple[str, ...], *, refresh: bool) -> None:
-    """Find everything that is wrong with SPEC and its prices, without training."""
+    """Find what is wrong with SPEC and its prices, without training."""
     from puffin.tuner.commands import check as command
 
     command.check(spec, overrides, refresh=refresh)
@@ -291,10 +297,10 @@ def check(spec: str, overrides: tuple[str, ...], *, refresh: bool) -> None:
 @options.price_request
 @options.refresh
 def prices(*, refresh: bool, **keys: str | None) -> None:
-    """Show what a source has of SYMBOL: first and last bar, gaps, splits, warnings.
+    """Show the prices that a source has of SYMBOL.
 
-    Prices from Yahoo are cached: a study of the same days downloads nothing until a new bar can
-    exist.
+    First and last bar, gaps, splits, warnings. Prices from Yahoo are cached: a study of the same
+    days downloads nothing until a new bar can exist.
     """
     from puffin.tuner.commands import prices as command
 
@@ -303,7 +309,7 @@ def prices(*, refresh: bool, **keys: str | None) -> None:
 
 @main.command(epilog=example("tuner schema"))
 def schema() -> None:
-    """Print the JSON Schema of a study file, by which an editor completes and checks it."""
+    """Print the JSON Schema of a study file, for an editor."""
     from puffin.tuner.commands import schema as command
 
     command.schema()
@@ -320,7 +326,10 @@ def schema() -> None:
 )
 @options.storage
 def init(wait: float, storage: str) -> None:
-    """Create the tables in the database if they are missing; `run` and `submit` do it too."""
+    """Create the tables in the database if they are missing.
+
+    `run` and `submit` do it too.
+    """
     from puffin.tuner.commands.database import init as init_database
 
     init_database(storage, wait)
@@ -351,9 +360,10 @@ def resume(name: str, storage: str) -> None:
 @click.argument("priority", type=click.IntRange(1, 100))
 @options.storage
 def priority(name: str, priority: int, storage: str) -> None:
-    """Set the share of the workers' time that study NAME gets, 1 to 100; a new study has 1.
+    """Set the share of the workers' time that study NAME gets.
 
-    A study of priority 3 gets three times the time of one of priority 1.
+    The priority is 1 to 100, and that of a new study 1. A study of priority 3 gets three times the
+    time of one of priority 1.
     """
     from puffin.tuner.commands import manage
 
@@ -365,7 +375,10 @@ def priority(name: str, priority: int, storage: str) -> None:
 @click.option("--trials", type=click.IntRange(min=1), required=True, help="How many more.")
 @options.storage
 def extend(name: str, trials: int, storage: str) -> None:
-    """Add trials to study NAME, finished or not; workers do the rest."""
+    """Add trials to study NAME, finished or not.
+
+    Workers do the rest.
+    """
     from puffin.tuner.commands import manage
 
     manage.extend(storage, name, trials)
@@ -376,7 +389,7 @@ def extend(name: str, trials: int, storage: str) -> None:
 @options.other_storage
 @options.storage
 def copy(name: str, to: str, storage: str) -> None:
-    """Copy study NAME with its trials, prices and artifacts to another database.
+    """Copy study NAME with all its data to another database.
 
     The original is not changed. Pause it first, so that no worker continues it meanwhile.
     """
@@ -390,7 +403,7 @@ def copy(name: str, to: str, storage: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.storage
 def delete(name: str, *, yes: bool, storage: str) -> None:
-    """Delete study NAME with its trials, prices and artifacts."""
+    """Delete study NAME with all its data."""
     from puffin.tuner.commands import manage
 
     manage.delete(storage, name, yes=yes)

@@ -15,8 +15,34 @@ _INTERRUPTED = 130  # a shell's exit code for SIGINT
 _ARGUMENTS = f"{__name__}.arguments"  # key of the typed arguments in the context
 
 
+# The sections of `tuner --help`. A command that is not listed here is in the last one.
+SECTIONS = {
+    "Search": ("run", "submit", "worker"),
+    "Look": ("status", "best", "compare", "dashboard"),
+    "Judge": ("report", "reproduce"),
+    "Use": ("export", "predict"),
+    "Prepare": ("check", "prices", "schema", "init"),
+    "Manage": ("pause", "resume", "priority", "extend", "copy", "delete"),
+}
+
+
 class CommandGroup(click.Group):
     """A group whose errors are one line and an exit code; a traceback only with --debug."""
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands in sections, in the order in which they are used."""
+        listed = {name for names in SECTIONS.values() for name in names}
+        others = tuple(sorted(set(self.commands) - listed))
+        *_, last = SECTIONS
+        width = max(map(len, self.commands))
+        for title, names in (SECTIONS | {last: SECTIONS[last] + others}).items():
+            rows = [
+                (f"{name:{width}}", self.commands[name].get_short_help_str(limit=formatter.width))
+                for name in names
+                if name in self.commands
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep the arguments as they were typed, so that messages can hide passwords in them."""

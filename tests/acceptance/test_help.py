@@ -1,5 +1,6 @@
 """Help is instant, complete, and its examples can be typed as they stand."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import click
 import pytest
 
 from puffin.tuner.cli import main
+from puffin.tuner.group import SECTIONS
 from tests.acceptance.helpers import Run
 
 COMMANDS = sorted(main.commands)
@@ -46,13 +48,13 @@ def test_an_unknown_option_in_an_example_is_detected() -> None:
         main.commands["run"].make_context("run", ["demo", "--speed", "9"])
 
 
-def test_help_lists_every_command(tuner: Run) -> None:
-    code, out, err = tuner("--help")
+def test_help_lists_every_command_in_a_section_in_whole_sentences(tuner: Run) -> None:
+    code, out, err = tuner("--help", COLUMNS="80")
     assert (code, err) == (0, "")
-    listed = [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()]
-    assert listed == COMMANDS
-    wanted = "run submit worker status best compare export dashboard check delete"
-    assert set(wanted.split()) <= set(COMMANDS)
+    rows = [line.split(maxsplit=1) for line in out.splitlines() if re.match("  [a-z]+  ", line)]
+    assert sorted(name for name, _ in rows) == COMMANDS
+    assert [text for _, text in rows if not text.endswith(".") or text.endswith("..")] == []
+    assert sorted(name for names in SECTIONS.values() for name in names) == COMMANDS
 
 
 def test_no_help_page_imports_a_heavy_module() -> None:
