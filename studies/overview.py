@@ -1,5 +1,6 @@
-"""Everything that `tuner status NAME` shows of a study."""
+"""Everything that `tuner status NAME` and `tuner trials NAME` show of a study."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -7,34 +8,44 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from puffin.studies.records import TrialRecord, is_finished
+from puffin.studies.records import TrialRecord, is_finished, is_requeued
 from puffin.studies.storage import registry
 from puffin.studies.study import RETRAINING_SUFFIXES, StoredStudy, load, lowest_complete
 from puffin.studies.summary import Status, failure_reasons, status
 
 _LAST = 5
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 
 
 @dataclass(frozen=True)
-class EndedTrial:
-    """A trial that has finished its ticket.
+class TrialRow:
+    """A trial as tables list it.
 
     Attributes
     ----------
     trial : number of the trial
-    state : complete, pruned or failed
-    loss, best_epoch : lowest loss and its epoch; None if no epoch has ended
-    epochs, seconds : length of the training
-    config : None if the trial failed before all of it was sampled
-    reason : why the trial was pruned or failed
+    state : complete, pruned, failed, running, waiting, or stopped: a later trial resumes it
+    loss, skill, best_epoch : lowest loss so far, its skill and epoch; None if no epoch has ended
+    epochs, seconds : length of the training; None if there was none
+    seed : of a training with another seed; None in a search
+    config : None before all of it is sampled
+    reason : why the trial was pruned or failed, or which trial it repeats
     """
 
     trial: int
     state: str
     loss: float | None
+    skill: float | None
     best_epoch: int | None
     epochs: int | None
     seconds: float | None
+    seed: int | None
     config: Mapping[str, Any] | None
     reason: str | None
 
@@ -71,7 +82,7 @@ class Overview:
     holdout_bars: int
     searched: tuple[str, ...]
     best_epoch: int | None
-    last_trials: tuple[EndedTrial, ...]
+    last_trials: tuple[TrialRow, ...]
     failures: Mapping[str, int]
     retraining: tuple[Status, ...]
     openings: int
@@ -116,7 +127,7 @@ def overview(study: StoredStudy) -> Overview:
         holdout_bars=spec.walk_forward.holdout_bars,
         searched=tuple(sorted(spec.parsed_space.searched)),
         best_epoch=of_best.scores.best_epoch if of_best.scores else None,
-        last_trials=tuple(map(_ended, _latest(trials))),
+        last_trials=tuple(map(trial_row, _latest(trials))),
         failures=dict(failure_reasons(study).most_common()),
         retraining=tuple(map(status, retraining)),
         openings=sum(len(each.record.opened_for) for each in retraining),
@@ -136,16 +147,20 @@ def _latest(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return ended[: -_LAST - 1 : -1]
 
 
-def _ended(trial: FrozenTrial) -> EndedTrial:
-    record = TrialRecord.read(trial)
+def trial_row(trial: FrozenTrial) -> TrialRow:
+    """Return a trial as tables list it."""
+    record, reported = TrialRecord.read(trial), trial.intermediate_values
     scores, run = record.scores, record.run
-    return EndedTrial(
+    repeated = None if record.duplicate_of is None else f"repeats trial {record.duplicate_of}"
+    return TrialRow(
         trial=trial.number,
-        state="failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
-        loss=scores.best_loss if scores else trial.value,
+        state="stopped" if is_requeued(trial) else _STATES[trial.state],
+        loss=scores.best_loss if scores else min(reported.values(), default=None),
+        skill=scores.skill if scores and math.isfinite(scores.skill) else None,
         best_epoch=scores.best_epoch if scores else None,
-        epochs=run.epochs if run else None,
+        epochs=run.epochs if run else len(reported) or None,
         seconds=run.seconds if run else None,
+        seed=record.seed,
         config=record.config or None,
-        reason=record.failure or record.reason,
+        reason=record.failure or repeated or record.reason,
     )

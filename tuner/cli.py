@@ -117,6 +117,22 @@ def status(name: str | None, *, everything: bool, as_json: bool, storage: str) -
         print_study(database, name, as_json=as_json)
 
 
+@main.command(epilog=example("tuner trials demo --sort loss --limit 10", "tuner trials demo --csv"))
+@options.name
+@options.trials
+@options.storage
+def trials(name: str, form: str | None, sort: str, limit: int | None, storage: str) -> None:
+    """List the trials of study NAME with their results.
+
+    A trial is complete, pruned, failed, running, waiting, or stopped: then a later trial resumes
+    it. The configuration shows the hyperparameters that differ between trials. CSV and JSON contain
+    all of them, and why trials were pruned or failed.
+    """
+    from puffin.tuner.commands import trials as command
+
+    command.trials(storage, name, form, sort, limit)
+
+
 @main.command(epilog=example("tuner best demo", "tuner best demo --format json"))
 @options.name
 @click.option(

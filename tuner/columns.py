@@ -13,13 +13,14 @@ from puffin.tuner.messages import FILE_WIDTH
 
 # The column that is shortened before any is left out, and the least that is worth showing of it.
 CONFIGURATION = "configuration"
-_LEAST_WIDTH = 16
-_GAP = 3
+_LEAST_WIDTH = 32
+_GAP = 2
 
 
 def new_table(*columns: str, edge: bool = True) -> Table:
     """Return an empty table, first column left-aligned, with or without a margin around it."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=edge, pad_edge=edge)
+    padding = (0, 1) if edge else (0, 1, 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=edge, pad_edge=edge, padding=padding)
     for i, column in enumerate(columns):
         left = not i or column == CONFIGURATION
         table.add_column(column, justify="left" if left else "right", overflow="fold")

@@ -18,7 +18,7 @@ _ARGUMENTS = f"{__name__}.arguments"  # key of the typed arguments in the contex
 # The sections of `tuner --help`. A command that is not listed here is in the last one.
 SECTIONS = {
     "Search": ("run", "submit", "worker"),
-    "Look": ("status", "best", "compare", "dashboard"),
+    "Look": ("status", "trials", "best", "compare", "dashboard"),
     "Judge": ("report", "reproduce"),
     "Use": ("export", "predict"),
     "Prepare": ("check", "prices", "schema", "init"),

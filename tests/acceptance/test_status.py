@@ -1,6 +1,7 @@
 """`tuner status`: in a table, in detail, in a narrow terminal and as JSON."""
 
 import contextlib
+import csv
 import fcntl
 import json
 import os
@@ -134,3 +135,28 @@ def test_status_as_json_equals_the_database(finished: Finished, command: Command
         "running_trials": [],
         "seconds_left": None,
     }
+
+
+def test_trials_are_listed_with_the_best_first(finished: Finished, command: Command) -> None:
+    url = ("--storage", finished.url)
+    code, out, err = command("trials", "tiny-study", *url)
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[2:]] == list("012345")
+    rows = csv.DictReader(
+        command("trials", "tiny-study", "--csv", "--sort", "loss", *url).out.splitlines()
+    )
+    listed = {int(row["trial"]): row for row in rows}
+    best = finished.best_trial()
+    shown, config = listed[best.number], best.user_attrs["config"]
+    assert (float(shown["loss"]), float(shown["skill"])) == (best.value, best.user_attrs["skill"])
+    assert (shown["cell"], shown["hidden_dims"]) == (
+        config["cell"],
+        "/".join(map(str, config["hidden_dims"])),
+    )
+    losses = [float(row["loss"]) for row in listed.values()]
+    assert losses == sorted(losses)
+    (first,) = json.loads(
+        command("trials", "tiny-study", "--json", "--sort", "loss", "--limit", "1", *url).out
+    )
+    assert first["trial"] == next(iter(listed))
+    assert first["config"] == finished.trials()[first["trial"]].user_attrs["config"]

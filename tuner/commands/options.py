@@ -195,6 +195,19 @@ quiet = click.option(
     "-q", "--quiet", is_flag=True, help="Write results, warnings and errors, but no progress."
 )
 
+trials = _group(
+    click.option("--csv", "form", flag_value="csv", help="Print CSV, a column per hyperparameter."),
+    click.option("--json", "form", flag_value="json", help="Print JSON."),
+    click.option(
+        "--sort",
+        type=click.Choice(["trial", "loss", "skill", "epochs", "seconds"]),
+        default="trial",
+        show_default=True,
+        help="Order: the best, or the longest, first.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="Print only so many trials."),
+)
+
 compare_by = click.option(
     "--by",
     type=click.Choice([*CATEGORICAL_FIELDS, "layers", "hidden_dim", *NUMERIC_FIELDS]),

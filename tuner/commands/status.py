@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from puffin.models.errors import PuffinError
-from puffin.studies.overview import EndedTrial, Overview, overview
+from puffin.studies.overview import Overview, TrialRow, overview
 from puffin.studies.storage import workers
 from puffin.studies.storage.workers import WorkerRow
 from puffin.studies.study import HOLDOUT_SUFFIX, load, study_names
@@ -26,7 +26,7 @@ from puffin.tuner.progress import best_line, count_line, ended_as, running_line
 # Columns that are left out on a narrow terminal, in this order. Names and losses always stay.
 _OPTIONAL = ("retraining", "ended as", "priority", "skill", "running", "time left", "state")
 _OPTIONAL_OF_WORKERS = (" / ".join(PACKAGES), "since", "device")
-_OPTIONAL_OF_TRIALS = ("seconds", "epochs", CONFIGURATION)
+_OPTIONAL_OF_TRIALS = ("best epoch", "seconds", "epochs", CONFIGURATION)
 _MOST_REASONS = 5
 
 
@@ -77,7 +77,7 @@ def print_study(storage: RDBStorage, name: str, *, as_json: bool) -> None:
     if shown.last_trials:
         out.print()
         out.print("Last trials")
-        _print_trials(out, shown.last_trials, shown.searched)
+        print_trials(out, shown.last_trials, shown.searched)
     _print_workers(out, alive, [shown.status])
 
 
@@ -223,21 +223,39 @@ def _reasons(failures: Mapping[str, int]) -> Iterator[str]:
         yield f"and {counted(more, 'other reason')}"
 
 
-def _print_trials(out: Console, trials: Sequence[EndedTrial], searched: Collection[str]) -> None:
-    columns = ("trial", "ended", "loss", "best epoch", "epochs", "seconds", CONFIGURATION)
+def print_trials(out: Console, trials: Sequence[TrialRow], searched: Collection[str]) -> None:
+    """Print trials in a table.
+
+    Parameters
+    ----------
+    out : Console
+    trials : sequence of TrialRow
+    searched : collection of str
+        The hyperparameters to show beside cell and widths.
+    """
+    columns = ("trial", "state", "loss", "skill", "best epoch", "epochs", "seconds", CONFIGURATION)
     rows = [
         (
             str(trial.trial),
             trial.state,
             "-" if trial.loss is None else loss(trial.loss),
+            signed(trial.skill),
             _or_dash(trial.best_epoch),
             _or_dash(trial.epochs),
             _or_dash(trial.seconds),
-            configuration(trial.config, searched) if trial.config else "-",
+            _trained(trial, searched),
         )
         for trial in trials
     ]
     print_rows(out, columns, rows, _OPTIONAL_OF_TRIALS)
+
+
+def _trained(trial: TrialRow, searched: Collection[str]) -> str:
+    """Return what a trial has trained; for one that failed, why."""
+    if trial.config is None or trial.state == "failed":
+        return trial.reason or "-"
+    shown = configuration(trial.config, searched)
+    return shown if trial.seed is None else f"seed {trial.seed}, {shown}"
 
 
 def _or_dash(value: float | None) -> str:
