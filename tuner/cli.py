@@ -34,6 +34,7 @@ def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
 @options.device
 @options.overrides
 @options.refresh
+@options.timeout
 @options.quiet
 @options.storage
 def run(
@@ -49,7 +50,8 @@ def run(
     """Search with SPEC, show the result and export the best.
 
     SPEC is a study file or the name of a preset. The study is submitted and worked on here; one
-    that was interrupted resumes.
+    that was interrupted resumes. After --timeout trials stop at their checkpoints, and the exit
+    code is 124.
     """
     from puffin.tuner.commands import run as command
     from puffin.tuner.worker.devices import assign

@@ -1,6 +1,7 @@
 """A pool of worker processes on this machine: start, watch, restart and stop them."""
 
 import logging
+import math
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -205,9 +207,19 @@ def _script() -> str:
 
 
 def run_workers_until_done(
-    study: StoredStudy, storage_url: str, devices: Sequence[str], *, quiet: bool = False
-) -> None:
+    study: StoredStudy,
+    storage_url: str,
+    devices: Sequence[str],
+    timeout: float | None = None,
+    *,
+    quiet: bool = False,
+) -> bool:
     """Run workers on a study until its budget is spent, and show the progress unless `quiet`.
+
+    Returns
+    -------
+    bool
+        Whether the study is done; False if `timeout` seconds have passed before.
 
     Raises
     ------
@@ -217,7 +229,8 @@ def run_workers_until_done(
         After a clean stop on SIGINT or SIGTERM.
     """
     if summary.status(study).done:
-        return
+        return True
+    end = time.monotonic() + (math.inf if timeout is None else timeout)
     previous = {number: signal.getsignal(number) for number in stop_signals()}
     interrupt = Interrupt()
     interrupt.install()
@@ -226,10 +239,11 @@ def run_workers_until_done(
             Progress(study.spec, quiet=quiet) as progress,
             Pool(storage_url, study.name, devices, progress.say) as pool,
         ):
-            for state in interrupt.interruptible(_watch(study, pool, progress, interrupt)):
-                progress.show(state, pool.labels)
-    except Interrupted:
-        pass
+            with suppress(Interrupted):
+                for state in interrupt.interruptible(_watch(study, pool, progress, interrupt, end)):
+                    progress.show(state, pool.labels)
+            if interrupt.requested:
+                progress.say("stops: the workers save their trials")
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -238,22 +252,25 @@ def run_workers_until_done(
     if interrupt.requested:
         messages.say(f"stopped with {done}")
         raise KeyboardInterrupt
+    if not state.done and time.monotonic() >= end:
+        return False
     if not state.done:  # the workers got a signal that this command did not get
         msg = f"the workers were stopped with {done}"
         raise PuffinError(msg)
+    return True
 
 
 def _watch(
-    study: StoredStudy, pool: Pool, progress: Progress, interrupt: Interrupt
+    study: StoredStudy, pool: Pool, progress: Progress, interrupt: Interrupt, end: float
 ) -> Iterator[summary.Status]:
-    """Yield the state of a study until it, or all of its workers, are done."""
+    """Yield the state of a study until it or all of its workers are done, or the time is `end`."""
     # The state is read from the database, because workers notice the end only at their next poll.
     alive = True
     while alive:
         alive = pool.poll()
         state = _read_status(study, progress, interrupt)
         yield state
-        if state.done:
+        if state.done or time.monotonic() >= end:
             return
         interrupt.wait(_POLL_SECONDS)
 

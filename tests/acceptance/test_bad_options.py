@@ -39,6 +39,13 @@ CASES = [
     Case("no workers", "run demo --workers 0", ("--workers", "1<=x<=1000"), code=2, process=True),
     Case("workers in words", "run demo --workers two", ("--workers", "'two'"), code=2),
     Case("no workers on a GPU", "run demo --workers-per-gpu 0", ("--workers-per-gpu",), code=2),
+    Case(
+        "timeout without a unit",
+        "run demo --timeout 30",
+        ("--timeout", "'30' is not a time like 90s, 30m, 2h or 1h30m"),
+        code=2,
+    ),
+    Case("timeout of nothing", "run demo --timeout 0m", ("--timeout", "'0m'"), code=2),
     Case("more than all memory", "worker --memory-share 2", ("--memory-share", "0<x<=1"), code=2),
     Case("unknown option", "run demo --gpus 2", ("No such option", "--gpus"), code=2),
     Case("unknown command", "optimise demo", ("No such command", "'optimise'"), code=2),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 from optuna.trial import TrialState
 
 from puffin.studies import records
@@ -21,6 +22,7 @@ from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy, load
 from puffin.tuner import pool as pool_module
+from puffin.tuner.cli import main
 from puffin.tuner.pool import Pool
 from tests.integration.helpers import TUNER, Start, aapl, running, spec_of, spent
 from tests.studies import write_tiny
@@ -154,6 +156,27 @@ def test_workers_of_a_killed_run_end_and_requeue_their_tickets(
     assert not any(map(is_alive, pids)), "a worker outlived its `tuner run`"
     assert count_by_state(study.trials()) == {"waiting": 2}
     assert workers.alive(storage) == []
+
+
+def test_a_run_stops_after_its_timeout_with_a_code_of_its_own(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class IdlePool(Pool):
+        def __enter__(self) -> Self:
+            return self
+
+        def poll(self) -> bool:
+            return True
+
+    monkeypatch.setattr(pool_module, "Pool", IdlePool)
+    write_tiny(tmp_path / "study.toml", "slow")
+    args = ["run", str(tmp_path / "study.toml"), "--timeout", "1s", "--storage", url]
+    done = CliRunner().invoke(main, args)
+    assert (done.exit_code, done.stdout) == (124, "")
+    last = done.stderr.splitlines()[-1]
+    assert last == (
+        "stopped after 1 s (--timeout) with 0 of 8 trials done; the same command resumes"
+    )
 
 
 def test_ctrl_c_during_an_sql_statement_takes_effect_after_it(

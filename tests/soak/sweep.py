@@ -161,12 +161,18 @@ def run_command(
 
 
 def train_here(
-    study: StoredStudy, storage_url: str, devices: Sequence[str], *, quiet: bool = False
-) -> None:
+    study: StoredStudy,
+    storage_url: str,
+    devices: Sequence[str],
+    timeout: float | None = None,
+    *,
+    quiet: bool = False,
+) -> bool:
     """Train what a report has ordered in this process, where its commits are counted."""
-    del devices, quiet
+    del devices, timeout, quiet
     options = WorkerOptions(study.name, device="cpu", checkpoint_seconds=0.0, grace_seconds=1)
     work(storage_url, Interrupt(), options)
+    return True
 
 
 def strike_at_commits(blow: Blow | None) -> list[None]:

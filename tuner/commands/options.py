@@ -1,6 +1,7 @@
 """Options and arguments that commands share, and groups of options of one command."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ Decorator = Callable[[Command], Command]
 _DEFAULT_STORAGE = "sqlite:///tuner.db"
 # Upper limits: a day for grace periods, 30 years for --max-time (larger values overflow timers).
 _DAY, _THIRTY_YEARS = 86_400, 1e9
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": _DAY}
 # Far beyond any machine and any use: a mistyped number must not fill the memory.
 _MOST_WORKERS, _MOST_TRAININGS = 1000, 1000
 # A year of days: a forecast that is fed back for longer is worthless and takes minutes.
@@ -32,6 +34,23 @@ class Range(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a valid float.", param, ctx)
         return number
+
+
+class Duration(click.ParamType[float]):
+    """A length of time like ``90s``, ``30m``, ``2h`` or ``1h30m``, in seconds."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the seconds, or refuse what is no time, or none above 0."""
+        parts = re.fullmatch(r"(\d+d)?(\d+h)?(\d+m)?(\d+s)?", str(value))
+        given = filter(None, parts.groups() if parts else ())
+        seconds = sum(int(part[:-1]) * _UNITS[part[-1]] for part in given)
+        if not 0 < seconds <= _THIRTY_YEARS:
+            self.fail(f"{value!r} is not a time like 90s, 30m, 2h or 1h30m.", param, ctx)
+        return float(seconds)
 
 
 class StudyName(click.ParamType[str]):
@@ -193,6 +212,13 @@ worker = _group(
 
 quiet = click.option(
     "-q", "--quiet", is_flag=True, help="Write results, warnings and errors, but no progress."
+)
+
+timeout = click.option(
+    "--timeout",
+    type=Duration(),
+    metavar="TIME",
+    help="Stop the search after so long, like 30m or 2h; the same command resumes it.",
 )
 
 trials = _group(

@@ -2,18 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
+
+import click
 
 from puffin.studies import summary
 from puffin.studies.advice import advice
 from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.study import StoredStudy, StudyError
-from puffin.studies.text import counted, roughly
+from puffin.studies.text import counted, duration, roughly
 from puffin.tuner.commands import tables
 from puffin.tuner.messages import next_steps, say, shell_command, stdout
 from puffin.tuner.pool import run_workers_until_done
 from puffin.tuner.submit import open_study
 from puffin.tuner.worker.compatibility import require_compatible
 from puffin.tuner.worker.devices import assign
+
+_TIMED_OUT = 124  # as `timeout` of coreutils ends
 
 
 def run(
@@ -23,6 +28,7 @@ def run(
     devices: Sequence[str],
     *,
     refresh: bool,
+    timeout: float | None,
     quiet: bool,
 ) -> None:
     """Run a search from its study file to the exported forecaster.
@@ -33,6 +39,8 @@ def run(
         With the reason if the search cannot be finished.
     KeyboardInterrupt
         After a clean stop on SIGINT or SIGTERM.
+    click.exceptions.Exit
+        After the timeout.
     """
     study = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
     state = summary.status(study)
@@ -44,7 +52,8 @@ def run(
         _require_workable(study, state)
         if not quiet:
             _announce(study, state, devices)
-        run_workers_until_done(study, storage_url, devices, quiet=quiet)
+        if not run_workers_until_done(study, storage_url, devices, timeout, quiet=quiet):
+            _stop(study, storage_url, timeout)
     _finish(study, storage_url)
 
 
@@ -68,6 +77,18 @@ def _announce(study: StoredStudy, state: summary.Status, devices: Sequence[str])
     )
     if note := tables.grid_note(study.spec):
         say(note)
+
+
+def _stop(study: StoredStudy, storage_url: str, seconds: float | None) -> NoReturn:
+    """End the command after its timeout."""
+    state = summary.status(study)
+    best = shell_command("best", study.name, storage=storage_url)
+    found = f", `{best}` prints the best so far" if state.complete else ""
+    say(
+        f"stopped after {duration(seconds or 0)} (--timeout) with {state.finished} of "
+        f"{counted(state.tickets, 'trial')} done; the same command resumes{found}"
+    )
+    raise click.exceptions.Exit(_TIMED_OUT)
 
 
 def _finish(study: StoredStudy, storage_url: str) -> None:
@@ -108,5 +129,5 @@ def describe_cost(cost: Cost, workers: int) -> str:
     if not cost.trainings:
         return ""
     seconds = cost.seconds(workers)
-    duration = "" if seconds is None else f", {roughly(seconds)}"
-    return counted(cost.trainings, "training") + duration
+    time = "" if seconds is None else f", {roughly(seconds)}"
+    return counted(cost.trainings, "training") + time
