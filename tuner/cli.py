@@ -98,25 +98,33 @@ def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **fi
     work(storage, interrupt, WorkerOptions(**fields))
 
 
-@main.command(epilog=example("tuner status", "tuner status demo", "tuner status demo --json"))
+@main.command(
+    epilog=example("tuner status", "tuner status demo --watch 5", "tuner status demo --json")
+)
 @click.argument("name", type=options.StudyName(), required=False)
 @click.option("--all", "everything", is_flag=True, help="Also list NAME.seeds and NAME.holdout.")
+@click.option(
+    "--watch",
+    type=options.Range(min=0.5),
+    metavar="SECONDS",
+    help="Show it again and again, until all that is shown is done.",
+)
 @options.as_json
 @options.storage
-def status(name: str | None, *, everything: bool, as_json: bool, storage: str) -> None:
+def status(
+    name: str | None, storage: str, *, everything: bool, watch: float | None, as_json: bool
+) -> None:
     """List the studies with their progress, and the workers alive.
 
     With NAME show one study: target, data, time left, best configuration, last trials, failures.
     JSON always contains every study.
     """
+    from puffin.tuner.commands import status as command
     from puffin.tuner.commands.database import open_database
-    from puffin.tuner.commands.status import print_studies, print_study
 
-    database = open_database(storage)
-    if name is None:
-        print_studies(database, everything=everything, as_json=as_json)
-    else:
-        print_study(database, name, as_json=as_json)
+    if as_json and watch is not None:
+        raise click.UsageError("--watch shows a page, and --json prints values; use one of them")
+    command.show(open_database(storage), name, watch, everything=everything, as_json=as_json)
 
 
 @main.command(epilog=example("tuner trials demo --sort loss --limit 10", "tuner trials demo --csv"))

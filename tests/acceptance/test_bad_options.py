@@ -46,6 +46,12 @@ CASES = [
         code=2,
     ),
     Case("timeout of nothing", "run demo --timeout 0m", ("--timeout", "'0m'"), code=2),
+    Case(
+        "JSON again and again",
+        "status --watch 5 --json",
+        ("--watch shows a page", "use one of them"),
+        code=2,
+    ),
     Case("more than all memory", "worker --memory-share 2", ("--memory-share", "0<x<=1"), code=2),
     Case("unknown option", "run demo --gpus 2", ("No such option", "--gpus"), code=2),
     Case("unknown command", "optimise demo", ("No such command", "'optimise'"), code=2),

@@ -80,6 +80,9 @@ def test_status_of_a_study_shows_its_data_progress_and_best(
     last = [line.split()[0] for line in out.partition("Last trials")[2].splitlines() if "." in line]
     in_order = sorted(finished.trials(), key=lambda t: t.datetime_complete, reverse=True)
     assert last == [str(t.number) for t in in_order[:5]]
+    # A study that is done is not watched for longer.
+    watched = command("status", "tiny-study", "--watch", "9", "--storage", finished.url)
+    assert (watched.code, watched.out.count("done, 6 of 6 trials: ")) == (0, 1)
     state = json.loads(command("status", "tiny-study", "--json", "--storage", finished.url).out)
     (study,) = state["studies"]
     assert (study["target"], study["bars"], study["best_config"]) == (

@@ -67,7 +67,7 @@ def test_status_shows_retraining_with_its_study_without_a_best(
     }
     assert names == {"tiny": status(searched).best_loss, "tiny.seeds": None, "tiny.holdout": None}
     about = shown(url, "tiny")
-    assert "tiny.seeds: 1 of 2 trials: 1 complete" in about
+    assert "tiny.seeds: 1 of 2 trainings: 1 complete" in about
     assert "opened 1 time" in about
 
 

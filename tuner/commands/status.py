@@ -1,13 +1,18 @@
 """`tuner status`: all studies of a database in a table, or one study in detail."""
 
+import io
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 from optuna.storages import RDBStorage
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -30,11 +35,59 @@ _OPTIONAL_OF_TRIALS = ("best epoch", "seconds", "epochs", CONFIGURATION)
 _MOST_REASONS = 5
 
 
-def print_studies(storage: RDBStorage, *, everything: bool, as_json: bool) -> None:
-    """Print the studies of a database and the workers alive.
+def show(
+    storage: RDBStorage, name: str | None, seconds: float | None, *, everything: bool, as_json: bool
+) -> None:
+    """Print all studies or one in detail, once or every `seconds`."""
+
+    def show_once(out: Console) -> bool:
+        if name is None:
+            return _print_studies(out, storage, everything=everything, as_json=as_json)
+        return _print_study(out, storage, name, as_json=as_json)
+
+    if seconds is None:
+        show_once(stdout())
+    else:
+        _watch(show_once, seconds)
+
+
+def _watch(once: Callable[[Console], bool], seconds: float) -> None:
+    """Print a state again and again, in place on a terminal, until it is done.
 
     Parameters
     ----------
+    once : callable
+        Prints the state and returns whether it is done.
+    seconds : float
+        Pause before it is printed again.
+    """
+    out = stdout()
+    in_place = out.is_interactive and sys.stdout.isatty()
+    with Live(console=out, screen=True, auto_refresh=False) if in_place else nullcontext() as live:
+        while not (done := _show_once(once, out, live)):
+            time.sleep(seconds)
+    if live is not None and done:  # the screen of before is back
+        once(out)
+
+
+def _show_once(once: Callable[[Console], bool], out: Console, live: Live | None) -> bool:
+    if live is None:
+        done = once(out)
+        out.print()
+        return done
+    # What is printed while `live` runs would appear above it.
+    text = io.StringIO()
+    done = once(Console(file=text, width=out.width, markup=False, emoji=False, highlight=False))
+    live.update(Text(text.getvalue()), refresh=True)
+    return done
+
+
+def _print_studies(out: Console, storage: RDBStorage, *, everything: bool, as_json: bool) -> bool:
+    """Print the studies of a database and the workers alive; return whether all are done.
+
+    Parameters
+    ----------
+    out : Console
     storage : RDBStorage
     everything : bool
         Whether to list also the studies that retrain the best of another one.
@@ -45,19 +98,19 @@ def print_studies(storage: RDBStorage, *, everything: bool, as_json: bool) -> No
     alive = workers.alive(storage)
     if as_json:
         _print_json([state.to_json() for state in states], alive)
-        return
+        return True
     names = {state.name for state in states}
     rows = [s for s in states if everything or s.search is None or s.search not in names]
-    out = stdout()
     if rows:
         _print_table(out, rows, {} if everything else _retraining(states))
     else:
         out.print("no study yet")
     _print_workers(out, alive, states)
+    return bool(states) and all(state.done for state in states)
 
 
-def print_study(storage: RDBStorage, name: str, *, as_json: bool) -> None:
-    """Print one study in detail.
+def _print_study(out: Console, storage: RDBStorage, name: str, *, as_json: bool) -> bool:
+    """Print one study in detail; return whether it is done.
 
     Raises
     ------
@@ -68,8 +121,7 @@ def print_study(storage: RDBStorage, name: str, *, as_json: bool) -> None:
     alive = [w for w in workers.alive(storage) if w.study == name]
     if as_json:
         _print_json([shown.to_json()], alive)
-        return
-    out = stdout()
+        return True
     facts = Table.grid(padding=(0, 2))
     for label, lines in _facts(shown, is_served=bool(alive)):
         facts.add_row(label, Text("\n".join(map(printable, lines))))
@@ -79,6 +131,7 @@ def print_study(storage: RDBStorage, name: str, *, as_json: bool) -> None:
         out.print("Last trials")
         print_trials(out, shown.last_trials, shown.searched)
     _print_workers(out, alive, [shown.status])
+    return shown.status.done
 
 
 def _all_states(storage: RDBStorage) -> list[Status]:
