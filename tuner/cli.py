@@ -11,7 +11,7 @@ from puffin.studies.export.formats import FORMATS
 from puffin.studies.rules import RULES
 from puffin.tuner.commands import options
 from puffin.tuner.commands.options import example
-from puffin.tuner.group import CommandGroup, open_closed_streams, set_up_logging
+from puffin.tuner.group import CommandGroup, logging_to_stderr, open_closed_streams
 
 
 @click.group(
@@ -24,7 +24,7 @@ from puffin.tuner.group import CommandGroup, open_closed_streams, set_up_logging
 def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
     """Find the LSTM or GRU that forecasts a price series best."""
     open_closed_streams()
-    set_up_logging(debug=debug)
+    click.get_current_context().with_resource(logging_to_stderr(debug=debug))
 
 
 @main.command(epilog=example("tuner run demo", "tuner run my.toml --workers 4"))
@@ -75,12 +75,22 @@ def submit(spec: str, overrides: tuple[str, ...], *, refresh: bool, storage: str
 @main.command(epilog=example("tuner worker --study demo", "tuner worker --forever"))
 @options.worker
 @options.storage
-def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **fields: Any) -> None:
+def worker(
+    storage: str,
+    *,
+    max_time: float | None,
+    stop_with_parent: bool,
+    quiet: bool,
+    log_json: bool,
+    **fields: Any,
+) -> None:
     """Work on the open studies until all are done, each with its share.
 
-    Writes a line to stderr when it starts, waits and ends, and one for each trial.
+    Writes to stderr a line when it starts, waits and ends, and when a trial begins and ends, with
+    time, level, worker, study and trial.
     """
     # Before the heavy imports, so that a signal during them is handled too.
+    from puffin.tuner.worker.log_format import events_logged
     from puffin.tuner.worker.signals import Interrupt
 
     interrupt = Interrupt()
@@ -95,7 +105,8 @@ def worker(storage: str, *, max_time: float | None, stop_with_parent: bool, **fi
 
     gc.freeze()
     gc.enable()
-    work(storage, interrupt, WorkerOptions(**fields))
+    with events_logged(quiet=quiet, structured=log_json, forwarded=stop_with_parent):
+        work(storage, interrupt, WorkerOptions(**fields))
 
 
 @main.command(

@@ -3,13 +3,18 @@
 import logging
 import os
 import re
+import shutil
 import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from puffin.models.errors import PuffinError
 from puffin.studies.text import first_line, printable_lines
+from puffin.tuner.worker.log_format import JsonFormatter, StderrHandler
 
 _INTERRUPTED = 130  # a shell's exit code for SIGINT
 _ARGUMENTS = f"{__name__}.arguments"  # key of the typed arguments in the context
@@ -66,33 +71,63 @@ class CommandGroup(click.Group):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            write_message(f"error: {_hide_passwords(ctx, _describe(error))}")
+            _write_error(_hide_passwords(ctx, _describe(error)))
             sys.exit(1)
 
 
 def write_message(message: str) -> None:
-    """Write a message to stderr without loading rich; control characters are escaped."""
-    click.echo(printable_lines(message), err=True)
+    """Write a message to stderr without loading rich, wrapped between words on a terminal.
+
+    Control characters are escaped.
+    """
+    lines = printable_lines(message).split("\n")
+    if sys.stderr.isatty():
+        lines = [_wrapped(line, shutil.get_terminal_size().columns) for line in lines]
+    click.echo("\n".join(lines), err=True)
 
 
-def set_up_logging(*, debug: bool) -> None:
-    """Log to stderr: warnings and errors, or everything of this program."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter("%(message)s"))
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
+def _wrapped(line: str, width: int) -> str:
+    """Return a line wrapped between words, which keep their indentation."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line,
+        max(width, 20),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _write_error(message: str) -> None:
+    """Write the error that ends a command, as JSON if the log is JSON."""
+    if any(isinstance(h.formatter, JsonFormatter) for h in logging.getLogger().handlers):
+        logging.getLogger(__name__).error("%s", message)
+    else:
+        write_message(f"error: {message}")
+
+
+@contextmanager
+def logging_to_stderr(*, debug: bool) -> Iterator[None]:
+    """Log to stderr meanwhile: warnings and errors, or everything of this program."""
+    root, handler = logging.getLogger(), StderrHandler()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG if debug else logging.WARNING)
+    _quieten_libraries()
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def _quieten_libraries() -> None:
     for verbose in ("alembic", "sqlalchemy", "urllib3", "optuna"):
         logging.getLogger(verbose).setLevel(logging.WARNING)
     # matplotlib warns if there is no home for its list of fonts, as in a container.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # waitress logs each request that waits for a thread, and a browser sends many at once.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-
-
-class _Formatter(logging.Formatter):
-    """Escapes control characters, which names from a database may contain."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable_lines(super().format(record))
 
 
 def open_closed_streams() -> None:

@@ -236,7 +236,7 @@ def test_max_time_requeues_the_running_trial_and_exits_with_0(
     started = time.monotonic()
     said = CliRunner().invoke(main, ["worker", "--max-time", "1.5", "--storage", url])
     assert (said.exit_code, said.stdout) == (0, "")
-    assert said.stderr.endswith(" 0 failed, 1 requeued; it was asked to stop\n")
+    assert said.stderr.endswith(" 0 failed, 1 stopped; it was asked to stop\n")
     assert 1.5 <= time.monotonic() - started < 15
     lost, again = study.trials()
     assert lost.intermediate_values, "it trained"

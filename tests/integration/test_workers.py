@@ -70,20 +70,22 @@ def test_each_worker_logs_a_line_per_trial_and_ends_with_0(fleet: Fleet) -> None
     listed = ", ".join(f"{name} {number}" for name, number in packages)
     written: Counter[str] = Counter()
     for worker in fleet.workers:
-        first, *trials, last = worker.said.splitlines()
-        name = f"worker {socket.gethostname()}:{worker.process.pid}"
-        assert first == f"{name} on cpu, {fleet.url}; {listed}"
-        assert last.startswith(f"{name} ends after ")
-        assert last.endswith(" 0 failed; no work is left")
-        written.update(line for line in trials if not line.endswith("; waiting"))
+        prefix = f" INFO {socket.gethostname()}:{worker.process.pid}"
+        events = [line.partition(prefix)[2] for line in worker.said.splitlines()]
+        assert events[0] == f": starts on cpu, {fleet.url}; {listed}"
+        assert events[-1].startswith(": ends after ")
+        assert events[-1].endswith(" 0 failed; no work is left")
+        trials = [event.replace(", new best", "") for event in events if " trial " in event]
+        assert sum(": begins: " in event for event in trials) == len(trials) // 2
+        written.update(event for event in trials if ": begins: " not in event)
     ended = {
-        f"trial {t.number} of study {name}: {t.state.name.lower()}, "
+        f" {name} trial {t.number}: {t.state.name.lower()}, "
         f"loss {t.user_attrs['best_loss']:#.4g} at epoch {t.user_attrs['best_epoch']}, "
         for name in ("tpe-asha", "grid-none")
         for t in spent(fleet.handle(name)).values()
     }
-    lines = [line for line in written if " of study tpe-asha: " in line or " grid-none: " in line]
-    assert {line.rpartition(", ")[0] + ", " for line in lines} == ended
+    lines = [line for line in written if line.startswith((" tpe-asha ", " grid-none "))]
+    assert {line.partition("skill ")[0] for line in lines} == ended
     assert set(written.values()) == {1}
     assert len(written) == sum(BUDGET[s] for s, _ in PAIRS) + 4
 

@@ -206,6 +206,7 @@ worker = _group(
         help="A worker without a heartbeat for longer counts as lost.",
     ),
     click.option("-q", "--quiet", is_flag=True, help="Write warnings and errors only."),
+    click.option("--log-json", is_flag=True, help="Write each line to stderr as JSON."),
     # stdin is then a pipe whose other end the parent holds.
     click.option("--stop-with-parent", is_flag=True, hidden=True),
 )

@@ -38,6 +38,7 @@ from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import RUNG_PREFIX, trial_id
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
+from puffin.studies.text import configuration, counted
 from puffin.studies.versions import machine_type
 from puffin.tuner.worker.signals import Interrupt
 
@@ -101,6 +102,7 @@ def run_trial(
     networks = build_networks(config, inputs, len(folds), device, seed)
     training = FoldTraining(networks, folds, config, dataset.spec.training_config, seed)
     resumed = _resume(trial, training, checkpoint, config)
+    log_begin(study, config, job, resumed)
     reason = None
     for epoch in interrupt.interruptible(iter(training)):
         if not math.isfinite(epoch.valid_loss):
@@ -174,6 +176,16 @@ def _copy_result(trial: optuna.Trial, study: StoredStudy, original: FrozenTrial)
     for key, violation in original.constraints.items():
         trial.set_constraint(key, violation)
     raise optuna.TrialPruned(record.reason)
+
+
+def log_begin(
+    study: StoredStudy, config: Config, job: RetrainingJob | None, resumed: int = 0
+) -> None:
+    """Log what a trial trains, and after how many epochs it resumes."""
+    verb = f"resumes after {counted(resumed, 'epoch')}" if resumed else "begins"
+    seed = "" if job is None else f"seed {job.seed}, "
+    shown = configuration(config.to_dict(), study.spec.parsed_space.searched)
+    log.info("%s: %s%s", verb, seed, shown)
 
 
 def describe_run(epochs: int, started: float, device: torch.device) -> TrainingRun:

@@ -14,7 +14,7 @@ from puffin.models.training.trainer import loss_function
 from puffin.studies.records import RetrainingJob, TrialRecord
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy
-from puffin.tuner.worker.objective import describe_run, write_result
+from puffin.tuner.worker.objective import describe_run, log_begin, write_result
 from puffin.tuner.worker.signals import Interrupt
 
 
@@ -60,6 +60,7 @@ def run_refit(
     config = Config.from_dict(job.config)
     TrialRecord(worker=process_name()).write(trial)
     job.record.write(trial)
+    log_begin(study, config, job)
     (fold,) = dataset.tensors(config.lookback, device)
     windows, targets = fold.train_windows, fold.train_targets
     refit = Refit(windows, targets, config, loss, job.epochs, job.seed)

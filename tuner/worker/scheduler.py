@@ -65,8 +65,6 @@ class WorkerOptions:
     grace_seconds : int
         Time without a heartbeat after which the worker counts as lost. If the workers of a database
         differ, the longest counts for all.
-    quiet : bool
-        Write warnings and errors only.
     """
 
     study: str | None = None
@@ -76,7 +74,6 @@ class WorkerOptions:
     memory_share: float = 1.0
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     grace_seconds: int = GRACE_SECONDS
-    quiet: bool = False
 
 
 def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
@@ -99,7 +96,7 @@ def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     device = setup_torch(options.device, options.memory_share)
-    journal = WorkerLog(quiet=options.quiet)
+    journal = WorkerLog()
     starts = functools.partial(journal.starts, masked_url(url), str(device))
     storage = _open_when_available(url, interrupt, options, starts)
     if storage is None:

@@ -20,8 +20,9 @@ from puffin.studies.storage.errors import ReplacedError
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
 from puffin.studies.storage.queue import count_finished
 from puffin.studies.storage.workers import process_name
-from puffin.studies.study import StoredStudy
+from puffin.studies.study import StoredStudy, lowest_complete
 from puffin.tuner.worker.heartbeat import Heartbeat
+from puffin.tuner.worker.log_format import at_trial
 from puffin.tuner.worker.objective import run_trial
 from puffin.tuner.worker.process import empty_gpu_cache, is_out_of_memory
 from puffin.tuner.worker.refit import run_refit
@@ -45,7 +46,7 @@ class Worker:
     interrupt: Interrupt
     heartbeat: Heartbeat
     checkpoint_seconds: float = CHECKPOINT_SECONDS
-    log: WorkerLog = field(default_factory=lambda: WorkerLog(quiet=True))
+    log: WorkerLog = field(default_factory=WorkerLog)
 
     def step(self, study: StoredStudy) -> bool | None:
         """Run one ticket of a study.
@@ -75,6 +76,10 @@ class Worker:
         return False if count_finished(study.trials()) < total else None
 
     def _run(self, study: StoredStudy, claimed: FrozenTrial) -> None:
+        with at_trial(study.name, claimed.number):
+            self._run_claimed(study, claimed)
+
+    def _run_claimed(self, study: StoredStudy, claimed: FrozenTrial) -> None:
         ticket = ticket_of(claimed)
         self.heartbeat.start_trial(study.name, ticket, trial_id(claimed))
         try:
@@ -87,7 +92,8 @@ class Worker:
             else:
                 log.warning("study %s was deleted in the middle of a trial", study.name)
         else:
-            self.log.trial_ended(study.name, study.storage.get_trial(trial_id(claimed)))
+            ended = study.storage.get_trial(trial_id(claimed))
+            self.log.trial_ended(ended, is_best=_is_new_best(study, ended))
         finally:
             self.heartbeat.end_trial()
 
@@ -173,6 +179,14 @@ class Worker:
         reason = f"{type(error).__name__}: {_first_line(error)}"
         log.warning("trial %s failed: %s", trial.number, reason, exc_info=_debug_info(error))
         self._end(trial, checkpoint, TrialState.FAIL, failure=reason)
+
+
+def _is_new_best(study: StoredStudy, trial: FrozenTrial) -> bool:
+    """Return whether a trial is the best of its search so far."""
+    if study.parent_name is not None or trial.state != TrialState.COMPLETE:
+        return False
+    best = lowest_complete(study.trials())
+    return best is not None and best.number == trial.number
 
 
 def _debug_info(error: Exception) -> Exception | None:

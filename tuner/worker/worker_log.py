@@ -1,78 +1,85 @@
-"""The log of a worker on stderr: a line when it starts, waits and ends, and one per trial."""
+"""The events of a worker: when it starts, waits and ends, and how its trials end."""
 
-import contextlib
+import logging
 import time
 from collections import Counter
+from dataclasses import asdict
 
-import click
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies import versions
-from puffin.studies.records import TrialRecord, is_finished
-from puffin.studies.storage.workers import process_name
-from puffin.studies.text import counted, duration, loss, printable
+from puffin.studies.json_values import to_json_values
+from puffin.studies.overview import TrialRow, trial_row
+from puffin.studies.records import is_requeued
+from puffin.studies.text import counted, duration, loss, signed
 
-_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+log = logging.getLogger(__name__)
+
+_ENDS = ("complete", "pruned", "failed")
+_SHORT = 10.0  # seconds; longer times have no decimals
+_FIGURES = ("state", "loss", "skill", "best_epoch", "epochs", "seconds", "reason")
 
 
 class WorkerLog:
-    """Writes what happens to the trials of one worker, and counts them.
+    """Logs what happens to one worker, and counts its trials."""
 
-    Parameters
-    ----------
-    quiet : bool
-        Whether to write nothing. Warnings do not pass through this class.
-    """
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
+    def __init__(self) -> None:
         self._ended: Counter[str] = Counter()
         self._since = time.monotonic()
         self._has_started = False
         self._waits = False
 
-    def _say(self, line: str) -> None:
-        if not self._quiet:
-            with contextlib.suppress(OSError):  # work continues without a reader of stderr
-                click.echo(printable(line), err=True)
-
     def starts(self, url: str, device: str) -> None:
-        """Write once which worker this is; `url` is the database without its password."""
+        """Log once which worker this is; `url` is the database without its password."""
         if self._has_started:
             return
         self._has_started = True
         packages = versions.installed_versions().items()
         listed = ", ".join(f"{name} {number}" for name, number in packages)
-        self._say(f"worker {process_name()} on {device}, {url}; {listed}")
+        log.info("starts on %s, %s; %s", device, url, listed)
 
     def waits(self, reason: str) -> None:
-        """Write why there is nothing to do, once until the next trial ends."""
+        """Log why there is nothing to do, once until the next trial ends."""
         if not self._waits:
             self._waits = True
-            self._say(f"{reason}; waiting")
+            log.info("%s; waiting", reason)
 
-    def trial_ended(self, study: str, trial: FrozenTrial) -> None:
-        """Write how a trial ended; one whose ticket was requeued has only stopped."""
+    def trial_ended(self, trial: FrozenTrial, *, is_best: bool = False) -> None:
+        """Log how a trial ended; one whose ticket was requeued has only stopped.
+
+        Why a trial failed was logged as a warning when it did.
+        """
         self._waits = False
-        if not is_finished(trial):
-            self._ended["requeued"] += 1
-            self._say(f"trial {trial.number} of study {study}: stopped, waits for a worker again")
-            return
-        state, record = _STATES[trial.state], TrialRecord.read(trial)
-        self._ended[state] += 1
-        parts = [state]
-        if (scores := record.scores) is not None:
-            parts.append(f"loss {loss(scores.best_loss)} at epoch {scores.best_epoch}")
-        if (run := record.run) is not None:
-            parts.append(f"{counted(run.epochs, 'epoch')} in {run.seconds:.1f} s")
-        self._say(f"trial {trial.number} of study {study}: {', '.join(parts)}")
+        row = trial_row(trial)
+        self._ended[row.state] += 1
+        if is_requeued(trial):
+            log.info("stopped, waits for a worker again")
+        elif trial.state != TrialState.FAIL:
+            figures = to_json_values({key: asdict(row)[key] for key in _FIGURES})
+            log.info("%s", _end(row, is_best=is_best), extra={"figures": figures})
 
     def ends(self, reason: str) -> None:
-        """Write why the worker ends and what it has done, if it has started."""
+        """Log why the worker ends and what it has done, if it has started."""
         if not self._has_started:
             return
-        states = {state: self._ended[state] for state in _STATES.values()}
-        states |= {"requeued": self._ended["requeued"]} if self._ended["requeued"] else {}
-        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        counts = [f"{self._ended[state]} {state}" for state in _ENDS]
+        counts += [f"{self._ended['stopped']} stopped"] if self._ended["stopped"] else []
         elapsed = duration(time.monotonic() - self._since)
-        self._say(f"worker {process_name()} ends after {elapsed}: {counts}; {reason}")
+        log.info("ends after %s: %s; %s", elapsed, ", ".join(counts), reason)
+
+
+def _end(row: TrialRow, *, is_best: bool) -> str:
+    """Return how a trial ended: ``complete, new best, loss 0.6081 at epoch 7, ...``."""
+    parts = [row.state, *(["new best"] if is_best else [])]
+    if row.loss is not None:
+        at = "" if row.best_epoch is None else f" at epoch {row.best_epoch}"
+        parts.append(f"loss {loss(row.loss)}{at}")
+    if row.skill is not None:
+        parts.append(f"skill {signed(row.skill)}")
+    if row.epochs is not None and row.seconds is not None:
+        short = row.seconds < _SHORT
+        took = f"{row.seconds:.1f} s" if short else duration(row.seconds)
+        parts.append(f"{counted(row.epochs, 'epoch')} in {took}")
+    if row.reason is not None and not row.reason.startswith("pruned at"):
+        parts.append(row.reason)
+    return ", ".join(parts)
