@@ -1,16 +1,18 @@
-"""Advice on the study file, derived from the result of its search."""
+"""The verdict of the search folds, and advice on the study file."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from puffin.models.evaluation.metrics import skill
 from puffin.studies.records import Scores
 from puffin.studies.study import StoredStudy
+from puffin.studies.text import percent
 
 
 def advice(study: StoredStudy) -> list[str]:
-    """Return advice on the study file from its best trial, one sentence each.
+    """Return what the best trial says of the study file, one sentence each.
 
     Raises
     ------
@@ -21,23 +23,26 @@ def advice(study: StoredStudy) -> list[str]:
     losses = Scores.read(best).fold_losses
     persistence = study.record.persistence_losses
     return [
-        *_beside_persistence(study, losses, persistence),
+        _beside_persistence(study, losses, persistence),
         *_last_epoch(study, best),
     ]
 
 
 def _beside_persistence(
     study: StoredStudy, losses: Sequence[float], persistence: Sequence[float]
-) -> Iterator[str]:
-    worse = sum(loss >= naive for loss, naive in zip(losses, persistence, strict=True))
-    if not worse:
-        return
-    on_average = np.mean(losses) >= np.mean(persistence)
-    sentence = f"The best trial is no better than persistence on {worse} of {len(losses)} folds"
-    sentence += ", and on average" if on_average else ""
-    if on_average and study.spec.data.target == "price":
-        sentence += '; few forecasts of prices are: try target = "return"'
-    yield f"{sentence}."
+) -> str:
+    """Return the verdict of the search folds."""
+    folds = len(losses)
+    better = sum(loss < naive for loss, naive in zip(losses, persistence, strict=True))
+    count = {folds: f"all {folds}", 0: f"none of {folds}"}.get(better, f"{better} of {folds}")
+    gained = skill(float(np.mean(losses)), float(np.mean(persistence)))
+    average = f"by {percent(gained)}" if gained > 0 else f"{percent(-gained)} worse"
+    sentence = (
+        f"The best trial is better than persistence on {count} folds, and on average {average}"
+    )
+    if gained <= 0 and study.spec.data.target == "price":
+        sentence += '; few forecasts of prices are better: try target = "return"'
+    return f"{sentence}."
 
 
 def _last_epoch(study: StoredStudy, best: FrozenTrial) -> Iterator[str]:

@@ -26,30 +26,33 @@ def result(
 @pytest.mark.parametrize(
     ("losses", "persistence", "others", "parts"),
     [
-        ([0.5, 0.6, 0.7], [1.0, 1.0, 1.0], {}, []),
+        ([0.5, 0.6, 0.7], [1.0, 1.0, 1.0], {}, [("on all 3 folds, and on average by 40.0 %.",)]),
         (
             [0.9, 1.2, 0.8],
             [1.0, 1.0, 1.0],
             {},
-            [("no better than persistence on 1 of 3 folds.",)],
+            [("better than persistence on 2 of 3 folds, and on average by 3.3 %.",)],
         ),
         (
             [1.1, 1.2, 1.0, 1.3, 0.9],
             [1.0] * 5,
             {"target": "price"},
-            [("on 4 of 5 folds, and on average", 'try target = "return"')],
+            [("on 1 of 5 folds, and on average 10.0 % worse;", 'try target = "return"')],
         ),
         (
             [1.1, 1.2],
             [1.0, 1.0],
             {},
-            [("on 2 of 2 folds, and on average.",)],
+            [("on none of 2 folds, and on average 15.0 % worse.",)],
         ),
         (
             [0.5, 0.5],
             [1.0, 1.0],
             {"epoch": 8},
-            [("best trial, 8, is the last that training.max_epochs = 8 allows",)],
+            [
+                ("on all 2 folds",),
+                ("best trial, 8, is the last that training.max_epochs = 8 allows",),
+            ],
         ),
     ],
 )
