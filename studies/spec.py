@@ -218,6 +218,12 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+        if value.startswith(("[", "{")):
+            msg = (
+                f"--set {override}: not a list or table of TOML; strings in it need quotes, as in "
+                """--set 'data.features=["range"]'"""
+            )
+            raise SpecError(msg) from None
     table = values
     for section in sections:
         table = table.setdefault(section, {})

@@ -14,6 +14,12 @@ CASES = [
         ("--set takes KEY=VALUE", "'search.trials'"),
         study(),
     ),
+    Case(
+        "--set of a list of bare words",
+        f"{CHECK} --set data.features=[range]",
+        ("--set data.features=[range]", "strings in it need quotes", 'features=["range"]'),
+        study(),
+    ),
     Case("--set without a key", f"{RUN} --set =3", ("--set takes KEY=VALUE", "'=3'"), study()),
     Case(
         "--set of an unknown key",
