@@ -500,7 +500,7 @@ def test_the_command_shows_what_the_loader_got(stub: Stub) -> None:
     stub.frames["AAPL"]["splits"] = splits
     done = tuner("prices", "AAPL", "--start", "2004-01-02", "--end", "2006-12-29")
     assert done.exit_code == 0, done.output
-    lines = done.stdout.splitlines()
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines[0].startswith("yfinance AAPL, fetched 20")
     assert "  bars             755, from 2004-01-02 to 2006-12-29" in lines
     assert "  splits           2 for 1 on 2005-02-28" in lines

@@ -11,7 +11,7 @@ from puffin.studies.spec import load_spec
 from puffin.studies.study import RETRAINING_SUFFIXES
 from puffin.studies.text import printable, when
 from puffin.tuner.commands import tables
-from puffin.tuner.messages import say, stdout
+from puffin.tuner.messages import say, shell_command, stdout
 from puffin.tuner.submit import read_prices
 
 
@@ -36,7 +36,7 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     require_moving_target(dataset)
     out = stdout()
     click.echo(printable(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars"))
-    out.print(tables.fold_dates_table(dataset))
+    tables.print_folds(out, dataset)
     click.echo(
         f"holdout: {len(holdout) - spec.purge} targets from {when(holdout.index[spec.purge])}"
     )
@@ -47,3 +47,6 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
         say(remark)
     for warning in prices.warnings:
         say(f"prices: {warning}")
+    if spec.data.target == "price":
+        say('few forecasts of prices are better than persistence: consider target = "return"')
+    say(f"nothing is wrong; next: `{shell_command('run', path_or_preset)}`")

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-import click
 import pandas as pd
+from rich.table import Table
+from rich.text import Text
 
 from puffin.studies.prices.load import Prices
 from puffin.studies.prices.validation import broken_rules
 from puffin.studies.spec import parse_data
-from puffin.studies.text import counted, when
+from puffin.studies.text import counted, printable, when
+from puffin.tuner.messages import say, stdout
 from puffin.tuner.submit import read_prices
 
 _GAPS = 3  # of the longest gaps between bars are printed
@@ -33,13 +35,16 @@ def prices(keys: Mapping[str, str | None], *, refresh: bool) -> None:
     # Only closes are required here; faults in the other columns are printed as warnings below.
     data |= {"features": ["price"], "target": "price"}
     loaded = read_prices(parse_data(data, "tuner prices"), refresh=refresh)
-    click.echo(loaded.origin)
+    out = stdout()
+    out.print(Text(loaded.origin))
+    facts = Table.grid(padding=(0, 2))
     for name, value in _facts(loaded):
-        click.echo(f"  {name:<16} {value}")
+        facts.add_row(f"  {name}", Text(printable(value)))
+    out.print(facts)
     for warning in loaded.warnings:
-        click.echo(f"prices: {warning}", err=True)
+        say(f"prices: {warning}")
     for fault in broken_rules(loaded.frame):
-        click.echo(f"prices: a study that reads all columns is refused: {fault}", err=True)
+        say(f"prices: a study that reads all columns is refused: {fault}")
 
 
 def _facts(prices: Prices) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +17,7 @@ from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import Group
 from puffin.studies.text import loss, percent, signed, when
-from puffin.tuner.columns import new_table
+from puffin.tuner.columns import new_table, print_rows
 from puffin.tuner.messages import stdout
 
 
@@ -123,14 +124,11 @@ def _config(group: Group, key: str) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def fold_dates_table(dataset: Dataset) -> Table:
-    """Return the folds of a study with their dates and the losses of the baselines."""
-    table = new_table(
-        "fold", "trained on", "targets", "validated on", "persistence", "training mean"
-    )
+def print_folds(out: Console, dataset: Dataset) -> None:
+    """Print the folds of a study with their dates and the losses of two simple forecasts."""
     dates = dataset.dates
-    for i, fold in enumerate(dataset.folds):
-        table.add_row(
+    rows = [
+        (
             str(i + 1),
             f"{when(dates[fold.train.start])} to {when(dates[fold.train.stop - 1])}",
             str(len(fold.train)),
@@ -138,7 +136,11 @@ def fold_dates_table(dataset: Dataset) -> Table:
             loss(dataset.persistence_losses[i]),
             loss(dataset.mean_losses[i]),
         )
-    return table
+        for i, fold in enumerate(dataset.folds)
+    ]
+    columns = ("fold", "trained on", "targets", "validated on", "persistence", "mean")
+    print_rows(out, columns, rows, ("targets",))
+    out.print("persistence, mean: losses of the last value and of the training mean as forecasts")
 
 
 def grid_note(spec: Spec) -> str | None:
