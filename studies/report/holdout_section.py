@@ -1,19 +1,18 @@
 """The sections of a report on the holdout: losses, significance, looks and directions."""
 
 import math
-from collections.abc import Collection
 
 from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.report.build import Report
-from puffin.studies.report.figures.registry import show
-from puffin.studies.report.markdown import plain, sentence, table
+from puffin.studies.report.document import Block, Section, Table, Text
+from puffin.studies.report.figures.registry import Drawn, show
 from puffin.studies.report.verdict import looks_before
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, loss, minute, p_value, percent, signed
 
 
-def holdout_section(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
+def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
     """Return the section on the losses of winner and baselines on the holdout."""
     rows = [("winner", loss(report.search_loss), loss(report.loss), "", "", "")]
     rows += [
@@ -31,28 +30,31 @@ def holdout_section(study: StoredStudy, report: Report, pictures: Collection[str
     skill = signed(report.skill)
     if math.isnan(report.skill):
         skill = "undefined, because persistence is always right there"
-    return [
-        "## The holdout",
-        (
-            f"{len(report.dates)} bars, {report.first} to {report.last}. The winner was trained "
-            f"again on all search data, for {counted(report.epochs, 'epoch')} with the seed of "
-            f"the study. Its skill against persistence is {skill}."
-        ),
-        table(header, rows),
-        (
-            f"The loss is the {study.spec.training.loss} of the standardised target, which the "
-            "first sentence of this page calls error. Skill is the share by which the winner's "
-            "loss is lower than the baseline's. The first baseline has the lowest search loss and "
-            "is the one to beat. DM is the test of Diebold and Mariano with the correction of "
-            "Harvey, Leybourne and Newbold. CW is the test of Clark and West, which is valid only "
-            "if the baseline is a special case of the network; other baselines have a dash. Both "
-            "tests are one-sided: p is the probability that chance alone gives such a lead of the "
-            f"winner, and a lead is significant if p is below {LEVEL}."
-        ),
-        _detectable(report.comparison.detectable_skill),
-        *_looks(report),
-        show("forecasts.svg", pictures),
-    ]
+    return Section(
+        "Against simple models",
+        [
+            *show("baselines.svg", drawn),
+            Table(header, rows),
+            Text(
+                f"{len(report.dates)} bars, {report.first} to {report.last}. The winner was "
+                f"trained again on all search data, for {counted(report.epochs, 'epoch')} with the "
+                f"seed of the study. Its skill against persistence is {skill}."
+            ),
+            Text(
+                f"The loss is the {study.spec.training.loss} of the standardised target, which the "
+                "top of this page calls error. Skill is the share by which the winner's loss is "
+                "lower than the baseline's. The first baseline has the lowest search loss and is "
+                "the one to beat. DM is the test of Diebold and Mariano with the correction of "
+                "Harvey, Leybourne and Newbold. CW is the test of Clark and West, which is valid "
+                "only if the baseline is a special case of the network; other baselines have a "
+                "dash. Both tests are one-sided: p is the probability that chance alone gives such "
+                "a lead of the winner, and a lead is significant if p is below "
+                f"{LEVEL}."
+            ),
+            Text(_detectable(report.comparison.detectable_skill)),
+            *_looks(report),
+        ],
+    )
 
 
 def _detectable(skill: float) -> str:
@@ -69,24 +71,25 @@ def _detectable(skill: float) -> str:
     )
 
 
-def _looks(report: Report) -> list[str]:
+def _looks(report: Report) -> list[Block]:
     rows = [(minute(look.time), look.study, f"trial {look.trial}") for look in report.looks]
+    said = looks_before(report)
     return [
-        (
-            f"{sentence(looks_before(report))} The table lists every look at exactly these bars "
-            "by any study of the database. Looks at bars that only overlap them are not counted."
+        Text(
+            f"{said[:1].upper()}{said[1:]}. The table lists every look at exactly these bars by "
+            "any study of the database. Looks at bars that only overlap them are not counted."
         ),
-        table(("time", "study", "winner"), rows),
+        Table(("time", "study", "winner"), rows),
     ]
 
 
-def direction_section(study: StoredStudy, report: Report) -> list[str]:
+def direction_section(study: StoredStudy, report: Report) -> Section:
     """Return the section on the directions of the moves on the holdout."""
     direction, test = report.direction, report.direction_test
     target = study.spec.data.target
     if not direction.moves:
         no_moves = "The target never moves on the holdout, so there is no direction to forecast."
-        return ["## Direction", no_moves]
+        return Section("Direction", [Text(no_moves)])
     moves = "moves" if TARGETS[target].is_move else f"moves of the {target}"
     accuracy, low, high = (
         percent(share) for share in (direction.accuracy, direction.low, direction.high)
@@ -96,24 +99,27 @@ def direction_section(study: StoredStudy, report: Report) -> list[str]:
         (baseline.label, percent(baseline.direction.accuracy) if baseline.direction else "-")
         for baseline in report.comparison.baselines
     ]
-    return [
-        "## Direction",
-        (
-            f"The winner forecast {accuracy} of {direction.moves} {moves} in the right direction "
-            f"(95 % interval: {low} to {high}). The table has the baselines on the same bars; a "
-            "dash means that the baseline never forecasts a move."
-        ),
-        table(("", "right direction"), rows),
-        _direction_by_chance(test),
+    said = (
         f"Pesaran-Timmermann p: {_direction_p(test)}."
         if test
-        else f"There is no Pesaran-Timmermann test: {plain(report.no_direction_test)}.",
-    ]
+        else f"There is no Pesaran-Timmermann test: {report.no_direction_test}."
+    )
+    return Section(
+        "Direction",
+        [
+            Text(
+                f"The winner forecast {accuracy} of {direction.moves} {moves} in the right "
+                f"direction (95 % interval: {low} to {high}). The table has the baselines on the "
+                "same bars; a dash means that the baseline never forecasts a move."
+            ),
+            Table(("", "right direction"), rows),
+            *([Text(_direction_by_chance(test))] if test else []),
+            Text(said),
+        ],
+    )
 
 
-def _direction_by_chance(test: DirectionTest | None) -> str:
-    if test is None:
-        return ""
+def _direction_by_chance(test: DirectionTest) -> str:
     return (
         f"{percent(test.up_share)} of the moves were rises, so always forecasting a rise would be "
         f"right for {percent(test.up_share)}. The winner forecast a rise for "

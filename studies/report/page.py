@@ -1,10 +1,9 @@
-"""The page of a report as Markdown, section by section.
+"""The page of a report, section by section.
 
 Every number is one of `verdict.to_json`. If a number is missing, the page gives the reason.
 """
 
 import math
-from collections.abc import Collection
 
 import numpy as np
 from optuna.trial import TrialState
@@ -12,15 +11,17 @@ from optuna.trial import TrialState
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
 from puffin.studies.records import TrialRecord
+from puffin.studies.report.at_a_glance import card
 from puffin.studies.report.build import Report
-from puffin.studies.report.figures.registry import show
+from puffin.studies.report.document import Block, Facts, Items, Page, Section, Table, Text
+from puffin.studies.report.figures.registry import Drawn, show
+from puffin.studies.report.forecasts_section import forecasts_section
 from puffin.studies.report.holdout_section import direction_section, holdout_section
 from puffin.studies.report.importance import importance
-from puffin.studies.report.markdown import join, plain, sentence, table
+from puffin.studies.report.next_steps import next_steps
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
-from puffin.studies.report.verdict import sentences
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import remarks
@@ -30,32 +31,28 @@ from puffin.studies.text import counted, loss, percent, printable, signed
 _FEW = 50
 
 
-def write(study: StoredStudy, report: Report, pictures: Collection[str]) -> str:
-    """Return the page as Markdown.
-
-    Parameters
-    ----------
-    study : StoredStudy
-    report : Report
-    pictures : collection of str
-        Names of the figures that were drawn.
-    """
-    parts = [
-        f"# Is the best of {plain(report.study)} any good?",
-        *(plain(sentence) for sentence in sentences(report)),
-        *_subject(report.subject),
-        *_winner(study, report, pictures),
-        *holdout_section(study, report, pictures),
-        *direction_section(study, report),
-        *_seeds(study, report, pictures),
-        *selection_bias(report, pictures),
-        *_backtest(report, pictures),
-        *_how_to_read(study, report),
-    ]
-    return join(parts) + "\n"
+def report_page(study: StoredStudy, report: Report, drawn: Drawn) -> Page:
+    """Return the page of a report, with the figures that were drawn."""
+    return Page(
+        study=report.study,
+        title=f"Is the best of {report.study} any good?",
+        card=card(report),
+        sections=[
+            forecasts_section(study, report, drawn),
+            next_steps(study, report),
+            holdout_section(study, report, drawn),
+            _backtest(report, drawn),
+            direction_section(study, report),
+            _winner(study, report, drawn),
+            _seeds(study, report, drawn),
+            selection_bias(report, drawn),
+            _subject(report.subject),
+            _how_to_read(study, report),
+        ],
+    )
 
 
-def _subject(subject: Subject) -> list[str]:
+def _subject(subject: Subject) -> Section:
     data, holdout = subject.spec.data, counted(subject.holdout_bars, "bar")
     bars = counted(subject.bars, "bar")
     made_with = (f"{name} {version}" for name, version in subject.made_with.items())
@@ -70,14 +67,16 @@ def _subject(subject: Subject) -> list[str]:
         (str(number), f"{f.train_first} to {f.train_last}", f"{f.valid_first} to {f.valid_last}")
         for number, f in enumerate(subject.folds, start=1)
     ]
-    return [
-        "## What was forecast",
-        "\n".join(f"* {name}: {plain(printable(fact))}" for name, fact in facts.items()),
-        table(("fold", "trained on", "validated on"), dates),
-    ]
+    return Section(
+        "What was forecast",
+        [
+            Facts({name: printable(fact) for name, fact in facts.items()}),
+            Table(("fold", "trained on", "validated on"), dates),
+        ],
+    )
 
 
-def _winner(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
+def _winner(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
     trials = trained(study.trials())
     count, repeated = count_by_state(trials), len(study.trials()) - len(trials)
     repeats = f" Duplicates, not trained again: {repeated}." if repeated else ""
@@ -85,30 +84,32 @@ def _winner(study: StoredStudy, report: Report, pictures: Collection[str]) -> li
         (key, ", ".join(map(str, value)) if isinstance(value, list) else _setting(value))
         for key, value in report.config.items()
     ]
-    return [
-        "## The winner",
-        (
-            f"Trial {report.winner} has the lowest loss of "
-            f"{counted(count['complete'], 'complete trial')}. Pruned: {count['pruned']}. Failed: "
-            f"{count['failed']}.{repeats} Its loss on the search folds is "
-            f"{loss(report.search_loss)} after {counted(report.epochs, 'epoch')}. This loss is "
-            "optimistic, because the winner was chosen by it."
-        ),
-        _pruned_below(study, report),
-        *(sentence(remark) for remark in remarks(study)),
-        table(("hyperparameter", "value"), [*rows, ("epochs", report.epochs)]),
-        show("curves.svg", pictures),
-        show("losses.svg", pictures),
-        _importance(study),
-        show("importance.svg", pictures),
-    ]
+    return Section(
+        "The search",
+        [
+            Text(
+                f"The winner, trial {report.winner}, has the lowest loss of "
+                f"{counted(count['complete'], 'complete trial')}. Pruned: {count['pruned']}. "
+                f"Failed: {count['failed']}.{repeats} Its loss on the search folds is "
+                f"{loss(report.search_loss)} after {counted(report.epochs, 'epoch')}. This loss is "
+                "optimistic, because the winner was chosen by it."
+            ),
+            *_pruned_below(study, report),
+            *(Text(f"{remark[:1].upper()}{remark[1:]}.") for remark in remarks(study)),
+            *show("curves.svg", drawn),
+            *show("losses.svg", drawn),
+            Table(("hyperparameter", "value"), [*rows, ("epochs", report.epochs)]),
+            Text(_importance(study)),
+            *show("importance.svg", drawn),
+        ],
+    )
 
 
 def _setting(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _pruned_below(study: StoredStudy, report: Report) -> str:
+def _pruned_below(study: StoredStudy, report: Report) -> list[Block]:
     """Return how many pruned trials had reached a lower loss than the winner's."""
     below = [
         scores.best_loss
@@ -118,11 +119,13 @@ def _pruned_below(study: StoredStudy, report: Report) -> str:
         and scores.best_loss < report.search_loss
     ]
     if not below:
-        return ""
-    return (
-        f"Pruned trials that had reached a lower loss: {len(below)}, the lowest "
-        f"{loss(min(below))}. Only a complete trial can win."
-    )
+        return []
+    return [
+        Text(
+            f"Pruned trials that had reached a lower loss: {len(below)}, the lowest "
+            f"{loss(min(below))}. Only a complete trial can win."
+        )
+    ]
 
 
 def _importance(study: StoredStudy) -> str:
@@ -137,7 +140,7 @@ def _importance(study: StoredStudy) -> str:
     )
 
 
-def _seeds(study: StoredStudy, report: Report, pictures: Collection[str]) -> list[str]:
+def _seeds(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
     sensitivity = report.seed_sensitivity
     search_losses = {t.number: t.value for t in study.trials() if t.value is not None}
     rows: list[tuple[object, ...]] = [
@@ -162,24 +165,23 @@ def _seeds(study: StoredStudy, report: Report, pictures: Collection[str]) -> lis
         f"mean (at most {loss(sensitivity.one_se_bound)}) is "
         f"{_choice(report, sensitivity.one_se_choice)}."
     )
-    return [
-        "## Seeds",
-        (
-            "The best configurations were trained again on the search folds, with seeds that were "
-            "not used to choose them."
-        ),
-        table(("", "weights", "in the search", *seeds, "mean"), rows),
-        choice,
-        _refits(report),
-        show("seeds.svg", pictures),
-    ]
+    return Section(
+        "Seeds",
+        [
+            Text(
+                "The best configurations were trained again on the search folds, with seeds that "
+                "were not used to choose them."
+            ),
+            *show("seeds.svg", drawn),
+            Table(("", "weights", "in the search", *seeds, "mean"), rows),
+            Text(choice),
+            Text(_refits(report)),
+        ],
+    )
 
 
 def _choice(report: Report, smallest: int) -> str:
-    if smallest == report.winner:
-        return "the winner"
-    command = f"tuner best {report.study} --rule 1se"
-    return f"trial {smallest}; `{command}` prints it"
+    return "the winner" if smallest == report.winner else f"trial {smallest}"
 
 
 def _refits(report: Report) -> str:
@@ -190,10 +192,10 @@ def _refits(report: Report) -> str:
     )
 
 
-def _backtest(report: Report, pictures: Collection[str]) -> list[str]:
+def _backtest(report: Report, drawn: Drawn) -> Section:
     strategy = report.backtest
     if strategy is None:
-        return ["## Backtest", f"There is no backtest: {plain(report.no_backtest)}."]
+        return Section("Backtest", [Text(f"There is no backtest: {report.no_backtest}.")])
     hold = strategy["buy_and_hold"]
     rows = [
         ("total return", signed(strategy["total_return"]), signed(hold["total_return"])),
@@ -202,24 +204,26 @@ def _backtest(report: Report, pictures: Collection[str]) -> list[str]:
         ("trades", len(strategy["trades"]), 1),
         ("bars in the market", percent(strategy["exposure"]), percent(1.0)),
     ]
-    return [
-        "## Backtest",
-        (
-            "On the holdout the strategy is long while the winner forecasts a rise and flat "
-            f"otherwise. Each trade costs {COST_BPS:g} basis point of commission and "
-            f"{SLIPPAGE_BPS:g} of slippage; buy-and-hold pays for one trade. Cash earns no "
-            "interest."
-        ),
-        table(("", "strategy", "buy-and-hold"), rows),
-        show("equity.svg", pictures),
-    ]
+    return Section(
+        "Backtest",
+        [
+            Text(
+                "On the holdout the strategy is long while the winner forecasts a rise and flat "
+                f"otherwise. Each trade costs {COST_BPS:g} basis point of commission and "
+                f"{SLIPPAGE_BPS:g} of slippage; buy-and-hold pays for one trade. Cash earns no "
+                "interest."
+            ),
+            *show("equity.svg", drawn),
+            Table(("", "strategy", "buy-and-hold"), rows),
+        ],
+    )
 
 
 def _ratio(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:z.2f}"
 
 
-def _how_to_read(study: StoredStudy, report: Report) -> list[str]:
+def _how_to_read(study: StoredStudy, report: Report) -> Section:
     hints = [
         "A loss says nothing alone: compare it with those of the baselines on the same bars.",
         "The winner was chosen by the search loss, so rely on the holdout loss.",
@@ -255,4 +259,4 @@ def _how_to_read(study: StoredStudy, report: Report) -> list[str]:
         hints.insert(
             -1, "The backtest fills each trade at the same close from which the forecast is made."
         )
-    return ["## How to read this", "\n".join(f"* {plain(hint)}" for hint in hints)]
+    return Section("How to read this", [Items(hints)])

@@ -68,14 +68,14 @@ def outcome_sentence(
         )
     return (
         f"{comparison.outcome.capitalize()}: forecasts of {target} had "
-        f"{_compared(comparison.loss, comparison.reference)}, the best simple model of the "
-        f"search, {bars}; {_evidence(comparison)}."
+        f"{compared(comparison, in_words(comparison.reference))}, the best simple model of the "
+        f"search, {bars}; {evidence(comparison)}."
     )
 
 
-def _compared(loss: float, baseline: BaselineResult) -> str:
-    """Return how the error of the winner compares with a baseline's."""
-    name, other = _in_words(baseline), baseline.holdout_loss
+def compared(comparison: HoldoutComparison, name: str) -> str:
+    """Return how the error of the winner compares with that of the reference, under a name."""
+    loss, other = comparison.loss, comparison.reference.holdout_loss
     if other == 0:
         return f"errors, unlike {name}"
     if loss > _LARGEST_IN_PERCENT * other:
@@ -86,24 +86,25 @@ def _compared(loss: float, baseline: BaselineResult) -> str:
     return f"{percent(abs(loss / other - 1))} {side} error than {name}"
 
 
-def _in_words(baseline: BaselineResult) -> str:
+def in_words(baseline: BaselineResult) -> str:
+    """Return a baseline in words."""
     return _BASELINES.get(baseline.name, "{label}").format(label=baseline.label)
 
 
-def _evidence(comparison: HoldoutComparison) -> str:
+def evidence(comparison: HoldoutComparison) -> str:
     """Return how often chance gives such a difference, and which skill so few bars may miss."""
     test = comparison.reference.diebold_mariano
     if math.isnan(test.p_better):
         return "the difference is the same on every bar, so no test can tell whether it is chance"
     p = test.p_better if comparison.loss < comparison.reference.holdout_loss else test.p_worse
     share = "fewer than 0.1 %" if p < _SMALLEST_P else percent(p)
-    evidence = f"chance alone gives such a difference in {share} of cases"
+    chance = f"chance alone gives such a difference in {share} of cases"
     if comparison.outcome != "undecided":
-        return evidence
+        return chance
     if test.p_better < LEVEL:
-        lowest = _in_words(comparison.best_on_holdout)
-        return f"{evidence}, but {lowest}, another simple model, had even less error there"
-    return f"{evidence}, too often to decide{_missed(comparison.detectable_skill)}"
+        lowest = in_words(comparison.best_on_holdout)
+        return f"{chance}, but {lowest}, another simple model, had even less error there"
+    return f"{chance}, too often to decide{_missed(comparison.detectable_skill)}"
 
 
 def _missed(skill: float) -> str:
@@ -143,12 +144,13 @@ def money_sentence(strategy: Backtest | None, why_none: str | None) -> str:
 
 def _selection_bias_sentence(report: Report) -> str:
     """Return the signs of selection bias: overfitting, Sharpe ratio, looks at the holdout."""
-    parts = [_overfitting(report), _sharpe(report), looks_before(report)]
+    parts = [overfitting_sentence(report), _sharpe(report), looks_before(report)]
     text = "; ".join(part for part in parts if part)
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _overfitting(report: Report) -> str:
+def overfitting_sentence(report: Report) -> str:
+    """Return the risk that the search only picked a lucky configuration, without a full stop."""
     if report.overfitting is None:
         return (
             "whether the search only picked a lucky configuration is unknown, because the "

@@ -12,7 +12,8 @@ from puffin.studies import records, summary
 from puffin.studies.duplicates import identity, trained
 from puffin.studies.records import DUPLICATE_OF
 from puffin.studies.report.build import build, trials_with_forecasts
-from puffin.studies.report.page import write
+from puffin.studies.report.markdown import to_markdown
+from puffin.studies.report.page import report_page
 from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.storage.optuna_internals import FIXED_PARAMS, study_id
 from puffin.studies.storage.queue import count_finished
@@ -105,7 +106,7 @@ def test_a_report_counts_each_network_once(
     assert len(trials_with_forecasts(study)) == 4
     found = build(study)
     assert (found.n_networks, found.winner) == (4, study.best().number)
-    page = " ".join(write(study, found, ()).split())
+    page = " ".join(to_markdown(report_page(study, found, {})).split())
     assert "has the lowest loss of 4 complete trials. Pruned: 0. Failed: 0." in page
     assert "Duplicates, not trained again: 3." in page
     assert len(trials) == 7

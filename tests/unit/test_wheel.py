@@ -29,12 +29,13 @@ def complete(wheel: ModuleType) -> set[str]:
     }
 
 
-def test_a_wheel_ships_code_types_sample_and_presets(complete: set[str]) -> None:
+def test_a_wheel_ships_code_types_sample_presets_and_templates(complete: set[str]) -> None:
     assert complete >= {
         "puffin/py.typed",
         "puffin/deep/rnn.py",
         "puffin/models/networks/gru.py",
         "puffin/studies/presets/demo.toml",
+        "puffin/studies/report/templates/report.html",
         "puffin/studies/sample/AAPL.csv.gz",
         "puffin/tuner/cli.py",
     }

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,8 +19,11 @@ from puffin.studies.report.figures.style import (
     INK,
     ORANGE,
     PALE,
-    add_legend,
-    add_legend_below,
+    TEXT,
+    TRUTH,
+    Drawing,
+    Name,
+    name_lines,
     new_figure,
     padded,
     robust_limits,
@@ -34,7 +36,7 @@ from puffin.studies.text import counted, loss, percent
 # A baseline is drawn if its distance from the curves is at most this multiple of their range.
 _FAR = 1.0
 # Most lookbacks whose values fit below the axis.
-_MOST_TICKS = 12
+_MOST_TICKS = 6
 
 
 def _in_state(study: StoredStudy, state: TrialState) -> list[FrozenTrial]:
@@ -46,32 +48,30 @@ def _loss(trial: FrozenTrial) -> float:
     return float(trial.values[0])  # no DataFrame
 
 
-def draw_curves(study: StoredStudy, report: Report) -> Figure:
+def draw_curves(study: StoredStudy, report: Report) -> Drawing:
     """Draw the validation loss of every trial, epoch by epoch."""
     complete, pruned = (_in_state(study, s) for s in (TrialState.COMPLETE, TrialState.PRUNED))
-    figure = new_figure(5.4)
+    figure = new_figure(3.8)
     axes = figure.add_subplot()
-    for trials, width, colour, label in (
-        (pruned, 0.8, PALE, f"pruned ({len(pruned)})"),
-        (complete, 1.0, BLUE, f"complete ({len(complete)})"),
-    ):
-        for i, trial in enumerate(trials):
-            _curve(axes, trial, color=colour, linewidth=width, label=label if not i else "")
+    for trials, width, colour in ((pruned, 0.8, PALE), (complete, 1.0, BLUE)):
+        for trial in trials:
+            _curve(axes, trial, color=colour, linewidth=width)
     (winner,) = (t for t in complete if t.number == report.winner)
-    _curve(axes, winner, color=INK, linewidth=2.6, label=f"winner: trial {winner.number}")
+    _curve(axes, winner, color=INK, linewidth=2.6)
     best = _loss(winner)
     axes.plot(report.epochs, best, "o", color=INK, markersize=8)
     shown = np.array(
         [v for t in complete for v in t.intermediate_values.values()] + _lowest(pruned)
     )
-    axes.set_ylim(*_with_baselines(axes, study, report, *robust_limits(shown)))
+    names = [Name(list(winner.intermediate_values.values())[-1], f"trial {winner.number}", INK)]
+    limits, baselines = _with_baselines(axes, study, report, *robust_limits(shown))
+    axes.set_ylim(*limits)
+    axes.margins(x=0.02)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style_axes(axes, "epoch", f"validation loss, mean over folds ({study.spec.training.loss})")
+    name_lines(axes, [*names, *baselines])
     title = f"The winner's lowest loss is {loss(best)}, after {counted(report.epochs, 'epoch')}"
-    style_axes(
-        axes, title, "epoch", f"validation loss, mean over folds ({study.spec.training.loss})"
-    )
-    add_legend_below(figure)
-    return figure
+    return Drawing(figure, title)
 
 
 def _lowest(pruned: list[FrozenTrial]) -> list[float]:
@@ -80,33 +80,32 @@ def _lowest(pruned: list[FrozenTrial]) -> list[float]:
     return [scores.best_loss for scores in all_scores if scores is not None]
 
 
-def _curve(axes: Axes, trial: FrozenTrial, *, color: str, linewidth: float, label: str) -> None:
+def _curve(axes: Axes, trial: FrozenTrial, *, color: str, linewidth: float) -> None:
     epochs, losses = list(trial.intermediate_values), list(trial.intermediate_values.values())
     # A single epoch is a point: a line needs two.
     marker = "." if len(epochs) == 1 else None
-    axes.plot(epochs, losses, marker=marker, color=color, linewidth=linewidth, label=label)
+    axes.plot(epochs, losses, marker=marker, color=color, linewidth=linewidth)
 
 
 def _with_baselines(
     axes: Axes, study: StoredStudy, report: Report, low: float, high: float
-) -> tuple[float, float]:
-    """Draw the baselines near the curves, name the others in the legend; return the limits."""
+) -> tuple[tuple[float, float], list[Name]]:
+    """Draw the baselines near the curves; return the limits, and the names of all baselines."""
     reach = _FAR * (high - low)
-    record = study.record
+    record, names = study.record, []
     for losses, name, dashes in (
         (record.persistence_losses, "persistence", "--"),
         (record.mean_losses, _name_of_mean(report), ":"),
     ):
         value = float(np.mean(losses))
+        text = f"{name}\n{loss(value)}"
         if low - reach <= value <= high + reach:
-            axes.axhline(
-                value, color=ORANGE, ls=dashes, linewidth=1.8, label=f"{name}: {loss(value)}"
-            )
+            axes.axhline(value, color=ORANGE, ls=dashes, linewidth=1.8)
             low, high = min(low, padded(value, high)[0]), max(high, padded(low, value)[1])
         else:
-            side = "above" if value > high else "below"
-            axes.plot([], [], " ", label=f"{name}: {loss(value)}, {side} the figure")
-    return low, high
+            text += f"\n({'above' if value > high else 'below'})"
+        names.append(Name(value, text, ORANGE))
+    return (low, high), names
 
 
 def _name_of_mean(report: Report) -> str:
@@ -115,32 +114,32 @@ def _name_of_mean(report: Report) -> str:
     return labels.get("mean") or labels.get("drift", "training mean")
 
 
-def draw_importance(study: StoredStudy, _report: Report) -> Figure | None:
+def draw_importance(study: StoredStudy, _report: Report) -> Drawing | None:
     """Draw the importance of each hyperparameter for being among the best trials."""
     result = importance(study)
     if result.why_none is not None:
         return None
     names, shares = list(result.shares)[::-1], list(result.shares.values())[::-1]
-    figure = new_figure(1.4 + 0.36 * len(names))
+    figure = new_figure(0.8 + 0.34 * len(names))
     axes = figure.add_subplot()
     bars = axes.barh(names, [100 * s for s in shares], color=BLUE, height=0.65)
-    axes.bar_label(bars, [percent(s, 0) for s in shares], padding=4, fontsize=10, color=INK)
-    axes.set_xlim(0, 100 * max(shares) * 1.12)
+    axes.bar_label(bars, [percent(s, 0) for s in shares], padding=4, fontsize=TEXT, color=INK)
+    axes.set_xlim(0, 100 * max(shares) * 1.2)
     title = (
         f"{names[-1]} separates the best {result.best} of {result.trials} complete trials most "
         "from the others"
     )
-    style_axes(axes, title, "share of the importance, %", "")
+    style_axes(axes, "share of the importance, %", "")
     axes.grid(visible=False, axis="y")
-    return figure
+    return Drawing(figure, title)
 
 
-def draw_losses(study: StoredStudy, report: Report) -> Figure:
+def draw_losses(study: StoredStudy, report: Report) -> Drawing:
     """Draw the loss of every trial by its cell type and by its lookback."""
     complete, pruned = (_in_state(study, s) for s in (TrialState.COMPLETE, TrialState.PRUNED))
     pruned = [t for t in pruned if _lowest([t])]
-    figure = new_figure(4.6)
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.7])
+    figure = new_figure(3.6)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.5])
     cells = sorted({_config(t)["cell"] for t in complete + pruned})
     for axes, position in (
         (left, lambda t: cells.index(_config(t)["cell"]) + _jitter(t)),
@@ -153,20 +152,12 @@ def draw_losses(study: StoredStudy, report: Report) -> Figure:
     medians = {cell: _median(complete, cell) for cell in cells}
     for i, value in enumerate(medians.values()):
         left.hlines(value, i - 0.35, i + 0.35, color=ORANGE, linewidth=2.2)
-    figure.suptitle(
-        f"Median of the complete trials: {_listed(medians)}",
-        x=0.01,
-        ha="left",
-        fontsize=12,
-        color=INK,
-    )
-    style_axes(left, "", "cell type (bar: median)", f"lowest loss ({study.spec.training.loss})")
     lookbacks = sorted({_config(t)["lookback"] for t in complete + pruned})
+    style_axes(left, "cell type", f"lowest loss ({study.spec.training.loss})")
+    style_axes(right, "lookback, bars", "")
     if len(lookbacks) <= _MOST_TICKS:
         right.set_xticks(lookbacks)
-    style_axes(right, "", "lookback, bars", "")
-    add_legend(right)
-    return figure
+    return Drawing(figure, f"Median of the complete trials: {_listed(medians)}")
 
 
 def _config(trial: FrozenTrial) -> dict[str, Any]:
@@ -199,10 +190,8 @@ def _scatter(
 ) -> None:
     lowest = _lowest(pruned)
     if pruned:
-        axes.plot(
-            [position(t) for t in pruned], lowest, "x", color=PALE, markersize=5, label="pruned"
-        )
+        axes.plot([position(t) for t in pruned], lowest, "x", color=TRUTH, markersize=5)
     values = [_loss(t) for t in complete]
-    axes.plot([position(t) for t in complete], values, "o", color=BLUE, alpha=0.7, label="complete")
+    axes.plot([position(t) for t in complete], values, "o", color=BLUE, alpha=0.7)
     (best,) = (t for t in complete if t.number == winner)
-    axes.plot([position(best)], [_loss(best)], "*", color=INK, markersize=15, label="winner")
+    axes.plot([position(best)], [_loss(best)], "*", color=INK, markersize=15)

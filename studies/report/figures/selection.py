@@ -2,7 +2,6 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from puffin.studies.report.build import Report
 from puffin.studies.report.figures.style import (
@@ -10,28 +9,31 @@ from puffin.studies.report.figures.style import (
     GREY,
     INK,
     ORANGE,
-    add_legend,
-    add_legend_below,
+    PAPER,
+    TEXT,
+    Drawing,
+    Name,
+    name_lines,
     new_figure,
     padded,
     style_axes,
 )
 from puffin.studies.seeds import SeedSensitivity
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import loss, percent, signed
+from puffin.studies.text import percent, signed
 
 # Edges of the bins on either side of 0.
 _EDGES = 12
 
 
-def draw_overfitting(_study: StoredStudy, report: Report) -> Figure | None:
+def draw_overfitting(_study: StoredStudy, report: Report) -> Drawing | None:
     """Draw the out-of-sample rank of the in-sample best, over all splits into halves."""
     overfitting = report.overfitting
     if overfitting is None:
         return None
     logits = overfitting.logits
     edge = float(np.abs(logits).max()) or 1.0
-    figure = new_figure(4.2)
+    figure = new_figure(3.2)
     axes = figure.add_subplot()
     # Two histograms, so that 0 itself (no better than the median) is counted on the left.
     axes.hist(
@@ -39,72 +41,80 @@ def draw_overfitting(_study: StoredStudy, report: Report) -> Figure | None:
         bins=np.linspace(-edge, 0, _EDGES).tolist(),
         color=ORANGE,
         hatch="//",
-        edgecolor="white",
-        label=f"no better than the median: {percent(overfitting.probability, 0)}",
+        edgecolor=PAPER,
     )
     axes.hist(
         logits[logits > 0],
         bins=np.linspace(0, edge, _EDGES).tolist(),
         color=BLUE,
-        edgecolor="white",
-        label=f"better: {percent(1 - overfitting.probability, 0)}",
+        edgecolor=PAPER,
     )
     axes.axvline(0, color=INK, linewidth=2.0)
     probability, chance = (
         percent(share, 0) for share in (overfitting.probability, overfitting.chance_level)
     )
     title = f"Probability of overfitting: {probability} ({chance} by chance)"
-    style_axes(axes, title, "log odds of its rank (0 is the median)", "splits")
-    add_legend(axes)
-    return figure
+    style_axes(axes, "log odds of its rank (0 is the median)", "splits")
+    # Room on top for the words.
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.2)
+    share = overfitting.probability
+    for x, side, text, colour in (
+        (0.02, "left", f"no better: {percent(share, 0)}", ORANGE),
+        (0.98, "right", f"better: {percent(1 - share, 0)}", BLUE),
+    ):
+        axes.text(
+            x, 0.97, text, transform=axes.transAxes, ha=side, va="top", color=colour, fontsize=TEXT
+        )
+    return Drawing(figure, title)
 
 
-def draw_overtuning(_study: StoredStudy, report: Report) -> Figure | None:
+def draw_overtuning(_study: StoredStudy, report: Report) -> Drawing | None:
     """Draw the loss of each incumbent relative to the first, on search folds and holdout."""
     overtuning = report.overtuning
     if len(overtuning.trials) == 1:
         return None
     positions = np.arange(len(overtuning.trials))
-    changes = []
-    figure = new_figure(4.4)
+    names, changes = [], []
+    figure = new_figure(3.4)
     axes = figure.add_subplot()
     for losses, colour, style, name in (
-        (overtuning.search_losses, BLUE, "o-", "search folds"),
+        (overtuning.search_losses, BLUE, "o-", "search\nfolds"),
         (overtuning.holdout_losses, ORANGE, "s--", "holdout"),
     ):
         relative = losses / losses[0] - 1
         changes.append(signed(relative[-1]))
-        label = f"{name}: {loss(losses[0])} to {loss(losses[-1])}"
-        axes.plot(positions, 100 * relative, style, color=colour, linewidth=2.0, label=label)
+        axes.plot(positions, 100 * relative, style, color=colour, linewidth=2.0)
+        names.append(Name(100 * float(relative[-1]), f"{name}\n{changes[-1]}", colour))
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_xticks(positions, [str(n) for n in overtuning.trials])
     style_axes(
         axes,
-        f"Loss of the last relative to the first: {changes[0]} on the search folds, {changes[1]} "
-        "on the holdout",
-        "trials that were the best so far, in the order in which they ended",
+        "trials that were the best so far, by their end",
         "loss relative to the first of them, %",
     )
-    add_legend(axes)
-    return figure
+    name_lines(axes, names)
+    title = (
+        f"Loss of the last relative to the first: {changes[0]} on the search folds, {changes[1]} "
+        "on the holdout"
+    )
+    return Drawing(figure, title)
 
 
-def draw_seeds(study: StoredStudy, report: Report) -> Figure:
+def draw_seeds(study: StoredStudy, report: Report) -> Drawing:
     """Draw the losses of the best configurations over seeds, and the one-standard-error choice."""
     sensitivity, by_number = report.seed_sensitivity, {t.number: t for t in study.trials()}
     search_losses = np.array([float(by_number[n].values[0]) for n in sensitivity.trials])
-    figure = new_figure(4.8)
+    figure = new_figure(3.8)
     axes = figure.add_subplot()
     finite = sensitivity.losses[np.isfinite(sensitivity.losses)]
     drawn = np.append(finite, search_losses)
     low, high = padded(float(drawn.min()), float(drawn.max()))
     _plot_seed_losses(axes, sensitivity, high)
     positions = range(len(search_losses))
-    axes.plot(positions, search_losses, "D", mfc="none", color=INK, label="in the search")
+    axes.plot(positions, search_losses, "D", mfc="none", color=INK)
     if sensitivity.one_se_choice is not None:
         bound = sensitivity.one_se_bound
-        label = f"one-standard-error bound: {loss(bound)}"
-        axes.axhline(bound, color=ORANGE, ls="--", linewidth=1.8, label=label)
+        axes.axhline(bound, color=ORANGE, ls="--", linewidth=1.8)
     axes.set_xticks(positions, [_seed_label(report, i) for i in positions])
     axes.set_xlim(-0.6, len(search_losses) - 0.4)
     axes.set_ylim(low, high)
@@ -112,25 +122,26 @@ def draw_seeds(study: StoredStudy, report: Report) -> Figure:
     title = f"The winner is the best of {len(search_losses)} with {wins} of {seeds} other seeds"
     if len(search_losses) == 1:
         title = f"The winner's loss with {seeds} other seeds"
-    style_axes(axes, title, "", f"loss on the search folds ({study.spec.training.loss})")
-    add_legend_below(figure)
-    return figure
+    style_axes(
+        axes,
+        "number of weights below each trial",
+        f"loss on the search folds ({study.spec.training.loss})",
+    )
+    return Drawing(figure, title)
 
 
 def _plot_seed_losses(axes: Axes, sensitivity: SeedSensitivity, top: float) -> None:
     """Plot each configuration's losses with a bar at their mean; count diverged runs at `top`."""
     for position, losses in enumerate(sensitivity.losses):
         finite = np.isfinite(losses)
-        label = "trained with other seeds" if position == 0 else ""
         at = np.full(int(finite.sum()), position)
-        axes.plot(at, losses[finite], "o", color=BLUE, alpha=0.65, markersize=8, label=label)
+        axes.plot(at, losses[finite], "o", color=BLUE, alpha=0.65, markersize=7)
         if finite.all():
-            mean = "mean of these" if position == 0 else ""
-            left, right = position - 0.22, position + 0.22
-            axes.hlines(losses.mean(), left, right, color=BLUE, linewidth=2.5, label=mean)
+            left, right = position - 0.3, position + 0.3
+            axes.hlines(losses.mean(), left, right, color=BLUE, linewidth=2.5)
         else:
             text = f"{(~finite).sum()} diverged"
-            axes.text(position, top, text, ha="center", va="top", fontsize=10)
+            axes.text(position, top, text, ha="center", va="top", fontsize=TEXT)
 
 
 def _seed_label(report: Report, position: int) -> str:
@@ -138,8 +149,7 @@ def _seed_label(report: Report, position: int) -> str:
     number = sensitivity.trials[position]
     roles = [
         role
-        for role, trial in (("winner", report.winner), ("choice", sensitivity.one_se_choice))
+        for role, trial in (("winner", report.winner), ("1 s.e.", sensitivity.one_se_choice))
         if number == trial
     ]
-    weights = f"{sensitivity.parameters[position]:,} weights"
-    return "\n".join([f"trial {number}", weights, " and ".join(roles)])
+    return "\n".join([f"trial {number}", f"{sensitivity.parameters[position]:,}", *roles])

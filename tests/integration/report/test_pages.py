@@ -3,8 +3,10 @@
 import io
 import json
 import re
+import shlex
 from collections import Counter
 from dataclasses import dataclass, replace
+from html import unescape
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
@@ -16,17 +18,20 @@ import pytest
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
-from puffin.studies.report import build, page, verdict
+from puffin.studies.report import build, verdict
 from puffin.studies.report.build import Report
-from puffin.studies.report.figures.registry import FIGURES
+from puffin.studies.report.figures.registry import FIGURES, Drawn, DrawnFigure
 from puffin.studies.report.figures.style import svg
-from puffin.studies.report.figures.time_series import draw_forecasts
+from puffin.studies.report.figures.time_series import draw_folds, draw_forecasts, draw_recent
 from puffin.studies.report.files import PAGES, report_files
+from puffin.studies.report.markdown import to_markdown
+from puffin.studies.report.page import report_page
 from puffin.studies.retraining import open_seal, read_artifact, retrain_with_seeds
 from puffin.studies.spec import load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load
 from puffin.studies.text import loss, minute, percent, signed
+from puffin.tuner import cli
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 
@@ -100,6 +105,10 @@ def case(request: pytest.FixtureRequest) -> Case:
     return request.getfixturevalue(request.param)
 
 
+def markdown(search: StoredStudy, report: Report, drawn: Drawn | None = None) -> str:
+    return to_markdown(report_page(search, report, drawn or {}))
+
+
 def drawn(case: Case) -> set[str]:
     return {n.removeprefix("pictures/") for n in case.files if n not in PAGES}
 
@@ -118,7 +127,7 @@ def test_each_figure_is_a_small_self_contained_svg(case: Case) -> None:
         body = case.files[f"pictures/{name}"]
         root = ET.fromstring(body)  # noqa: S314  # our own
         _, _, width, height = map(float, root.attrib["viewBox"].split())
-        assert width == pytest.approx(590.4), name
+        assert width == 360, name
         assert 100 < height < 800, name
         tags = Counter(element.tag.rpartition("}")[2] for element in root.iter())
         assert tags["path"] > 20, name
@@ -160,17 +169,34 @@ def test_the_html_page_is_self_contained(case: Case) -> None:
     page = Page(body)
     assert page.open == []
     assert ("html", {"lang": "en"}) in page.tags
-    assert b"<title>Report on a_b-c</title>" in body
-    kinds = {tag for tag, _ in page.tags}
-    assert not kinds & {"script", "link", "iframe", "object", "base", "form", "a"}
+    assert f"<title>a_b-c: {case.report.comparison.outcome}</title>".encode() in body
+    kinds = Counter(tag for tag, _ in page.tags)
+    assert not set(kinds) & {"script", "link", "iframe", "object", "base", "form", "img", "image"}
+    links = {v for _, attrs in page.tags for k, v in attrs.items() if k.endswith("href")}
+    names = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    # Links and figures refer to elements of the page, and each name is given once.
+    assert links <= {f"#{name}" for name in names}
+    assert max(Counter(names).values()) == 1
     for _, attrs in page.tags:
-        assert not {"href", "srcset", "background"} & set(attrs)
+        assert not {"src", "srcset", "background"} & set(attrs)
         assert not [name for name in attrs if name.startswith("on")]
-        assert attrs.get("src", "data:").startswith("data:")
-    images = [attrs for tag, attrs in page.tags if tag == "img"]
-    assert len(images) == len(drawn(case))
-    assert all(len(image["alt"]) > 20 for image in images)
-    assert not re.search(rb"https?:|url\(|@import|file:|pictures/", body)
+    images = [attrs for _, attrs in page.tags if attrs.get("role") == "img"]
+    assert len(images) == kinds["svg"] == kinds["figure"] == len(drawn(case))
+    assert all(len(image["aria-label"]) > 20 for image in images)
+    assert not re.search(rb"url\((?!#)|@import|file:|pictures/", body)
+    assert set(re.findall(rb"https?://[^/\"]*", body)) == {b"http://www.w3.org"}
+
+
+def test_both_pages_state_the_same_figures(case: Case) -> None:
+    html = case.files["report.html"].decode().partition("</style>")[2].replace("\u00a0", " ")
+    html = unescape(re.sub(r"<svg.*?</svg>|<[^>]*>", " ", html, flags=re.DOTALL))
+    text = re.sub(r"pictures/\S+|\]\(#[^)]*\)|^\* (?=\[)", " ", case.page, flags=re.MULTILINE)
+    shown, written = (
+        Counter(re.findall(r"[+-]?\d[\d,.:-]*\d|\d", page.replace("\\", "")))
+        for page in (html, text)
+    )
+    assert len(written) > 100
+    assert shown == written
 
 
 def rows(page: str) -> dict[str, list[str]]:
@@ -180,11 +206,43 @@ def rows(page: str) -> dict[str, list[str]]:
     return {first: rest for first, *rest in cells}
 
 
-def test_the_page_begins_with_the_verdict(case: Case) -> None:
-    text = case.page.replace("\\", "")
-    title, *said = text.split("\n\n")[:4]
-    assert title == "# Is the best of a_b-c any good?"
-    assert said == verdict.sentences(case.report)
+def test_the_page_begins_with_the_answer(case: Case) -> None:
+    title, answer, facts, *_ = case.page.split("\n\n")
+    comparison, data = case.report.comparison, case.search.spec.data
+    assert title.replace("\\", "") == "# Is the best of a_b-c any good?"
+    assert re.fullmatch(
+        rf"\*\*{comparison.outcome.capitalize()}: [\d.]+ % (less|more) error than the best simple "
+        r"model\*\*",
+        answer,
+    )
+    said = dict(line.removeprefix("* ").split(": ", 1) for line in facts.splitlines())
+    assert list(said) == [
+        "Forecast",
+        "Data",
+        "Judged on",
+        "Against",
+        "How sure",
+        "Luck of the search",
+        "Would have earned",
+        "Seal",
+    ]
+    assert said["Data"] == "Sample AAPL, 440 bars from 2011-06-01 to 2013-03-01"
+    assert said["Judged on"].startswith("The last 20 bars, 2013-02-01 to 2013-03-01, ")
+    assert f"of {len(comparison.baselines)} simple models" in said["Against"]
+    earned = said["Would have earned"]
+    assert ("a range cannot be bought" in earned) is (data.target == "range")
+    assert said["Seal"].endswith(" UTC; nobody had looked at these bars before")
+
+
+def test_each_next_step_is_a_command_that_there_is(case: Case) -> None:
+    section = case.page.split("## What to do next\n")[1].split("\n## ")[0]
+    commands = re.findall(r"^\$ tuner (.*)$", section, re.MULTILINE)
+    assert len(commands) >= 3
+    for words in map(shlex.split, commands):
+        command = cli.main.commands[words[0]]
+        assert {w for w in words if w.startswith("-")} <= {
+            option for parameter in command.params for option in parameter.opts
+        }
 
 
 def test_the_page_says_what_was_forecast_from_what(case: Case) -> None:
@@ -207,23 +265,43 @@ def test_the_page_says_what_was_forecast_from_what(case: Case) -> None:
 def test_forecasts_are_drawn_in_trader_units_with_persistence_and_band(
     case: Case,
 ) -> None:
-    figure = draw_forecasts(case.search, case.report)
     unit = {"return": "return, %", "range": "high above low, %"}[case.search.spec.data.target]
-    assert figure.get_supylabel() == f"{unit}, one bar ahead"
-    *folds, holdout = figure.axes
-    labels = ["90 % band", "actual", "persistence", "forecast"]
-    assert holdout.get_legend_handles_labels()[1] == labels
-    assert [line.get_label() for line in folds[0].get_lines()] == labels[1:]
+    (recent,) = draw_recent(case.search, case.report).figure.axes
+    assert recent.get_title(loc="left") == unit
+    names = {text.get_text() for text in recent.texts}
+    assert names == {"90 % band", "actual", "persistence", "forecast"}
+    assert len(draw_folds(case.search, case.report).figure.axes) == 2
+    whole = draw_forecasts(case.search, case.report)
+    (axes,) = whole.figure.axes
     prices = case.search.load_all_prices()[-20:]
     closes = case.search.load_all_prices()["close"][-21:].to_numpy()
     expected = {
         "return": 100 * (closes[1:] / closes[:-1] - 1),
         "range": 100 * (prices["high"] / prices["low"] - 1).to_numpy(),
     }[case.search.spec.data.target]
-    assert np.allclose(np.asarray(holdout.get_lines()[0].get_ydata(), dtype=float), expected)
-    held = re.search(r"(\d+) % of the bars in the 90 % band", holdout.get_title(loc="left"))
+    for drawn in (recent, axes):
+        assert np.allclose(np.asarray(drawn.get_lines()[0].get_ydata(), dtype=float), expected)
+    held = re.search(r"(\d+) % of the bars in the 90 % band", whole.title)
     assert held is not None
     assert 0 <= int(held[1]) <= 100
+
+
+def test_the_last_forecasts_are_tabled_in_trader_units(returns: Case, ranges: Case) -> None:
+    prices = returns.search.load_all_prices()
+    dates, closes = [str(d.date()) for d in prices.index[-5:]], prices["close"].to_numpy()[-6:]
+    table = rows(returns.page)
+    for i, date in enumerate(dates):
+        moved, price = 100 * (closes[i + 1] / closes[i] - 1), closes[i + 1]
+        forecast, low, high, persistence, actual, guess, paid = map(float, table[date])
+        assert (persistence, actual, paid) == pytest.approx((0.0, moved, price), abs=0.006)
+        assert low < forecast < high
+        assert guess == pytest.approx(closes[i] * (1 + forecast / 100), abs=0.03)
+    highs = (100 * (prices["high"] / prices["low"] - 1)).to_numpy()[-6:]
+    for i, date in enumerate(dates):
+        shown = [float(cell) for cell in rows(ranges.page)[date]]
+        assert shown[3:] == pytest.approx([highs[i], highs[i + 1]], abs=0.006)
+    assert "A forecast of the range is a median" in ranges.page
+    assert "median:" not in returns.page.split("## What to do next")[0]
 
 
 def test_no_share_is_negative_zero_and_no_p_value_zero(case: Case) -> None:
@@ -381,7 +459,8 @@ def test_a_report_states_the_reason_for_each_missing_figure(returns: Case) -> No
     missing = {"overfitting.svg", "equity.svg"}
     for name in missing:
         assert FIGURES[name].draw(returns.search, bare) is None
-    text = page.write(returns.search, bare, set(FIGURES) - missing)
+    shown = {name: DrawnFigure("title", b"") for name in set(FIGURES) - missing}
+    text = markdown(returns.search, bare, shown)
     for words in (
         "at least as many as the horizon, and there are too few.",
         "no probability of overfitting: it needs at least 20 search bars, and there are 19",
@@ -397,11 +476,12 @@ def test_a_diverged_training_is_shown_as_such(returns: Case) -> None:
     losses[-1, 0] = np.inf
     sensitivity = replace(returns.report.seed_sensitivity, losses=losses)
     report = replace(returns.report, seed_sensitivity=sensitivity)
-    text = page.write(returns.search, report, drawn(returns))
+    text = markdown(returns.search, report)
     row = rows(text.split("## Selection bias")[0])[f"trial {sensitivity.trials[-1]}"]
     assert (row[2], row[-1]) == ("diverged", "diverged")
-    figure = svg(FIGURES["seeds.svg"].draw(returns.search, report))
-    assert figure != returns.files["pictures/seeds.svg"]
+    drawing = FIGURES["seeds.svg"].draw(returns.search, report)
+    assert drawing is not None
+    assert svg(drawing.figure) != returns.files["pictures/seeds.svg"]
 
 
 def test_a_holdout_that_never_moves_has_a_report(
@@ -409,16 +489,14 @@ def test_a_holdout_that_never_moves_has_a_report(
 ) -> None:
     # The second fold and the holdout, and the bar before them.
     search, found = judged(tmp_path_factory, "search.trials=2", flat_bars=41, top=1)
-    values, text = verdict.to_json(found), page.write(search, found, ())
+    values, text = verdict.to_json(found), markdown(search, found)
     assert values["verdict"]["outcome"] == "undecided"
     assert values["holdout"]["skill"] is None
     lines = text.splitlines()
-    assert re.match(r"Undecided: nothing can be judged on the 20 bars .* never changes", lines[2])
+    assert lines[2].startswith("**Undecided: Nothing can be judged, because the target never")
     assert "Its skill against persistence is undefined, because persistence is always right" in text
     assert any(re.match(r"Fold 2 \(\S+ to \S+\): the target never moves", line) for line in lines)
     assert not re.search(r"\bnan\b|its loss is - ", text, re.IGNORECASE)
-    titles = [axes.get_title(loc="left") for axes in draw_forecasts(search, found).axes]
-    assert [title.partition(";")[0] for title in titles[1:]] == [
-        "fold 2: skill undefined",
-        "holdout: skill undefined",
-    ]
+    titles = [axes.get_title(loc="left") for axes in draw_folds(search, found).figure.axes]
+    assert titles[1].startswith("fold 2: skill undefined ")
+    assert draw_forecasts(search, found).title.startswith("The whole holdout: skill undefined")

@@ -1,6 +1,7 @@
 """Figures are deterministic, have readable axes and show only what can be computed."""
 
 import ast
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,17 @@ from optuna.trial import create_trial
 
 import puffin.studies
 from puffin.studies.report.figures.curves import _with_baselines
-from puffin.studies.report.figures.registry import FIGURES, show
-from puffin.studies.report.figures.style import new_figure, padded, robust_limits, style_axes, svg
+from puffin.studies.report.figures.registry import FIGURES, DrawnFigure, show
+from puffin.studies.report.figures.style import (
+    INK,
+    Name,
+    name_lines,
+    new_figure,
+    padded,
+    robust_limits,
+    style_axes,
+    svg,
+)
 from puffin.studies.report.figures.time_series import _held
 from puffin.studies.report.importance import importance
 
@@ -44,8 +54,9 @@ def test_every_figure_has_a_file_name_alternative_text_and_a_caption(name: str) 
     assert len(figure.alt) > 20
     assert not figure.alt.endswith(".")
     assert figure.caption.endswith(".")
-    assert show(name, [name]).startswith(f"![{figure.alt}](pictures/{name})\n*")
-    assert show(name, []) == ""
+    (picture,) = show(name, {name: DrawnFigure("a title", b"")})
+    assert (picture.name, picture.title, picture.alt) == (name, "a title", figure.alt)
+    assert show(name, {}) == []
 
 
 def test_ends_of_an_axis_are_apart() -> None:
@@ -58,7 +69,7 @@ def test_a_figure_is_drawn_alike_each_time() -> None:
         figure = new_figure(2.0)
         axes = figure.add_subplot()
         axes.plot([1, 2, 3])
-        style_axes(axes, "title", "x", "y")
+        style_axes(axes, "x", "y")
         return svg(figure)
 
     assert drawn() == drawn()
@@ -84,7 +95,7 @@ def test_ticks_that_differ_have_labels_that_differ(low: float, spread: float) ->
     figure = new_figure(3.0)
     axes = figure.add_subplot()
     axes.plot([low, low + spread])
-    style_axes(axes, "", "", "")
+    style_axes(axes, "", "")
     labels = ticks(figure)
     assert len(labels) > 3
     assert len(set(labels)) == len(labels)
@@ -104,31 +115,44 @@ def test_overtuning_is_drawn_in_per_cent_of_the_first(
         search_losses=np.array(search),
         holdout_losses=np.array(holdout),
     )
-    figure = FIGURES["overtuning.svg"].draw(None, SimpleNamespace(overtuning=found))
-    (axes,) = figure.axes
+    drawing = FIGURES["overtuning.svg"].draw(None, SimpleNamespace(overtuning=found))
+    assert drawing is not None
+    (axes,) = drawing.figure.axes
     drawn = [line.get_ydata() for line in axes.get_lines()[:2]]
     for line, losses in zip(drawn, (search, holdout), strict=True):
         assert np.allclose(line, [100 * (v / losses[0] - 1) for v in losses])
-    labels = ticks(figure)
+    labels = ticks(drawing.figure)
     assert len(set(labels)) == len(labels) > 3
-    assert axes.get_ylabel().endswith(", %")
+    assert axes.get_title(loc="left").endswith(", %")
 
 
 @pytest.mark.parametrize(
     ("loss", "shown"),
     [(1.5, True), (2.9, True), (3.1, False), (0.1, True), (-0.1, False)],
 )
-def test_a_distant_baseline_is_named_in_the_legend(*, loss: float, shown: bool) -> None:
+def test_a_distant_baseline_is_named_at_the_edge(*, loss: float, shown: bool) -> None:
     axes = new_figure(2.0).add_subplot()
     record = SimpleNamespace(persistence_losses=[loss - 0.5, loss + 0.5], mean_losses=[1.5])
     comparison = SimpleNamespace(baselines=[])
     report = SimpleNamespace(comparison=comparison)
-    low, high = _with_baselines(axes, SimpleNamespace(record=record), report, 1.0, 2.0)
-    label = axes.get_legend_handles_labels()[1][0]
+    (low, high), names = _with_baselines(axes, SimpleNamespace(record=record), report, 1.0, 2.0)
+    name = names[0].text
     assert (low <= loss <= high) is shown
-    assert f"{loss:.3f}" in label
-    assert ("the figure" in label) is not shown
+    assert f"{loss:.3f}" in name
+    assert ("above" in name or "below" in name) is not shown
     assert (low <= 1.0, high >= 2.0) == (True, True)
+
+
+def test_names_of_lines_that_meet_do_not_overlap() -> None:
+    figure = new_figure(3.0)
+    axes = figure.add_subplot()
+    axes.plot([0.0, 1.0])
+    name_lines(axes, [Name(y, f"line\n{y}", INK) for y in (0.99, 1.0, 0.98, 0.0, 50.0)])
+    figure.draw_without_rendering()
+    boxes = sorted((t.get_window_extent() for t in axes.texts), key=lambda box: box.y0)
+    assert len(boxes) == 5
+    for lower, upper in itertools.pairwise(boxes):
+        assert lower.y1 <= upper.y0 + 1
 
 
 def test_a_position_lasts_until_its_sell_or_the_end() -> None:

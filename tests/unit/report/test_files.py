@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +14,40 @@ import pytest
 
 from puffin.models.errors import PuffinError
 from puffin.studies.report import files
-from puffin.studies.report.files import PagesError, check_folder, to_html, write_pages
-from puffin.studies.report.markdown import join, picture, plain, table
+from puffin.studies.report.document import (
+    Block,
+    Card,
+    Command,
+    Facts,
+    Heading,
+    Items,
+    Page,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
+from puffin.studies.report.figures.style import PALETTE
+from puffin.studies.report.files import PagesError, check_folder, write_pages
+from puffin.studies.report.html_page import inline, to_html
+from puffin.studies.report.markdown import block_to_markdown, plain, to_markdown
 
 SVG = b"<svg/>"
+PICTURE = Picture("a.svg", "a title", "what it shows", "how to read it")
+BLOCKS: list[Block] = [
+    Text("a paragraph"),
+    Heading("a heading"),
+    Items(["one item", "another"]),
+    Facts({"a name": "a fact"}),
+    Table(("", "a | b"), [("x | y", 1), ("z", "")]),
+    PICTURE,
+    Command("for this:", "tuner best x --rule 1se"),
+]
+
+
+def page_of(*blocks: Block, title: str = "title", fact: str = "fact") -> Page:
+    card = Card("better", "less error", Facts({"name": fact}))
+    return Page("study", title, card, [Section("A section", blocks)])
 
 
 class Seen(HTMLParser):
@@ -25,7 +59,7 @@ class Seen(HTMLParser):
         self.feed(page.partition("<body>")[2])
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -45,31 +79,72 @@ class Seen(HTMLParser):
     ],
 )
 def test_text_is_shown_as_it_stands(text: str) -> None:
-    seen = Seen(to_html(plain(text), "t", {}))
-    assert seen.text.strip() == text.replace(" %", "\u00a0%")
-    assert {tag for tag, _ in seen.tags} == {"main", "p"}
+    seen = Seen(to_html(page_of(Text(text), title=text, fact=text), {}))
+    assert seen.text.count(text.replace(" %", "\u00a0%")) == 3
+    assert not {"script", "em", "strong", "code", "img"} & {tag for tag, _ in seen.tags}
+    assert re.sub(r"\\([\\`*\[\]<&|_])", r"\1", plain(text)) == text
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.kind)
+def test_both_pages_have_every_word_of_a_block(block: Block) -> None:
+    written = to_markdown(page_of(block)).replace("\\", "")
+    seen = Seen(to_html(page_of(block), {"a.svg": SVG}))
+    shown = seen.text + " ".join(v for _, attrs in seen.tags for v in attrs.values())
+    for words in leaves(block):
+        assert words in written
+        assert words in shown
+
+
+def leaves(value: object) -> Iterator[str]:
+    """Yield every text of a block, but for the name of its file."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from leaves([*value.keys(), *value.values()])
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from leaves(part)
+    elif is_dataclass(value):
+        yield from leaves([getattr(value, f.name) for f in fields(value) if f.name != "name"])
+
+
+def test_the_contents_lead_to_each_section() -> None:
+    html, text = to_html(page_of(), {}), to_markdown(page_of())
+    assert '<a href="#a-section">A section</a>' in html
+    assert '<section id="a-section">' in html
+    assert "* [A section](#a-section)\n" in text
 
 
 def test_a_cell_with_a_bar_stays_one_cell() -> None:
-    seen = Seen(to_html(table(("", "a | b"), [("x | y", 1), ("z", "")]), "t", {}))
-    assert [tag for tag, _ in seen.tags if tag in ("td", "th")] == ["th"] * 2 + ["td"] * 4
-    assert {"x | y", "a | b"} <= set(seen.text.splitlines())
+    table = Table(("", "a | b"), [("x | y", 1), ("z", "")])
+    assert block_to_markdown(table).splitlines() == [
+        r"|  | a \| b |",
+        "| --- | ---: |",
+        r"| x \| y | 1 |",
+        "| z |  |",
+    ]
 
 
-def test_a_title_is_escaped() -> None:
-    page = to_html("x", "</title><script>", {})
-    assert "<title>&lt;/title&gt;&lt;script&gt;</title>" in page
+def test_a_picture_in_a_page_takes_its_colours_and_own_names() -> None:
+    svg = (
+        '<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg width="360pt" height="9pt" viewBox="0 0 1 1">'
+        "<metadata>m</metadata><defs><style>*{}</style></defs>"
+        '<path id="p" style="fill: #222222; stroke: #123456"/>'
+        '<use href="#p" clip-path="url(#c)"/></svg>'
+    )
+    assert str(inline("curves.svg", svg)) == (
+        '<svg aria-hidden="true" viewBox="0 0 1 1"><defs></defs>'
+        '<path id="curves-p" style="fill: var(--ink); stroke: #123456"/>'
+        '<use href="#curves-p" clip-path="url(#curves-c)"/></svg>'
+    )
 
 
-def test_a_picture_is_in_the_page_with_its_words() -> None:
-    page = to_html(picture("a.svg", "what it shows", "a line"), "t", {"a.svg": SVG})
-    ((_, image),) = [tag for tag in Seen(page).tags if tag[0] == "img"]
-    assert image == {"src": "data:image/svg+xml;base64,PHN2Zy8+", "alt": "what it shows"}
-    assert "a line" in Seen(page).text
-
-
-def test_paragraphs_that_are_empty_are_left_out() -> None:
-    assert join(["a", "", "b"]) == "a\n\nb"
+def test_every_colour_of_the_figures_has_a_value_in_the_light_and_in_the_dark() -> None:
+    style = (resources.files("puffin.studies.report") / "templates/style.css").read_text("utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    for name in PALETTE.values():
+        for theme in (light, dark):
+            assert re.search(rf"--{name}: #[0-9a-f]{{6}};", theme), name
 
 
 def test_checking_a_folder_does_not_create_it(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""What one look at a report should say: of what, how good, how sure, and what it would earn."""
+
+from puffin.studies.report.build import Report
+from puffin.studies.report.document import Card, Facts
+from puffin.studies.report.subject import series_name, target_in_words
+from puffin.studies.report.verdict import (
+    compared,
+    evidence,
+    in_words,
+    looks_before,
+    money_sentence,
+    overfitting_sentence,
+)
+from puffin.studies.text import counted, minute, printable
+
+
+def card(report: Report) -> Card:
+    """Return the answer of a report with the facts behind it."""
+    data, subject, comparison = report.subject.spec.data, report.subject, report.comparison
+    facts = {
+        "Forecast": target_in_words(data, series_name(data)),
+        "Data": f"{subject.origin}, {subject.bars:,} bars from {subject.first} to {subject.last}",
+        "Judged on": (
+            f"the last {counted(len(report.dates), 'bar')}, {report.first} to {report.last}, kept "
+            "out of the search"
+        ),
+        "Against": (
+            f"{in_words(comparison.reference)}, on the search bars the best of "
+            f"{counted(len(comparison.baselines), 'simple model')}"
+        ),
+        "How sure": _how_sure(report),
+        "Luck of the search": overfitting_sentence(report),
+        "Would have earned": money_sentence(report.backtest, report.no_backtest),
+        "Seal": f"opened {minute(report.looks[-1].time)}; {looks_before(report)}",
+    }
+    return Card(
+        outcome=comparison.outcome,
+        headline=_headline(report),
+        facts=Facts({name: _capital(printable(fact)) for name, fact in facts.items()}),
+    )
+
+
+def _headline(report: Report) -> str:
+    comparison = report.comparison
+    if comparison.nothing_moves:
+        return "Nothing can be judged, because the target never changes on these bars"
+    return _capital(compared(comparison, "the best simple model"))
+
+
+def _how_sure(report: Report) -> str:
+    if report.comparison.nothing_moves:
+        return "a forecast of no change is always right on these bars"
+    return evidence(report.comparison)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,56 @@
+"""The figure of the winner beside the simple models."""
+
+from puffin.studies.report.build import Report
+from puffin.studies.report.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    Drawing,
+    new_figure,
+    padded,
+    style_axes,
+)
+from puffin.studies.study import StoredStudy
+from puffin.studies.text import loss
+
+# A loss above this multiple of the lowest is drawn at the edge.
+_FAR = 3.0
+
+
+def draw_baselines(_study: StoredStudy, report: Report) -> Drawing:
+    """Draw the loss of the winner and of each simple model on the holdout."""
+    comparison = report.comparison
+    losses = {"winner": comparison.loss}
+    losses |= {baseline.label: baseline.holdout_loss for baseline in comparison.baselines}
+    figure = new_figure(0.9 + 0.34 * len(losses))
+    axes = figure.add_subplot()
+    smallest = min(losses.values())
+    near = [value for value in losses.values() if value <= _FAR * smallest]
+    low, high = padded(min(near), max(near))
+    axes.set_xlim(low, high)
+    axes.set_ylim(len(losses) - 0.5, -0.5)
+    axes.axvline(comparison.loss, color=BLUE, linewidth=1.2)
+    for place, (name, value) in enumerate(losses.items()):
+        colour, marker = (BLUE, "o") if name == "winner" else (INK, "s")
+        at = min(value, high)
+        axes.plot(
+            [at],
+            [place],
+            marker if value <= high else ">",
+            color=colour,
+            markersize=7,
+            clip_on=False,
+        )
+    labels = [f"{name}  {loss(value)}" for name, value in losses.items()]
+    style_axes(axes, "", "")
+    axes.set_yticks(range(len(losses)), labels)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=True, axis="x", color="#e4e4e4", linewidth=0.8)
+    axes.grid(visible=False, axis="y")
+    axes.locator_params(axis="x", nbins=4)
+    axes.spines["left"].set_color(GREY)
+    lower = sum(b.holdout_loss > comparison.loss for b in comparison.baselines)
+    title = (
+        f"The winner's loss is below that of {lower} of {len(comparison.baselines)} simple models"
+    )
+    return Drawing(figure, title)

@@ -1,0 +1,144 @@
+"""Forecasts of the winner beside actual values and persistence, in the unit of a trader."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from puffin.models.arrays import Floats
+from puffin.models.evaluation.intervals import IntervalError, residual_interval
+from puffin.models.evaluation.metrics import skill
+from puffin.studies.records import Scores
+from puffin.studies.report.build import Report, read_forecasts
+from puffin.studies.study import StoredStudy
+
+# Level of the band around the holdout forecasts; the default of `tuner predict`.
+LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit in which a trader reads a target.
+
+    Attributes
+    ----------
+    label, name : text for an axis, and for the header of a column
+    convert : returns values in this unit from those in the target's unit
+    digits : decimals in a table; None for as many as prices of their size have
+    """
+
+    label: str
+    name: str
+    convert: Callable[[Floats], Floats]
+    digits: int | None = None
+
+    def write(self, values: Floats) -> list[str]:
+        """Write values of the target in this unit, all with the same number of decimals."""
+        with np.errstate(over="ignore"):  # a forecast that is far too large overflows
+            shown = self.convert(values)
+        digits = _price_digits(shown) if self.digits is None else self.digits
+        return ["-" if np.isnan(value) else f"{value:z.{digits}f}" for value in shown]
+
+
+def _price_digits(values: Floats) -> int:
+    """Return two decimals for prices above 100, and more for smaller ones."""
+    size = np.abs(values[np.isfinite(values) & (values != 0)])
+    return 2 if not len(size) else max(2, 4 - math.floor(math.log10(size.max())))
+
+
+UNITS = {
+    "return": Unit("return, %", "%", lambda log_return: 100 * np.expm1(log_return), 2),
+    "range": Unit("high above low, %", "%", lambda log_range: 100 * np.expm1(np.exp(log_range)), 2),
+    "price": Unit("price", "price", np.asarray),
+    "change": Unit("change in price", "price", np.asarray),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Forecasts and actual values of consecutive bars, in the target's unit.
+
+    `skill` is measured against persistence. The band, (lower ends, upper ends), is None on search
+    folds, or if there are too few errors for it.
+    """
+
+    name: str
+    dates: pd.DatetimeIndex
+    forecast: Floats
+    actual: Floats
+    persistence: Floats
+    skill: float
+    band: tuple[Floats, Floats] | None = None
+
+    @property
+    def inside(self) -> float:
+        """Share of the bars whose actual value lies in the band; NaN without a band."""
+        if self.band is None:
+            return np.nan
+        low, high = self.band
+        return float(np.mean((low <= self.actual) & (self.actual <= high)))
+
+    def last(self, bars: int) -> "Panel":
+        """Return the last bars only."""
+        cut = slice(-bars, None)
+        band = None if self.band is None else (self.band[0][cut], self.band[1][cut])
+        return Panel(
+            self.name,
+            self.dates[cut],
+            self.forecast[cut],
+            self.actual[cut],
+            self.persistence[cut],
+            self.skill,
+            band,
+        )
+
+
+def fold_panels(study: StoredStudy) -> list[Panel]:
+    """Return the winner's forecasts on each search fold."""
+    best, folds = study.best(), study.dataset
+    rows = zip(
+        folds.folds,
+        read_forecasts(study, best),
+        folds.validation_slices(folds.series.target),
+        folds.validation_slices(folds.series.persistence),
+        Scores.read(best).fold_losses,
+        study.record.persistence_losses,
+        strict=True,
+    )
+    return [
+        Panel(
+            f"fold {number}",
+            folds.dates[fold.valid.start : fold.valid.stop],
+            forecast,
+            actual,
+            persistence,
+            skill(loss, last),
+        )
+        for number, (fold, forecast, actual, persistence, loss, last) in enumerate(rows, start=1)
+    ]
+
+
+def holdout_panel(study: StoredStudy, report: Report) -> Panel:
+    """Return the winner's forecasts on the holdout, with the band of its errors in the search."""
+    holdout = study.holdout_dataset
+    (persistence,) = holdout.validation_slices(holdout.series.persistence)
+    errors = np.concatenate([fold.actual - fold.forecast for fold in fold_panels(study)])
+    return Panel(
+        "holdout",
+        report.dates,
+        report.forecasts,
+        report.actual,
+        persistence,
+        report.skill,
+        _band(report.forecasts, errors),
+    )
+
+
+def _band(forecast: Floats, errors: Floats) -> tuple[Floats, Floats] | None:
+    try:
+        low, high = residual_interval(errors, LEVEL)
+    except IntervalError:
+        return None
+    return forecast + low, forecast + high
