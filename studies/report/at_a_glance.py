@@ -30,7 +30,7 @@ def card(report: Report) -> Card:
         ),
         "How sure": _how_sure(report),
         "Luck of the search": overfitting_sentence(report),
-        "Would have earned": money_sentence(report.backtest, report.no_backtest),
+        "Would have earned": _earned(report),
         "Seal": f"opened {minute(report.looks[-1].time)}; {looks_before(report)}",
     }
     return Card(
@@ -51,6 +51,12 @@ def _how_sure(report: Report) -> str:
     if report.comparison.nothing_moves:
         return "a forecast of no change is always right on these bars"
     return evidence(report.comparison)
+
+
+def _earned(report: Report) -> str:
+    if report.backtest is None:
+        return f"nothing is traded: {report.no_backtest}"
+    return money_sentence(report.backtest, None).removesuffix(".")
 
 
 def _capital(text: str) -> str:

@@ -39,7 +39,7 @@ def _explained(study: StoredStudy, panel: Panel) -> str:
         said = f"Each forecast is made {bars} ahead. Persistence expects a {data.target} of zero."
     if data.target == "range":
         said += (
-            " A forecast of the range is a median: the network forecasts the mean of its "
+            " A forecast of the range is a median: the network forecasts the middle of its "
             "logarithm, so the range is as often above it as below, and on average larger."
         )
     if panel.band is not None:

@@ -25,7 +25,7 @@ _MARKUP = re.compile(r"([\\`*\[\]<&|]|(?<![^\W_])_|_(?![^\W_]))")
 def to_markdown(page: Page) -> str:
     """Return a report as Markdown; figures are ``pictures/NAME`` beside it."""
     contents = "\n".join(f"* [{plain(s.title)}](#{s.anchor})" for s in page.sections)
-    parts = [f"# {plain(page.title)}", *_card(page.card), contents]
+    parts = [f"# {plain(page.title)}", *_card(page.card), f"Contents:\n\n{contents}"]
     for section in page.sections:
         parts += _section(section)
     return "\n\n".join(parts) + "\n"

@@ -17,7 +17,7 @@ from puffin.studies.report.document import Block, Facts, Items, Page, Section, T
 from puffin.studies.report.figures.registry import Drawn, show
 from puffin.studies.report.forecasts_section import forecasts_section
 from puffin.studies.report.holdout_section import direction_section, holdout_section
-from puffin.studies.report.importance import importance
+from puffin.studies.report.importance import TRIALS, importance
 from puffin.studies.report.next_steps import next_steps
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
@@ -131,7 +131,10 @@ def _pruned_below(study: StoredStudy, report: Report) -> list[Block]:
 def _importance(study: StoredStudy) -> str:
     result = importance(study)
     if result.why_none is not None:
-        return f"The importance of the hyperparameters is not shown: {result.why_none}."
+        said = f"The importance of the hyperparameters is not shown: {result.why_none}."
+        if study.spec.search.pruner != "none" and result.trials < TRIALS:
+            said += ' Most trials are pruned; search more of them, or with search.pruner = "none".'
+        return said
     return (
         f"The importance of the hyperparameters is computed by Optuna's PED-ANOVA from "
         f"{result.trials} complete trials: the best {result.best} are compared with all of them. "

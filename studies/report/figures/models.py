@@ -4,6 +4,7 @@ from puffin.studies.report.build import Report
 from puffin.studies.report.figures.style import (
     BLUE,
     GREY,
+    GRID,
     INK,
     Drawing,
     new_figure,
@@ -11,7 +12,7 @@ from puffin.studies.report.figures.style import (
     style_axes,
 )
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import loss
+from puffin.studies.text import counted, loss
 
 # A loss above this multiple of the lowest is drawn at the edge.
 _FAR = 3.0
@@ -45,12 +46,17 @@ def draw_baselines(_study: StoredStudy, report: Report) -> Drawing:
     style_axes(axes, "", "")
     axes.set_yticks(range(len(losses)), labels)
     axes.tick_params(axis="y", length=0)
-    axes.grid(visible=True, axis="x", color="#e4e4e4", linewidth=0.8)
+    axes.grid(visible=True, axis="x", color=GRID, linewidth=0.8)
     axes.grid(visible=False, axis="y")
     axes.locator_params(axis="x", nbins=4)
     axes.spines["left"].set_color(GREY)
-    lower = sum(b.holdout_loss > comparison.loss for b in comparison.baselines)
-    title = (
-        f"The winner's loss is below that of {lower} of {len(comparison.baselines)} simple models"
-    )
-    return Drawing(figure, title)
+    return Drawing(figure, _title(report))
+
+
+def _title(report: Report) -> str:
+    comparison = report.comparison
+    lower = sum(b.holdout_loss < comparison.loss for b in comparison.baselines)
+    models = counted(len(comparison.baselines), "simple model")
+    if not lower:
+        return f"No simple model of {len(comparison.baselines)} has a lower loss than the winner"
+    return f"{lower} of {models} {'has' if lower == 1 else 'have'} a lower loss than the winner"

@@ -9,8 +9,10 @@ from puffin.studies.report.build import Report
 from puffin.studies.report.figures.style import (
     BLUE,
     GREY,
+    INK,
     ORANGE,
     SHADE,
+    TEXT,
     TRUTH,
     Drawing,
     Name,
@@ -96,6 +98,7 @@ def _date_axis(axes: Axes) -> None:
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
+    axes.xaxis.get_offset_text().set(fontsize=TEXT, color=INK)
 
 
 def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:

@@ -10,6 +10,7 @@ from html import unescape
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
+import matplotlib.text
 import numpy as np
 import optuna
 import pandas as pd
@@ -281,6 +282,9 @@ def test_forecasts_are_drawn_in_trader_units_with_persistence_and_band(
     }[case.search.spec.data.target]
     for drawn in (recent, axes):
         assert np.allclose(np.asarray(drawn.get_lines()[0].get_ydata(), dtype=float), expected)
+    # At a width of 390 pixels a point of the figure is more than a pixel.
+    letters = [text for drawn in (recent, axes) for text in drawn.findobj(matplotlib.text.Text)]
+    assert min(text.get_fontsize() for text in letters if text.get_text()) >= 11
     held = re.search(r"(\d+) % of the bars in the 90 % band", whole.title)
     assert held is not None
     assert 0 <= int(held[1]) <= 100
@@ -429,6 +433,7 @@ def test_missing_results_have_a_reason(ranges: Case) -> None:
         "There is no backtest: a range cannot be bought.",
         "There is no deflated Sharpe ratio: a range cannot be bought.",
         "importance of the hyperparameters is not shown: at least 10 complete trials are needed",
+        "Most trials are pruned; search more of them, or with search.pruner = ",
     ):
         assert words in ranges.page
     assert "PED-ANOVA" not in ranges.page
