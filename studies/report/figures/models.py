@@ -14,7 +14,7 @@ from puffin.studies.report.figures.style import (
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, loss
 
-# A loss above this multiple of the lowest is drawn at the edge.
+# A loss above this multiple of those of the winner and its rival is drawn at the edge.
 _FAR = 3.0
 
 
@@ -25,8 +25,8 @@ def draw_baselines(_study: StoredStudy, report: Report) -> Drawing:
     losses |= {baseline.label: baseline.holdout_loss for baseline in comparison.baselines}
     figure = new_figure(0.9 + 0.34 * len(losses))
     axes = figure.add_subplot()
-    smallest = min(losses.values())
-    near = [value for value in losses.values() if value <= _FAR * smallest]
+    most = _FAR * max(comparison.loss, comparison.reference.holdout_loss)
+    near = [value for value in losses.values() if value <= most]
     low, high = padded(min(near), max(near))
     axes.set_xlim(low, high)
     axes.set_ylim(len(losses) - 0.5, -0.5)

@@ -1,18 +1,16 @@
 """Figures over time: the winner's forecasts, and the capital from trading on them."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
 from puffin.models.evaluation.backtest import Backtest
 from puffin.studies.report.build import Report
 from puffin.studies.report.figures.style import (
     BLUE,
     GREY,
-    INK,
     ORANGE,
     SHADE,
-    TEXT,
     TRUTH,
     Drawing,
     Name,
@@ -29,6 +27,8 @@ from puffin.studies.text import counted, percent, signed
 MOST_FOLDS = 6
 # Bars of the figure of the last stretch: about a quarter of a year of days.
 _RECENT = 60
+# Most dates below a figure.
+_TICKS = 5
 
 
 def draw_recent(study: StoredStudy, report: Report) -> Drawing:
@@ -70,12 +70,12 @@ def _skill(panel: Panel) -> str:
 def _panel(
     axes: Axes, panel: Panel, unit: Unit, title: str = "", *, persistence: bool = True
 ) -> None:
-    days = panel.dates.to_numpy()
+    bars = np.arange(len(panel.dates))
     names = []
     with np.errstate(over="ignore"):  # a forecast that is far too large overflows
         if panel.band is not None:
             low, high = map(unit.convert, panel.band)
-            axes.fill_between(days, low, high, color=BLUE, alpha=0.15, linewidth=0)
+            axes.fill_between(bars, low, high, color=BLUE, alpha=0.15, linewidth=0)
             names.append(Name(float(high[-1]), f"{percent(LEVEL, 0)} band", BLUE))
         for values, colour, ink, dashes, width, name in (
             (panel.actual, TRUTH, GREY, "-", 1.2, "actual"),
@@ -85,20 +85,41 @@ def _panel(
             if values is panel.persistence and not persistence:
                 continue
             drawn = unit.convert(values)
-            axes.plot(days, drawn, color=colour, ls=dashes, linewidth=width)
+            axes.plot(bars, drawn, color=colour, ls=dashes, linewidth=width)
             names.append(Name(float(drawn[-1]), name, ink))
     style_axes(axes, "", title or unit.label)
     axes.margins(x=0.01)
-    _date_axis(axes)
+    _date_axis(axes, panel.dates)
     name_lines(axes, names)
 
 
-def _date_axis(axes: Axes) -> None:
-    locator = AutoDateLocator(minticks=3, maxticks=5)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_formatter(formatter)
-    axes.xaxis.get_offset_text().set(fontsize=TEXT, color=INK)
+def _date_axis(axes: Axes, dates: pd.DatetimeIndex) -> None:
+    """Label bars, which are equally far apart, by dates; nights and weekends take no room."""
+    starts, form = _period_starts(dates)
+    axes.set_xticks(starts, [dates[start].strftime(form) for start in starts])
+
+
+def _period_starts(dates: pd.DatetimeIndex) -> tuple[list[int], str]:
+    """Return the first bars of years, quarters, ... or hours, at least two, and their format."""
+    for period, form in (
+        (dates.year, "%Y"),
+        (dates.year * 4 + dates.quarter, "%b %Y"),
+        (dates.strftime("%Y-%m"), "%b %Y"),
+        (dates.isocalendar().week, "%d %b"),
+        (dates.strftime("%Y-%m-%d"), "%d %b"),
+    ):
+        if len(starts := _changes(period)) > 1:
+            return _thinned(starts), form
+    return _thinned(_changes(dates.strftime("%Y-%m-%d %H"))), "%d %b\n%H:%M"
+
+
+def _changes(period: "pd.Index | pd.Series") -> list[int]:
+    values = np.asarray(period)
+    return [int(i) for i in np.flatnonzero(values[1:] != values[:-1]) + 1]
+
+
+def _thinned(starts: list[int]) -> list[int]:
+    return starts[:: -(-len(starts) // _TICKS) or 1]
 
 
 def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:
@@ -107,12 +128,12 @@ def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:
     if strategy is None:
         return None
     (fold,) = study.holdout_dataset.folds
-    days = study.holdout_dataset.dates[fold.valid.start - 1 : fold.valid.stop].to_numpy()
+    dates = study.holdout_dataset.dates[fold.valid.start - 1 : fold.valid.stop]
     figure = new_figure(3.6)
     axes = figure.add_subplot()
     hold = strategy["buy_and_hold"]
-    for start, stop in _held(strategy, len(days) - 1):
-        axes.axvspan(days[start], days[stop], color=SHADE, linewidth=0)
+    for start, stop in _held(strategy, len(dates) - 1):
+        axes.axvspan(start, stop, color=SHADE, linewidth=0)
     names = []
     # The dashed line is drawn last, so that both stay visible if they coincide.
     for result, colour, dashes, width, name in (
@@ -120,12 +141,12 @@ def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:
         (hold, ORANGE, "--", 1.6, "buy-and-hold"),
     ):
         grown = 100 * result["equity"] / (result["final_capital"] / (1 + result["total_return"]))
-        axes.plot(days, grown, color=colour, ls=dashes, linewidth=width)
+        axes.plot(grown, color=colour, ls=dashes, linewidth=width)
         names.append(Name(float(grown[-1]), f"{name}\n{signed(result['total_return'])}", colour))
     axes.axhline(100, color=GREY, linewidth=0.8)
     style_axes(axes, "", "capital, 100 at the start")
     axes.margins(x=0)
-    _date_axis(axes)
+    _date_axis(axes, dates)
     name_lines(axes, names)
     title = (
         f"{signed(strategy['total_return'])} in {counted(len(strategy['trades']), 'trade')} at "

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -15,6 +16,7 @@ from optuna.trial import create_trial
 
 import puffin.studies
 from puffin.studies.report.figures.curves import _with_baselines
+from puffin.studies.report.figures.models import draw_baselines
 from puffin.studies.report.figures.registry import FIGURES, DrawnFigure, show
 from puffin.studies.report.figures.style import (
     INK,
@@ -26,8 +28,9 @@ from puffin.studies.report.figures.style import (
     style_axes,
     svg,
 )
-from puffin.studies.report.figures.time_series import _held
+from puffin.studies.report.figures.time_series import _date_axis, _held
 from puffin.studies.report.importance import importance
+from puffin.studies.text import loss as loss_text
 
 SOURCES = Path(puffin.studies.__file__).parent
 
@@ -141,6 +144,42 @@ def test_a_distant_baseline_is_named_at_the_edge(*, loss: float, shown: bool) ->
     assert f"{loss:.3f}" in name
     assert ("above" in name or "below" in name) is not shown
     assert (low <= 1.0, high >= 2.0) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("first", "bars", "freq", "labels"),
+    [
+        ("2001-03-05", 2500, "B", ["2002", "2004", "2006", "2008", "2010"]),
+        ("2012-03-02", 250, "B", ["Apr 2012", "Jul 2012", "Oct 2012", "Jan 2013"]),
+        ("2012-12-05", 60, "B", ["Jan 2013", "Feb 2013"]),
+        ("2023-09-25 09:00", 80, "h", ["26 Sep", "27 Sep", "28 Sep"]),
+        ("2023-09-25 09:00", 12, "10min", ["25 Sep\n10:00"]),
+        ("2023-09-25", 1, "B", []),
+    ],
+)
+def test_few_dates_are_written_below_the_bars(
+    first: str, bars: int, freq: str, labels: list[str]
+) -> None:
+    axes = new_figure(2.0).add_subplot()
+    axes.plot(range(bars))
+    _date_axis(axes, pd.date_range(first, periods=bars, freq=freq))
+    assert [label.get_text() for label in axes.get_xticklabels()] == labels
+
+
+@pytest.mark.parametrize(
+    ("winner", "rival"), [(0.02, 0.007), (0.007, 0.02), (0.0, 0.1), (0.5, 0.5)]
+)
+def test_the_winner_and_its_rival_lie_inside_the_figure_of_models(
+    winner: float, rival: float
+) -> None:
+    names = {"ridge": rival, "persistence": 50 * rival}
+    baselines = [SimpleNamespace(label=name, holdout_loss=loss) for name, loss in names.items()]
+    comparison = SimpleNamespace(loss=winner, baselines=baselines, reference=baselines[0])
+    drawing = draw_baselines(None, SimpleNamespace(comparison=comparison))
+    (axes,) = drawing.figure.axes
+    low, high = axes.get_xlim()
+    assert low < min(winner, rival) <= max(winner, rival) < high < 50 * rival
+    assert f"ridge  {loss_text(rival)}" in [label.get_text() for label in axes.get_yticklabels()]
 
 
 def test_names_of_lines_that_meet_do_not_overlap() -> None:
