@@ -1,5 +1,7 @@
 """What one look at a report should say: of what, how good, how sure, and what it would earn."""
 
+import re
+
 from puffin.studies.report.build import Report
 from puffin.studies.report.document import Card, Facts
 from puffin.studies.report.subject import series_name, target_in_words
@@ -9,9 +11,9 @@ from puffin.studies.report.verdict import (
     in_words,
     looks_before,
     money_sentence,
-    overfitting_sentence,
+    overfitting_risk,
 )
-from puffin.studies.text import counted, minute, printable
+from puffin.studies.text import counted, minute, percent, printable
 
 
 def card(report: Report) -> Card:
@@ -19,7 +21,10 @@ def card(report: Report) -> Card:
     data, subject, comparison = report.subject.spec.data, report.subject, report.comparison
     facts = {
         "Forecast": target_in_words(data, series_name(data)),
-        "Data": f"{subject.origin}, {subject.bars:,} bars from {subject.first} to {subject.last}",
+        "Data": (
+            f"{re.sub('^csv ', 'file ', subject.origin)}, {subject.bars:,} bars from "
+            f"{subject.first} to {subject.last}"
+        ),
         "Judged on": (
             f"the last {counted(len(report.dates), 'bar')}, {report.first} to {report.last}, kept "
             "out of the search"
@@ -29,7 +34,7 @@ def card(report: Report) -> Card:
             f"{counted(len(comparison.baselines), 'simple model')}"
         ),
         "How sure": _how_sure(report),
-        "Luck of the search": overfitting_sentence(report),
+        "Lucky pick?": _luck(report),
         "Would have earned": _earned(report),
         "Seal": f"opened {minute(report.looks[-1].time)}; {looks_before(report)}",
     }
@@ -51,6 +56,16 @@ def _how_sure(report: Report) -> str:
     if report.comparison.nothing_moves:
         return "a forecast of no change is always right on these bars"
     return evidence(report.comparison)
+
+
+def _luck(report: Report) -> str:
+    found = report.overfitting
+    if found is None:
+        return f"unknown: {report.no_overfitting}"
+    return (
+        f"the risk is {overfitting_risk(found)}: the probability of overfitting is "
+        f"{percent(found.probability, 0)}, and by chance alone {percent(found.chance_level, 0)}"
+    )
 
 
 def _earned(report: Report) -> str:

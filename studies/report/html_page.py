@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from puffin.studies.report.document import Page
 from puffin.studies.report.figures.style import PALETTE
@@ -19,6 +19,7 @@ _ENVIRONMENT = Environment(
 # What is removed from a figure that stands inside a page: the prologue, metadata, and a style sheet
 # that would apply to the whole page.
 _OUTSIDE = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 # Names of elements, and references to them.
 _NAME = re.compile(r'(\bid="|href="#|url\(#)')
 
@@ -36,6 +37,14 @@ def to_html(page: Page, pictures: Mapping[str, bytes]) -> str:
     text = _ENVIRONMENT.get_template("report.html").render(page=page, figures=figures)
     # A no-break space keeps a number and its unit on one line.
     return text.replace(" %", "\u00a0%")
+
+
+def dated(text: str) -> Markup:
+    """Return text with its dates as elements, which the style sheet keeps on one line."""
+    return Markup(_DATE.sub(r"<time>\g<0></time>", str(escape(text))))  # noqa: S704  # escaped
+
+
+_ENVIRONMENT.filters["dated"] = dated
 
 
 def inline(name: str, svg: str) -> Markup:

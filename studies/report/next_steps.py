@@ -71,10 +71,11 @@ def _change(report: Report) -> tuple[str, str]:
 
 
 def _smaller_network(report: Report) -> Iterator[Block]:
-    if report.seed_sensitivity.one_se_choice in (None, report.winner):
+    choice = report.seed_sensitivity.one_se_choice
+    if choice in (None, report.winner) or report.comparison.outcome == "worse":
         return
     yield Command(
-        f"Trial {report.seed_sensitivity.one_se_choice} is a smaller network, and over seeds about "
+        f"Trial {choice} is a smaller network, and over seeds about "
         "as good as the winner. Print its configuration:",
         _command("best", report.study, "--rule", "1se"),
     )

@@ -8,6 +8,7 @@ import pandas as pd
 
 from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.forecast_tests import LEVEL
+from puffin.models.evaluation.selection import Overfitting
 from puffin.studies.json_values import to_json_values
 from puffin.studies.openings import Opening
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
@@ -144,23 +145,30 @@ def money_sentence(strategy: Backtest | None, why_none: str | None) -> str:
 
 def _selection_bias_sentence(report: Report) -> str:
     """Return the signs of selection bias: overfitting, Sharpe ratio, looks at the holdout."""
-    parts = [overfitting_sentence(report), _sharpe(report), looks_before(report)]
+    parts = [_overfitting(report), _sharpe(report), looks_before(report)]
     text = "; ".join(part for part in parts if part)
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def overfitting_sentence(report: Report) -> str:
-    """Return the risk that the search only picked a lucky configuration, without a full stop."""
+def _overfitting(report: Report) -> str:
     if report.overfitting is None:
         return (
             "whether the search only picked a lucky configuration is unknown, because the "
             f"probability of overfitting cannot be computed: {report.no_overfitting}"
         )
     pbo, chance = report.overfitting.probability, report.overfitting.chance_level
-    risk = "low" if pbo < _LOW_PBO else "moderate" if pbo < _HIGH_PBO * chance else "high"
     return (
-        f"the risk that the search only picked a lucky configuration is {risk} (the probability "
-        f"of overfitting is {percent(pbo, 0)}, and by chance alone {percent(chance, 0)})"
+        "the risk that the search only picked a lucky configuration is "
+        f"{overfitting_risk(report.overfitting)} (the probability of overfitting is "
+        f"{percent(pbo, 0)}, and by chance alone {percent(chance, 0)})"
+    )
+
+
+def overfitting_risk(found: Overfitting) -> str:
+    """Return ``low``, ``moderate`` or ``high``."""
+    pbo = found.probability
+    return (
+        "low" if pbo < _LOW_PBO else "moderate" if pbo < _HIGH_PBO * found.chance_level else "high"
     )
 
 

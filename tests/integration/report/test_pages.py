@@ -223,7 +223,7 @@ def test_the_page_begins_with_the_answer(case: Case) -> None:
         "Judged on",
         "Against",
         "How sure",
-        "Luck of the search",
+        "Lucky pick?",
         "Would have earned",
         "Seal",
     ]
@@ -235,15 +235,42 @@ def test_the_page_begins_with_the_answer(case: Case) -> None:
     assert said["Seal"].endswith(" UTC; nobody had looked at these bars before")
 
 
-def test_each_next_step_is_a_command_that_there_is(case: Case) -> None:
-    section = case.page.split("## What to do next\n")[1].split("\n## ")[0]
+@pytest.mark.parametrize(
+    ("ratio", "p_better", "first", "first_command"),
+    [
+        (0.5, 0.01, "", "export a_b-c exports/a_b-c-all --refit all"),
+        (
+            0.9,
+            0.2,
+            "Do not rely on this forecaster yet.",
+            "run STUDY.toml --set name=a_b-c-2 --set walk_forward.holdout_bars=40",
+        ),
+        (
+            1.5,
+            0.99,
+            "Do not use this forecaster: ",
+            'run STUDY.toml --set name=a_b-c-2 --set \'data.features=["return","range","rsi"]\'',
+        ),
+    ],
+)
+def test_the_next_steps_fit_the_outcome_and_are_commands_that_there_are(
+    returns: Case, ratio: float, p_better: float, first: str, first_command: str
+) -> None:
+    comparison = returns.report.comparison
+    test = replace(comparison.reference.diebold_mariano, p_better=p_better)
+    rivals = [replace(comparison.reference, diebold_mariano=test)]
+    loss = ratio * comparison.reference.holdout_loss
+    text = markdown(
+        returns.search,
+        replace(returns.report, comparison=replace(comparison, loss=loss, baselines=rivals)),
+    )
+    section = text.split("## What to do next\n")[1].split("\n## ")[0]
+    assert first in section
     commands = re.findall(r"^\$ tuner (.*)$", section, re.MULTILINE)
-    assert len(commands) >= 3
-    for words in map(shlex.split, commands):
-        command = cli.main.commands[words[0]]
-        assert {w for w in words if w.startswith("-")} <= {
-            option for parameter in command.params for option in parameter.opts
-        }
+    assert commands[0] == first_command
+    for name, *words in map(shlex.split, commands):
+        options = {opt for parameter in cli.main.commands[name].params for opt in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= options
 
 
 def test_the_page_says_what_was_forecast_from_what(case: Case) -> None:

@@ -108,6 +108,11 @@ def leaves(value: object) -> Iterator[str]:
         yield from leaves([getattr(value, f.name) for f in fields(value) if f.name != "name"])
 
 
+def test_a_date_stays_on_one_line_and_markup_beside_it_is_text() -> None:
+    html = to_html(page_of(Text("<b> 2013-03-01 12:00")), {})
+    assert "<p>&lt;b&gt; <time>2013-03-01</time> 12:00</p>" in html
+
+
 def test_the_contents_lead_to_each_section() -> None:
     html, text = to_html(page_of(), {}), to_markdown(page_of())
     assert '<a href="#a-section">A section</a>' in html
