@@ -34,7 +34,7 @@ def card(report: Report) -> Card:
             f"{counted(len(comparison.baselines), 'simple model')}"
         ),
         "How sure": _how_sure(report),
-        "Lucky pick?": _luck(report),
+        "Luck": _luck(report),
         "Would have earned": _earned(report),
         "Seal": f"opened {minute(report.looks[-1].time)}; {looks_before(report)}",
     }

@@ -16,7 +16,7 @@ _ROWS = 5
 
 
 def forecasts_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
-    """Return the section with the last forecasts of the holdout and those of the search folds."""
+    """Return the section with the forecasts of the holdout."""
     panel = holdout_panel(study, report)
     return Section(
         "Forecasts",
@@ -24,7 +24,6 @@ def forecasts_section(study: StoredStudy, report: Report, drawn: Drawn) -> Secti
             *show("recent.svg", drawn),
             *show("forecasts.svg", drawn),
             Text(_explained(study, panel)),
-            *show("folds.svg", drawn),
             _last_bars(study, panel.last(_ROWS)),
         ],
     )

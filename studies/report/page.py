@@ -98,6 +98,7 @@ def _winner(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
             *(Text(f"{remark[:1].upper()}{remark[1:]}.") for remark in remarks(study)),
             *show("curves.svg", drawn),
             *show("losses.svg", drawn),
+            *show("folds.svg", drawn),
             Table(("hyperparameter", "value"), [*rows, ("epochs", report.epochs)]),
             Text(_importance(study)),
             *show("importance.svg", drawn),
