@@ -1,71 +1,38 @@
 """The trials of a study, their learning curves and their forecasts as DataFrames."""
 
 import io
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.config import Config
-from puffin.studies.records import TrialRecord, is_requeued
+from puffin.studies.overview import TrialRow, trial_row
+from puffin.studies.records import TrialRecord
 from puffin.studies.retraining import read_artifact
 from puffin.studies.study import StoredStudy, StudyError
 
 _CONFIG = tuple(field.name for field in fields(Config))
-_COLUMNS = (
-    "state",
-    "loss",
-    "skill",
-    "best_epoch",
-    "epochs",
-    "seconds",
-    "direction_accuracy",
-    *_CONFIG,
-    "reason",
-    "duplicate_of",
-)
+_RESULTS = tuple(f.name for f in fields(TrialRow) if f.name not in {"trial", "seed", "config"})
 
 
 def trials_frame(study: StoredStudy) -> pd.DataFrame:
-    """Return a row for each trial.
+    """Return a row for each trial, as `overview.TrialRow` has it, with its configuration.
 
     Returns
     -------
     DataFrame, (trial, column), the index is the number of the trial
-        `state` is running, complete, pruned, failed or requeued. `loss` is the lowest mean
-        validation loss over folds, of pruned trials up to the epoch at which they were stopped;
-        only losses of complete trials can be compared. `reason` says why a trial was pruned or
-        failed. What does not apply is missing.
+        Losses of pruned trials are the lowest up to the epoch at which they were stopped: only
+        those of complete trials can be compared. What does not apply is missing.
     """
-    rows = {trial.number: _row(trial) for trial in study.trials()}
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(_COLUMNS))
-    frame.index.name = "trial"
-    whole = ["best_epoch", "epochs", "lookback", "batch_size", "duplicate_of"]
-    return frame.astype(dict.fromkeys(whole, "Int64"))
+    rows = [_values(trial_row(trial)) for trial in study.trials()]
+    frame = pd.DataFrame(rows, columns=["trial", *_RESULTS, *_CONFIG]).set_index("trial")
+    return frame.astype(dict.fromkeys(("best_epoch", "epochs", "lookback", "batch_size"), "Int64"))
 
 
-def _row(trial: FrozenTrial) -> list[Any]:
-    record = TrialRecord.read(trial)
-    scores, run, config = record.scores, record.run, record.config
-    return [
-        _state(trial),
-        scores.best_loss if scores else min(trial.intermediate_values.values(), default=None),
-        scores.skill if scores else None,
-        scores.best_epoch if scores else None,
-        run.epochs if run else len(trial.intermediate_values),
-        run.seconds if run else None,
-        scores.direction_accuracy if scores else None,
-        *(config.get(key) for key in _CONFIG),
-        record.failure or record.reason,
-        record.duplicate_of,
-    ]
-
-
-def _state(trial: FrozenTrial) -> str:
-    if is_requeued(trial):
-        return "requeued"
-    return "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
+def _values(row: TrialRow) -> dict[str, Any]:
+    return asdict(row) | dict(row.config or {})
 
 
 def curves_frame(study: StoredStudy) -> pd.DataFrame:

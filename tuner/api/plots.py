@@ -15,14 +15,14 @@ from puffin.studies.report.figures.style import (
     INK,
     ORANGE,
     PALE,
-    WIDTH,
-    add_legend,
+    PAPER,
+    TEXT,
     robust_limits,
     style_axes,
     svg,
 )
 
-_HEIGHT = 4.2
+_SIZE = (7.0, 4.0)  # inches
 
 
 class NotebookFigure(Figure):
@@ -32,14 +32,19 @@ class NotebookFigure(Figure):
         return svg(self).decode()
 
 
-def _new_axes() -> tuple[NotebookFigure, Axes]:
-    figure = NotebookFigure(figsize=(WIDTH, _HEIGHT), layout="constrained", facecolor="white")
+def _new_axes(title: str) -> tuple[NotebookFigure, Axes]:
+    figure = NotebookFigure(figsize=_SIZE, layout="constrained", facecolor=PAPER)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=TEXT + 1, color=INK)
     return figure, figure.add_subplot()
+
+
+def _add_legend(axes: Axes) -> None:
+    axes.legend(loc="best", fontsize=TEXT, framealpha=0.85, edgecolor="none")
 
 
 def history(trials: pd.DataFrame, title: str) -> Figure:
     """Draw the loss of each complete and pruned trial, and the lowest complete one so far."""
-    figure, axes = _new_axes()
+    figure, axes = _new_axes(title)
     complete = trials[trials["state"] == "complete"]
     pruned = trials[trials["state"] == "pruned"]
     axes.plot(pruned.index, pruned["loss"], ".", color=PALE, label="pruned")
@@ -50,33 +55,33 @@ def history(trials: pd.DataFrame, title: str) -> Figure:
     if len(losses):
         axes.set_ylim(*robust_limits(losses))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    style_axes(axes, title, "trial", "loss")
-    add_legend(axes)
+    style_axes(axes, "trial", "loss")
+    _add_legend(axes)
     return figure
 
 
 def curves(losses: pd.DataFrame, best: int, title: str) -> Figure:
     """Draw the validation loss of each trial over the epochs, and the best in colour."""
-    figure, axes = _new_axes()
+    figure, axes = _new_axes(title)
     for number in losses:
         axes.plot(losses.index, losses[number], color=PALE, linewidth=0.9)
     axes.plot(losses.index, losses[best], color=BLUE, linewidth=2, label=f"best, trial {best}")
     axes.set_ylim(*robust_limits(losses.to_numpy()[np.isfinite(losses.to_numpy())]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    style_axes(axes, title, "epoch", "loss")
-    add_legend(axes)
+    style_axes(axes, "epoch", "loss")
+    _add_legend(axes)
     return figure
 
 
 def folds(losses: Sequence[float], persistence: Sequence[float], best: int) -> Figure:
     """Draw the loss of the best trial on each fold beside that of persistence."""
-    figure, axes = _new_axes()
+    figure, axes = _new_axes("Loss on the validation part of each fold")
     places = np.arange(1, len(losses) + 1)
     axes.bar(places - 0.2, persistence, 0.38, color=PALE, label="persistence")
     axes.bar(places + 0.2, losses, 0.38, color=BLUE, label=f"best, trial {best}")
     axes.set_xticks(places)
-    style_axes(axes, "Loss on the validation part of each fold", "fold", "loss")
-    add_legend(axes)
+    style_axes(axes, "fold", "loss")
+    _add_legend(axes)
     return figure
 
 
@@ -93,12 +98,12 @@ def forecasts(frame: pd.DataFrame, fold: int | None, trial: int, unit: str) -> F
     if chosen not in known:
         raise PuffinError(f"there is no fold {fold}; the folds are 1 to {known[-1]}")
     part = frame[frame["fold"] == chosen]
-    figure, axes = _new_axes()
+    figure, axes = _new_axes(f"Forecasts of trial {trial} on fold {chosen}")
     axes.plot(part.index, part["actual"], color=INK, linewidth=1, label="what came")
     axes.plot(
         part.index, part["persistence"], color=GREY, linewidth=0.8, ls=":", label="persistence"
     )
     axes.plot(part.index, part["forecast"], color=ORANGE, linewidth=1.8, label="forecast")
-    style_axes(axes, f"Forecasts of trial {trial} on fold {chosen}", "", unit)
-    add_legend(axes)
+    style_axes(axes, "", unit)
+    _add_legend(axes)
     return figure
