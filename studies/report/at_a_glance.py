@@ -2,6 +2,7 @@
 
 import re
 
+from puffin.models.evaluation.backtest import Backtest
 from puffin.studies.report.build import Report
 from puffin.studies.report.document import Card, Facts
 from puffin.studies.report.subject import series_name, target_in_words
@@ -10,10 +11,9 @@ from puffin.studies.report.verdict import (
     evidence,
     in_words,
     looks_before,
-    money_sentence,
     overfitting_risk,
 )
-from puffin.studies.text import counted, minute, percent, printable
+from puffin.studies.text import counted, minute, percent, printable, signed
 
 
 def card(report: Report) -> Card:
@@ -35,7 +35,7 @@ def card(report: Report) -> Card:
         ),
         "How sure": _how_sure(report),
         "Luck": _luck(report),
-        "Would have earned": _earned(report),
+        "Would have earned": earned(report.backtest, report.no_backtest),
         "Seal": f"opened {minute(report.looks[-1].time)}; {looks_before(report)}",
     }
     return Card(
@@ -61,17 +61,24 @@ def _how_sure(report: Report) -> str:
 def _luck(report: Report) -> str:
     found = report.overfitting
     if found is None:
-        return f"unknown: {report.no_overfitting}"
+        return f"unknown: no probability of overfitting, because {report.no_overfitting}"
     return (
         f"the risk is {overfitting_risk(found)}: the probability of overfitting is "
         f"{percent(found.probability, 0)}, and by chance alone {percent(found.chance_level, 0)}"
     )
 
 
-def _earned(report: Report) -> str:
-    if report.backtest is None:
-        return f"nothing is traded: {report.no_backtest}"
-    return money_sentence(report.backtest, None).removesuffix(".")
+def earned(strategy: Backtest | None, why_none: str | None) -> str:
+    """Return what trading on the holdout forecasts would have earned beside buy-and-hold."""
+    if strategy is None:
+        return f"nothing is traded: {why_none}"
+    own, hold = (signed(b["total_return"]) for b in (strategy, strategy["buy_and_hold"]))
+    trades = len(strategy["trades"])
+    if not trades:
+        return f"nothing, because a rise was never forecast; buy-and-hold {hold}"
+    if trades == 1 and strategy["exposure"] == 1:
+        return f"{own} after costs, as buy-and-hold, because a rise was always forecast"
+    return f"{own} after the costs of {counted(trades, 'trade')}; buy-and-hold {hold}"
 
 
 def _capital(text: str) -> str:

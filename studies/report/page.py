@@ -54,11 +54,10 @@ def report_page(study: StoredStudy, report: Report, drawn: Drawn) -> Page:
 
 def _subject(subject: Subject) -> Section:
     data, holdout = subject.spec.data, counted(subject.holdout_bars, "bar")
-    bars = counted(subject.bars, "bar")
     made_with = (f"{name} {version}" for name, version in subject.made_with.items())
     facts = {
         "Target": f"{target_in_words(data, series_name(data))} ({TARGETS[data.target].unit})",
-        "Data": f"{subject.origin}, {bars} from {subject.first} to {subject.last}",
+        "Data": f"{subject.origin}, {subject.bars:,} bars from {subject.first} to {subject.last}",
         "Features": f"{', '.join(data.inputs)} of each bar",
         "Holdout": f"{holdout} from {subject.holdout_first} to {subject.holdout_last}",
         "Made with": ", ".join(made_with),

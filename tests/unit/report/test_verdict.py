@@ -14,6 +14,7 @@ from puffin.models.evaluation.forecast_tests import MeanTest
 from puffin.models.evaluation.sharpe import DeflatedSharpe
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, before
+from puffin.studies.report.at_a_glance import earned
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.trading import untradable
@@ -164,6 +165,18 @@ def test_the_second_sentence_states_the_return_of_trading() -> None:
         "Trading on the forecasts, in the market only while a rise was forecast, would have "
         f"returned +2.0 % after costs (2 trades, 2 basis points each), and buy-and-hold {hold}."
     )
+
+
+@pytest.mark.parametrize(
+    ("forecast", "words"),
+    [
+        ([0.01] * 4, "+4.0 % after costs, as buy-and-hold, because a rise was always forecast"),
+        ([-0.01] * 4, "nothing, because a rise was never forecast; buy-and-hold +4.0 %"),
+        ([-0.01, 0.01, 0.01, -0.01], "+2.0 % after the costs of 2 trades; buy-and-hold +4.0 %"),
+    ],
+)
+def test_one_look_says_what_trading_would_have_earned(forecast: list[float], words: str) -> None:
+    assert earned(trade(forecast), None) == words
 
 
 def test_the_second_sentence_states_why_there_is_no_backtest() -> None:
