@@ -1,5 +1,7 @@
 """Figures on selection bias: overfitting, overtuning, and the losses over seeds."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -24,6 +26,8 @@ from puffin.studies.text import percent, signed
 
 # Edges of the bins on either side of 0.
 _EDGES = 12
+# Most trials whose names fit below a figure, side by side and upright.
+_MOST_LABELS, _MOST_UPRIGHT = 6, 16
 
 
 def draw_overfitting(_study: StoredStudy, report: Report) -> Drawing | None:
@@ -86,7 +90,7 @@ def draw_overtuning(_study: StoredStudy, report: Report) -> Drawing | None:
         axes.plot(positions, 100 * relative, style, color=colour, linewidth=2.0)
         names.append(Name(100 * float(relative[-1]), f"{name}\n{changes[-1]}", colour))
     axes.axhline(0, color=GREY, linewidth=0.8)
-    axes.set_xticks(positions, [str(n) for n in overtuning.trials])
+    _name_trials(axes, overtuning.trials)
     style_axes(
         axes,
         "trials that were the best so far, by their end",
@@ -115,19 +119,29 @@ def draw_seeds(study: StoredStudy, report: Report) -> Drawing:
     if sensitivity.one_se_choice is not None:
         bound = sensitivity.one_se_bound
         axes.axhline(bound, color=ORANGE, ls="--", linewidth=1.8)
-    axes.set_xticks(positions, [_seed_label(report, i) for i in positions])
+    few = len(search_losses) <= _MOST_LABELS
+    _name_trials(axes, [_seed_label(report, i) for i in positions] if few else sensitivity.trials)
     axes.set_xlim(-0.6, len(search_losses) - 0.4)
     axes.set_ylim(low, high)
     wins, seeds = int((sensitivity.ranks == 1).sum()), len(sensitivity.seeds)
     title = f"The winner is the best of {len(search_losses)} with {wins} of {seeds} other seeds"
     if len(search_losses) == 1:
         title = f"The winner's loss with {seeds} other seeds"
+    below = "number of weights below each trial" if few else "trial"
     style_axes(
         axes,
-        "number of weights below each trial",
+        below,
         f"loss on the search folds ({study.spec.training.loss})",
     )
     return Drawing(figure, title)
+
+
+def _name_trials(axes: Axes, labels: Iterable[object]) -> None:
+    """Write the names of trials below their positions; upright and not all if there are many."""
+    shown = list(enumerate(map(str, labels)))
+    every = -(-len(shown) // _MOST_UPRIGHT)
+    positions, names = zip(*shown[::every], strict=True)
+    axes.set_xticks(positions, names, rotation=90 if len(shown) > _MOST_LABELS else 0)
 
 
 def _plot_seed_losses(axes: Axes, sensitivity: SeedSensitivity, top: float) -> None:

@@ -182,6 +182,22 @@ def test_the_winner_and_its_rival_lie_inside_the_figure_of_models(
     assert f"ridge  {loss_text(rival)}" in [label.get_text() for label in axes.get_yticklabels()]
 
 
+@pytest.mark.parametrize("count", [2, 6, 7, 16, 17, 200])
+def test_names_of_many_trials_do_not_overlap(count: int) -> None:
+    losses = np.linspace(1.0, 0.9, count)
+    found = SimpleNamespace(
+        trials=list(range(1000, 1000 + count)), search_losses=losses, holdout_losses=losses
+    )
+    drawing = FIGURES["overtuning.svg"].draw(None, SimpleNamespace(overtuning=found))
+    assert drawing is not None
+    (axes,) = drawing.figure.axes
+    drawing.figure.draw_without_rendering()
+    labels = axes.get_xticklabels()
+    assert [label.get_text() for label in labels[:2]] == ["1000", str(1000 + -(-count // 16))]
+    for one, other in itertools.pairwise(label.get_window_extent() for label in labels):
+        assert one.x1 <= other.x0
+
+
 def test_names_of_lines_that_meet_do_not_overlap() -> None:
     figure = new_figure(3.0)
     axes = figure.add_subplot()
