@@ -16,6 +16,8 @@ from puffin.studies.study import StoredStudy
 
 # Level of the band around the holdout forecasts; the default of `tuner predict`.
 LEVEL = 0.9
+# A larger number would not fit into a column.
+_HUGE = 1e9
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,10 @@ class Unit:
         with np.errstate(over="ignore"):  # a forecast that is far too large overflows
             shown = self.convert(values)
         digits = _price_digits(shown) if self.digits is None else self.digits
-        return ["-" if np.isnan(value) else f"{value:z.{digits}f}" for value in shown]
+        return [
+            "-" if np.isnan(v) else f"{v:z.{digits}f}" if abs(v) < _HUGE else f"{v:.1e}"
+            for v in shown
+        ]
 
 
 def _price_digits(values: Floats) -> int:

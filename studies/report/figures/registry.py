@@ -57,7 +57,7 @@ FIGURES: dict[str, ReportFigure] = {
     "recent.svg": ReportFigure(
         draw_recent,
         "Last forecasts of the winner and of persistence beside the actual values",
-        f"The end of the holdout. {_BAND}",
+        f"The end of the holdout. {_BAND} What is far from the actual values is cut off.",
     ),
     "forecasts.svg": ReportFigure(
         draw_forecasts,

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest
 from puffin.studies.report.build import Report
 from puffin.studies.report.figures.style import (
@@ -16,6 +17,7 @@ from puffin.studies.report.figures.style import (
     Name,
     name_lines,
     new_figure,
+    padded,
     style_axes,
 )
 from puffin.studies.report.panels import LEVEL, UNITS, Panel, Unit, fold_panels, holdout_panel
@@ -27,6 +29,8 @@ from puffin.studies.text import counted, percent, signed
 MOST_FOLDS = 6
 # Bars of the figure of the last stretch: about a quarter of a year of days.
 _RECENT = 60
+# Forecasts at most this multiple of the actual values' range away from them are inside a figure.
+_FAR = 1.0
 # Most dates below a figure.
 _TICKS = 5
 
@@ -71,12 +75,13 @@ def _panel(
     axes: Axes, panel: Panel, unit: Unit, title: str = "", *, persistence: bool = True
 ) -> None:
     bars = np.arange(len(panel.dates))
-    names = []
+    names, lines = [], []
     with np.errstate(over="ignore"):  # a forecast that is far too large overflows
         if panel.band is not None:
             low, high = map(unit.convert, panel.band)
             axes.fill_between(bars, low, high, color=BLUE, alpha=0.15, linewidth=0)
             names.append(Name(float(high[-1]), f"{percent(LEVEL, 0)} band", BLUE))
+            lines += [low, high]
         for values, colour, ink, dashes, width, name in (
             (panel.actual, TRUTH, GREY, "-", 1.2, "actual"),
             (panel.persistence, ORANGE, ORANGE, ":", 1.2, "persistence"),
@@ -87,10 +92,19 @@ def _panel(
             drawn = unit.convert(values)
             axes.plot(bars, drawn, color=colour, ls=dashes, linewidth=width)
             names.append(Name(float(drawn[-1]), name, ink))
+            lines.append(drawn)
+    axes.set_ylim(*_limits(unit.convert(panel.actual), np.concatenate(lines)))
     style_axes(axes, "", title or unit.label)
     axes.margins(x=0.01)
     _date_axis(axes, panel.dates)
     name_lines(axes, names)
+
+
+def _limits(actual: Floats, drawn: Floats) -> tuple[float, float]:
+    """Return limits that span what is drawn, as far as it is near the actual values."""
+    low, high = float(actual.min()), float(actual.max())
+    reach = _FAR * (high - low) or 1.0
+    return padded(max(float(drawn.min()), low - reach), min(float(drawn.max()), high + reach))
 
 
 def _date_axis(axes: Axes, dates: pd.DatetimeIndex) -> None:

@@ -503,6 +503,14 @@ def test_a_report_states_the_reason_for_each_missing_figure(returns: Case) -> No
     assert not [name for name in missing if name in text]
 
 
+def test_forecasts_that_are_far_too_large_have_a_report(ranges: Case) -> None:
+    wild = np.full(20, 5.0)  # the logarithm of a range of e^5
+    files = report_files(ranges.search, replace(ranges.report, forecasts=wild))
+    (last,) = (row for name, row in rows(files["report.md"].decode()).items() if "03-01" in name)
+    assert last[0] == "2.9e+66"
+    assert set(files) == set(ranges.files)
+
+
 def test_a_diverged_training_is_shown_as_such(returns: Case) -> None:
     losses = returns.report.seed_sensitivity.losses.copy()
     losses[-1, 0] = np.inf

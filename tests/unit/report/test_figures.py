@@ -28,7 +28,7 @@ from puffin.studies.report.figures.style import (
     style_axes,
     svg,
 )
-from puffin.studies.report.figures.time_series import _date_axis, _held
+from puffin.studies.report.figures.time_series import _date_axis, _held, _limits
 from puffin.studies.report.importance import importance
 from puffin.studies.text import loss as loss_text
 
@@ -180,6 +180,23 @@ def test_the_winner_and_its_rival_lie_inside_the_figure_of_models(
     low, high = axes.get_xlim()
     assert low < min(winner, rival) <= max(winner, rival) < high < 50 * rival
     assert f"ridge  {loss_text(rival)}" in [label.get_text() for label in axes.get_yticklabels()]
+
+
+@pytest.mark.parametrize(
+    ("forecast", "low", "high"),
+    [
+        ([1.0, 2.0], 1.0, 3.0),
+        ([0.0, 4.5], 0.0, 4.5),
+        ([-9.0, 2.0], -1.0, 3.0),
+        ([1.0, np.inf], 1.0, 5.0),
+        ([1e70, 1e70], 1.0, 5.0),
+    ],
+)
+def test_a_forecast_far_from_the_actual_values_does_not_flatten_them(
+    forecast: list[float], low: float, high: float
+) -> None:
+    actual = np.array([1.0, 3.0])
+    assert _limits(actual, np.append(actual, forecast)) == pytest.approx(padded(low, high))
 
 
 @pytest.mark.parametrize("count", [2, 6, 7, 16, 17, 200])
