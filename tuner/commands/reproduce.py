@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from puffin.models.errors import PuffinError
 from puffin.studies.export.checks import Check
@@ -13,7 +11,7 @@ from puffin.studies.export.checksums import added_note
 from puffin.studies.export.read import load_exported
 from puffin.studies.export.reproduce import reproduce as derive
 from puffin.studies.text import printable
-from puffin.tuner.columns import new_table
+from puffin.tuner.columns import print_rows
 from puffin.tuner.messages import stdout
 from puffin.tuner.worker.process import setup_torch
 
@@ -43,7 +41,7 @@ def reproduce(folder: Path) -> None:
         err=True,
     )
     checks = list(derive(exported))
-    stdout().print(_check_table(checks))
+    _print_checks(checks)
     failed = [check.name for check in checks if not check.passes]
     if failed:
         msg = (
@@ -65,13 +63,17 @@ def _summary(checks: list[Check]) -> str:
     )
 
 
-def _check_table(checks: Sequence[Check]) -> Table:
-    """Return a table of exported and recomputed figures."""
-    table = new_table("", "exported", "reproduced", "difference", "tolerance", "")
-    for check in checks:
-        numbers = (f"{value:.6g}" for value in (check.exported, check.recomputed))
-        difference = "identical" if check.difference == 0 else f"{check.difference:.1e}"
-        bound = "0" if check.bound == 0 else f"{check.bound:.1e}"
-        status = "" if check.passes else "DIFFERS"
-        table.add_row(Text(check.name), *numbers, difference, bound, status)
-    return table
+def _print_checks(checks: Sequence[Check]) -> None:
+    """Print exported and recomputed figures side by side."""
+    rows = [
+        (
+            check.name,
+            *(f"{value:.6g}" for value in (check.exported, check.recomputed)),
+            "identical" if check.difference == 0 else f"{check.difference:.1e}",
+            "0" if check.bound == 0 else f"{check.bound:.1e}",
+            "" if check.passes else "DIFFERS",
+        )
+        for check in checks
+    ]
+    columns = ("figure", "exported", "reproduced", "difference", "tolerance", "")
+    print_rows(stdout(), columns, rows, ("tolerance", "difference"))
