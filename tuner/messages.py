@@ -95,7 +95,7 @@ def next_steps(name: str, storage: str, folder: Path | None, cost: str = "") -> 
         for words in (["report", name], ["compare", name], ["best", name], ["dashboard"])
     )
     steps = {
-        report: "is it any good? opens the sealed holdout" + (f"; {cost}" if cost else ""),
+        report: "opens the sealed holdout" + (f"; {cost}" if cost else ""),
         compare: "best LSTM beside best GRU",
         best: "the configuration as TOML",
         dashboard: "every trial in a browser",

@@ -37,6 +37,6 @@ def test_a_command_has_its_own_line_if_the_terminal_is_too_narrow(
     monkeypatch.setattr(messages, "stdout", lambda: narrow)
     lines = messages.next_steps("n" * 40, NEXT, None, "27 trainings, about 3 min").splitlines()
     command = f"tuner report {'n' * 40} --storage '{NEXT}'"
-    why = "is it any good? opens the sealed holdout; 27 trainings, about 3 min"
+    why = "opens the sealed holdout; 27 trainings, about 3 min"
     assert lines[2:4] == [f"next    {command}", f"            {why}"]
     assert len(lines[3]) <= 80
