@@ -23,9 +23,8 @@ from puffin.models.errors import PuffinError
 from puffin.studies import summary
 from puffin.studies.storage.errors import cause_of
 from puffin.studies.study import StoredStudy, StudyError
-from puffin.studies.text import counted
 from puffin.tuner import messages
-from puffin.tuner.progress import Progress
+from puffin.tuner.progress import Progress, done_of
 from puffin.tuner.worker.signals import Interrupt, Interrupted, stop_signals
 
 _MAX_RESTARTS = 3
@@ -243,12 +242,12 @@ def run_workers_until_done(
                 for state in interrupt.interruptible(_watch(study, pool, progress, interrupt, end)):
                     progress.show(state, pool.labels)
             if interrupt.requested:
-                progress.say("stops: the workers save their trials")
+                progress.say("stops: the workers save what they train")
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
     state = summary.status(study)
-    done = f"{state.finished} of {counted(state.tickets, 'trial')} done; the same command resumes"
+    done = f"{done_of(state)} done; the same command resumes"
     if interrupt.requested:
         messages.say(f"stopped with {done}")
         raise KeyboardInterrupt

@@ -112,7 +112,7 @@ class Progress:
         self, status: Status, workers: Mapping[str, str], elapsed: float, left: float | None
     ) -> RenderableType:
         """Return the progress for a terminal: bar, counts, best trial, and a row per worker."""
-        title = Text(", ".join([_done(status), *_times(status, elapsed, left)]))
+        title = Text(", ".join([done_of(status), *_times(status, elapsed, left)]))
         bar = self._console.width - title.cell_len - 1
         top = Table.grid(padding=(0, 1))
         top.add_row(
@@ -183,7 +183,7 @@ class _Countdown:
         return None if self._end is None else max(self._end - now, 0.0)
 
 
-def _done(status: Status) -> str:
+def done_of(status: Status) -> str:
     """Return how much is done: ``12 of 40 trials``."""
     noun = "trial" if status.search is None else "training"
     return f"{status.finished} of {counted(status.tickets, noun)}"
@@ -193,7 +193,7 @@ def count_line(status: Status) -> str:
     """Return the trials by state: ``12 of 40 trials: 3 complete, 9 pruned``."""
     running = f"{status.running} running" if status.running else ""
     states = ", ".join(part for part in (ended_as(status), running) if part)
-    return f"{_done(status)}: {states}" if states else _done(status)
+    return f"{done_of(status)}: {states}" if states else done_of(status)
 
 
 def ended_as(status: Status) -> str:
