@@ -23,6 +23,7 @@ CREATION_ID = "creation_id"
 PARENT = "search"
 JOBS = "reruns"
 OPENED_FOR = "opened_for"
+VERDICT = "verdict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,27 @@ class TrialRecord:
             trial.set_user_attr(key, value)
 
 
+# Keys of a trial that this module writes.
+_OWN_KEYS = {
+    *(TICKET, RETRIES, WORKER, CONFIG, NOTES, FAILURE, RETRAINED_TRIAL, SEED, DUPLICATE_OF),
+    *("run", "reason"),
+    *(each.name for each in fields(Scores)),
+}
+
+
+def added_attrs(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the attributes of a trial that this program has not written."""
+    attrs: dict[str, Any] = trial.user_attrs
+    if TICKET not in attrs:
+        return dict(attrs)
+    return {key: value for key, value in attrs.items() if key not in _OWN_KEYS}
+
+
+def replace_attrs(shown: Any, attrs: dict[str, Any]) -> None:
+    """Replace the attributes of the copy of a study or a trial that is shown to people."""
+    shown.user_attrs = attrs
+
+
 def ticket_of(trial: FrozenTrial | optuna.Trial) -> int:
     """Return the ticket of a trial.
 
@@ -279,6 +301,36 @@ class SnapshotRecord:
 
 
 @dataclass(frozen=True)
+class VerdictRecord:
+    """The verdict of the last report of a search.
+
+    Attributes
+    ----------
+    winner : number of the trial that was judged
+    outcome : better, undecided or worse
+    sentences : the verdict in words
+    page : id of the artifact that holds the report as an HTML page
+    """
+
+    winner: int
+    outcome: str
+    sentences: tuple[str, ...]
+    page: str
+
+    @classmethod
+    def read(cls, study: Any) -> Self | None:
+        """Return the verdict on a study, loaded or listed; None before its first report."""
+        if VERDICT not in study.user_attrs:
+            return None
+        values = _known(cls, study.user_attrs[VERDICT])
+        return cls(**values | {"sentences": tuple(values["sentences"])})
+
+    def write(self, study: optuna.Study) -> None:
+        """Store the verdict with its search."""
+        study.set_user_attr(VERDICT, _plain(asdict(self)))
+
+
+@dataclass(frozen=True)
 class StudyHeader:
     """What decides whether this version can read a study.
 
@@ -294,8 +346,8 @@ class StudyHeader:
     spec: dict[str, Any]
 
     @classmethod
-    def read(cls, study: optuna.Study) -> Self:
-        """Return the header of a study.
+    def read(cls, study: Any) -> Self:
+        """Return the header of a study, loaded or listed.
 
         Raises
         ------
@@ -401,6 +453,18 @@ def write_opened_for(study: optuna.Study, opened_for: Mapping[int, str]) -> None
 def is_retraining(attrs: Mapping[str, Any]) -> bool:
     """Return whether attributes of a study, of whichever program, are of a retraining study."""
     return PARENT in attrs
+
+
+def retrains(study: Any) -> bool:
+    """Return whether a study that a storage lists is a retraining study."""
+    return is_retraining(study.user_attrs)
+
+
+def file_of(study: Any, filename: str) -> str | None:
+    """Return the id of the artifact with a file of the prices of a listed study, or None."""
+    data = study.user_attrs.get("data")
+    files = data.get("artifacts") if isinstance(data, dict) else None
+    return files.get(filename) if isinstance(files, dict) else None
 
 
 def _known(record: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:

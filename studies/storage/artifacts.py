@@ -128,6 +128,12 @@ def attach(
         return upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=owner)
 
 
+def replace(connection: sa.Connection, artifact_id: str, body: bytes) -> None:
+    """Replace the content of an artifact, in the current transaction."""
+    query = sa.update(artifacts).where(artifacts.c.artifact_id == artifact_id)
+    connection.execute(query.values(body=body))
+
+
 def artifact_ids(system_attrs: Mapping[str, Any]) -> list[str]:
     """Return the ids of all files of a study or a trial, including those of the dashboard."""
     return [

@@ -12,6 +12,7 @@ from puffin.models.evaluation.forecast_tests import MeanTest
 from puffin.studies.openings import looks_at
 from puffin.studies.report import build as reports
 from puffin.studies.report.files import check_folder, write_pages
+from puffin.studies.report.stored import store_report
 from puffin.studies.report.verdict import sentences, to_json
 from puffin.studies.retraining import is_opened, open_seal, retrain_with_seeds
 from puffin.studies.retraining_cost import Cost, retraining_cost
@@ -74,6 +75,7 @@ def report(  # noqa: PLR0913  # the options of the command
     _print(result, as_json=as_json)
     if writes_pages:
         count = write_pages(out, study, result)
+        store_report(study, result, (out / "report.html").read_bytes())
         say(f"wrote {out}/report.html, report.md, report.json and {count} figures")
 
 
