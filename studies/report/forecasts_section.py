@@ -7,7 +7,8 @@ from puffin.models.features import TARGETS
 from puffin.studies.report.build import Report
 from puffin.studies.report.document import Section, Table, Text
 from puffin.studies.report.figures.registry import Drawn, show
-from puffin.studies.report.panels import LEVEL, UNITS, Panel, holdout_panel
+from puffin.studies.report.panels import LEVEL, Panel, holdout_panel
+from puffin.studies.report.units import UNITS
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, percent, when
 

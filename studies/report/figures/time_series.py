@@ -20,8 +20,9 @@ from puffin.studies.report.figures.style import (
     padded,
     style_axes,
 )
-from puffin.studies.report.panels import LEVEL, UNITS, Panel, Unit, fold_panels, holdout_panel
+from puffin.studies.report.panels import LEVEL, Panel, fold_panels, holdout_panel
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
+from puffin.studies.report.units import UNITS, Unit
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, percent, signed
 

@@ -1,0 +1,1 @@
+"""What the dashboard shows of a study: notes, attributes, plots and pictures."""
