@@ -16,6 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run tests/soak in its long form")
+    parser.addoption("--pictures", metavar="DIR", help="keep pictures of the dashboard there")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,11 +21,19 @@ FIXED_PARAMS = "fixed_params"
 OPTUNA_TABLES = tuple(rows.BaseModel.metadata.tables)
 TrialRow = rows.TrialModel
 StudyRow = rows.StudyModel
+TrialValueRow = rows.TrialValueModel
+TrialAttributeRow = rows.TrialUserAttributeModel
 
 
 def study_id(study: optuna.Study) -> int:
     """Return the key of a study in the database."""
     return study._study_id  # noqa: SLF001  # there is no public name
+
+
+def frozen_study_id(study: Any) -> int:
+    """Return the key of a study that a storage lists."""
+    key: int = study._study_id  # noqa: SLF001  # there is no public name
+    return key
 
 
 def trial_id(trial: optuna.Trial | FrozenTrial) -> int:

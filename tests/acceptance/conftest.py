@@ -94,6 +94,26 @@ def exported(finished: Finished, tuner: Run, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session")
+def reported(
+    finished: Finished, command: Command, tmp_path_factory: pytest.TempPathFactory
+) -> Finished:
+    """Open the holdout of the finished study, exported to `sealed` before and `best` after.
+
+    `all` is trained on the holdout too.
+    """
+    copy = finished.copy(tmp_path_factory.mktemp("reported"))
+    for name, *args in (
+        ("export", copy.folder / "sealed"),
+        ("report", "--workers", "1", "--top", "2", "--seeds", "3", "--out", copy.folder / "pages"),
+        ("export", copy.folder / "best"),
+        ("export", copy.folder / "all", "--refit", "all"),
+    ):
+        done = command(name, "tiny-study", *map(str, args), "--storage", copy.url)
+        assert done.code == 0, done.err
+    return copy
+
+
+@pytest.fixture(scope="session")
 def config(exported: Path) -> dict[str, Any]:
     """Return the configuration in the exported folder."""
     return tomllib.loads((exported / "config.toml").read_text("utf-8"))

@@ -2,9 +2,11 @@
 
 import base64
 import contextlib
+import html
 import http.client
 import json
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -89,7 +91,7 @@ def serving(
     process = start("dashboard", "--port", "0", *options, cwd=folder, **env)
     try:
         line = process.stderr.readline()
-        said = re.fullmatch(r"dashboard on http://\S+:(\d+)/dashboard/ ; .*\n", line)
+        said = re.fullmatch(r"dashboard on http://\S+:(\d+)/ ; .*\n", line)
         assert said, line
         yield Server(host, int(said[1]), process, folder / "tuner.db", line.strip())
     finally:
@@ -103,3 +105,34 @@ PASSWORD = "sésame: open"  # noqa: S105  # with a colon and a letter that is no
 
 def basic(password: str, user: str = "anybody") -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+CHROMIUM = shutil.which("chromium")
+
+
+def look(url: str, picture: Path, size: str = "1400,1200") -> str:
+    """Open a page in a browser, keep a picture of it, and return its text."""
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            f"--user-data-dir={picture.parent / 'profile'}",
+            f"--window-size={size}",
+            "--virtual-time-budget=8000",
+            f"--screenshot={picture}",
+            "--dump-dom",
+            url,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    text = re.sub(r"<(style|script).*?</\1>", "", done.stdout, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())

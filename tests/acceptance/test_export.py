@@ -20,26 +20,6 @@ from puffin.studies.export.read import load_exported
 from puffin.studies.export.record import ExportRecord
 
 
-@pytest.fixture(scope="module")
-def reported(
-    finished: Any, command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
-) -> Any:
-    """The finished study with its holdout opened, exported to `sealed` before and `best` after.
-
-    `all` is trained on the holdout too.
-    """
-    copy = finished.copy(tmp_path_factory.mktemp("reported"))
-    for name, *args in (
-        ("export", copy.folder / "sealed"),
-        ("report", "--workers", "1", "--top", "2", "--seeds", "3", "--out", copy.folder / "pages"),
-        ("export", copy.folder / "best"),
-        ("export", copy.folder / "all", "--refit", "all"),
-    ):
-        done = command(name, "tiny-study", *map(str, args), "--storage", copy.url)
-        assert done.code == 0, done.err
-    return copy
-
-
 def config_of(folder: Path) -> dict[str, Any]:
     return tomllib.loads((folder / "config.toml").read_text("utf-8"))
 

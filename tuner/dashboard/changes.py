@@ -9,6 +9,7 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
+from puffin.studies.board.note import note_of_person
 from puffin.studies.sections import NAME
 from puffin.studies.study import HOLDOUT_FILE, RETRAINING_SUFFIXES, SEARCH_FILE
 from puffin.tuner.dashboard.access import Environ, Refusal, WsgiApp, reads
@@ -16,7 +17,7 @@ from puffin.tuner.dashboard.access import Environ, Refusal, WsgiApp, reads
 # Suffixes of the studies and locks that the program makes beside a study.
 _RESERVED_SUFFIXES = (*RETRAINING_SUFFIXES, ".lock")
 # Names of the files that the program attaches to studies and trials.
-_RESERVED_FILES = {SEARCH_FILE, HOLDOUT_FILE, "forecasts.csv"}
+_RESERVED_FILES = {SEARCH_FILE, HOLDOUT_FILE, "forecasts.csv", "report.html"}
 
 Reason = str | None
 
@@ -31,9 +32,18 @@ def checks_changes(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
         refusal = _refusal(environ, body, storage)
         if refusal is not None:
             return refusal.send(start_response)
-        return app(environ | {"wsgi.input": io.BytesIO(body)}, start_response)
+        if environ["PATH_INFO"].endswith("/note"):
+            body = _without_our_part(body)
+        sent = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        return app(environ | sent, start_response)
 
     return wrapped
+
+
+def _without_our_part(body: bytes) -> bytes:
+    """Return the body of a request that writes a note, with only what a person wrote of it."""
+    values = json.loads(body)
+    return json.dumps(values | {"body": note_of_person(values["body"])}).encode()
 
 
 def _refusal(environ: Environ, body: bytes, storage: BaseStorage) -> Refusal | None:

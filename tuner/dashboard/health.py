@@ -1,6 +1,7 @@
 """Answer 503 while the database does not answer, instead of letting requests wait for it."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ _PATIENCE_SECONDS = 2.0
 _VALID_SECONDS = 1.0
 # After this time a running request is checked: the database may have stopped since it started.
 _LOOK_SECONDS = 1.0
-_DATABASE_PATHS = ("/api/", "/artifacts/", "/csv/")
+_DATABASE_PATHS = re.compile(r"/(studies)?|/(api|artifacts|csv|reports)/.*")
 
 
 class _Probe:
@@ -115,7 +116,7 @@ def says_when_away(app: WsgiApp, pulse: DatabaseHealth) -> WsgiApp:
     """
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if not environ["PATH_INFO"].startswith(_DATABASE_PATHS):
+        if not _DATABASE_PATHS.fullmatch(environ["PATH_INFO"]):
             return app(environ, start_response)
         if reason := pulse.trouble():
             return _away(reason).send(start_response)
