@@ -96,7 +96,7 @@ def _next(study: StoredStudy, state: Status, *, is_judged: bool) -> str:
     if lowest_complete(study.trials()) is None:
         return ""
     if is_judged:
-        return f"Next: `{_command(f'export {shlex.quote(study.name)}')}` writes the forecaster."
+        return f"Next: `{_command(f'export {shlex.quote(study.name)} DIR')}` writes the forecaster."
     return (
         f"Next: `{_command(f'report {shlex.quote(study.name)}')}` judges the best on the sealed "
         "holdout."
@@ -174,17 +174,16 @@ def trial_note(trial: FrozenTrial) -> str:
     """Return the note of a trial that failed or diverged; empty for any other."""
     record = TrialRecord.read(trial)
     if record.failure is not None:
-        return f"**Failed.** {_code(record.failure)}"
+        return f"**Failed**: {_code(record.failure)}"
     if trial.state == TrialState.PRUNED and trial.constraints:
-        reason = plain(record.reason or "its loss is not finite")
-        return f"**Diverged.** {reason[:1].upper()}{reason[1:]}. A lower `space.lr` may help."
+        reason = plain((record.reason or "the loss is not finite").removeprefix("diverged: "))
+        return f"**Diverged**: {reason}. A lower `space.lr` may help."
     return ""
 
 
 def _code(text: str) -> str:
     """Return a text from outside as a block of code, whatever it contains."""
-    lines = printable(text)
-    return f"\n\n    {lines}"
+    return f"\n\n    {printable(text)}"
 
 
 def subject_in_words(section: DataSection) -> str:
