@@ -92,7 +92,8 @@ def report_path(name: str) -> str:
 def _next(study: StoredStudy, state: Status, *, is_judged: bool) -> str:
     if not state.done:
         command = "resume" if state.paused else "worker --study"
-        return f"Next: `{_command(f'{command} {shlex.quote(study.name)}')}` continues the search."
+        effect = "continues the search" if state.paused or not state.workers else "adds a worker"
+        return f"Next: `{_command(f'{command} {shlex.quote(study.name)}')}` {effect}."
     if lowest_complete(study.trials()) is None:
         return ""
     if is_judged:
