@@ -4,11 +4,14 @@ import io
 
 import numpy as np
 import pandas as pd
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
 
-from puffin.studies.report.figures.style import BLUE, ORANGE, new_figure, style_axes
+from puffin.studies.report.figures.style import BLUE, ORANGE, PAPER, TRUTH, style_axes
 from puffin.studies.report.units import UNITS
 
-_DPI = 110
+# Inches, and points per inch.
+_WIDTH, _DPI = 8.2, 110
 _MOST_FOLDS = 6
 
 
@@ -24,18 +27,23 @@ def draw_forecasts(table: bytes, target: str) -> bytes:
     """
     frame, unit = pd.read_csv(io.BytesIO(table), parse_dates=["date"]), UNITS[target]
     folds = list(frame.groupby("fold"))[-_MOST_FOLDS:]
-    figure = new_figure(1.9 * len(folds) + 0.6)
+    figure = Figure((_WIDTH, 1.9 * len(folds) + 0.6), layout="constrained", facecolor=PAPER)
     grid = figure.subplots(len(folds), 1, squeeze=False)
     with np.errstate(over="ignore"):  # a forecast that is far too large overflows
         for (number, rows), (axes,) in zip(folds, grid, strict=True):
             for name, colour, dashes, width in (
-                ("actual", "#9a9a9a", "-", 1.0),
+                ("actual", TRUTH, "-", 1.0),
                 ("persistence", ORANGE, ":", 1.1),
                 ("forecast", BLUE, "-", 1.6),
             ):
                 values = unit.convert(rows[name].to_numpy(np.float64))
                 axes.plot(rows["date"], values, color=colour, ls=dashes, lw=width, label=name)
-            style_axes(axes, f"fold {number}", "", unit.label)
+            style_axes(axes, "", f"fold {number}: {unit.label}")
+            locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+            axes.xaxis.set_major_locator(locator)
+            axes.xaxis.set_major_formatter(
+                ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+            )
     figure.legend(
         *grid[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False
     )
