@@ -298,7 +298,7 @@ def test_the_command_trains_once_and_prints_a_finished_report_again(
     values = json.loads(again.stdout)
     assert values["holdout"]["openings"] == 1
     assert all(sentence in first.stdout for sentence in values["verdict"]["sentences"])
-    assert all(f" {b['label']} " in first.stdout for b in values["baselines"])
+    assert all(f"\n{b['label']} " in first.stdout for b in values["baselines"])
     assert json.loads((pages / "report.json").read_text("utf-8")) == values
     holdout = load(searched.storage, "tiny.holdout")
     assert count_finished(holdout.trials()) == len(values["refits"])
