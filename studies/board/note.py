@@ -1,7 +1,7 @@
 """The notes of the dashboard as Markdown: what a study is, how far it is, why a trial failed."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.studies.advice import advice
 from puffin.studies.overview import Overview, overview
 from puffin.studies.records import TrialRecord, VerdictRecord
-from puffin.studies.report.markdown import join, plain
+from puffin.studies.report.markdown import plain
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.sections import DataSection
 from puffin.studies.spec import Spec
@@ -41,7 +41,7 @@ def study_note(study: StoredStudy) -> str:
         return _note_of_retraining(study)
     found, verdict = overview(study), VerdictRecord.read(study.optuna_study)
     is_judged = verdict is not None and verdict.winner == found.status.best_trial
-    text = join(
+    text = _join(
         [
             _headline(found),
             _progress(found.status),
@@ -159,7 +159,7 @@ def _note_of_retraining(study: StoredStudy) -> str:
             "has no best."
         )
     name = shlex.quote(str(study.parent_name))
-    return join([purpose, done, f"`{_command(f'report {name}')}` says what came out."])
+    return _join([purpose, done, f"`{_command(f'report {name}')}` says what came out."])
 
 
 def configuration(config: Mapping[str, Any]) -> str:
@@ -196,3 +196,8 @@ def budget_in_words(spec: Spec) -> str:
     """Return how a study searches, in one line."""
     search = spec.search
     return f"sampler {search.sampler}, pruner {search.pruner}, seed {search.seed}"
+
+
+def _join(parts: Iterable[str]) -> str:
+    """Join paragraphs, leaving out empty ones."""
+    return "\n\n".join(part for part in parts if part)

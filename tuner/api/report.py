@@ -8,32 +8,38 @@ from typing import Any
 
 from puffin.studies.report import build as reports
 from puffin.studies.report.files import check_folder, report_files, write_pages
+from puffin.studies.report.stored import store_report
 from puffin.studies.report.verdict import sentences, to_json
 from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.study import StoredStudy
 
 
 class Report:
-    """The verdict on the best trial of a study. Use `Study.report` to get one."""
+    """The verdict on the best trial of a study. Use `Study.report` to get one.
+
+    Attributes
+    ----------
+    result : puffin.studies.report.build.Report, all figures with their types
+    """
 
     def __init__(self, study: StoredStudy, result: reports.Report) -> None:
         self._study = study
-        self._result = result
+        self.result = result
 
     @property
     def sentences(self) -> list[str]:
         """The verdict in words, the outcome first."""
-        return sentences(self._result)
+        return sentences(self.result)
 
     @property
     def values(self) -> dict[str, Any]:
         """All figures, as in ``report.json``."""
-        return to_json(self._result)
+        return to_json(self.result)
 
     @cached_property
     def html(self) -> str:
         """The report as one self-contained page."""
-        return report_files(self._study, self._result)["report.html"].decode()
+        return report_files(self._study, self.result)["report.html"].decode()
 
     def save(self, folder: str | Path) -> None:
         """Write the pages, figures and values into a folder.
@@ -44,7 +50,7 @@ class Report:
             If the folder cannot be written, or holds something else.
         """
         check_folder(Path(folder), self._study.name)
-        write_pages(Path(folder), self._study, self._result)
+        write_pages(Path(folder), self._study, self.result)
 
     def __repr__(self) -> str:
         return f"<Report on {self._study.name}: {self.sentences[0]}>"
@@ -68,4 +74,6 @@ def judge(study: StoredStudy, work: Callable[[StoredStudy], None], top: int, see
     """
     work(retrain_with_seeds(study, top, seeds))
     work(open_seal(study, top, seeds))
-    return Report(study, reports.build(study))
+    report = Report(study, reports.build(study))
+    store_report(study, report.result, report.html.encode())
+    return report
