@@ -1,4 +1,4 @@
-"""Draw the pictures of the README from a real study: the demo, its report and the start page.
+"""Draw the pictures of the README from a real study: the demo, its report, the dashboard.
 
 It needs chromium, and a few minutes for the search and the report.
 
@@ -20,7 +20,7 @@ from pathlib import Path
 PICTURES = Path(__file__).parent / "pictures"
 TUNER = Path(sys.executable).parent / "tuner"
 # Width and height of a window, in pixels.
-REPORT, PAGE = (1000, 1150), (1200, 640)
+REPORT, PAGE = (1000, 1150), (1200, 1880)
 
 
 def shoot(url: str, name: str, size: tuple[int, int]) -> None:
@@ -72,7 +72,7 @@ def main() -> None:
         (report,) = folder.glob("reports/*/report.html")
         shoot(report.as_uri(), "report.png", REPORT)
         with dashboard(folder) as address:
-            shoot(address, "dashboard.png", PAGE)
+            shoot(f"{address}dashboard/studies/1", "dashboard.png", PAGE)
 
 
 if __name__ == "__main__":

@@ -162,5 +162,7 @@ def test_every_script_of_the_results_is_kept() -> None:
     ],
 )
 def test_links_lead_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
+    text = (ROOT / page).read_text()
+    pictures = re.findall(r'<img src="([^"]+)"', text)
+    for target in [*pictures, *re.findall(r"\]\((?!https?:)([^)#]+)\)", text)]:
         assert (ROOT / page).parent.joinpath(target).exists(), target
