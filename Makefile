@@ -17,8 +17,9 @@ run: .venv/installed
 	$(BIN)/tuner run demo
 
 # Three processes on two cores: most tests wait for others. A file at a time: fixtures are slow to make.
+# In the order of their names, in which the slow files of tests/acceptance come first.
 test: .venv/installed-dev
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .
