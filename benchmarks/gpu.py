@@ -203,7 +203,8 @@ def measure_study(part: Part, size: Size, device: torch.device, deadline: float)
     runs: dict[str, tuple[str, int | None]] = {
         f"{n} worker{'s' * (n > 1)}": (device.type, n) for n in size.workers
     }
-    runs[f"{size.cpu_workers} on the CPU"] = ("cpu", size.cpu_workers)
+    if device.type != "cpu":
+        runs[f"{size.cpu_workers} on the CPU"] = ("cpu", size.cpu_workers)
     # Last, because it trains the configurations that the first search has drawn.
     runs["plain script"] = (device.type, None)
     for run in _in_time(part, runs, deadline):

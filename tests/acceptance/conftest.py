@@ -1,10 +1,13 @@
 """The program as users run it: its console script, and a tiny study that it has finished."""
 
+import fcntl
+import json
+import os
 import shutil
 import signal
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +71,35 @@ def command() -> Command:
     return command_
 
 
+def copy_of(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a copy of a folder that one of the processes of this run of pytest has made."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    original, copy = base / f"original-{name}", factory.mktemp(name)
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not original.exists():
+            unfinished = base / f"unfinished-{name}"
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(original)
+    shutil.copytree(original, copy, dirs_exist_ok=True)
+    return copy
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Run a study of six trials once for all tests; a test that changes it makes a copy."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "x.toml").write_text(STUDY)
-    yield Finished(folder, run_script("run", "x.toml", "--workers", "2", cwd=folder))
-    shutil.rmtree(folder)
+
+    def run(folder: Path) -> None:
+        (folder / "x.toml").write_text(STUDY)
+        result = run_script("run", "x.toml", "--workers", "2", cwd=folder)
+        (folder.parent / "finished.json").write_text(json.dumps(result))
+
+    folder = copy_of(tmp_path_factory, "finished", run)
+    base = next(p for p in folder.parents if (p / "finished.json").exists())
+    return Finished(folder, Result(*json.loads((base / "finished.json").read_text())))
 
 
 @pytest.fixture
@@ -101,16 +126,20 @@ def reported(
 
     `all` is trained on the holdout too.
     """
-    copy = finished.copy(tmp_path_factory.mktemp("reported"))
-    for name, *args in (
-        ("export", copy.folder / "sealed"),
-        ("report", "--workers", "1", "--top", "2", "--seeds", "3", "--out", copy.folder / "pages"),
-        ("export", copy.folder / "best"),
-        ("export", copy.folder / "all", "--refit", "all"),
-    ):
-        done = command(name, "tiny-study", *map(str, args), "--storage", copy.url)
-        assert done.code == 0, done.err
-    return copy
+
+    def report(folder: Path) -> None:
+        copy = finished.copy(folder)
+        judged = ("report", "--workers", "1", "--top", "2", "--seeds", "3")
+        for name, *args in (
+            ("export", folder / "sealed"),
+            (*judged, "--out", folder / "pages"),
+            ("export", folder / "best"),
+            ("export", folder / "all", "--refit", "all"),
+        ):
+            done = command(name, "tiny-study", *map(str, args), "--storage", copy.url)
+            assert done.code == 0, done.err
+
+    return Finished(copy_of(tmp_path_factory, "reported", report), finished.first)
 
 
 @pytest.fixture(scope="session")
