@@ -14,10 +14,17 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 
+from puffin.studies.lifecycle import submit
+from puffin.studies.records import file_of
 from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.optuna_internals import frozen_study_id
+from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE
 from puffin.tuner.dashboard.access import LARGEST_BODY, Headers, WsgiApp
 from puffin.tuner.dashboard.app import dashboard_app
 from puffin.tuner.dashboard.health import DatabaseHealth
+from puffin.tuner.dashboard.view import StudyView
+from tests.integration.helpers import aapl
+from tests.studies import tiny_spec
 
 only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 FILE = "data:text/plain;base64," + base64.b64encode(b"hello").decode()
@@ -116,6 +123,26 @@ def test_only_searches_have_a_best_trial_in_the_dashboard(storage: RDBStorage) -
     assert [t["number"] for t in found["best_trials"]] == [search.best_trial.number]
     assert found["directions"] == ["minimize"]
     assert ask(app, "GET", "/api/studies/77?after=0").status == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["1/{}", "1/{}/", "2/{}", "01/{}", "00000000001/{}", "1/1/{}", "1/1/{}/"]
+)
+def test_no_path_leads_to_a_sealed_holdout(path: str, tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path / 'test.db'}", create=True)
+    spec = tiny_spec()
+    submit(storage, spec, aapl(spec))
+    (frozen,) = storage.get_all_studies()
+    holdout, search = (str(file_of(frozen, name)) for name in (HOLDOUT_FILE, SEARCH_FILE))
+    app = dashboard_app(storage, writable=False, password=None)
+    answer = ask(app, "GET", f"/artifacts/{path.format(holdout)}")
+    assert (answer.status, b"is sealed until" in answer.body) == (403, True)
+    # Without the message the file is hidden all the same.
+    view: Any = StudyView(storage)
+    key = frozen_study_id(frozen)
+    assert holdout not in str(view.get_study_system_attrs(key))
+    assert search in str(view.get_study_system_attrs(key))
+    assert ask(app, "GET", f"/artifacts/1/{search}").status == 200
 
 
 @pytest.mark.parametrize(

@@ -26,37 +26,35 @@ class _Pictures:
 
     def __init__(self, storage: RDBStorage) -> None:
         self._storage = storage
-        self._kept: dict[tuple[int, int], bytes] = {}
+        self._kept: dict[tuple[int, int, str], bytes] = {}
         self._lock = threading.Lock()
 
-    def draw(self, study: int, trial: int) -> bytes | None:
-        """Return the forecasts of a trial as PNG; None if it has none."""
+    def draw(self, study: int, trial: int, table: str) -> bytes | None:
+        """Return the forecasts of a trial as PNG; None if `table` is not the id of its table."""
+        wanted = study, trial, table
         with self._lock:
-            if (study, trial) not in self._kept:
-                picture = self._draw(study, trial)
+            if wanted not in self._kept:
+                picture = self._draw(*wanted)
                 if picture is None:
                     return None
-                self._kept[study, trial] = picture
+                self._kept[wanted] = picture
                 for key in list(self._kept)[:-_MOST_KEPT]:
                     del self._kept[key]
-            return self._kept[study, trial]
+            return self._kept[wanted]
 
-    def _draw(self, study_key: int, trial_key: int) -> bytes | None:
+    def _draw(self, study_key: int, trial_key: int, table: str) -> bytes | None:
         # Imported late: a dashboard without a look at a picture needs no matplotlib.
         from puffin.studies.board.picture import draw_forecasts
 
         try:
             study = load(self._storage, self._storage.get_study_name_from_id(study_key))
-            trial = self._storage.get_trial(trial_key)
+            trials = self._storage.get_all_trials(study_key, deepcopy=False)
         except (PuffinError, KeyError):
             return None
-        run = TrialRecord.read(trial).run
-        mine = trial_id(trial) in {
-            trial_id(t) for t in self._storage.get_all_trials(study_key, deepcopy=False)
-        }
-        if run is None or run.forecasts is None or not mine:
+        runs = [TrialRecord.read(t).run for t in trials if trial_id(t) == trial_key]
+        if table not in [run.forecasts for run in runs if run]:
             return None
-        return draw_forecasts(study.store.read(run.forecasts), study.spec.data.target)
+        return draw_forecasts(study.store.read(table), study.spec.data.target)
 
 
 def draws_pictures(app: WsgiApp, storage: RDBStorage) -> WsgiApp:
@@ -65,11 +63,11 @@ def draws_pictures(app: WsgiApp, storage: RDBStorage) -> WsgiApp:
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         found = re.fullmatch(
-            rf"/artifacts/(\d{{1,9}})/(\d{{1,9}})/[0-9a-fA-F-]+{PICTURE}", environ["PATH_INFO"]
+            rf"/artifacts/(\d{{1,9}})/(\d{{1,9}})/([0-9a-fA-F-]+){PICTURE}", environ["PATH_INFO"]
         )
         if found is None:
             return app(environ, start_response)
-        picture = pictures.draw(int(found[1]), int(found[2]))
+        picture = pictures.draw(int(found[1]), int(found[2]), found[3])
         if picture is None:
             return _NONE.send(start_response)
         headers = [("Content-Type", "image/png"), ("Content-Length", str(len(picture)))]

@@ -116,16 +116,16 @@ class StudyView:
     def get_all_studies(self) -> list[Any]:
         """Return all studies; the one that is asked for has its note and plots."""
         studies = self.cached.get_all_studies()
-        names = {study.study_name for study in studies}
-        return [self._shown(copy.copy(study), names) for study in studies]
+        sealed = _sealed_files(studies)
+        return [self._shown(copy.copy(study), sealed) for study in studies]
 
-    def _shown(self, frozen: Any, names: set[str]) -> Any:
-        hidden = _sealed_file(frozen, names)
-        attrs = {
-            key: value
-            for key, value in frozen.system_attrs.items()
-            if hidden is None or key != ARTIFACT_PREFIX + hidden
-        }
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return the attributes by which files are found, without those of sealed holdouts."""
+        attrs = self.cached.get_study_system_attrs(study_id)
+        return _without(attrs, _sealed_files(self.cached.get_all_studies()))
+
+    def _shown(self, frozen: Any, sealed: Mapping[str, str]) -> Any:
+        attrs = _without(frozen.system_attrs, sealed)
         if frozen_study_id(frozen) == _asked.get():
             board = self._board_in_time(frozen_study_id(frozen), frozen.study_name)
             if board is not None:
@@ -184,7 +184,8 @@ class StudyView:
 
     def _shown_trial(self, trial: FrozenTrial) -> FrozenTrial:
         known = self._trials.get(trial_id(trial))
-        if known is not None:
+        # SQLite gives the key of a deleted trial to a later one.
+        if known is not None and known.datetime_start == trial.datetime_start:
             return known
         shown = copy.copy(trial)
         replace_attrs(shown, trial_attributes(trial))
@@ -194,9 +195,21 @@ class StudyView:
         return shown
 
 
-def _sealed_file(study: Any, names: set[str]) -> str | None:
-    """Return the id of the file with the holdout of a search whose seal is closed, or None."""
-    return None if study.study_name + HOLDOUT_SUFFIX in names else file_of(study, HOLDOUT_FILE)
+def _sealed_files(studies: Iterable[Any]) -> dict[str, str]:
+    """Return the files with the holdouts of searches whose seal is closed: id to study name."""
+    studies = list(studies)
+    opened = {study.study_name for study in studies if study.study_name.endswith(HOLDOUT_SUFFIX)}
+    return {
+        key: study.study_name
+        for study in studies
+        if study.study_name + HOLDOUT_SUFFIX not in opened
+        and (key := file_of(study, HOLDOUT_FILE)) is not None
+    }
+
+
+def _without(attrs: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
+    hidden = {ARTIFACT_PREFIX + file for file in files}
+    return {key: value for key, value in attrs.items() if key not in hidden}
 
 
 def _make_board(study: StoredStudy, state: tuple[Any, ...]) -> _Board:
@@ -265,11 +278,16 @@ def remembers_what_is_asked(app: WsgiApp) -> WsgiApp:
 
 
 def seals_holdouts(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
-    """Refuse the holdout of a search before its seal is opened."""
+    """Say why the holdout of a search is not served before its seal is opened.
+
+    `StudyView` hides the file, whatever the path of the request.
+    """
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        found = re.fullmatch(r"/artifacts/(\d{1,9})/([0-9a-fA-F-]+)", environ["PATH_INFO"])
-        name = _sealed_study(storage, int(found[1]), found[2]) if found else None
+        path = environ["PATH_INFO"].rstrip("/")
+        if not path.startswith("/artifacts/"):
+            return app(environ, start_response)
+        name = _sealed_files(storage.get_all_studies()).get(path.rpartition("/")[2])
         if name is None:
             return app(environ, start_response)
         return Refusal(
@@ -279,14 +297,3 @@ def seals_holdouts(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
         ).send(start_response)
 
     return wrapped
-
-
-def _sealed_study(storage: BaseStorage, key: int, artifact_id: str) -> str | None:
-    """Return the study whose sealed holdout a file is, or None."""
-    studies = storage.get_all_studies()
-    names = {study.study_name for study in studies}
-    for study in studies:
-        sealed = _sealed_file(study, names)
-        if frozen_study_id(study) == key and sealed == artifact_id:
-            return study.study_name
-    return None
