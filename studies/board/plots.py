@@ -12,13 +12,14 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.evaluation.metrics import skill
+from puffin.studies.comparison import COMPARABLE
 from puffin.studies.duplicates import trained
 from puffin.studies.json_values import to_json_values
 from puffin.studies.records import Scores, TrainingRun, TrialRecord
 from puffin.studies.report.importance import importance
 from puffin.studies.report.units import UNITS
+from puffin.studies.retraining import read_artifact
 from puffin.studies.study import StoredStudy, lowest_complete
-from puffin.studies.summary import COMPARABLE
 from puffin.studies.text import loss, signed
 
 Figure = dict[str, Any]
@@ -250,17 +251,11 @@ def _folds(study: StoredStudy, best: FrozenTrial) -> Figure:
     )
 
 
-def read_forecasts(study: StoredStudy, trial: FrozenTrial) -> pd.DataFrame | None:
-    """Return the table of forecasts of a trial; None without one."""
-    key = TrainingRun.read(trial).forecasts
-    return None if key is None else pd.read_csv(io.BytesIO(study.store.read(key)))
-
-
 def _forecasts(study: StoredStudy, best: FrozenTrial) -> Figure:
     """Draw the last forecasts of the best trial beside the actual values and persistence."""
-    table = read_forecasts(study, best)
-    if table is None:
+    if TrainingRun.read(best).forecasts is None:
         return _figure("The best trial has no forecasts", [])
+    table = pd.read_csv(io.BytesIO(read_artifact(study, best)))
     shown, unit = table.tail(_MOST_BARS), UNITS[study.spec.data.target]
     lines = (("actual", GREY, 1.2, "solid"), ("persistence", ORANGE, 1.2, "dot"))
     with np.errstate(over="ignore"):

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.training.fold_training import FoldTraining
 from puffin.studies import records, summary
+from puffin.studies.comparison import compare
 from puffin.studies.duplicates import identity, trained
 from puffin.studies.records import DUPLICATE_OF
 from puffin.studies.report.build import build, trials_with_forecasts
@@ -79,7 +80,7 @@ def test_search_of_four_networks_trains_each_once(
         ]
         assert trial.user_attrs.get("reason") == original.user_attrs.get("reason")
         assert "run" not in trial.user_attrs, "it took no time"
-    assert sum(group.trials for group in summary.compare(study)) == 4
+    assert sum(group.trials for group in compare(study)) == 4
     assert summary.status(study).finished == 7
 
 

@@ -10,9 +10,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.config import Config
+from puffin.studies.comparison import COMPARABLE, Group, compare
 from puffin.studies.records import TrainingRun, TrialRecord
 from puffin.studies.study import StudyError
-from puffin.studies.summary import COMPARABLE, Group, compare
 from puffin.tuner.cli import compare as command
 from tests.trials import scores
 

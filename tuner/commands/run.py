@@ -8,6 +8,7 @@ import click
 
 from puffin.studies import summary
 from puffin.studies.advice import advice
+from puffin.studies.comparison import compare
 from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.study import StoredStudy, StudyError
 from puffin.studies.text import counted, duration, roughly
@@ -96,7 +97,7 @@ def _finish(study: StoredStudy, storage_url: str) -> None:
     for reason, times in summary.failure_reasons(study).most_common():
         say(f"{counted(times, 'trial')} {reason}")
     record = summary.best_record(study)
-    tables.print_result(study, record, summary.compare(study))
+    tables.print_result(study, record, compare(study))
     folder = _export(study)
     out = stdout()
     for sentence in (*advice(study), *summary.remarks(study)):

@@ -10,12 +10,12 @@ from rich.text import Text
 
 from puffin.models.evaluation.metrics import skill
 from puffin.studies.algorithms import SAMPLERS
+from puffin.studies.comparison import Group
 from puffin.studies.dataset import Dataset
 from puffin.studies.networks import describe_networks
 from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
-from puffin.studies.summary import Group
 from puffin.studies.text import loss, percent, signed, when
 from puffin.tuner.columns import new_table, print_rows
 from puffin.tuner.messages import stdout

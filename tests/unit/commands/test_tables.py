@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from puffin.studies.summary import Group
+from puffin.studies.comparison import Group
 from puffin.studies.text import percent, signed
 from puffin.tuner.columns import print_rows
 from puffin.tuner.commands import tables
