@@ -1,8 +1,7 @@
 """The notes of the dashboard as Markdown: what a study is, how far it is, why a trial failed."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -15,7 +14,7 @@ from puffin.studies.sections import DataSection
 from puffin.studies.spec import Spec
 from puffin.studies.study import HOLDOUT_SUFFIX, StoredStudy, lowest_complete
 from puffin.studies.summary import Status
-from puffin.studies.text import counted, loss, printable, roughly, signed
+from puffin.studies.text import configuration, counted, loss, printable, roughly, signed
 
 # What stands above this line is ours, what stands below it a person's. Markdown does not show it.
 MARKER = "[//]: # (Puffin Tuner writes what is above this line. Write below it.)"
@@ -110,11 +109,11 @@ def _command(arguments: str) -> str:
 
 def _facts(study: StoredStudy, found: Overview) -> str:
     spec, data = study.spec, study.record.data
-    section, search, walk = spec.data, spec.search, spec.walk_forward
+    section, walk = spec.data, spec.walk_forward
     hashes = ", ".join(f"`{value[:_SHORT_HASH]}`" for value in data.sha256.values())
     sealed = "opened" if found.openings else "sealed"
     rows = {
-        "Forecast": plain(target_in_words(section, series_name(section))),
+        "Forecast": plain(subject_in_words(section)),
         "From": plain(f"{', '.join(section.inputs)} of each bar"),
         "Prices": plain(
             f"{printable(data.origin)}, {data.bars} bars from {data.first} to {data.last}"
@@ -123,8 +122,7 @@ def _facts(study: StoredStudy, found: Overview) -> str:
         "Judged on": f"{walk.folds} folds of {walk.valid_bars} bars; "
         f"the holdout of {walk.holdout_bars} bars is {sealed}",
         "Search": f"{counted(found.status.tickets, 'trial')} of up to "
-        f"{counted(spec.training.max_epochs, 'epoch')}, sampler {search.sampler}, "
-        f"pruner {search.pruner}, seed {search.seed}",
+        f"{counted(spec.training.max_epochs, 'epoch')}, {budget_in_words(spec)}",
         "Hyperparameters": plain(", ".join(spec.space)),
     }
     lines = (f"| {name} | {value} |" for name, value in rows.items())
@@ -160,15 +158,6 @@ def _note_of_retraining(study: StoredStudy) -> str:
         )
     name = shlex.quote(str(study.parent_name))
     return _join([purpose, done, f"`{_command(f'report {name}')}` says what came out."])
-
-
-def configuration(config: Mapping[str, Any]) -> str:
-    """Return a configuration in one line: ``gru 32, 16, dropout 0.1, lookback 20, ...``."""
-    widths: Sequence[int] = config["hidden_dims"]
-    inert = {"cell", "hidden_dims"} | ({"dropout"} if len(widths) == 1 else set())
-    others = {k: v for k, v in config.items() if k not in inert}
-    values = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in others.items())
-    return ", ".join([f"{config['cell'].upper()} {', '.join(map(str, widths))}", *values])
 
 
 def trial_note(trial: FrozenTrial) -> str:

@@ -2,7 +2,15 @@
 
 import pytest
 
-from puffin.studies.text import duration, loss, p_value, printable, printable_lines, roughly
+from puffin.studies.text import (
+    configuration,
+    duration,
+    loss,
+    p_value,
+    printable,
+    printable_lines,
+    roughly,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +92,12 @@ def test_no_p_is_written_as_zero() -> None:
 
 def test_lines_stay_lines() -> None:
     assert printable_lines("a\nb\x1b\n") == "a\nb\\x1b\n"
+
+
+@pytest.mark.parametrize(
+    ("widths", "words"),
+    [([12], "gru 12, lr 0.0123"), ([16, 8], "gru 16/8, dropout 0.1, lr 0.0123")],
+)
+def test_a_configuration_of_one_layer_has_no_dropout(widths: list[int], words: str) -> None:
+    config = {"cell": "gru", "hidden_dims": widths, "dropout": 0.1, "lr": 0.01234}
+    assert configuration(config) == words

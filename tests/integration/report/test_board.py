@@ -23,7 +23,7 @@ def test_the_note_names_the_best_trial_and_the_command_that_judges_it(
     searched: StoredStudy,
 ) -> None:
     note, best = study_note(searched), searched.best()
-    assert f"trial {best.number}: {best.params['cell'].upper()} " in note
+    assert f"trial {best.number}: {best.params['cell']} " in note
     assert "8 of 8 trials done: 8 complete, 0 pruned, 0 failed." in note
     assert "the holdout of 20 bars is sealed" in note
     assert "`tuner report tiny` judges the best on the sealed holdout" in note

@@ -5,7 +5,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.studies.board.attributes import trial_attributes
 from puffin.studies.board.note import (
-    configuration,
     note_of_person,
     trial_note,
     with_note_of_person,
@@ -80,12 +79,3 @@ def test_a_trial_that_was_pruned_or_requeued_needs_no_note() -> None:
     pruned = TrialRecord(ticket=0, reason="pruned at epoch 2").to_attrs()
     assert trial_note(create_trial(state=TrialState.PRUNED, user_attrs=pruned)) == ""
     assert trial_note(failed(TrialRecord(ticket=0))) == ""
-
-
-@pytest.mark.parametrize(
-    ("widths", "words"),
-    [([12], "GRU 12, lr 0.0123"), ([16, 8], "GRU 16, 8, dropout 0.1, lr 0.0123")],
-)
-def test_a_configuration_of_one_layer_has_no_dropout(widths: list[int], words: str) -> None:
-    config = {"cell": "gru", "hidden_dims": widths, "dropout": 0.1, "lr": 0.01234}
-    assert configuration(config) == words
