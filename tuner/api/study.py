@@ -75,7 +75,7 @@ class Study:
         return forecasts_frame(self._stored, self._number(trial))
 
     def report(
-        self, *, workers: int | None = None, device: str = "auto", top: int = 3, seeds: int = 5
+        self, *, workers: int | None = None, device: str = "auto", top: int = 5, seeds: int = 5
     ) -> Report:
         """Judge the best trial on the holdout, which this opens, as ``tuner report`` does.
 
