@@ -35,7 +35,7 @@ def steps(config: dict[str, Any], bars: int, epochs: int) -> int:
 
 
 def theirs(configs: list[dict[str, Any]], epochs: int) -> list[float]:
-    """Have AutoLSTM train the configurations; give its losses."""
+    """Have AutoLSTM train the configurations; return its losses."""
     from neuralforecast import NeuralForecast
     from neuralforecast.auto import AutoLSTM
     from neuralforecast.losses.pytorch import MSE

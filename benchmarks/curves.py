@@ -83,7 +83,7 @@ def curve(job: Job) -> dict[str, Any]:
 
 
 def usual() -> Iterator[Job]:
-    """Give the small networks, on every series."""
+    """Return the small networks, on every series."""
     for symbol, target in itertools.product(("IBM", "MSFT"), PRESETS):
         for cell, widths, lr in itertools.product(
             ("lstm", "gru"), ((32,), (64,), (32, 32)), (1e-3, 3e-3, 1e-2)
@@ -92,7 +92,7 @@ def usual() -> Iterator[Job]:
 
 
 def points(count: int, target: str) -> Iterator[Job]:
-    """Give random points of the preset's space."""
+    """Return random points of the preset's space."""
     draw = random.Random(5)  # noqa: S311  # no secret
 
     def log_uniform(low: float, high: float) -> float:

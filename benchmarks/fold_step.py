@@ -96,7 +96,7 @@ def _gru(inputs: Tensor, w_h: Tensor, b_h: Tensor) -> Tensor:
 
 
 def loop(networks: nn.ModuleList, x: Tensor, y: Tensor) -> Step:
-    """Give a step of one fold after the other."""
+    """Return a step of one fold after the other."""
     optimizers = [Adam(network.parameters(), RATE) for network in networks]
 
     def step() -> None:
@@ -107,7 +107,7 @@ def loop(networks: nn.ModuleList, x: Tensor, y: Tensor) -> Step:
 
 
 def streams(networks: nn.ModuleList, x: Tensor, y: Tensor) -> Step:
-    """Give a step of each fold on a CUDA stream of its own."""
+    """Return a step of each fold on a CUDA stream of its own."""
     optimizers = [Adam(network.parameters(), RATE) for network in networks]
     own = [torch.cuda.Stream() for _ in networks]  # type: ignore[no-untyped-call]  # torch's own
 
@@ -124,7 +124,7 @@ def streams(networks: nn.ModuleList, x: Tensor, y: Tensor) -> Step:
 
 
 def graph_per_fold(networks: nn.ModuleList, x: Tensor, y: Tensor) -> Step:
-    """Give a step of each fold as a CUDA graph of its own, all at once."""
+    """Return a step of each fold as a CUDA graph of its own, all at once."""
     graphs = [captured(loop(nn.ModuleList([n]), x[[i]], y[[i]])) for i, n in enumerate(networks)]
     own = [torch.cuda.Stream() for _ in networks]  # type: ignore[no-untyped-call]  # torch's own
 
@@ -137,7 +137,7 @@ def graph_per_fold(networks: nn.ModuleList, x: Tensor, y: Tensor) -> Step:
 
 
 def stacked(network: Stacked, x: Tensor, y: Tensor) -> Step:
-    """Give a step of all folds in one."""
+    """Return a step of all folds in one."""
     optimizer = Adam(network.parameters(), RATE)
     # The sum of each fold's mean, so that no fold's gradient is a share of its own.
     return lambda: _learn(optimizer, network, x, y, len(x))
@@ -150,7 +150,7 @@ def _learn(optimizer: Adam, network: nn.Module, x: Tensor, y: Tensor, parts: int
 
 
 def captured(step: Step) -> Step:
-    """Give a step as one CUDA graph."""
+    """Return a step as one CUDA graph."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -164,7 +164,7 @@ def captured(step: Step) -> Step:
 
 
 def candidates(config: Config, device: torch.device) -> dict[str, Step]:
-    """Give a step of each kind, for networks of their own."""
+    """Return a step of each kind, for networks of their own."""
 
     def made() -> tuple[nn.ModuleList, Tensor, Tensor]:
         networks = build_networks(config, FEATURES, FOLDS, device, seed=0)

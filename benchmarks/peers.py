@@ -79,7 +79,7 @@ def their_seconds(config: Config, frame: pd.DataFrame, steps: int) -> float:
 
 
 def their_step(config: Config, frame: pd.DataFrame, steps: int) -> float:
-    """Give the seconds of a step."""
+    """Return the seconds of a step."""
     short = steps // 5
     return (their_seconds(config, frame, steps) - their_seconds(config, frame, short)) / (
         steps - short
@@ -87,7 +87,7 @@ def their_step(config: Config, frame: pd.DataFrame, steps: int) -> float:
 
 
 def our_step(config: Config, steps: int) -> float:
-    """Give the seconds of a step, of as many epochs as make so many."""
+    """Return the seconds of a step, of as many epochs as make so many."""
     torch.manual_seed(0)
     windows = make_windows(torch.randn(BARS, 3), config.lookback)
     targets = torch.randn(len(windows), 1)

@@ -35,7 +35,7 @@ Parts = tuple[TensorDataset, TensorDataset]
 
 
 def series(target: str = "range", since: date | None = None) -> Arrays:
-    """Give features, (bars, 3), and the target that stands in the next row, (bars,)."""
+    """Return features, (bars, 3), and the target that stands in the next row, (bars,)."""
     bars = load_prices("sample", PriceRequest("AAPL", None, since)).frame.iloc[:-HOLDOUT]
     close, high, low, volume = (bars[c].to_numpy() for c in ("close", "high", "low", "volume"))
     log_range = np.log(np.maximum(np.log(high / low), 1e-4))[1:]
@@ -86,7 +86,7 @@ class Network(nn.Module):
 def train_fold(
     config: dict[str, Any], parts: Parts, epochs: int, patience: int, device: str = "cpu"
 ) -> list[float]:
-    """Train a network on one fold; give its validation loss after each epoch."""
+    """Train a network on one fold; return its validation loss after each epoch."""
     train, valid = parts
     loader = DataLoader(train, batch_size=config["batch_size"], shuffle=True)
     network, measure = Network(config).to(device), nn.MSELoss()
@@ -130,7 +130,7 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def search(arrays: Arrays, trials: int, seed: int) -> list[dict[str, Any]]:
-    """Search as the script's author would; give each trial with the time at which it ended."""
+    """Search as the script's author would; return each trial with the time at which it ended."""
     begin, log = time.perf_counter(), []
 
     def objective(trial: optuna.Trial) -> float:

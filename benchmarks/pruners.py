@@ -45,7 +45,7 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
 
 
 def replay(rows: list[dict[str, Any]], pruner: BasePruner, seed: int) -> list[float]:
-    """Give how far the best is above the half's at each mark and at the end, and when that is."""
+    """Return how far the best is above the half's at each mark and at the end, and when that is."""
     draw = random.Random(seed)  # noqa: S311  # no secret
     half = draw.sample(rows, len(rows) // 2)
     sampler = optuna.samplers.RandomSampler(seed=seed)
@@ -55,7 +55,7 @@ def replay(rows: list[dict[str, Any]], pruner: BasePruner, seed: int) -> list[fl
     at_work: dict[int, Iterator[float]] = {}
 
     def work(row: dict[str, Any], begin: float) -> Iterator[float]:
-        """Give the end of each epoch before it is looked at."""
+        """Return the end of each epoch before it is looked at."""
         trial = study.ask()
         for epoch, (seconds, loss) in enumerate(zip(row["seconds"], row["curve"], strict=True), 1):
             yield begin + seconds

@@ -98,7 +98,7 @@ def own_environment() -> dict[str, str]:
 
 
 def plain(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
-    """Run the plain script; give its whole time and what it held."""
+    """Run the plain script; return its whole time and what it held."""
     out = folder / "plain.json"
     started = time.perf_counter()
     command: list[str | Path] = [sys.executable, HERE / "plain.py", "--out", out]
@@ -113,7 +113,7 @@ def plain(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
 
 
 def ours(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
-    """Run our search; give its whole time and what it held."""
+    """Run our search; return its whole time and what it held."""
     begin, started = datetime.now(), time.perf_counter()  # noqa: DTZ005  # as Optuna notes it
     changes = [*task.settings, f"search.trials={task.trials}", f"search.seed={seed}"]
     subprocess.run(  # noqa: S603
@@ -144,7 +144,7 @@ def incumbents(found: list[Held]) -> list[Held]:
 
 
 def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
-    """Train a configuration; give its loss on the search folds and on the holdout."""
+    """Train a configuration; return its loss on the search folds and on the holdout."""
     setup_torch("cpu", 1.0)
     spec = load_spec(task.preset, task.settings)
     frame = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start)).frame
@@ -181,7 +181,7 @@ def score(pool: ProcessPoolExecutor, config: dict[str, Any], task: Task) -> Scor
 def first_as_good(
     held: list[Held], bar: Score, judged: Callable[[Held], Score]
 ) -> tuple[Held | None, list[Score]]:
-    """Give the first that is as good as `bar`, and the scores of those up to it."""
+    """Return the first that is as good as `bar`, and the scores of those up to it."""
     scores = []
     for one in held:
         scores.append(judged(one))

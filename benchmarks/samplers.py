@@ -56,7 +56,7 @@ class Best:
 
 
 def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
-    """Search with the last budget; give what is best after each."""
+    """Search with the last budget; return what is best after each."""
     setup_torch("cpu", 1.0)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = "tpe" if name == BARE else name

@@ -50,7 +50,7 @@ def tensors(bars: int, features: int, lookback: int) -> FoldTensors:
 
 
 def epoch_seconds(cell: str, bars: int, folds: int, features: int, lookback: int) -> float:
-    """Give the processor time of an epoch of all folds."""
+    """Return the processor time of an epoch of all folds."""
     config = Config(cell=cell, hidden_dims=(32,), lookback=lookback, batch_size=64)
     parts = [tensors(bars, features, lookback) for _ in range(folds)]
     networks = build_networks(config, features, folds, CPU, seed=0)
@@ -65,7 +65,7 @@ def epoch_seconds(cell: str, bars: int, folds: int, features: int, lookback: int
 
 
 def exponent(sizes: tuple[int, ...], seconds: list[float]) -> float:
-    """Give the slope of the logarithms, by least squares."""
+    """Return the slope of the logarithms, by least squares."""
     fit = statistics.linear_regression([math.log(s) for s in sizes], [math.log(s) for s in seconds])
     return fit.slope
 
@@ -90,14 +90,14 @@ def growth(rounds: int) -> None:
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """Give what a process has to itself, and all that it uses, in MB."""
+    """Return what a process has to itself, and all that it uses, in MB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     sizes = {line.split(":")[0]: int(line.split()[1]) // 1000 for line in lines}
     return sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["Rss"]
 
 
 def first_starts(study: StoredStudy, begin: datetime, workers: int) -> list[float]:
-    """Wait until every worker has begun a trial; give the seconds that each took."""
+    """Wait until every worker has begun a trial; return the seconds that each took."""
     end = time.monotonic() + WAIT
     while time.monotonic() < end:
         begun: dict[str, float] = {}

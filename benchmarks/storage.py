@@ -84,7 +84,7 @@ def make(url: str, sampler: str, trials: int) -> None:
 
 
 def loss(config: dict[str, Any]) -> float:
-    """Give a point some value, so that the sampler has something to learn."""
+    """Assign a value to a point, so that the sampler has something to learn."""
     return float((config["lookback"] - 12) ** 2 + config["dropout"])
 
 
@@ -123,7 +123,7 @@ def serve(url: str, seconds: float, barrier: Barrier, answers: Any) -> None:
 
 
 def crowd(url: str, workers: int, seconds: float) -> tuple[Counter[str], float]:
-    """Run workers at the same time; give what they did, and the longest ticket."""
+    """Run workers at the same time; return what they did, and the longest ticket."""
     make(url, "random", 10**6)
     context = multiprocessing.get_context("fork")  # one import for all
     barrier, answers = context.Barrier(workers), context.Queue()
@@ -230,7 +230,7 @@ def carry(source: str, target: str) -> None:
 
 
 def step(study: StoredStudy) -> list[float]:
-    """Do what a worker does with a ticket, by the same calls; give the seconds of each part."""
+    """Do what a worker does with a ticket, by the same calls; return the seconds of each part."""
     clock = [time.perf_counter()]
     study.queue.retry_stale()
     clock.append(time.perf_counter())
@@ -282,7 +282,7 @@ def growth(database: "Databases", sizes: list[int], rounds: int) -> None:
 
 
 class Databases:
-    """Gives new databases of both kinds."""
+    """New databases of both kinds."""
 
     def __init__(self, folder: Path, server: Postgres) -> None:
         self._folder, self._server, self._count = folder, server, 0

@@ -117,7 +117,7 @@ class Work:
 
 
 def ours(folder: Path, work: Work, seed: int) -> tuple[float, list[dict[str, Any]]]:
-    """Run the search; give its time and its configurations with their losses."""
+    """Run the search; return its time and its configurations with their losses."""
     changes = {
         "search.sampler": "random",
         "search.pruner": "none",
@@ -138,7 +138,7 @@ def ours(folder: Path, work: Work, seed: int) -> tuple[float, list[dict[str, Any
 
 
 def plain(folder: Path, work: Work, configs: list[dict[str, Any]]) -> tuple[float, Any]:
-    """Have the plain script train the same; give its time and its losses."""
+    """Have the plain script train the same; return its time and its losses."""
     (folder / "configs.json").write_text(json.dumps(configs))
     command: list[str | Path] = [sys.executable, HERE / "plain.py", "--configs=configs.json"]
     command += [f"--epochs={work.epochs}", f"--device={work.device}", "--out=plain.json"]

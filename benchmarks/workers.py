@@ -19,7 +19,7 @@ SETTINGS = ["search.sampler=random", "search.pruner=none", "training.max_epochs=
 
 
 def search(url: str, workers: int, trials: int) -> tuple[float, dict[int, tuple[float, ...]]]:
-    """Run a study; give the seconds between its first start and last end, and fold losses."""
+    """Run a study; return the seconds between its first start and last end, and fold losses."""
     study = open_study("demo", [*SETTINGS, f"search.trials={trials}"], url)
     with Pool(url, study.name, ["cpu"] * workers, print) as pool:
         while pool.poll():
@@ -28,14 +28,14 @@ def search(url: str, workers: int, trials: int) -> tuple[float, dict[int, tuple[
 
 
 def span(study: StoredStudy) -> float:
-    """Give the seconds from the first start to the last end of a trial."""
+    """Return the seconds from the first start to the last end of a trial."""
     starts = [t.datetime_start for t in study.trials() if t.datetime_start]
     ends = [t.datetime_complete for t in study.trials() if t.datetime_complete]
     return (max(ends) - min(starts)).total_seconds()
 
 
 def losses(study: StoredStudy) -> dict[int, tuple[float, ...]]:
-    """Give the loss of each fold by ticket."""
+    """Return the loss of each fold by ticket."""
     return {ticket_of(t): Scores.read(t).fold_losses for t in study.trials()}
 
 
