@@ -1,4 +1,4 @@
-"""A report as typed blocks. `markdown` and `html` write the same blocks, so both say the same."""
+"""A report as typed blocks: `markdown` and `html_page` write the same ones and say the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
