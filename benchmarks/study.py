@@ -61,9 +61,13 @@ class Busy:
             out = subprocess.run(query, check=True, capture_output=True, text=True).stdout  # noqa: S603
             self.shares.append(float(out.splitlines()[0]))
 
+    def mean(self) -> float:
+        """Return the mean share of the command's time, in per cent."""
+        return float(statistics.mean(self.shares))
+
     def __str__(self) -> str:
         """Write the mean."""
-        return f", busy {statistics.mean(self.shares):.0f} %" if self.shares else ""
+        return f", busy {self.mean():.0f} %" if self.shares else ""
 
 
 def seconds(command: list[str | Path], folder: Path, limit: float | None = None) -> float:
@@ -116,8 +120,29 @@ class Work:
     limit: float | None = None
 
 
-def ours(folder: Path, work: Work, seed: int) -> tuple[float, list[dict[str, Any]]]:
-    """Run the search; return its time and its configurations with their losses."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a command has done.
+
+    Attributes
+    ----------
+    seconds : from its start to its exit
+    training_seconds : from the start of its first trial to the end of its last
+    trials : each configuration with its loss
+    """
+
+    seconds: float
+    training_seconds: float
+    trials: list[dict[str, Any]]
+
+    @property
+    def median_loss(self) -> float:
+        """Return the median of the trials' losses."""
+        return float(statistics.median(trial["loss"] for trial in self.trials))
+
+
+def ours(folder: Path, work: Work, seed: int) -> Outcome:
+    """Run the search."""
     changes = {
         "search.sampler": "random",
         "search.pruner": "none",
@@ -134,16 +159,21 @@ def ours(folder: Path, work: Work, seed: int) -> tuple[float, list[dict[str, Any
     command: list[str | Path] = [script, "run", "volatility", f"--device={work.device}", *settings]
     took = seconds(command, folder, work.limit)
     done = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), "volatility").trials()
-    return took, [TrialRecord.read(t).config | {"loss": t.value} for t in done]
+    first = min(trial.datetime_start for trial in done if trial.datetime_start)
+    last = max(trial.datetime_complete for trial in done if trial.datetime_complete)
+    trials = [TrialRecord.read(trial).config | {"loss": trial.value} for trial in done]
+    return Outcome(took, (last - first).total_seconds(), trials)
 
 
-def plain(folder: Path, work: Work, configs: list[dict[str, Any]]) -> tuple[float, Any]:
-    """Have the plain script train the same; return its time and its losses."""
+def plain(folder: Path, work: Work, configs: list[dict[str, Any]]) -> Outcome:
+    """Have the plain script train the same."""
     (folder / "configs.json").write_text(json.dumps(configs))
     command: list[str | Path] = [sys.executable, HERE / "plain.py", "--configs=configs.json"]
     command += [f"--epochs={work.epochs}", f"--device={work.device}", "--out=plain.json"]
     took = seconds(command, folder, work.limit)
-    return took, [trial["loss"] for trial in json.loads((folder / "plain.json").read_text())]
+    log = json.loads((folder / "plain.json").read_text())
+    trials = [trial["config"] | {"loss": trial["loss"]} for trial in log]
+    return Outcome(took, log[-1]["seconds"], trials)
 
 
 def main() -> None:
@@ -159,15 +189,14 @@ def main() -> None:
     for number in range(given.rounds):
         with tempfile.TemporaryDirectory() as name:
             with Busy(work.device) as busy:
-                own, found = ours(Path(name), work, number)
+                own = ours(Path(name), work, number)
             with Busy(work.device) as their_busy:
-                other, losses = plain(Path(name), work, found)
-        ratios.append(other / own)
-        medians = statistics.median(t["loss"] for t in found), statistics.median(losses)
+                other = plain(Path(name), work, own.trials)
+        ratios.append(other.seconds / own.seconds)
         print(
-            f"{work.trials} configurations, {work.epochs} epochs: ours {own:.0f} s{busy}, plain "
-            f"script {other:.0f} s{their_busy}, ratio {ratios[-1]:.2f}; median loss "
-            f"{medians[0]:.4f} and {medians[1]:.4f}",
+            f"{work.trials} configurations, {work.epochs} epochs: ours {own.seconds:.0f} s{busy}, "
+            f"plain script {other.seconds:.0f} s{their_busy}, ratio {ratios[-1]:.2f}; median loss "
+            f"{own.median_loss:.4f} and {other.median_loss:.4f}",
             flush=True,
         )
     print(f"median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})")
