@@ -103,18 +103,18 @@ def main() -> None:
     for number in range(given.rounds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            own, found = ours(folder, work, number)
-            (folder / "configs.json").write_text(json.dumps(found))
+            own = ours(folder, work, number)
+            (folder / "configs.json").write_text(json.dumps(own.trials))
             command: list[str | Path] = [sys.executable, HERE.resolve()]
             command += ["--theirs", folder / "configs.json", f"--epochs={given.epochs}"]
             other = seconds(command, folder)
             losses = json.loads((folder / "theirs.json").read_text())
-        ratios.append(other / own)
-        medians = statistics.median(t["loss"] for t in found), statistics.median(losses)
+        ratios.append(other / own.seconds)
         print(
-            f"{work.trials} LSTMs, {work.epochs} epochs: ours {own:.0f} s, AutoLSTM {other:.0f} s, "
-            f"ratio {ratios[-1]:.2f}; median loss {medians[0]:.4f} (mean of five parts) and "
-            f"{medians[1]:.4f} (the last, in units of all bars)",
+            f"{work.trials} LSTMs, {work.epochs} epochs: ours {own.seconds:.0f} s, "
+            f"AutoLSTM {other:.0f} s, ratio {ratios[-1]:.2f}; median loss {own.median_loss:.4f} "
+            f"(mean of five parts) and {statistics.median(losses):.4f} (the last, "
+            "in units of all bars)",
             flush=True,
         )
     print(f"median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})")

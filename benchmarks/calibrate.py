@@ -44,9 +44,10 @@ from puffin.models.training.fold_training import (
     Epoch,
     FoldTraining,
     build_networks,
-    forecast_windows,
+    validate,
 )
 from puffin.models.training.refit import Refit
+from puffin.models.training.trainer import loss_function
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.report.baselines import (
@@ -123,8 +124,8 @@ def search(folds: Dataset) -> list[Tried]:
 
 def _train(folds: Dataset, config: Config) -> Tried:
     spec, tensors = folds.spec, folds.tensors(config.lookback, CPU)
-    inputs, seed = folds.series.features.shape[1], spec.search.seed
-    networks = build_networks(config, inputs, len(tensors), CPU, seed)
+    seed = spec.search.seed
+    networks = build_networks(config, folds.inputs, len(tensors), CPU, seed)
     training = FoldTraining(networks, tensors, config, spec.training_config, seed)
     for _ in training:
         pass
@@ -138,14 +139,14 @@ def forecast_holdout(holdout: Dataset, winner: Tried) -> Floats:
     spec, config = holdout.spec, winner.config
     (fold,) = holdout.tensors(config.lookback, CPU)
     network = Refit(
-        fold.train_windows,
-        fold.train_targets,
+        fold.train,
         config,
         spec.training.loss,
         winner.best.number,
         spec.search.seed,
     ).train()
-    (forecasts,) = holdout.in_target_units(forecast_windows(network, fold.valid_windows).T)
+    _, scaled = validate(network, fold.valid, loss_function(spec.training.loss))
+    (forecasts,) = holdout.in_target_units([scaled])
     return forecasts
 
 
@@ -193,17 +194,17 @@ class Run:
 
 def run(spec: Spec, made: Market) -> Run:
     """Search, choose the winner and judge it on the holdout."""
-    part, sealed = cut_holdout(made.frame, spec)
+    part, sealed = cut_holdout({"made": made.frame}, spec)
     folds, opened = Dataset.build(spec, part), Dataset.for_holdout(spec, part, sealed)
     tried = search(folds)
     forecasts = forecast_holdout(opened, tried[0])
     comparison = compare_with_baselines(folds, opened, tried[0].config.lookback, forecasts)
-    (signal,) = opened.validation_slices(made.signal)
+    (signal,) = opened.scored(lambda _: made.signal)
     mean = next(b for b in comparison.baselines if b.name in MEANS_OF)
-    losses = np.column_stack([folds.losses_per_bar(t.forecasts) for t in tried])
+    losses = np.column_stack([folds.losses_by_date(t.forecasts) for t in tried])
     return Run(
         judgement=comparison,
-        truth=skill(float(opened.losses_per_bar([signal]).mean()), mean.holdout_loss),
+        truth=skill(float(opened.losses_by_date([signal]).mean()), mean.holdout_loss),
         pesaran_timmermann=_directions(opened, forecasts),
         spa=spa(comparison.reference.search_losses, losses).consistent,
         deflated_sharpe=_deflated(folds, tried),
@@ -214,10 +215,7 @@ def run(spec: Spec, made: Market) -> Run:
 def _directions(holdout: Dataset, forecasts: Floats) -> float:
     if not TARGETS[holdout.spec.data.target].is_move:
         return math.nan
-    (actual,), (last,) = (
-        holdout.validation_slices(values)
-        for values in (holdout.series.target, holdout.series.persistence)
-    )
+    (actual,), (last,) = holdout.actuals, holdout.persistence
     return pesaran_timmermann(forecasts, actual, last).p_better
 
 

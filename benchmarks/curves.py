@@ -57,15 +57,14 @@ def workload(symbol: str, target: str) -> Dataset:
     setup_torch("cpu", 1.0)
     spec = load_spec(PRESETS[target], [f"data.symbol={symbol}", f"data.start={SINCE}"])
     frame = load_prices("sample", PriceRequest(symbol, None, spec.data.start)).frame
-    return Dataset.build(spec, cut_holdout(frame, spec)[0])
+    return Dataset.build(spec, cut_holdout({symbol: frame}, spec)[0])
 
 
 def curve(job: Job) -> dict[str, Any]:
     """Train to the end."""
     made = workload(job.symbol, job.target)
     folds = made.tensors(job.config.lookback, torch.device("cpu"))
-    inputs = made.series.features.shape[1]
-    networks = build_networks(job.config, inputs, len(folds), torch.device("cpu"), SEED)
+    networks = build_networks(job.config, made.inputs, len(folds), torch.device("cpu"), SEED)
     training = FoldTraining(networks, folds, job.config, made.spec.training_config, SEED)
     started, seconds = time.process_time(), []
     for _ in training:

@@ -35,8 +35,9 @@ import torch
 from benchmarks import fold_step, step
 from puffin.models.cells import CELLS
 from puffin.models.config import Config, TrainingConfig
+from puffin.models.folds import Span
 from puffin.models.training.fold_training import FoldTraining, build_networks
-from puffin.models.windows import FoldTensors, make_windows
+from puffin.models.windows import FoldTensors, Windows
 from puffin.tuner.worker.process import setup_torch
 
 T = TypeVar("T")
@@ -183,10 +184,12 @@ def measure_epochs(part: Part, size: Size, device: torch.device, deadline: float
 def _random_fold(targets: int, lookback: int, device: torch.device) -> FoldTensors:
     """Return a fold of so many training targets and `VALID` more to validate on, all noise."""
     bars = torch.randn(targets + VALID + lookback - 1, fold_step.FEATURES, device=device)
-    windows, y = make_windows(bars, lookback), torch.randn(targets + VALID, 1, device=device)
-    return FoldTensors(
-        windows[:targets], y[:targets], windows[targets:], y[targets:], np.arange(VALID)
+    y = torch.randn(targets + VALID, 1, device=device)
+    train, valid = (
+        Windows(bars, y, (span,), lookback)
+        for span in (Span(0, targets), Span(targets, targets + VALID))
     )
+    return FoldTensors(train, valid, (np.arange(VALID),))
 
 
 def measure_study(part: Part, size: Size, device: torch.device, deadline: float) -> Iterator[Row]:

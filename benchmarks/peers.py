@@ -25,7 +25,7 @@ import torch
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.trainer import Trainer, loss_function
-from puffin.models.windows import make_windows
+from puffin.models.windows import Windows
 from puffin.tuner.worker.process import setup_torch
 
 BARS = 2000
@@ -89,10 +89,10 @@ def their_step(config: Config, frame: pd.DataFrame, steps: int) -> float:
 def our_step(config: Config, steps: int) -> float:
     """Return the seconds of a step, of as many epochs as make so many."""
     torch.manual_seed(0)
-    windows = make_windows(torch.randn(BARS, 3), config.lookback)
-    targets = torch.randn(len(windows), 1)
+    count = BARS - config.lookback + 1
+    windows = Windows.of(torch.randn(BARS, 3), torch.randn(count, 1), config.lookback)
     network = build_network(config, 3)
-    trainer = Trainer(network, windows, targets, config, loss_function("mse"), seed=0)
+    trainer = Trainer(network, windows, config, loss_function("mse"), seed=0)
     trainer.run_epoch()
     each = -(-len(windows) // config.batch_size)
     epochs = max(round(steps / each), 1)

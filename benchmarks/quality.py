@@ -148,7 +148,7 @@ def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
     setup_torch("cpu", 1.0)
     spec = load_spec(task.preset, task.settings)
     frame = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start)).frame
-    search, sealed = cut_holdout(frame, spec)
+    search, sealed = cut_holdout({spec.data.only_symbol: frame}, spec)
     chosen = Config(**{key: config[key] for key in Config().to_dict() if key in config})
     best = train(Dataset.build(spec, search), chosen, spec.training_config, seed).best
     if best is None:
@@ -161,8 +161,7 @@ def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
 def train(dataset: Dataset, config: Config, training: TrainingConfig, seed: int) -> FoldTraining:
     """Train to the end."""
     folds = dataset.tensors(config.lookback, CPU)
-    inputs = dataset.series.features.shape[1]
-    networks = build_networks(config, inputs, len(folds), CPU, seed)
+    networks = build_networks(config, dataset.inputs, len(folds), CPU, seed)
     made = FoldTraining(networks, folds, config, training, seed)
     for _ in made:
         pass

@@ -41,7 +41,7 @@ def workload() -> Dataset:
     settings = ["space.lookback={low = 1, high = 60}", "training.max_epochs=200"]
     spec = load_spec("demo", [*settings, "training.patience=10"])
     frame = load_prices("sample", PriceRequest("AAPL", None, spec.data.start)).frame
-    return Dataset.build(spec, cut_holdout(frame, spec)[0])
+    return Dataset.build(spec, cut_holdout({"AAPL": frame}, spec)[0])
 
 
 def lowest_loss(cell: str, lookback: int, per_sequence: int, seed: int, width: int) -> float:
@@ -49,7 +49,7 @@ def lowest_loss(cell: str, lookback: int, per_sequence: int, seed: int, width: i
     data = workload()
     config = Config(cell=cell, hidden_dims=(width,), lookback=lookback, lr=0.004)
     folds = data.tensors(lookback, CPU)
-    networks = build_networks(config, data.series.features.shape[1], len(folds), CPU, seed)
+    networks = build_networks(config, data.inputs, len(folds), CPU, seed)
     with patch.object(
         puffin.models.training.fold_training, "targets_per_sequence", return_value=per_sequence
     ):

@@ -64,7 +64,7 @@ def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
     settings = [f"search.sampler={sampler}", f"search.pruner={pruner}", f"search.seed={seed}"]
     spec = load_spec(task.preset, [*task.settings, *settings])
     frame = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start)).frame
-    dataset = Dataset.build(spec, cut_holdout(frame, spec)[0])
+    dataset = Dataset.build(spec, cut_holdout({spec.data.only_symbol: frame}, spec)[0])
     first = initial_points(spec.parsed_space) if name != BARE and SAMPLERS[name].learns else []
     study = optuna.create_study(pruner=PRUNERS[pruner](spec.training.max_epochs))
     for point in first:
@@ -79,8 +79,7 @@ def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
         config = suggest(trial, spec.parsed_space)
         cells[config.cell] += 1
         folds = dataset.tensors(config.lookback, CPU)
-        inputs = dataset.series.features.shape[1]
-        networks = build_networks(config, inputs, len(folds), CPU, seed)
+        networks = build_networks(config, dataset.inputs, len(folds), CPU, seed)
         training = FoldTraining(networks, folds, config, spec.training_config, seed)
         state = TrialState.COMPLETE
         for epoch in training:

@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from puffin.models.config import Config, TrainingConfig
+from puffin.models.folds import Span
 from puffin.models.training.fold_training import FoldTraining, build_networks
-from puffin.models.windows import FoldTensors, make_windows
+from puffin.models.windows import FoldTensors, Windows
 from puffin.studies.records import TrialRecord
 from puffin.studies.study import StoredStudy
 from puffin.tuner.submit import open_study
@@ -44,9 +45,12 @@ VALID, EPOCHS, WAIT = 60, 2, 60.0
 def tensors(bars: int, features: int, lookback: int) -> FoldTensors:
     """Make a fold of noise with so many training targets."""
     rows = torch.randn(bars + VALID + lookback - 1, features)
-    windows, targets = make_windows(rows, lookback), torch.randn(bars + VALID, 1)
-    times = np.arange(bars, bars + VALID)
-    return FoldTensors(windows[:bars], targets[:bars], windows[bars:], targets[bars:], times)
+    targets = torch.randn(bars + VALID, 1)
+    train, valid = (
+        Windows(rows, targets, (span,), lookback)
+        for span in (Span(0, bars), Span(bars, bars + VALID))
+    )
+    return FoldTensors(train, valid, (np.arange(bars, bars + VALID),))
 
 
 def epoch_seconds(cell: str, bars: int, folds: int, features: int, lookback: int) -> float:

@@ -20,7 +20,7 @@ from puffin.models.networks.dropout import Dropout
 from puffin.models.networks.gru import GRU
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.trainer import Trainer, loss_function
-from puffin.models.windows import make_windows
+from puffin.models.windows import Windows
 from puffin.tuner.worker.process import setup_torch
 
 FEATURES, BARS = 3, 2000
@@ -75,13 +75,14 @@ def measure(
     config: Config, pairs: int, device: torch.device, bars: int = BARS
 ) -> tuple[float, float, list[float]]:
     """Return median milliseconds of both steps and the ratio of each pair."""
-    windows = make_windows(torch.randn(bars, FEATURES, device=device), config.lookback)
-    steps = len(windows) // config.batch_size
-    windows = windows[: steps * config.batch_size]  # whole batches only, as the bare step has
-    targets = torch.randn(len(windows), 1, device=device)
+    steps = (bars - config.lookback + 1) // config.batch_size
+    count = steps * config.batch_size  # whole batches only, as the bare step has
+    rows = torch.randn(bars, FEATURES, device=device)
+    targets = torch.randn(count, 1, device=device)
+    windows = Windows.of(rows, targets, config.lookback)
     network = build_network(config, FEATURES).to(device)
-    ours = Trainer(network, windows, targets, config, loss_function("mse"), seed=0).run_epoch
-    batch = windows[: config.batch_size].contiguous(), targets[: config.batch_size]
+    ours = Trainer(network, windows, config, loss_function("mse"), seed=0).run_epoch
+    batch = windows.view()[: config.batch_size].contiguous(), targets[: config.batch_size]
     bare = bare_epoch(stock(build_network(config, FEATURES)).to(device), *batch, steps)
     for epoch in (ours, bare):
         epoch()

@@ -23,7 +23,13 @@ TRUNCATIONS = 100
 TOLERANCE = 1e-9
 
 
-def require_causal(columns: Bars, features: Sequence[str], target: str, horizon: int) -> None:
+def require_causal(
+    columns: Bars,
+    features: Sequence[str],
+    target: str,
+    horizon: int,
+    truncations: int = TRUNCATIONS,
+) -> None:
     """Raise if a feature, the target or its persistence uses a bar that is not known yet.
 
     Parameters
@@ -36,6 +42,8 @@ def require_causal(columns: Bars, features: Sequence[str], target: str, horizon:
         `horizon` bars before.
     horizon : int
         Bars ahead.
+    truncations : int
+        Number of truncation points, at least 2.
 
     Raises
     ------
@@ -58,7 +66,7 @@ def require_causal(columns: Bars, features: Sequence[str], target: str, horizon:
         ),
     ]
     for formula in formulas:
-        _check(formula, columns)
+        _check(formula, columns, truncations)
 
 
 @dataclass(frozen=True)
@@ -80,11 +88,11 @@ class _Formula:
     ahead: int = 0
 
 
-def _check(formula: _Formula, columns: Bars) -> None:
+def _check(formula: _Formula, columns: Bars, truncations: int) -> None:
     whole = formula.compute(columns)
     start, ahead, bars = formula.warmup, formula.ahead, len(whole)
     tolerance = TOLERANCE * _spread(whole[start:])
-    for cutoff in _cutoffs(start + 1, bars - max(ahead, 1)):
+    for cutoff in _cutoffs(start + 1, bars - max(ahead, 1), truncations):
         recomputed = formula.compute(_truncated(columns, cutoff, ahead))
         equal = np.isclose(
             recomputed[start:],
@@ -113,16 +121,16 @@ def _spread(values: Floats) -> float:
     return float(safe_std(finite)) if len(finite) else 1.0
 
 
-def _cutoffs(least: int, most: int) -> NDArray[np.int64]:
-    """Return how many bars to keep, ascending: `TRUNCATIONS` numbers from `least` to `most`.
+def _cutoffs(least: int, most: int, count: int) -> NDArray[np.int64]:
+    """Return how many bars to keep, ascending: `count` numbers from `least` to `most`.
 
     `most` is one of them; all are, if there are no more. The others are drawn with a fixed seed, so
     that a periodic leak, say on Fridays, cannot fall between regular cutoffs.
     """
     lengths = np.arange(least, most + 1)
-    if len(lengths) <= TRUNCATIONS:
+    if len(lengths) <= count:
         return lengths
-    drawn = np.random.default_rng(0).choice(lengths[:-1], TRUNCATIONS - 1, replace=False)
+    drawn = np.random.default_rng(0).choice(lengths[:-1], count - 1, replace=False)
     return np.sort(np.append(drawn, most))
 
 

@@ -31,8 +31,7 @@ class Scaler:
         The bars are those of the longest lookback of the study, so that the scale of a loss does
         not depend on the sampled lookback.
         """
-        first = train.start - series.horizon - max_lookback + 1
-        rows = series.features[first : train.stop - series.horizon]
+        rows = training_rows(series, train, max_lookback)
         target = series.target[train.start : train.stop]
         return cls(
             feature_mean=rows.mean(axis=0),
@@ -48,6 +47,12 @@ class Scaler:
     def unscale_target(self, values: Floats) -> Floats:
         """Return standardised forecasts of any shape in the target's unit."""
         return values * self.target_std + self.target_mean
+
+
+def training_rows(series: Series, train: Span, max_lookback: int) -> Floats:
+    """Return the features of the bars of all windows of a training part, (bars, feature)."""
+    first = train.start - series.horizon - max_lookback + 1
+    return series.features[first : train.stop - series.horizon]
 
 
 def safe_std(values: Floats) -> Floats:

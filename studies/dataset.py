@@ -1,6 +1,6 @@
 """The data that the trials of a study share: series, folds, scalers, scored targets, baselines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,12 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from puffin.models.arrays import Floats
+from puffin.models.errors import PuffinError
 from puffin.models.evaluation.metrics import Direction, direction
-from puffin.models.features import Series, build_series
-from puffin.models.folds import Fold, Span, first_target, split
-from puffin.models.lookahead import require_causal
+from puffin.models.features import build_series
+from puffin.models.folds import MIN_TRAIN_TARGETS, Fold, Span, first_target, split
+from puffin.models.lookahead import TRUNCATIONS, require_causal
 from puffin.models.losses import losses_per_bar
-from puffin.models.scaling import Scaler
+from puffin.models.panel import Dates, Member, Part, calendar, parts, refit_parts
 from puffin.studies.prices.load import EXTRA
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.spec import Spec
@@ -25,57 +26,84 @@ if TYPE_CHECKING:
 
     from puffin.models.windows import FoldTensors
 
+Frames = Mapping[str, pd.DataFrame]
 
-def cut_holdout(frame: pd.DataFrame, spec: Spec) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split bars into the search part and the holdout.
 
-    The first `purge` bars of the holdout are not scored, so that no target of the search part
-    overlaps a scored bar.
+def cut_holdout(frames: Frames, spec: Spec) -> tuple[dict[str, pd.DataFrame], Frames]:
+    """Split the bars of each symbol by date into the search part and the holdout.
+
+    The dates are those of all symbols together. The first `purge` dates of the holdout are not
+    scored, so that no target of the search part overlaps a scored bar. A symbol without bars in a
+    part is left out of it.
     """
-    stop = max(len(frame) - spec.walk_forward.holdout_bars - spec.purge, 0)
-    return frame.iloc[:stop], frame.iloc[stop:]
+    dates = union_of_dates(frames)
+    stop = len(dates) - spec.walk_forward.holdout_bars - spec.purge
+    cut = dates[stop] if stop > 0 else dates[0]
+    search = {symbol: frame[frame.index < cut] for symbol, frame in frames.items()}
+    holdout = {symbol: frame[frame.index >= cut] for symbol, frame in frames.items()}
+    return _filled(search), _filled(holdout)
+
+
+def _filled(frames: Frames) -> dict[str, pd.DataFrame]:
+    return {symbol: frame for symbol, frame in frames.items() if len(frame)}
+
+
+def union_of_dates(frames: Frames) -> pd.DatetimeIndex:
+    """Return every date on which a symbol has a bar, ascending."""
+    return pd.DatetimeIndex(
+        np.unique(np.concatenate([f.index.to_numpy() for f in frames.values()]))
+    )
+
+
+def join(*parts: Frames) -> dict[str, pd.DataFrame]:
+    """Return the bars of each symbol of parts that follow each other."""
+    symbols = dict.fromkeys(symbol for part in parts for symbol in part)
+    return {
+        symbol: pd.concat([part[symbol] for part in parts if symbol in part]) for symbol in symbols
+    }
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Series, folds and scalers of one study, ready to train on.
 
+    Values of all scored targets are one array per fold: symbol after symbol, in the order of
+    `parts`.
+
     Attributes
     ----------
     spec : Spec
-    dates : DatetimeIndex, (bars,)
-    series : Series
-    folds : list of Fold
-    scalers : list of Scaler, one per fold
-    closes : array, (bars,)
+    members : tuple of Member, the symbols
+    dates : DatetimeIndex, (dates,), of all symbols together
+    folds : list of Fold, in positions of `dates`
+    parts : list of tuple of Part
+        For each fold, what each symbol contributes that takes part in it.
     """
 
     spec: Spec
+    members: tuple[Member, ...]
     dates: pd.DatetimeIndex
-    series: Series
     folds: list[Fold]
-    scalers: list[Scaler]
-    closes: Floats
+    parts: list[tuple[Part, ...]]
 
     @classmethod
-    def build(cls, spec: Spec, frame: pd.DataFrame) -> "Dataset":
-        """Prepare the search part `frame` of the prices.
+    def build(cls, spec: Spec, frames: Frames) -> "Dataset":
+        """Prepare the search part of the prices.
 
         Raises
         ------
         PuffinError
-            If a column is missing, the series is too short, or a feature or the target looks into
+            If a column is missing, the series are too short, or a feature or the target looks into
             the future.
         """
-        series = _series(spec, frame)
-        longest = spec.parsed_space.max_lookback
-        first = first_target(longest, series.warmup, series.horizon)
-        folds = split(len(frame), first, spec.layout)
-        scalers = [Scaler.fit(series, fold.train, longest) for fold in folds]
-        return cls(spec, pd.DatetimeIndex(frame.index), series, folds, scalers, _closes(frame))
+        members = _members(spec, frames)
+        dates = calendar(members)
+        warmup = max((member.series.warmup for member in members), default=0)
+        first = first_target(spec.parsed_space.max_lookback, warmup, spec.data.horizon)
+        return cls._lay(spec, members, dates, split(len(dates), first, spec.layout))
 
     @classmethod
-    def for_holdout(cls, spec: Spec, search: pd.DataFrame, holdout: pd.DataFrame) -> "Dataset":
+    def for_holdout(cls, spec: Spec, search: Frames, holdout: Frames) -> "Dataset":
         """Prepare the one fold that is trained on the search part and scored on the holdout.
 
         Raises
@@ -83,23 +111,49 @@ class Dataset:
         PuffinError
             If a column is missing, or a feature or the target looks into the future.
         """
-        train = cls.build(spec, search).refit_span()
-        frame = pd.concat([search, holdout])
-        series = _series(spec, frame)
-        fold = Fold(train, Span(len(search) + spec.purge, len(frame)))
-        scaler = Scaler.fit(series, train, spec.parsed_space.max_lookback)
-        index = pd.DatetimeIndex(frame.index)
-        return cls(spec, index, series, [fold], [scaler], _closes(frame))
+        searched = cls.build(spec, search)
+        frames = join(search, holdout)
+        members = _members(spec, frames)
+        dates = calendar(members)
+        fold = Fold(searched.refit_span(), Span(len(searched.dates) + spec.purge, len(dates)))
+        return cls._lay(spec, members, dates, [fold])
+
+    @classmethod
+    def _lay(
+        cls, spec: Spec, members: tuple[Member, ...], dates: Dates, folds: list[Fold]
+    ) -> "Dataset":
+        longest = spec.parsed_space.max_lookback
+        laid = [parts(members, dates, fold, longest) for fold in folds]
+        for number, found in enumerate(laid, start=1):
+            if not found:
+                msg = (
+                    f"no symbol has {MIN_TRAIN_TARGETS} targets to train on before the validation "
+                    f"part of fold {number} and one in it: take longer series, or fewer folds"
+                )
+                raise PuffinError(msg)
+        return cls(spec, members, pd.DatetimeIndex(dates), folds, laid)
+
+    @property
+    def inputs(self) -> int:
+        """Number of features."""
+        return int(self.members[0].series.features.shape[1])
+
+    @property
+    def horizon(self) -> int:
+        """Bars ahead."""
+        return self.spec.data.horizon
+
+    @property
+    def is_basket(self) -> bool:
+        """Whether there are several symbols."""
+        return len(self.members) > 1
 
     def tensors(self, lookback: int, device: "torch.device") -> "list[FoldTensors]":
         """Return the folds as tensors on a device, in windows of `lookback` bars."""
         # Imported here so that commands that manage studies do not load torch.
         from puffin.models.windows import fold_tensors
 
-        return [
-            fold_tensors(self.series, fold, scaler, lookback, device)
-            for fold, scaler in zip(self.folds, self.scalers, strict=True)
-        ]
+        return [fold_tensors(found, lookback, device) for found in self.parts]
 
     def refit_span(self) -> Span:
         """Return the targets of a refit: all, or the last `train_bars` for rolling windows."""
@@ -107,30 +161,70 @@ class Dataset:
         start = self.folds[0].train.start if train_bars is None else stop - train_bars
         return Span(start, stop)
 
-    def validation_slices(self, values: Floats) -> list[Floats]:
-        """Return the validation part of each fold of values (bars,)."""
-        return [values[fold.valid.start : fold.valid.stop] for fold in self.folds]
+    def refit_parts(self) -> tuple[Part, ...]:
+        """Return what each symbol contributes to a refit, of which nothing is validated."""
+        span, longest = self.refit_span(), self.spec.parsed_space.max_lookback
+        return refit_parts(self.members, self.dates.to_numpy(), span, longest)
+
+    def scored(self, values: Callable[[Member], Floats]) -> list[Floats]:
+        """Return the validation part of values at every bar of each symbol, one array per fold."""
+        return [
+            np.concatenate([part.scored(values(part.member)) for part in found])
+            for found in self.parts
+        ]
+
+    @cached_property
+    def actuals(self) -> list[Floats]:
+        """The scored targets, one array per fold."""
+        return self.scored(lambda member: member.series.target)
+
+    @cached_property
+    def persistence(self) -> list[Floats]:
+        """The persistence forecasts of the scored targets, one array per fold."""
+        return self.scored(lambda member: member.series.persistence)
+
+    @cached_property
+    def scored_dates(self) -> list[pd.DatetimeIndex]:
+        """The dates of the scored targets, one index per fold."""
+        return [
+            pd.DatetimeIndex(np.concatenate([part.scored(part.member.dates) for part in found]))
+            for found in self.parts
+        ]
+
+    @cached_property
+    def scored_symbols(self) -> list[NDArray[np.str_]]:
+        """The symbols of the scored targets, one array per fold."""
+        return [
+            np.repeat([p.member.symbol for p in found], [len(p.fold.valid) for p in found])
+            for found in self.parts
+        ]
 
     @cached_property
     def targets_sha256(self) -> str:
-        """SHA-256 of the dates of the scored targets, the same for every trial of a study.
+        """SHA-256 of the scored targets, by date and symbol, the same for every trial of a study.
 
         Values are left out, because logarithms differ in the last bit between processors.
         """
-        return self._sha256_of([np.arange(f.valid.start, f.valid.stop) for f in self.folds])
+        bars = [[np.arange(*_limits(part.fold.valid)) for part in found] for found in self.parts]
+        return self._sha256_of(bars)
 
     def scored_sha256(self, folds: "Sequence[FoldTensors]") -> str:
         """Return what `targets_sha256` must be if exactly the targets of `folds` are scored."""
-        return self._sha256_of([fold.valid_times for fold in folds])
+        return self._sha256_of([fold.valid_bars for fold in folds])
 
-    def _sha256_of(self, times: Sequence[NDArray[np.int64]]) -> str:
-        dates = self.dates[np.concatenate(times)]
-        return sha256("\n".join(dates.strftime("%Y-%m-%dT%H:%M:%S")).encode())
+    def _sha256_of(self, bars: Sequence[Sequence[NDArray[np.int64]]]) -> str:
+        lines: list[str] = []
+        for found, of_fold in zip(self.parts, bars, strict=True):
+            for part, numbers in zip(found, of_fold, strict=True):
+                times = np.datetime_as_string(part.member.dates[numbers].astype("M8[s]"))
+                label = f",{part.member.symbol}" * self.is_basket
+                lines += [f"{time}{label}" for time in times.tolist()]
+        return sha256("\n".join(lines).encode())
 
     @cached_property
     def persistence_losses(self) -> list[float]:
         """Loss of the persistence forecast per fold, in units of the standardised target."""
-        return self.losses(self.validation_slices(self.series.persistence))
+        return self.losses(self.persistence)
 
     @cached_property
     def mean_losses(self) -> list[float]:
@@ -142,70 +236,146 @@ class Dataset:
         """Direction accuracy of the training part's mean, that is without any skill."""
         return self.direction(self._mean_forecasts())
 
-    def direction(self, forecasts: list[Floats]) -> Direction:
+    def direction(self, forecasts: Sequence[Floats]) -> Direction:
         """Return the direction accuracy of forecasts of all folds, in the target's unit."""
         return direction(
             np.concatenate(forecasts),
-            np.concatenate(self.validation_slices(self.series.target)),
-            np.concatenate(self.validation_slices(self.series.persistence)),
-            self.series.horizon,
+            np.concatenate(self.actuals),
+            np.concatenate(self.persistence),
+            self.horizon,
         )
 
-    def in_target_units(self, forecasts: "torch.Tensor") -> list[Floats]:
-        """Return standardised forecasts (fold, bars) in the target's unit, one array per fold."""
-        rows = forecasts.double().cpu().numpy()
-        return [s.unscale_target(row) for s, row in zip(self.scalers, rows, strict=True)]
+    def in_target_units(self, forecasts: "Sequence[torch.Tensor]") -> list[Floats]:
+        """Return standardised forecasts (valid targets,) of each fold in the target's unit."""
+        rows = [values.double().cpu().numpy() for values in forecasts]
+        return [
+            np.concatenate(
+                [
+                    part.scaler.unscale_target(values)
+                    for part, values in zip(found, self._by_part(found, row), strict=True)
+                ]
+            )
+            for found, row in zip(self.parts, rows, strict=True)
+        ]
 
-    def forecasts_csv(self, forecasts: list[Floats]) -> bytes:
+    def forecasts_csv(self, forecasts: Sequence[Floats]) -> bytes:
         """Return a table of the forecasts of all folds, in the target's unit, as exact CSV.
 
-        The columns are date, fold (from 1), forecast, actual and persistence.
+        The columns are date, fold (from 1), symbol if there are several, forecast, actual and
+        persistence.
         """
-        actuals, lasts = (
-            self.validation_slices(v) for v in (self.series.target, self.series.persistence)
-        )
-        parts = [
+        known = (self.scored_dates, self.scored_symbols, self.actuals, self.persistence)
+        tables = [
             pd.DataFrame(
                 {
-                    "date": self.dates[fold.valid.start : fold.valid.stop],
+                    "date": dates,
                     "fold": number,
+                    **({"symbol": symbols} if self.is_basket else {}),
                     "forecast": forecast,
                     "actual": actual,
                     "persistence": last,
                 }
             )
-            for number, (fold, forecast, actual, last) in enumerate(
-                zip(self.folds, forecasts, actuals, lasts, strict=True), start=1
+            for number, (forecast, dates, symbols, actual, last) in enumerate(
+                zip(forecasts, *known, strict=True), start=1
             )
         ]
-        return pd.concat(parts).to_csv(index=False).encode()
+        return pd.concat(tables).to_csv(index=False).encode()
 
-    def losses_per_bar(self, forecasts: list[Floats]) -> Floats:
-        """Return the loss of each forecast, fold after fold, in units of `losses`."""
-        errors = self._errors(forecasts)
-        return losses_per_bar(np.concatenate(errors), self.spec.training.loss)
+    def losses_by_date(self, forecasts: Sequence[Floats]) -> Floats:
+        """Return the mean loss over symbols of each scored date, fold after fold.
 
-    def _mean_forecasts(self) -> list[Floats]:
-        return [
-            np.full(len(f.valid), s.target_mean)
-            for f, s in zip(self.folds, self.scalers, strict=True)
-        ]
+        Symbols move together, so that their losses on one date are one observation.
+        """
+        return np.concatenate(
+            [
+                mean_by_date(dates.to_numpy(), losses)
+                for dates, losses in zip(
+                    self.scored_dates, self._losses_per_bar(forecasts), strict=True
+                )
+            ]
+        )
 
-    def losses(self, forecasts: list[Floats]) -> list[float]:
-        """Return the loss per fold, in units of the standardised target.
+    def losses(self, forecasts: Sequence[Floats]) -> list[float]:
+        """Return the loss per fold, in units of the standardised target: the mean over symbols.
 
         The forecasts are in the target's unit.
         """
-        errors = self._errors(forecasts)
-        return [float(losses_per_bar(part, self.spec.training.loss).mean()) for part in errors]
+        return [float(np.mean(list(of_fold.values()))) for of_fold in self._by_symbol(forecasts)]
 
-    def _errors(self, forecasts: list[Floats]) -> list[Floats]:
+    def symbol_losses(self, forecasts: Sequence[Floats]) -> dict[str, float]:
+        """Return the loss of each symbol, the mean over the folds in which it takes part."""
+        return over_folds(self._by_symbol(forecasts))
+
+    def _by_symbol(self, forecasts: Sequence[Floats]) -> list[dict[str, float]]:
+        """Return the loss of each symbol of each fold."""
         return [
-            scaler.scale_target(forecast) - scaler.scale_target(actual)
-            for forecast, actual, scaler in zip(
-                forecasts, self.validation_slices(self.series.target), self.scalers, strict=True
-            )
+            {
+                part.member.symbol: float(losses.mean())
+                for part, losses in zip(found, self._by_part(found, per_bar), strict=True)
+            }
+            for found, per_bar in zip(self.parts, self._losses_per_bar(forecasts), strict=True)
         ]
+
+    def _losses_per_bar(self, forecasts: Sequence[Floats]) -> list[Floats]:
+        """Return the loss of each forecast, one array per fold, in units of `losses`."""
+        return [
+            losses_per_bar(np.concatenate(errors), self.spec.training.loss)
+            for errors in map(self._errors, self.parts, forecasts, self.actuals)
+        ]
+
+    def _errors(self, found: Sequence[Part], forecast: Floats, actual: Floats) -> list[Floats]:
+        values = zip(
+            found, self._by_part(found, forecast), self._by_part(found, actual), strict=True
+        )
+        return [
+            part.scaler.scale_target(ahead) - part.scaler.scale_target(true)
+            for part, ahead, true in values
+        ]
+
+    @staticmethod
+    def _by_part(found: Sequence[Part], values: Floats) -> list[Floats]:
+        """Split values of a fold's targets by symbol."""
+        return np.split(values, np.cumsum([len(part.fold.valid) for part in found])[:-1])
+
+    def _mean_forecasts(self) -> list[Floats]:
+        return [
+            np.concatenate([np.full(len(p.fold.valid), p.scaler.target_mean) for p in found])
+            for found in self.parts
+        ]
+
+
+def over_folds(of_folds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each symbol over the folds in which it takes part."""
+    symbols = dict.fromkeys(symbol for of_fold in of_folds for symbol in of_fold)
+    return {
+        symbol: float(np.mean([of_fold[symbol] for of_fold in of_folds if symbol in of_fold]))
+        for symbol in symbols
+    }
+
+
+def mean_by_date(dates: Dates, values: Floats) -> Floats:
+    """Return the mean of values (n,) on each date, in ascending order of the dates."""
+    _, places, counts = np.unique(dates, return_inverse=True, return_counts=True)
+    return np.asarray(np.bincount(places, weights=values) / counts)
+
+
+def _limits(span: Span) -> tuple[int, int]:
+    return span.start, span.stop
+
+
+def _members(spec: Spec, frames: Frames) -> tuple[Member, ...]:
+    """Return the symbols with their features and targets, all of them from the past alone."""
+    # The formulas are the same for all symbols, so that the checks of all symbols are one check.
+    truncations = max(TRUNCATIONS // max(len(frames), 1), 2)
+    return tuple(_member(spec, symbol, frame, truncations) for symbol, frame in frames.items())
+
+
+def _member(spec: Spec, symbol: str, frame: pd.DataFrame, truncations: int) -> Member:
+    columns, data = columns_of(frame), spec.data
+    series = build_series(columns, data.features, data.target, data.horizon)
+    require_causal(columns, data.features, data.target, data.horizon, truncations)
+    return Member(symbol, frame.index.to_numpy(), series, columns["close"])
 
 
 def columns_of(frame: pd.DataFrame) -> dict[str, Floats]:
@@ -216,15 +386,3 @@ def columns_of(frame: pd.DataFrame) -> dict[str, Floats]:
     if len(names) < len(frame.columns):
         columns["extra"] = frame.drop(columns=names).to_numpy(np.float64)
     return columns
-
-
-def _series(spec: Spec, frame: pd.DataFrame) -> Series:
-    """Compute features and target, and require that they use nothing from the future."""
-    columns, data = columns_of(frame), spec.data
-    series = build_series(columns, data.features, data.target, data.horizon)
-    require_causal(columns, data.features, data.target, data.horizon)
-    return series
-
-
-def _closes(frame: pd.DataFrame) -> Floats:
-    return frame["close"].to_numpy(np.float64)

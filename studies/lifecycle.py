@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from puffin.studies import versions
 from puffin.studies.algorithms import SAMPLERS
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.dataset import Dataset, cut_holdout, union_of_dates
 from puffin.studies.prices.load import Prices
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.records import SnapshotRecord, StudyRecord, write_creation_id
@@ -66,7 +66,7 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> StoredStudy:
         raise StudyError(msg)
     if (existing := _find(storage, spec.name)) is not None:
         return require_same(existing, spec)
-    dataset = Dataset.build(spec, cut_holdout(prices.frame, spec)[0])
+    dataset = Dataset.build(spec, cut_holdout({spec.data.only_symbol: prices.frame}, spec)[0])
     require_moving_target(dataset)
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
@@ -152,12 +152,14 @@ def _write_search(
     dataset: Dataset,
 ) -> None:
     """Write the snapshot, the attributes and the budget of a study."""
-    files = snapshot(spec, prices)
+    frames = {spec.data.only_symbol: prices.frame}
+    files = snapshot(spec, frames)
+    dates = union_of_dates(frames)
     data = SnapshotRecord(
         origin=prices.origin,
-        bars=len(prices.frame),
-        first=when(prices.frame.index[0]),
-        last=when(prices.frame.index[-1]),
+        bars=sum(map(len, frames.values())),
+        first=when(dates[0]),
+        last=when(dates[-1]),
         search_last=when(dataset.dates[-1]),
         sha256={name: sha256(body) for name, body in files.items()},
         artifacts={

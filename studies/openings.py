@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy.dialects import postgresql, sqlite
 
-from puffin.studies.prices.snapshot import sha256, to_csv
+from puffin.studies.dataset import union_of_dates
+from puffin.studies.prices.snapshot import frames_to_csv, sha256
 from puffin.studies.storage.tables import openings
 from puffin.studies.study import StoredStudy
 
@@ -56,8 +57,12 @@ def holdout_sha256(study: StoredStudy) -> str:
 
     Bars before the scored ones, and columns that only some features read, do not count.
     """
-    bars = study.load_holdout_prices()[["close"]]
-    return sha256(to_csv(bars.iloc[-study.spec.walk_forward.holdout_bars :]))
+    frames = study.load_holdout_prices()
+    first = union_of_dates(frames)[-study.spec.walk_forward.holdout_bars :][0]
+    closes = {
+        symbol: frame.loc[frame.index >= first, ["close"]] for symbol, frame in frames.items()
+    }
+    return sha256(frames_to_csv(closes))
 
 
 def new_opening(study: StoredStudy, trial: int, config: dict[str, Any]) -> Opening:

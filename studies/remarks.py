@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.arrays import varies
@@ -26,20 +28,24 @@ def require_moving_target(dataset: Dataset) -> None:
         If the target is constant in the training part of a fold, or persistence is never wrong in
         any validation part.
     """
-    target, values = dataset.spec.data.target, dataset.series.target
+    target = dataset.spec.data.target
     fix = "take other bars (data.start, data.end), other data or another data.target"
-    for number, fold in enumerate(dataset.folds, start=1):
-        if not varies(values[fold.train.start : fold.train.stop]):
-            raise PuffinError(
-                f"the target ({target}) never moves in the training part of fold {number}, "
-                f"{_dates(dataset, fold.train)}: there is nothing to learn from it; {fix}"
-            )
+    for number, found in enumerate(dataset.parts, start=1):
+        for part in found:
+            span = part.fold.train
+            if not varies(part.member.series.target[span.start : span.stop]):
+                dates = _dates(part.member.dates, span)
+                of = f" of {part.member.symbol}" * dataset.is_basket
+                raise PuffinError(
+                    f"the target ({target}){of} never moves in the training part of fold {number}, "
+                    f"{dates}: there is nothing to learn from it; {fix}"
+                )
     if not any(dataset.persistence_losses):
         span = Span(dataset.folds[0].valid.start, dataset.folds[-1].valid.stop)
         raise PuffinError(
             f"the target ({target}) never moves in the validation parts of the folds, "
-            f"{_dates(dataset, span)}: no forecast can be better than persistence, which is never "
-            f"wrong there; {fix}"
+            f"{_dates(dataset.dates, span)}: no forecast can be better than persistence, which is "
+            f"never wrong there; {fix}"
         )
 
 
@@ -55,7 +61,9 @@ def fold_remarks(dataset: Dataset, losses: Sequence[float] | None = None) -> lis
     judged = dataset.persistence_losses if losses is None else losses
     whose = "the loss of persistence" if losses is None else "the winner's loss"
     flat = [i for i, loss in enumerate(dataset.persistence_losses) if loss == 0]
-    named = [f"fold {i + 1} ({_dates(dataset, f.valid)})" for i, f in enumerate(dataset.folds)]
+    named = [
+        f"fold {i + 1} ({_dates(dataset.dates, f.valid)})" for i, f in enumerate(dataset.folds)
+    ]
     remarks = [
         f"{named[i]}: the target never moves there, so persistence is never wrong and the skill of "
         "that fold is undefined"
@@ -80,13 +88,13 @@ def _plain(loss: float) -> str:
 def _constant_inputs(dataset: Dataset) -> list[str]:
     """Return remarks on inputs that are constant in the training part of a fold."""
     constant: dict[str, list[str]] = {}
-    series, longest = dataset.series, dataset.spec.parsed_space.max_lookback
-    for number, fold in enumerate(dataset.folds, start=1):
-        first = fold.train.start - series.horizon - longest + 1
-        rows = series.features[first : fold.train.stop - series.horizon]
-        for name, moves in zip(dataset.spec.data.inputs, varies(rows), strict=True):
-            if not moves:
-                constant.setdefault(name, []).append(str(number))
+    for number, found in enumerate(dataset.parts, start=1):
+        for part in found:
+            of = f" of {part.member.symbol}" * dataset.is_basket
+            rows = part.training_rows(dataset.spec.parsed_space.max_lookback)
+            for name, moves in zip(dataset.spec.data.inputs, varies(rows), strict=True):
+                if not moves:
+                    constant.setdefault(name + of, []).append(str(number))
     return [
         f"feature {name} never moves in the training part of fold {', '.join(folds)}: no network "
         "can learn from it there"
@@ -94,8 +102,9 @@ def _constant_inputs(dataset: Dataset) -> list[str]:
     ]
 
 
-def _dates(dataset: Dataset, span: Span) -> str:
-    return f"{when(dataset.dates[span.start])} to {when(dataset.dates[span.stop - 1])}"
+def _dates(dates: Any, span: Span) -> str:
+    first, last = (pd.Timestamp(dates[bar]) for bar in (span.start, span.stop - 1))
+    return f"{when(first)} to {when(last)}"
 
 
 def repeats_remark(trials: Iterable[FrozenTrial]) -> list[str]:

@@ -81,4 +81,5 @@ def _remaining(
 def _share_of_targets(study: StoredStudy) -> float:
     """Return the number of targets of a refit divided by that of all folds of a trial."""
     dataset = study.dataset
-    return len(dataset.refit_span()) / sum(len(fold.train) for fold in dataset.folds)
+    of_folds = sum(len(part.fold.train) for found in dataset.parts for part in found)
+    return sum(len(part.fold.train) for part in dataset.refit_parts()) / of_folds

@@ -85,6 +85,12 @@ class DataSection(Section):
         )
 
     @property
+    def only_symbol(self) -> str:
+        """The name of the symbol if there is one: of a file, its name without endings."""
+        name = self.symbol or Path(str(self.path)).name
+        return name.split(".")[0] or "prices"
+
+    @property
     def needs(self) -> Needs:
         """The columns of the prices that are read."""
         return needs_of(self.features, self.target)

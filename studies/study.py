@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import optuna
-import pandas as pd
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.errors import PuffinError
 from puffin.studies.algorithms import PRUNERS
-from puffin.studies.dataset import Dataset, cut_holdout
-from puffin.studies.prices.load import Prices
-from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
+from puffin.studies.dataset import Dataset, Frames, cut_holdout, join
+from puffin.studies.prices.snapshot import frames_from_csv, frames_to_csv, sha256
 from puffin.studies.records import StudyHeader, StudyRecord, is_duplicate
 from puffin.studies.remarks import why_nothing_is_complete
 from puffin.studies.sampling import TicketSampling
@@ -100,9 +98,9 @@ class StoredStudy:
             "are still to come: `tuner run` or `tuner worker` continues it"
         )
 
-    def has_same_prices(self, prices: Prices) -> bool:
+    def has_same_prices(self, frames: Frames) -> bool:
         """Return whether the study was made with exactly these prices."""
-        hashes = {name: sha256(body) for name, body in snapshot(self.spec, prices).items()}
+        hashes = {name: sha256(body) for name, body in snapshot(self.spec, frames).items()}
         return bool(hashes == self.record.data.sha256)
 
     @cached_property
@@ -151,7 +149,7 @@ class StoredStudy:
         """
         return Dataset.for_holdout(self.spec, self.load_search_prices(), self.load_holdout_prices())
 
-    def load_search_prices(self) -> pd.DataFrame:
+    def load_search_prices(self) -> Frames:
         """Read the search prices of the snapshot and compare their hash with the stored one.
 
         Raises
@@ -161,7 +159,7 @@ class StoredStudy:
         """
         return self._load_prices(SEARCH_FILE)
 
-    def load_holdout_prices(self) -> pd.DataFrame:
+    def load_holdout_prices(self) -> Frames:
         """Read the holdout: breaks the seal.
 
         Raises
@@ -171,7 +169,7 @@ class StoredStudy:
         """
         return self._load_prices(HOLDOUT_FILE)
 
-    def load_all_prices(self) -> pd.DataFrame:
+    def load_all_prices(self) -> Frames:
         """Read the search prices followed by the holdout: breaks the seal.
 
         Raises
@@ -179,9 +177,9 @@ class StoredStudy:
         StudyError
             If the snapshot was changed.
         """
-        return pd.concat([self.load_search_prices(), self.load_holdout_prices()])
+        return join(self.load_search_prices(), self.load_holdout_prices())
 
-    def _load_prices(self, filename: str) -> pd.DataFrame:
+    def _load_prices(self, filename: str) -> Frames:
         data = self.record.data
         body, expected = self.store.read(data.artifacts[filename]), data.sha256[filename]
         if sha256(body) != expected:
@@ -190,7 +188,7 @@ class StoredStudy:
                 "stored with the study: its scores could not be compared; submit a new study"
             )
             raise StudyError(msg)
-        return from_csv(body)
+        return frames_from_csv(body, self.spec.data.only_symbol)
 
 
 def lowest_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
@@ -200,10 +198,10 @@ def lowest_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
     return min(complete, key=lambda t: (t.value, is_duplicate(t), t.number), default=None)
 
 
-def snapshot(spec: Spec, prices: Prices) -> dict[str, bytes]:
+def snapshot(spec: Spec, frames: Frames) -> dict[str, bytes]:
     """Return the files that a study keeps of its prices: the search part, the sealed holdout."""
-    search, holdout = cut_holdout(prices.frame, spec)
-    return {SEARCH_FILE: to_csv(search), HOLDOUT_FILE: to_csv(holdout)}
+    search, holdout = cut_holdout(frames, spec)
+    return {SEARCH_FILE: frames_to_csv(search), HOLDOUT_FILE: frames_to_csv(holdout)}
 
 
 def load_search(storage: RDBStorage, name: str) -> StoredStudy:

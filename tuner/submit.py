@@ -59,7 +59,7 @@ def submit_prices(spec: Spec, prices: Prices, storage_url: str) -> StoredStudy:
     """Create a study of these prices, or return the existing one, which keeps its own."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = submit_study(open_storage(storage_url, create=True), spec, prices)
-    if not study.has_same_prices(prices):
+    if not study.has_same_prices({spec.data.only_symbol: prices.frame}):
         say(
             f"prices: {prices.origin} has changed since study {spec.name} was submitted, which "
             "resumes with its own copy; --set name=... makes a new study of the new prices"

@@ -28,7 +28,7 @@ from puffin.models.scaling import safe_std
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.training.trainer import Trainer
-from puffin.models.windows import make_windows, to_tensor
+from puffin.models.windows import Windows, make_windows, to_tensor
 
 # Residual variance of a linear fit, as a share of the variance of the target's changes, below which
 # the target counts as known in its row.
@@ -152,7 +152,8 @@ class _Multivariate(TorchForecaster):
         self.means, self.stds = features[seen].mean(axis=0), safe_std(features[seen])
         self.target_mean = float(target[seen].mean())
         self.target_std = float(safe_std(target[seen]))
-        windows = make_windows(self._scaled(features), lookback)[1:]
+        rows = self._scaled(features)[1:]
+        windows = make_windows(rows, lookback)
         scaled = ((target - self.target_mean) / self.target_std)[:, None]
         targets = to_tensor(scaled, self.device)[lookback:]
         with seeded(self.seed) as seed:
@@ -160,7 +161,9 @@ class _Multivariate(TorchForecaster):
                 len(feature_cols), list(config.hidden_dims), dropout=config.dropout
             )
             self.model.to(self.device)
-            trainer = Trainer(self.model, windows[:train], targets[:train], config, LOSS, seed)
+            trainer = Trainer(
+                self.model, Windows.of(rows, targets[:train], lookback), config, LOSS, seed
+            )
             return self._train(trainer, windows[train:], targets[train:], epochs, early_stopping)
 
     def predict(self, features_df: pd.DataFrame) -> Floats:

@@ -21,7 +21,7 @@ from puffin.models.scaling import safe_std
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.training.trainer import Trainer
-from puffin.models.windows import make_windows, to_tensor
+from puffin.models.windows import Windows, make_windows, to_tensor
 
 
 class _Univariate(TorchForecaster):
@@ -140,7 +140,9 @@ class _Univariate(TorchForecaster):
             )
             self.model.to(self.device)
             targets = rows[lookback:]
-            trainer = Trainer(self.model, windows[:train], targets[:train], config, LOSS, seed)
+            trainer = Trainer(
+                self.model, Windows.of(rows, targets[:train], lookback), config, LOSS, seed
+            )
             return self._train(trainer, windows[train:], targets[train:], epochs, early_stopping)
 
     def predict(self, series: Any, steps: int = 1) -> Floats:

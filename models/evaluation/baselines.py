@@ -4,7 +4,8 @@ Each is fitted on a training part alone, and forecasts the target at bar ``t`` f
 bar ``t - horizon``, as the networks do.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.model_selection import TimeSeriesSplit
 from puffin.models.arrays import Floats
 from puffin.models.features import Series
 from puffin.models.folds import Span
+from puffin.models.panel import Part
 from puffin.models.scaling import Scaler
 
 # Most lags of the autoregression: a month of trading days.
@@ -222,7 +224,30 @@ def _check(series: Series, lookback: int, train: Span, score: Span) -> None:
         )
 
 
-BASELINES: dict[str, Callable[[Series, int, Span, Span], Baseline]] = {
+Fit = Callable[[Series, int, Span, Span], Baseline]
+
+
+def fit_each(fit: Fit, parts: Sequence[Part], lookback: int) -> Baseline:
+    """Fit a baseline to each symbol of a fold, and return the forecasts symbol after symbol.
+
+    Raises
+    ------
+    TooShortError
+        If a symbol has too few targets.
+    """
+    fitted = [fit(p.member.series, lookback, p.fold.train, p.fold.valid) for p in parts]
+    labels = dict.fromkeys(each.label for each in fitted)
+    label = next(iter(labels)) if len(labels) == 1 else f"{_family(fitted[0].label)} of each symbol"
+    forecasts = np.concatenate([each.forecasts for each in fitted])
+    return Baseline(label, forecasts, nested=all(each.nested for each in fitted))
+
+
+def _family(label: str) -> str:
+    """Return a label without the hyperparameter that was chosen: AR for AR(3)."""
+    return re.split(r"[,(]", label)[0]
+
+
+BASELINES: dict[str, Fit] = {
     "persistence": persistence,
     "drift": drift,
     "mean": training_mean,

@@ -3,8 +3,9 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import torch
 from safetensors.torch import load, save
@@ -15,7 +16,7 @@ from puffin.models.networks.rnn import build_network
 from puffin.models.training.cuda_graphs import GraphedCall
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.models.training.trainer import LossFunction, Trainer, loss_function
-from puffin.models.windows import FoldTensors
+from puffin.models.windows import FoldTensors, Windows
 
 # Consecutive targets that share one input sequence in training (`trainer.Trainer`). With 4, wide
 # LSTMs take a third of the time at equal losses; with 8 the losses rise.
@@ -39,19 +40,29 @@ class Epoch:
     Attributes
     ----------
     number : int, from 1
-    valid_loss : float, mean over folds; over the epochs this is the curve that is watched
-    fold_losses : tuple of float, one per fold
+    symbol_losses : tuple of tuple of float
+        Validation loss of each symbol of each fold.
     train_loss : float, mean over folds, while training (dropout and noise on)
-    forecasts : Tensor, (fold, valid targets), standardised, on the training device
+    forecasts : tuple of Tensor, (valid targets,), one per fold
+        Standardised, symbol after symbol, on the training device.
     improved : bool, True if this is the best epoch so far
     """
 
     number: int
-    valid_loss: float
-    fold_losses: tuple[float, ...]
+    symbol_losses: tuple[tuple[float, ...], ...]
     train_loss: float
-    forecasts: Tensor
+    forecasts: tuple[Tensor, ...]
     improved: bool
+
+    @property
+    def fold_losses(self) -> tuple[float, ...]:
+        """Validation loss of each fold: the mean over its symbols, which count the same."""
+        return tuple(math.fsum(losses) / len(losses) for losses in self.symbol_losses)
+
+    @property
+    def valid_loss(self) -> float:
+        """The mean over folds; over the epochs this is the curve that is watched."""
+        return math.fsum(self.fold_losses) / len(self.symbol_losses)
 
 
 def forecast_windows(network: nn.Module, windows: Tensor) -> Tensor:
@@ -59,6 +70,22 @@ def forecast_windows(network: nn.Module, windows: Tensor) -> Tensor:
     network.eval()
     with torch.no_grad():
         return torch.cat([network(block) for block in torch.split(windows, _PREDICTION_BATCH)])
+
+
+def validate(network: nn.Module, windows: Windows, loss: LossFunction) -> tuple[Tensor, Tensor]:
+    """Forecast windows without dropout or gradients.
+
+    Returns
+    -------
+    losses : Tensor, (symbols,), the mean loss of each symbol
+    forecasts : Tensor, (windows,), symbol after symbol
+    """
+    view = windows.view()
+    blocks = torch.split(windows.starts, _PREDICTION_BATCH)
+    out = torch.cat([forecast_windows(network, view[block]) for block in blocks])  # (windows, 1)
+    sizes = [len(span) for span in windows.spans]
+    pairs = zip(torch.split(out, sizes), torch.split(windows.outputs, sizes), strict=True)
+    return torch.stack([loss(*pair) for pair in pairs]), out[:, 0]
 
 
 def build_networks(
@@ -108,18 +135,17 @@ class FoldTraining:
         self._trainers = [
             Trainer(
                 network,
-                fold.train_windows,
-                fold.train_targets,
+                fold.train,
                 config,
                 self._loss,
                 seed + i,
-                targets_per_sequence(fold.train_windows.shape[1]),
+                targets_per_sequence(fold.train.lookback),
             )
             for i, (network, fold) in enumerate(zip(networks, folds, strict=True))
         ]
-        self._device = folds[0].train_windows.device
+        self._device = folds[0].train.rows.device
         self._validations = [
-            GraphedCall(partial(_validate, network, fold, self._loss), self._device)
+            GraphedCall(partial(validate, network, fold.valid, self._loss), self._device)
             for network, fold in zip(networks, folds, strict=True)
         ]
         self._stopping = EarlyStopping(training.patience, verbose=False)
@@ -149,34 +175,39 @@ class FoldTraining:
         results = [self._enqueue_epoch(i) for i in range(len(self._folds))]
         for trainer in self._trainers:
             trainer.stream.join()
-        train_losses, valid_losses, forecasts = map(torch.stack, zip(*results, strict=True))
+        train_losses, symbol_losses, forecasts = zip(*results, strict=True)
         # The only wait for the device in this epoch.
-        *fold_losses, train_loss = torch.cat([valid_losses, train_losses.mean()[None]]).tolist()
-        valid_loss = math.fsum(fold_losses) / len(fold_losses)
-        self.curve.append(valid_loss)
-        self._stopping(valid_loss, self._networks)
+        *losses, train_loss = torch.cat(
+            [*symbol_losses, torch.stack(train_losses).mean()[None]]
+        ).tolist()
+        parts = iter(losses)
         epoch = Epoch(
-            number=len(self.curve),
-            valid_loss=valid_loss,
-            fold_losses=tuple(fold_losses),
+            number=len(self.curve) + 1,
+            symbol_losses=tuple(tuple(islice(parts, len(found))) for found in symbol_losses),
             train_loss=train_loss,
             forecasts=forecasts,
-            improved=self._stopping.counter == 0,
+            improved=False,
         )
+        self.curve.append(epoch.valid_loss)
+        self._stopping(epoch.valid_loss, self._networks)
+        epoch = replace(epoch, improved=self._stopping.counter == 0)
         if epoch.improved:
             self.best = epoch
         return epoch
 
     def _enqueue_epoch(self, fold: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Train a fold's network for an epoch; return its losses, (), and its forecasts (targets,).
+        """Train a fold's network for an epoch.
 
-        The losses are those of training and of validation.
+        Returns
+        -------
+        train_loss : Tensor, ()
+        symbol_losses, forecasts : Tensor, as `validate` returns them
         """
         trainer = self._trainers[fold]
         with trainer.stream:
             train_loss = trainer.enqueue_epoch()
-            valid_loss, forecasts = self._validations[fold]()
-        return train_loss, valid_loss, forecasts
+            symbol_losses, forecasts = self._validations[fold]()
+        return train_loss, symbol_losses, forecasts
 
     def state(self) -> bytes:
         """Return everything that the next epochs depend on, in the safetensors format.
@@ -192,13 +223,11 @@ class FoldTraining:
         tensors["dropout"] = _get_rng_state(self._device)
         best = self.best
         if best is not None:
-            tensors["forecasts"] = best.forecasts
+            tensors["forecasts"] = torch.cat(best.forecasts)
         scalars = {
             "curve": self.curve,
             "counter": self._stopping.counter,
-            "best": None
-            if best is None
-            else [best.number, best.valid_loss, best.fold_losses, best.train_loss],
+            "best": None if best is None else [best.number, best.symbol_losses, best.train_loss],
         }
         tensors["scalars"] = torch.tensor(list(json.dumps(scalars).encode()), dtype=torch.uint8)
         return save({name: value.cpu().contiguous() for name, value in tensors.items()})
@@ -216,12 +245,13 @@ class FoldTraining:
         self._stopping.counter = scalars["counter"]
         self._stopping.should_stop = self._stopping.counter > self._stopping.patience
         if scalars["best"] is not None:
-            number, valid_loss, fold_losses, train_loss = scalars["best"]
-            forecasts = tensors["forecasts"].to(self._device)
+            number, losses, train_loss = scalars["best"]
+            sizes = [len(fold.valid) for fold in self._folds]
+            forecasts = torch.split(tensors["forecasts"].to(self._device), sizes)
             self.best = Epoch(
-                number, valid_loss, tuple(fold_losses), train_loss, forecasts, improved=True
+                number, tuple(map(tuple, losses)), train_loss, forecasts, improved=True
             )
-            self._stopping.best_loss = valid_loss
+            self._stopping.best_loss = self.best.valid_loss
             best = _entries_under(tensors, "best")
             self._stopping.best_weights = {k: v.to(self._device) for k, v in best.items()}
 
@@ -242,9 +272,3 @@ def _set_rng_state(device: torch.device, state: Tensor) -> None:
         torch.cuda.set_rng_state(state, device)
     else:
         torch.set_rng_state(state)
-
-
-def _validate(network: nn.Module, fold: FoldTensors, loss: LossFunction) -> tuple[Tensor, Tensor]:
-    """Return the loss on a fold's validation part, (), and the forecasts (valid targets,)."""
-    out = forecast_windows(network, fold.valid_windows)  # (valid targets, 1)
-    return loss(out, fold.valid_targets), out[:, 0]

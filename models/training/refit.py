@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from torch import Tensor, nn
+from torch import nn
 
 from puffin.models.config import Config
 from puffin.models.training.fold_training import build_networks, targets_per_sequence
 from puffin.models.training.trainer import Trainer, loss_function
+from puffin.models.windows import Windows
 
 
 class Refit:
@@ -16,8 +17,7 @@ class Refit:
 
     Parameters
     ----------
-    windows : Tensor, (targets, lookback, feature), standardised
-    targets : Tensor, (targets, 1), standardised
+    windows : Windows, standardised, with their targets
     config : Config
     loss : str
         A key of `losses.LOSSES`.
@@ -32,24 +32,23 @@ class Refit:
 
     def __init__(
         self,
-        windows: Tensor,
-        targets: Tensor,
+        windows: Windows,
         config: Config,
         loss: str,
         epochs: int,
         seed: int,
     ) -> None:
         self.network: nn.Module
-        (self.network,) = build_networks(config, windows.shape[2], 1, windows.device, seed)
+        rows = windows.rows
+        (self.network,) = build_networks(config, rows.shape[1], 1, rows.device, seed)
         self._epochs = epochs
         self._trainer = Trainer(
             self.network,
             windows,
-            targets,
             config,
             loss_function(loss),
             seed,
-            targets_per_sequence(windows.shape[1]),
+            targets_per_sequence(windows.lookback),
         )
 
     def __iter__(self) -> Iterator[int]:

@@ -1,6 +1,7 @@
 """The training steps of one network: batches, loss and optimiser."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from puffin.models.losses import LOSSES
 from puffin.models.networks.dropout import Dropout
 from puffin.models.training.adam import Adam
 from puffin.models.training.cuda_graphs import GraphedEpoch, SideStream, can_be_graphed
+from puffin.models.windows import Windows
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -36,16 +38,16 @@ class Trainer:
     ----------
     network : Module
         With ``forward(x, last=...)`` as `rnn.StackedLSTM` if `targets_per_sequence` is above 1.
-    windows : Tensor, (targets, lookback, feature), of consecutive targets
-    targets : Tensor, (targets, output)
+    windows : Windows
+        With their targets. The symbols count by their number of targets.
     config : Config
     loss : callable
         Maps forecasts and targets, (n, output) each, to their mean loss.
     seed : int
         Of the order of the windows and of the noise; on a GPU, of our dropout too.
     targets_per_sequence : int
-        Most targets per sequence: fewer are used if there are fewer targets, or if the batch size
-        is not a multiple of it.
+        Most targets per sequence: fewer are used if a symbol has fewer targets, or if the batch
+        size is not a multiple of it.
 
     Attributes
     ----------
@@ -55,8 +57,7 @@ class Trainer:
     def __init__(
         self,
         network: nn.Module,
-        windows: Tensor,
-        targets: Tensor,
+        windows: Windows,
         config: Config,
         loss: LossFunction,
         seed: int,
@@ -65,25 +66,23 @@ class Trainer:
         self.network = network
         self.targets_per_sequence = max(
             k
-            for k in range(1, min(targets_per_sequence, len(targets)) + 1)
+            for k in range(1, min(targets_per_sequence, *map(len, windows.spans)) + 1)
             if config.batch_size % k == 0
         )
-        # Both are indexed by the first target of a sequence: with k targets per sequence,
-        # windows (sequences, lookback + k - 1, feature) and targets (sequences, k, output).
-        self.windows = (
-            windows
-            if self.targets_per_sequence == 1
-            else _overlapping_windows(windows, self.targets_per_sequence)
-        )
-        self.targets = targets.unfold(0, self.targets_per_sequence, 1).transpose(1, 2)
+        # Both are indexed by the row at which a sequence begins: with k targets per sequence,
+        # windows (rows, lookback + k - 1, feature) and targets (rows, k, output).
+        self.windows = windows.view(self.targets_per_sequence)
+        self.targets = windows.targets.unfold(0, self.targets_per_sequence, 1).transpose(1, 2)
+        self._places = _Places.of(windows, self.targets_per_sequence)
         self.config = config
         self.loss = loss
         self.optimizer = Adam(network.parameters(), config.lr, config.weight_decay)
-        self.generator = torch.Generator(device=windows.device).manual_seed(seed)
-        self.stream = SideStream(windows.device)
+        device = windows.rows.device
+        self.generator = torch.Generator(device=device).manual_seed(seed)
+        self.stream = SideStream(device)
         # On a CPU it is faster to gather many batches at once, as `_batches` does.
         self._graphed_epoch: GraphedEpoch | None = None
-        if windows.device.type == "cuda" and can_be_graphed(network):
+        if device.type == "cuda" and can_be_graphed(network):
             self._graphed_epoch = self._make_graphed_epoch()
 
     def _make_graphed_epoch(self) -> GraphedEpoch:
@@ -93,7 +92,7 @@ class Trainer:
             if isinstance(layer, Dropout):
                 layer.generator = self.generator
         size = self.config.batch_size // self.targets_per_sequence
-        return GraphedEpoch(self._step_on, self._sequences(), size, self.generator)
+        return GraphedEpoch(self._step_on, len(self._places), size, self.generator)
 
     def run_epoch(self) -> Tensor:
         """Take one step per batch, in a new order; return the mean loss as a scalar on the device.
@@ -114,27 +113,19 @@ class Trainer:
         losses = [self._step(x, y) * len(x) for x, y in self._batches(order)]
         return torch.stack(losses).sum() / len(order)
 
-    def _sequences(self) -> int:
-        """Return the number of sequences of an epoch.
-
-        It is enough for every offset: a number that depends on the drawn offset would make the host
-        wait for the GPU.
-        """
-        k = self.targets_per_sequence
-        return -(-(len(self.windows) - 1 + 2 * k - 1) // k)
-
     def _order(self) -> Tensor:
-        """Return the first target of each sequence of this epoch, shuffled, (sequences,).
+        """Return the first row of each sequence of this epoch, shuffled, (sequences,).
 
-        The sequences lie one behind the other, from an offset that is drawn anew in each epoch.
-        Those at both ends are moved inwards, and overlap their neighbours, so that each target is
-        in a sequence.
+        The sequences of a symbol lie one behind the other, from an offset that is drawn anew in
+        each epoch. Those at both ends are moved inwards, and overlap their neighbours, so that each
+        target is in a sequence.
         """
-        k, device = self.targets_per_sequence, self.windows.device
-        starts = k * torch.randperm(self._sequences(), generator=self.generator, device=device)
+        k, device, places = self.targets_per_sequence, self.windows.device, self._places
+        order = torch.randperm(len(places), generator=self.generator, device=device)
+        starts = places.relative[order]
         if k > 1:
             starts -= torch.randint(k, (1,), generator=self.generator, device=device)
-        return starts.clamp(0, len(self.windows) - 1)
+        return starts.clamp(min=0).minimum(places.last[order]) + places.base[order]
 
     def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches of windows (batch, bar, feature) and targets (batch, k, output).
@@ -172,7 +163,35 @@ class Trainer:
         return loss.detach()
 
 
-def _overlapping_windows(windows: Tensor, count: int) -> Tensor:
-    """View `count` consecutive windows as one, (sequences, lookback + count - 1, feature)."""
-    bars = torch.cat([windows[0], windows[1:, -1]])  # (targets + lookback - 1, feature)
-    return bars.unfold(0, windows.shape[1] + count - 1, 1).transpose(1, 2)
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where the sequences of an epoch begin, before they are shifted by the offset of an epoch.
+
+    Attributes
+    ----------
+    relative : Tensor, (sequences,), within the symbol
+    last : Tensor, (sequences,), the last place within the symbol
+    base : Tensor, (sequences,), the row of the symbol's first place
+    """
+
+    relative: Tensor
+    last: Tensor
+    base: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of sequences.
+
+        It is enough for every offset: a number that depends on the drawn offset would make the host
+        wait for the GPU.
+        """
+        return len(self.relative)
+
+    @classmethod
+    def of(cls, windows: Windows, k: int) -> "_Places":
+        """Return the places of sequences of `k` targets."""
+        places = [len(span) - k + 1 for span in windows.spans]
+        counts = torch.tensor([-(-(count - 1 + 2 * k - 1) // k) for count in places])
+        relative = torch.cat([k * torch.arange(count) for count in counts.tolist()])
+        last = torch.tensor([count - 1 for count in places]).repeat_interleave(counts)
+        base = torch.tensor([span.start for span in windows.spans]).repeat_interleave(counts)
+        return cls(*(values.to(windows.rows.device) for values in (relative, last, base)))

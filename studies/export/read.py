@@ -17,7 +17,7 @@ from puffin.models.errors import PuffinError
 from puffin.models.features import build_series
 from puffin.models.networks.rnn import build_network
 from puffin.models.scaling import Scaler
-from puffin.studies.dataset import columns_of
+from puffin.studies.dataset import columns_of, join
 from puffin.studies.export.checksums import CONFIG_FILE, SUMS_FILE, ExportError, read_listed
 from puffin.studies.export.record import ExportRecord, RecordError
 from puffin.studies.prices.snapshot import from_csv, sha256
@@ -83,6 +83,21 @@ class Exported:
     def holdout(self) -> pd.DataFrame | None:
         """Bars of the holdout; None while it is sealed."""
         return from_csv(self.files[HOLDOUT_FILE]) if HOLDOUT_FILE in self.files else None
+
+    @property
+    def search_frames(self) -> dict[str, pd.DataFrame]:
+        """Bars of the search part by symbol."""
+        return {self.spec.data.only_symbol: self.search}
+
+    @property
+    def holdout_frames(self) -> dict[str, pd.DataFrame]:
+        """Bars of the holdout by symbol; none while it is sealed."""
+        return {} if self.holdout is None else {self.spec.data.only_symbol: self.holdout}
+
+    @property
+    def all_frames(self) -> dict[str, pd.DataFrame]:
+        """All bars of the export by symbol."""
+        return join(self.search_frames, self.holdout_frames)
 
     @cached_property
     def prices(self) -> pd.DataFrame:

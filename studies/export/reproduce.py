@@ -10,8 +10,9 @@ import pandas as pd
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.metrics import skill
 from puffin.models.scaling import Scaler
-from puffin.models.training.fold_training import FoldTraining, build_networks, forecast_windows
+from puffin.models.training.fold_training import FoldTraining, build_networks, validate
 from puffin.models.training.refit import Refit
+from puffin.models.training.trainer import loss_function
 from puffin.studies.dataset import Dataset
 from puffin.studies.export.card import model_card
 from puffin.studies.export.checks import Check, Comparison, check_same, check_untrained
@@ -40,13 +41,15 @@ def reproduce(exported: Exported) -> Iterator[Check]:
     """
     record = exported.record
     check_versions({"puffin-tuner": record.made_with["puffin-tuner"]}, installed_versions())
-    folds = Dataset.build(exported.spec, exported.search)
+    folds = Dataset.build(exported.spec, exported.search_frames)
     yield from _targets(record, folds)
     yield from _baselines(record, folds)
     yield from _search(exported, folds)
     yield from _weights(exported, folds)
     if record.holdout is not None and exported.holdout is not None:
-        holdout = Dataset.for_holdout(exported.spec, exported.search, exported.holdout)
+        holdout = Dataset.for_holdout(
+            exported.spec, exported.search_frames, exported.holdout_frames
+        )
         yield from _holdout(exported, record.holdout, folds, holdout)
     yield check_same(CARD_FILE, exported.files[CARD_FILE], model_card(record).encode())
 
@@ -71,8 +74,7 @@ def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
     record, spec, config = exported.record, exported.spec, exported.config
     scores, comparison = record.scores, Comparison(record.machine.trial)
     seed, tensors = spec.search.seed, folds.tensors(config.lookback, comparison.device)
-    inputs = folds.series.features.shape[1]
-    networks = build_networks(config, inputs, len(tensors), comparison.device, seed)
+    networks = build_networks(config, folds.inputs, len(tensors), comparison.device, seed)
     training = FoldTraining(networks, tensors, config, spec.training_config, seed)
     for _ in training:
         pass
@@ -111,7 +113,7 @@ def _table(
     if list(before) != list(recomputed) or not before[keys].equals(recomputed[keys]):
         yield Check(f"{name} dates", 0.0, float("nan"), 0.0)
         return
-    unit = max(scaler.target_std for scaler in dataset.scalers)
+    unit = max(part.scaler.target_std for found in dataset.parts for part in found)
     for column in ("actual", "persistence"):
         yield check_untrained(
             f"{name} {column}", 0.0, _max_abs(before[column] - recomputed[column])
@@ -134,7 +136,7 @@ def _weights(exported: Exported, folds: Dataset) -> Iterator[Check]:
     """Train the exported network again and compare its inputs and weights."""
     record = exported.record
     on_all_bars = record.refit.data == "all"
-    dataset = Dataset.build(exported.spec, exported.prices) if on_all_bars else folds
+    dataset = Dataset.build(exported.spec, exported.all_frames) if on_all_bars else folds
     network, scaler, targets = refit_winner(dataset, exported.config, record.epochs)
     yield from _inputs(record, scaler, targets)
     before, recomputed = exported.weights, network.state_dict()
@@ -163,10 +165,10 @@ def _holdout(
     record, spec, config = exported.record, exported.spec, exported.config
     comparison = Comparison(record.machine.holdout or {})
     (fold,) = holdout.tensors(config.lookback, comparison.device)
-    windows, targets = fold.train_windows, fold.train_targets
     given = (config, spec.training.loss, record.epochs, spec.search.seed)
-    network = Refit(windows, targets, *given).train()
-    (forecasts,) = holdout.in_target_units(forecast_windows(network, fold.valid_windows).T)
+    network = Refit(fold.train, *given).train()
+    _, scaled = validate(network, fold.valid, loss_function(spec.training.loss))
+    (forecasts,) = holdout.in_target_units([scaled])
     if not np.isfinite(forecasts).all():  # the training diverged: there is nothing to judge
         yield Check("holdout.loss", recorded.loss, float("nan"), 0.0)
         return
@@ -185,8 +187,7 @@ def _holdout(
     ):
         yield comparison.check(kind, f"holdout.{key}", getattr(recorded, key), value, unit)
     yield comparison.check_equal("outcome", "holdout.outcome", recorded.outcome, recomputed.outcome)
-    (part,) = holdout.folds
-    dates = holdout.dates[part.valid.start : part.valid.stop]
+    (dates,) = holdout.scored_dates
     bars = (recorded.first, recorded.last, recorded.bars)
     yield check_same("holdout.bars", bars, (when(dates[0]), when(dates[-1]), len(dates)))
     sentences = [

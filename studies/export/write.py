@@ -11,7 +11,6 @@ from optuna.trial import FrozenTrial
 from safetensors.torch import save
 
 from puffin.models.config import Config
-from puffin.models.folds import Fold
 from puffin.models.scaling import Scaler
 from puffin.models.training.refit import Refit
 from puffin.models.windows import fold_tensors
@@ -36,7 +35,7 @@ from puffin.studies.export.read import (
 from puffin.studies.export.record import ExportRecord, RecordError
 from puffin.studies.files import write_files
 from puffin.studies.openings import Opening, looks_at
-from puffin.studies.prices.snapshot import to_csv
+from puffin.studies.prices.snapshot import frames_to_csv
 from puffin.studies.records import TrainingRun
 from puffin.studies.report.subject import fold_dates
 from puffin.studies.retraining import find_holdout, own_refit, read_artifact, require_opened
@@ -105,7 +104,7 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
         "seed": study.spec.search.seed,
         "loss": study.spec.training.loss,
     }
-    files = {SEARCH_FILE: to_csv(study.load_search_prices())}
+    files = {SEARCH_FILE: frames_to_csv(study.load_search_prices())}
     files[FORECAST_FILES[0]] = read_artifact(study, best)
     files |= _add_holdout(study, best, judgement, values)
     try:
@@ -129,7 +128,7 @@ def _add_holdout(
     """Add the results on the holdout so far to the values of a record; return their files."""
     holdout, files = find_holdout(study), {}
     if holdout is not None:
-        files[HOLDOUT_FILE] = to_csv(study.load_holdout_prices())
+        files[HOLDOUT_FILE] = frames_to_csv(study.load_holdout_prices())
         values["seal"] = {"openings": [_plain_opening(look) for look in looks_at(study)]}
     report = judgement.report
     if report is None:
@@ -266,16 +265,13 @@ def refit_winner(
     Module, Scaler, int
         The network, the scaler of its inputs and outputs, and the number of targets.
     """
-    span = dataset.refit_span()
-    scaler = Scaler.fit(dataset.series, span, dataset.spec.parsed_space.max_lookback)
-    device = torch.device("cpu")
-    tensors = fold_tensors(dataset.series, Fold(span, span), scaler, config.lookback, device)
+    parts = dataset.refit_parts()
+    tensors = fold_tensors(parts, config.lookback, torch.device("cpu"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         network = Refit(
-            tensors.train_windows,
-            tensors.train_targets,
+            tensors.train,
             config,
             dataset.spec.training.loss,
             epochs,
@@ -283,7 +279,7 @@ def refit_winner(
         ).train()
     finally:
         torch.set_num_threads(threads)
-    return network, scaler, len(span)
+    return network, parts[0].scaler, len(tensors.train)
 
 
 def _provenance(study: StoredStudy, best: FrozenTrial, scaler: Scaler) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from puffin.models.arrays import Floats, varies
-from puffin.models.evaluation.baselines import BASELINES, Baseline, TooShortError
+from puffin.models.evaluation.baselines import BASELINES, Baseline, TooShortError, fit_each
 from puffin.models.evaluation.forecast_tests import (
     LEVEL,
     MeanTest,
@@ -122,7 +122,7 @@ def compare_with_baselines(
         Number of bars that the network sees; ridge regression sees as many.
     forecast : array, (holdout bars,), in the target's unit
     """
-    losses = holdout.losses_per_bar([forecast])
+    losses = holdout.losses_by_date([forecast])
     # More threads slow these small fits down, and change the last bits.
     with threadpool_limits(1):
         runs = _fit_baselines(folds, holdout, lookback)
@@ -132,7 +132,7 @@ def compare_with_baselines(
     return HoldoutComparison(
         loss=float(losses.mean()),
         baselines=baselines,
-        detectable_skill=detectable_skill(first - losses, first, holdout.series.horizon),
+        detectable_skill=detectable_skill(first - losses, first, holdout.horizon),
     )
 
 
@@ -148,14 +148,11 @@ class _BaselineForecasts:
 def _fit_baselines(folds: Dataset, holdout: Dataset, lookback: int) -> list[_BaselineForecasts]:
     """Fit every baseline that has enough targets; baselines with equal forecasts are merged."""
     runs: list[_BaselineForecasts] = []
-    (fold,) = holdout.folds
+    (judged,) = holdout.parts
     for name, forecast in BASELINES.items():
         try:
-            search = [
-                forecast(folds.series, lookback, part.train, part.valid).forecasts
-                for part in folds.folds
-            ]
-            on_holdout = forecast(holdout.series, lookback, fold.train, fold.valid)
+            search = [fit_each(forecast, found, lookback).forecasts for found in folds.parts]
+            on_holdout = fit_each(forecast, judged, lookback)
         except TooShortError:
             continue
         equal = next((run for run in runs if _are_equal(on_holdout, run.holdout)), None)
@@ -174,18 +171,15 @@ def _are_equal(one: Baseline, other: Baseline) -> bool:
 def _baseline_result(
     run: _BaselineForecasts, folds: Dataset, holdout: Dataset, forecast: Floats
 ) -> BaselineResult:
-    horizon, baseline = holdout.series.horizon, run.holdout
-    losses, winner = (holdout.losses_per_bar([f]) for f in (baseline.forecasts, forecast))
-    (actual,), (last,) = (
-        holdout.validation_slices(values)
-        for values in (holdout.series.target, holdout.series.persistence)
-    )
+    horizon, baseline = holdout.horizon, run.holdout
+    losses, winner = (holdout.losses_by_date([f]) for f in (baseline.forecasts, forecast))
+    (actual,), (last,) = holdout.actuals, holdout.persistence
     moves = (baseline.forecasts != last).any()
     nested = _is_nested(baseline, holdout)
     return BaselineResult(
         name=run.name,
         label=baseline.label,
-        search_losses=folds.losses_per_bar(run.search),
+        search_losses=folds.losses_by_date(run.search),
         holdout_losses=losses,
         forecasts=baseline.forecasts,
         direction=holdout.direction([baseline.forecasts]) if moves else None,

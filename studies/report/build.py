@@ -150,17 +150,14 @@ def build(study: StoredStudy) -> Report:
     retraining = own_refit(holdout, best.number, study.spec.search.seed)
     (forecasts,) = read_forecasts(holdout, retraining)
     comparison = compare_with_baselines(folds, opened, config["lookback"], forecasts)
-    horizon = opened.series.horizon
-    (actual,), (last,) = (
-        opened.validation_slices(v) for v in (opened.series.target, opened.series.persistence)
-    )
+    horizon = opened.horizon
+    (actual,), (last,) = opened.actuals, opened.persistence
     no_direction_test = why_no_direction_test(study.spec.data.target)
     trials = trials_with_forecasts(study)
-    matrix = np.column_stack([folds.losses_per_bar(f) for _, f in trials])
+    matrix = np.column_stack([folds.losses_by_date(f) for _, f in trials])
     complete = [trial.state == TrialState.COMPLETE for trial, _ in trials]
     no_overfitting = why_no_overfitting(len(matrix), sum(complete), len(trials))
     no_sharpe = why_no_deflated_sharpe(folds, len(matrix), sum(complete), len(trials))
-    (fold,) = opened.folds
     return Report(
         study=study.name,
         subject=subject(study),
@@ -169,7 +166,7 @@ def build(study: StoredStudy) -> Report:
         epochs=Scores.read(best).best_epoch,
         looks=looks_at(study),
         opened_for=holdout.record.opened_for,
-        dates=opened.dates[fold.valid.start : fold.valid.stop],
+        dates=opened.scored_dates[0],
         forecasts=forecasts,
         actual=actual,
         search_loss=np.nan if best.value is None else best.value,
@@ -273,7 +270,7 @@ def why_no_deflated_sharpe(folds: Dataset, bars: int, complete: int, tried: int)
     """
     if (why := untradable(folds)) is not None:
         return why
-    returns = math.ceil(bars / folds.series.horizon)
+    returns = math.ceil(bars / folds.horizon)
     if returns < _FEWEST_RETURNS:
         return (
             f"it needs at least {_FEWEST_RETURNS} returns that do not overlap, and the search bars "

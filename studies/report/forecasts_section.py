@@ -73,6 +73,6 @@ def _last_bars(study: StoredStudy, panel: Panel) -> Table:
 def _closes_before(study: StoredStudy, bars: int) -> Floats:
     """Return the closes from which the last forecasts of the holdout start."""
     holdout = study.holdout_dataset
-    (fold,) = holdout.folds
-    stop, horizon = fold.valid.stop, holdout.series.horizon
-    return holdout.closes[stop - bars - horizon : stop - horizon]
+    ((part,),) = holdout.parts
+    stop = part.fold.valid.stop - holdout.horizon
+    return part.member.closes[stop - bars : stop]

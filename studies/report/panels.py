@@ -59,10 +59,10 @@ def fold_panels(study: StoredStudy) -> list[Panel]:
     """Return the winner's forecasts on each search fold."""
     best, folds = study.best(), study.dataset
     rows = zip(
-        folds.folds,
+        folds.scored_dates,
         read_forecasts(study, best),
-        folds.validation_slices(folds.series.target),
-        folds.validation_slices(folds.series.persistence),
+        folds.actuals,
+        folds.persistence,
         Scores.read(best).fold_losses,
         study.record.persistence_losses,
         strict=True,
@@ -70,20 +70,20 @@ def fold_panels(study: StoredStudy) -> list[Panel]:
     return [
         Panel(
             f"fold {number}",
-            folds.dates[fold.valid.start : fold.valid.stop],
+            dates,
             forecast,
             actual,
             persistence,
             skill(loss, last),
         )
-        for number, (fold, forecast, actual, persistence, loss, last) in enumerate(rows, start=1)
+        for number, (dates, forecast, actual, persistence, loss, last) in enumerate(rows, start=1)
     ]
 
 
 def holdout_panel(study: StoredStudy, report: Report) -> Panel:
     """Return the winner's forecasts on the holdout, with the band of its errors in the search."""
     holdout = study.holdout_dataset
-    (persistence,) = holdout.validation_slices(holdout.series.persistence)
+    (persistence,) = holdout.persistence
     errors = np.concatenate([fold.actual - fold.forecast for fold in fold_panels(study)])
     return Panel(
         "holdout",

@@ -92,8 +92,7 @@ class Subject:
 def subject(study: StoredStudy) -> Subject:
     """Return the subject of a study whose holdout is open."""
     record, holdout = study.record, study.holdout_dataset
-    (fold,) = holdout.folds
-    dates = holdout.dates[fold.valid.start : fold.valid.stop]
+    dates = holdout.scored_dates[0].unique().sort_values()
     return Subject(
         spec=study.spec,
         origin=record.data.origin,

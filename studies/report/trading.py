@@ -6,7 +6,7 @@ import pandas as pd
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest, backtest
 from puffin.models.features import TARGETS
-from puffin.studies.dataset import Dataset
+from puffin.studies.dataset import Dataset, mean_by_date
 
 # Costs of a trade in the backtest, in basis points: commission and slippage.
 COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
@@ -18,31 +18,36 @@ def strategy_returns(folds: Dataset, forecasts: list[Floats]) -> Floats:
 
     The target must be tradable: `untradable` returns the reason if it is not.
     """
-    is_long = np.concatenate(forecasts) > np.concatenate(
-        folds.validation_slices(folds.series.persistence)
-    )
-    return np.asarray((is_long * _log_returns(folds))[:: folds.series.horizon])
+    is_long = [forecast > last for forecast, last in zip(forecasts, folds.persistence, strict=True)]
+    gained = [
+        mean_by_date(dates.to_numpy(), long * returns)
+        for dates, long, returns in zip(
+            folds.scored_dates, is_long, _log_returns(folds), strict=True
+        )
+    ]
+    return np.concatenate(gained)[:: folds.horizon]
 
 
-def _log_returns(folds: Dataset) -> Floats:
-    """Return the log return over the horizon at each scored bar, (scored bars,)."""
+def _log_returns(folds: Dataset) -> list[Floats]:
+    """Return the log return over the horizon of each scored target, one array per fold."""
     if folds.spec.data.target == "return":
-        return np.concatenate(folds.validation_slices(folds.series.target))
-    horizon = folds.series.horizon
-    spans = [(fold.valid.start, fold.valid.stop) for fold in folds.folds]
-    closes = np.concatenate([folds.closes[start:stop] for start, stop in spans])
-    before = np.concatenate(
-        [folds.closes[start - horizon : stop - horizon] for start, stop in spans]
-    )
-    return np.asarray(np.log(closes / before))
+        return folds.actuals
+    horizon = folds.horizon
+    closes = folds.scored(lambda member: member.closes)
+    before = folds.scored(lambda member: np.roll(member.closes, horizon))
+    return [np.asarray(np.log(now / then)) for now, then in zip(closes, before, strict=True)]
 
 
 def untradable(dataset: Dataset) -> str | None:
     """Return the reason why forecasts of the target cannot be traded on; None if they can."""
-    target, horizon = dataset.spec.data.target, dataset.series.horizon
+    target, horizon = dataset.spec.data.target, dataset.horizon
     if not TARGETS[target].is_tradable:
         return f"a {target} cannot be bought"
-    spans = [dataset.closes[f.valid.start - horizon : f.valid.stop] for f in dataset.folds]
+    spans = [
+        part.member.closes[part.fold.valid.start - horizon : part.fold.valid.stop]
+        for found in dataset.parts
+        for part in found
+    ]
     if not (np.concatenate(spans) > 0).all():
         return "a close is zero or negative, so there are no returns in per cent"
     return None
@@ -52,7 +57,7 @@ def why_no_backtest(holdout: Dataset) -> str | None:
     """Return the reason why there is no backtest; None if there is one."""
     if (why := untradable(holdout)) is not None:
         return why
-    if (horizon := holdout.series.horizon) != 1:
+    if (horizon := holdout.horizon) != 1:
         return f"a backtest trades one bar ahead, and this study forecasts {horizon} bars ahead"
     return None
 
@@ -62,8 +67,9 @@ def run_backtest(holdout: Dataset, forecast: Floats) -> Backtest | None:
     to_price = TARGETS[holdout.spec.data.target].to_price
     if to_price is None or why_no_backtest(holdout) is not None:
         return None
-    (fold,) = holdout.folds
-    closes = holdout.closes[fold.valid.start - 1 : fold.valid.stop]
+    ((part,),) = holdout.parts
+    valid = part.fold.valid
+    closes = part.member.closes[valid.start - 1 : valid.stop]
     return backtest(
         closes,
         np.append(np.nan, to_price(forecast, closes[:-1])),

@@ -17,6 +17,7 @@ import puffin.studies.files
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.refit import Refit
+from puffin.models.windows import Windows
 from tests.acceptance.helpers import SEALED_EXPORT, Command, Finished, query, words
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -74,11 +75,13 @@ def test_the_exported_weights_are_those_of_an_independent_refit(
     assert given["target_std"] == pytest.approx(targets.std(), rel=1e-12)
 
     rows = (features - np.array(given["feature_mean"])) / np.array(given["feature_std"])
-    windows = np.stack([rows[t - lookback : t] for t in range(first, len(bars))])
     scaled = (targets - given["target_mean"]) / given["target_std"]
     network = Refit(
-        torch.tensor(windows, dtype=torch.float32),
-        torch.tensor(scaled[:, None], dtype=torch.float32),
+        Windows.of(
+            torch.tensor(rows[first - lookback :], dtype=torch.float32),
+            torch.tensor(scaled[:, None], dtype=torch.float32),
+            lookback,
+        ),
         Config.from_dict(config["config"]),
         config["refit"]["loss"],
         config["epochs"],

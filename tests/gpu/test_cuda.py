@@ -21,6 +21,7 @@ from puffin.models.estimators.univariate import TradingLSTM
 from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.networks.dropout import Dropout
+from puffin.models.panel import Member, Part
 from puffin.models.scaling import Scaler
 from puffin.models.training import trainer as trainer_module
 from puffin.models.training.cuda_graphs import GraphedCall, SideStream
@@ -42,10 +43,13 @@ def folds_on(device: torch.device, lookback: int) -> list[FoldTensors]:
     rng = np.random.default_rng(0)
     columns = {"close": 100 * np.exp(np.cumsum(rng.normal(0, 0.01, 400)))}
     series = build_series(columns, ["return"], "return")
+    days = np.datetime64("2020-01-01") + np.arange(400)
+    member = Member("A", days, series, columns["close"])
     folds = [Fold(Span(20, 300), Span(300, 340)), Fold(Span(20, 340), Span(340, 380))]
     scalers = [Scaler.fit(series, fold.train, 10) for fold in folds]
     return [
-        fold_tensors(series, f, s, lookback, device) for f, s in zip(folds, scalers, strict=True)
+        fold_tensors([Part(member, fold, scaler)], lookback, device)
+        for fold, scaler in zip(folds, scalers, strict=True)
     ]
 
 
@@ -134,14 +138,14 @@ def test_a_training_resumes_on_the_device_to_the_same_losses(device: torch.devic
         pass
     assert resumed.curve == expected
     assert resumed.best is not None
-    assert resumed.best.forecasts.device.type == device.type
+    assert {each.device.type for each in resumed.best.forecasts} == {device.type}
 
 
 def test_a_winner_is_refitted_on_the_device(device: torch.device) -> None:
     fold = folds_on(device, CONFIG.lookback)[0]
-    refit = Refit(fold.train_windows, fold.train_targets, CONFIG, "mse", 2, seed=0)
+    refit = Refit(fold.train, CONFIG, "mse", 2, seed=0)
     assert list(refit) == [1, 2]
-    out = forecast_windows(refit.network, fold.valid_windows)
+    out = forecast_windows(refit.network, fold.valid.inputs)
     assert out.device.type == device.type
     assert torch.isfinite(out).all()
     empty_gpu_cache(device)

@@ -32,7 +32,8 @@ SINCE = date(2005, 1, 1)
 def workload(target: str) -> Dataset:
     task = quality.Task(target, SINCE.isoformat(), trials=2)
     spec = load_spec(task.preset, task.settings)
-    search, _ = cut_holdout(load_prices("sample", PriceRequest("AAPL", None, SINCE)).frame, spec)
+    frame = load_prices("sample", PriceRequest("AAPL", None, SINCE)).frame
+    search, _ = cut_holdout({"AAPL": frame}, spec)
     return Dataset.build(spec, search)
 
 
@@ -45,10 +46,10 @@ def test_the_plain_script_trains_and_is_judged_on_what_ours_is(target: str) -> N
 
 def same(ours: FoldTensors, train: TensorDataset, valid: TensorDataset) -> None:
     sides = [
-        (ours.train_windows, train.tensors[0]),
-        (ours.train_targets, train.tensors[1]),
-        (ours.valid_windows, valid.tensors[0]),
-        (ours.valid_targets, valid.tensors[1]),
+        (ours.train.inputs, train.tensors[0]),
+        (ours.train.outputs, train.tensors[1]),
+        (ours.valid.inputs, valid.tensors[0]),
+        (ours.valid.outputs, valid.tensors[1]),
     ]
     for own, theirs in sides:
         assert own.shape == theirs.shape

@@ -64,7 +64,7 @@ extra = ["IBM", "MSFT"]"""
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     search = load(open_storage(url), "tiny")
     expected = pd.read_csv(file, sep=";", decimal=",")["Mood"].to_numpy()[5:]
-    kept = pd.concat([search.load_search_prices(), search.load_holdout_prices()])
+    (kept,) = search.load_all_prices().values()
     np.testing.assert_array_equal(kept["column:mood"], expected)
     for again in (retrain_with_seeds(search, 2, 3), open_seal(search, 2, 3)):
         work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))

@@ -97,7 +97,7 @@ def test_leak_that_begins_in_the_holdout_is_caught_at_the_opening(
     plant(late)
     spec = load_spec(str(leaky_file))
     assert spec.walk_forward.holdout_bars == sealed
-    search, holdout = cut_holdout(prices.frame, spec)
+    search, holdout = cut_holdout({"A": prices.frame}, spec)
     Dataset.build(spec, search)
     with pytest.raises(PuffinError, match=r"^data\.features 'leaky' looks into the future"):
         Dataset.for_holdout(spec, search, holdout)

@@ -18,14 +18,13 @@ from puffin.tuner.worker import objective, process, worker
 from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.trainer import Trainer, loss_function
-from puffin.models.windows import make_windows
+from puffin.models.windows import Windows
 
 process.setup_torch("cpu", 1.0)
-windows = make_windows(torch.randn(670, 3), 30)
-targets = torch.randn(len(windows), 1)
+windows = Windows.of(torch.randn(670, 3), torch.randn(641, 1), 30)
 for cell in ("gru", "lstm"):
     config = Config(cell=cell, hidden_dims=(128, 64, 32), lookback=30, batch_size=64)
-    trainer = Trainer(build_network(config, 3), windows, targets, config, loss_function("mse"), 0)
+    trainer = Trainer(build_network(config, 3), windows, config, loss_function("mse"), 0)
     trainer.run_epoch()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 trainer.run_epoch()

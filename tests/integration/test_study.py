@@ -285,8 +285,8 @@ def test_the_snapshot_holds_search_and_holdout_prices_bit_for_bit(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     study = submit(storage, tiny, prices)
-    search = study.load_search_prices()
-    holdout = study._load_prices(HOLDOUT_FILE)
+    (search,) = study.load_search_prices().values()
+    (holdout,) = study._load_prices(HOLDOUT_FILE).values()
     assert len(holdout) == 20
     assert search.index[-1] < holdout.index[0]
     whole = pd.concat([search, holdout])
@@ -301,8 +301,9 @@ def test_the_purge_is_cut_off_with_the_holdout(
 ) -> None:
     spec = other(tiny, data={"horizon": horizon}, walk_forward={"purge": purge})
     study = submit(storage, spec, prices)
-    assert len(study._load_prices(HOLDOUT_FILE)) == sealed
-    assert len(study.load_search_prices()) == len(prices.frame) - sealed
+    assert [len(frame) for frame in study._load_prices(HOLDOUT_FILE).values()] == [sealed]
+    (search,) = study.load_search_prices().values()
+    assert len(search) == len(prices.frame) - sealed
 
 
 @pytest.mark.parametrize("filename", [SEARCH_FILE, HOLDOUT_FILE])
@@ -329,11 +330,11 @@ def test_a_study_knows_whether_prices_are_those_of_its_snapshot(
     storage: RDBStorage, tiny: Spec, prices: Prices
 ) -> None:
     study = submit(storage, tiny, prices)
-    assert study.has_same_prices(prices)
+    assert study.has_same_prices({"AAPL": prices.frame})
     changed = prices.frame.copy()
     changed.iloc[-1, 0] = np.nextafter(changed.iloc[-1, 0], np.inf)
-    assert not study.has_same_prices(Prices(changed, (), "changed"))
-    assert not study.has_same_prices(Prices(prices.frame.iloc[1:], (), "shorter"))
+    assert not study.has_same_prices({"AAPL": changed})
+    assert not study.has_same_prices({"AAPL": prices.frame.iloc[1:]})
 
 
 # Deleting
@@ -369,7 +370,8 @@ def test_delete_removes_exactly_the_rows_of_the_study(
     assert study_names(storage) == ["stays"]
     with pytest.raises(StudyError, match="no study 'tiny'"):
         load(storage, "tiny")
-    assert len(load(storage, "stays").load_search_prices()) == len(prices.frame) - 20
+    (kept,) = load(storage, "stays").load_search_prices().values()
+    assert len(kept) == len(prices.frame) - 20
 
 
 def test_a_deleted_name_is_free_for_other_settings(

@@ -116,14 +116,14 @@ def test_a_trial_that_raises_fails_with_its_reason(
 def test_a_trial_that_diverges_later_keeps_its_best_epoch(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    validate, calls = fold_training._validate, Counter[int]()
+    validate, calls = fold_training.validate, Counter[int]()
 
     def diverge(network: torch.nn.Module, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
         calls[id(network)] += 1
         loss, forecasts = validate(network, *args)
         return loss * (math.nan if calls[id(network)] == 3 else 1.0), forecasts
 
-    monkeypatch.setattr(fold_training, "_validate", diverge)
+    monkeypatch.setattr(fold_training, "validate", diverge)
     spec = spec_of("tiny", search={"trials": 2, "pruner": "none"})
     study = submit(worker.storage, spec, aapl(spec))
     assert serve(worker, study) == 2

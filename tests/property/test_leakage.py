@@ -21,6 +21,7 @@ from puffin.models.windows import FoldTensors, fold_tensors
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.report.baselines import compare_with_baselines
 from puffin.studies.spec import Spec
+from tests.folds import part_of
 from tests.leaks import LEAKS, tomorrow
 
 CPU = torch.device("cpu")
@@ -50,7 +51,7 @@ class Case:
     def prepare(self, series: Series) -> list[tuple[Scaler, FoldTensors]]:
         scalers = [Scaler.fit(series, fold.train, self.max_lookback) for fold in self.folds]
         return [
-            (scaler, fold_tensors(series, fold, scaler, self.lookback, CPU))
+            (scaler, fold_tensors([part_of(series, fold, scaler)], self.lookback, CPU))
             for fold, scaler in zip(self.folds, scalers, strict=True)
         ]
 
@@ -60,7 +61,7 @@ class Case:
         folds = [tensors for _, tensors in self.prepare(self.series(columns))]
         networks = build_networks(config, len(self.features), len(folds), CPU, seed=0)
         epochs = FoldTraining(networks, folds, config, TrainingConfig(max_epochs=2), seed=0)
-        return [epoch.forecasts.tolist() for epoch in epochs]
+        return [[each.tolist() for each in epoch.forecasts] for epoch in epochs]
 
 
 def prices(bars: int, seed: int) -> dict[str, Floats]:
@@ -110,11 +111,11 @@ def leaks(case: Case, before: Bars, after: Bars, t: int) -> set[str]:
             continue  # bars after t are this fold's own past
         for field in ("feature_mean", "feature_std", "target_mean", "target_std"):
             compare("scaler", getattr(scaler, field), getattr(other_scaler, field))
-        compare("train windows", tensors.train_windows, other.train_windows)
-        compare("train targets", tensors.train_targets, other.train_targets)
+        compare("train windows", tensors.train.inputs, other.train.inputs)
+        compare("train targets", tensors.train.outputs, other.train.outputs)
         known, seen = (max(0, stop - fold.valid.start) for stop in (t + 1, ahead))
-        compare("valid targets", tensors.valid_targets[:known], other.valid_targets[:known])
-        compare("valid windows", tensors.valid_windows[:seen], other.valid_windows[:seen])
+        compare("valid targets", tensors.valid.outputs[:known], other.valid.outputs[:known])
+        compare("valid windows", tensors.valid.inputs[:seen], other.valid.inputs[:seen])
     return found
 
 
@@ -199,8 +200,8 @@ def test_a_bar_after_a_training_part_changes_no_training_data(
     assert np.array_equal(scaler.feature_std, other_scaler.feature_std)
     assert scaler.target_mean == other_scaler.target_mean
     assert scaler.target_std == other_scaler.target_std
-    assert torch.equal(tensors.train_windows, other.train_windows)
-    assert torch.equal(tensors.train_targets, other.train_targets)
+    assert torch.equal(tensors.train.inputs, other.train.inputs)
+    assert torch.equal(tensors.train.outputs, other.train.outputs)
 
 
 @settings(max_examples=400, deadline=None)
@@ -213,8 +214,8 @@ def test_a_bar_after_a_validation_part_changes_no_validation_data(
     for number, fold in enumerate(case.folds[:-1]):  # the last ends with the series
         after = changed(before, slice(fold.valid.stop, None), seed, names)
         tensors, other = prepared[number][1], case.prepare(case.series(after))[number][1]
-        assert torch.equal(tensors.valid_windows, other.valid_windows)
-        assert torch.equal(tensors.valid_targets, other.valid_targets)
+        assert torch.equal(tensors.valid.inputs, other.valid.inputs)
+        assert torch.equal(tensors.valid.outputs, other.valid.outputs)
 
 
 @settings(max_examples=50, deadline=None)
@@ -324,7 +325,7 @@ def test_a_changed_bar_changes_its_feature_and_the_window_that_ends_there(
     after = changed(before, slice(t, t + 1), seed=0)
     one, other = case.series(before), case.series(after)
     assert one.features[t, 0] != other.features[t, 0]
-    windows = [case.prepare(series)[0][1].valid_windows for series in (one, other)]
+    windows = [case.prepare(series)[0][1].valid.inputs for series in (one, other)]
     differ = [not torch.equal(a, b) for a, b in zip(*windows, strict=True)]
     assert differ.index(True) == case.horizon
 
@@ -364,22 +365,22 @@ def frame_of(columns: Bars) -> pd.DataFrame:
 def losses(dataset: Dataset) -> list[tuple[float, ...]]:
     config = Config(hidden_dims=(4,), lookback=5, batch_size=32, lr=0.01)
     folds = dataset.tensors(5, CPU)
-    networks = build_networks(config, dataset.series.features.shape[1], 2, CPU, seed=0)
+    networks = build_networks(config, dataset.inputs, 2, CPU, seed=0)
     epochs = FoldTraining(networks, folds, config, TrainingConfig(max_epochs=1), seed=0)
     return [(epoch.train_loss, *epoch.fold_losses) for epoch in epochs]
 
 
 def facts(spec: Spec, columns: Bars) -> list[object]:
     """Return everything that the search could take from prices, as comparable values."""
-    search, _ = cut_holdout(frame_of(columns), spec)
+    search, _ = cut_holdout({"A": frame_of(columns)}, spec)
     made = Dataset.build(spec, search)
-    series = made.series
+    series, scalers = made.members[0].series, [part.scaler for (part,) in made.parts]
     return [
         list(made.dates),
         [a.tobytes() for a in (series.features, series.target, series.persistence)],
         made.folds,
-        [(s.feature_mean.tobytes(), s.feature_std.tobytes()) for s in made.scalers],
-        [(s.target_mean, s.target_std) for s in made.scalers],
+        [(s.feature_mean.tobytes(), s.feature_std.tobytes()) for s in scalers],
+        [(s.target_mean, s.target_std) for s in scalers],
         made.scored_sha256(made.tensors(5, CPU)),
         made.persistence_losses,
         made.mean_losses,
@@ -410,7 +411,7 @@ def test_the_search_does_not_depend_on_the_sealed_holdout(
 
 
 def opened_by(spec: Spec, columns: Bars) -> tuple[Dataset, Dataset]:
-    search, sealed = cut_holdout(frame_of(columns), spec)
+    search, sealed = cut_holdout({"A": frame_of(columns)}, spec)
     return Dataset.build(spec, search), Dataset.for_holdout(spec, search, sealed)
 
 
@@ -424,11 +425,11 @@ def holdout_leaks(spec: Spec, before: Bars, after: Bars, bar: int) -> set[str]:
     seen = max(0, bar + spec.data.horizon - fold.valid.start)
     pairs: dict[str, tuple[object, object]] = {}
     for field in ("feature_mean", "feature_std", "target_mean", "target_std"):
-        pairs[f"scaler {field}"] = tuple(getattr(w.scalers[0], field) for w in (one, other))
+        pairs[f"scaler {field}"] = tuple(getattr(w.parts[0][0].scaler, field) for w in (one, other))
     (a,), (b,) = one.tensors(5, CPU), other.tensors(5, CPU)
-    pairs["train windows"] = a.train_windows, b.train_windows
-    pairs["train targets"] = a.train_targets, b.train_targets
-    pairs["valid windows"] = a.valid_windows[:seen], b.valid_windows[:seen]
+    pairs["train windows"] = a.train.inputs, b.train.inputs
+    pairs["train targets"] = a.train.outputs, b.train.outputs
+    pairs["valid windows"] = a.valid.inputs[:seen], b.valid.inputs[:seen]
     still = np.zeros(len(fold.valid))
     baselines = [
         {r.name: r for r in compare_with_baselines(folds, w, 5, still).baselines}
@@ -486,7 +487,7 @@ def test_labels_of_search_and_scored_holdout_share_no_bar(
     purge = horizon - 1 if spare is None else horizon - 1 + spare
     spec = study(horizon, holdout_bars, None if spare is None else purge)
     frame = frame_of({"close": np.arange(1.0, searched + purge + holdout_bars + 1)})
-    search, sealed = cut_holdout(frame, spec)
+    (search,), (sealed,) = (part.values() for part in cut_holdout({"A": frame}, spec))
     assert len(search) == searched
     assert pd.concat([search, sealed]).equals(frame)
     numbers = list(frame.index)
@@ -511,5 +512,6 @@ def test_the_label_of_a_return_spans_horizon_bars(
 @pytest.mark.parametrize("bars", [10, 20, 24])
 def test_a_series_no_longer_than_its_holdout_leaves_nothing_to_search(bars: int) -> None:
     spec = study(horizon=3, holdout_bars=22, purge=None)
-    search, sealed = cut_holdout(frame_of({"close": np.arange(1.0, bars + 1)}), spec)
-    assert (len(search), len(sealed)) == (0, bars)
+    frames = {"A": frame_of({"close": np.arange(1.0, bars + 1)})}
+    search, sealed = cut_holdout(frames, spec)
+    assert (search, len(sealed["A"])) == ({}, bars)

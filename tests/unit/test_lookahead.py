@@ -104,11 +104,11 @@ def test_a_leak_at_the_last_bar_but_one_alone_is_refused(monkeypatch: pytest.Mon
 
 
 def test_a_short_series_is_cut_after_every_bar_a_long_one_irregularly() -> None:
-    assert module._cutoffs(3, 20).tolist() == list(range(3, 21))
-    cuts = module._cutoffs(1, 5000)
+    assert module._cutoffs(3, 20, 100).tolist() == list(range(3, 21))
+    cuts = module._cutoffs(1, 5000, module.TRUNCATIONS)
     assert (len(cuts), cuts[-1]) == (module.TRUNCATIONS, 5000)
     assert (np.diff(cuts) > 0).all()
-    assert cuts.tolist() == module._cutoffs(1, 5000).tolist()
+    assert cuts.tolist() == module._cutoffs(1, 5000, module.TRUNCATIONS).tolist()
     assert all(5 < np.sum(cuts % 5 == day) < 40 for day in range(5))
 
 

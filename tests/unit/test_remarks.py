@@ -55,7 +55,7 @@ def market(*flat: slice, wild: slice = slice(0), **data: Any) -> tuple[Spec, pd.
 
 def workload(*flat: slice, **changes: Any) -> Dataset:
     spec, frame = market(*flat, **changes)
-    return Dataset.build(spec, cut_holdout(frame, spec)[0])
+    return Dataset.build(spec, cut_holdout({"A": frame}, spec)[0])
 
 
 def days(start: int, stop: int) -> str:
@@ -126,7 +126,7 @@ def test_an_input_that_never_moves_is_named() -> None:
 
 def test_forecasts_are_filed_under_the_number_that_a_fold_has_in_every_table() -> None:
     found = workload()
-    body = found.forecasts_csv(found.validation_slices(found.series.persistence))
+    body = found.forecasts_csv(found.persistence)
     table = pd.read_csv(io.BytesIO(body), index_col="date")
     assert table.fold.value_counts(sort=False).to_dict() == {1: 20, 2: 20}
     assert table.fold[f"{DAYS[110]:%Y-%m-%d}"] == 2
@@ -144,14 +144,12 @@ def simple_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def judged(*flat: slice, error: float = 0.001, **data: Any) -> tuple[HoldoutComparison, str]:
     spec, frame = market(*flat, **data)
-    search, holdout = cut_holdout(frame, spec)
+    search, holdout = cut_holdout({"A": frame}, spec)
     opened = Dataset.for_holdout(spec, search, holdout)
-    (fold,) = opened.folds
-    actual = opened.series.target[fold.valid.start : fold.valid.stop]
+    (actual,) = opened.actuals
     signs = np.resize([1.0, -1.0, 1.0], len(actual))
     found = compare_with_baselines(Dataset.build(spec, search), opened, 3, actual + error * signs)
-    dates = opened.dates[fold.valid.start : fold.valid.stop]
-    return found, outcome_sentence(found, dates, spec.data)
+    return found, outcome_sentence(found, opened.scored_dates[0], spec.data)
 
 
 @pytest.mark.usefixtures("simple_baselines")

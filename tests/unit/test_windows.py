@@ -12,6 +12,7 @@ from puffin.models.features import FEATURES, TARGETS, Series, build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.scaling import Scaler
 from puffin.models.windows import FoldTensors, fold_tensors, make_windows
+from tests.folds import part_of
 
 CPU = torch.device("cpu")
 NAN = math.nan
@@ -218,7 +219,8 @@ def numbered(bars: int, warmup: int = 0, horizon: int = 1) -> Series:
 
 def unscaled(series: Series, fold: Fold, lookback: int) -> FoldTensors:
     width = series.features.shape[1]
-    return fold_tensors(series, fold, Scaler(np.zeros(width), np.ones(width), 0, 1), lookback, CPU)
+    scaler = Scaler(np.zeros(width), np.ones(width), 0, 1)
+    return fold_tensors([part_of(series, fold, scaler)], lookback, CPU)
 
 
 def test_windows_are_views_of_the_rows() -> None:
@@ -233,12 +235,13 @@ def test_windows_are_views_of_the_rows() -> None:
 
 def test_the_windows_of_a_fold_share_one_copy_of_the_bars() -> None:
     tensors = unscaled(numbered(100, warmup=1), Fold(Span(20, 60), Span(60, 90)), 10)
-    train, valid = tensors.train_windows, tensors.valid_windows
-    storage = train.untyped_storage()
-    assert storage.data_ptr() == valid.untyped_storage().data_ptr()
-    assert storage.nbytes() <= 100 * 4
-    # Target 60 stands 40 targets behind target 20, and so do their windows: 40 floats.
-    assert valid.data_ptr() - train.data_ptr() == 40 * 4
+    assert tensors.train.rows is tensors.valid.rows
+    for windows in (tensors.train, tensors.valid):
+        assert windows.view().data_ptr() == tensors.train.rows.data_ptr()
+        assert windows.view(4).data_ptr() == tensors.train.rows.data_ptr()
+    assert tensors.train.rows.untyped_storage().nbytes() == 100 * 4
+    # Target 60 stands 40 targets behind target 20, and so do their windows.
+    assert tensors.valid.starts[0] - tensors.train.starts[0] == 40
 
 
 @pytest.mark.parametrize("lookback", [1, 2, 5])
@@ -251,14 +254,14 @@ def test_the_window_of_a_target_ends_a_horizon_before_it(
     fold = Fold(Span(lookback + warmup + horizon - 1, 17), Span(20, 30))
     tensors = unscaled(numbered(30, warmup, horizon), fold, lookback)
     for span, windows, targets in (
-        (fold.train, tensors.train_windows, tensors.train_targets),
-        (fold.valid, tensors.valid_windows, tensors.valid_targets),
+        (fold.train, tensors.train.inputs, tensors.train.outputs),
+        (fold.valid, tensors.valid.inputs, tensors.valid.outputs),
     ):
         times = range(span.start, span.stop)
         ends = [t - horizon for t in times]
         assert windows[:, :, 0].tolist() == [list(range(e - lookback + 1, e + 1)) for e in ends]
         assert targets.tolist() == [[1000 + t] for t in times]
-    assert tensors.valid_times.tolist() == list(range(20, 30))
+    assert [bars.tolist() for bars in tensors.valid_bars] == [list(range(20, 30))]
 
 
 def test_every_lookback_has_the_same_targets() -> None:
@@ -267,13 +270,13 @@ def test_every_lookback_has_the_same_targets() -> None:
     series = build_series(columns, ["return", "price"], "return", horizon=2)
     fold = Fold(Span(12, 40), Span(41, 60))
     scaler = Scaler.fit(series, fold.train, max_lookback=10)
-    longest = fold_tensors(series, fold, scaler, 10, CPU)
+    longest = fold_tensors([part_of(series, fold, scaler)], 10, CPU)
     for lookback in (1, 4, 9):
-        tensors = fold_tensors(series, fold, scaler, lookback, CPU)
-        assert torch.equal(tensors.train_targets, longest.train_targets)
-        assert torch.equal(tensors.valid_targets, longest.valid_targets)
-        assert torch.equal(tensors.train_windows, longest.train_windows[:, -lookback:])
-        assert torch.equal(tensors.valid_windows, longest.valid_windows[:, -lookback:])
+        tensors = fold_tensors([part_of(series, fold, scaler)], lookback, CPU)
+        assert torch.equal(tensors.train.outputs, longest.train.outputs)
+        assert torch.equal(tensors.valid.outputs, longest.valid.outputs)
+        assert torch.equal(tensors.train.inputs, longest.train.inputs[:, -lookback:])
+        assert torch.equal(tensors.valid.inputs, longest.valid.inputs[:, -lookback:])
 
 
 def test_a_fold_standardises_features_and_targets_separately() -> None:
@@ -283,14 +286,14 @@ def test_a_fold_standardises_features_and_targets_separately() -> None:
         np.column_stack([10 + 10 * number, np.full(8, 5.0)]), 2 + 2 * number, number, 0, 1
     )
     scaler = Scaler(np.array([20.0, 4.0]), np.array([10.0, 2.0]), 6.0, 4.0)
-    tensors = fold_tensors(series, Fold(Span(2, 4), Span(4, 6)), scaler, 2, CPU)
-    assert tensors.train_windows.tolist() == [
+    tensors = fold_tensors([part_of(series, Fold(Span(2, 4), Span(4, 6)), scaler)], 2, CPU)
+    assert tensors.train.inputs.tolist() == [
         [[-1.0, 0.5], [0.0, 0.5]],
         [[0.0, 0.5], [1.0, 0.5]],
     ]
-    assert tensors.train_targets.tolist() == [[0.0], [0.5]]
-    assert tensors.valid_targets.tolist() == [[1.0], [1.5]]
-    assert tensors.train_windows.dtype == tensors.train_targets.dtype == torch.float32
+    assert tensors.train.outputs.tolist() == [[0.0], [0.5]]
+    assert tensors.valid.outputs.tolist() == [[1.0], [1.5]]
+    assert tensors.train.inputs.dtype == tensors.train.outputs.dtype == torch.float32
 
 
 # Scalers
@@ -372,4 +375,4 @@ def test_a_lookback_longer_than_the_reserved_one_is_refused() -> None:
         ValueError,
         match="lookback 10 needs 10 bars before the first target, but there are 7: use a shorter",
     ):
-        fold_tensors(series, fold, scaler, 10, torch.device("cpu"))
+        fold_tensors([part_of(series, fold, scaler)], 10, CPU)

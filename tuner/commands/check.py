@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from puffin.models.errors import PuffinError
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.dataset import Dataset, cut_holdout, union_of_dates
 from puffin.studies.remarks import fold_remarks, require_moving_target
 from puffin.studies.spec import load_spec
 from puffin.studies.study import RETRAINING_SUFFIXES
@@ -31,15 +31,14 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
         )
         raise PuffinError(msg)
     prices = read_prices(spec.data, refresh=refresh)
-    search, holdout = cut_holdout(prices.frame, spec)
+    search, holdout = cut_holdout({spec.data.only_symbol: prices.frame}, spec)
     dataset = Dataset.build(spec, search)
     require_moving_target(dataset)
     out = stdout()
     click.echo(printable(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars"))
     tables.print_folds(out, dataset)
-    click.echo(
-        f"holdout: {len(holdout) - spec.purge} targets from {when(holdout.index[spec.purge])}"
-    )
+    dates = union_of_dates(holdout)
+    click.echo(f"holdout: {len(dates) - spec.purge} dates from {when(dates[spec.purge])}")
     click.echo(f"budget: {spec.tickets} trials, sampler {spec.search.sampler}")
     if note := tables.grid_note(spec):
         click.echo(note)

@@ -131,7 +131,7 @@ def print_folds(out: Console, dataset: Dataset) -> None:
         (
             str(i + 1),
             f"{when(dates[fold.train.start])} to {when(dates[fold.train.stop - 1])}",
-            str(len(fold.train)),
+            str(sum(len(part.fold.train) for part in dataset.parts[i])),
             f"{when(dates[fold.valid.start])} to {when(dates[fold.valid.stop - 1])}",
             loss(dataset.persistence_losses[i]),
             loss(dataset.mean_losses[i]),

@@ -98,8 +98,7 @@ def run_trial(
         job.record.write(trial)
     folds = dataset.tensors(config.lookback, device)
     _check_targets(dataset.scored_sha256(folds), dataset.targets_sha256)
-    inputs = dataset.series.features.shape[1]
-    networks = build_networks(config, inputs, len(folds), device, seed)
+    networks = build_networks(config, dataset.inputs, len(folds), device, seed)
     training = FoldTraining(networks, folds, config, dataset.spec.training_config, seed)
     resumed = _resume(trial, training, checkpoint, config)
     log_begin(study, config, job, resumed)
@@ -243,7 +242,7 @@ def _score(dataset: Dataset, best: Epoch) -> Scores:
     return Scores(
         best_epoch=best.number,
         best_loss=best.valid_loss,
-        fold_losses=tuple(best.fold_losses),
+        fold_losses=best.fold_losses,
         skill=skill(best.valid_loss, persistence_loss),
         direction_accuracy=moves.accuracy,
         direction_interval=(moves.low, moves.high),

@@ -8,7 +8,7 @@ import torch
 
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
-from puffin.models.training.fold_training import Epoch, forecast_windows
+from puffin.models.training.fold_training import Epoch, validate
 from puffin.models.training.refit import Refit
 from puffin.models.training.trainer import loss_function
 from puffin.studies.records import RetrainingJob, TrialRecord
@@ -62,16 +62,15 @@ def run_refit(
     job.record.write(trial)
     log_begin(study, config, job)
     (fold,) = dataset.tensors(config.lookback, device)
-    windows, targets = fold.train_windows, fold.train_targets
-    refit = Refit(windows, targets, config, loss, job.epochs, job.seed)
+    refit = Refit(fold.train, config, loss, job.epochs, job.seed)
     for _ in interrupt.interruptible(iter(refit)):
         pass
-    out = forecast_windows(refit.network, fold.valid_windows)
-    value = float(loss_function(loss)(out, fold.valid_targets))
+    losses, forecasts = validate(refit.network, fold.valid, loss_function(loss))
+    scored = Epoch(job.epochs, (tuple(losses.tolist()),), float("nan"), (forecasts,), improved=True)
+    value = scored.valid_loss
     if not math.isfinite(value):
         msg = f"diverged: the loss on the holdout is {value} after {job.epochs} epochs"
         raise DivergedError(msg)
-    scored = Epoch(job.epochs, value, (value,), float("nan"), out.T, improved=True)
     run = describe_run(job.epochs, started, device)
     write_result(trial, study, scored, run)
     return value

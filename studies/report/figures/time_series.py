@@ -142,8 +142,9 @@ def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:
     strategy = report.backtest
     if strategy is None:
         return None
-    (fold,) = study.holdout_dataset.folds
-    dates = study.holdout_dataset.dates[fold.valid.start - 1 : fold.valid.stop]
+    ((part,),) = study.holdout_dataset.parts
+    valid = part.fold.valid
+    dates = pd.DatetimeIndex(part.member.dates[valid.start - 1 : valid.stop])
     figure = new_figure(3.6)
     axes = figure.add_subplot()
     hold = strategy["buy_and_hold"]

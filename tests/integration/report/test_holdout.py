@@ -85,22 +85,23 @@ def test_the_holdout_is_the_end_of_the_series_and_unseen_by_trials(
 
 def test_holdout_prices_do_not_change_the_training_data(tiny: Spec, prices: Prices) -> None:
     spec = parse_spec(tiny.to_json() | {"data": tiny.to_json()["data"] | {"horizon": 3}}, "tiny")
-    search, holdout = prices.frame.iloc[:-22], prices.frame.iloc[-22:]
+    search, holdout = {"A": prices.frame.iloc[:-22]}, prices.frame.iloc[-22:]
     other = holdout * np.linspace(1.5, 4.0, len(holdout))[:, None]
-    ours, theirs = (Dataset.for_holdout(spec, search, end) for end in (holdout, other))
-    for a, b in zip(ours.scalers, theirs.scalers, strict=True):
+    ours, theirs = (Dataset.for_holdout(spec, search, {"A": end}) for end in (holdout, other))
+    for (one_part,), (other_part,) in zip(ours.parts, theirs.parts, strict=True):
+        a, b = one_part.scaler, other_part.scaler
         assert (a.target_mean, a.target_std) == (b.target_mean, b.target_std)
         assert np.array_equal(a.feature_mean, b.feature_mean)
         assert np.array_equal(a.feature_std, b.feature_std)
     (one,), (two,) = (w.tensors(5, torch.device("cpu")) for w in (ours, theirs))
-    assert torch.equal(one.train_windows, two.train_windows)
-    assert torch.equal(one.train_targets, two.train_targets)
-    assert not torch.equal(one.valid_targets, two.valid_targets)
+    assert torch.equal(one.train.inputs, two.train.inputs)
+    assert torch.equal(one.train.outputs, two.train.outputs)
+    assert not torch.equal(one.valid.outputs, two.valid.outputs)
     # The first two bars of the holdout are purged: their labels begin in the search part.
     (fold,) = ours.folds
     assert (fold.train.stop, fold.valid.start, fold.valid.stop) == (
-        len(search),
-        len(search) + 2,
+        len(search["A"]),
+        len(search["A"]) + 2,
         len(prices.frame),
     )
 

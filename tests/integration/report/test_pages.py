@@ -318,7 +318,7 @@ def test_forecasts_are_drawn_in_trader_units_with_persistence_and_band(
 
 
 def test_the_last_forecasts_are_tabled_in_trader_units(returns: Case, ranges: Case) -> None:
-    prices = returns.search.load_all_prices()
+    (prices,) = returns.search.load_all_prices().values()
     dates, closes = [str(d.date()) for d in prices.index[-5:]], prices["close"].to_numpy()[-6:]
     table = rows(returns.page)
     for i, date in enumerate(dates):

@@ -50,10 +50,10 @@ def test_the_judged_winner_is_the_exported_one(
     folder = write.export(searched, tmp_path / "best")
     opened = searched.holdout_dataset
     config = Config.from_dict(judged.config)
-    network = build_network(config, opened.series.features.shape[1])
+    network = build_network(config, opened.inputs)
     network.load_state_dict(load_file(folder / write.WEIGHTS_FILE))
     (fold,) = opened.tensors(config.lookback, torch.device("cpu"))
-    loss = float(((forecast_windows(network, fold.valid_windows) - fold.valid_targets) ** 2).mean())
+    loss = float(((forecast_windows(network, fold.valid.inputs) - fold.valid.outputs) ** 2).mean())
     assert loss == pytest.approx(judged.loss, rel=1e-6)
     persistence = opened.persistence_losses[0]
     # Of a skill near zero a rounding of the loss is a larger share: it is held to the loss judged.

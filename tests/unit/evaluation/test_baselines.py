@@ -24,6 +24,7 @@ from puffin.models.features import TARGETS, Series, build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.scaling import Scaler
 from puffin.models.windows import fold_tensors
+from tests.folds import part_of
 
 FEATURES = ["return", "range"]
 
@@ -259,8 +260,8 @@ def astuple(span: Span) -> tuple[int, int]:
 def test_ridge_sees_the_windows_that_the_networks_see(horizon: int) -> None:
     series = series_of("range", horizon)
     scaler = Scaler.fit(series, TRAIN, 12)
-    tensors = fold_tensors(series, Fold(TRAIN, SCORE), scaler, 12, torch.device("cpu"))
-    for span, seen in ((TRAIN, tensors.train_windows), (SCORE, tensors.valid_windows)):
+    tensors = fold_tensors([part_of(series, Fold(TRAIN, SCORE), scaler)], 12, torch.device("cpu"))
+    for span, seen in ((TRAIN, tensors.train.inputs), (SCORE, tensors.valid.inputs)):
         flat = flat_windows(series, scaler, 12, span)
         assert flat == pytest.approx(seen.flatten(1).numpy(), abs=1e-5)
 

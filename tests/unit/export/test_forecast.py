@@ -24,6 +24,7 @@ from puffin.studies.export.record import ExportRecord
 from puffin.studies.prices.snapshot import to_csv
 from puffin.studies.study import SEARCH_FILE
 from tests.exports import LOOKBACK, RESIDUALS, SEALED, bars, export_files, record_values
+from tests.folds import part_of
 
 TODAY = date(2020, 12, 31)
 
@@ -58,8 +59,8 @@ def test_a_forecast_equals_the_one_scored_in_training(target: str, horizon: int)
     series = build_series(columns, ALL, target, horizon)
     fold = Fold(Span(20, 30), Span(30, 60))
     cpu = torch.device("cpu")
-    tensors = fold_tensors(series, fold, exported.scaler, LOOKBACK, cpu)
-    scaled = forecast_windows(exported.network, tensors.valid_windows)[:, 0].double().numpy()
+    tensors = fold_tensors([part_of(series, fold, exported.scaler)], LOOKBACK, cpu)
+    scaled = forecast_windows(exported.network, tensors.valid.inputs)[:, 0].double().numpy()
     scored = dict(zip(range(30, 60), exported.scaler.unscale_target(scaled), strict=True))
     for last in (29, 40, 59 - horizon):
         found = points(exported, frame.iloc[: last + 1], horizon)

@@ -38,7 +38,7 @@ def market(
     closes = 100 * np.exp(np.cumsum(0.01 * rng.standard_normal(BARS)))
     index = pd.bdate_range("2020-01-01", periods=BARS) if dates is None else dates
     frame = pd.DataFrame({"close": closes - lower}, index=index)
-    search, holdout = cut_holdout(frame, spec)
+    search, holdout = cut_holdout({"A": frame}, spec)
     return Dataset.build(spec, search), Dataset.for_holdout(spec, search, holdout)
 
 
@@ -62,7 +62,7 @@ def rivals(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("rivals")
 def test_the_reference_baseline_is_chosen_on_the_search_data() -> None:
     folds, opened = market(spec_of())
-    (actual,) = opened.validation_slices(opened.series.target)
+    (actual,) = opened.actuals
     found = compare_with_baselines(folds, opened, 3, actual + np.resize([0.024, 0.026], HOLDOUT))
     assert [rival.name for rival in found.baselines] == ["steady", "lucky"]
     assert found.reference.name == "steady"
@@ -80,7 +80,7 @@ def test_the_reference_baseline_is_chosen_on_the_search_data() -> None:
 def test_a_tie_is_undecided_on_either_side() -> None:
     """The errors are above the baseline's as often as below."""
     folds, opened = market(spec_of())
-    (actual,) = opened.validation_slices(opened.series.target)
+    (actual,) = opened.actuals
     for shift in (-0.0001, 0.0001):
         found = compare_with_baselines(
             folds, opened, 3, actual + np.resize([0.02, 0.038], HOLDOUT) + shift
@@ -93,10 +93,10 @@ def test_a_tie_is_undecided_on_either_side() -> None:
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_losses_that_overlap_are_tested_as_such(horizon: int) -> None:
     folds, opened = market(spec_of(horizon=horizon))
-    (actual,) = opened.validation_slices(opened.series.target)
+    (actual,) = opened.actuals
     errors = 0.02 + 0.01 * np.sin(np.arange(HOLDOUT))
     found = compare_with_baselines(folds, opened, 3, actual + errors)
-    (scaler,) = opened.scalers
+    scaler = opened.parts[0][0].scaler
     loss_differentials = (0.03**2 - errors**2) / scaler.target_std**2
     expected = diebold_mariano(loss_differentials, horizon)
     assert found.reference.diebold_mariano.lags == horizon - 1
@@ -121,9 +121,7 @@ def test_clark_west_covers_nested_baselines_only(
     target: str, features: list[str], nested: set[str]
 ) -> None:
     folds, opened = market(spec_of(target=target, features=features))
-    (actual,), (last,) = (
-        opened.validation_slices(v) for v in (opened.series.target, opened.series.persistence)
-    )
+    (actual,), (last,) = opened.actuals, opened.persistence
     forecast = actual + np.resize([0.024, -0.026], HOLDOUT)
     found = compare_with_baselines(folds, opened, 3, forecast)
     assert {rival.name for rival in found.baselines if rival.clark_west is not None} == nested
@@ -150,7 +148,7 @@ def test_a_baseline_with_too_few_targets_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folds, opened = market(spec_of())
-    (actual,) = opened.validation_slices(opened.series.target)
+    (actual,) = opened.actuals
 
     def raising(error: Exception) -> Callable[..., Baseline]:
         def forecast(*_args: Any) -> Baseline:
@@ -170,7 +168,7 @@ def test_a_baseline_with_too_few_targets_is_left_out(
 
 def test_the_backtest_earns_the_forecast_rises() -> None:
     _, opened = market(spec_of())
-    closes = opened.closes
+    closes = opened.members[0].closes
     moves = np.log(closes[-HOLDOUT:] / closes[-HOLDOUT - 1 : -1])
     earned = run_backtest(opened, moves)
     assert earned is not None
@@ -189,12 +187,10 @@ def test_price_change_and_return_are_traded_alike(horizon: int) -> None:
     for target in ("price", "change"):
         folds, opened = market(spec_of(target=target, features=[target], horizon=horizon))
         plain, judged = market(spec_of(horizon=horizon))
-        moves = [np.concatenate(w.validation_slices(w.series.target)) for w in (plain, judged)]
-        ahead = [np.concatenate(w.validation_slices(w.series.target)) for w in (folds, opened)]
-        kept, expected = strategy_returns(folds, [ahead[0]]), strategy_returns(plain, [moves[0]])
+        kept, expected = (strategy_returns(w, w.actuals) for w in (folds, plain))
         np.testing.assert_allclose(kept, expected, rtol=1e-9, atol=1e-15)
         if horizon == 1:
-            found, own = run_backtest(opened, ahead[1]), run_backtest(judged, moves[1])
+            found, own = (run_backtest(w, w.actuals[0]) for w in (opened, judged))
             assert found is not None
             assert own is not None
             assert found["total_return"] == pytest.approx(own["total_return"], rel=1e-9)
@@ -203,7 +199,7 @@ def test_price_change_and_return_are_traded_alike(horizon: int) -> None:
 @pytest.mark.parametrize("target", ["price", "change"])
 def test_nonpositive_prices_have_no_backtest(target: str) -> None:
     folds, opened = market(spec_of(target=target, features=[target]), lower=100.0)
-    (actual,) = opened.validation_slices(opened.series.target)
+    (actual,) = opened.actuals
     assert compare_with_baselines(folds, opened, 3, actual).loss == 0.0
     assert run_backtest(opened, actual) is None
     reason = "a close is zero or negative, so there are no returns in per cent"

@@ -180,7 +180,7 @@ def test_one_look_says_what_trading_would_have_earned(forecast: list[float], wor
 
 
 def test_the_second_sentence_states_why_there_is_no_backtest() -> None:
-    dataset = SimpleNamespace(spec=SimpleNamespace(data=APPLE), series=SimpleNamespace(horizon=1))
+    dataset = SimpleNamespace(spec=SimpleNamespace(data=APPLE), horizon=1)
     why = untradable(dataset)
     assert money_sentence(None, why) == (
         "There is no backtest of trading: a range cannot be bought."

@@ -19,8 +19,8 @@ from puffin.models.training.fold_training import (
     build_networks,
     targets_per_sequence,
 )
-from puffin.models.windows import FoldTensors
-from tests.folds import LOOKBACK, random_folds
+from puffin.models.windows import FoldTensors, Windows
+from tests.folds import LOOKBACK, fold_of, random_folds
 from tests.recorder import Recorder
 
 CPU = torch.device("cpu")
@@ -31,12 +31,9 @@ TINY = Config(hidden_dims=(4, 3), dropout=0.0, lookback=3, lr=0.02, batch_size=8
 def constant_folds(train: float, valid: float) -> list[FoldTensors]:
     """Return two folds with different training and validation targets, on windows of zeros."""
     return [
-        FoldTensors(
-            train_windows=torch.zeros(8, 3, 2),
-            train_targets=torch.full((8, 1), train),
-            valid_windows=torch.zeros(4, 3, 2),
-            valid_targets=torch.full((4, 1), valid),
-            valid_times=np.arange(4),
+        fold_of(
+            Windows.of(torch.zeros(10, 2), torch.full((8, 1), train), 3),
+            Windows.of(torch.zeros(6, 2), torch.full((4, 1), valid), 3),
         )
         for _ in range(2)
     ]
@@ -62,7 +59,7 @@ def judge(networks: nn.ModuleList, folds: list[FoldTensors]) -> float:
     networks.eval()
     with torch.no_grad():
         losses = [
-            ((network(fold.valid_windows) - fold.valid_targets) ** 2).mean().item()
+            ((network(fold.valid.inputs) - fold.valid.outputs) ** 2).mean().item()
             for network, fold in zip(networks, folds, strict=True)
         ]
     return sum(losses) / len(losses)
@@ -77,7 +74,7 @@ def test_equal_seeds_return_equal_curves_bit_for_bit(
     second = train(random_folds(), config)[1]
     assert curve(first) == curve(second)
     pairs = zip(first, second, strict=True)
-    assert all(torch.equal(a.forecasts, b.forecasts) for a, b in pairs)
+    assert all(all(map(torch.equal, a.forecasts, b.forecasts)) for a, b in pairs)
     assert curve(first) != curve(train(random_folds(), config, seed=1)[1])
 
 
@@ -106,9 +103,9 @@ def test_epochs_are_numbered_from_one_to_the_last_allowed() -> None:
 def test_an_epoch_carries_the_losses_of_its_folds_and_their_forecasts() -> None:
     folds = random_folds(count=3)
     for epoch in train(folds)[1]:
-        assert epoch.forecasts.shape == (3, 6)
+        assert [each.shape for each in epoch.forecasts] == [(6,)] * 3
         for row, loss, fold in zip(epoch.forecasts, epoch.fold_losses, folds, strict=True):
-            errors = row.double().numpy() - fold.valid_targets[:, 0].double().numpy()
+            errors = row.double().numpy() - fold.valid.outputs[:, 0].double().numpy()
             assert loss == pytest.approx(float(np.mean(errors**2)), rel=1e-6)
         assert epoch.valid_loss == pytest.approx(sum(epoch.fold_losses) / 3, rel=1e-12)
 
@@ -130,8 +127,8 @@ def plain_curve(folds: list[FoldTensors], epochs: int, seed: int) -> list[list[f
     for i, (network, fold) in enumerate(zip(networks, folds, strict=True)):
         optimizer = torch.optim.Adam(network.parameters(), lr=0.02, weight_decay=0.1)
         draw = torch.Generator().manual_seed(seed + i)
-        bars = torch.cat([fold.train_windows[0], fold.train_windows[1:, -1]])
-        last, losses = len(fold.train_targets) - 4, []
+        bars = torch.cat([fold.train.inputs[0], fold.train.inputs[1:, -1]])
+        last, losses = len(fold.train.outputs) - 4, []
         for _ in range(epochs):
             order = 4 * torch.randperm(math.ceil((last + 7) / 4), generator=draw)
             order -= torch.randint(4, (1,), generator=draw)
@@ -142,7 +139,7 @@ def plain_curve(folds: list[FoldTensors], epochs: int, seed: int) -> list[list[f
                 # A target sees the window of the first of its sequence, and the bars from there on.
                 seen = [(first, first + i) for first in pair for i in range(4)]
                 out = torch.cat([network(bars[None, first : n + LOOKBACK]) for first, n in seen])
-                functional.mse_loss(out, fold.train_targets[[n for _, n in seen]]).backward()
+                functional.mse_loss(out, fold.train.outputs[[n for _, n in seen]]).backward()
                 optimizer.step()
             losses.append(judge(nn.ModuleList([network]), [fold]))
         curves.append(losses)
@@ -237,15 +234,15 @@ def test_the_training_loss_is_the_mean_over_windows_of_unequal_batches() -> None
     # of 7 has sequences of one target.
     folds = random_folds(count=2, train=9)
     for fold in folds:
-        fold.train_targets[0] = 50.0
+        fold.train.targets[0] = 50.0
     config = Config(hidden_dims=(4,), lr=0.0, batch_size=7)
     networks, epochs = train(folds, config)
     with torch.no_grad():
         full = [
-            ((network(fold.train_windows) - fold.train_targets) ** 2).mean().item()
+            ((network(fold.train.inputs) - fold.train.outputs) ** 2).mean().item()
             for network, fold in zip(networks, folds, strict=True)
         ]
-    assert [len(fold.train_targets) for fold in folds] == [9, 10]
+    assert [len(fold.train.outputs) for fold in folds] == [9, 10]
     assert epochs[0].train_loss == pytest.approx(sum(full) / 2, rel=1e-5)
 
 
@@ -255,7 +252,7 @@ def test_every_loss_is_minimised_and_reported(loss: str) -> None:
     networks, epochs = train(folds, training=TrainingConfig(max_epochs=8, patience=20, loss=loss))
     for epoch in epochs:
         expected = [
-            losses_per_bar((row[:, None] - fold.valid_targets).numpy(), loss).mean()
+            losses_per_bar((row[:, None] - fold.valid.outputs).numpy(), loss).mean()
             for row, fold in zip(epoch.forecasts, folds, strict=True)
         ]
         assert list(epoch.fold_losses) == pytest.approx(expected, rel=1e-6)
@@ -265,7 +262,7 @@ def test_every_loss_is_minimised_and_reported(loss: str) -> None:
     networks, (epoch,) = train(folds, still, TrainingConfig(1, loss=loss))
     with torch.no_grad():
         expected = [
-            losses_per_bar((network(fold.train_windows) - fold.train_targets).numpy(), loss).mean()
+            losses_per_bar((network(fold.train.inputs) - fold.train.outputs).numpy(), loss).mean()
             for network, fold in zip(networks, folds, strict=True)
         ]
     assert epoch.train_loss == pytest.approx(sum(expected) / 2, rel=1e-6)

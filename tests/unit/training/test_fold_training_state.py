@@ -1,6 +1,5 @@
 """Training that is saved after any epoch and resumed equals an uninterrupted one."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,23 +8,14 @@ from puffin.models.cells import CELLS
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.training.fold_training import Epoch, FoldTraining, build_networks
 from puffin.models.windows import FoldTensors
+from tests.folds import random_folds
 
 CPU = torch.device("cpu")
-TRAINING = TrainingConfig(max_epochs=9, patience=2)
+TRAINING = TrainingConfig(max_epochs=9, patience=1)
 
 
 def folds() -> list[FoldTensors]:
-    draw = torch.Generator().manual_seed(3)
-    return [
-        FoldTensors(
-            train_windows=torch.randn(40 + i, 3, 2, generator=draw),
-            train_targets=torch.randn(40 + i, 1, generator=draw),
-            valid_windows=torch.randn(6, 3, 2, generator=draw),
-            valid_targets=torch.randn(6, 1, generator=draw),
-            valid_times=np.arange(6),
-        )
-        for i in range(2)
-    ]
+    return random_folds(train=40, lookback=3)
 
 
 def begin(
@@ -42,7 +32,7 @@ def facts(epoch: Epoch) -> tuple[object, ...]:
         epoch.fold_losses,
         epoch.train_loss,
         epoch.improved,
-        epoch.forecasts.tolist(),
+        [each.tolist() for each in epoch.forecasts],
     )
 
 

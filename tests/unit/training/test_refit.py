@@ -22,12 +22,13 @@ def vector(network: nn.Module) -> Tensor:
 
 def test_a_refit_equals_as_many_epochs_of_a_trainer() -> None:
     (fold,) = random_folds(count=1)
-    x, y = fold.train_windows, fold.train_targets
+    windows = fold.train
     (network,) = build_networks(REFIT, 2, 1, CPU, 5)
-    trainer = Trainer(network, x, y, REFIT, functional.l1_loss, 5, targets_per_sequence(x.shape[1]))
+    per_sequence = targets_per_sequence(windows.lookback)
+    trainer = Trainer(network, windows, REFIT, functional.l1_loss, 5, per_sequence)
     for _ in range(3):
         trainer.run_epoch()
-    refitted = Refit(x, y, REFIT, "mae", epochs=3, seed=5).train()
+    refitted = Refit(windows, REFIT, "mae", epochs=3, seed=5).train()
     assert torch.equal(vector(refitted), vector(network))
     assert not refitted.training
 
@@ -38,7 +39,7 @@ def test_a_refit_equals_as_many_epochs_of_fold_training() -> None:
     epochs = FoldTraining(networks, [fold], REFIT, TrainingConfig(9, patience=9), 5)
     *_, last = itertools.islice(epochs, 3)
     assert last.number == 3
-    refitted = Refit(fold.train_windows, fold.train_targets, REFIT, "mse", 3, seed=5).train()
+    refitted = Refit(fold.train, REFIT, "mse", 3, seed=5).train()
     assert torch.equal(vector(refitted), vector(networks))
 
 
@@ -46,8 +47,7 @@ def test_a_refit_is_repeatable_and_depends_on_seed_epochs_and_loss() -> None:
     (fold,) = random_folds(count=1)
 
     def refit(loss: str, epochs: int, seed: int) -> tuple[float, ...]:
-        x, y = fold.train_windows, fold.train_targets
-        return tuple(vector(Refit(x, y, REFIT, loss, epochs, seed).train()).tolist())
+        return tuple(vector(Refit(fold.train, REFIT, loss, epochs, seed).train()).tolist())
 
     assert refit("mse", 2, 0) == refit("mse", 2, 0)
     others = [("mse", 2, 0), ("mse", 2, 1), ("mse", 3, 0), ("mae", 2, 0)]

@@ -10,17 +10,18 @@ from torch.nn import functional
 from puffin.models.config import Config
 from puffin.models.networks.rnn import StackedLSTM
 from puffin.models.training.trainer import Trainer
-from puffin.models.windows import make_windows
+from puffin.models.windows import Windows
+from tests.folds import basket_windows
 from tests.recorder import Recorder
 
 
 def recorded(
-    windows: Tensor, targets: Tensor, *, noise: float = 0.0, batch_size: int = 4
+    windows: Windows, *, noise: float = 0.0, batch_size: int = 4
 ) -> Callable[[], tuple[list[Tensor], float]]:
     """Return a function that runs an epoch at a learning rate of 0: batches and loss."""
     network = Recorder()
     config = Config(lr=0.0, batch_size=batch_size, noise=noise)
-    trainer = Trainer(network, windows, targets, config, functional.mse_loss, seed=0)
+    trainer = Trainer(network, windows, config, functional.mse_loss, seed=0)
 
     def epoch() -> tuple[list[Tensor], float]:
         network.seen.clear()
@@ -33,7 +34,8 @@ def recorded(
 def test_an_epoch_has_every_window_once_in_a_new_order() -> None:
     # 150 windows in batches of 4 are more than one block of 32 batches; the last batch is of 2.
     number = torch.arange(150.0)
-    epoch = recorded(number[:, None, None].repeat(1, 3, 1), number[:, None])
+    # The number of a window is its last bar.
+    epoch = recorded(Windows.of(torch.arange(-2.0, 150.0)[:, None], number[:, None], 3))
     (first, loss), (second, _) = epoch(), epoch()
     assert [len(batch) for batch in first] == [4] * 37 + [2]
     orders = [torch.cat(batches)[:, -1, 0].tolist() for batches in (first, second)]
@@ -64,10 +66,8 @@ def test_sequences_cover_each_target_and_shift_in_each_epoch(
     # The number of a target is the last bar of its window.
     bars = torch.arange(-2.0, count)[:, None]
     network, config = SequenceRecorder(), Config(lr=0.0, batch_size=8)
-    windows, targets = make_windows(bars, 3), torch.arange(float(count))[:, None]
-    trainer = Trainer(
-        network, windows, targets, config, functional.mse_loss, seed=0, targets_per_sequence=4
-    )
+    windows = Windows.of(bars, torch.arange(float(count))[:, None], 3)
+    trainer = Trainer(network, windows, config, functional.mse_loss, seed=0, targets_per_sequence=4)
     offsets = set()
     for _ in range(20):
         network.seen.clear()
@@ -93,11 +93,10 @@ def test_sequences_cover_each_target_and_shift_in_each_epoch(
 
 
 def test_sequences_of_two_targets_shift_too() -> None:
-    network, windows = SequenceRecorder(), make_windows(torch.arange(13.0)[:, None], 3)
+    network, rows = SequenceRecorder(), torch.arange(13.0)[:, None]
     trainer = Trainer(
         network,
-        windows,
-        torch.zeros(11, 1),
+        Windows.of(rows, torch.zeros(11, 1), 3),
         Config(lr=0.0, batch_size=2),
         functional.mse_loss,
         seed=0,
@@ -114,12 +113,11 @@ def test_sequences_of_two_targets_shift_too() -> None:
 def test_targets_per_sequence_divide_the_batch_size_and_the_targets(
     batch_size: int, count: int, expected: int
 ) -> None:
-    windows, targets = make_windows(torch.zeros(count + 2, 1), 3), torch.zeros(count, 1)
+    windows = Windows.of(torch.zeros(count + 2, 1), torch.zeros(count, 1), 3)
     config = Config(batch_size=batch_size)
     trainer = Trainer(
         SequenceRecorder(),
         windows,
-        targets,
         config,
         functional.mse_loss,
         seed=0,
@@ -134,7 +132,7 @@ def test_targets_per_sequence_divide_the_batch_size_and_the_targets(
 def test_noise_is_gaussian_and_new_for_every_value_and_epoch(
     noise: float,
 ) -> None:
-    epoch = recorded(torch.zeros(500, 4, 5), torch.zeros(500, 1), noise=noise)
+    epoch = recorded(Windows.of(torch.zeros(503, 5), torch.zeros(500, 1), 4), noise=noise)
     drawn = [torch.cat(epoch()[0]) for _ in range(2)]
     for values in drawn:
         assert len(torch.unique(values)) > 9900  # of 10,000
@@ -146,9 +144,9 @@ def test_noise_is_gaussian_and_new_for_every_value_and_epoch(
 
 
 def test_noise_does_not_change_the_windows() -> None:
-    windows = torch.zeros(10, 3, 1)
-    recorded(windows, torch.zeros(10, 1), noise=1.0)()
-    assert not windows.any()
+    windows = Windows.of(torch.zeros(12, 1), torch.zeros(10, 1), 3)
+    recorded(windows, noise=1.0)()
+    assert not windows.rows.any()
 
 
 @pytest.mark.parametrize(("count", "targets_per_sequence"), [(40, 1), (41, 1), (41, 4), (3, 1)])
@@ -164,8 +162,8 @@ def test_steps_that_find_their_batch_by_themselves_train_as_the_others(
     def trainer() -> Trainer:
         torch.manual_seed(0)
         network, loss = StackedLSTM(2, (4,), dropout=0.0), functional.mse_loss
-        windows = make_windows(bars, 3)
-        return Trainer(network, windows, targets, config, loss, 0, targets_per_sequence)
+        windows = Windows.of(bars, targets, 3)
+        return Trainer(network, windows, config, loss, 0, targets_per_sequence)
 
     plain, graphed = trainer(), trainer()
     epoch = graphed._make_graphed_epoch()
@@ -174,3 +172,32 @@ def test_steps_that_find_their_batch_by_themselves_train_as_the_others(
         assert epoch.run(graphed._order()).item() == pytest.approx(expected.item(), rel=1e-6)
     for one, other in zip(plain.network.parameters(), graphed.network.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("per_sequence", [1, 4])
+def test_sequences_of_several_symbols_cover_each_target_and_cross_no_border(
+    per_sequence: int,
+) -> None:
+    windows = basket_windows([9, 30, 5], 3, torch.Generator().manual_seed(0))
+    rows = torch.full((len(windows.rows), 1), torch.nan)
+    for span in windows.spans:
+        rows[span.start : span.stop + 2, 0] = torch.arange(span.start, span.stop + 2.0)
+    numbered = Windows(rows, torch.arange(2.0, 2 + len(rows))[:, None], windows.spans, 3)
+    network, config = SequenceRecorder(), Config(lr=0.0, batch_size=8)
+    trainer = Trainer(network, numbered, config, functional.mse_loss, 0, per_sequence)
+    for _ in range(5):
+        network.seen.clear()
+        # A forecast of another window's target, or one that has seen a NaN between two symbols,
+        # would not have a loss of 0.
+        assert trainer.run_epoch().item() == 0.0
+        covered = torch.cat([x[:, -per_sequence:, 0].flatten() for x in network.seen])
+        assert set(covered.tolist()) == {
+            row + 2.0 for span in windows.spans for row in range(span.start, span.stop)
+        }
+
+
+def test_a_short_symbol_limits_the_targets_per_sequence() -> None:
+    windows = basket_windows([20, 3], 3, torch.Generator().manual_seed(0))
+    config = Config(batch_size=32)
+    trainer = Trainer(SequenceRecorder(), windows, config, functional.mse_loss, 0, 4)
+    assert trainer.targets_per_sequence == 2

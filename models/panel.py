@@ -1,0 +1,124 @@
+"""Symbols with their bars, and what each contributes to a fold that is laid over dates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from puffin.models.arrays import Floats
+from puffin.models.features import Series
+from puffin.models.folds import MIN_TRAIN_TARGETS, Fold, Span, first_target
+from puffin.models.scaling import Scaler, training_rows
+
+Dates = NDArray[np.datetime64]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One symbol of a basket.
+
+    Attributes
+    ----------
+    symbol : str
+    dates : array, (bars,), strictly ascending
+    series : Series
+    closes : array, (bars,)
+    """
+
+    symbol: str
+    dates: Dates
+    series: Series
+    closes: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one symbol contributes to a fold.
+
+    Attributes
+    ----------
+    member : Member
+    fold : Fold, in bar numbers of the symbol
+    scaler : Scaler, fitted on the symbol's training part of this fold
+    """
+
+    member: Member
+    fold: Fold
+    scaler: Scaler
+
+    def training_rows(self, max_lookback: int) -> Floats:
+        """Return the features of the bars that training reads, (bars, feature)."""
+        return training_rows(self.member.series, self.fold.train, max_lookback)
+
+    def scored(self, values: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Return the validation part of values at every bar of the symbol, (bars,)."""
+        return values[self.fold.valid.start : self.fold.valid.stop]
+
+
+def calendar(members: Sequence[Member]) -> Dates:
+    """Return every date on which a symbol has a bar, ascending."""
+    none = np.array([], dtype="M8[us]")
+    return np.unique(np.concatenate([none, *(member.dates for member in members)]))
+
+
+def parts(
+    members: Sequence[Member], dates: Dates, fold: Fold, max_lookback: int
+) -> tuple[Part, ...]:
+    """Return what each symbol contributes to a fold, in the order of the symbols.
+
+    The labels of the training part are known on its last date. A target of the validation part is
+    forecast on that date or later, `horizon` bars of its symbol before it: a network that has
+    learned from all symbols has seen nothing from after the forecast. A symbol takes part if it has
+    `MIN_TRAIN_TARGETS` targets to train on and one to validate.
+
+    Parameters
+    ----------
+    members : sequence of Member
+    dates : array, (dates,), the calendar
+    fold : Fold, in positions of the calendar
+    max_lookback : int
+        The longest lookback of the study, so that every lookback is scored on the same targets.
+    """
+    found = (_part(member, dates, fold, max_lookback) for member in members)
+    return tuple(part for part in found if part is not None)
+
+
+def refit_parts(
+    members: Sequence[Member], dates: Dates, span: Span, max_lookback: int
+) -> tuple[Part, ...]:
+    """Return what each symbol contributes to a training on a span of the calendar.
+
+    Its training and validation parts are the same. A symbol takes part if it has
+    `MIN_TRAIN_TARGETS` targets.
+    """
+    found = []
+    for member in members:
+        series = member.series
+        first = first_target(max_lookback, series.warmup, series.horizon)
+        train = _targets(member, dates, span, first)
+        if len(train) >= MIN_TRAIN_TARGETS:
+            scaler = Scaler.fit(series, train, max_lookback)
+            found.append(Part(member, Fold(train, train), scaler))
+    return tuple(found)
+
+
+def _part(member: Member, dates: Dates, fold: Fold, max_lookback: int) -> Part | None:
+    series = member.series
+    first = first_target(max_lookback, series.warmup, series.horizon)
+    known = dates[fold.train.stop - 1]
+    train = _targets(member, dates, fold.train, first)
+    forecast_from = int(np.searchsorted(member.dates, known)) + series.horizon
+    valid = _targets(member, dates, fold.valid, max(first, forecast_from))
+    if len(train) < MIN_TRAIN_TARGETS or not len(valid):
+        return None
+    return Part(member, Fold(train, valid), Scaler.fit(series, train, max_lookback))
+
+
+def _targets(member: Member, dates: Dates, span: Span, first: int) -> Span:
+    """Return the bars of a symbol, from `first` on, on the dates of a span of the calendar."""
+    start = int(np.searchsorted(member.dates, dates[span.start]))
+    stop = int(np.searchsorted(member.dates, dates[span.stop - 1], side="right"))
+    return Span(min(max(start, first), stop), stop)
