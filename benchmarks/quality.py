@@ -147,7 +147,7 @@ def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
     """Train a configuration; return its loss on the search folds and on the holdout."""
     setup_torch("cpu", 1.0)
     spec = load_spec(task.preset, task.settings)
-    frame = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start)).frame
+    frame = load_prices("sample", PriceRequest(spec.data.symbols[0], None, spec.data.start)).frame
     search, sealed = cut_holdout({spec.data.only_symbol: frame}, spec)
     chosen = Config(**{key: config[key] for key in Config().to_dict() if key in config})
     best = train(Dataset.build(spec, search), chosen, spec.training_config, seed).best

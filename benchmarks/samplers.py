@@ -63,7 +63,7 @@ def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
     pruner = "none" if SAMPLERS[sampler].needs_complete_trials else "asha"
     settings = [f"search.sampler={sampler}", f"search.pruner={pruner}", f"search.seed={seed}"]
     spec = load_spec(task.preset, [*task.settings, *settings])
-    frame = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start)).frame
+    frame = load_prices("sample", PriceRequest(spec.data.symbols[0], None, spec.data.start)).frame
     dataset = Dataset.build(spec, cut_holdout({spec.data.only_symbol: frame}, spec)[0])
     first = initial_points(spec.parsed_space) if name != BARE and SAMPLERS[name].learns else []
     study = optuna.create_study(pruner=PRUNERS[pruner](spec.training.max_epochs))

@@ -59,7 +59,7 @@ class Overview:
     status : Status
     submitted : ISO 8601 with a zone; None in a study of an older version
     target, horizon, features : target, bars ahead, and inputs of the forecast
-    source, symbol, origin, first, last, bars, holdout_bars : the prices
+    source, symbols, origin, first, last, bars, holdout_bars : the prices
     searched : the hyperparameters that differ between trials, beside cell and widths
     best_epoch : of the best trial of a search; None before there is one
     last_trials : the last trials that ended, the latest first
@@ -74,7 +74,7 @@ class Overview:
     horizon: int
     features: tuple[str, ...]
     source: str
-    symbol: str | None
+    symbols: tuple[str, ...]
     origin: str
     first: str
     last: str
@@ -119,7 +119,7 @@ def overview(study: StoredStudy) -> Overview:
         horizon=spec.data.horizon,
         features=spec.data.features,
         source=spec.data.source,
-        symbol=spec.data.symbol,
+        symbols=spec.data.symbols,
         origin=data.origin,
         first=data.first,
         last=data.last,

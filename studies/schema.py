@@ -27,7 +27,8 @@ MEANINGS = {
     "name": "Name of the study, used in commands and file names.",
     "data": "The prices, and what is forecast from which features.",
     "data.source": "Where the prices come from.",
-    "data.symbol": "Symbol to read. Required unless source is csv.",
+    "data.symbols": "Symbols to read: one network learns from all of them. Required unless source "
+    "is csv, where they choose among those of the files.",
     "data.path": "File to read, relative to the study file. Required if source is csv.",
     "data.columns": "Name in the file of each column, if no rule knows it. For csv only.",
     "data.start": "First day.",
@@ -58,6 +59,8 @@ MEANINGS = {
     "search.seed": "Seed of the sampler and of the networks.",
 }
 
+# Another spelling of a list of one symbol.
+_SYMBOL = {"type": "string", "description": "Instead of symbols, for one symbol."}
 _CHOICES: dict[str, Sequence[str]] = {
     "data.source": tuple(SOURCES),
     "data.interval": tuple(INTERVALS),
@@ -78,6 +81,7 @@ def study_file_schema() -> Schema:
     }
     properties["name"] = _key(properties["name"], "name")
     properties["space"] = _space()
+    properties["data"]["properties"]["symbol"] = _SYMBOL
     return {
         "$schema": _DIALECT,
         "title": "Study file of Puffin Tuner",

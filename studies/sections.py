@@ -1,12 +1,19 @@
 """The sections of the study file and their rules."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from puffin.models.config import LOSS_NAMES
 from puffin.models.features import COLUMN, DIFF, FEATURES, TARGETS, Needs, feature, needs_of
@@ -14,8 +21,9 @@ from puffin.models.folds import MIN_TRAIN_TARGETS
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.prices.calendar import INTERVALS
 from puffin.studies.prices.csv_columns import NAMES
-from puffin.studies.prices.request import PriceRequest
+from puffin.studies.prices.request import MOST_SYMBOLS, PriceRequest
 from puffin.studies.prices.sources import SOURCES, sources_with
+from puffin.studies.text import in_words, is_name
 
 # How to write a path with backslashes.
 PATH_HINT = (
@@ -54,7 +62,7 @@ def _once(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _require_name(kind: str, name: str) -> None:
-    if not name.isprintable() or not re.fullmatch(r"[^,\s]([^,]*[^,\s])?", name):
+    if not is_name(name):
         msg = f"{kind} names must not contain commas or start or end with a space, but got {name!r}"
         raise ValueError(msg)
 
@@ -63,7 +71,7 @@ class DataSection(Section):
     """The source of the prices, the features, and the target that is forecast."""
 
     source: str = "sample"
-    symbol: str | None = None
+    symbols: Annotated[tuple[str, ...], Field(max_length=MOST_SYMBOLS)] = ()
     path: str | None = None
     columns: dict[str, str] = {}
     start: date | None = None
@@ -74,6 +82,11 @@ class DataSection(Section):
     features: tuple[str, ...] = Field(default=("return", "range", "volume"), min_length=1)
     target: str = "return"
     horizon: Count = 1
+
+    @property
+    def title(self) -> str:
+        """What the prices are of, in words: their symbols, or the name of their file or folder."""
+        return in_words(self.symbols) or Path(str(self.path).replace("\\", "/")).name
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -87,8 +100,7 @@ class DataSection(Section):
     @property
     def only_symbol(self) -> str:
         """The name of the symbol if there is one: of a file, its name without endings."""
-        name = self.symbol or Path(str(self.path)).name
-        return name.split(".")[0] or "prices"
+        return self.symbols[0] if self.symbols else Path(str(self.path)).name.split(".")[0]
 
     @property
     def needs(self) -> Needs:
@@ -102,9 +114,8 @@ class DataSection(Section):
         return tuple(names)
 
     def request(self, *, refresh: bool = False) -> PriceRequest:
-        """Return the request of these prices, with or without the use of cached bars."""
+        """Return the request of these prices but for the symbol, with or without cached bars."""
         return PriceRequest(
-            symbol=self.symbol,
             path=Path(self.path) if self.path else None,
             start=self.start,
             end=self.end,
@@ -115,6 +126,20 @@ class DataSection(Section):
             needs=self.needs,
             refresh=refresh,
         )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _symbol_is_a_basket_of_one(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "symbol" not in values:
+            return values
+        others = {key: value for key, value in values.items() if key != "symbol"}
+        # Studies and exports of version 0.2 and older have the key, with null for a file.
+        if (symbol := values["symbol"]) is None:
+            return others
+        if "symbols" in others:
+            msg = f"symbol = {symbol!r} and symbols both name the prices; drop one of them"
+            raise ValueError(msg)
+        return others | {"symbols": [symbol]}
 
     @field_validator("start", "end", mode="before")
     @classmethod
@@ -179,6 +204,19 @@ class DataSection(Section):
             raise ValueError(msg)
         return value
 
+    @field_validator("symbols")
+    @classmethod
+    def _symbols_differ(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for name in value:
+            _require_name("symbol", name)
+        source = SOURCES.get(info.data.get("source", ""))
+        keys = value if source is None else tuple(map(source.key, value))
+        if len(set(keys)) < len(keys):
+            twice = next(s for s, key in zip(value, keys, strict=True) if keys.count(key) > 1)
+            msg = f"names {twice} twice; list each symbol once"
+            raise ValueError(msg)
+        return value
+
     @field_validator("extra")
     @classmethod
     def _extra_series_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -195,16 +233,16 @@ class DataSection(Section):
                 )
                 raise ValueError(msg)
         else:
-            self._require_symbol_alone(f"goes with source {sources_with('needs_path')}")
+            self._require_symbols_alone(f"goes with source {sources_with('needs_path')}")
         if self.start and self.end and self.start >= self.end:
             msg = f"start must be before end = {self.end}, but is {self.start}"
             raise ValueError(msg)
         return self
 
-    def _require_symbol_alone(self, rule: str) -> None:
-        """Raise unless the prices are chosen by their symbol, and by nothing of a file."""
-        if not self.symbol:
-            msg = f'source "{self.source}" needs symbol; add symbol = "AAPL"'
+    def _require_symbols_alone(self, rule: str) -> None:
+        """Raise unless the prices are chosen by their symbols, and by nothing of a file."""
+        if not self.symbols:
+            msg = f'source "{self.source}" needs symbols; add symbols = ["AAPL"]'
             raise ValueError(msg)
         if self.path:
             msg = f'path {rule}, not with "{self.source}"; drop one of them'

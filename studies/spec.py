@@ -28,6 +28,10 @@ from puffin.studies.space import Grid, Space, grid_points, parse_space
 
 # Version of the stored study file: raised by every change that is not an addition.
 SPEC_VERSION = 1
+# Two spellings of one key of [data]: an override replaces either.
+_SYMBOLS = ("symbol", "symbols")
+# Characters of a wrong value in an error.
+_MOST_SHOWN = 200
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -230,6 +234,9 @@ def _override(values: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             msg = f"--set {override}: {section} is a value, not a section; name one of its keys"
             raise SpecError(msg)
+    if sections == ["data"] and last in _SYMBOLS:
+        for other in _SYMBOLS:
+            table.pop(other, None)
     table[last] = value
 
 
@@ -244,6 +251,7 @@ _MESSAGES = {
     "literal_error": "should be {expected}",
     "missing": "is required",
     "model_type": "should be a section",
+    "too_long": "should have at most {max_length} items",
     "string_pattern_mismatch": (
         "should be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
     ),
@@ -266,7 +274,9 @@ def _describe(error: Any) -> str:
         return f"{path} {message}"
     if isinstance(error["input"], dict):  # a rule on several keys: the message names them
         return f"{path}: {message}" if path else message
-    return f"{path} = {error['input']!r}: {message}"
+    value = repr(error["input"])
+    value = value if len(value) <= _MOST_SHOWN else f"{value[:_MOST_SHOWN]}..."
+    return f"{path} = {value}: {message}"
 
 
 def _neighbours(location: tuple[int | str, ...]) -> str:

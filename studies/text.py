@@ -1,8 +1,9 @@
 """Text for a terminal: control characters escaped, and numbers and times in words."""
 
 import math
+import re
 import unicodedata
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return text as `printable` does, but with its line breaks."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def is_name(text: str) -> bool:
+    """Return whether text can name a symbol or a column in a list with commas."""
+    return text.isprintable() and re.fullmatch(r"[^,\s]([^,]*[^,\s])?", text) is not None
 
 
 def loss(value: float) -> str:
@@ -69,6 +75,17 @@ def p_value(value: float) -> str:
 def counted(count: int, noun: str) -> str:
     """Write ``1 trial`` or ``3 trials``."""
     return f"{count} {noun}{'s' * (count != 1)}"
+
+
+# A longer list of symbols is described by their number.
+_MOST_NAMED = 5
+
+
+def in_words(symbols: Sequence[str]) -> str:
+    """Write symbols as ``AAPL``, ``AAPL, IBM and MSFT`` or ``100 symbols from AAPL to ZTS``."""
+    if len(symbols) <= _MOST_NAMED:
+        return " and ".join(filter(None, [", ".join(symbols[:-1]), *symbols[-1:]]))
+    return f"{len(symbols)} symbols from {min(symbols)} to {max(symbols)}"
 
 
 def when(time: object) -> str:

@@ -329,19 +329,21 @@ def check(spec: str, overrides: tuple[str, ...], *, refresh: bool) -> None:
     command.check(spec, overrides, refresh=refresh)
 
 
-@main.command(epilog=example("tuner prices MSFT --period 5y", "tuner prices AAPL --source sample"))
-@click.argument("symbol")
+@main.command(
+    epilog=example("tuner prices MSFT --period 5y", "tuner prices AAPL IBM --source sample")
+)
+@click.argument("symbol", nargs=-1, required=True)
 @options.price_request
 @options.refresh
-def prices(*, refresh: bool, **keys: str | None) -> None:
-    """Show the prices that a source has of SYMBOL.
+def prices(symbol: tuple[str, ...], *, refresh: bool, **keys: str | None) -> None:
+    """Show the prices that a source has of SYMBOL, or of several symbols.
 
     First and last bar, gaps, splits, warnings. Prices from Yahoo are cached: a study of the same
     days downloads nothing until a new bar can exist.
     """
     from puffin.tuner.commands import prices as command
 
-    command.prices(keys, refresh=refresh)
+    command.prices(symbol, keys, refresh=refresh)
 
 
 @main.command(epilog=example("tuner schema"))

@@ -7,22 +7,41 @@ import optuna
 from puffin.models.errors import PuffinError
 from puffin.studies.lifecycle import require_same
 from puffin.studies.lifecycle import submit as submit_study
-from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.basket import Basket, load_basket
+from puffin.studies.prices.load import Prices
 from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
 from puffin.studies.sections import DataSection
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load
+from puffin.studies.text import in_words
 from puffin.tuner.messages import say
 
 
-def read_prices(data: DataSection, *, refresh: bool = False) -> Prices:
+def read_prices(data: DataSection, *, refresh: bool = False) -> Basket:
     """Load the prices that a study file names, and print where they came from."""
-    prices = load_prices(data.source, data.request(refresh=refresh))
-    for line in prices.fetch_notes:
+    basket = load_basket(data.source, data.request(refresh=refresh), data.symbols)
+    for line in basket.fetch_notes:
         say(f"prices: {line}")
-    return prices
+    return basket
+
+
+def only(basket: Basket) -> Prices:
+    """Return the prices of a basket of one.
+
+    Raises
+    ------
+    PuffinError
+        If it has several symbols.
+    """
+    if len(basket.members) > 1:
+        msg = (
+            f"a study learns from one symbol, but symbols names {in_words(list(basket.members))}: "
+            'name one, as in symbols = ["AAPL"]'
+        )
+        raise PuffinError(msg)
+    return next(iter(basket.members.values()))
 
 
 def open_study(
@@ -44,7 +63,7 @@ def open_spec(spec: Spec, storage_url: str, *, refresh: bool = False) -> StoredS
             say(f"prices: study {spec.name} resumes with its own copy")
         return require_same(existing, spec)
     try:
-        prices = read_prices(spec.data, refresh=refresh)
+        prices = only(read_prices(spec.data, refresh=refresh))
     except DataError as error:
         existing = _find(spec.name, storage_url)
         if existing is None:

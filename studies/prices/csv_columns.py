@@ -10,8 +10,8 @@ from puffin.studies.prices.validation import KNOWN, DataError
 
 # Evident names of a close; if another column is read as the close, a note says so.
 _EVIDENT = frozenset({"close", "closelast", "closeprice", "closingprice"})
-# Names of a column that has the symbol of each row.
-SYMBOLS = frozenset({"ticker", "symbol", "name", "instrument", "code", "tic", "stock", "isin"})
+# Names of a column that has the symbol of each row; the first that differs between rows is taken.
+SYMBOLS = ("uniqueid", "symbol", "ticker", "tic", "instrument", "stock", "code", "isin", "name")
 # Keys of `RequestedColumns.columns`.
 NAMES = ("date", "time", *KNOWN)
 
@@ -211,7 +211,7 @@ def _in_study_file(name: str, candidates: Sequence[str]) -> str:
 
 def _unknown(names: Sequence[str]) -> list[str]:
     """Return the names that are not in `ALIASES`."""
-    known = {alias for aliases in ALIASES.values() for alias in aliases} | SYMBOLS
+    known = {alias for aliases in ALIASES.values() for alias in aliases} | {*SYMBOLS}
     return [name for name in names if normalised(name) not in known and not is_index(name)]
 
 

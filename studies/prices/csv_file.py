@@ -8,7 +8,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -24,7 +24,6 @@ from puffin.studies.prices.csv_header import (
     Header,
     find_header,
     normalised,
-    require_one_symbol,
     shown,
 )
 from puffin.studies.prices.csv_numbers import decimal_marks, differing, number
@@ -37,7 +36,7 @@ _SAMPLE_LINES = 100
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
+class Table:
     """Rows of equal width below a header, with the line number of each."""
 
     header: Header
@@ -46,6 +45,7 @@ class _Table:
     delimiter: str
 
     def column(self, at: int) -> list[str]:
+        """Return the cells of a column."""
         return [row[at] for row in self.body]
 
 
@@ -72,14 +72,20 @@ def parse_csv(
     # Not pandas.read_csv: it renames duplicate columns, shifts ragged rows, guesses dates with
     # warnings, and reports no line numbers.
     wanted = wanted or RequestedColumns()
-    table = _table(text, where, wanted)
+    return parse_table(read_table(text, where, wanted), where, wanted, extra)
+
+
+def parse_table(
+    table: Table, where: str, wanted: RequestedColumns, extra: Sequence[str] = ()
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Parse a table into bars and notes, as `parse_csv` does."""
     places = find_places(table.header, table.body, wanted, where)
     problems: list[str] = []
     index, time_notes = _times(table, places, where, problems)
     values, number_notes = _values(table, places, wanted, where, problems)
     if problems:
         raise DataError("\n".join(problems))
-    symbols = _symbols(table, where, refuse=index.has_duplicates)
+    symbols = _symbols(table)
     frame = pd.DataFrame(values, index=index)
     if wanted.only_close is not None:
         return frame.dropna(), ()
@@ -95,7 +101,7 @@ def parse_csv(
     return frame, tuple(notes)
 
 
-def _unused(table: _Table, places: ColumnPlaces, extra: Sequence[str], where: str) -> list[str]:
+def _unused(table: Table, places: ColumnPlaces, extra: Sequence[str], where: str) -> list[str]:
     names = table.header.names
     used = {places.date, places.clock, *places.numbers.values()}
     used |= {place(names, name, "data.extra", where) for name in extra}
@@ -103,10 +109,66 @@ def _unused(table: _Table, places: ColumnPlaces, extra: Sequence[str], where: st
     return [f"columns that are not used: {shown(ignored)}"] if ignored else []
 
 
+def split_symbols(
+    table: Table, symbols: Collection[str], where: str, wanted: RequestedColumns
+) -> dict[str, Table]:
+    """Return the table of each symbol of a long table, sorted by symbol; none if it is not long.
+
+    A table is long if a column has several symbols, and a time occurs twice or `symbols` are in
+    that column. Otherwise it has one series, although the symbol of that may change.
+
+    Raises
+    ------
+    DataError
+        If a row has no symbol, or a column that is read is missing.
+    """
+    at = _symbol_column(table)
+    if at is None:
+        return {}
+    named = table.column(at)
+    places = find_places(table.header, table.body, wanted, where)
+    times = {(row[places.date], row[places.clock or places.date]) for row in table.body}
+    if len(times) == len(table.body) and not (symbols and set(symbols) <= set(named)):
+        return {}
+    if "" in named:
+        raise DataError(
+            f"{where} line {table.lines[named.index('')]}: the column {table.header.names[at]} "
+            "must have the symbol of each row, but is empty: fill it, or leave the row out"
+        )
+    rows: dict[str, list[int]] = {symbol: [] for symbol in sorted(set(named))}
+    for row, symbol in enumerate(named):
+        rows[symbol].append(row)
+    names = table.header.names
+    header = Header(names[:at] + names[at + 1 :], table.header.first, table.header.notes)
+    return {
+        symbol: Table(
+            header,
+            [table.body[row][:at] + table.body[row][at + 1 :] for row in own],
+            [table.lines[row] for row in own],
+            table.delimiter,
+        )
+        for symbol, own in rows.items()
+    }
+
+
+def _symbol_column(table: Table) -> int | None:
+    """Return the position of the column that has the symbol of each row, if they differ."""
+    names = [normalised(name) for name in table.header.names]
+    found = [names.index(name) for name in SYMBOLS if name in names]
+    return next((at for at in found if len(set(table.column(at))) > 1), None)
+
+
 # From text to rows
 
 
-def _table(text: str, where: str, wanted: RequestedColumns) -> _Table:
+def read_table(text: str, where: str, wanted: RequestedColumns) -> Table:
+    """Split text into the rows of its table.
+
+    Raises
+    ------
+    DataError
+        If it has no table.
+    """
     text, delimiter = _delimiter(text)
     found = _rows(text, delimiter, where)
     rows = [row for row, _ in found]
@@ -124,7 +186,7 @@ def _table(text: str, where: str, wanted: RequestedColumns) -> _Table:
         )
     body = [_fitted(row, line, names, delimiter, where) for row, line in below]
     lines = [line for _, line in below]
-    return _Table(Header(names, header.first, notes), body, lines, delimiter)
+    return Table(Header(names, header.first, notes), body, lines, delimiter)
 
 
 def _delimiter(text: str) -> tuple[str, str]:
@@ -200,7 +262,7 @@ def _fitted(row: list[str], line: int, names: list[str], delimiter: str, where: 
 
 
 def _times(
-    table: _Table, places: ColumnPlaces, where: str, problems: list[str]
+    table: Table, places: ColumnPlaces, where: str, problems: list[str]
 ) -> tuple[pd.DatetimeIndex, tuple[str, ...]]:
     clocks = None if places.clock is None else table.column(places.clock)
     is_named = bool(normalised(table.header.names[places.date]))
@@ -213,7 +275,7 @@ def _times(
 
 
 def _values(
-    table: _Table, places: ColumnPlaces, wanted: RequestedColumns, where: str, problems: list[str]
+    table: Table, places: ColumnPlaces, wanted: RequestedColumns, where: str, problems: list[str]
 ) -> tuple[dict[str, list[float]], list[str]]:
     """Parse the columns of numbers; a column that the study does not read may have other text."""
     columns = {name: table.column(at) for name, at in places.numbers.items()}
@@ -235,7 +297,7 @@ def _values(
 def _decimal_mark(
     columns: Mapping[str, Sequence[str]],
     reads: set[str],
-    table: _Table,
+    table: Table,
     where: str,
     problems: list[str],
 ) -> tuple[str, list[str]]:
@@ -259,13 +321,11 @@ def _decimal_mark(
     return ".", []
 
 
-def _symbols(table: _Table, where: str, *, refuse: bool) -> list[str]:
-    """Return a note if rows are of several symbols; raise if `refuse`, when times repeat."""
+def _symbols(table: Table) -> list[str]:
+    """Return a note if rows of one series are of several symbols."""
     notes = []
     for at, name in enumerate(table.header.names):
         values = list(dict.fromkeys(table.column(at))) if normalised(name) in SYMBOLS else []
-        if refuse:
-            require_one_symbol(values, f"the column {name}", where)
         if len(values) > 1:
             notes.append(f"rows are of several values of {name}: {shown(values, 5)}")
     return notes

@@ -19,7 +19,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         *("date", "datetime", "dateandtime", "observationdate", "tradedate", "tradingdate"),
         *("datum", "fecha", "data", "timestamp", "opentime", "time", "gmttime", "localtime"),
         *("snappedat", "timeperiod", "unix", "unixtime", "unixtimestamp", "epoch", "year"),
-        "windowstart",
+        *("windowstart", "ds"),
     ),
     "open": (
         *("open", "openprice", "openingprice", "pxopen"),
@@ -37,7 +37,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         *("close", "closelast", "closeprice", "closingprice", "settle", "settlementprice"),
         *("last", "lastprice", "pxlast", "price", "value", "rate", "nav", "ltp"),
         *("schlusskurs", "schluss", "zuletzt", "cierre", "último", "ultimo", "clôture", "cloture"),
-        *("dernier", "clot", "zamkniecie", "kurs"),
+        *("dernier", "clot", "zamkniecie", "kurs", "y"),
     ),
     "volume": (
         *("volume", "vol", "totalvolume", "sharesvolume", "pxvolume", "tickvol", "tickvolume"),
@@ -126,9 +126,9 @@ def require_one_symbol(symbols: Sequence[str], place: str, where: str) -> None:
     found = list(dict.fromkeys(filter(None, symbols)))
     if len(found) > 1:
         raise DataError(
-            f"{where} has the prices of {len(found)} symbols ({shown(found, 5)}, in {place}), but "
-            f"a study forecasts one: write the rows or columns of one, such as {found[0]}, to a "
-            "separate file"
+            f"{where} has the prices of {len(found)} symbols ({shown(found, 5)}, in {place}) side "
+            "by side: write one file for each symbol, or one row for each symbol and date with a "
+            "column named symbol"
         )
 
 

@@ -14,8 +14,9 @@ import pandas as pd
 
 from puffin.models.features import Needs
 from puffin.studies.prices.calendar import Market
-from puffin.studies.prices.request import PriceRequest, RawPrices
-from puffin.studies.prices.sources import SOURCES
+from puffin.studies.prices.csv_header import shown
+from puffin.studies.prices.request import PriceRequest, RawPrices, Reader
+from puffin.studies.prices.sources import SOURCES, members
 from puffin.studies.prices.validation import MAX_GAP, DataError, Remedies, validate
 from puffin.studies.text import when
 
@@ -67,21 +68,31 @@ def load_prices(source: str, request: PriceRequest) -> Prices:
     Raises
     ------
     DataError
-        If the source or the symbol is unknown, or the bars cannot be read or used.
+        If the source or the symbol is unknown, the source has several symbols and none is
+        requested, or the bars cannot be read or used.
     """
-    if source not in SOURCES:
-        raise DataError(f"source must be one of {', '.join(SOURCES)}, but got {source!r}")
-    bars = _load(source, request)
+    readers = members(source, request, [request.symbol] if request.symbol else [])
+    if len(readers) > 1:
+        raise DataError(
+            f"{request.path} has {len(readers)} symbols ({shown(list(readers), 5)}), but one is "
+            f"read here: write the bars of one, such as {next(iter(readers))}, to a separate file"
+        )
+    read = next(iter(readers.values()), SOURCES[source].load)  # which refuses a missing symbol
+    return join(load_bars(source, read, request), load_others(source, read, request))
+
+
+def load_others(source: str, read: Reader, request: PriceRequest) -> "dict[str, ValidatedBars]":
+    """Read the extra series of a request, and validate their closes."""
     of_extra = replace(
         request,
         start=_start_of_extra(request.start, request.interval),
         extra=(),
         needs=_close_of_extra(request.needs),
     )
-    others = {
-        name: _load(source, replace(of_extra, symbol=name, column=name)) for name in request.extra
+    return {
+        name: load_bars(source, read, replace(of_extra, symbol=name, column=name))
+        for name in request.extra
     }
-    return _join(bars, others)
 
 
 def _close_of_extra(needs: Needs) -> Needs:
@@ -97,7 +108,7 @@ def _start_of_extra(start: date | None, interval: str) -> date | None:
 
 
 @dataclass(frozen=True, eq=False)
-class _ValidatedBars:
+class ValidatedBars:
     """Validated bars of one series, with what is needed to join series in time.
 
     Attributes
@@ -114,6 +125,7 @@ class _ValidatedBars:
     fetch_notes: tuple[str, ...]
 
     def known_at(self, default_close: str) -> pd.DatetimeIndex:
+        """Return when each bar is known, in UTC or, without a market, by its time stamp."""
         index = pd.DatetimeIndex(self.frame.index)
         return (
             index
@@ -122,8 +134,9 @@ class _ValidatedBars:
         )
 
 
-def _load(source: str, request: PriceRequest) -> _ValidatedBars:
-    raw = SOURCES[source].load(request)
+def load_bars(source: str, read: Reader, request: PriceRequest) -> ValidatedBars:
+    """Read the bars of one series between two days, validate and adjust them."""
+    raw = read(request)
     bars = _between(raw, request.start, request.end)
     columns = [name for name in bars if name != "splits"]
     remedies = Remedies(live=SOURCES[source].is_live)
@@ -133,7 +146,7 @@ def _load(source: str, request: PriceRequest) -> _ValidatedBars:
         if SOURCES[source].needs_path:
             remedies = Remedies(no_logs=f"'column:{request.column}' takes no logarithm")
     frame, warnings = validate(bars[columns], raw.origin, request.needs, remedies)
-    return _ValidatedBars(
+    return ValidatedBars(
         frame, raw.notes + warnings, raw.origin, raw.market, _splits(bars), raw.fetch_notes
     )
 
@@ -152,7 +165,7 @@ def _splits(bars: pd.DataFrame) -> pd.Series:
     return steps[(steps - 1).abs() > _SPLIT].round(2)
 
 
-def _join(bars: _ValidatedBars, others: dict[str, _ValidatedBars]) -> Prices:
+def join(bars: ValidatedBars, others: dict[str, ValidatedBars]) -> Prices:
     """Add to each bar the last close of each extra series that was known at its close."""
     frame, warnings, origin, notes = bars.frame, bars.warnings, bars.origin, bars.fetch_notes
     # If the end of a session is unknown, assume the earliest for the bar and the latest for the

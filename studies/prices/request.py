@@ -1,7 +1,7 @@
 """Which bars are requested from a source, and what the source returns."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -12,6 +12,9 @@ import pandas as pd
 from puffin.models.features import Needs
 from puffin.studies.prices.calendar import Market
 from puffin.studies.prices.validation import ALL_COLUMNS
+
+# Of a basket, at most.
+MOST_SYMBOLS = 1000
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class PriceRequest:
         Whether to ignore cached bars.
     column : str or None
         The column of a file that is read as its close.
+    basket : int
+        Number of symbols that are requested together; more have more time.
     requested_at : float, seconds of `time.monotonic`
         When the prices were requested; all series of a study share one deadline.
     """
@@ -55,6 +60,7 @@ class PriceRequest:
     needs: Needs = ALL_COLUMNS
     refresh: bool = False
     column: str | None = None
+    basket: int = 1
     requested_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -85,3 +91,7 @@ class RawPrices(NamedTuple):
     notes: tuple[str, ...] = ()
     market: Market | None = None
     fetch_notes: tuple[str, ...] = ()
+
+
+# Returns the bars of a request, neither validated nor adjusted.
+Reader = Callable[[PriceRequest], RawPrices]

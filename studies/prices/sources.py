@@ -1,13 +1,13 @@
 """The sources of prices; a new source is one entry of `SOURCES`."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from puffin.studies.prices import csv_source
 from puffin.studies.prices.csv_bytes import decode, read_bytes
-from puffin.studies.prices.csv_columns import RequestedColumns
 from puffin.studies.prices.csv_file import parse_csv
-from puffin.studies.prices.request import PriceRequest, RawPrices
+from puffin.studies.prices.request import PriceRequest, RawPrices, Reader
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.prices.validation import DataError
 
@@ -20,24 +20,26 @@ class Source:
 
     Attributes
     ----------
-    load : callable
-        Returns the requested bars, neither validated nor adjusted.
+    load : Reader
     needs_path : bool
-        Whether it reads files of the user's, named by ``path``; other sources need ``symbol``.
+        Whether it reads files of the user's, named by ``path``; other sources need ``symbols``.
     has_periods : bool
         Whether ``period`` and ``interval`` can be chosen.
     is_live : bool
         Whether it is a service on the network: its bars change, and the user cannot correct them.
     """
 
-    load: Callable[[PriceRequest], RawPrices]
+    load: Reader
     needs_path: bool = False
     has_periods: bool = False
     is_live: bool = False
 
+    def key(self, symbol: str) -> str:
+        """Return what two names of one symbol have in common: a service ignores the case."""
+        return symbol if self.needs_path else symbol.upper()
+
 
 def _sample(request: PriceRequest) -> RawPrices:
-    _require_daily(request, "sample")
     lines = (_SAMPLE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     sums = {name.removesuffix(".csv.gz"): digest for digest, name in map(str.split, lines)}
     symbol = request.ticker
@@ -55,33 +57,33 @@ def _sample(request: PriceRequest) -> RawPrices:
     return RawPrices(parse_csv(decode(data, file)[0], str(file))[0], f"sample {symbol}")
 
 
-def _csv(request: PriceRequest) -> RawPrices:
-    _require_daily(request, "csv")
-    if request.path is None:
-        raise DataError(
-            'source "csv" needs a path: add path = "prices.csv" or choose source "sample"'
-        )
-    path = request.path
-    text, encoding_notes = decode(read_bytes(path), path)
-    requested = RequestedColumns(request.columns, request.needs.reads, request.column)
-    frame, notes = parse_csv(text, str(path), requested, request.extra)
-    origin = " ".join(["csv", path.name, *filter(None, [request.column])])
-    return RawPrices(frame, origin, notes if request.column else (*encoding_notes, *notes))
+def members(source: str, request: PriceRequest, symbols: Sequence[str]) -> dict[str, Reader]:
+    """Return what reads each symbol of a basket, given a request with that symbol.
 
-
-def _require_daily(request: PriceRequest, source: str) -> None:
-    if request.period is not None or request.interval != "1d":
+    Raises
+    ------
+    DataError
+        If the source is unknown or has no periods, or files lack a symbol.
+    """
+    if source not in SOURCES:
+        raise DataError(f"source must be one of {', '.join(SOURCES)}, but got {source!r}")
+    if not SOURCES[source].has_periods and (
+        request.period or request.period is not None or request.interval != "1d"
+    ):
         raise DataError(
             f"period and interval go with source {sources_with('has_periods')}, not with "
             f'"{source}"; use start and end'
         )
+    if SOURCES[source].needs_path:
+        return csv_source.find_members(request, symbols)
+    return dict.fromkeys(symbols, SOURCES[source].load)
 
 
 def _yfinance(request: PriceRequest) -> RawPrices:
     # Imported here because its libraries load slowly and most commands need none of them.
     from puffin.studies.prices import yahoo
 
-    if request.symbol is None:
+    if not request.symbol:
         raise DataError('source "yfinance" needs a symbol: add symbol = "AAPL"')
     if request.period is None and request.start is None and request.end is None:
         request = replace(request, period="max")
@@ -93,7 +95,7 @@ def _yfinance(request: PriceRequest) -> RawPrices:
 
 SOURCES: dict[str, Source] = {
     "sample": Source(_sample),
-    "csv": Source(_csv, needs_path=True),
+    "csv": Source(csv_source.load, needs_path=True),
     "yfinance": Source(_yfinance, has_periods=True, is_live=True),
 }
 

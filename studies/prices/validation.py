@@ -332,8 +332,8 @@ def _repeated_times(bars: pd.DataFrame, remedies: Remedies) -> list[str]:
     ways = (
         remedies.for_bars(bars, twice, "")
         if remedies.live
-        else "a file has one symbol; if it has several bars a day, it needs the time of day, and "
-        "the UTC offset if clocks are set back"
+        else "rows of several symbols need a column named symbol; several bars a day need the "
+        "time of day, and the UTC offset if clocks are set back"
     )
     what = f"{_first(bars, twice)} (closes {closes.iloc[0]:g} and {closes.iloc[1]:g})"
     return [f"each time must occur once, but does not in {what}: {ways}"]

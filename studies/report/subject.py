@@ -1,7 +1,6 @@
 """The subject of a study: target, prices, features and dates, in words and as JSON."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from puffin.models.features import TARGETS
@@ -22,8 +21,8 @@ def target_in_words(data: DataSection, of: str = "") -> str:
 
 
 def series_name(data: DataSection) -> str:
-    """Return the symbol of the prices or the name of their file, safe for a terminal."""
-    return printable(data.symbol or Path(str(data.path).replace("\\", "/")).name)
+    """Return the symbols of the prices or the name of their file, safe for a terminal."""
+    return printable(data.title)
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Subject:
         data = self.spec.data
         return {
             "source": data.source,
-            "symbol": data.symbol,
+            "symbols": list(data.symbols),
             "path": data.path,
             "origin": self.origin,
             # The bars of a file may have any interval.

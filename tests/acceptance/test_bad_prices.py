@@ -59,7 +59,7 @@ CASES = [
     Case(
         "folder as csv",
         RUN,
-        ("prices.csv must be a CSV file", "is a directory"),
+        ("prices.csv must have CSV files", "has none"),
         {"x.toml": OWN_PRICES, "prices.csv/": ""},
     ),
     Case("empty csv", RUN, ("prices.csv must be CSV text", "empty"), prices("")),

@@ -89,7 +89,7 @@ CASES = [
         ("walk_forward.folds = 'two'", "whole number"),
         study("folds = 2", 'folds = "two"'),
     ),
-    Case("number for a word", RUN, ("data.symbol = 5", "text in quotes"), study('"AAPL"', "5")),
+    Case("number for a word", RUN, ("data.symbols.0 = 5", "text in quotes"), study('"AAPL"', "5")),
     Case(
         "word for a list",
         RUN,

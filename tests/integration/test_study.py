@@ -414,7 +414,7 @@ def test_a_process_of_a_deleted_study_cannot_write_into_a_later_one(
     checkpoint = Checkpoint(storage, old.creation_id, 0, trial._trial_id, 0)
     checkpoint.save(SavedCheckpoint({"config": {}}, {}, b"old"))
     delete(storage, "tiny")
-    new = submit(storage, other(tiny, data={"symbol": "IBM"}), prices)
+    new = submit(storage, other(tiny, data={"symbols": ["IBM"]}), prices)
     before = rows(storage)
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         checkpoint.save(SavedCheckpoint({"config": {}}, {}, b"late"))

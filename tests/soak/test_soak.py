@@ -74,7 +74,7 @@ def make(url: str, epochs: int, trials: int) -> None:
     """Create a study in a database with a log."""
     spec = study(epochs, trials)
     storage = open_storage(url, create=True)
-    prices = load_prices("sample", PriceRequest(spec.data.symbol, None, spec.data.start))
+    prices = load_prices("sample", PriceRequest(spec.data.symbols[0], None, spec.data.start))
     submit(storage, spec, prices)
     keep_log(storage)
     storage.engine.dispose()

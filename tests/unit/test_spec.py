@@ -105,7 +105,7 @@ def test_missing_keys_take_the_documented_defaults() -> None:
     spec = parse_spec(GOOD, "my.toml")
     assert spec.data.model_dump() == {
         "source": "sample",
-        "symbol": "AAPL",
+        "symbols": ("AAPL",),
         "path": None,
         "columns": {},
         "start": None,
@@ -157,7 +157,11 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("data.source", "yahoo", ["data.source = 'yahoo'", "unknown source", "known are sample, csv"]),
     ("data.source", "csv", ["data: ", 'source "csv" needs path', 'add path = "prices.csv"']),
     ("data.path", "a.csv", ["data: ", 'path goes with source "csv"', "drop one of them"]),
-    ("data.symbol", ABSENT, ["data: ", 'source "sample" needs symbol', 'add symbol = "AAPL"']),
+    ("data.symbol", ABSENT, ["data: ", 'source "sample" needs symbols', 'add symbols = ["AAPL"]']),
+    ("data.symbols", ["IBM"], ["data: symbol = 'AAPL' and symbols both name", "drop one of them"]),
+    ("data.symbol", "", ["data.symbols = ['']", "symbol names", "got ''"]),
+    ("data.symbol", "A,B", ["data.symbols", "symbol names must not contain commas", "got 'A,B'"]),
+    ("data.symbol", 5, ["data.symbols.0 = 5", "text in quotes"]),
     ("data.features", [], ["data.features = []", "at least one item"]),
     ("data.features", ["return", "rso"], ["data.features", "unknown feature 'rso'", "known are"]),
     ("data.features", ["return"] * 2, ["data.features", "a feature twice", "list each once"]),
@@ -313,8 +317,9 @@ def test_start_at_or_after_end_is_refused(start: str) -> None:
     [
         ("search.trials=20", "search", "trials", 20),
         (" search.trials = 20", "search", "trials", 20),
-        ('data.symbol="IBM"', "data", "symbol", "IBM"),
-        ("data.symbol=IBM", "data", "symbol", "IBM"),
+        ('data.symbol="IBM"', "data", "symbols", ("IBM",)),
+        ("data.symbol=IBM", "data", "symbols", ("IBM",)),
+        ('data.symbols=["IBM", "AAPL"]', "data", "symbols", ("IBM", "AAPL")),
         ("data.start=2012-01-01", "data", "start", date(2012, 1, 1)),
         ('data.features=["return", "volume"]', "data", "features", ("return", "volume")),
         ("walk_forward.purge=3", "walk_forward", "purge", 3),
@@ -542,3 +547,71 @@ def test_spec_with_every_key_survives_json() -> None:
     again = parse_spec(json.loads(json.dumps(spec.to_json())), "stored")
     assert again == spec
     assert again.to_json() == spec.to_json()
+
+
+# Symbols
+
+
+def basket(*symbols: str, **data: Any) -> dict[str, Any]:
+    return changed(("data", {"symbols": list(symbols)} | data))
+
+
+def test_a_symbol_is_a_basket_of_one_also_in_a_stored_study() -> None:
+    one = parse_spec(GOOD, "my.toml")
+    assert one == parse_spec(basket("AAPL"), "my.toml")
+    stored = one.to_json()
+    assert (stored["data"]["symbols"], "symbol" in stored["data"]) == (["AAPL"], False)
+    old = stored | {"data": stored["data"] | {"symbol": "AAPL"}}
+    del old["data"]["symbols"]
+    assert parse_spec(old, "stored") == one
+    file = {"source": "csv", "path": "p.csv"}
+    assert parse_spec(changed(("data", file | {"symbol": None})), "stored").data.symbols == ()
+
+
+@pytest.mark.parametrize(
+    ("symbols", "words"),
+    [
+        (["AAPL", "IBM", "AAPL"], "names AAPL twice"),
+        (["AAPL", "IBM", "ibm"], "names IBM twice; list each symbol once"),
+        (["A, B"], "symbol names must not contain commas"),
+        (["A", ""], "got ''"),
+        ([], "needs symbols"),
+        ([f"S{n}" for n in range(1001)], "should have at most 1000 items"),
+    ],
+)
+def test_wrong_symbols_are_refused(symbols: list[str], words: str) -> None:
+    (problem,) = refusal(basket(*symbols))
+    assert words in problem
+
+
+def test_symbols_of_files_may_differ_in_case_alone() -> None:
+    data = parse_spec(basket("Ab", "AB", source="csv", path="folder"), "my.toml").data
+    assert data.symbols == ("Ab", "AB")
+
+
+@pytest.mark.parametrize("given", ["symbol", "symbols"])
+def test_an_override_of_symbols_replaces_either_spelling(given: str, tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    value = {"symbol": '"AAPL"', "symbols": '["AAPL", "MSFT"]'}[given]
+    file.write_text(f'name = "s"\n[data]\n{given} = {value}\n')
+    for override, symbols in (
+        ("data.symbol=IBM", ("IBM",)),
+        ('data.symbols=["IBM", "AAPL"]', ("IBM", "AAPL")),
+    ):
+        assert load_spec(str(file), [override]).data.symbols == symbols
+
+
+@pytest.mark.parametrize(
+    ("data", "title"),
+    [
+        ({"symbols": ["AAPL"]}, "AAPL"),
+        ({"symbols": ["MSFT", "AAPL"]}, "MSFT and AAPL"),
+        ({"symbols": ["MSFT", "AAPL", "IBM"]}, "MSFT, AAPL and IBM"),
+        ({"symbols": ["F", "C", "D", "E", "A", "B"]}, "6 symbols from A to F"),
+        ({"source": "csv", "path": "some/prices.csv"}, "prices.csv"),
+        ({"source": "csv", "path": "some\\folder"}, "folder"),
+        ({"source": "csv", "path": "some/folder", "symbols": ["A"]}, "A"),
+    ],
+)
+def test_the_title_says_what_the_prices_are_of(data: dict[str, Any], title: str) -> None:
+    assert parse_spec(changed(("data", data)), "my.toml").data.title == title

@@ -50,7 +50,7 @@ class Forecaster:
         data = exported.spec.data
         bars, warnings = exported.prices, tuple[str, ...]()
         if prices is not None:
-            request = replace(data.request(), symbol=None, start=None, end=None, period=None)
+            request = replace(data.request(), start=None, end=None, period=None)
             loaded = prices_of_frame(prices, replace(request, interval="1d"))
             bars, warnings = loaded.frame, loaded.warnings
         today = datetime.now().astimezone().date()

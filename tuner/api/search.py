@@ -16,7 +16,7 @@ from puffin.tuner.submit import open_spec, submit_prices
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 # Keys of [data] that say where prices come from, which a DataFrame replaces.
-_SOURCE_KEYS = ("source", "symbol", "path", "period", "interval")
+_SOURCE_KEYS = ("source", "symbol", "symbols", "path", "period", "interval")
 
 SpecLike = str | PathLike[str] | Mapping[str, Any]
 

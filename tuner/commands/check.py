@@ -12,7 +12,7 @@ from puffin.studies.study import RETRAINING_SUFFIXES
 from puffin.studies.text import printable, when
 from puffin.tuner.commands import tables
 from puffin.tuner.messages import say, shell_command, stdout
-from puffin.tuner.submit import read_prices
+from puffin.tuner.submit import only, read_prices
 
 
 def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> None:
@@ -30,8 +30,13 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
             "reserved for what `tuner report` retrains; use another name (--set name=...)"
         )
         raise PuffinError(msg)
+<<<<<<< HEAD
     prices = read_prices(spec.data, refresh=refresh)
     search, holdout = cut_holdout({spec.data.only_symbol: prices.frame}, spec)
+=======
+    prices = only(read_prices(spec.data, refresh=refresh))
+    search, holdout = cut_holdout(prices.frame, spec)
+>>>>>>> 57e271e (Read the prices of several symbols as a basket)
     dataset = Dataset.build(spec, search)
     require_moving_target(dataset)
     out = stdout()

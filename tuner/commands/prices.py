@@ -1,27 +1,30 @@
-"""`tuner prices`: the prices that a source has for a symbol, before a study uses them."""
+"""`tuner prices`: the prices that a source has for symbols, before a study uses them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
+from puffin.studies.prices.basket import Basket
 from puffin.studies.prices.load import Prices
 from puffin.studies.prices.validation import broken_rules
 from puffin.studies.spec import parse_data
 from puffin.studies.text import counted, printable, when
+from puffin.tuner.columns import new_table
 from puffin.tuner.messages import say, stdout
 from puffin.tuner.submit import read_prices
 
 _GAPS = 3  # of the longest gaps between bars are printed
 
 
-def prices(keys: Mapping[str, str | None], *, refresh: bool) -> None:
+def prices(symbols: Sequence[str], keys: Mapping[str, str | None], *, refresh: bool) -> None:
     """Load prices as a study would, and print their facts and warnings.
 
     Parameters
     ----------
+    symbols : sequence of str
     keys : mapping
         Keys of ``[data]`` that name the prices; None for a key that is left out.
     refresh : bool
@@ -33,18 +36,37 @@ def prices(keys: Mapping[str, str | None], *, refresh: bool) -> None:
     """
     data: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
     # Only closes are required here; faults in the other columns are printed as warnings below.
-    data |= {"features": ["price"], "target": "price"}
-    loaded = read_prices(parse_data(data, "tuner prices"), refresh=refresh)
+    data |= {"symbols": list(symbols), "features": ["price"], "target": "price"}
+    basket = read_prices(parse_data(data, "tuner prices"), refresh=refresh)
+    if len(basket.members) == 1:
+        _print_facts(next(iter(basket.members.values())))
+    else:
+        stdout().print(_table(basket))
+    for warning in basket.warnings:
+        say(f"prices: {warning}")
+    for symbol, frame in basket.frames.items():
+        of = f"{symbol}: " if len(basket.members) > 1 else ""
+        for fault in broken_rules(frame):
+            say(f"prices: {of}a study that reads all columns is refused: {fault}")
+
+
+def _print_facts(prices: Prices) -> None:
     out = stdout()
-    out.print(Text(loaded.origin))
+    out.print(Text(prices.origin))
     facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(loaded):
+    for name, value in _facts(prices):
         facts.add_row(f"  {name}", Text(printable(value)))
     out.print(facts)
-    for warning in loaded.warnings:
-        say(f"prices: {warning}")
-    for fault in broken_rules(loaded.frame):
-        say(f"prices: a study that reads all columns is refused: {fault}")
+
+
+def _table(basket: Basket) -> Table:
+    """Return one row for each symbol; what was repaired is counted, and printed as warnings."""
+    table = new_table("symbol", "first", "last", "bars", "warnings", "source")
+    for symbol, prices in basket.members.items():
+        index = prices.frame.index
+        row = [symbol, when(index[0]), when(index[-1]), len(index), len(prices.warnings)]
+        table.add_row(*(Text(printable(str(cell))) for cell in [*row, prices.origin]))
+    return table
 
 
 def _facts(prices: Prices) -> list[tuple[str, str]]:

@@ -63,7 +63,7 @@ def test_the_judged_winner_is_the_exported_one(
 def test_report_json_has_the_figures_of_the_verdict(judged: Report) -> None:
     values = json.loads(json.dumps(verdict.to_json(judged), allow_nan=False))
     what = values["forecast_of"]
-    assert (what["symbol"], what["target"], what["horizon"]) == ("AAPL", "return", 1)
+    assert (what["symbols"], what["target"], what["horizon"]) == (["AAPL"], "return", 1)
     assert what["target_in_words"] == "the return of AAPL over the next bar"
     assert (what["bars"], what["features"], len(what["folds"])) == (440, ["return"], 2)
     assert what["holdout"]["bars"] == 20

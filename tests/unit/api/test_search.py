@@ -65,7 +65,7 @@ def test_a_frame_replaces_the_source_and_keeps_the_rest_of_the_section(
 ) -> None:
     spec = _read(tiny_values(), bars)
     assert spec.data == tiny_spec().data.model_copy(
-        update={"source": "csv", "symbol": None, "path": "DataFrame"}
+        update={"source": "csv", "symbols": (), "path": "DataFrame"}
     )
     assert _read("demo", None) == load_spec("demo")
 

@@ -134,7 +134,7 @@ def test_unreadable_csv_is_refused_in_one_line_with_cause_and_fix(
     ("make", "words"),
     [
         (lambda folder: folder / "none.csv", "none.csv must be a CSV file, but does not exist"),
-        (lambda folder: folder, "is a directory: name the CSV file in it"),
+        (lambda folder: folder, "must have CSV files, one for each symbol, but has none"),
         (lambda folder: folder / "a\0b", "cannot be read"),
         (lambda folder: folder / ("x" * 300), "cannot be read"),
         (lambda _: None, 'source "csv" needs a path'),

@@ -482,11 +482,15 @@ def test_study_file_names_columns(text: str, columns: dict[str, str], tmp_path: 
 
 MANY = "date,Name,close\n2024-01-30,AAA,1\n2024-01-30,BBB,2\n2024-01-31,AAA,3\n"
 REFUSED: list[tuple[str, str | bytes, list[str]]] = [
-    ("several tickers in rows", MANY, ["2 symbols (AAA, BBB, in the column Name)", "such as AAA"]),
+    (
+        "several tickers in rows",
+        MANY,
+        ["has 2 symbols (AAA, BBB)", "such as AAA, to a separate file"],
+    ),
     (
         "several tickers in columns",
         "Price,Close,Close\nTicker,AAA,BBB\nDate,,\n2024-01-30,1,2\n2024-01-31,2,3\n",
-        ["2 symbols (AAA, BBB, in the header)", "such as AAA, to a separate file"],
+        ["2 symbols (AAA, BBB, in the header)", "one file for each symbol"],
     ),
     (
         "a column for each ticker",

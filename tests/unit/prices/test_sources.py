@@ -41,9 +41,9 @@ def test_sources_are_named_by_their_traits() -> None:
 
 def test_data_section_requests_all_of_its_keys() -> None:
     data = DataSection(
-        source="yfinance", symbol="MSFT", interval="1h", start="2024-01-02", end="2024-02-03"
+        source="yfinance", symbols=("MSFT",), interval="1h", start="2024-01-02", end="2024-02-03"
     )
     request = data.request(refresh=True)
-    assert (request.ticker, request.interval, request.refresh) == ("MSFT", "1h", True)
+    assert (request.symbol, request.interval, request.refresh) == (None, "1h", True)
     assert (request.start, request.end) == (data.start, data.end)
     assert request.needs == data.needs

@@ -22,7 +22,7 @@ from puffin.studies.report.verdict import money_sentence, outcome_sentence, sent
 from puffin.studies.sections import DataSection
 
 DAYS = pd.bdate_range("2012-03-01", periods=20)
-APPLE = DataSection(symbol="AAPL", target="range")
+APPLE = DataSection(symbols=("AAPL",), target="range")
 
 
 def mean_test(p_better: float) -> MeanTest:
@@ -52,13 +52,13 @@ BARS = "on the 20 bars kept out of the search (2012-03-01 to 2012-03-28)"
     ],
 )
 def test_a_target_is_named_in_words(target: str, horizon: int, words: str) -> None:
-    data = DataSection(symbol="AAPL", target=target, horizon=horizon)
+    data = DataSection(symbols=("AAPL",), target=target, horizon=horizon)
     assert target_in_words(data, series_name(data)) == words
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_target_has_its_words(target: str) -> None:
-    assert target_in_words(DataSection(symbol="X", target=target), "X").count(" of X") == 1
+    assert target_in_words(DataSection(symbols=("X",), target=target), "X").count(" of X") == 1
 
 
 def test_a_file_cannot_steer_a_terminal_by_its_name() -> None:
