@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-import pandas as pd
-
-from puffin.studies.prices.frame import NAME, prices_of_frame
+from puffin.studies.prices.frame import NAME, Frames, basket_of_frames
 from puffin.studies.spec import Spec, load_spec, parse_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load_search
 from puffin.tuner.api.study import Study
 from puffin.tuner.api.workers import work_on
-from puffin.tuner.submit import open_spec, submit_prices
+from puffin.tuner.submit import only, open_spec, submit_prices
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 # Keys of [data] that say where prices come from, which a DataFrame replaces.
@@ -23,7 +21,7 @@ SpecLike = str | PathLike[str] | Mapping[str, Any]
 
 def search(
     spec: SpecLike,
-    prices: pd.DataFrame | None = None,
+    prices: Frames | None = None,
     *,
     storage: str = DEFAULT_STORAGE,
     workers: int | None = None,
@@ -38,9 +36,10 @@ def search(
     ----------
     spec : str, path or mapping
         A study file, the name of a preset, or the content of a study file as a dictionary.
-    prices : DataFrame, (bar, column), optional
+    prices : DataFrame, (bar, column), or mapping from each symbol to one, optional
         Instead of the source that the study file names: one row per bar, with the times as index
-        or in a column, and columns such as open, high, low, close and volume.
+        or in a column, and columns such as open, high, low, close and volume. One DataFrame may
+        have several symbols, with a column named symbol.
     storage : str
         URL of the database.
     workers : int, optional
@@ -72,13 +71,14 @@ def open_study(name: str, storage: str = DEFAULT_STORAGE) -> Study:
     return Study(load_search(open_storage(storage), name), storage)
 
 
-def _read(spec: SpecLike, prices: pd.DataFrame | None) -> Spec:
-    """Return a study file, with the DataFrame as the source of its prices if there is one."""
+def _read(spec: SpecLike, prices: Frames | None) -> Spec:
+    """Return a study file, with the DataFrames as the source of its prices if there is one."""
     values, label = _values(spec)
     data = values.get("data", {})
     if prices is not None and isinstance(data, Mapping):
         kept = {key: value for key, value in data.items() if key not in _SOURCE_KEYS}
-        values["data"] = kept | {"source": "csv", "path": NAME}
+        symbols = list(prices) if isinstance(prices, Mapping) else []
+        values["data"] = kept | {"source": "csv", "path": NAME, "symbols": symbols}
     return parse_spec(values, label)
 
 
@@ -89,7 +89,7 @@ def _values(spec: SpecLike) -> tuple[dict[str, Any], str]:
     return values, f"the study file {spec}"
 
 
-def _submit(spec: Spec, prices: pd.DataFrame | None, storage: str) -> StoredStudy:
+def _submit(spec: Spec, prices: Frames | None, storage: str) -> StoredStudy:
     if prices is None:
         return open_spec(spec, storage)
-    return submit_prices(spec, prices_of_frame(prices, spec.data.request()), storage)
+    return submit_prices(spec, only(basket_of_frames(prices, spec.data.request())), storage)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import puffin
 from puffin.models.errors import PuffinError
 from puffin.studies.lifecycle import submit
-from puffin.studies.prices.frame import prices_of_frame
+from puffin.studies.prices.frame import basket_of_frames, prices_of_frame
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import SpecError, load_spec
@@ -58,6 +59,50 @@ def test_times_may_be_a_column(bars: pd.DataFrame, column: str, columns: dict[st
 def test_a_frame_without_prices_is_refused(frame: pd.DataFrame, words: str) -> None:
     with pytest.raises(PuffinError, match=words):
         prices_of_frame(frame, PriceRequest())
+
+
+def test_frames_by_symbol_are_a_basket_of_the_same_bits(bars: pd.DataFrame) -> None:
+    frames = {"B": bars, "A": bars.iloc[:100]}
+    basket = basket_of_frames(frames, PriceRequest())
+    assert list(basket.frames) == ["B", "A"]
+    for symbol, frame in frames.items():
+        pd.testing.assert_frame_equal(basket.frames[symbol], frame, check_exact=True)
+    assert _read(tiny_values(), frames).data.symbols == ("B", "A")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda long: long,
+        lambda long: long.reset_index(),
+        lambda long: long.reset_index().sort_values("date"),
+        lambda long: long.set_index("symbol", append=True),
+    ],
+    ids=["days as index", "days as column", "sorted by day", "two levels"],
+)
+def test_a_long_frame_is_a_basket_of_the_same_bits(
+    shape: Callable[[pd.DataFrame], pd.DataFrame], bars: pd.DataFrame
+) -> None:
+    frames = {"A": bars.iloc[:100], "B": bars.iloc[50:150]}
+    long = pd.concat([frame.assign(symbol=symbol) for symbol, frame in frames.items()])
+    basket = basket_of_frames(shape(long), PriceRequest())
+    assert list(basket.frames) == ["A", "B"]
+    for symbol, frame in frames.items():
+        pd.testing.assert_frame_equal(basket.frames[symbol], frame, check_exact=True)
+    with pytest.raises(PuffinError, match="the DataFrame must have the prices of one symbol"):
+        prices_of_frame(shape(long), PriceRequest())
+
+
+@pytest.mark.parametrize(
+    ("prices", "words"),
+    [
+        ({"A": 3}, "prices must be a DataFrame, or a dictionary .* but A is int"),
+        ([1], "but the argument is list"),
+    ],
+)
+def test_prices_that_are_no_frames_are_refused(prices: Any, words: str) -> None:
+    with pytest.raises(PuffinError, match=words):
+        basket_of_frames(prices, PriceRequest())
 
 
 def test_a_frame_replaces_the_source_and_keeps_the_rest_of_the_section(
