@@ -34,7 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import puffin.tuner.worker.worker
 from puffin.studies.lifecycle import submit
-from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.records import TrialRecord, is_finished, ticket_of
 from puffin.studies.space import suggest
@@ -79,7 +79,7 @@ def make(url: str, sampler: str, trials: int) -> None:
         NAME,
     )
     storage = open_storage(url, create=True)
-    submit(storage, spec, load_prices("sample", PriceRequest("AAPL", None, spec.data.start)))
+    submit(storage, spec, load_basket("sample", PriceRequest(start=spec.data.start), ["AAPL"]))
     storage.engine.dispose()  # before the workers are forked
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.config import CATEGORICAL_FIELDS, NUMERIC_FIELDS
+from puffin.models.evaluation.metrics import skill
 from puffin.studies.duplicates import trained
 from puffin.studies.records import Scores, TrialRecord, is_finished
 from puffin.studies.study import StoredStudy, StudyError, lowest_complete
@@ -26,9 +27,45 @@ COMPARABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "dropout": lambda config: config["dropout"] if len(config["hidden_dims"]) > 1 else None,
 }
 
-
+# What symbols of a basket are compared by.
+SYMBOL = "symbol"
 # More distinct values than this are grouped into thirds.
 _MOST_GROUPS = 5
+
+
+@dataclass(frozen=True)
+class SymbolResult:
+    """The best trial's result on one symbol of a basket.
+
+    Attributes
+    ----------
+    loss, persistence : mean losses over the folds in which the symbol takes part
+    """
+
+    symbol: str
+    loss: float
+    persistence: float
+
+    @property
+    def skill(self) -> float:
+        """1 - loss / loss of persistence."""
+        return skill(self.loss, self.persistence)
+
+
+def compare_symbols(study: StoredStudy) -> list[SymbolResult]:
+    """Return the results of the best trial on each symbol, the highest skill first.
+
+    Raises
+    ------
+    StudyError
+        If no trial is complete, or the study has one symbol.
+    """
+    losses, persistence = Scores.read(study.best()).symbol_losses, study.record.symbol_persistence
+    if not losses:
+        msg = f"study {study.name!r} has one symbol: there are no symbols to compare"
+        raise StudyError(msg)
+    found = [SymbolResult(symbol, value, persistence[symbol]) for symbol, value in losses.items()]
+    return sorted(found, key=lambda result: -result.skill)
 
 
 @dataclass(frozen=True)

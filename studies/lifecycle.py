@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from puffin.studies import versions
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.dataset import Dataset, cut_holdout, union_of_dates
-from puffin.studies.prices.load import Prices
+from puffin.studies.prices.basket import Basket
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.records import SnapshotRecord, StudyRecord, write_creation_id
 from puffin.studies.remarks import require_moving_target
@@ -45,7 +45,7 @@ _DELETION_SECONDS = 10.0
 Populate = Callable[[sa.Connection, optuna.Study, str], None]
 
 
-def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> StoredStudy:
+def submit(storage: RDBStorage, spec: Spec, basket: Basket) -> StoredStudy:
     """Create a study with its spec and a snapshot of the prices, or return the stored one.
 
     All checks run before the first row is written, and all rows are written in one transaction.
@@ -66,11 +66,11 @@ def submit(storage: RDBStorage, spec: Spec, prices: Prices) -> StoredStudy:
         raise StudyError(msg)
     if (existing := _find(storage, spec.name)) is not None:
         return require_same(existing, spec)
-    dataset = Dataset.build(spec, cut_holdout({spec.data.only_symbol: prices.frame}, spec)[0])
+    dataset = Dataset.build(spec, cut_holdout(basket.frames, spec)[0])
     require_moving_target(dataset)
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
-        _write_search(connection, study, creation_id, spec, prices, dataset)
+        _write_search(connection, study, creation_id, spec, basket, dataset)
 
     if (created := create(storage, spec.name, populate)) is not None:
         return created
@@ -148,16 +148,15 @@ def _write_search(
     study: optuna.Study,
     creation_id: str,
     spec: Spec,
-    prices: Prices,
+    basket: Basket,
     dataset: Dataset,
 ) -> None:
     """Write the snapshot, the attributes and the budget of a study."""
-    frames = {spec.data.only_symbol: prices.frame}
-    files = snapshot(spec, frames)
-    dates = union_of_dates(frames)
+    files = snapshot(spec, basket.frames)
+    dates = union_of_dates(basket.frames)
     data = SnapshotRecord(
-        origin=prices.origin,
-        bars=sum(map(len, frames.values())),
+        origin=basket.origin,
+        bars=sum(map(len, basket.frames.values())),
         first=when(dates[0]),
         last=when(dates[-1]),
         search_last=when(dataset.dates[-1]),
@@ -165,7 +164,7 @@ def _write_search(
         artifacts={
             name: attach(connection, creation_id, study, name, body) for name, body in files.items()
         },
-        warnings=tuple(prices.warnings),
+        warnings=basket.warnings,
     )
     StudyRecord(
         spec=spec.to_json(),
@@ -177,6 +176,7 @@ def _write_search(
         persistence_losses=tuple(dataset.persistence_losses),
         mean_losses=tuple(dataset.mean_losses),
         mean_direction_accuracy=dataset.mean_direction.accuracy,
+        symbol_persistence=dataset.symbol_losses(dataset.persistence) if dataset.is_basket else {},
     ).write(study)
     name_metric(study, "walk-forward loss")
     registry.publish(connection, creation_id, spec.tickets)

@@ -38,6 +38,7 @@ class Scores:
     skill : 1 - loss / loss of persistence
     direction_accuracy : share of moves whose direction was forecast; NaN if there is none
     direction_interval : 95 % interval of that share
+    symbol_losses : validation loss of each symbol, the mean over its folds; empty for one symbol
     """
 
     best_epoch: int
@@ -46,6 +47,7 @@ class Scores:
     skill: float
     direction_accuracy: float
     direction_interval: tuple[float, float]
+    symbol_losses: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, trial: FrozenTrial) -> Self:
@@ -69,11 +71,15 @@ class Scores:
             skill=attrs["skill"],
             direction_accuracy=attrs["direction_accuracy"],
             direction_interval=(low, high),
+            symbol_losses=attrs.get("symbol_losses", {}),
         )
 
     def to_attrs(self) -> dict[str, Any]:
         """Return the attributes to store."""
-        return _plain(asdict(self))
+        attrs = _plain(asdict(self))
+        if not self.symbol_losses:
+            del attrs["symbol_losses"]
+        return attrs
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +379,8 @@ class StudyRecord:
     persistence_losses, mean_losses : losses of two baselines on each fold; empty for a retraining
         study
     mean_direction_accuracy : that of the training mean; None for a retraining study
+    symbol_persistence : loss of persistence of each symbol, the mean over its folds; empty for one
+        symbol
     parent_name : name of the study whose best trials this one trains again; None for a search
     jobs : what each ticket of a retraining study trains
     opened_for : winners that a holdout study was opened for: number of the trial to id of the
@@ -388,6 +396,7 @@ class StudyRecord:
     persistence_losses: tuple[float, ...] = ()
     mean_losses: tuple[float, ...] = ()
     mean_direction_accuracy: float | None = None
+    symbol_persistence: dict[str, float] = field(default_factory=dict)
     parent_name: str | None = None
     jobs: tuple[RetrainingJob, ...] = ()
     opened_for: dict[int, str] = field(default_factory=dict)
@@ -407,6 +416,7 @@ class StudyRecord:
             persistence_losses=tuple(attrs.get("persistence_losses", ())),
             mean_losses=tuple(attrs.get("mean_losses", ())),
             mean_direction_accuracy=attrs.get("mean_direction_accuracy"),
+            symbol_persistence=attrs.get("symbol_persistence", {}),
             parent_name=attrs.get(PARENT),
             jobs=tuple(RetrainingJob(**job) for job in attrs.get(JOBS, ())),
             opened_for={int(trial): each for trial, each in attrs.get(OPENED_FOR, {}).items()},
@@ -425,6 +435,7 @@ class StudyRecord:
             "persistence_losses": list(self.persistence_losses) or None,
             "mean_losses": list(self.mean_losses) or None,
             "mean_direction_accuracy": self.mean_direction_accuracy,
+            "symbol_persistence": self.symbol_persistence or None,
         }
         for key, value in attrs.items():
             if value is not None:

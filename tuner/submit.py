@@ -8,14 +8,12 @@ from puffin.models.errors import PuffinError
 from puffin.studies.lifecycle import require_same
 from puffin.studies.lifecycle import submit as submit_study
 from puffin.studies.prices.basket import Basket, load_basket
-from puffin.studies.prices.load import Prices
 from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
 from puffin.studies.sections import DataSection
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load
-from puffin.studies.text import in_words
 from puffin.tuner.messages import say
 
 
@@ -25,23 +23,6 @@ def read_prices(data: DataSection, *, refresh: bool = False) -> Basket:
     for line in basket.fetch_notes:
         say(f"prices: {line}")
     return basket
-
-
-def only(basket: Basket) -> Prices:
-    """Return the prices of a basket of one.
-
-    Raises
-    ------
-    PuffinError
-        If it has several symbols.
-    """
-    if len(basket.members) > 1:
-        msg = (
-            f"a study learns from one symbol, but symbols names {in_words(list(basket.members))}: "
-            'name one, as in symbols = ["AAPL"]'
-        )
-        raise PuffinError(msg)
-    return next(iter(basket.members.values()))
 
 
 def open_study(
@@ -63,7 +44,7 @@ def open_spec(spec: Spec, storage_url: str, *, refresh: bool = False) -> StoredS
             say(f"prices: study {spec.name} resumes with its own copy")
         return require_same(existing, spec)
     try:
-        prices = only(read_prices(spec.data, refresh=refresh))
+        basket = read_prices(spec.data, refresh=refresh)
     except DataError as error:
         existing = _find(spec.name, storage_url)
         if existing is None:
@@ -71,16 +52,16 @@ def open_spec(spec: Spec, storage_url: str, *, refresh: bool = False) -> StoredS
         study = require_same(existing, spec)
         say(f"prices: {error}; the study resumes with its own copy")
         return study
-    return submit_prices(spec, prices, storage_url)
+    return submit_prices(spec, basket, storage_url)
 
 
-def submit_prices(spec: Spec, prices: Prices, storage_url: str) -> StoredStudy:
+def submit_prices(spec: Spec, basket: Basket, storage_url: str) -> StoredStudy:
     """Create a study of these prices, or return the existing one, which keeps its own."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = submit_study(open_storage(storage_url, create=True), spec, prices)
-    if not study.has_same_prices({spec.data.only_symbol: prices.frame}):
+    study = submit_study(open_storage(storage_url, create=True), spec, basket)
+    if not study.has_same_prices(basket.frames):
         say(
-            f"prices: {prices.origin} has changed since study {spec.name} was submitted, which "
+            f"prices: {basket.origin} has changed since study {spec.name} was submitted, which "
             "resumes with its own copy; --set name=... makes a new study of the new prices"
         )
     return study

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from puffin.studies.report.figures.style import BLUE, ORANGE, PAPER, TRUTH, style_axes
 from puffin.studies.report.units import UNITS
+from puffin.studies.text import printable
 
 # Inches, and points per inch.
 _WIDTH, _DPI = 8.2, 110
@@ -26,6 +27,10 @@ def draw_forecasts(table: bytes, target: str) -> bytes:
         A key of ``TARGETS``.
     """
     frame, unit = pd.read_csv(io.BytesIO(table), parse_dates=["date"]), UNITS[target]
+    of = ""
+    if "symbol" in frame:  # of a basket the first symbol is drawn
+        of = f" of {printable(frame['symbol'].iloc[0])}"
+        frame = frame[frame["symbol"] == frame["symbol"].iloc[0]]
     folds = list(frame.groupby("fold"))[-_MOST_FOLDS:]
     figure = Figure((_WIDTH, 1.9 * len(folds) + 0.6), layout="constrained", facecolor=PAPER)
     grid = figure.subplots(len(folds), 1, squeeze=False)
@@ -38,7 +43,7 @@ def draw_forecasts(table: bytes, target: str) -> bytes:
             ):
                 values = unit.convert(rows[name].to_numpy(np.float64))
                 axes.plot(rows["date"], values, color=colour, ls=dashes, lw=width, label=name)
-            style_axes(axes, "", f"fold {number}: {unit.label}")
+            style_axes(axes, "", f"fold {number}: {unit.label}{of}")
             locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
             axes.xaxis.set_major_locator(locator)
             axes.xaxis.set_major_formatter(

@@ -15,8 +15,8 @@ import pytest
 from optuna.storages import RDBStorage
 
 from puffin.studies.lifecycle import submit
-from puffin.studies.prices.load import Prices, load_prices
-from puffin.studies.prices.request import PriceRequest
+from puffin.studies.prices.basket import Basket
+from puffin.studies.prices.load import Prices
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration
@@ -25,6 +25,7 @@ from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.process import setup_torch
 from puffin.tuner.worker.signals import Interrupt, stop_signals
 from puffin.tuner.worker.worker import Worker
+from tests.integration.helpers import aapl
 from tests.processes import Program, Programs
 from tests.studies import TINY, tiny_spec
 
@@ -107,8 +108,8 @@ def tiny(tiny_file: Path) -> Spec:
 
 
 @pytest.fixture
-def prices(tiny: Spec) -> Prices:
-    return load_prices("sample", PriceRequest("AAPL", None, tiny.data.start))
+def prices(tiny: Spec) -> Basket:
+    return aapl(tiny)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 import torch
@@ -14,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies import records
 from puffin.studies.lifecycle import submit
-from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.basket import Basket, load_basket
+from puffin.studies.prices.load import Prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage.database import open_storage
@@ -83,8 +85,12 @@ def endless(name: str) -> Spec:
     return spec_of(name, training={"max_epochs": 10**6, "patience": 10**6})
 
 
-def aapl(spec: Spec) -> Prices:
-    return load_prices("sample", PriceRequest("AAPL", None, spec.data.start))
+def aapl(spec: Spec) -> Basket:
+    return load_basket("sample", PriceRequest(start=spec.data.start), ["AAPL"])
+
+
+def basket_of(frame: pd.DataFrame, origin: str = "made up") -> Basket:
+    return Basket({"AAPL": Prices(frame, (), origin)})
 
 
 def running(study: StoredStudy, epochs: int = 2) -> list[FrozenTrial]:

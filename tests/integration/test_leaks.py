@@ -15,7 +15,7 @@ from puffin.models.errors import PuffinError
 from puffin.models.features import FEATURES, Bars, Feature
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.lifecycle import submit
-from puffin.studies.prices.load import Prices
+from puffin.studies.prices.basket import Basket
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import study_names
@@ -55,7 +55,7 @@ def test_study_with_a_leaking_feature_is_refused(
     compute: Callable[[Bars], Floats],
     plant: Plant,
     leaky_file: Path,
-    prices: Prices,
+    prices: Basket,
     storage: RDBStorage,
 ) -> None:
     plant(compute)
@@ -77,7 +77,7 @@ def test_check_reports_a_leaking_feature(
 
 
 def test_study_with_causal_user_features_is_accepted(
-    plant: Plant, leaky_file: Path, prices: Prices, storage: RDBStorage
+    plant: Plant, leaky_file: Path, prices: Basket, storage: RDBStorage
 ) -> None:
     plant(FEATURES["return"].compute)
     submit(storage, load_spec(str(leaky_file)), prices)
@@ -85,19 +85,21 @@ def test_study_with_causal_user_features_is_accepted(
 
 
 def test_leak_that_begins_in_the_holdout_is_caught_at_the_opening(
-    plant: Plant, leaky_file: Path, prices: Prices
+    plant: Plant, leaky_file: Path, prices: Basket
 ) -> None:
     sealed = 20
 
     def late(columns: Bars) -> Floats:
         own = FEATURES["return"].compute(columns)
-        own[len(prices.frame) - sealed :] = tomorrow(columns)[len(prices.frame) - sealed :]
+        own[len(prices.frames["AAPL"]) - sealed :] = tomorrow(columns)[
+            len(prices.frames["AAPL"]) - sealed :
+        ]
         return own
 
     plant(late)
     spec = load_spec(str(leaky_file))
     assert spec.walk_forward.holdout_bars == sealed
-    search, holdout = cut_holdout({"A": prices.frame}, spec)
+    search, holdout = cut_holdout(prices.frames, spec)
     Dataset.build(spec, search)
     with pytest.raises(PuffinError, match=r"^data\.features 'leaky' looks into the future"):
         Dataset.for_holdout(spec, search, holdout)

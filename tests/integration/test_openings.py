@@ -1,7 +1,6 @@
 """Openings of a holdout are counted over all studies of a database and never deleted."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ from optuna.storages import RDBStorage
 from puffin.studies.copy import copy
 from puffin.studies.lifecycle import delete, submit
 from puffin.studies.openings import Opening, before, holdout_sha256, insert, looks_at, new_opening
-from puffin.studies.prices.load import Prices
+from puffin.studies.prices.basket import Basket
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage.database import open_storage, transaction
 from puffin.studies.study import StoredStudy, load
+from tests.integration.helpers import basket_of
 
 
 def look(study: StoredStudy, trial: int = 0) -> Opening:
@@ -34,14 +34,14 @@ def look(study: StoredStudy, trial: int = 0) -> Opening:
     ],
 )
 def test_bars_are_the_same_whatever_is_forecast_from_them(
-    *, tmp_path: Path, tiny: Spec, prices: Prices, changes: dict[str, Any], same: bool
+    *, tmp_path: Path, tiny: Spec, prices: Basket, changes: dict[str, Any], same: bool
 ) -> None:
     storage = open_storage(f"sqlite:///{tmp_path / 'own.db'}", create=True)
     values = tiny.to_json() | {"name": "other"}
     for section, change in changes.items():
         values[section] = values[section] | change
     spec = parse_spec(values, "other")
-    shorter = replace(prices, frame=prices.frame.loc[str(spec.data.start) :])
+    shorter = basket_of(prices.frames["AAPL"].loc[str(spec.data.start) :])
     one, other = submit(storage, tiny, prices), submit(storage, spec, shorter)
     assert (holdout_sha256(one) == holdout_sha256(other)) is same
     opening = look(one)
@@ -49,10 +49,10 @@ def test_bars_are_the_same_whatever_is_forecast_from_them(
 
 
 def test_other_prices_of_the_same_days_are_other_bars(
-    make_study: Callable[..., StoredStudy], prices: Prices
+    make_study: Callable[..., StoredStudy], prices: Basket
 ) -> None:
     one = make_study("one")
-    prices.frame.loc[prices.frame.index[-1], "close"] += 0.01
+    prices.frames["AAPL"].loc[prices.frames["AAPL"].index[-1], "close"] += 0.01
     assert holdout_sha256(make_study("two")) != holdout_sha256(one)
 
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from puffin.studies.prices.load import Prices
+from puffin.studies.prices.basket import Basket
 from puffin.studies.spec import Spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import BusyError, NoStudiesError, StorageError
@@ -99,7 +99,7 @@ def test_eight_processes_make_the_tables_at_once_and_all_live(crowd: Crowd, url:
 
 
 def test_eight_processes_submit_one_study_and_all_get_it_whole(
-    crowd: Crowd, storage: RDBStorage, tiny_file: Path, tiny: Spec, prices: Prices
+    crowd: Crowd, storage: RDBStorage, tiny_file: Path, tiny: Spec, prices: Basket
 ) -> None:
     answers = crowd(
         f"""
@@ -120,7 +120,7 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
         """
     )
     assert len({tuple(answer) for answer in answers}) == 1
-    assert answers[0][2:] == [len(prices.frame) - tiny.walk_forward.holdout_bars, True]
+    assert answers[0][2:] == [len(prices.frames["AAPL"]) - tiny.walk_forward.holdout_bars, True]
     assert len(storage.get_all_studies()) == 1
     with storage.engine.connect() as connection:
         for table, rows in (("puffin_studies", 1), ("puffin_artifacts", 2)):

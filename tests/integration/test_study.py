@@ -18,7 +18,7 @@ from optuna.storages import RDBStorage
 from puffin.models.errors import PuffinError
 from puffin.studies import lifecycle
 from puffin.studies.lifecycle import delete, submit
-from puffin.studies.prices.load import Prices
+from puffin.studies.prices.basket import Basket
 from puffin.studies.space import initial_points
 from puffin.studies.spec import Spec, SpecError, parse_spec
 from puffin.studies.storage import registry
@@ -35,6 +35,7 @@ from puffin.studies.study import (
     load,
     study_names,
 )
+from tests.integration.helpers import basket_of
 from tests.queues import take
 
 Crowd = Callable[..., list[Any]]
@@ -71,7 +72,7 @@ def start(study: StoredStudy) -> optuna.Trial:
 
 
 def test_a_submitted_study_holds_all_that_a_worker_needs(
-    storage: RDBStorage, url: str, tiny: Spec, prices: Prices
+    storage: RDBStorage, url: str, tiny: Spec, prices: Basket
 ) -> None:
     submit(storage, tiny, prices)
     study = load(open_storage(url), "tiny")
@@ -79,7 +80,7 @@ def test_a_submitted_study_holds_all_that_a_worker_needs(
     assert study.name == "tiny"
     assert study.trials() == []
     assert study.record.data.origin == "sample AAPL"
-    assert study.record.data.bars == len(prices.frame)
+    assert study.record.data.bars == len(prices.frames["AAPL"])
     assert len(study.record.persistence_losses) == len(study.record.mean_losses) == 2
     assert study.optuna_study.direction == optuna.study.StudyDirection.MINIMIZE
     assert registry.total(storage, study.name) == 8
@@ -87,7 +88,7 @@ def test_a_submitted_study_holds_all_that_a_worker_needs(
 
 
 def test_submitting_twice_gives_the_same_study(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     first = submit(storage, tiny, prices)
     first.queue.start_next()
@@ -100,7 +101,7 @@ def test_submitting_twice_gives_the_same_study(
 
 
 def test_submit_refuses_other_settings_and_lists_the_differences(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     submit(storage, tiny, prices)
     before = rows(storage)
@@ -126,7 +127,7 @@ def test_submit_refuses_other_settings_and_lists_the_differences(
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_a_sampler_that_learns_starts_from_the_initial_points(
-    storage: RDBStorage, tiny: Spec, prices: Prices, sampler: str
+    storage: RDBStorage, tiny: Spec, prices: Basket, sampler: str
 ) -> None:
     changed = other(tiny, search={"sampler": sampler, "pruner": "none"})
     study = submit(storage, changed, prices)
@@ -136,14 +137,14 @@ def test_a_sampler_that_learns_starts_from_the_initial_points(
 
 
 def test_a_random_search_is_random_from_its_first_trial(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     study = submit(storage, other(tiny, search={"sampler": "random"}), prices)
     assert study.sampling.initial_params == []
 
 
 def test_the_error_for_a_missing_study_lists_the_others(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     with pytest.raises(StudyError, match=r"no study 'b' in the database; studies there: none$"):
         load(storage, "b")
@@ -157,14 +158,14 @@ def test_the_error_for_a_missing_study_lists_the_others(
 
 
 def test_a_study_without_a_complete_trial_has_no_best(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     with pytest.raises(StudyError, match="study 'tiny' has no complete trial yet"):
         submit(storage, tiny, prices).best()
 
 
 def test_an_invalid_stored_spec_is_refused_with_the_rule(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     study = submit(storage, tiny, prices)
     study.optuna_study.set_user_attr("spec", tiny.to_json() | {"later": 1})
@@ -183,7 +184,7 @@ BREAKS = ["cut", "first file", "second file", "attributes", "metric names", "bud
 def test_a_submit_that_fails_leaves_nothing_behind(
     storage: RDBStorage,
     tiny: Spec,
-    prices: Prices,
+    prices: Basket,
     monkeypatch: pytest.MonkeyPatch,
     place: str,
     error: BaseException,
@@ -215,19 +216,19 @@ def test_a_submit_that_fails_leaves_nothing_behind(
 
 
 def test_prices_that_are_too_short_leave_nothing_behind(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
-    short = Prices(prices.frame.iloc[:100], (), "short")
+    short = basket_of(prices.frames["AAPL"].iloc[:100])
     with pytest.raises(PuffinError, match=r"too few bars: .* but 80 are there before the holdout"):
         submit(storage, tiny, short)
     assert rows(storage) == {}
 
 
 def test_submit_without_a_needed_column_writes_nothing(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     wants_volume = other(tiny, data={"features": ["return", "volume"]})
-    close_alone = Prices(prices.frame[["close"]], (), "close alone")
+    close_alone = basket_of(prices.frames["AAPL"][["close"]])
     with pytest.raises(PuffinError, match="volume"):
         submit(storage, wants_volume, close_alone)
     assert rows(storage) == {}
@@ -258,7 +259,7 @@ def test_concurrent_submits_of_one_study_return_the_same_study(
 
 
 def test_a_study_of_another_program_is_changed_only_by_delete(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     foreign = optuna.create_study(study_name="tiny", storage=storage)
     foreign.set_user_attr("mine", 1)
@@ -271,7 +272,7 @@ def test_a_study_of_another_program_is_changed_only_by_delete(
 
 
 def test_an_empty_study_of_another_program_is_replaced(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     optuna.create_study(study_name="tiny", storage=storage)
     assert submit(storage, tiny, prices).optuna_study.user_attrs["spec"] == tiny.to_json()
@@ -282,7 +283,7 @@ def test_an_empty_study_of_another_program_is_replaced(
 
 
 def test_the_snapshot_holds_search_and_holdout_prices_bit_for_bit(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     study = submit(storage, tiny, prices)
     (search,) = study.load_search_prices().values()
@@ -290,25 +291,28 @@ def test_the_snapshot_holds_search_and_holdout_prices_bit_for_bit(
     assert len(holdout) == 20
     assert search.index[-1] < holdout.index[0]
     whole = pd.concat([search, holdout])
-    pd.testing.assert_frame_equal(whole, prices.frame, check_exact=True, check_freq=False)
-    assert whole.to_numpy().tobytes() == np.ascontiguousarray(prices.frame.to_numpy()).tobytes()
+    pd.testing.assert_frame_equal(whole, prices.frames["AAPL"], check_exact=True, check_freq=False)
+    assert (
+        whole.to_numpy().tobytes()
+        == np.ascontiguousarray(prices.frames["AAPL"].to_numpy()).tobytes()
+    )
     assert str(search.index[-1].date()) == study.record.data.search_last[:10]
 
 
 @pytest.mark.parametrize(("horizon", "purge", "sealed"), [(1, None, 20), (5, None, 24), (5, 9, 29)])
 def test_the_purge_is_cut_off_with_the_holdout(
-    storage: RDBStorage, tiny: Spec, prices: Prices, horizon: int, purge: int | None, sealed: int
+    storage: RDBStorage, tiny: Spec, prices: Basket, horizon: int, purge: int | None, sealed: int
 ) -> None:
     spec = other(tiny, data={"horizon": horizon}, walk_forward={"purge": purge})
     study = submit(storage, spec, prices)
     assert [len(frame) for frame in study._load_prices(HOLDOUT_FILE).values()] == [sealed]
     (search,) = study.load_search_prices().values()
-    assert len(search) == len(prices.frame) - sealed
+    assert len(search) == len(prices.frames["AAPL"]) - sealed
 
 
 @pytest.mark.parametrize("filename", [SEARCH_FILE, HOLDOUT_FILE])
 def test_a_snapshot_with_one_other_byte_is_refused(
-    storage: RDBStorage, tiny: Spec, prices: Prices, filename: str
+    storage: RDBStorage, tiny: Spec, prices: Basket, filename: str
 ) -> None:
     study = submit(storage, tiny, prices)
     (meta,) = [m for m in get_all_artifact_meta(study.optuna_study) if m.filename == filename]
@@ -327,21 +331,21 @@ def test_a_snapshot_with_one_other_byte_is_refused(
 
 
 def test_a_study_knows_whether_prices_are_those_of_its_snapshot(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     study = submit(storage, tiny, prices)
-    assert study.has_same_prices({"AAPL": prices.frame})
-    changed = prices.frame.copy()
+    assert study.has_same_prices({"AAPL": prices.frames["AAPL"]})
+    changed = prices.frames["AAPL"].copy()
     changed.iloc[-1, 0] = np.nextafter(changed.iloc[-1, 0], np.inf)
     assert not study.has_same_prices({"AAPL": changed})
-    assert not study.has_same_prices({"AAPL": prices.frame.iloc[1:]})
+    assert not study.has_same_prices({"AAPL": prices.frames["AAPL"].iloc[1:]})
 
 
 # Deleting
 
 
 def test_delete_removes_exactly_the_rows_of_the_study(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     submit(storage, other(tiny, name="stays"), prices)
     before = rows(storage)
@@ -371,11 +375,11 @@ def test_delete_removes_exactly_the_rows_of_the_study(
     with pytest.raises(StudyError, match="no study 'tiny'"):
         load(storage, "tiny")
     (kept,) = load(storage, "stays").load_search_prices().values()
-    assert len(kept) == len(prices.frame) - 20
+    assert len(kept) == len(prices.frames["AAPL"]) - 20
 
 
 def test_a_deleted_name_is_free_for_other_settings(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     submit(storage, tiny, prices)
     delete(storage, "tiny")
@@ -387,7 +391,7 @@ def test_a_deleted_name_is_free_for_other_settings(
 def test_the_next_command_completes_a_killed_deletion(
     storage: RDBStorage,
     tiny: Spec,
-    prices: Prices,
+    prices: Basket,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for finish in (lambda: delete(storage, "tiny"), lambda: None):
@@ -407,7 +411,7 @@ def test_the_next_command_completes_a_killed_deletion(
 
 
 def test_a_process_of_a_deleted_study_cannot_write_into_a_later_one(
-    storage: RDBStorage, tiny: Spec, prices: Prices
+    storage: RDBStorage, tiny: Spec, prices: Basket
 ) -> None:
     old = submit(storage, tiny, prices)
     trial = start(old)
@@ -429,7 +433,7 @@ def test_a_process_of_a_deleted_study_cannot_write_into_a_later_one(
 def test_a_deletion_that_optuna_skipped_is_retried(
     storage: RDBStorage,
     tiny: Spec,
-    prices: Prices,
+    prices: Basket,
     monkeypatch: pytest.MonkeyPatch,
     swallowed: int,
 ) -> None:
@@ -448,7 +452,7 @@ def test_a_deletion_that_optuna_skipped_is_retried(
 
 
 def test_a_failed_deletion_names_the_cause_and_can_be_repeated(
-    storage: RDBStorage, tiny: Spec, prices: Prices, monkeypatch: pytest.MonkeyPatch
+    storage: RDBStorage, tiny: Spec, prices: Basket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(storage, tiny, prices)
     with monkeypatch.context() as patch:

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from puffin.studies import records
 from puffin.studies.lifecycle import delete, submit
-from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import Spec
 from puffin.studies.storage.database import open_storage
@@ -74,7 +74,7 @@ def make(url: str, epochs: int, trials: int) -> None:
     """Create a study in a database with a log."""
     spec = study(epochs, trials)
     storage = open_storage(url, create=True)
-    prices = load_prices("sample", PriceRequest(spec.data.symbols[0], None, spec.data.start))
+    prices = load_basket("sample", PriceRequest(start=spec.data.start), spec.data.symbols)
     submit(storage, spec, prices)
     keep_log(storage)
     storage.engine.dispose()

@@ -10,7 +10,7 @@ from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load_search
 from puffin.tuner.api.study import Study
 from puffin.tuner.api.workers import work_on
-from puffin.tuner.submit import only, open_spec, submit_prices
+from puffin.tuner.submit import open_spec, submit_prices
 
 DEFAULT_STORAGE = "sqlite:///tuner.db"
 # Keys of [data] that say where prices come from, which a DataFrame replaces.
@@ -92,4 +92,4 @@ def _values(spec: SpecLike) -> tuple[dict[str, Any], str]:
 def _submit(spec: Spec, prices: Frames | None, storage: str) -> StoredStudy:
     if prices is None:
         return open_spec(spec, storage)
-    return submit_prices(spec, only(basket_of_frames(prices, spec.data.request())), storage)
+    return submit_prices(spec, basket_of_frames(prices, spec.data.request()), storage)

@@ -12,7 +12,7 @@ from puffin.studies.study import RETRAINING_SUFFIXES
 from puffin.studies.text import printable, when
 from puffin.tuner.commands import tables
 from puffin.tuner.messages import say, shell_command, stdout
-from puffin.tuner.submit import only, read_prices
+from puffin.tuner.submit import read_prices
 
 
 def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> None:
@@ -30,17 +30,15 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
             "reserved for what `tuner report` retrains; use another name (--set name=...)"
         )
         raise PuffinError(msg)
-<<<<<<< HEAD
-    prices = read_prices(spec.data, refresh=refresh)
-    search, holdout = cut_holdout({spec.data.only_symbol: prices.frame}, spec)
-=======
-    prices = only(read_prices(spec.data, refresh=refresh))
-    search, holdout = cut_holdout(prices.frame, spec)
->>>>>>> 57e271e (Read the prices of several symbols as a basket)
+    basket = read_prices(spec.data, refresh=refresh)
+    search, holdout = cut_holdout(basket.frames, spec)
     dataset = Dataset.build(spec, search)
     require_moving_target(dataset)
     out = stdout()
-    click.echo(printable(f"{spec.name}: {prices.origin}, {len(prices.frame)} bars"))
+    bars = sum(map(len, basket.frames.values()))
+    click.echo(printable(f"{spec.name}: {basket.origin}, {bars} bars"))
+    if dataset.is_basket:
+        tables.print_coverage(out, basket, dataset)
     tables.print_folds(out, dataset)
     dates = union_of_dates(holdout)
     click.echo(f"holdout: {len(dates) - spec.purge} dates from {when(dates[spec.purge])}")
@@ -49,7 +47,7 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
         click.echo(note)
     for remark in fold_remarks(dataset):
         say(remark)
-    for warning in prices.warnings:
+    for warning in basket.warnings:
         say(f"prices: {warning}")
     if spec.data.target == "price":
         say('few forecasts of prices are better than persistence: consider target = "return"')

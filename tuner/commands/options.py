@@ -237,11 +237,11 @@ trials = _group(
 
 compare_by = click.option(
     "--by",
-    type=click.Choice([*CATEGORICAL_FIELDS, "layers", "hidden_dim", *NUMERIC_FIELDS]),
+    type=click.Choice([*CATEGORICAL_FIELDS, "layers", "hidden_dim", *NUMERIC_FIELDS, "symbol"]),
     default="cell",
     show_default=True,
     help="Hyperparameter to group the trials by; hidden_dim is the width of the first layer. More "
-    "than five values are grouped in thirds.",
+    "than five values are grouped in thirds. symbol shows the best trial on each symbol.",
 )
 
 report = _group(

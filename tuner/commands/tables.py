@@ -1,5 +1,6 @@
 """Tables of results."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,13 +11,14 @@ from rich.text import Text
 
 from puffin.models.evaluation.metrics import skill
 from puffin.studies.algorithms import SAMPLERS
-from puffin.studies.comparison import Group
+from puffin.studies.comparison import Group, SymbolResult
 from puffin.studies.dataset import Dataset
 from puffin.studies.networks import describe_networks
+from puffin.studies.prices.basket import Basket
 from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import loss, percent, signed, when
+from puffin.studies.text import loss, percent, printable, signed, when
 from puffin.tuner.columns import new_table, print_rows
 from puffin.tuner.messages import stdout
 
@@ -94,6 +96,19 @@ def group_table(groups: Sequence[Group]) -> Table:
     return table
 
 
+def symbol_table(results: Sequence[SymbolResult]) -> Table:
+    """Return a table with one row per symbol of a basket, the highest skill first."""
+    table = new_table("symbol", "loss of the best trial", "persistence", "skill")
+    for result in results:
+        table.add_row(
+            printable(result.symbol),
+            loss(result.loss),
+            loss(result.persistence),
+            signed(result.skill),
+        )
+    return table
+
+
 def _compared_early(groups: Sequence[Group], epoch: int) -> Text:
     """Return the explanation of losses that are compared before the end of the training."""
     labels = ", ".join(g.label for g in groups if g.best is None and g.loss_at_epoch is not None)
@@ -122,6 +137,24 @@ def _config(group: Group, key: str) -> str:
         return "-"
     value = TrialRecord.read(group.best).config[key]
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def print_coverage(out: Console, basket: Basket, dataset: Dataset) -> None:
+    """Print the bars of each symbol, and the folds that it takes part in."""
+    folds = Counter(part.member.symbol for found in dataset.parts for part in found)
+    rows = [
+        (
+            printable(symbol),
+            when(prices.frame.index[0]),
+            when(prices.frame.index[-1]),
+            str(len(prices.frame)),
+            f"{folds[symbol]} of {len(dataset.folds)}",
+            str(len(prices.warnings)),
+        )
+        for symbol, prices in basket.members.items()
+    ]
+    columns = ("symbol", "first bar", "last bar", "bars", "folds", "warnings")
+    print_rows(out, columns, rows, ("warnings",))
 
 
 def print_folds(out: Console, dataset: Dataset) -> None:

@@ -28,7 +28,7 @@ from puffin.studies.copy import copy
 from puffin.studies.dataset import Dataset
 from puffin.studies.lifecycle import delete, extend, submit
 from puffin.studies.openings import looks_at, new_opening
-from puffin.studies.prices.load import Prices
+from puffin.studies.prices.basket import Basket
 from puffin.studies.records import OPENED_FOR, RETRAINED_TRIAL
 from puffin.studies.report import build, verdict
 from puffin.studies.report.build import Report
@@ -75,17 +75,17 @@ def test_the_best_are_retrained_with_every_seed_incumbents_with_one(
 
 
 def test_the_holdout_is_the_end_of_the_series_and_unseen_by_trials(
-    judged: Report, searched: StoredStudy, prices: Prices
+    judged: Report, searched: StoredStudy, prices: Basket
 ) -> None:
-    last = prices.frame.index[-20:]
+    last = prices.frames["AAPL"].index[-20:]
     assert len(judged.dates) == 20
     assert (judged.first, judged.last) == (f"{last[0]:%Y-%m-%d}", f"{last[-1]:%Y-%m-%d}")
     assert searched.dataset.dates[-1] < last[0]
 
 
-def test_holdout_prices_do_not_change_the_training_data(tiny: Spec, prices: Prices) -> None:
+def test_holdout_prices_do_not_change_the_training_data(tiny: Spec, prices: Basket) -> None:
     spec = parse_spec(tiny.to_json() | {"data": tiny.to_json()["data"] | {"horizon": 3}}, "tiny")
-    search, holdout = {"A": prices.frame.iloc[:-22]}, prices.frame.iloc[-22:]
+    search, holdout = {"A": prices.frames["AAPL"].iloc[:-22]}, prices.frames["AAPL"].iloc[-22:]
     other = holdout * np.linspace(1.5, 4.0, len(holdout))[:, None]
     ours, theirs = (Dataset.for_holdout(spec, search, {"A": end}) for end in (holdout, other))
     for (one_part,), (other_part,) in zip(ours.parts, theirs.parts, strict=True):
@@ -102,7 +102,7 @@ def test_holdout_prices_do_not_change_the_training_data(tiny: Spec, prices: Pric
     assert (fold.train.stop, fold.valid.start, fold.valid.stop) == (
         len(search["A"]),
         len(search["A"]) + 2,
-        len(prices.frame),
+        len(prices.frames["AAPL"]),
     )
 
 
@@ -167,7 +167,7 @@ def test_a_look_by_a_deleted_study_still_counts(
 
 
 def test_retraining_studies_belong_to_their_study_and_reserve_their_names(
-    searched: StoredStudy, url: str, tiny: Spec, prices: Prices
+    searched: StoredStudy, url: str, tiny: Spec, prices: Basket
 ) -> None:
     for again in (
         retrain_with_seeds(searched, top=1, seeds=3),

@@ -17,8 +17,6 @@ import pandas as pd
 import pytest
 
 from puffin.studies.lifecycle import submit
-from puffin.studies.prices.load import load_prices
-from puffin.studies.prices.request import PriceRequest
 from puffin.studies.report import build, verdict
 from puffin.studies.report.build import Report
 from puffin.studies.report.figures.registry import FIGURES, Drawn, DrawnFigure
@@ -35,6 +33,7 @@ from puffin.studies.text import loss, minute, percent, signed
 from puffin.tuner import cli
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
+from tests.integration.helpers import aapl
 
 SMALL = [
     "data.start=2011-06-01",
@@ -73,9 +72,10 @@ def judged(
     url = f"sqlite:///{tmp_path_factory.mktemp('pages') / 'test.db'}"
     spec = load_spec("demo", ["name=a_b-c", *SMALL, *overrides])
     storage = open_storage(url, create=True)
-    prices = load_prices("sample", PriceRequest("AAPL", None, spec.data.start))
-    flat = prices.frame.index[len(prices.frame) - flat_bars :]
-    prices.frame.loc[flat, ["open", "high", "low", "close"]] = 100.0
+    prices = aapl(spec)
+    frame = prices.frames["AAPL"]
+    flat = frame.index[len(frame) - flat_bars :]
+    frame.loc[flat, ["open", "high", "low", "close"]] = 100.0
     search = submit(storage, spec, prices)
     work(url, Interrupt(), WorkerOptions(search.name, device="cpu"))
     search = load(storage, search.name)
