@@ -15,7 +15,7 @@ from puffin.models.errors import PuffinError
 
 Bars = Mapping[str, Floats]
 
-# One basis point, in place of a high-low range of 0, whose logarithm is infinite.
+# One basis point, in place of a range or a return of 0, whose logarithm is infinite.
 _SMALLEST_RANGE = 1e-4
 # Bars of a month of trading, and of Wilder's relative strength index.
 _MONTH, _RSI_BARS = 20, 14
@@ -159,6 +159,18 @@ def _ma_distance(columns: Bars) -> Floats:
     return np.log(columns["close"] / _trailing_mean(columns["close"], _MONTH))
 
 
+def _volatility(columns: Bars, bars: int) -> Floats:
+    """Return the log of the root mean square of the last `bars` log returns, (bars,).
+
+    At one bar it is the log of the absolute return. Bars before there are that many returns have
+    that of those there are.
+    """
+    squares = np.nan_to_num(_log_return(columns)) ** 2
+    front = np.cumsum(squares[:bars]) / np.maximum(np.arange(len(squares[:bars])), 1)
+    mean_square = np.append(front, _trailing_mean(squares, bars)[bars:])
+    return np.log(np.maximum(np.sqrt(mean_square), _SMALLEST_RANGE))
+
+
 def _realised_volatility(columns: Bars) -> Floats:
     """Return the log of the root mean square of the last `_MONTH` log returns, (bars,).
 
@@ -249,6 +261,15 @@ TARGETS: dict[str, Target] = {
         lambda c, h: _lagged(_log_range(c), h),
         logs=("high", "low"),
         display=Display("log(high / low), %", lambda values, _, __: 100 * np.exp(values)),
+    ),
+    "volatility": Target(
+        ("close",),
+        "log of the root mean square log return",
+        "the volatility{of} up to {bars} ahead",
+        lambda c, h: _blank_first(_volatility(c, h), h),
+        lambda c, h: _lagged(_volatility(c, h), h),
+        logs=("close",),
+        display=Display("root mean square return, %", lambda values, _, __: 100 * np.exp(values)),
     ),
     "price": Target(
         ("close",),

@@ -48,6 +48,7 @@ def _price_digits(values: Floats) -> int:
 UNITS = {
     "return": Unit("return, %", "%", lambda log_return: 100 * np.expm1(log_return), 2),
     "range": Unit("high above low, %", "%", lambda log_range: 100 * np.expm1(np.exp(log_range)), 2),
+    "volatility": Unit("root mean square return, %", "%", lambda v: 100 * np.exp(v), 2),
     "price": Unit("price", "price", np.asarray),
     "change": Unit("change in price", "price", np.asarray),
 }

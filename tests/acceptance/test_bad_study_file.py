@@ -170,7 +170,7 @@ CASES = [
     Case(
         "unknown target",
         RUN,
-        ("data.target = 'moon'", "return, range, price"),
+        ("data.target = 'moon'", "return, range, volatility"),
         study('target = "range"', 'target = "moon"'),
     ),
     Case("unknown source", RUN, ("data.source = 'web'", "sample, csv"), study('"sample"', '"web"')),

@@ -187,7 +187,11 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("data.period", "two years", ["data.period = 'two years'", "2y, 6mo, 30d, ytd or max"]),
     ("data.interval", "1h", ["data: ", 'period and interval go with source "yfinance"']),
     ("data.interval", "2h", ["data.interval = '2h'", "unknown interval", "known are 1m, 5m"]),
-    ("data.target", "close", ["data.target = 'close'", "known are return, range, price, change"]),
+    (
+        "data.target",
+        "close",
+        ["data.target = 'close'", "known are return, range, volatility, price"],
+    ),
     ("data.horizon", 0, ["data.horizon = 0", "should be at least 1"]),
     ("data.horizon", 1.5, ["data.horizon = 1.5", "should be a whole number"]),
     ("data.horizon", True, ["data.horizon = True", "should be a whole number"]),

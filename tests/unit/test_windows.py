@@ -38,6 +38,13 @@ LONG = {
 BASIS_POINT = math.log(1e-4)
 RANGE = [math.log(0.02), math.log(0.04), BASIS_POINT, BASIS_POINT, math.log(0.1), math.log(0.2)]
 RETURN = [NAN, math.log(1.1), math.log(0.9), 0.0, math.log(2), math.log(0.5)]
+# Absolute log returns by 11/10, 9/10 and 2.
+L11, L9, L2 = math.log(1.1), -math.log(0.9), math.log(2)
+
+
+def rms(*values: float) -> float:
+    """Return the log of the root mean square of two values."""
+    return math.log(math.sqrt(sum(v * v for v in values) / 2))
 
 
 def close_to(expected: list[float]) -> object:
@@ -140,6 +147,26 @@ def test_features_keep_their_order_and_the_longest_warm_up() -> None:
         ),
         ("range", 1, [NAN, *RANGE[1:]], [NAN, *RANGE[:5]]),
         ("range", 3, [NAN, NAN, NAN, *RANGE[3:]], [NAN, NAN, NAN, *RANGE[:3]]),
+        # A bar without a return before it has the floor, and so has one that does not move.
+        (
+            "volatility",
+            1,
+            [NAN, *(math.log(r) for r in (L11, L9)), BASIS_POINT, math.log(L2), math.log(L2)],
+            [NAN, BASIS_POINT, math.log(L11), math.log(L9), BASIS_POINT, math.log(L2)],
+        ),
+        (
+            "volatility",
+            2,
+            [
+                NAN,
+                NAN,
+                rms(L11, L9),
+                rms(L9, 0.0),
+                rms(0.0, L2),
+                rms(L2, L2),
+            ],
+            [NAN, NAN, BASIS_POINT, math.log(L11), rms(L11, L9), rms(L9, 0.0)],
+        ),
         ("price", 1, [NAN, 110, 99, 99, 198, 99], [NAN, 100, 110, 99, 99, 198]),
         ("price", 3, [NAN, NAN, NAN, 99, 198, 99], [NAN, NAN, NAN, 100, 110, 99]),
     ],
