@@ -1,9 +1,9 @@
 """Bars as exact bytes, for the study's copy, exports and the cache."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from itertools import groupby
-from operator import itemgetter
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
 
 import numpy as np
 import pandas as pd
@@ -22,11 +22,13 @@ def frames_to_csv(frames: Mapping[str, pd.DataFrame]) -> bytes:
     if len(frames) == 1:
         return to_csv(next(iter(frames.values())))
     names = list(dict.fromkeys(name for frame in frames.values() for name in frame))
-    rows = [",".join([_SYMBOL, "date", *map(str, names)])]
-    for symbol, frame in frames.items():
-        label = f"{symbol},"
-        rows += [label + row for row in _rows(frame.reindex(columns=names))]
-    return ("\n".join(rows) + "\n").encode()
+    head = ",".join([_SYMBOL, "date", *map(str, names)])
+    rows = (
+        row
+        for symbol, frame in frames.items()
+        for row in _rows(frame.reindex(columns=names), repeat(symbol))
+    )
+    return ("\n".join([head, *rows]) + "\n").encode()
 
 
 def frames_from_csv(data: bytes, only: str) -> dict[str, pd.DataFrame]:
@@ -43,17 +45,12 @@ def frames_from_csv(data: bytes, only: str) -> dict[str, pd.DataFrame]:
     DataError
         If the bytes are not from `frames_to_csv`.
     """
-    if not data.startswith(f"{_SYMBOL},".encode()):
-        return {only: from_csv(data)}
-    try:
-        head, *rows = data.decode().splitlines()
-        _, head = head.split(",", 1)
-        frames: dict[str, pd.DataFrame] = {}
-        for symbol, group in groupby((row.split(",", 1) for row in rows), key=itemgetter(0)):
-            frames[symbol] = _parse(head, [row for _, row in group])
-    except ValueError as error:
-        raise _not_written_here(error) from None
-    return frames
+    table = _read(data)
+    if _SYMBOL not in table:
+        return {only: _bars(table)}
+    # The rows of a symbol are together; unique symbols are in order of appearance.
+    groups = table.groupby(_SYMBOL, sort=False, observed=True)
+    return {str(symbol): _bars(rows.drop(columns=_SYMBOL)) for symbol, rows in groups}
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
@@ -65,12 +62,13 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     return ("\n".join([head, *_rows(frame)]) + "\n").encode()
 
 
-def _rows(frame: pd.DataFrame) -> Iterator[str]:
+def _rows(frame: pd.DataFrame, *before: Iterable[str]) -> Iterator[str]:
+    """Return the rows of a table, with the values of other columns before those of the bars."""
     times = pd.DatetimeIndex(frame.index).as_unit("us").to_numpy()
     unit = next(u for u in ("D", "s", "us") if (times.astype(f"M8[{u}]") == times).all())
     columns = [np.datetime_as_string(times.astype(f"M8[{unit}]")).tolist()]
     columns += [map(repr, frame[name].tolist()) for name in frame.columns]
-    return map(",".join, zip(*columns, strict=True))
+    return map(",".join, zip(*before, *columns, strict=False))  # what is before has no end
 
 
 def from_csv(data: bytes) -> pd.DataFrame:
@@ -81,30 +79,40 @@ def from_csv(data: bytes) -> pd.DataFrame:
     DataError
         If the bytes are not from `to_csv`.
     """
+    return _bars(_read(data))
+
+
+def _read(data: bytes) -> pd.DataFrame:
+    """Return the columns of CSV: text as categories and times, numbers to the last bit."""
     try:
-        head, *rows = data.decode().splitlines()
-        return _parse(head, rows)
+        names = _names(data)
+        labels = names[: names.index("date") + 1]
+        table = pd.read_csv(
+            io.BytesIO(data),
+            dtype=dict.fromkeys(names, "float64") | dict.fromkeys(labels, "category"),
+            keep_default_na=False,
+            na_values={name: ["nan"] for name in names[len(labels) :]},
+        )
+        return table.assign(date=np.array(table["date"].tolist(), dtype="M8[us]"))
     except ValueError as error:
-        raise _not_written_here(error) from None
+        raise DataError(
+            f"the snapshot of the prices must be CSV as written by to_csv, but is not ({error})"
+        ) from None
 
 
-def _not_written_here(error: ValueError) -> DataError:
-    return DataError(
-        f"the snapshot of the prices must be CSV as written by to_csv, but is not ({error})"
-    )
+def _names(data: bytes) -> list[str]:
+    """Return the names of the columns, and raise if a row does not have as many cells."""
+    names = data[: data.find(b"\n")].decode().split(",")
+    rows = data.count(b"\n")
+    # pandas would fill a short row with NaN.
+    if data.count(b",") != rows * (len(names) - 1):
+        raise ValueError(f"its {rows} rows do not have {len(names)} cells each")
+    return names
 
 
-def _parse(head: str, rows: list[str]) -> pd.DataFrame:
-    label, *names = head.split(",")
-    if label != "date":
-        raise ValueError(f"it begins with {label[:40]!r}")
-    cells = list(zip(*(row.split(",") for row in rows), strict=True)) or [()] * (len(names) + 1)
-    values = {
-        name: np.array([float(cell) for cell in column], dtype="float64")
-        for name, column in zip(names, cells[1:], strict=True)
-    }
-    times = np.array(cells[0], dtype="M8[us]")
-    return pd.DataFrame(values, index=pd.DatetimeIndex(times, name="date"))
+def _bars(table: pd.DataFrame) -> pd.DataFrame:
+    times = pd.DatetimeIndex(table["date"], name="date")
+    return table.drop(columns="date").set_index(times)
 
 
 def sha256(data: bytes) -> str:
