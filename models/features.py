@@ -23,6 +23,9 @@ _MONTH, _RSI_BARS = 20, 14
 # Prefixes of features named by the user: a numeric column of the file unchanged, or its change from
 # the bar before.
 COLUMN, DIFF = "column:", "diff:"
+# Prefix of columns that have means over the symbols of a basket, which the loader of the prices
+# computes.
+MARKET = "market:"
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,11 @@ def _volatility(columns: Bars, bars: int) -> Floats:
     return np.log(np.maximum(np.sqrt(mean_square), _SMALLEST_RANGE))
 
 
+def log_size(returns: Floats) -> Floats:
+    """Return the log of the absolute value of log returns."""
+    return np.log(np.maximum(np.abs(returns), _SMALLEST_RANGE))
+
+
 def _realised_volatility(columns: Bars) -> Floats:
     """Return the log of the root mean square of the last `_MONTH` log returns, (bars,).
 
@@ -216,6 +224,12 @@ def _extra_return(columns: Bars) -> Floats:
     return log_close - _lagged(log_close, 1)
 
 
+def _of_market(name: str) -> Feature:
+    """Return the feature of a column of the market; the first bar has no return."""
+    column = MARKET + name
+    return Feature(("close", column), 1, lambda c: _blank_first(c[column], 1), logs=("close",))
+
+
 # docs/study-file.md has the formula of each.
 FEATURES: dict[str, Feature] = {
     "return": Feature(("close",), 1, _log_return, logs=("close",)),
@@ -230,6 +244,8 @@ FEATURES: dict[str, Feature] = {
     "weekday_cos": Feature(("weekday",), 0, lambda c: np.cos(_weekday_angle(c))),
     "extra": Feature(("extra",), 1, _extra_return, logs=("extra",)),
     "extra_level": Feature(("extra",), 0, lambda c: np.log(c["extra"]), logs=("extra",)),
+    "market_return": _of_market("return"),
+    "market_volatility": _of_market("volatility"),
 }
 
 
@@ -368,8 +384,8 @@ def build_series(columns: Bars, features: Sequence[str], target: str, horizon: i
     ----------
     columns : mapping of array, (bars,)
         ``close``, and if a feature or the target reads them ``high``, ``low``, ``volume``,
-        ``weekday`` (Monday is 0), ``extra`` (closes of other series, (bars, series)) and
-        ``column:NAME``.
+        ``weekday`` (Monday is 0), ``extra`` (closes of other series, (bars, series)),
+        ``column:NAME`` and ``market:NAME``.
     features : sequence of str
         Names that `feature` knows, in the order of the network's inputs.
     target : str

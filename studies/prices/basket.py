@@ -13,6 +13,7 @@ from typing import TypeVar
 import pandas as pd
 
 from puffin.studies.prices.load import Prices, ValidatedBars, join, load_bars, load_others
+from puffin.studies.prices.market import with_market
 from puffin.studies.prices.request import PriceRequest, Reader
 from puffin.studies.prices.sources import SOURCES, members
 from puffin.studies.prices.validation import DataError
@@ -106,6 +107,7 @@ def read_basket(
         readers,
         lambda symbol, read: load_bars(source, read, replace(request, symbol=symbol)),
     )
+    bars = with_market(bars, request.needs)
     others = _others(source, readers, request)
     return Basket(_each(bars, lambda symbol, own: join(own, others[symbol])), words)
 

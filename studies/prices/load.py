@@ -124,9 +124,14 @@ class ValidatedBars:
     splits: pd.Series
     fetch_notes: tuple[str, ...]
 
-    def known_at(self, default_close: str) -> pd.DatetimeIndex:
-        """Return when each bar is known, in UTC or, without a market, by its time stamp."""
-        index = pd.DatetimeIndex(self.frame.index)
+    def known_at(
+        self, default_close: str, times: pd.DatetimeIndex | None = None
+    ) -> pd.DatetimeIndex:
+        """Return when its bars are known, or bars of other `times` in its market would be.
+
+        It is in UTC or, without a market, the time stamp.
+        """
+        index = pd.DatetimeIndex(self.frame.index) if times is None else times
         return (
             index
             if self.market is None

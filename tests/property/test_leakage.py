@@ -25,7 +25,7 @@ from tests.folds import part_of
 from tests.leaks import LEAKS, tomorrow
 
 CPU = torch.device("cpu")
-NAMES = ("close", "high", "low", "volume", "weekday", "extra")
+NAMES = ("close", "high", "low", "volume", "weekday", "extra", "market:return", "market:volatility")
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ def prices(bars: int, seed: int) -> dict[str, Floats]:
         "low": close * np.exp(-moved * rng.exponential(0.01, bars)),
         "volume": np.floor(rng.exponential(1e6, bars)) * (rng.random(bars) > 0.05),
         "weekday": np.arange(bars) % 7.0,
+        "market:return": rng.normal(0, 0.01, bars),
+        "market:volatility": rng.normal(-4, 0.5, bars),
         "extra": 20 * np.exp(np.cumsum(rng.normal(0, 0.05, (bars, 1)), axis=0)),
     }
 

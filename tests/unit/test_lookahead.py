@@ -27,6 +27,8 @@ def prices(bars: int = BARS) -> dict[str, Floats]:
         "low": close / reach[1],
         "volume": np.floor(rng.exponential(1e6, bars)),
         "weekday": np.arange(bars) % 7.0,
+        "market:return": rng.normal(0, 0.01, bars),
+        "market:volatility": rng.normal(-4, 0.1, bars),
         "extra": np.exp(rng.normal(0, 0.1, (bars, 2))),
         "column:mood": rng.normal(0, 1.0, bars),
     }

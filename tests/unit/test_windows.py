@@ -33,6 +33,8 @@ LONG = {
     "low": LONG_CLOSE * 0.98,
     "volume": np.arange(60.0),
     "weekday": np.arange(60) % 7.0,
+    "market:return": np.full(60, 0.01),
+    "market:volatility": np.full(60, -4.0),
     "extra": LONG_CLOSE[:, None] * [1.0, 3.0],
 }
 BASIS_POINT = math.log(1e-4)
