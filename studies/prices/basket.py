@@ -106,6 +106,7 @@ def read_basket(
     bars = _each(
         readers,
         lambda symbol, read: load_bars(source, read, replace(request, symbol=symbol)),
+        is_live=SOURCES[source].is_live,
     )
     bars = with_market(bars, request.needs)
     others = _others(source, readers, request)
@@ -122,7 +123,9 @@ def _others(
     return dict.fromkeys(readers, shared)
 
 
-def _each(items: Mapping[str, _In], load: Callable[[str, _In], _Out]) -> dict[str, _Out]:
+def _each(
+    items: Mapping[str, _In], load: Callable[[str, _In], _Out], *, is_live: bool = False
+) -> dict[str, _Out]:
     """Load each symbol, and raise with all that cannot be loaded."""
     found: dict[str, _Out] = {}
     causes: dict[str, str] = {}
@@ -134,11 +137,11 @@ def _each(items: Mapping[str, _In], load: Callable[[str, _In], _Out]) -> dict[st
                 raise
             causes[symbol] = str(error)
     if causes:
-        raise DataError(_refusal(causes, len(items)))
+        raise DataError(_refusal(causes, len(items), is_live=is_live))
     return found
 
 
-def _refusal(causes: Mapping[str, str], count: int) -> str:
+def _refusal(causes: Mapping[str, str], count: int, *, is_live: bool) -> str:
     stated = list(causes)[:_MOST_CAUSES]
     rest = list(causes)[_MOST_CAUSES:]
     lines = [f"{symbol}: {causes[symbol]}" for symbol in stated]
@@ -148,4 +151,6 @@ def _refusal(causes: Mapping[str, str], count: int) -> str:
         f"{len(causes)} of {count} symbols cannot be used; correct them, or take them out of "
         "data.symbols"
     )
+    if is_live and len(causes) < count:
+        head += "; the others are in the cache, so a second try requests only these"
     return "\n- ".join([head, *lines])

@@ -43,10 +43,12 @@ class PriceRequest:
         Whether to ignore cached bars.
     column : str or None
         The column of a file that is read as its close.
-    basket : int
-        Number of symbols that are requested together; more have more time.
     requested_at : float, seconds of `time.monotonic`
         When the prices were requested; all series of a study share one deadline.
+    basket : int
+        Number of symbols of the study: the deadline of more is later.
+    unanswered : list of str
+        The symbols requested last that a service did not answer, shared by all of a study.
     """
 
     symbol: str | None = None
@@ -60,8 +62,9 @@ class PriceRequest:
     needs: Needs = ALL_COLUMNS
     refresh: bool = False
     column: str | None = None
-    basket: int = 1
     requested_at: float = field(default_factory=time.monotonic)
+    basket: int = 1
+    unanswered: list[str] = field(default_factory=list)
 
     @property
     def ticker(self) -> str:

@@ -36,13 +36,17 @@ from puffin.studies.prices.validation import DataError
 from puffin.studies.prices.yahoo_session import (
     PRICES_TIMEOUT,
     RateLimitedError,
+    UnavailableError,
     YahooError,
     YahooSession,
 )
 from puffin.studies.text import when
 
-# Most seconds that a command waits for prices, whatever happens.
-DEADLINE = 30.0
+# Most seconds that a command waits for the prices of one symbol, whatever happens, and for each
+# further one: Yahoo refuses more than about 60 requests a minute, of which a symbol needs two.
+DEADLINE, EACH = 30.0, 2.0
+# After so many symbols without an answer the others are not requested.
+_OUTAGE = 3
 _TRIES = 3
 # Seconds before the next attempt: doubled each time, and longer after "too many requests".
 _PAUSE = wait_exponential_jitter(multiplier=0.5, max=8.0)
@@ -88,7 +92,7 @@ def load(request: PriceRequest) -> tuple[FetchedPrices, tuple[str, ...]]:
             *cached.notes,
         )
     try:
-        fetched = fetch(request, request.requested_at + DEADLINE)
+        fetched = _fetch_in_basket(request)
     except YahooError as error:
         if cached is None or request.refresh:
             raise DataError(_explain_failure(request, error, cached)) from None
@@ -99,6 +103,20 @@ def load(request: PriceRequest) -> tuple[FetchedPrices, tuple[str, ...]]:
     except OSError as error:
         notes.append(f"not cached: {cache.cache_folder()} cannot be written ({error})")
     return fetched, (*notes, *fetched.notes)
+
+
+def _fetch_in_basket(request: PriceRequest) -> FetchedPrices:
+    """Fetch bars, unless Yahoo did not answer for the symbols before this one."""
+    if len(request.unanswered) >= _OUTAGE:
+        raise UnavailableError(f"not requested, as Yahoo answered none of the {_OUTAGE} before it")
+    try:
+        until = request.requested_at + DEADLINE + EACH * (request.basket - 1)
+        fetched = fetch(request, until)
+    except UnavailableError:
+        request.unanswered.append(request.ticker)
+        raise
+    request.unanswered.clear()
+    return fetched
 
 
 def _explain_failure(request: PriceRequest, error: YahooError, cached: FetchedPrices | None) -> str:
@@ -195,7 +213,7 @@ def _fetch_once(request: PriceRequest, session: YahooSession) -> FetchedPrices:
     except HTTPError as error:
         raise YahooError(f"Yahoo answered with {error}") from None
     except RequestException as error:
-        raise YahooError(_connection_failure(error)) from None
+        raise UnavailableError(_connection_failure(error)) from None
     except Exception as error:
         # HTML, or JSON of another form, raises whatever yfinance's parsing runs into.
         unread = f"Yahoo's response cannot be read ({type(error).__name__}: {str(error)[:80]})"

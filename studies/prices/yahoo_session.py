@@ -35,7 +35,11 @@ class YahooError(DataError):
         self.pause = pause
 
 
-class RateLimitedError(YahooError):
+class UnavailableError(YahooError):
+    """Yahoo does not answer, whatever the symbol."""
+
+
+class RateLimitedError(UnavailableError):
     """Yahoo has had too many requests from this address."""
 
 
@@ -100,7 +104,7 @@ def _require_answer(response: Response) -> None:
             pause=float(pause) if pause.isdigit() else None,
         )
     if status >= 500:
-        raise YahooError(f"Yahoo is unavailable (HTTP {status})")
+        raise UnavailableError(f"Yahoo is unavailable (HTTP {status})")
     if status in {400, 404, 422}:
         raise YahooError(
             f"Yahoo refused the request: {_reason(response)} (HTTP {status})", again=False

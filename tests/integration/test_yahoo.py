@@ -19,9 +19,12 @@ from optuna.trial import TrialState
 
 from puffin.models.features import needs_of
 from puffin.studies.prices import cache, yahoo
+from puffin.studies.prices.basket import Basket, load_basket
+from puffin.studies.prices.cache import FetchedPrices
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.validation import DataError
+from puffin.studies.prices.yahoo_session import YahooError
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import SEARCH_FILE, load
 from puffin.tuner.cli import main
@@ -431,6 +434,60 @@ def test_prices_are_loaded_if_the_cache_cannot_be_written(tmp_path: Path) -> Non
     found = ask()
     assert len(found.frame) == 3270
     assert "not cached: " in found.fetch_notes[0]
+
+
+# Several symbols
+
+
+def ask_for(*symbols: str) -> Basket:
+    return load_basket("yfinance", PriceRequest(), symbols)
+
+
+def test_symbols_without_prices_are_named_and_the_others_are_in_the_cache(stub: Stub) -> None:
+    with pytest.raises(DataError) as caught:
+        ask_for("AAPL", "NOSUCH", "ibm", "GONE")
+    head, *lines = str(caught.value).splitlines()
+    assert head.startswith("2 of 4 symbols cannot be used")
+    assert head.endswith("the others are in the cache, so a second try requests only these")
+    assert [line.partition(": Yahoo refused")[0] for line in lines] == [
+        "- NOSUCH: yfinance NOSUCH",
+        "- GONE: yfinance GONE",
+    ]
+    stub.charts = 0
+    basket = ask_for("AAPL", "ibm")
+    assert (stub.charts, list(basket.frames)) == (0, ["AAPL", "ibm"])
+    expected = load_prices("sample", PriceRequest("IBM")).frame
+    pd.testing.assert_frame_equal(basket.frames["ibm"], expected, rtol=1e-12)
+    assert basket.fetch_notes[1].startswith("ibm: from the cache")
+
+
+def test_an_outage_ends_the_requests_and_leaves_what_is_cached(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask("IBM")
+    stub.faults, stub.charts = ["500"], 0
+    monkeypatch.setattr(cache, "is_current", lambda *_: False)
+    with pytest.raises(DataError) as caught:
+        ask_for("A", "B", "C", "IBM", "D")
+    assert stub.charts == 3 * 3
+    head, *lines = str(caught.value).splitlines()
+    assert head.startswith("4 of 5 symbols cannot be used")
+    assert "D: yfinance D: not requested, as Yahoo answered none of the 3 before it" in lines[-1]
+
+
+def test_the_deadline_grows_with_the_number_of_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
+    untils: list[float] = []
+
+    def fetch(_: PriceRequest, until: float) -> FetchedPrices:
+        untils.append(until)
+        raise YahooError("none", again=False)
+
+    monkeypatch.setattr(yahoo, "fetch", fetch)
+    request = PriceRequest(extra=("X",))
+    for symbols in (["A"], ["A", "B", "C"]):
+        with pytest.raises(DataError):
+            load_basket("yfinance", request, symbols)
+    assert [until - request.requested_at for until in untils] == pytest.approx([30, 34, 34, 34])
 
 
 # Other series
