@@ -29,7 +29,7 @@ MEANINGS = {
     "data.source": "Where the prices come from.",
     "data.symbols": "Symbols to read: one network learns from all of them. Required unless source "
     "is csv, where they choose among those of the files.",
-    "data.path": "File to read, relative to the study file. Required if source is csv.",
+    "data.path": "File, folder or glob to read, relative to the study file. Required if source is csv.",
     "data.columns": "Name in the file of each column, if no rule knows it. For csv only.",
     "data.start": "First day.",
     "data.end": "Last day, included.",
@@ -81,7 +81,8 @@ def study_file_schema() -> Schema:
     }
     properties["name"] = _key(properties["name"], "name")
     properties["space"] = _space()
-    properties["data"]["properties"]["symbol"] = _SYMBOL
+    keys = properties["data"]["properties"]
+    properties["data"]["properties"] = {"source": keys["source"], "symbol": _SYMBOL} | keys
     return {
         "$schema": _DIALECT,
         "title": "Study file of Puffin Tuner",
