@@ -68,6 +68,25 @@ def compare_symbols(study: StoredStudy) -> list[SymbolResult]:
     return sorted(found, key=lambda result: -result.skill)
 
 
+def results_of_each(studies: Iterable[StoredStudy]) -> list[SymbolResult]:
+    """Return the results of studies of one symbol each, the highest skill first.
+
+    Raises
+    ------
+    StudyError
+        If a study has no complete trial.
+    """
+    found = [
+        SymbolResult(
+            study.spec.data.title,
+            Scores.read(study.best()).best_loss,
+            float(np.mean(study.record.persistence_losses)),
+        )
+        for study in studies
+    ]
+    return sorted(found, key=lambda result: -result.skill)
+
+
 @dataclass(frozen=True)
 class Group:
     """Results of the trials that share the value of a hyperparameter.

@@ -64,6 +64,12 @@ def submit(storage: RDBStorage, spec: Spec, basket: Basket) -> StoredStudy:
             "(--set name=...)"
         )
         raise StudyError(msg)
+    if spec.data.pooling != "all":
+        msg = (
+            f"data.pooling = {spec.data.pooling!r} makes a study for each symbol, which only "
+            "`tuner run` and `tuner submit` do; name one symbol, or leave pooling out"
+        )
+        raise StudyError(msg)
     if (existing := _find(storage, spec.name)) is not None:
         return require_same(existing, spec)
     dataset = Dataset.build(spec, cut_holdout(basket.frames, spec)[0])

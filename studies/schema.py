@@ -29,7 +29,8 @@ MEANINGS = {
     "data.source": "Where the prices come from.",
     "data.symbols": "Symbols to read: one network learns from all of them. Required unless source "
     "is csv, where they choose among those of the files.",
-    "data.path": "File, folder or glob to read, relative to the study file. Required if source is csv.",
+    "data.path": "File, folder or glob to read, relative to the study file. Required if source is "
+    "csv.",
     "data.columns": "Name in the file of each column, if no rule knows it. For csv only.",
     "data.start": "First day.",
     "data.end": "Last day, included.",
@@ -39,6 +40,7 @@ MEANINGS = {
     "data.features": "What a network reads of each bar.",
     "data.target": "What is forecast.",
     "data.horizon": "Number of bars ahead that are forecast.",
+    "data.pooling": "One network for all symbols, or for each a study of its own, NAME.SYMBOL.",
     "walk_forward": "How the targets are divided into folds and a sealed holdout.",
     "walk_forward.folds": "Number of folds.",
     "walk_forward.valid_bars": "Validation targets in each fold.",

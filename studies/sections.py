@@ -52,6 +52,8 @@ def _known(kind: str, value: str, registry: Collection[str]) -> str:
 
 # Name of a study, which is also a part of file names and commands.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+# A character that it cannot have.
+NO_NAME = r"[^A-Za-z0-9._-]"
 
 
 def _once(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -82,6 +84,7 @@ class DataSection(Section):
     features: tuple[str, ...] = Field(default=("return", "range", "volume"), min_length=1)
     target: str = "return"
     horizon: Count = 1
+    pooling: Literal["all", "each"] = "all"
 
     @property
     def title(self) -> str:

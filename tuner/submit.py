@@ -1,5 +1,6 @@
 """From a study file to a study in the database: its prices, and the study, new or existing."""
 
+import re
 from collections.abc import Sequence
 
 import optuna
@@ -10,8 +11,8 @@ from puffin.studies.lifecycle import submit as submit_study
 from puffin.studies.prices.basket import Basket, load_basket
 from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
-from puffin.studies.sections import DataSection
-from puffin.studies.spec import Spec, load_spec
+from puffin.studies.sections import NO_NAME, DataSection
+from puffin.studies.spec import Spec, load_spec, parse_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load
 from puffin.tuner.messages import say
@@ -34,6 +35,45 @@ def open_study(
     gone or different; prices on the network are not even requested.
     """
     return open_spec(load_spec(path_or_preset, overrides), storage_url, refresh=refresh)
+
+
+def open_studies(
+    path_or_preset: str, overrides: Sequence[str], storage_url: str, *, refresh: bool = False
+) -> list[StoredStudy]:
+    """Do as `open_study`, or create one study for each symbol if they are not pooled."""
+    spec = load_spec(path_or_preset, overrides)
+    if spec.data.pooling == "all":
+        return [open_spec(spec, storage_url, refresh=refresh)]
+    basket = read_prices(spec.data, refresh=refresh)
+    own = own_specs(spec, list(basket.members))
+    return [
+        submit_prices(of_one, Basket({symbol: basket.members[symbol]}), storage_url)
+        for symbol, of_one in own.items()
+    ]
+
+
+def own_specs(spec: Spec, symbols: Sequence[str]) -> dict[str, Spec]:
+    """Return the study file of each symbol, named ``NAME.SYMBOL``.
+
+    Characters that a name cannot have are dashes.
+
+    Raises
+    ------
+    SpecError
+        If a name is too long.
+    PuffinError
+        If two symbols have the same name.
+    """
+    values = spec.to_json()
+    found: dict[str, Spec] = {}
+    for symbol in symbols:
+        name = f"{spec.name}.{re.sub(NO_NAME, '-', symbol)}"
+        if name in {other.name for other in found.values()}:
+            msg = f"two symbols would have studies named {name!r}; take one out of data.symbols"
+            raise PuffinError(msg)
+        data = values["data"] | {"symbols": [symbol], "pooling": "all"}
+        found[symbol] = parse_spec(values | {"name": name, "data": data}, f"{spec.name}, {symbol}")
+    return found
 
 
 def open_spec(spec: Spec, storage_url: str, *, refresh: bool = False) -> StoredStudy:

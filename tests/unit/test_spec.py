@@ -68,7 +68,7 @@ def study_file(tmp_path: Path) -> Path:
 
 
 def test_the_presets_are_those_that_are_documented() -> None:
-    assert preset_names() == ["daily", "demo", "grid", "volatility"]
+    assert preset_names() == ["basket", "daily", "demo", "grid", "volatility"]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,7 @@ def test_the_presets_are_those_that_are_documented() -> None:
         ("daily", 200, "return", "tpe"),
         ("volatility", 200, "range", "tpe"),
         ("grid", 126, "return", "grid"),
+        ("basket", 40, "range", "tpe"),
     ],
 )
 def test_a_preset_has_its_name_budget_target_and_sampler(
@@ -116,6 +117,7 @@ def test_missing_keys_take_the_documented_defaults() -> None:
         "features": ("return", "range", "volume"),
         "target": "return",
         "horizon": 1,
+        "pooling": "all",
     }
     assert spec.walk_forward.model_dump() == {
         "folds": 5,
@@ -462,7 +464,11 @@ def test_an_absolute_csv_path_stays(tmp_path: Path) -> None:
     ("name", "body", "words"),
     [
         ("gone.toml", None, "cannot read the study file gone.toml: No such file"),
-        ("demmo", None, "'demmo' is neither a file nor a preset; presets are daily, demo, grid"),
+        (
+            "demmo",
+            None,
+            "'demmo' is neither a file nor a preset; presets are basket, daily, demo, grid",
+        ),
         ("bad.toml", b"name = ", "bad.toml is not valid TOML: "),
         ("twice.toml", b"a = 1\na = 2\n", "twice.toml is not valid TOML: "),
         ("latin.toml", b'name = "\xe9"', "latin.toml is not UTF-8 text"),
@@ -503,7 +509,7 @@ def test_file_without_suffix_takes_precedence_over_a_preset(
 # The way through JSON
 
 
-@pytest.mark.parametrize("name", ["daily", "demo", "grid", "volatility"])
+@pytest.mark.parametrize("name", preset_names())
 def test_preset_survives_json(name: str) -> None:
     spec = load_spec(name)
     again = parse_spec(json.loads(json.dumps(spec.to_json())), "stored")

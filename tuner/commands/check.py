@@ -42,7 +42,8 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     tables.print_folds(out, dataset)
     dates = union_of_dates(holdout)
     click.echo(f"holdout: {len(dates) - spec.purge} dates from {when(dates[spec.purge])}")
-    click.echo(f"budget: {spec.tickets} trials, sampler {spec.search.sampler}")
+    each = " for each symbol" * (spec.data.pooling == "each")
+    click.echo(f"budget: {spec.tickets} trials{each}, sampler {spec.search.sampler}")
     if note := tables.grid_note(spec):
         click.echo(note)
     for remark in fold_remarks(dataset):

@@ -1,5 +1,6 @@
 """`tuner run`: submit, work here with live progress, show the result, export the best."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -8,14 +9,14 @@ import click
 
 from puffin.studies import summary
 from puffin.studies.advice import advice
-from puffin.studies.comparison import compare
+from puffin.studies.comparison import compare, results_of_each
 from puffin.studies.retraining_cost import Cost, retraining_cost
 from puffin.studies.study import StoredStudy, StudyError
 from puffin.studies.text import counted, duration, roughly
 from puffin.tuner.commands import tables
 from puffin.tuner.messages import next_steps, say, shell_command, stdout
 from puffin.tuner.pool import run_workers_until_done
-from puffin.tuner.submit import open_study
+from puffin.tuner.submit import open_studies
 from puffin.tuner.worker.compatibility import require_compatible
 from puffin.tuner.worker.devices import assign
 
@@ -43,7 +44,25 @@ def run(
     click.exceptions.Exit
         After the timeout.
     """
-    study = open_study(path_or_preset, overrides, storage_url, refresh=refresh)
+    until = None if timeout is None else time.monotonic() + timeout
+    studies = open_studies(path_or_preset, overrides, storage_url, refresh=refresh)
+    for study in studies:
+        left = None if until is None else max(until - time.monotonic(), 0.0)
+        if not _search(study, storage_url, devices, left, quiet=quiet):
+            _stop(study, storage_url, timeout)
+    if len(studies) > 1:
+        stdout().print(tables.symbol_table(results_of_each(studies)))
+
+
+def _search(
+    study: StoredStudy,
+    storage_url: str,
+    devices: Sequence[str],
+    timeout: float | None,
+    *,
+    quiet: bool,
+) -> bool:
+    """Run the workers of a study and print its result; return False after the timeout."""
     state = summary.status(study)
     for warning in study.record.data.warnings:
         say(f"prices: {warning}")
@@ -54,8 +73,9 @@ def run(
         if not quiet:
             _announce(study, state, devices)
         if not run_workers_until_done(study, storage_url, devices, timeout, quiet=quiet):
-            _stop(study, storage_url, timeout)
+            return False
     _finish(study, storage_url)
+    return True
 
 
 def _require_workable(study: StoredStudy, state: summary.Status) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
-from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
+from puffin.studies.prices.snapshot import frames_from_csv, frames_to_csv, from_csv, sha256, to_csv
 from puffin.studies.prices.validation import COLUMNS, DataError
 from tests.prices import bars
 
@@ -75,3 +75,28 @@ def test_the_sample_survives_the_snapshot_with_the_same_sha256() -> None:
 def test_bytes_that_are_no_snapshot_are_refused(data: bytes) -> None:
     with pytest.raises(DataError, match="the snapshot of the prices must be CSV as written"):
         from_csv(data)
+
+
+def test_the_bars_of_several_symbols_are_one_table() -> None:
+    frames = {"B": bars(2)[["close"]], "NA": bars(1)[["close"]].assign(volume=7.0)}
+    data = frames_to_csv(frames)
+    close = frames["B"]["close"]
+    first, second = close.tolist()
+    assert data.decode().splitlines() == [
+        "symbol,date,close,volume",
+        f"B,2020-01-01,{first!r},nan",
+        f"B,2020-01-02,{second!r},nan",
+        f"NA,2020-01-01,{first!r},7.0",
+    ]
+    back = frames_from_csv(data, "unused")
+    assert list(back) == ["B", "NA"]
+    assert back["B"]["close"].equals(close.rename_axis("date"))
+    assert back["B"]["volume"].isna().all()
+
+
+def test_the_bars_of_one_symbol_have_no_column_of_symbols() -> None:
+    frame = bars(3)
+    assert frames_to_csv({"A": frame}) == to_csv(frame)
+    (back,) = frames_from_csv(to_csv(frame), "A").items()
+    assert back[0] == "A"
+    assert back[1].equals(from_csv(to_csv(frame)))
