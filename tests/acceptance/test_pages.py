@@ -4,7 +4,7 @@ import contextlib
 import io
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,10 @@ import pytest
 
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
+from tests.acceptance.helpers import Command, Finished
+from tests.pages import ROOT, blocks, typed
 
-ROOT = Path(__file__).parents[2]
 PAGES = ("tutorial", "notebook", "first")
-
-
-def blocks(page: str) -> Iterator[tuple[str, str]]:
-    """Yield language and body of each block, in order."""
-    yield from re.findall(r"^```(\w+)\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
 
 
 def differences(shown: str, printed: str) -> list[tuple[str, str]]:
@@ -87,6 +83,23 @@ def test_every_block_of_a_page_runs_and_prints_what_it_shows(
             assert differences(body, printed) == []
             shown += 1
     assert shown == len(re.findall("^```text$", page, flags=re.MULTILINE))
+
+
+def test_the_commands_of_the_readme_run(
+    reported: Finished, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a study that has been searched and judged: the whole search of the page takes minutes."""
+    monkeypatch.chdir(reported.copy(tmp_path).folder)
+    page = (ROOT / "README.md").read_text("utf-8")
+    (block,) = (body for _, body in blocks(page) if "tuner check" in body)
+    for page_has, is_here in (("my.toml", "x.toml"), ("my-first", "tiny-study --top 2 --seeds 3")):
+        assert page_has in block
+        block = block.replace(page_has, is_here)
+    *commands, last = (args for line in block.splitlines() for args in typed(line))
+    assert last == ["dashboard"]  # which never ends: test_dashboard.py runs it
+    for args in commands:
+        done = command(*args)
+        assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize(

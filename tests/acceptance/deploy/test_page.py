@@ -14,11 +14,10 @@ from tests.acceptance.deploy.tools import (
     ONE_THREAD,
     ROOT,
     blocks,
-    mistake,
     ours,
     page,
-    typed,
 )
+from tests.pages import mistake, typed
 
 
 def documented_commands(services: dict[str, Any], jobs: dict[str, Any]) -> list[list[str]]:

@@ -21,11 +21,11 @@ from tests.acceptance.deploy.tools import (
     Output,
     blocks,
     changed,
-    mistake,
     passed_on,
     run_tool,
 )
 from tests.acceptance.helpers import Command
+from tests.pages import mistake
 
 
 @pytest.fixture

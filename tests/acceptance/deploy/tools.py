@@ -1,9 +1,8 @@
-"""The shipped files, the tools that read them, and the commands that are written down."""
+"""The shipped files and the tools that read them."""
 
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -11,10 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import tomli_w
 
-from puffin.tuner.cli import main
 from tests.studies import tiny_values
 
 ROOT = Path(__file__).parents[3]
@@ -98,27 +95,6 @@ def page() -> str:
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page(), re.DOTALL | re.MULTILINE)
-
-
-def mistake(args: list[str]) -> str | None:
-    """Return what click finds wrong with the arguments of a `tuner` command, or None."""
-    name, *rest = args
-    if name not in main.commands:
-        return "--help" if args == ["--help"] else f"no command {name}"
-    try:
-        with main.commands[name].make_context(name, rest):
-            return None
-    except click.exceptions.Exit:
-        return None  # --help
-    except click.UsageError as error:
-        return f"{name}: {error.format_message()}"
-
-
-def typed(line: str) -> list[list[str]]:
-    """Return the arguments of each `tuner` command in a line of shell."""
-    words = shlex.split(line, comments=True)
-    places = [i for i, word in enumerate(words) if word.rpartition("/")[2] == "tuner"]
-    return [words[i + 1 :] for i in places]
 
 
 def passed_on() -> dict[str, str]:

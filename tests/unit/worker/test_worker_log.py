@@ -21,6 +21,7 @@ from puffin.tuner.worker.log_format import (
     events_logged,
 )
 from puffin.tuner.worker.worker_log import WorkerLog
+from tests.pages import ROOT, blocks
 from tests.trials import scores
 
 COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -79,6 +80,16 @@ def test_a_trial_ends_with_a_line_of_time_level_worker_study_and_trial(
     time, rest = line.split(" ", maxsplit=1)
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", time)
     assert rest == f"INFO {PROCESS} de\\x1bmo trial 7: {end}"
+
+
+def test_the_page_shows_how_a_trial_ends(lines: Lines) -> None:
+    shown = dict(blocks((ROOT / "docs/commands.md").read_text("utf-8")))["text"].splitlines()[-1]
+    found = scores(0.6081, best_epoch=7, skill=0.342).to_attrs()
+    with logged(), at_trial("demo", 4):
+        trial = ended(COMPLETE, **found, run={"epochs": 8, "seconds": 6.0})
+        WorkerLog().trial_ended(trial, is_best=True)
+    (line,) = lines()
+    assert line.partition(PROCESS)[2] == shown.partition("vm:7")[2]
 
 
 def test_json_lines_have_the_figures_of_an_event(lines: Lines) -> None:
