@@ -77,7 +77,7 @@ def pace(trials: Iterable[FrozenTrial], max_epochs: int, *, pruned: bool) -> Pac
     running = [t for t in known if t.state == TrialState.RUNNING]
     ends = _count([TrainingRun.read(t).epochs for t in ended], max_epochs)
     if pruned:
-        ends[1:] -= _PRIOR_TRIALS * np.diff(_halved(max_epochs))
+        ends[1:] -= _PRIOR_TRIALS * np.diff(survival_of_halving(max_epochs))
     left = ends + _count([len(t.intermediate_values) for t in running], max_epochs)
     at_risk = left[::-1].cumsum()[::-1]
     hazard = np.divide(ends, at_risk, out=np.zeros_like(ends), where=at_risk > 0)
@@ -91,7 +91,7 @@ def _count(epochs: list[int], max_epochs: int) -> Floats:
     return np.bincount(clipped, minlength=max_epochs + 1).astype(np.float64)
 
 
-def _halved(max_epochs: int) -> Floats:
+def survival_of_halving(max_epochs: int) -> Floats:
     """Return the survival under successive halving: each rung costs as much as the one before."""
     epochs = np.arange(max_epochs + 1)
     survival = np.minimum(1.0, 2.0 / np.maximum(epochs, 1))

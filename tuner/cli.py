@@ -323,7 +323,7 @@ def dashboard(
 @options.overrides
 @options.refresh
 def check(spec: str, overrides: tuple[str, ...], *, refresh: bool) -> None:
-    """Find what is wrong with SPEC and its prices, without training."""
+    """Find what is wrong with SPEC, and say how long its search may take."""
     from puffin.tuner.commands import check as command
 
     command.check(spec, overrides, refresh=refresh)

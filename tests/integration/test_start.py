@@ -49,7 +49,6 @@ import sys
 from puffin.tuner.cli import main
 
 for command in (
-    ["check", "demo"],
     ["submit", "demo"],
     ["status"],
     ["pause", "demo"],

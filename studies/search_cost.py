@@ -1,0 +1,123 @@
+"""Estimate of the time that a search takes on this machine, before its first trial."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import optuna
+
+from puffin.models.config import Config
+from puffin.studies.algorithms import SAMPLERS
+from puffin.studies.dataset import Dataset
+from puffin.studies.estimate import survival_of_halving
+from puffin.studies.space import suggest
+from puffin.studies.spec import Spec
+
+# Configurations are timed for so long, and at least a few, because their costs differ tenfold.
+_BUDGET_SECONDS = 0.5
+_LEAST_CONFIGURATIONS = 3
+_MOST_CONFIGURATIONS = 30
+# Batches of a configuration that are timed, and the most targets in them.
+_BATCHES = 2
+_MOST_TARGETS = 256
+# A wider network would take this command seconds to build.
+_MOST_WEIGHTS = 2_000_000
+# Time from the start of a worker to its first trial.
+_START_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """Seconds that one worker needs for all trials, from least to most."""
+
+    least: float
+    most: float
+
+    def seconds(self, workers: int) -> tuple[float, float]:
+        """Return the seconds of a search with a number of workers, from least to most."""
+        return self.least / workers + _START_SECONDS, self.most / workers + _START_SECONDS
+
+
+def search_cost(dataset: Dataset) -> SearchCost | None:
+    """Time training steps of configurations as the search draws them, on the CPU.
+
+    Returns
+    -------
+    SearchCost or None
+        None if a network is too large to be tried in passing.
+    """
+    spec = dataset.spec
+    per_epoch = _seconds_per_epoch(dataset)
+    if per_epoch is None:
+        return None
+    least, most = mean_epochs(spec)
+    return SearchCost(spec.tickets * least * per_epoch, spec.tickets * most * per_epoch)
+
+
+def mean_epochs(spec: Spec) -> tuple[float, float]:
+    """Return the fewest and the most epochs that the trials of a search train on average.
+
+    With asha the fewest are those of the halving as it is designed, which keeps a quarter at each
+    rung. A short search keeps more, because the first trials at a rung have no rivals.
+    """
+    longest, pruner = spec.training.max_epochs, spec.search.pruner
+    if pruner == "none":
+        return float(min(spec.training.patience + 1, longest)), float(longest)
+    halved = float(survival_of_halving(longest).sum())
+    if pruner != "asha":
+        return halved, float(longest)
+    # Epochs 0 and 1 are before the first rung, 2 to 7 after one, 8 to 31 after two.
+    passed = np.ceil(np.log(np.arange(1, longest + 1) / 2) / np.log(4)).clip(0)
+    return float((0.25**passed).sum()), halved
+
+
+def _seconds_per_epoch(dataset: Dataset) -> float | None:
+    """Return the mean seconds per epoch of all folds, over configurations of the space."""
+    targets = sum(len(fold.train) + len(fold.valid) for fold in dataset.folds)
+    until, times = time.perf_counter() + _BUDGET_SECONDS, list[float]()
+    for config in _configurations(dataset.spec):
+        if _weights(config, dataset.series.features.shape[1]) > _MOST_WEIGHTS:
+            return None
+        if len(times) > _LEAST_CONFIGURATIONS and time.perf_counter() > until:
+            break
+        times.append(_seconds_per_target(dataset, config))
+    return targets * float(np.mean(times[1:]))  # the first is slower: torch starts up
+
+
+def _configurations(spec: Spec) -> Iterator[Config]:
+    """Yield configurations as a random search draws them."""
+    study = optuna.create_study(sampler=SAMPLERS["random"].make(spec.search.seed))
+    for _ in range(_MOST_CONFIGURATIONS):
+        yield suggest(study.ask(), spec.parsed_space)
+
+
+def _weights(config: Config, inputs: int) -> int:
+    """Return about how many weights a network has."""
+    widths = (inputs, *config.hidden_dims)
+    return sum(4 * width * (before + width) for before, width in pairwise(widths))
+
+
+def _seconds_per_target(dataset: Dataset, config: Config) -> float:
+    """Return the seconds of one training step on the first fold, divided by its targets."""
+    # Imported here so that the commands that manage studies do not load torch.
+    import torch
+
+    from puffin.models.networks.rnn import build_network
+    from puffin.models.training.fold_training import targets_per_sequence
+    from puffin.models.training.trainer import Trainer, loss_function
+    from puffin.models.windows import fold_tensors
+
+    fold, lookback = dataset.folds[0], config.lookback
+    given = dataset.series, fold, dataset.scalers[0], lookback, torch.device("cpu")
+    count = min(_BATCHES * config.batch_size, _MOST_TARGETS, len(fold.train))
+    tensors = fold_tensors(*given)
+    windows, targets = tensors.train_windows[:count], tensors.train_targets[:count]
+    network = build_network(config, windows.shape[2])
+    loss, k = loss_function(dataset.spec.training.loss), targets_per_sequence(lookback)
+    trainer = Trainer(network, windows, targets, config, loss, 0, k)
+    trainer.run_epoch()  # the first one is slower
+    started = time.perf_counter()
+    trainer.run_epoch()
+    return (time.perf_counter() - started) / count
