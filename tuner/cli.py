@@ -273,9 +273,10 @@ def predict(
     command.predict(folder, csv, symbol, steps, level, as_json=as_json)
 
 
-@main.command(epilog=example("tuner reproduce best/"))
+@main.command(epilog=example("tuner reproduce best/", "tuner reproduce best/ --verbose"))
 @options.export_folder
-def reproduce(folder: Path) -> None:
+@click.option("--verbose", is_flag=True, help="Print every figure, also those that are identical.")
+def reproduce(folder: Path, *, verbose: bool) -> None:
     """Train the export in DIR again and compare every score with it.
 
     It is trained from its own files. Forecasts, scalers, weights, card and verdict are compared
@@ -287,7 +288,7 @@ def reproduce(folder: Path) -> None:
     require_export(folder)  # before torch is loaded, so that a mistyped folder fails at once
     from puffin.tuner.commands import reproduce as command
 
-    command.reproduce(folder)
+    command.reproduce(folder, verbose=verbose)
 
 
 @main.command(

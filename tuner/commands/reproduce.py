@@ -20,8 +20,10 @@ class NotReproducedError(PuffinError):
     """Figures of an export were not reproduced."""
 
 
-def reproduce(folder: Path) -> None:
-    """Train an export again and print each exported figure beside the recomputed one.
+def reproduce(folder: Path, *, verbose: bool) -> None:
+    """Train an export again, and print figures that differ beside the exported ones.
+
+    With `verbose` print those that are identical too.
 
     Raises
     ------
@@ -41,7 +43,8 @@ def reproduce(folder: Path) -> None:
         err=True,
     )
     checks = list(derive(exported))
-    _print_checks(checks)
+    if shown := [check for check in checks if verbose or check.difference != 0]:
+        _print_checks(shown)
     failed = [check.name for check in checks if not check.passes]
     if failed:
         msg = (
