@@ -324,7 +324,7 @@ def dashboard(
 @options.overrides
 @options.refresh
 def check(spec: str, overrides: tuple[str, ...], *, refresh: bool) -> None:
-    """Find what is wrong with SPEC, and say how long its search may take."""
+    """Find what is wrong with SPEC, and how long its search takes."""
     from puffin.tuner.commands import check as command
 
     command.check(spec, overrides, refresh=refresh)
