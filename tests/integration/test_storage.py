@@ -1,6 +1,7 @@
 """The database: concurrent processes, safe settings, and error messages."""
 
 import contextlib
+import gc
 import socketserver
 import sqlite3
 import struct
@@ -150,6 +151,27 @@ def test_every_connection_has_write_ahead_log_timeout_and_synchronous_normal(
             ):
                 found = connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
                 assert found == value, pragma
+
+
+@only_sqlite
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_rests_while_trials_are_read(
+    storage: RDBStorage, monkeypatch: pytest.MonkeyPatch, *, enabled: bool
+) -> None:
+    study, seen = optuna.create_study(study_name="s", storage=storage), []
+    read = RDBStorage._get_trials
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        seen.append(gc.isenabled())
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(RDBStorage, "_get_trials", spy)
+    (gc.enable if enabled else gc.disable)()
+    try:
+        assert study.get_trials() == []
+        assert (seen, gc.isenabled()) == ([False], enabled)
+    finally:
+        gc.enable()
 
 
 @only_sqlite
