@@ -478,6 +478,15 @@ def file_of(study: Any, filename: str) -> str | None:
     return files.get(filename) if isinstance(files, dict) else None
 
 
+def added_study_attrs(study: Any) -> dict[str, Any]:
+    """Return the attributes of a listed study that this program has not written."""
+    attrs: dict[str, Any] = study.user_attrs
+    if CREATION_ID not in attrs:
+        return dict(attrs)
+    own = {CREATION_ID, PARENT, JOBS, VERDICT, *(each.name for each in fields(StudyRecord))}
+    return {key: value for key, value in attrs.items() if key not in own}
+
+
 def _known(record: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of the fields of a record; a later version may have stored more."""
     names = {each.name for each in fields(record)}

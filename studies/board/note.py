@@ -157,7 +157,9 @@ def _note_of_retraining(study: StoredStudy) -> str:
             "has no best."
         )
     name = shlex.quote(str(study.parent_name))
-    return _join([purpose, done, f"`{_command(f'report {name}')}` says what came out."])
+    # The browser draws it, because the study has no direction (`names_no_best` of the dashboard).
+    line = "The line in the history is at the loss of the first trial, and means nothing."
+    return _join([purpose, done, line, f"`{_command(f'report {name}')}` says what came out."])
 
 
 def trial_note(trial: FrozenTrial) -> str:

@@ -125,6 +125,19 @@ def test_only_searches_have_a_best_trial_in_the_dashboard(storage: RDBStorage) -
     assert ask(app, "GET", "/api/studies/77?after=0").status == 404
 
 
+@only_sqlite
+def test_the_list_of_studies_has_only_attributes_that_others_have_added(
+    storage: RDBStorage,
+) -> None:
+    spec = tiny_spec()
+    submit(storage, spec, aapl(spec)).optuna_study.set_user_attr("owner", "me")
+    optuna.create_study(study_name="other", storage=storage).set_user_attr("spec", "theirs")
+    app = dashboard_app(storage, writable=False, password=None)
+    listed = json.loads(ask(app, "GET", "/api/studies").body)["study_summaries"]
+    shown = [[(a["key"], a["value"]) for a in study["user_attrs"]] for study in listed]
+    assert shown == [[("owner", "me")], [("spec", "theirs")]]
+
+
 @pytest.mark.parametrize(
     "path", ["1/{}", "1/{}/", "2/{}", "01/{}", "00000000001/{}", "1/1/{}", "1/1/{}/"]
 )

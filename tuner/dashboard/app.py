@@ -102,7 +102,8 @@ def names_no_best(app: WsgiApp, storage: BaseStorage) -> WsgiApp:
     """Serve a study that retrains without a best trial, and without a direction.
 
     The lowest loss of several trainings of one configuration is low by chance. With a direction the
-    browser itself would search for the best trial and draw it into the history.
+    browser itself would search for the best trial and draw it into the history. Without one it
+    draws a flat line there, at the first trial, which the note explains.
     """
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -30,7 +30,7 @@ from puffin.studies.board.note import (
     with_note_of_person,
 )
 from puffin.studies.board.plots import draw_plots
-from puffin.studies.records import TrialRecord, file_of, replace_attrs
+from puffin.studies.records import TrialRecord, added_study_attrs, file_of, replace_attrs
 from puffin.studies.storage import registry
 from puffin.studies.storage.optuna_internals import (
     ARTIFACT_PREFIX,
@@ -126,6 +126,7 @@ class StudyView:
 
     def _shown(self, frozen: Any, sealed: Mapping[str, str]) -> Any:
         attrs = _without(frozen.system_attrs, sealed)
+        replace_attrs(frozen, added_study_attrs(frozen))
         if frozen_study_id(frozen) == _asked.get():
             board = self._board_in_time(frozen_study_id(frozen), frozen.study_name)
             if board is not None:
