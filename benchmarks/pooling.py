@@ -52,7 +52,7 @@ def spec_of(target: str, features: Sequence[str], bars: int) -> Spec:
         "name": "pooling",
         "data": {"symbol": "X", "features": list(features), "target": target},
         "walk_forward": walk,
-        "space": {"lookback": 20},
+        "space": {"lookback": [10, 20]},
     }
     return parse_spec(values, "pooling")
 

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import optuna
 
 from puffin.models.config import Config
+from puffin.models.folds import Span
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.dataset import Dataset
 from puffin.studies.estimate import survival_of_halving
@@ -75,10 +76,11 @@ def mean_epochs(spec: Spec) -> tuple[float, float]:
 
 def _seconds_per_epoch(dataset: Dataset) -> float | None:
     """Return the mean seconds per epoch of all folds, over configurations of the space."""
-    targets = sum(len(fold.train) + len(fold.valid) for fold in dataset.folds)
+    folds = [part.fold for found in dataset.parts for part in found]
+    targets = sum(len(fold.train) + len(fold.valid) for fold in folds)
     until, times = time.perf_counter() + _BUDGET_SECONDS, list[float]()
     for config in _configurations(dataset.spec):
-        if _weights(config, dataset.series.features.shape[1]) > _MOST_WEIGHTS:
+        if _weights(config, dataset.inputs) > _MOST_WEIGHTS:
             return None
         if len(times) > _LEAST_CONFIGURATIONS and time.perf_counter() > until:
             break
@@ -100,7 +102,7 @@ def _weights(config: Config, inputs: int) -> int:
 
 
 def _seconds_per_target(dataset: Dataset, config: Config) -> float:
-    """Return the seconds of one training step on the first fold, divided by its targets."""
+    """Return the seconds of training steps on the first symbol, divided by their targets."""
     # Imported here so that the commands that manage studies do not load torch.
     import torch
 
@@ -109,14 +111,14 @@ def _seconds_per_target(dataset: Dataset, config: Config) -> float:
     from puffin.models.training.trainer import Trainer, loss_function
     from puffin.models.windows import fold_tensors
 
-    fold, lookback = dataset.folds[0], config.lookback
-    given = dataset.series, fold, dataset.scalers[0], lookback, torch.device("cpu")
-    count = min(_BATCHES * config.batch_size, _MOST_TARGETS, len(fold.train))
-    tensors = fold_tensors(*given)
-    windows, targets = tensors.train_windows[:count], tensors.train_targets[:count]
-    network = build_network(config, windows.shape[2])
+    first, lookback = dataset.parts[0][:1], config.lookback
+    windows = fold_tensors(first, lookback, torch.device("cpu")).train
+    count = min(_BATCHES * config.batch_size, _MOST_TARGETS, len(windows))
+    start = windows.spans[0].start
+    network = build_network(config, dataset.inputs)
     loss, k = loss_function(dataset.spec.training.loss), targets_per_sequence(lookback)
-    trainer = Trainer(network, windows, targets, config, loss, 0, k)
+    few = replace(windows, spans=(Span(start, start + count),))
+    trainer = Trainer(network, few, config, loss, 0, k)
     trainer.run_epoch()  # the first one is slower
     started = time.perf_counter()
     trainer.run_epoch()

@@ -54,4 +54,4 @@ def test_a_network_that_is_too_large_to_try_is_not_built() -> None:
 
 def dataset_of(**space: Any) -> Dataset:
     spec = spec_of("none", 10, **space)
-    return Dataset.build(spec, cut_holdout(bars(), spec)[0])
+    return Dataset.build(spec, cut_holdout({"A": bars()}, spec)[0])
