@@ -16,7 +16,7 @@ from puffin.studies.prices.request import PriceRequest
 from tests.acceptance.helpers import Command, Finished
 from tests.pages import ROOT, blocks, typed
 
-PAGES = ("tutorial", "notebook", "first")
+PAGES = ("tutorial", "notebook", "first", "baskets")
 
 
 def differences(shown: str, printed: str) -> list[tuple[str, str]]:

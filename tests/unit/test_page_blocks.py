@@ -14,6 +14,8 @@ EXECUTED = "tests/acceptance/test_pages.py"
 READ_BY = {
     ("README.md", "console"): EXECUTED,
     ("README.md", "toml"): "tests/unit/test_docs.py",
+    ("docs/baskets.md", "console"): EXECUTED,
+    ("docs/baskets.md", "toml"): EXECUTED,
     ("docs/commands.md", "text"): "tests/unit/worker/test_worker_log.py",
     ("docs/deploy.md", "console"): "tests/acceptance/deploy/test_page.py",
     ("docs/deploy.md", "ini"): "tests/acceptance/deploy/test_page.py",
