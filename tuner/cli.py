@@ -337,7 +337,7 @@ def check(spec: str, overrides: tuple[str, ...], *, refresh: bool) -> None:
 @options.price_request
 @options.refresh
 def prices(symbol: tuple[str, ...], *, refresh: bool, **keys: str | None) -> None:
-    """Show the prices that a source has of SYMBOL, or of several symbols.
+    """Show the prices that a source has of each SYMBOL.
 
     First and last bar, gaps, splits, warnings. Prices from Yahoo are cached: a study of the same
     days downloads nothing until a new bar can exist.

@@ -1,10 +1,10 @@
 """The source "csv": a file of one series, one file for each symbol, or a long file of several."""
 
-import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from glob import has_magic
 from pathlib import Path
 from typing import TypeVar
 
@@ -109,10 +109,9 @@ def _files(path: Path) -> list[Path] | None:
         whole = path.expanduser()
         if whole.is_dir():
             return [file for file in whole.iterdir() if _FILE.fullmatch(file.name)]
-        if glob.has_magic(str(whole)) and not whole.exists():
-            # Path.glob takes no absolute pattern.
-            found = map(Path, glob.glob(str(whole)))  # noqa: PTH207
-            return [file for file in found if file.is_file()]
+        if has_magic(whole.name) and not whole.exists():
+            found = whole.parent.glob(whole.name)
+            return [file for file in found if file.is_file() and not file.name.startswith(".")]
     except (OSError, ValueError, RuntimeError):
         pass  # `read_bytes` says what is wrong with the path
     return None

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -58,11 +59,11 @@ def test_a_basket_of_one_is_the_prices_of_its_symbol() -> None:
 
 
 def test_a_basket_has_each_symbol_in_the_order_of_the_study_file() -> None:
-    symbols = ["MSFT", "AAPL", "IBM"]
-    basket = load_basket("sample", PriceRequest(), symbols)
+    symbols, start = ["MSFT", "AAPL", "IBM"], date(2000, 6, 1)
+    basket = load_basket("sample", PriceRequest(start=start), symbols)
     assert list(basket.frames) == symbols
     for symbol, frame in basket.frames.items():
-        expected = load_prices("sample", PriceRequest(symbol)).frame
+        expected = load_prices("sample", PriceRequest(symbol, start=start)).frame
         pd.testing.assert_frame_equal(frame, expected, check_exact=True)
     assert basket.origin == "sample: MSFT, AAPL and IBM"
     assert [line.partition(": ")[0] for line in basket.warnings] == ["AAPL"]
@@ -206,7 +207,7 @@ def test_a_repeated_date_without_a_column_of_symbols_says_so(tmp_path: Path) -> 
 
 
 def test_one_file_and_one_symbol_of_a_long_file_read_the_same_bits(tmp_path: Path) -> None:
-    frame = load_prices("sample", PriceRequest("IBM")).frame
+    frame = load_prices("sample", PriceRequest("IBM", start=date(2013, 1, 1))).frame
     (tmp_path / "IBM.csv").write_bytes(to_csv(frame))
     text = (tmp_path / "IBM.csv").read_text().splitlines()
     rows = [f"{row},{symbol}" for row in text[1:] for symbol in ("IBM", "Z")]
