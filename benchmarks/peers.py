@@ -4,9 +4,11 @@ Equal are the windows of a step, the bars of a window, the series that it sees, 
 of layers; neuralforecast has one width for all layers, and a head of one linear layer is asked for.
 Its step is the difference of a long and a short fit, so that setting up is left out. One thread and
 a process for each, ours as a worker sets itself up, theirs as a script finds it; both run in turn,
-and the ratio of each round counts. Needs the extra `peers`.
+and the ratio of each round counts. With `--symbols N` one network learns from N series, and a step
+has windows of all of them. Needs the extra `peers`.
 
     pip install --editable '.[peers]' && python benchmarks/peers.py
+    python benchmarks/peers.py --symbols 20
 """
 
 import argparse
@@ -23,6 +25,7 @@ import pandas as pd
 import torch
 
 from puffin.models.config import Config
+from puffin.models.folds import Span
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.trainer import Trainer, loss_function
 from puffin.models.windows import Windows
@@ -40,12 +43,16 @@ SHAPES = [
 ]
 
 
-def table() -> pd.DataFrame:
-    """Make a series and two more that are known up to the present."""
-    values = np.random.default_rng(0).normal(size=(BARS, 3)).astype("float32")
-    days = pd.date_range("2000-01-01", periods=BARS)
-    frame = pd.DataFrame(values, columns=["y", "a", "b"])
-    return frame.assign(unique_id="one", ds=days)
+def table(symbols: int) -> pd.DataFrame:
+    """Make series, each with two more that are known up to the present."""
+    rng, days = np.random.default_rng(0), pd.date_range("2000-01-01", periods=BARS)
+    frames = [
+        pd.DataFrame(rng.normal(size=(BARS, 3)).astype("float32"), columns=["y", "a", "b"]).assign(
+            unique_id=f"S{number}", ds=days
+        )
+        for number in range(symbols)
+    ]
+    return pd.concat(frames)
 
 
 def their_seconds(config: Config, frame: pd.DataFrame, steps: int) -> float:
@@ -86,11 +93,13 @@ def their_step(config: Config, frame: pd.DataFrame, steps: int) -> float:
     )
 
 
-def our_step(config: Config, steps: int) -> float:
+def our_step(config: Config, symbols: int, steps: int) -> float:
     """Return the seconds of a step, of as many epochs as make so many."""
     torch.manual_seed(0)
     count = BARS - config.lookback + 1
-    windows = Windows.of(torch.randn(BARS, 3), torch.randn(count, 1), config.lookback)
+    spans = tuple(Span(n * BARS, n * BARS + count) for n in range(symbols))
+    rows, targets = torch.randn(symbols * BARS, 3), torch.randn(symbols * BARS, 1)
+    windows = Windows(rows, targets, spans, config.lookback)
     network = build_network(config, 3)
     trainer = Trainer(network, windows, config, loss_function("mse"), seed=0)
     trainer.run_epoch()
@@ -116,8 +125,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--symbols", type=int, default=1)
     given = parser.parse_args()
-    frame, medians, spawn = table(), [], get_context("spawn")
+    frame, medians, spawn = table(given.symbols), [], get_context("spawn")
     own_process = ProcessPoolExecutor(1, spawn, setup_torch, ("cpu", 1.0))
     their_process = ProcessPoolExecutor(1, spawn, be_theirs)
     print("cell  batch lookback widths            ours ms  theirs ms  ratio (min, max)")
@@ -128,7 +138,7 @@ def main() -> None:
             )
             rounds = [
                 (
-                    own_process.submit(our_step, config, given.steps).result(),
+                    own_process.submit(our_step, config, given.symbols, given.steps).result(),
                     their_process.submit(their_step, config, frame, given.steps).result(),
                 )
                 for _ in range(given.rounds)

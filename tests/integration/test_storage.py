@@ -105,19 +105,19 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
     answers = crowd(
         f"""
         from datetime import date
-        from puffin.studies.prices.load import load_prices
+        from puffin.studies.prices.basket import load_basket
         from puffin.studies.prices.request import PriceRequest
         from puffin.studies.spec import load_spec
         from puffin.studies.storage.database import open_storage
         from puffin.studies.lifecycle import submit
 
         spec = load_spec({str(tiny_file)!r})
-        prices = load_prices("sample", PriceRequest("AAPL", start=spec.data.start))
+        prices = load_basket("sample", PriceRequest(start=spec.data.start), ["AAPL"])
 
         def act(index, url):
             handle = submit(open_storage(url, create=True), spec, prices)
             return [handle.optuna_study._study_id, handle.record.targets_sha256,
-                    len(handle.load_search_prices()), handle.spec.to_json() == spec.to_json()]
+                    len(handle.load_search_prices()["AAPL"]), handle.spec.to_json() == spec.to_json()]
         """
     )
     assert len({tuple(answer) for answer in answers}) == 1

@@ -239,14 +239,14 @@ def test_concurrent_submits_of_one_study_return_the_same_study(
 ) -> None:
     ids = crowd(
         f"""
-        from puffin.studies.prices.load import load_prices
+        from puffin.studies.prices.basket import load_basket
         from puffin.studies.prices.request import PriceRequest
         from puffin.studies.spec import load_spec
         from puffin.studies.storage.database import open_storage
         from puffin.studies.lifecycle import submit
 
         spec = load_spec({str(tiny_file)!r})
-        prices = load_prices("sample", PriceRequest("AAPL", start=spec.data.start))
+        prices = load_basket("sample", PriceRequest(start=spec.data.start), ["AAPL"])
 
         def act(index, url):
             return submit(open_storage(url, create=True), spec, prices).creation_id

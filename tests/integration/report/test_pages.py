@@ -301,8 +301,8 @@ def test_forecasts_are_drawn_in_trader_units_with_persistence_and_band(
     assert len(draw_folds(case.search, case.report).figure.axes) == 2
     whole = draw_forecasts(case.search, case.report)
     (axes,) = whole.figure.axes
-    prices = case.search.load_all_prices()[-20:]
-    closes = case.search.load_all_prices()["close"][-21:].to_numpy()
+    (whole_prices,) = case.search.load_all_prices().values()
+    prices, closes = whole_prices[-20:], whole_prices["close"][-21:].to_numpy()
     expected = {
         "return": 100 * (closes[1:] / closes[:-1] - 1),
         "range": 100 * (prices["high"] / prices["low"] - 1).to_numpy(),

@@ -1,0 +1,86 @@
+"""Targets trained per second by number of symbols, at equal architecture and batch.
+
+One fold of noise; an epoch of N symbols has N times the targets. Rounds alternate between the
+numbers of symbols, and the ratio of each round to one symbol counts. One thread.
+
+    python benchmarks/basket.py --symbols 1 3 20 100
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from puffin.models.config import Config, TrainingConfig
+from puffin.models.folds import Span
+from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.windows import FoldTensors, Windows
+from puffin.tuner.worker.process import setup_torch
+
+CPU = torch.device("cpu")
+BARS, VALID, FEATURES, EPOCHS = 1200, 60, 3, 2
+# cell, batch, lookback, widths
+SHAPES = (
+    ("gru", 64, 20, (32,)),
+    ("lstm", 64, 20, (32,)),
+    ("gru", 256, 20, (32,)),
+    ("lstm", 256, 20, (64, 32)),
+    ("gru", 1024, 40, (64,)),
+)
+
+
+def fold_of(symbols: int, lookback: int) -> FoldTensors:
+    """Return a fold of noise, with as many targets of each symbol."""
+    rows = torch.randn(symbols * BARS, FEATURES)
+    targets = torch.randn(symbols * BARS, 1)
+    first, last = BARS - lookback + 1 - VALID, BARS - lookback + 1
+    bases = [number * BARS for number in range(symbols)]
+    train = tuple(Span(base, base + first) for base in bases)
+    valid = tuple(Span(base + first, base + last) for base in bases)
+    bars = tuple(np.arange(VALID) for _ in bases)
+    return FoldTensors(
+        Windows(rows, targets, train, lookback), Windows(rows, targets, valid, lookback), bars
+    )
+
+
+def targets_per_second(config: Config, symbols: int) -> float:
+    """Return the training targets per second of processor time, validation included."""
+    fold = fold_of(symbols, config.lookback)
+    networks = build_networks(config, FEATURES, 1, CPU, seed=0)
+    limits = TrainingConfig(EPOCHS + 1, EPOCHS + 1)
+    epochs = iter(FoldTraining(networks, [fold], config, limits, seed=0))
+    next(epochs)  # the first one is slower
+    started = time.process_time()
+    for _ in epochs:
+        pass
+    return EPOCHS * len(fold.train) / (time.process_time() - started)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--symbols", type=int, nargs="+", default=[1, 3, 20, 100])
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    setup_torch("cpu", 1.0)
+    print("cell  batch lookback widths     symbols  targets/s  ratio to one (min, max)")
+    for cell, batch, lookback, widths in SHAPES:
+        config = Config(cell, widths, 0.0, lookback, batch_size=batch)
+        rounds = [
+            {symbols: targets_per_second(config, symbols) for symbols in given.symbols}
+            for _ in range(given.rounds)
+        ]
+        for symbols in given.symbols:
+            ratios = sorted(each[symbols] / each[given.symbols[0]] for each in rounds)
+            speed = statistics.median(each[symbols] for each in rounds)
+            print(
+                f"{cell:5} {batch:5} {lookback:8} {widths!s:10} {symbols:7} {speed:10,.0f}  "
+                f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
