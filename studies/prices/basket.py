@@ -54,7 +54,7 @@ class Basket:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was cleaned or guessed; each begins with its symbol if there are several."""
+        """What was cleaned or guessed; each begins with its symbols if there are several."""
         return self._lines(lambda prices: prices.warnings)
 
     @property
@@ -63,12 +63,13 @@ class Basket:
         return self._lines(lambda prices: prices.fetch_notes)
 
     def _lines(self, of: Callable[[Prices], tuple[str, ...]]) -> tuple[str, ...]:
-        one = len(self.members) == 1
-        return tuple(
-            line if one else f"{symbol}: {line}"
-            for symbol, prices in self.members.items()
-            for line in of(prices)
-        )
+        if len(self.members) == 1:
+            return of(next(iter(self.members.values())))
+        found: dict[str, list[str]] = {}
+        for symbol, prices in self.members.items():
+            for line in of(prices):
+                found.setdefault(line, []).append(symbol)
+        return tuple(f"{in_words(symbols)}: {line}" for line, symbols in found.items())
 
 
 def load_basket(source: str, request: PriceRequest, symbols: Sequence[str] = ()) -> Basket:

@@ -44,6 +44,8 @@ def basket_of_frames(prices: Frames, request: PriceRequest) -> Basket:
         readers = {}
         for symbol, frame in prices.items():
             readers |= _readers(frame, request, (symbol,))
+    if not readers:
+        raise DataError("prices must have at least one symbol, but the dictionary is empty")
     return read_basket("csv", readers, request, NAME)
 
 

@@ -458,7 +458,8 @@ def test_symbols_without_prices_are_named_and_the_others_are_in_the_cache(stub: 
     assert (stub.charts, list(basket.frames)) == (0, ["AAPL", "ibm"])
     expected = load_prices("sample", PriceRequest("IBM")).frame
     pd.testing.assert_frame_equal(basket.frames["ibm"], expected, rtol=1e-12)
-    assert basket.fetch_notes[1].startswith("ibm: from the cache")
+    assert len(basket.fetch_notes) == 1
+    assert basket.fetch_notes[0].startswith("AAPL and ibm: from the cache, fetched less than a min")
 
 
 def test_an_outage_ends_the_requests_and_leaves_what_is_cached(

@@ -98,6 +98,7 @@ def test_a_long_frame_is_a_basket_of_the_same_bits(
     [
         ({"A": 3}, "prices must be a DataFrame, or a dictionary .* but A is int"),
         ([1], "but the argument is list"),
+        ({}, "prices must have at least one symbol"),
     ],
 )
 def test_prices_that_are_no_frames_are_refused(prices: Any, words: str) -> None:

@@ -159,7 +159,11 @@ def test_a_long_file_has_a_symbol_in_each_row(column: str, tmp_path: Path) -> No
 def test_a_frame_of_nixtla_is_read_as_it_is(tmp_path: Path) -> None:
     path = long_file(tmp_path, "unique_id", {"date": "ds", "close": "y"})
     assert path.read_text().startswith("ds,unique_id,y\n")
-    assert closes(load_basket("csv", PriceRequest(path=path))) == CLOSES
+    basket = load_basket("csv", PriceRequest(path=path))
+    assert closes(basket) == CLOSES
+    assert basket.warnings == ("AAA, BBB and c.d: close is read from the column y",), (
+        "a line that several symbols share is there once"
+    )
 
 
 def test_symbols_choose_among_those_of_a_long_file(tmp_path: Path) -> None:
