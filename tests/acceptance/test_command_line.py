@@ -82,7 +82,7 @@ def test_check_prints_the_folds_and_writes_no_database(
     assert "tiny-study: sample AAPL, 440 bars" in out
     assert "2011-06-09 to 2012-12-03" in out
     assert "2011-06-09 to 2013-01-02" in out
-    assert "holdout: 20 targets from 2013-02-01" in out
+    assert "holdout: 20 dates from 2013-02-01" in out
     assert "budget: 6 trials, sampler tpe" in out
     assert re.search(r"\ntime: about \d.* with \d+ workers? on this machine\n", out)
     assert list(tmp_path.iterdir()) == []
