@@ -103,12 +103,12 @@ def backtest(
     trades = _trades(close, position, equity, first, cost, slip)
     hold = _equity(close[first:], np.ones_like(position), initial_capital, cost, slip)
     return Backtest(
-        **_performance(equity, initial_capital, first, bars_per_year),
+        **performance(equity, initial_capital, first, bars_per_year),
         trades=trades,
         exposure=float(position.mean()),
         turnover=len(trades) / (len(position) / bars_per_year),
         first_bar=first,
-        buy_and_hold=_performance(hold, initial_capital, first, bars_per_year),
+        buy_and_hold=performance(hold, initial_capital, first, bars_per_year),
     )
 
 
@@ -184,7 +184,7 @@ def _trades(
     return trades
 
 
-def _performance(equity: Floats, capital: float, first: int, bars_per_year: float) -> Performance:
+def performance(equity: Floats, capital: float, first: int, bars_per_year: float) -> Performance:
     """Return the performance of a curve of capital, (bars from the first on,)."""
     returns = np.diff(equity) / equity[:-1]
     spread = returns.std(ddof=1) if len(returns) > 1 else 0.0
