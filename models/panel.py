@@ -13,6 +13,8 @@ from puffin.models.folds import MIN_TRAIN_TARGETS, Fold, Span, first_target
 from puffin.models.scaling import Scaler, training_rows
 
 Dates = NDArray[np.datetime64]
+# Share of a symbol's labels that its usual width covers.
+_USUAL = 0.9
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -62,6 +64,28 @@ def calendar(members: Sequence[Member]) -> Dates:
     """Return every date on which a symbol has a bar, ascending."""
     none = np.array([], dtype="M8[us]")
     return np.unique(np.concatenate([none, *(member.dates for member in members)]))
+
+
+def horizon_in_dates(found: Sequence[Part], dates: Dates) -> int:
+    """Return over how many dates of the calendar the labels of a validation part extend.
+
+    It is the horizon if all symbols trade on all dates. A week of a share has five bars, and seven
+    dates of a calendar that it shares with a coin. Of each symbol the widest tenth of its labels is
+    left out, so that a halt of a year does not count; the symbol with the widest labels decides.
+    """
+    return max(_label_width(part, dates) for part in found)
+
+
+def _label_width(part: Part, dates: Dates) -> int:
+    places = np.searchsorted(dates, part.member.dates)
+    last = np.arange(part.fold.valid.start, part.fold.valid.stop)
+    widths = places[last] - places[last - part.member.series.horizon + 1] + 1
+    return int(np.quantile(widths, _USUAL, method="lower"))
+
+
+def by_part(found: Sequence[Part], values: Floats) -> list[Floats]:
+    """Split values of a fold's targets, symbol after symbol, by symbol."""
+    return np.split(values, np.cumsum([len(part.fold.valid) for part in found])[:-1])
 
 
 def parts(

@@ -16,7 +16,16 @@ from puffin.models.features import build_series
 from puffin.models.folds import MIN_TRAIN_TARGETS, Fold, Span, first_target, split
 from puffin.models.lookahead import TRUNCATIONS, require_causal
 from puffin.models.losses import losses_per_bar
-from puffin.models.panel import Dates, Member, Part, calendar, parts, refit_parts
+from puffin.models.panel import (
+    Dates,
+    Member,
+    Part,
+    by_part,
+    calendar,
+    horizon_in_dates,
+    parts,
+    refit_parts,
+)
 from puffin.studies.prices.load import EXTRA
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.spec import Spec
@@ -243,6 +252,7 @@ class Dataset:
             np.concatenate(self.actuals),
             np.concatenate(self.persistence),
             self.horizon,
+            np.concatenate([dates.to_numpy() for dates in self.scored_dates]),
         )
 
     def in_target_units(self, forecasts: "Sequence[torch.Tensor]") -> list[Floats]:
@@ -252,7 +262,7 @@ class Dataset:
             np.concatenate(
                 [
                     part.scaler.unscale_target(values)
-                    for part, values in zip(found, self._by_part(found, row), strict=True)
+                    for part, values in zip(found, by_part(found, row), strict=True)
                 ]
             )
             for found, row in zip(self.parts, rows, strict=True)
@@ -290,11 +300,17 @@ class Dataset:
         return np.concatenate(
             [
                 mean_by_date(dates.to_numpy(), losses)
-                for dates, losses in zip(
-                    self.scored_dates, self._losses_per_bar(forecasts), strict=True
-                )
+                for dates, losses in zip(self.scored_dates, self.bar_losses(forecasts), strict=True)
             ]
         )
+
+    @cached_property
+    def date_horizon(self) -> int:
+        """The most dates, of one fold, over which the losses by date are correlated, plus one."""
+        dates = self.dates.to_numpy()
+        widest = max(horizon_in_dates(found, dates) for found in self.parts)
+        fewest = min(len(dates.unique()) for dates in self.scored_dates)
+        return max(self.horizon, min(widest, fewest - 1))
 
     def losses(self, forecasts: Sequence[Floats]) -> list[float]:
         """Return the loss per fold, in units of the standardised target: the mean over symbols.
@@ -312,12 +328,12 @@ class Dataset:
         return [
             {
                 part.member.symbol: float(losses.mean())
-                for part, losses in zip(found, self._by_part(found, per_bar), strict=True)
+                for part, losses in zip(found, by_part(found, per_bar), strict=True)
             }
-            for found, per_bar in zip(self.parts, self._losses_per_bar(forecasts), strict=True)
+            for found, per_bar in zip(self.parts, self.bar_losses(forecasts), strict=True)
         ]
 
-    def _losses_per_bar(self, forecasts: Sequence[Floats]) -> list[Floats]:
+    def bar_losses(self, forecasts: Sequence[Floats]) -> list[Floats]:
         """Return the loss of each forecast, one array per fold, in units of `losses`."""
         return [
             losses_per_bar(np.concatenate(errors), self.spec.training.loss)
@@ -325,18 +341,11 @@ class Dataset:
         ]
 
     def _errors(self, found: Sequence[Part], forecast: Floats, actual: Floats) -> list[Floats]:
-        values = zip(
-            found, self._by_part(found, forecast), self._by_part(found, actual), strict=True
-        )
+        values = zip(found, by_part(found, forecast), by_part(found, actual), strict=True)
         return [
             part.scaler.scale_target(ahead) - part.scaler.scale_target(true)
             for part, ahead, true in values
         ]
-
-    @staticmethod
-    def _by_part(found: Sequence[Part], values: Floats) -> list[Floats]:
-        """Split values of a fold's targets by symbol."""
-        return np.split(values, np.cumsum([len(part.fold.valid) for part in found])[:-1])
 
     def _mean_forecasts(self) -> list[Floats]:
         return [

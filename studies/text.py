@@ -77,6 +77,14 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
+def counted_bars(dates: Any) -> str:
+    """Write ``120 bars``, or ``120 dates`` of a basket, whose symbols have bars on one date.
+
+    `dates` is a pandas DatetimeIndex of all bars.
+    """
+    return counted(dates.nunique(), "bar" if dates.is_unique else "date")
+
+
 # A longer list of symbols is described by their number.
 _MOST_NAMED = 5
 

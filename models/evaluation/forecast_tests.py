@@ -3,6 +3,14 @@
 A *loss differential* is the loss of the baseline minus the loss of the model at one bar: positive
 if the model was better. Losses of forecasts `horizon` bars ahead are correlated over
 ``horizon - 1`` bars, because their labels overlap.
+
+Several series that are forecast at once move together, so that their losses on one date are one
+observation: average the loss differentials over the series by date, and test that one series. This
+is the test of the pooled average of Qu, Timmermann and Zhu (2024), "Comparing forecasting
+performance with panel data", International Journal of Forecasting 40(3), first circulated by
+Timmermann and Zhu in 2019; it allows for any dependence between series on a date. Akgun, Pirotte,
+Urga and Yang (2024), "Equal predictive ability tests based on panel data with applications to OECD
+and IMF forecasts", in the same journal 40(1), compare it with tests that assume less dependence.
 """
 
 from dataclasses import dataclass
@@ -117,8 +125,20 @@ def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> M
     Clark and West (2007), "Approximately normal tests for equal predictive accuracy in nested
     models", Journal of Econometrics 138(1), MSPE-adjusted.
     """
+    return clark_west_mean(adjusted_differentials(forecast, baseline, actual), horizon)
+
+
+def adjusted_differentials(forecast: Any, baseline: Any, actual: Any) -> Floats:
+    """Return the loss differentials of `clark_west`, (n,); parameters as there."""
     f, b, a = _of_one_length(forecast=forecast, baseline=baseline, actual=actual)
-    adjusted = (a - b) ** 2 - (a - f) ** 2 + (b - f) ** 2
+    return np.asarray((a - b) ** 2 - (a - f) ** 2 + (b - f) ** 2)
+
+
+def clark_west_mean(adjusted: Any, horizon: int = 1) -> MeanTest:
+    """Test whether the mean of adjusted loss differentials is above 0, as `clark_west` does.
+
+    Of several series forecast at once, average them by date first: see `adjusted_differentials`.
+    """
     values = _checked_differentials("adjusted loss differentials", adjusted, horizon)
     error, lags = _standard_error(values, horizon)
     statistic = float(values.mean()) / error
@@ -177,6 +197,26 @@ def detectable_skill(loss_differentials: Any, baseline_losses: Any, horizon: int
         return float("nan")
     multiple = t.ppf(1 - LEVEL, len(values) - 1) + t.ppf(POWER, len(values) - 1)
     return float(multiple * error / losses.mean())
+
+
+def holm(p_values: Any) -> Floats:
+    """Adjust p-values (n,) for their number, so that a level bounds the chance of any false one.
+
+    The tests may depend on each other in any way. An undefined p-value stays NaN and does not
+    count.
+
+    References
+    ----------
+    Holm (1979), "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of
+    Statistics 6(2).
+    """
+    values = np.asarray(p_values, np.float64)
+    adjusted = np.full(len(values), np.nan)
+    known = np.flatnonzero(np.isfinite(values))
+    ascending = known[np.argsort(values[known])]
+    steps = values[ascending] * np.arange(len(known), 0, -1)
+    adjusted[ascending] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
 
 
 @dataclass(frozen=True)

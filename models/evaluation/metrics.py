@@ -6,6 +6,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from puffin.models.arrays import Floats, as_series, require_finite, require_same_index
 
@@ -40,7 +41,13 @@ class Direction:
     moves: int
 
 
-def direction(forecast: Floats, actual: Floats, persistence: Floats, horizon: int = 1) -> Direction:
+def direction(
+    forecast: Floats,
+    actual: Floats,
+    persistence: Floats,
+    horizon: int = 1,
+    dates: NDArray[np.datetime64] | None = None,
+) -> Direction:
     """Compute the share of moves away from `persistence` whose sign was forecast.
 
     Parameters
@@ -51,6 +58,9 @@ def direction(forecast: Floats, actual: Floats, persistence: Floats, horizon: in
     horizon : int
         Bars ahead. Overlapping moves are not independent trials, so the interval counts one in
         `horizon` of them.
+    dates : array, (n,), optional
+        Moves on one date are not independent either, so the interval counts them as one. By default
+        each has its own date.
 
     Returns
     -------
@@ -65,7 +75,8 @@ def direction(forecast: Floats, actual: Floats, persistence: Floats, horizon: in
     accuracy = float(
         np.mean(np.sign(forecast - persistence)[moved] == np.sign(actual - persistence)[moved])
     )
-    trials = max(moves // horizon, 1)
+    dated = moves if dates is None else len(np.unique(dates[moved]))
+    trials = max(dated // horizon, 1)
     return Direction(accuracy, *_wilson(round(accuracy * trials), trials), moves)
 
 

@@ -26,8 +26,7 @@ def card(report: Report) -> Card:
             f"{subject.first} to {subject.last}"
         ),
         "Judged on": (
-            f"the last {counted(len(report.dates), 'bar')}, {report.first} to {report.last}, kept "
-            "out of the search"
+            f"the last {report.bars}, {report.first} to {report.last}, kept out of the search"
         ),
         "Against": (
             f"{in_words(comparison.reference)}, on the search bars the best of "
@@ -76,7 +75,7 @@ def earned(strategy: Backtest | None, why_none: str | None) -> str:
     trades = len(strategy["trades"])
     if not trades:
         return f"nothing, because a rise was never forecast; buy-and-hold {hold}"
-    if trades == 1 and strategy["exposure"] == 1:
+    if strategy["exposure"] == 1:
         return f"{own} after costs, as buy-and-hold, because a rise was always forecast"
     return f"{own} after the costs of {counted(trades, 'trade')}; buy-and-hold {hold}"
 

@@ -10,23 +10,28 @@ from puffin.models.evaluation.baselines import BASELINES, Baseline, TooShortErro
 from puffin.models.evaluation.forecast_tests import (
     LEVEL,
     MeanTest,
-    clark_west,
+    adjusted_differentials,
+    clark_west_mean,
     detectable_skill,
     diebold_mariano,
 )
 from puffin.models.evaluation.metrics import Direction, skill
-from puffin.studies.dataset import Dataset
+from puffin.models.panel import by_part
+from puffin.studies.dataset import Dataset, mean_by_date
 
 
 @dataclass(frozen=True, eq=False)
 class BaselineResult:
     """A baseline on the search folds and on the holdout.
 
+    Losses and tests are of the mean over symbols of each date, fold after fold. Symbols move
+    together, so that many of them on one date are one observation and not many.
+
     Attributes
     ----------
     name, label : key in `BASELINES`, and its name with the settings that were chosen
-    search_losses, holdout_losses : array, (scored bars,), losses of all folds in order
-    forecasts : array, (holdout bars,), in the target's unit
+    search_losses, holdout_losses : array, (scored dates,), mean loss over symbols
+    forecasts : array, (holdout targets,), symbol after symbol, in the target's unit
     direction : direction accuracy on the holdout; None if the baseline never forecasts a move, like
         persistence
     skill : skill of the winner against this baseline on the holdout
@@ -120,7 +125,7 @@ def compare_with_baselines(
         The holdout.
     lookback : int
         Number of bars that the network sees; ridge regression sees as many.
-    forecast : array, (holdout bars,), in the target's unit
+    forecast : array, (holdout targets,), symbol after symbol, in the target's unit
     """
     losses = holdout.losses_by_date([forecast])
     # More threads slow these small fits down, and change the last bits.
@@ -132,7 +137,7 @@ def compare_with_baselines(
     return HoldoutComparison(
         loss=float(losses.mean()),
         baselines=baselines,
-        detectable_skill=detectable_skill(first - losses, first, holdout.horizon),
+        detectable_skill=detectable_skill(first - losses, first, holdout.date_horizon),
     )
 
 
@@ -171,10 +176,11 @@ def _are_equal(one: Baseline, other: Baseline) -> bool:
 def _baseline_result(
     run: _BaselineForecasts, folds: Dataset, holdout: Dataset, forecast: Floats
 ) -> BaselineResult:
-    horizon, baseline = holdout.horizon, run.holdout
+    horizon, baseline = holdout.date_horizon, run.holdout
     losses, winner = (holdout.losses_by_date([f]) for f in (baseline.forecasts, forecast))
-    (actual,), (last,) = holdout.actuals, holdout.persistence
+    (last,) = holdout.persistence
     moves = (baseline.forecasts != last).any()
+    adjusted = _adjusted_by_date(holdout, forecast, baseline.forecasts)
     nested = _is_nested(baseline, holdout)
     return BaselineResult(
         name=run.name,
@@ -185,12 +191,26 @@ def _baseline_result(
         direction=holdout.direction([baseline.forecasts]) if moves else None,
         skill=skill(float(winner.mean()), float(losses.mean())),
         diebold_mariano=diebold_mariano(losses - winner, horizon),
-        clark_west=clark_west(forecast, baseline.forecasts, actual, horizon) if nested else None,
+        clark_west=clark_west_mean(adjusted, horizon) if nested else None,
     )
+
+
+def _adjusted_by_date(holdout: Dataset, forecast: Floats, baseline: Floats) -> Floats:
+    """Return the adjusted loss differentials of Clark-West, the mean over symbols by date.
+
+    Each symbol is in units of its standardised target, times the mean unit of all symbols.
+    """
+    ((parts,), (actual,), (dates,)) = holdout.parts, holdout.actuals, holdout.scored_dates
+    units = np.array([part.scaler.target_std for part in parts])
+    unit = np.repeat(units / units.mean(), [len(part.fold.valid) for part in parts])
+    adjusted = adjusted_differentials(forecast / unit, baseline / unit, actual / unit)
+    return mean_by_date(dates.to_numpy(), adjusted)
 
 
 def _is_nested(baseline: Baseline, holdout: Dataset) -> bool:
     """Return whether a baseline is a special case of the study's networks."""
     data = holdout.spec.data
     reads_last_value = data.target in data.features
-    return baseline.nested and (reads_last_value or not varies(baseline.forecasts))
+    (parts,) = holdout.parts
+    varying = any(varies(of_symbol) for of_symbol in by_part(parts, baseline.forecasts))
+    return baseline.nested and (reads_last_value or not varying)

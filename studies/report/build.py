@@ -33,6 +33,7 @@ from puffin.studies.duplicates import distinct, trained
 from puffin.studies.openings import Opening, before, looks_at
 from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
+from puffin.studies.report.by_symbol import SymbolResult, by_symbol
 from puffin.studies.report.subject import Subject, subject
 from puffin.studies.report.trading import (
     run_backtest,
@@ -43,7 +44,7 @@ from puffin.studies.report.trading import (
 from puffin.studies.retraining import in_order_of_end, own_refit, read_artifact, require_opened
 from puffin.studies.seeds import SeedSensitivity, read_seed_sensitivity
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import when
+from puffin.studies.text import counted_bars, when
 
 # Fewest returns for a skewness; a standard deviation needs 2.
 _FEWEST_RETURNS = 3
@@ -65,11 +66,12 @@ class Report:
     config, epochs : hyperparameters and best epoch of the winner
     looks : every opening of these bars by any study of the database, the earliest first
     opened_for : opening id by winning trial, of the openings by this study
-    dates : index, (holdout bars,), times of the holdout's targets
-    forecasts, actual : array, (holdout bars,), in the target's unit
+    dates : index, (holdout targets,), their times, symbol after symbol
+    forecasts, actual : array, (holdout targets,), in the target's unit
     search_loss : loss of the winner on the search folds
     skill : skill of the winner against persistence on the holdout
     comparison : winner and baselines on the holdout
+    by_symbol : winner on the holdout of each symbol
     direction : direction accuracy of the winner on the holdout
     direction_test, no_direction_test : Pesaran-Timmermann test of the winner's directions
     refits : frame of all complete retrainings for the holdout: trial, seed, loss
@@ -97,6 +99,7 @@ class Report:
     search_loss: float
     skill: float
     comparison: HoldoutComparison
+    by_symbol: list[SymbolResult]
     direction: Direction
     direction_test: DirectionTest | None
     no_direction_test: str | None
@@ -121,12 +124,22 @@ class Report:
     @property
     def first(self) -> str:
         """Time of the holdout's first target."""
-        return when(self.dates[0])
+        return when(self.dates.min())
 
     @property
     def last(self) -> str:
         """Time of the holdout's last target."""
-        return when(self.dates[-1])
+        return when(self.dates.max())
+
+    @property
+    def bars(self) -> str:
+        """Number of the holdout's bars in words, of a basket that of its dates."""
+        return counted_bars(self.dates)
+
+    @property
+    def is_basket(self) -> bool:
+        """Whether there are several symbols."""
+        return len(self.by_symbol) > 1
 
     @property
     def looks_before(self) -> list[Opening]:
@@ -152,7 +165,7 @@ def build(study: StoredStudy) -> Report:
     comparison = compare_with_baselines(folds, opened, config["lookback"], forecasts)
     horizon = opened.horizon
     (actual,), (last,) = opened.actuals, opened.persistence
-    no_direction_test = why_no_direction_test(study.spec.data.target)
+    no_direction_test = why_no_direction_test(study.spec.data.target, len(opened.members))
     trials = trials_with_forecasts(study)
     matrix = np.column_stack([folds.losses_by_date(f) for _, f in trials])
     complete = [trial.state == TrialState.COMPLETE for trial, _ in trials]
@@ -170,8 +183,9 @@ def build(study: StoredStudy) -> Report:
         forecasts=forecasts,
         actual=actual,
         search_loss=np.nan if best.value is None else best.value,
-        skill=skill(comparison.loss, opened.persistence_losses[0]),
+        skill=skill(comparison.loss, float(opened.losses_by_date(opened.persistence).mean())),
         comparison=comparison,
+        by_symbol=by_symbol(opened, forecasts, comparison.reference.forecasts),
         direction=opened.direction([forecasts]),
         direction_test=None
         if no_direction_test
@@ -181,7 +195,7 @@ def build(study: StoredStudy) -> Report:
         seed_sensitivity=spread,
         n_networks=len(trials),
         n_complete=sum(complete),
-        spa=_spa(comparison.reference.search_losses, matrix, horizon),
+        spa=_spa(comparison.reference.search_losses, matrix, folds.date_horizon),
         overfitting=None if no_overfitting else overfitting(matrix[:, complete]),
         no_overfitting=no_overfitting,
         deflated_sharpe=None if no_sharpe else _deflated(folds, trials, best),
@@ -226,13 +240,19 @@ def _spa(benchmark: Floats, matrix: Floats, horizon: int) -> SpaResult | None:
     return spa(benchmark, matrix, horizon) if len(matrix) >= max(MIN_BARS, horizon) else None
 
 
-def why_no_direction_test(target: str) -> str | None:
+def why_no_direction_test(target: str, symbols: int = 1) -> str | None:
     """Return the reason why a target has no Pesaran-Timmermann test; None if it has one.
 
     Forecast and actual moves start from the same last value. If that value predicts the next move,
     the two are dependent whatever the forecast is: for a range, which reverts to its mean, even a
-    constant forecast nearly always passes.
+    constant forecast nearly always passes. The moves of several symbols on one date are no
+    independent trials, as which the test counts them.
     """
+    if symbols > 1 and TARGETS[target].is_move:
+        return (
+            f"it counts every move as an independent trial, and the moves of {symbols} symbols on "
+            "one date depend on each other"
+        )
     if TARGETS[target].is_move:
         return None
     return (
@@ -270,7 +290,7 @@ def why_no_deflated_sharpe(folds: Dataset, bars: int, complete: int, tried: int)
     """
     if (why := untradable(folds)) is not None:
         return why
-    returns = math.ceil(bars / folds.horizon)
+    returns = math.ceil(bars / folds.date_horizon)
     if returns < _FEWEST_RETURNS:
         return (
             f"it needs at least {_FEWEST_RETURNS} returns that do not overlap, and the search bars "

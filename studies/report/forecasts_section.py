@@ -5,12 +5,12 @@ import numpy as np
 from puffin.models.arrays import Floats
 from puffin.models.features import TARGETS
 from puffin.studies.report.build import Report
-from puffin.studies.report.document import Section, Table, Text
+from puffin.studies.report.document import Block, Heading, Section, Table, Text
 from puffin.studies.report.figures.registry import Drawn, show
-from puffin.studies.report.panels import LEVEL, Panel, holdout_panel
+from puffin.studies.report.panels import LEVEL, Panel, holdout_panels
 from puffin.studies.report.units import UNITS
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import counted, percent, when
+from puffin.studies.text import counted, percent, printable, when
 
 # Bars in the table.
 _ROWS = 5
@@ -18,19 +18,25 @@ _ROWS = 5
 
 def forecasts_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
     """Return the section with the forecasts of the holdout."""
-    panel = holdout_panel(study, report)
+    panels = holdout_panels(study, report)
     return Section(
         "Forecasts",
         [
             *show("recent.svg", drawn),
             *show("forecasts.svg", drawn),
-            Text(_explained(study, panel)),
-            _last_bars(study, panel.last(_ROWS)),
+            Text(_explained(study, panels)),
+            *(block for panel in panels for block in _last_of(study, report, panel)),
         ],
     )
 
 
-def _explained(study: StoredStudy, panel: Panel) -> str:
+def _last_of(study: StoredStudy, report: Report, panel: Panel) -> list[Block]:
+    """Return the last bars of a symbol as a table, of a basket under the name of the symbol."""
+    heading = [Heading(printable(panel.symbol))] if report.is_basket else []
+    return [*heading, _last_bars(study, panel.last(_ROWS))]
+
+
+def _explained(study: StoredStudy, panels: list[Panel]) -> str:
     """Return what a forecast is, what persistence is, and what the band held."""
     data = study.spec.data
     bars = counted(data.horizon, "bar")
@@ -42,10 +48,13 @@ def _explained(study: StoredStudy, panel: Panel) -> str:
             " A forecast of the range is a median: the network forecasts the middle of its "
             "logarithm, so the range is as often above it as below, and on average larger."
         )
-    if panel.band is not None:
+    banded = [panel for panel in panels if panel.band is not None]
+    if banded:
+        of = np.array([len(panel.dates) for panel in banded])
+        inside = float(np.average([panel.inside for panel in banded], weights=of))
         said += (
             f" The band is as wide as the errors on the search folds were; it held "
-            f"{percent(panel.inside)} of the bars of the holdout, and was meant to hold "
+            f"{percent(inside)} of the bars of the holdout, and was meant to hold "
             f"{percent(LEVEL, 0)}."
         )
     return said
@@ -64,15 +73,15 @@ def _last_bars(study: StoredStudy, panel: Panel) -> Table:
         "actual": unit.write(panel.actual),
     }
     if to_price is not None and TARGETS[data.target].is_move:
-        last, price = _closes_before(study, len(panel.dates)), UNITS["price"]
+        last, price = _closes_before(study, panel.symbol, len(panel.dates)), UNITS["price"]
         columns["forecast price"] = price.write(to_price(panel.forecast, last))
         columns["actual price"] = price.write(to_price(panel.actual, last))
     return Table(list(columns), list(zip(*columns.values(), strict=True)))
 
 
-def _closes_before(study: StoredStudy, bars: int) -> Floats:
-    """Return the closes from which the last forecasts of the holdout start."""
+def _closes_before(study: StoredStudy, symbol: str, bars: int) -> Floats:
+    """Return the closes from which the last forecasts of a symbol's holdout start."""
     holdout = study.holdout_dataset
-    ((part,),) = holdout.parts
+    part = next(part for part in holdout.parts[0] if part.member.symbol == symbol)
     stop = part.fold.valid.stop - holdout.horizon
     return part.member.closes[stop - bars : stop]

@@ -5,11 +5,11 @@ import math
 from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.report.build import Report
-from puffin.studies.report.document import Block, Section, Table, Text
+from puffin.studies.report.document import Block, Heading, Section, Table, Text
 from puffin.studies.report.figures.registry import Drawn, show
 from puffin.studies.report.verdict import looks_before
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import counted, loss, minute, p_value, percent, signed
+from puffin.studies.text import counted, loss, minute, p_value, percent, printable, signed
 
 
 def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
@@ -34,9 +34,10 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
         "Against simple models",
         [
             *show("baselines.svg", drawn),
+            *show("lead.svg", drawn),
             Table(header, rows),
             Text(
-                f"{len(report.dates)} bars, {report.first} to {report.last}. The winner was "
+                f"{report.bars}, {report.first} to {report.last}. The winner was "
                 f"trained again on all search data, for {counted(report.epochs, 'epoch')} with the "
                 f"seed of the study. Its skill against persistence is {skill}."
             ),
@@ -52,9 +53,44 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
                 f"{LEVEL}."
             ),
             Text(_detectable(report.comparison.detectable_skill)),
+            *_symbols(report, drawn),
             *_looks(report),
         ],
     )
+
+
+def _symbols(report: Report, drawn: Drawn) -> list[Block]:
+    """Return the results by symbol, of a basket only."""
+    if not report.is_basket:
+        return []
+    rows = [
+        (
+            printable(result.symbol),
+            result.bars,
+            loss(result.loss),
+            loss(result.reference_loss),
+            loss(result.persistence_loss),
+            signed(result.skill),
+            p_value(result.p_better),
+            p_value(result.p_holm),
+        )
+        for result in report.by_symbol
+    ]
+    best = report.comparison.reference.label
+    header = ("symbol", "bars", "winner", best, "persistence", "skill", "p of DM", "p of Holm")
+    return [
+        Heading("Symbol by symbol"),
+        *show("symbols.svg", drawn),
+        Table(header, rows),
+        Text(
+            "All losses and tests above are of the mean over the symbols of each date: symbols "
+            "move together, so that their losses on one date are one observation (Qu, Timmermann "
+            "and Zhu 2024). The table has the losses of each symbol alone, and the skill of the "
+            f"winner against {best}. Of {len(rows)} symbols some have a low p by chance, so p of "
+            "Holm is adjusted for their number: only a symbol for which it is below "
+            f"{LEVEL} is better by itself."
+        ),
+    ]
 
 
 def _detectable(skill: float) -> str:

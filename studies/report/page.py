@@ -46,14 +46,14 @@ def report_page(study: StoredStudy, report: Report, drawn: Drawn) -> Page:
             _winner(study, report, drawn),
             _seeds(study, report, drawn),
             selection_bias(report, drawn),
-            _subject(report.subject),
+            _subject(report.subject, report.bars),
             _how_to_read(study, report),
         ],
     )
 
 
-def _subject(subject: Subject) -> Section:
-    data, holdout = subject.spec.data, counted(subject.holdout_bars, "bar")
+def _subject(subject: Subject, holdout: str) -> Section:
+    data = subject.spec.data
     made_with = (f"{name} {version}" for name, version in subject.made_with.items())
     facts = {
         "Target": f"{target_in_words(data, series_name(data))} ({TARGETS[data.target].unit})",
@@ -204,7 +204,7 @@ def _backtest(report: Report, drawn: Drawn) -> Section:
         ("total return", signed(strategy["total_return"]), signed(hold["total_return"])),
         ("annual Sharpe ratio", _ratio(strategy["sharpe"]), _ratio(hold["sharpe"])),
         ("maximum drawdown", percent(strategy["max_drawdown"]), percent(hold["max_drawdown"])),
-        ("trades", len(strategy["trades"]), 1),
+        ("trades", len(strategy["trades"]), len(report.by_symbol)),
         ("bars in the market", percent(strategy["exposure"]), percent(1.0)),
     ]
     return Section(
@@ -216,10 +216,24 @@ def _backtest(report: Report, drawn: Drawn) -> Section:
                 f"{SLIPPAGE_BPS:g} of slippage; buy-and-hold pays for one trade. Cash earns no "
                 "interest."
             ),
+            *_portfolio(report),
             *show("equity.svg", drawn),
             Table(("", "strategy", "buy-and-hold"), rows),
         ],
     )
+
+
+def _portfolio(report: Report) -> list[Block]:
+    """Return how the capital is divided among the symbols of a basket."""
+    if not report.is_basket:
+        return []
+    return [
+        Text(
+            f"The capital is divided equally among the {len(report.by_symbol)} symbols at the "
+            "start. Each part follows the forecasts of its symbol, and no capital moves between "
+            "the parts, so that every cost is counted. Buy-and-hold buys the same parts once."
+        )
+    ]
 
 
 def _ratio(value: float) -> str:

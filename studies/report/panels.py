@@ -1,6 +1,6 @@
 """Forecasts of the winner beside actual values and persistence, in the unit of a trader."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,10 @@ import pandas as pd
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.intervals import IntervalError, residual_interval
 from puffin.models.evaluation.metrics import skill
-from puffin.studies.records import Scores
+from puffin.models.panel import Part, by_part
+from puffin.studies.dataset import Dataset
 from puffin.studies.report.build import Report, read_forecasts
+from puffin.studies.report.by_symbol import shown_symbols
 from puffin.studies.study import StoredStudy
 
 # Level of the band around the holdout forecasts; the default of `tuner predict`.
@@ -18,13 +20,14 @@ LEVEL = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Forecasts and actual values of consecutive bars, in the target's unit.
+    """Forecasts and actual values of consecutive bars of one symbol, in the target's unit.
 
     `skill` is measured against persistence. The band, (lower ends, upper ends), is None on search
     folds, or if there are too few errors for it.
     """
 
     name: str
+    symbol: str
     dates: pd.DatetimeIndex
     forecast: Floats
     actual: Floats
@@ -44,56 +47,71 @@ class Panel:
         """Return the last bars only."""
         cut = slice(-bars, None)
         band = None if self.band is None else (self.band[0][cut], self.band[1][cut])
-        return Panel(
-            self.name,
-            self.dates[cut],
-            self.forecast[cut],
-            self.actual[cut],
-            self.persistence[cut],
-            self.skill,
-            band,
+        return replace(
+            self,
+            dates=self.dates[cut],
+            forecast=self.forecast[cut],
+            actual=self.actual[cut],
+            persistence=self.persistence[cut],
+            band=band,
         )
 
 
 def fold_panels(study: StoredStudy) -> list[Panel]:
-    """Return the winner's forecasts on each search fold."""
-    best, folds = study.best(), study.dataset
-    rows = zip(
-        folds.scored_dates,
-        read_forecasts(study, best),
-        folds.actuals,
-        folds.persistence,
-        Scores.read(best).fold_losses,
-        study.record.persistence_losses,
-        strict=True,
-    )
+    """Return the winner's forecasts of each symbol on each search fold."""
+    forecasts = read_forecasts(study, study.best())
     return [
-        Panel(
-            f"fold {number}",
-            dates,
-            forecast,
-            actual,
-            persistence,
-            skill(loss, last),
-        )
-        for number, (dates, forecast, actual, persistence, loss, last) in enumerate(rows, start=1)
+        panel
+        for number, panels in enumerate(_panels(study.dataset, forecasts), start=1)
+        for panel in (replace(each, name=f"fold {number}") for each in panels)
     ]
 
 
-def holdout_panel(study: StoredStudy, report: Report) -> Panel:
-    """Return the winner's forecasts on the holdout, with the band of its errors in the search."""
-    holdout = study.holdout_dataset
-    (persistence,) = holdout.persistence
-    errors = np.concatenate([fold.actual - fold.forecast for fold in fold_panels(study)])
-    return Panel(
-        "holdout",
-        report.dates,
-        report.forecasts,
-        report.actual,
-        persistence,
-        report.skill,
-        _band(report.forecasts, errors),
+def holdout_panels(study: StoredStudy, report: Report) -> list[Panel]:
+    """Return the winner's forecasts of the symbols to show, each with the band of its errors."""
+    (panels,) = _panels(study.holdout_dataset, [report.forecasts])
+    shown, searched = shown_symbols(report.by_symbol), fold_panels(study)
+    return [
+        replace(panel, band=_band(panel.forecast, _errors(searched, panel.symbol)))
+        for symbol in shown
+        for panel in panels
+        if panel.symbol == symbol
+    ]
+
+
+def _panels(dataset: Dataset, forecasts: list[Floats]) -> list[list[Panel]]:
+    """Return the panels of each fold, one per symbol."""
+    columns = (
+        forecasts,
+        dataset.actuals,
+        dataset.persistence,
+        dataset.bar_losses(forecasts),
+        dataset.bar_losses(dataset.persistence),
     )
+    return [_of_fold(parts, values) for parts, *values in zip(dataset.parts, *columns, strict=True)]
+
+
+def _of_fold(parts: tuple[Part, ...], columns: list[Floats]) -> list[Panel]:
+    """Return the panels of a fold from forecasts, actual values, persistence and both losses."""
+    by_symbol = zip(*(by_part(parts, column) for column in columns), strict=True)
+    return [
+        Panel(
+            "holdout",
+            part.member.symbol,
+            pd.DatetimeIndex(part.scored(part.member.dates)),
+            forecast,
+            actual,
+            persistence,
+            skill(float(own.mean()), float(still.mean())),
+        )
+        for part, (forecast, actual, persistence, own, still) in zip(parts, by_symbol, strict=True)
+    ]
+
+
+def _errors(panels: list[Panel], symbol: str) -> Floats:
+    """Return the errors of the forecasts of one symbol; none if it took part in no fold."""
+    errors = [panel.actual - panel.forecast for panel in panels if panel.symbol == symbol]
+    return np.concatenate([np.empty(0), *errors])
 
 
 def _band(forecast: Floats, errors: Floats) -> tuple[Floats, Floats] | None:

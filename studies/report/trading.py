@@ -1,22 +1,28 @@
 """Trading on forecasts: which targets can be traded on, returns, and the backtest."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest, backtest
+from puffin.models.evaluation.portfolio import equal_parts
 from puffin.models.features import TARGETS
+from puffin.models.panel import Dates, Part, by_part
 from puffin.studies.dataset import Dataset, mean_by_date
 
 # Costs of a trade in the backtest, in basis points: commission and slippage.
 COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
+ToPrice = Callable[[Floats, Floats], Floats]
 _YEAR = pd.Timedelta(days=365.25)
 
 
 def strategy_returns(folds: Dataset, forecasts: list[Floats]) -> Floats:
-    """Return the log returns of being long if a rise is forecast, for every `horizon`-th bar.
+    """Return the log returns of being long if a rise is forecast, mean over symbols by date.
 
-    The target must be tradable: `untradable` returns the reason if it is not.
+    Of overlapping returns one is kept. The target must be tradable: `untradable` returns the reason
+    if it is not.
     """
     is_long = [forecast > last for forecast, last in zip(forecasts, folds.persistence, strict=True)]
     gained = [
@@ -25,7 +31,7 @@ def strategy_returns(folds: Dataset, forecasts: list[Floats]) -> Floats:
             folds.scored_dates, is_long, _log_returns(folds), strict=True
         )
     ]
-    return np.concatenate(gained)[:: folds.horizon]
+    return np.concatenate(gained)[:: folds.date_horizon]
 
 
 def _log_returns(folds: Dataset) -> list[Floats]:
@@ -63,11 +69,35 @@ def why_no_backtest(holdout: Dataset) -> str | None:
 
 
 def run_backtest(holdout: Dataset, forecast: Floats) -> Backtest | None:
-    """Backtest one-bar-ahead forecasts of the holdout, (bars,): long or flat."""
+    """Backtest one-bar-ahead forecasts of the holdout: an equal part in each symbol, long or flat.
+
+    Parameters
+    ----------
+    holdout : Dataset
+    forecast : array, (targets,), symbol after symbol
+    """
+    tested = run_backtests(holdout, forecast)
+    if not tested:
+        return None
+    dates = traded_dates(holdout)
+    places = [np.searchsorted(dates, of_part) for of_part in _traded(holdout)]
+    return equal_parts(list(tested.values()), places, len(dates), _bars_per_year(holdout.dates))
+
+
+def run_backtests(holdout: Dataset, forecast: Floats) -> dict[str, Backtest]:
+    """Backtest one-bar-ahead forecasts of the holdout, each symbol alone; none if none can be."""
     to_price = TARGETS[holdout.spec.data.target].to_price
     if to_price is None or why_no_backtest(holdout) is not None:
-        return None
-    ((part,),) = holdout.parts
+        return {}
+    (parts,) = holdout.parts
+    years = _bars_per_year(holdout.dates)
+    return {
+        part.member.symbol: _backtest(part, ahead, to_price, years)
+        for part, ahead in zip(parts, by_part(parts, forecast), strict=True)
+    }
+
+
+def _backtest(part: Part, forecast: Floats, to_price: ToPrice, bars_per_year: float) -> Backtest:
     valid = part.fold.valid
     closes = part.member.closes[valid.start - 1 : valid.stop]
     return backtest(
@@ -76,8 +106,19 @@ def run_backtest(holdout: Dataset, forecast: Floats) -> Backtest | None:
         threshold=0.0,
         cost_bps=COST_BPS,
         slippage_bps=SLIPPAGE_BPS,
-        bars_per_year=_bars_per_year(holdout.dates),
+        bars_per_year=bars_per_year,
     )
+
+
+def traded_dates(holdout: Dataset) -> pd.DatetimeIndex:
+    """Return the dates of a backtest: those of the holdout, and the last one before them."""
+    return pd.DatetimeIndex(np.unique(np.concatenate(_traded(holdout))))
+
+
+def _traded(holdout: Dataset) -> list[Dates]:
+    """Return the dates on which each symbol is traded or valued."""
+    (parts,) = holdout.parts
+    return [p.member.dates[p.fold.valid.start - 1 : p.fold.valid.stop] for p in parts]
 
 
 def _bars_per_year(dates: pd.DatetimeIndex) -> float:

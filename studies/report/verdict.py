@@ -13,10 +13,11 @@ from puffin.studies.json_values import to_json_values
 from puffin.studies.openings import Opening
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import Report
+from puffin.studies.report.by_symbol import SymbolResult
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.sections import DataSection
-from puffin.studies.text import counted, percent, signed, times, when
+from puffin.studies.text import counted, counted_bars, percent, signed, times, when
 
 # A loss of more than this multiple of another is written as a multiple, otherwise in per cent.
 _LARGEST_IN_PERCENT = 10
@@ -52,15 +53,15 @@ def outcome_sentence(
     Parameters
     ----------
     comparison : HoldoutComparison
-    dates : DatetimeIndex, (holdout bars,)
-        Times of the holdout's targets.
+    dates : DatetimeIndex, (holdout targets,)
+        Their times, symbol after symbol.
     data : DataSection
         Target and series, as in the study file.
     """
     target = target_in_words(data, series_name(data))
     bars = (
-        f"on the {counted(len(dates), 'bar')} kept out of the search "
-        f"({when(dates[0])} to {when(dates[-1])})"
+        f"on the {counted_bars(dates)} kept out of the search "
+        f"({when(dates.min())} to {when(dates.max())})"
     )
     if comparison.nothing_moves:
         return (
@@ -131,7 +132,7 @@ def money_sentence(strategy: Backtest | None, why_none: str | None) -> str:
             "A rise was never forecast, so a trader who follows the forecasts stays out of the "
             f"market, while buy-and-hold returned {hold}."
         )
-    if trades == 1 and strategy["exposure"] == 1:
+    if strategy["exposure"] == 1:
         return (
             "A rise was always forecast, so trading on the forecasts is buy-and-hold: "
             f"{earned} after costs."
@@ -224,7 +225,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "holdout": {
             "first": report.first,
             "last": report.last,
-            "bars": len(report.dates),
+            "bars": report.dates.nunique(),
             "loss": report.loss,
             "skill": report.skill,
             "detectable_skill": comparison.detectable_skill,
@@ -252,6 +253,8 @@ def to_json(report: Report) -> dict[str, Any]:
         "refits": report.refits.to_dict("records"),
         "backtest": report.backtest,
     }
+    if report.is_basket:
+        values["symbols"] = [_symbol(result) for result in report.by_symbol]
     json_values: dict[str, Any] = to_json_values(values)
     return json_values
 
@@ -275,6 +278,10 @@ def _selection_bias(report: Report) -> dict[str, Any]:
 
 def _look(look: Opening) -> dict[str, Any]:
     return {key: getattr(look, key) for key in ("time", "study", "trial", "config")}
+
+
+def _symbol(result: SymbolResult) -> dict[str, Any]:
+    return asdict(result) | {"skill_of_winner": result.skill}
 
 
 def _baseline(baseline: BaselineResult) -> dict[str, Any]:

@@ -192,3 +192,25 @@ def test_a_basket_whose_symbols_are_all_too_short_is_refused() -> None:
 def test_losses_of_a_date_are_averaged_over_symbols() -> None:
     dates = np.array(["2020-01-02", "2020-01-03", "2020-01-01", "2020-01-02"], dtype="M8[D]")
     assert mean_by_date(dates, np.array([1.0, 2.0, 4.0, 5.0])).tolist() == [4.0, 3.0, 2.0]
+
+
+def test_a_label_of_a_basket_extends_over_more_dates_than_bars() -> None:
+    daily = {"DAILY": walk(pd.date_range(DAYS[0], DAYS[-1]), 4)}
+    shares = {"WHOLE": walk(DAYS, 1)}
+    spec = spec_of(horizon=5)
+    assert Dataset.build(spec, shares).date_horizon == 5
+    assert Dataset.build(spec, daily).date_horizon == 5
+    # Five bars from Monday to Friday or across a weekend, which has two dates more.
+    assert Dataset.build(spec, shares | daily).date_horizon == 7
+    assert Dataset.build(spec_of(), shares | daily).date_horizon == 1
+
+
+def test_the_moves_of_one_date_count_as_one_in_the_interval_of_the_direction() -> None:
+    made = Dataset.build(spec_of(), basket())
+    found = made.direction(made.persistence)
+    rise = made.direction([last + 1 for last in made.persistence])
+    assert rise.moves > 2 * len(made.dates[made.folds[0].valid.start :])
+    alone = Dataset.build(spec_of(), {"DAILY": basket()["DAILY"]})
+    one = alone.direction([last + 1 for last in alone.persistence])
+    assert found.accuracy == 0
+    assert rise.high - rise.low == pytest.approx(one.high - one.low, abs=0.03)

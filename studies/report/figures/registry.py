@@ -9,6 +9,7 @@ from puffin.studies.report.figures.curves import draw_curves, draw_importance, d
 from puffin.studies.report.figures.models import draw_baselines
 from puffin.studies.report.figures.selection import draw_overfitting, draw_overtuning, draw_seeds
 from puffin.studies.report.figures.style import Drawing, svg
+from puffin.studies.report.figures.symbols import draw_lead, draw_symbols
 from puffin.studies.report.figures.time_series import (
     MOST_FOLDS,
     draw_equity,
@@ -39,10 +40,11 @@ class ReportFigure:
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A figure of the report as SVG, and its title."""
+    """A figure of the report as SVG, its title and caption."""
 
     title: str
     svg: bytes
+    caption: str
 
 
 # By file name.
@@ -76,6 +78,18 @@ FIGURES: dict[str, ReportFigure] = {
         "Loss of the winner and of each simple model on the holdout",
         "Loss on the holdout; left is better. The line is the winner. The first simple model was "
         "the best on the search bars and is the one to beat.",
+    ),
+    "symbols.svg": ReportFigure(
+        draw_symbols,
+        "Skill of the winner on each symbol against the best simple model",
+        "Each dot is a symbol; right of the line the winner has the lower loss. Chance alone puts "
+        "some symbols on either side: the table has adjusted p-values.",
+    ),
+    "lead.svg": ReportFigure(
+        draw_lead,
+        "Loss of the best simple model minus that of the winner, summed over dates",
+        "Where the line rises, the winner forecasts better than the best simple model, on average "
+        "over the symbols. A lead that is worth something rises all along and not by a few jumps.",
     ),
     "equity.svg": ReportFigure(
         draw_equity,
@@ -130,7 +144,9 @@ def draw_figures(study: StoredStudy, report: Report) -> dict[str, DrawnFigure]:
     """Draw every figure that the report has data for, by file name."""
     drawings = {name: figure.draw(study, report) for name, figure in FIGURES.items()}
     return {
-        name: DrawnFigure(drawing.title, svg(drawing.figure))
+        name: DrawnFigure(
+            drawing.title, svg(drawing.figure), drawing.caption or FIGURES[name].caption
+        )
         for name, drawing in drawings.items()
         if drawing is not None
     }
@@ -141,4 +157,4 @@ def show(name: str, drawn: Drawn) -> list[Picture]:
     figure = FIGURES[name]
     if name not in drawn:
         return []
-    return [Picture(name, drawn[name].title, figure.alt, figure.caption)]
+    return [Picture(name, drawn[name].title, figure.alt, drawn[name].caption)]

@@ -49,10 +49,11 @@ _SHARE, _MARGIN = 0.9, 0.06
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and its title, which stands above it on the page."""
+    """A figure and its title, which stands above it on the page; the caption if not the usual."""
 
     figure: Figure
     title: str
+    caption: str | None = None
 
 
 def new_figure(height: float) -> Figure:

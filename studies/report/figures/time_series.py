@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest
@@ -20,11 +21,11 @@ from puffin.studies.report.figures.style import (
     padded,
     style_axes,
 )
-from puffin.studies.report.panels import LEVEL, Panel, fold_panels, holdout_panel
-from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
+from puffin.studies.report.panels import LEVEL, Panel, fold_panels, holdout_panels
+from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS, traded_dates
 from puffin.studies.report.units import UNITS, Unit
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import counted, percent, signed
+from puffin.studies.text import counted, in_words, percent, printable, signed
 
 # More panels would make a figure that nobody reads to its end.
 MOST_FOLDS = 6
@@ -32,44 +33,70 @@ MOST_FOLDS = 6
 _RECENT = 60
 # Forecasts at most this multiple of the actual values' range away from them are inside a figure.
 _FAR = 1.0
+_PORTFOLIO = (
+    "Capital from trading on the holdout forecasts, with an equal part in each symbol, and from "
+    "buying these parts once and holding them."
+)
 # Most dates below a figure.
 _TICKS = 5
 
 
 def draw_recent(study: StoredStudy, report: Report) -> Drawing:
     """Draw the last forecasts of the holdout, large enough to see each bar."""
-    panel = holdout_panel(study, report).last(_RECENT)
-    figure = new_figure(3.6)
-    _panel(figure.add_subplot(), panel, UNITS[study.spec.data.target])
-    return Drawing(figure, f"The last {counted(len(panel.dates), 'bar')} of the holdout")
+    panels = [panel.last(_RECENT) for panel in holdout_panels(study, report)]
+    figure = _draw_each(study, panels, report)
+    bars = counted(max(len(panel.dates) for panel in panels), "bar")
+    return Drawing(figure, f"The last {bars} of the holdout{_of(panels, report)}")
 
 
 def draw_forecasts(study: StoredStudy, report: Report) -> Drawing:
     """Draw all forecasts of the holdout."""
-    panel = holdout_panel(study, report)
-    figure = new_figure(3.6)
+    panels = holdout_panels(study, report)
     # Persistence, the actual value one bar later, would hide the others.
-    _panel(figure.add_subplot(), panel, UNITS[study.spec.data.target], persistence=False)
-    title = f"The whole holdout: {_skill(panel)}"
-    if panel.band is not None:
-        title += f"; {percent(panel.inside, 0)} of the bars in the {percent(LEVEL, 0)} band"
+    figure = _draw_each(study, panels, report, persistence=False)
+    title = f"The whole holdout{_of(panels, report)}: {_skill(report.skill)}"
+    if len(panels) == 1 and panels[0].band is not None:
+        title += f"; {percent(panels[0].inside, 0)} of the bars in the {percent(LEVEL, 0)} band"
     return Drawing(figure, title)
 
 
-def draw_folds(study: StoredStudy, _report: Report) -> Drawing:
-    """Draw the winner's forecasts on each search fold."""
-    panels = fold_panels(study)
+def _draw_each(
+    study: StoredStudy, panels: list[Panel], report: Report, *, persistence: bool = True
+) -> Figure:
+    """Draw panels below each other, of a basket with symbol and skill above each."""
+    unit, count = UNITS[study.spec.data.target], len(panels)
+    figure = new_figure(3.6 if count == 1 else 0.3 + 2.4 * count)
+    for axes, panel in zip(figure.subplots(count, squeeze=False)[:, 0], panels, strict=True):
+        name = f"{printable(panel.symbol)}: {_skill(panel.skill)} ({unit.label})"
+        _panel(axes, panel, unit, name if report.is_basket else "", persistence=persistence)
+    return figure
+
+
+def _of(panels: list[Panel], report: Report) -> str:
+    """Return which symbols of how many are drawn; nothing if there is one."""
+    if not report.is_basket:
+        return ""
+    shown = in_words([printable(panel.symbol) for panel in panels])
+    return f" of {shown}" + f", {len(panels)} of {len(report.by_symbol)} symbols" * (
+        len(panels) < len(report.by_symbol)
+    )
+
+
+def draw_folds(study: StoredStudy, report: Report) -> Drawing:
+    """Draw the winner's forecasts on each search fold, of a basket those of its first symbol."""
+    symbol = report.by_symbol[0].symbol
+    panels = [panel for panel in fold_panels(study) if panel.symbol == symbol]
     shown, unit = panels[-MOST_FOLDS:], UNITS[study.spec.data.target]
     figure = new_figure(0.3 + 1.9 * len(shown))
     for axes, panel in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True):
-        _panel(axes, panel, unit, title=f"{panel.name}: {_skill(panel)} ({unit.label})")
+        _panel(axes, panel, unit, title=f"{panel.name}: {_skill(panel.skill)} ({unit.label})")
     better = sum(panel.skill > 0 for panel in panels)
     title = f"Better than persistence on {better} of {counted(len(panels), 'search fold')}"
-    return Drawing(figure, title)
+    return Drawing(figure, title + f" of {printable(symbol)}" * report.is_basket)
 
 
-def _skill(panel: Panel) -> str:
-    return f"skill {'undefined' if np.isnan(panel.skill) else signed(panel.skill)}"
+def _skill(skill: float) -> str:
+    return f"skill {'undefined' if np.isnan(skill) else signed(skill)}"
 
 
 def _panel(
@@ -97,7 +124,7 @@ def _panel(
     axes.set_ylim(*_limits(unit.convert(panel.actual), np.concatenate(lines)))
     style_axes(axes, "", title or unit.label)
     axes.margins(x=0.01)
-    _date_axis(axes, panel.dates)
+    date_axis(axes, panel.dates)
     name_lines(axes, names)
 
 
@@ -108,7 +135,7 @@ def _limits(actual: Floats, drawn: Floats) -> tuple[float, float]:
     return padded(max(float(drawn.min()), low - reach), min(float(drawn.max()), high + reach))
 
 
-def _date_axis(axes: Axes, dates: pd.DatetimeIndex) -> None:
+def date_axis(axes: Axes, dates: pd.DatetimeIndex) -> None:
     """Label bars, which are equally far apart, by dates; nights and weekends take no room."""
     starts, form = _period_starts(dates)
     axes.set_xticks(starts, [dates[start].strftime(form) for start in starts])
@@ -142,13 +169,11 @@ def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:
     strategy = report.backtest
     if strategy is None:
         return None
-    ((part,),) = study.holdout_dataset.parts
-    valid = part.fold.valid
-    dates = pd.DatetimeIndex(part.member.dates[valid.start - 1 : valid.stop])
+    dates = traded_dates(study.holdout_dataset)
     figure = new_figure(3.6)
     axes = figure.add_subplot()
     hold = strategy["buy_and_hold"]
-    for start, stop in _held(strategy, len(dates) - 1):
+    for start, stop in [] if report.is_basket else _held(strategy, len(dates) - 1):
         axes.axvspan(start, stop, color=SHADE, linewidth=0)
     names = []
     # The dashed line is drawn last, so that both stay visible if they coincide.
@@ -162,13 +187,14 @@ def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:
     axes.axhline(100, color=GREY, linewidth=0.8)
     style_axes(axes, "", "capital, 100 at the start")
     axes.margins(x=0)
-    _date_axis(axes, dates)
+    date_axis(axes, dates)
     name_lines(axes, names)
+    caption = _PORTFOLIO if report.is_basket else None
     title = (
         f"{signed(strategy['total_return'])} in {counted(len(strategy['trades']), 'trade')} at "
         f"{COST_BPS + SLIPPAGE_BPS:.0f} basis points, {signed(hold['total_return'])} by holding"
     )
-    return Drawing(figure, title)
+    return Drawing(figure, title, caption)
 
 
 def _held(strategy: Backtest, last: int) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from puffin.models.evaluation.forecast_tests import (
     clark_west,
     detectable_skill,
     diebold_mariano,
+    holm,
     pesaran_timmermann,
 )
 
@@ -376,3 +377,24 @@ def test_lists_and_pandas_series_are_tested_as_arrays_are() -> None:
     expected = diebold_mariano(loss_differentials, 2)
     assert diebold_mariano(loss_differentials.tolist(), 2) == expected
     assert diebold_mariano(pd.Series(loss_differentials, index=range(20, 0, -1)), 2) == expected
+
+
+def test_holm_multiplies_the_lowest_p_values_and_keeps_their_order() -> None:
+    # Worked by hand: 4 x 0.01, 3 x 0.015 and 2 x 0.03 rise; 0.04 may not be below the one before.
+    assert holm([0.03, 0.01, 0.04, 0.015]).tolist() == pytest.approx([0.06, 0.04, 0.06, 0.045])
+    assert holm([0.5, 0.9]).tolist() == [1.0, 1.0]
+    assert holm([]).tolist() == []
+
+
+def test_holm_leaves_out_p_values_that_are_not_defined() -> None:
+    assert holm([0.03, math.nan, 0.01]).tolist() == pytest.approx(
+        [0.03, math.nan, 0.02], nan_ok=True
+    )
+
+
+def test_holm_holds_its_level_for_dependent_tests() -> None:
+    rng = np.random.default_rng(0)
+    shared, own = rng.standard_normal((2000, 1)), rng.standard_normal((2000, 10))
+    p_values = norm.sf(0.7**0.5 * shared + 0.3**0.5 * own)
+    false = sum((holm(row) < 0.05).any() for row in p_values)
+    assert false <= bounds(2000)[1]

@@ -28,7 +28,7 @@ from puffin.studies.report.figures.style import (
     style_axes,
     svg,
 )
-from puffin.studies.report.figures.time_series import _date_axis, _held, _limits
+from puffin.studies.report.figures.time_series import _held, _limits, date_axis
 from puffin.studies.report.importance import importance
 from puffin.studies.text import loss as loss_text
 
@@ -57,7 +57,7 @@ def test_every_figure_has_a_file_name_alternative_text_and_a_caption(name: str) 
     assert len(figure.alt) > 20
     assert not figure.alt.endswith(".")
     assert figure.caption.endswith(".")
-    (picture,) = show(name, {name: DrawnFigure("a title", b"")})
+    (picture,) = show(name, {name: DrawnFigure("a title", b"", "a caption")})
     assert (picture.name, picture.title, picture.alt) == (name, "a title", figure.alt)
     assert show(name, {}) == []
 
@@ -162,7 +162,7 @@ def test_few_dates_are_written_below_the_bars(
 ) -> None:
     axes = new_figure(2.0).add_subplot()
     axes.plot(range(bars))
-    _date_axis(axes, pd.date_range(first, periods=bars, freq=freq))
+    date_axis(axes, pd.date_range(first, periods=bars, freq=freq))
     assert [label.get_text() for label in axes.get_xticklabels()] == labels
 
 

@@ -1,0 +1,78 @@
+"""The winner on each symbol of a basket, beside the simple models."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from puffin.models.arrays import Floats
+from puffin.models.evaluation.forecast_tests import diebold_mariano, holm
+from puffin.models.evaluation.metrics import skill
+from puffin.models.panel import by_part
+from puffin.studies.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class SymbolResult:
+    """The winner on the holdout's bars of one symbol.
+
+    Attributes
+    ----------
+    symbol : str
+    bars : number of its targets
+    loss, reference_loss, persistence_loss : of the winner, of the first baseline, of no change
+    p_better, p_holm : p-value of Diebold-Mariano that the winner is better than the first baseline,
+        and adjusted for the number of symbols; NaN if there is nothing to test
+    """
+
+    symbol: str
+    bars: int
+    loss: float
+    reference_loss: float
+    persistence_loss: float
+    p_better: float
+    p_holm: float
+
+    @property
+    def skill(self) -> float:
+        """Skill of the winner against the first baseline."""
+        return skill(self.loss, self.reference_loss)
+
+    @property
+    def skill_over_persistence(self) -> float:
+        """Skill of the winner against persistence."""
+        return skill(self.loss, self.persistence_loss)
+
+
+def by_symbol(holdout: Dataset, forecast: Floats, reference: Floats) -> list[SymbolResult]:
+    """Compare forecasts (targets,) with those of a baseline, symbol by symbol, in their order."""
+    (parts,), (last,) = holdout.parts, holdout.persistence
+    own, other, still = (
+        by_part(parts, holdout.bar_losses([values])[0]) for values in (forecast, reference, last)
+    )
+    p_values = [_p_better(b - a, holdout.horizon) for a, b in zip(own, other, strict=True)]
+    rows = zip(parts, own, other, still, p_values, holm(p_values).tolist(), strict=True)
+    return [
+        SymbolResult(
+            part.member.symbol,
+            len(a),
+            float(a.mean()),
+            float(b.mean()),
+            float(c.mean()),
+            p,
+            adjusted,
+        )
+        for part, a, b, c, p, adjusted in rows
+    ]
+
+
+def _p_better(differentials: Floats, horizon: int) -> float:
+    if len(differentials) <= horizon:
+        return float(np.nan)
+    return diebold_mariano(differentials, horizon).p_better
+
+
+def shown_symbols(results: list[SymbolResult]) -> list[str]:
+    """Return the symbols whose forecasts are drawn: the first, the best and the worst."""
+    ordered = sorted(results, key=lambda result: -np.nan_to_num(result.skill_over_persistence))
+    chosen = (results[0], ordered[0], ordered[-1])
+    return list(dict.fromkeys(result.symbol for result in chosen))
