@@ -22,9 +22,9 @@ from puffin.models.scaling import Scaler
 MAX_ORDER = 20
 # Candidate penalties of the ridge regression, for standardised features and targets.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 8))
-_TARGETS_PER_LAG = 10
+TARGETS_PER_LAG = 10
 # Cross-validation folds that choose the penalty.
-_RIDGE_FOLDS = 5
+RIDGE_FOLDS = 5
 
 
 class TooShortError(ValueError):
@@ -56,7 +56,7 @@ def persistence(series: Series, lookback: int, train: Span, score: Span) -> Base
     ValueError
         If a training label is not known yet when the first forecast is made.
     """
-    _check(series, lookback, train, score)
+    check_spans(series, lookback, train, score)
     forecasts = series.persistence[score.start : score.stop].copy()
     return Baseline("persistence", forecasts, nested=True)
 
@@ -69,7 +69,7 @@ def training_mean(series: Series, lookback: int, train: Span, score: Span) -> Ba
     ValueError
         If a training label is not known yet when the first forecast is made.
     """
-    _check(series, lookback, train, score)
+    check_spans(series, lookback, train, score)
     mean = series.target[train.start : train.stop].mean()
     return Baseline("training mean", np.full(len(score), mean), nested=True)
 
@@ -91,7 +91,7 @@ def drift(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
     Hyndman and Athanasopoulos (2021), "Forecasting: Principles and Practice", 3rd edition, section
     5.2.
     """
-    _check(series, lookback, train, score)
+    check_spans(series, lookback, train, score)
     moves = (series.target - series.persistence)[train.start : train.stop]
     forecasts = series.persistence[score.start : score.stop] + moves.mean()
     return Baseline("drift", forecasts, nested=True)
@@ -125,25 +125,25 @@ def autoregression(
     for forecasting macroeconomic time series", Journal of Econometrics 135(1-2), the direct AR.
     Schwarz (1978), "Estimating the Dimension of a Model", Annals of Statistics 6(2).
     """
-    _check(series, lookback, train, score)
+    check_spans(series, lookback, train, score)
     # The first `horizon` targets are NaN, and the lags of a forecast begin a horizon before it.
     usable = min(train.stop - 2 * series.horizon, len(train))
-    most = min(max_order, usable // _TARGETS_PER_LAG)
+    most = min(max_order, usable // TARGETS_PER_LAG)
     if most < 1:
         raise TooShortError(
-            f"an autoregression needs {_TARGETS_PER_LAG} training targets with a known lag, "
+            f"an autoregression needs {TARGETS_PER_LAG} training targets with a known lag, "
             f"but there are {max(usable, 0)}"
         )
     rows = np.arange(max(train.start, 2 * series.horizon + most - 1), train.stop)
-    lags = _lags(series, rows, most)
+    lags = known_lags(series, rows, most)
     target = series.target[rows]
     order = min(range(1, most + 1), key=lambda p: _bic(lags[:, : p + 1], target))
     weights = _least_squares(lags[:, : order + 1], target)
-    ahead = _lags(series, np.arange(score.start, score.stop), order)
+    ahead = known_lags(series, np.arange(score.start, score.stop), order)
     return Baseline(f"AR({order})", ahead @ weights)
 
 
-def _lags(series: Series, times: np.ndarray, order: int) -> Floats:
+def known_lags(series: Series, times: np.ndarray, order: int) -> Floats:
     """Return a constant and the last known targets, newest first, (times, 1 + order)."""
     lagged = times[:, None] - series.horizon - np.arange(order)
     return np.column_stack([np.ones(len(times)), series.target[lagged]])
@@ -180,16 +180,16 @@ def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
     Hoerl and Kennard (1970), "Ridge Regression: Biased Estimation for Nonorthogonal Problems",
     Technometrics 12(1).
     """
-    _check(series, lookback, train, score)
-    part = len(train) // (_RIDGE_FOLDS + 1)
-    least = len(train) - _RIDGE_FOLDS * part - (series.horizon - 1)
+    check_spans(series, lookback, train, score)
+    part = len(train) // (RIDGE_FOLDS + 1)
+    least = len(train) - RIDGE_FOLDS * part - (series.horizon - 1)
     if part < 1 or least < 1:
         raise TooShortError(
-            f"{_RIDGE_FOLDS} walk-forward folds, horizon - 1 = {series.horizon - 1} targets apart, "
+            f"{RIDGE_FOLDS} walk-forward folds, horizon - 1 = {series.horizon - 1} targets apart, "
             f"need more than {len(train)} training targets"
         )
     scaler = Scaler.fit(series, train, lookback)
-    splitter = TimeSeriesSplit(_RIDGE_FOLDS, gap=series.horizon - 1)
+    splitter = TimeSeriesSplit(RIDGE_FOLDS, gap=series.horizon - 1)
     model = RidgeCV(ALPHAS, cv=splitter, scoring="neg_mean_squared_error")
     target = scaler.scale_target(series.target[train.start : train.stop])
     model.fit(flat_windows(series, scaler, lookback, train), target)
@@ -207,7 +207,8 @@ def flat_windows(series: Series, scaler: Scaler, lookback: int, span: Span) -> F
     return windows.transpose(0, 2, 1).reshape(len(span), -1)
 
 
-def _check(series: Series, lookback: int, train: Span, score: Span) -> None:
+def check_spans(series: Series, lookback: int, train: Span, score: Span) -> None:
+    """Raise ValueError unless a model can be fitted on `train` and forecast `score` honestly."""
     if not (len(train) > 0 and len(score) > 0):
         raise ValueError(f"train and score must hold targets, but are {train} and {score}")
     if train.stop > score.start - series.horizon + 1:

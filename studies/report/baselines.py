@@ -1,6 +1,7 @@
 """Comparison of a forecast with the baselines on the holdout."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -16,6 +17,7 @@ from puffin.models.evaluation.forecast_tests import (
     diebold_mariano,
 )
 from puffin.models.evaluation.metrics import Direction, skill
+from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
 from puffin.models.panel import by_part
 from puffin.studies.dataset import Dataset, mean_by_date
 
@@ -154,10 +156,10 @@ def _fit_baselines(folds: Dataset, holdout: Dataset, lookback: int) -> list[_Bas
     """Fit every baseline that has enough targets; baselines with equal forecasts are merged."""
     runs: list[_BaselineForecasts] = []
     (judged,) = holdout.parts
-    for name, forecast in BASELINES.items():
+    for name, fit in _models(folds).items():
         try:
-            search = [fit_each(forecast, found, lookback).forecasts for found in folds.parts]
-            on_holdout = fit_each(forecast, judged, lookback)
+            search = [fit(found, lookback).forecasts for found in folds.parts]
+            on_holdout = fit(judged, lookback)
         except TooShortError:
             continue
         equal = next((run for run in runs if _are_equal(on_holdout, run.holdout)), None)
@@ -167,6 +169,12 @@ def _fit_baselines(folds: Dataset, holdout: Dataset, lookback: int) -> list[_Bas
             label = f"{equal.holdout.label} ({on_holdout.label})"
             runs[runs.index(equal)] = replace(equal, holdout=replace(equal.holdout, label=label))
     return runs
+
+
+def _models(folds: Dataset) -> dict[str, PooledFit]:
+    """Return every baseline of each symbol, and of a basket those of all symbols."""
+    each: dict[str, PooledFit] = {name: partial(fit_each, fit) for name, fit in BASELINES.items()}
+    return each | POOLED if folds.is_basket else each
 
 
 def _are_equal(one: Baseline, other: Baseline) -> bool:

@@ -33,6 +33,8 @@ _BASELINES = {
     "mean": "the average of the past",
     "ar": "an autoregression ({label})",
     "ridge": "a linear regression ({label})",
+    "ar_of_all": "an autoregression ({label})",
+    "ridge_of_all": "a linear regression ({label})",
 }
 
 

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 import puffin.models.evaluation.baselines as module
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.baselines import BASELINES, Baseline
+from puffin.models.evaluation.pooled_baselines import POOLED
 from puffin.models.features import TARGETS, Bars, Series, build_series
-from puffin.models.folds import Span
+from puffin.models.folds import Fold, Span
+from puffin.models.panel import Member, by_part, calendar, parts
 
 FEATURES = ["return", "range", "price"]
 BARS, LOOKBACK = 130, 5
@@ -77,6 +79,47 @@ def leaks(name: str, horizon: int = 2) -> bool:
     return not np.array_equal(one[: horizon + 1], other[: horizon + 1])
 
 
+def pooled_forecasts(name: str, basket: list[Bars], horizon: int) -> list[Floats]:
+    """Return the forecasts of each symbol; the second has every other day only."""
+    days = np.datetime64("2020-01-01", "us") + np.arange(BARS) * np.timedelta64(1, "D")
+    members = []
+    for symbol, columns in enumerate(basket):
+        kept = slice(symbol % 2, None, 1 + symbol % 2)
+        bars = {key: values[kept] for key, values in columns.items()}
+        series = build_series(bars, FEATURES, "range", horizon)
+        members.append(Member(str(symbol), days[kept], series, bars["close"]))
+    fold = Fold(Span(LOOKBACK + horizon, 116 - horizon), Span(116, BARS))
+    found = parts(members, calendar(members), fold, LOOKBACK)
+    return by_part(found, POOLED[name](found, LOOKBACK).forecasts)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    name=st.sampled_from(sorted(POOLED)),
+    horizon=st.integers(1, 2),
+    altered=st.sampled_from([0, 1]),
+    day=st.integers(116, 127).filter(lambda day: day % 2 == 1),
+    seed=seeds,
+)
+def test_a_later_bar_of_a_symbol_changes_no_pooled_forecast_of_any(
+    name: str, horizon: int, altered: int, day: int, seed: int
+) -> None:
+    before = [prices(seed + symbol) for symbol in range(2)]
+    after = list(before)
+    after[altered] = changed(before[altered], slice(day + 1, None), seed)
+    dates = [np.arange(BARS), np.arange(1, BARS, 2)]
+    for ones, others, bars in zip(
+        pooled_forecasts(name, before, horizon),
+        pooled_forecasts(name, after, horizon),
+        dates,
+        strict=True,
+    ):
+        # The forecasts that are made at the close of this day or earlier.
+        made = bars[-len(ones) - horizon :][: len(ones)]
+        assert np.array_equal(ones[made <= day], others[made <= day])
+        assert len(ones)
+
+
 # The checker itself
 
 
@@ -85,12 +128,12 @@ def test_honest_baselines_do_not_leak() -> None:
 
 
 def test_lags_that_are_not_known_yet_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = module._lags
+    honest = module.known_lags
 
     def late(series: Series, times: NDArray[np.int64], order: int) -> Floats:
         return honest(series, np.minimum(times + 1, BARS - 1), order)
 
-    monkeypatch.setattr(module, "_lags", late)
+    monkeypatch.setattr(module, "known_lags", late)
     assert leaks("ar")
 
 
