@@ -1,7 +1,8 @@
 """One network for all symbols against one for each, at equal architecture, folds and rules.
 
 Both are trained on the folds of the search part; each symbol counts the same. The best epoch is
-then trained again on the search part and scored on the holdout. `--planted N` makes N symbols whose
+then trained again on the search part and scored on the holdout. Ridge regressions stand beside
+them, one for all symbols and one for each. `--planted N` makes N symbols whose
 returns share a non-linear factor that no linear model sees: the product of their last two returns,
 which explains 3 % of the variance.
 
@@ -11,7 +12,7 @@ which explains 3 % of the variance.
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,10 @@ import pandas as pd
 import torch
 
 from puffin.models.config import Config, TrainingConfig
+from puffin.models.evaluation.baselines import Baseline, fit_each, ridge
+from puffin.models.evaluation.pooled_baselines import ridge_of_all
+from puffin.models.features import needs_of
+from puffin.models.panel import Part
 from puffin.models.training.fold_training import FoldTraining, build_networks, validate
 from puffin.models.training.refit import Refit
 from puffin.models.training.trainer import loss_function
@@ -31,8 +36,7 @@ from puffin.tuner.worker.process import setup_torch
 CPU = torch.device("cpu")
 SAMPLE = ("AAPL", "IBM", "MSFT")
 TRAINING = TrainingConfig(max_epochs=30, patience=6)
-# Targets of a batch: a step of the pooled network has those of a few symbols.
-BATCH, POOLED_BATCH = 64, 64
+BATCH, LOOKBACK = 64, 20
 BARS, SHARE = 1500, 0.1
 
 
@@ -42,7 +46,11 @@ class Result:
 
     search: float
     holdout: float
-    seconds: float
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        """Write the figures in columns."""
+        return f"{self.search:8.4f}{self.holdout:8.4f}{self.seconds:5.0f}"
 
 
 def spec_of(target: str, features: Sequence[str], bars: int) -> Spec:
@@ -52,49 +60,51 @@ def spec_of(target: str, features: Sequence[str], bars: int) -> Spec:
         "name": "pooling",
         "data": {"symbol": "X", "features": list(features), "target": target},
         "walk_forward": walk,
-        "space": {"lookback": [10, 20]},
+        "space": {"lookback": [10, LOOKBACK]},
     }
     return parse_spec(values, "pooling")
 
 
-def train(spec: Spec, frames: Frames, batch: int, seed: int) -> dict[str, tuple[float, float]]:
-    """Return the losses of each symbol on the folds and on the holdout, of one network a fold."""
-    config = Config("gru", (32,), dropout=0.0, lookback=20, lr=0.002, batch_size=batch)
+def train(spec: Spec, frames: Frames, seed: int) -> Result:
+    """Train one network on the symbols, and return its losses."""
+    started = time.process_time()
+    config = Config("gru", (32,), dropout=0.0, lookback=LOOKBACK, lr=0.002, batch_size=BATCH)
     search, sealed = cut_holdout(frames, spec)
-    folds = Dataset.build(spec, search)
+    folds, opened = Dataset.build(spec, search), Dataset.for_holdout(spec, search, sealed)
     networks = build_networks(config, folds.inputs, len(folds.folds), CPU, seed)
-    tensors = folds.tensors(config.lookback, CPU)
-    training = FoldTraining(networks, tensors, config, TRAINING, seed)
+    training = FoldTraining(networks, folds.tensors(LOOKBACK, CPU), config, TRAINING, seed)
     for _ in training:
         pass
     best = training.best
     if best is None:
         raise RuntimeError("the training diverged in its first epoch: lower the learning rate")
-    searched = folds.symbol_losses(folds.in_target_units(best.forecasts))
-    opened = Dataset.for_holdout(spec, search, sealed)
-    (fold,) = opened.tensors(config.lookback, CPU)
+    (fold,) = opened.tensors(LOOKBACK, CPU)
     network = Refit(fold.train, config, "mse", best.number, seed).train()
     losses, _ = validate(network, fold.valid, loss_function("mse"))
-    symbols = [part.member.symbol for part in opened.parts[0]]
-    held = dict(zip(symbols, losses.tolist(), strict=True))
-    return {symbol: (searched[symbol], held[symbol]) for symbol in searched}
+    return Result(best.valid_loss, float(losses.mean()), time.process_time() - started)
 
 
-def compare(spec: Spec, frames: Frames, seed: int) -> tuple[Result, Result]:
-    """Return the results of one network for all symbols, and of one for each."""
-    started = time.process_time()
-    pooled = train(spec, frames, POOLED_BATCH, seed)
-    middle = time.process_time()
-    each: dict[str, tuple[float, float]] = {}
-    for symbol, frame in frames.items():
-        each |= train(spec, {symbol: frame}, BATCH, seed)
-    ended = time.process_time()
-    return _mean(pooled, middle - started), _mean(each, ended - middle)
+def train_each(spec: Spec, frames: Frames, seed: int) -> Result:
+    """Train a network on each symbol, and return the mean losses."""
+    found = [train(spec, {symbol: frame}, seed) for symbol, frame in frames.items()]
+    means = np.mean([(each.search, each.holdout) for each in found], axis=0).tolist()
+    return Result(means[0], means[1], sum(each.seconds for each in found))
 
 
-def _mean(losses: Mapping[str, tuple[float, float]], seconds: float) -> Result:
-    search, holdout = np.mean(list(losses.values()), axis=0).tolist()
-    return Result(search, holdout, seconds)
+def ridges(spec: Spec, frames: Frames) -> tuple[Result, Result]:
+    """Return the losses of one ridge regression for all symbols, and of one for each."""
+    search, sealed = cut_holdout(frames, spec)
+    folds, opened = Dataset.build(spec, search), Dataset.for_holdout(spec, search, sealed)
+
+    def result(fit: Callable[[Sequence[Part]], Baseline]) -> Result:
+        searched = folds.losses([fit(found).forecasts for found in folds.parts])
+        (held,) = opened.losses([fit(opened.parts[0]).forecasts])
+        return Result(float(np.mean(searched)), held)
+
+    return (
+        result(lambda found: ridge_of_all(found, LOOKBACK)),
+        result(lambda found: fit_each(ridge, found, LOOKBACK)),
+    )
 
 
 def planted(symbols: int, seed: int) -> dict[str, pd.DataFrame]:
@@ -113,28 +123,31 @@ def main() -> None:
     """Print a row for each target or number of symbols, and seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", nargs="*", default=[])
+    parser.add_argument("--features", nargs="+", default=["return", "range", "volume"])
     parser.add_argument("--planted", nargs="*", type=int, default=[])
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     setup_torch("cpu", 1.0)
-    cases: dict[str, tuple[Spec, dict[str, pd.DataFrame] | int]] = {}
+    print(
+        "search and holdout loss, seconds      network: all             each     ridge: all  each"
+    )
     for target in given.targets:
-        frames = load_basket("sample", PriceRequest(), SAMPLE).frames
-        spec = spec_of(target, ("return", "range", "volume"), len(frames["AAPL"]))
-        cases[f"three stocks, {target}"] = spec, frames
-    for count in given.planted:
-        cases[f"{count} planted"] = spec_of("return", ("return",), BARS), count
-    print("case                     seed   all: search holdout   s   each: search holdout   s")
-    for name, (spec, source) in cases.items():
+        request = PriceRequest(needs=needs_of(given.features, target))
+        frames = load_basket("sample", request, SAMPLE).frames
+        spec = spec_of(target, given.features, len(frames["AAPL"]))
         for seed in range(given.seeds):
-            frames = planted(source, seed) if isinstance(source, int) else source
-            pooled, each = compare(spec, frames, seed)
-            print(
-                f"{name:25}{seed:4}      {pooled.search:8.4f}{pooled.holdout:8.4f}"
-                f"{pooled.seconds:5.0f}       {each.search:8.4f}{each.holdout:8.4f}"
-                f"{each.seconds:5.0f}",
-                flush=True,
-            )
+            report(f"three stocks, {target}", spec, frames, seed)
+    for count in given.planted:
+        spec = spec_of("return", ("return",), BARS)
+        for seed in range(given.seeds):
+            report(f"{count} planted", spec, planted(count, seed), seed)
+
+
+def report(name: str, spec: Spec, frames: Frames, seed: int) -> None:
+    """Print a row."""
+    linear = "".join(f"{each.search:8.4f}{each.holdout:8.4f}" for each in ridges(spec, frames))
+    networks = f"{train(spec, frames, seed)} {train_each(spec, frames, seed)}"
+    print(f"{name:26}{seed:3} {networks} {linear}", flush=True)
 
 
 if __name__ == "__main__":

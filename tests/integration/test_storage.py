@@ -117,7 +117,8 @@ def test_eight_processes_submit_one_study_and_all_get_it_whole(
         def act(index, url):
             handle = submit(open_storage(url, create=True), spec, prices)
             return [handle.optuna_study._study_id, handle.record.targets_sha256,
-                    len(handle.load_search_prices()["AAPL"]), handle.spec.to_json() == spec.to_json()]
+                    len(handle.load_search_prices()["AAPL"]),
+                    handle.spec.to_json() == spec.to_json()]
         """
     )
     assert len({tuple(answer) for answer in answers}) == 1
