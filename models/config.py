@@ -69,6 +69,11 @@ def _check_fields(config: "Config | TrainingConfig") -> None:
             object.__setattr__(config, f.name, int(value) if f.type is int else float(value))
 
 
+def feature_set(names: Sequence[str]) -> str:
+    """Write a set of features as the value of a hyperparameter: ``return + range``."""
+    return " + ".join(names)
+
+
 @dataclass(frozen=True)
 class Config:
     """The hyperparameters of one trial.
@@ -96,6 +101,8 @@ class Config:
     noise : float
         Standard deviation of Gaussian noise added to training windows, in standard deviations of
         the feature.
+    features : str
+        The features that the network reads, as `feature_set` writes them; empty for all of a study.
 
     Raises
     ------
@@ -111,6 +118,7 @@ class Config:
     weight_decay: float = _bounded(0.0, low=0.0)
     batch_size: int = _bounded(64, low=1)
     noise: float = _bounded(0.0, low=0.0)
+    features: str = ""
 
     def __post_init__(self) -> None:
         """Check every field, and set dropout to 0 if there is one layer."""
@@ -124,8 +132,13 @@ class Config:
             object.__setattr__(self, "dropout", 0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as values that JSON and TOML can store."""
+        """Return the configuration as values that JSON and TOML can store.
+
+        `features` is left out if the network reads all of its study.
+        """
         values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if not self.features:
+            del values["features"]
         return values | {"hidden_dims": list(self.hidden_dims)}
 
     @classmethod

@@ -1,7 +1,7 @@
 """Symbols with their bars, and what each contributes to a fold that is laid over dates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -34,6 +34,11 @@ class Member:
     dates: Dates
     series: Series
     closes: Floats
+
+    def with_inputs(self, places: Sequence[int]) -> "Member":
+        """Return the symbol with some of its features."""
+        kept = replace(self.series, features=self.series.features[:, places])
+        return replace(self, series=kept)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Standardisation of features and targets, fitted on the training part alone."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +39,12 @@ class Scaler:
             feature_std=safe_std(rows),
             target_mean=float(target.mean()),
             target_std=float(safe_std(target)),
+        )
+
+    def with_inputs(self, places: Sequence[int]) -> "Scaler":
+        """Return the scaler of some of the features."""
+        return replace(
+            self, feature_mean=self.feature_mean[places], feature_std=self.feature_std[places]
         )
 
     def scale_target(self, values: Floats) -> Floats:

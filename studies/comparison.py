@@ -21,6 +21,7 @@ from puffin.studies.study import StoredStudy, StudyError, lowest_complete
 # Hyperparameters that trials can be compared by, and how each is read from a configuration.
 COMPARABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     **{name: itemgetter(name) for name in (*CATEGORICAL_FIELDS, *NUMERIC_FIELDS)},
+    "features": lambda config: config.get("features"),
     "layers": lambda config: len(config["hidden_dims"]),
     "hidden_dim": lambda config: config["hidden_dims"][0],
     # A network of one layer has no dropout, whatever its value.
@@ -200,13 +201,14 @@ def _nothing_to_compare(
 
 def _groups(valued: list[tuple[Any, FrozenTrial]], by: str) -> list[tuple[str, list[FrozenTrial]]]:
     """Group trials by name, or by number or thirds of the numbers in ascending order."""
-    if by in CATEGORICAL_FIELDS:
+    if isinstance(valued[0][0], str):
+        names = CATEGORICAL_FIELDS.get(by) or tuple(dict.fromkeys(value for value, _ in valued))
         return [
             (
                 name.upper() if by == "cell" else name,
                 [trial for value, trial in valued if value == name],
             )
-            for name in CATEGORICAL_FIELDS[by]
+            for name in names
         ]
     values = np.array([value for value, _ in valued])
     distinct, group = np.unique(values, return_inverse=True)

@@ -1,7 +1,7 @@
 """The data that the trials of a study share: series, folds, scalers, scored targets, baselines."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from puffin.models.arrays import Floats
+from puffin.models.config import Config
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.metrics import Direction, direction
 from puffin.models.features import build_series
@@ -156,6 +157,21 @@ class Dataset:
     def is_basket(self) -> bool:
         """Whether there are several symbols."""
         return len(self.members) > 1
+
+    def read_by(self, config: Config) -> "Dataset":
+        """Return the dataset with the inputs of a network alone; the targets are the same."""
+        if not config.features:
+            return self
+        kept = self.spec.data.places_of(self.spec.features_of(config))
+        members = {member.symbol: member.with_inputs(kept) for member in self.members}
+        laid = [
+            tuple(
+                Part(members[part.member.symbol], part.fold, part.scaler.with_inputs(kept))
+                for part in found
+            )
+            for found in self.parts
+        ]
+        return replace(self, members=tuple(members.values()), parts=laid)
 
     def tensors(self, lookback: int, device: "torch.device") -> "list[FoldTensors]":
         """Return the folds as tensors on a device, in windows of `lookback` bars."""

@@ -16,7 +16,7 @@ from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.prices.calendar import INTERVALS
 from puffin.studies.prices.csv_columns import NAMES
 from puffin.studies.prices.load import SOURCES
-from puffin.studies.space import LAYERS, WIDTH
+from puffin.studies.space import FEATURE_SETS, LAYERS, WIDTH
 from puffin.studies.spec import Spec
 
 Schema = dict[str, Any]
@@ -99,7 +99,7 @@ def hyperparameters() -> Iterator[tuple[str, Schema, Any, str]]:
     """Yield name, schema of one value, value if left out of a space, and meaning of each."""
     of_config = {field.name: field for field in fields(Config)}
     widths = Config.hidden_dims
-    del of_config["hidden_dims"], of_config["cell"]
+    del of_config["hidden_dims"], of_config["cell"], of_config[FEATURE_SETS]
     yield "cell", {"enum": list(CELL_NAMES)}, Config.cell, "Recurrent cell of every layer."
     count = {"type": "integer", "minimum": 1}
     yield LAYERS, count, len(widths), "Number of recurrent layers."
@@ -107,6 +107,8 @@ def hyperparameters() -> Iterator[tuple[str, Schema, Any, str]]:
     meanings = _documented(Config)
     for name, field in of_config.items():
         yield name, _value(field), field.default, meanings[name]
+    names = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
+    yield FEATURE_SETS, names, "all", "Sets of data.features, of which each network reads one."
 
 
 def _value(field: Field[Any]) -> Schema:
@@ -131,6 +133,8 @@ def _space() -> Schema:
 def _dimension(value: Schema, name: str) -> Schema:
     """Return the schema of one key of ``[space]``: a scalar, a list or a table."""
     several = {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}
+    if name == FEATURE_SETS:
+        return several
     forms = [value, several]
     flags = {"tied": {"type": "boolean"}, "funnel": {"type": "boolean"}} if name == WIDTH else {}
     if "enum" not in value:

@@ -93,12 +93,28 @@ class DataSection(Section):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the network's inputs; a feature of extra series is one input per series."""
-        return tuple(
-            name if not series else f"{name} of {series}"
+        """Names of the inputs of a network that reads all features."""
+        return self.inputs_of(self.features)
+
+    def inputs_of(self, features: Collection[str]) -> tuple[str, ...]:
+        """Return the names of the inputs that are of some of the features.
+
+        A feature of extra series is one input per series.
+        """
+        return tuple(label for name, label in self._labels if name in features)
+
+    def places_of(self, features: Collection[str]) -> list[int]:
+        """Return which of all inputs are of some of the features."""
+        return [place for place, (name, _) in enumerate(self._labels) if name in features]
+
+    @property
+    def _labels(self) -> list[tuple[str, str]]:
+        """The feature and the name of each input."""
+        return [
+            (name, name if not series else f"{name} of {series}")
             for name in self.features
             for series in (self.extra if "extra" in feature(name).columns else ("",))
-        )
+        ]
 
     @property
     def only_symbol(self) -> str:

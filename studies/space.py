@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from optuna.trial import FixedTrial
 
-from puffin.models.config import Config, check_choice
+from puffin.models.config import Config, check_choice, feature_set
 
 Scalar = int | float | str
 _Value = TypeVar("_Value")
@@ -131,7 +131,7 @@ class Space:
 
 
 _FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Config) if f.name != "hidden_dims"}
-LAYERS, WIDTH = "layers", "hidden_dim"
+LAYERS, WIDTH, FEATURE_SETS = "layers", "hidden_dim", "features"
 _KEYS = ("cell", LAYERS, WIDTH, *(name for name in _FIELDS if name != "cell"))
 _MAX_POINTS = 100_000
 _TABLE_KEYS = {"low", "high", "step", "log"}
@@ -189,6 +189,8 @@ def _is_fixed(dimension: Dimension) -> bool:
 
 
 def _dimension(raw: Any, key: str) -> Dimension:
+    if key == FEATURE_SETS:
+        return _feature_sets(raw)
     if isinstance(raw, Mapping):
         return _range(raw, key)
     values = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
@@ -200,6 +202,29 @@ def _dimension(raw: Any, key: str) -> Dimension:
         msg = "has a value twice; list each once"
         raise ValueError(msg)
     return Categorical(checked)
+
+
+def _feature_sets(raw: Any) -> Categorical:
+    """Return the choice among sets of features, each a list of names."""
+    if raw == Config.features:
+        return Categorical((raw,))
+    if not isinstance(raw, list | tuple) or not all(isinstance(each, list | tuple) for each in raw):
+        msg = 'should be a list of lists of features, as in [["return"], ["return", "range"]]'
+        raise ValueError(msg)
+    sets = tuple(tuple(each) for each in raw)
+    if (
+        not sets
+        or not all(sets)
+        or not all(isinstance(name, str) for each in sets for name in each)
+    ):
+        msg = "each set should have at least one feature, in quotes"
+        raise ValueError(msg)
+    if len({frozenset(each) for each in sets}) < len(sets) or any(
+        len(set(each)) < len(each) for each in sets
+    ):
+        msg = "has a set or a feature of a set twice; list each once"
+        raise ValueError(msg)
+    return Categorical(tuple(map(feature_set, sets)))
 
 
 def _range(raw: Mapping[str, Any], key: str) -> Range:

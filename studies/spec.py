@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from puffin.models.config import TrainingConfig
+from puffin.models.config import Config, TrainingConfig, feature_set
 from puffin.models.errors import PuffinError
 from puffin.models.folds import WalkForward
 from puffin.studies.algorithms import SAMPLERS
@@ -70,6 +70,13 @@ class Spec(Section):
                 f"but is {self.walk_forward.purge}; raise it, or leave it out"
             )
             raise ValueError(msg)
+        of_sets = {name for each in self.feature_sets.values() for name in each}
+        if unknown := sorted(of_sets - set(self.data.features)):
+            msg = (
+                f"space.features names {', '.join(unknown)}, but the sets should be of "
+                f"data.features, {', '.join(self.data.features)}; add it there too"
+            )
+            raise ValueError(msg)
         if SAMPLERS[self.search.sampler].enumerates:
             if "space" not in self.model_fields_set:
                 msg = (
@@ -84,6 +91,16 @@ class Spec(Section):
     def parsed_space(self) -> Space:
         """The search space."""
         return parse_space(self.space)
+
+    @cached_property
+    def feature_sets(self) -> dict[str, tuple[str, ...]]:
+        """The sets of features of ``[space]``, by the value that `Config.features` has."""
+        sets = self.space.get("features", ())
+        return {feature_set(names): tuple(names) for names in sets}
+
+    def features_of(self, config: Config) -> tuple[str, ...]:
+        """Return the features that a network reads."""
+        return self.feature_sets[config.features] if config.features else self.data.features
 
     @cached_property
     def grid(self) -> Grid:

@@ -81,7 +81,8 @@ def _config(values: Any) -> Config:
     if not isinstance(values, Mapping):
         raise ValueError("should be a section")
     names = [f.name for f in fields(Config)]
-    if missing := [name for name in names if name not in values]:
+    # A network that reads all features of its study does not name them.
+    if missing := [name for name in names if name not in values and name != "features"]:
         raise ValueError(f"{', '.join(missing)} is missing")
     if unknown := [str(name) for name in values if name not in names]:
         raise ValueError(f"unknown key {unknown[0]}; known are {', '.join(names)}")

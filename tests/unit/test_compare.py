@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from puffin.models.config import Config
-from puffin.studies.comparison import COMPARABLE, Group, compare
+from puffin.studies.comparison import COMPARABLE, SYMBOL, Group, compare
 from puffin.studies.records import TrainingRun, TrialRecord
 from puffin.studies.study import StudyError
 from puffin.tuner.cli import compare as command
@@ -411,12 +411,13 @@ def test_one_kind_of_trials_is_nothing_to_compare(
 def test_the_command_offers_every_way_to_compare_and_no_other() -> None:
     (option,) = [parameter for parameter in command.params if parameter.name == "by"]
     assert isinstance(option.type, click.Choice)
-    assert sorted(option.type.choices) == sorted(COMPARABLE)
+    assert sorted(option.type.choices) == sorted([*COMPARABLE, SYMBOL])
     assert option.default == "cell"
 
 
 def test_every_hyperparameter_of_a_configuration_can_be_compared() -> None:
-    told = {name: value(Config().to_dict()) for name, value in COMPARABLE.items()}
+    config = Config(features="return + range")
+    told = {name: value(config.to_dict()) for name, value in COMPARABLE.items()}
     widths = {"layers": 2, "hidden_dim": 64}
-    rest = {k: v for k, v in Config().to_dict().items() if k != "hidden_dims"}
+    rest = {k: v for k, v in config.to_dict().items() if k != "hidden_dims"}
     assert told == rest | widths

@@ -64,6 +64,7 @@ def test_the_page_says_what_a_hyperparameter_left_out_is() -> None:
     own = {name: dimension.bounds[0] for name, dimension in space.scalars.items()}
     own |= {"layers": space.layers.bounds[0], "hidden_dim": space.hidden_dim.bounds[0]}
     own["lr"] = Config().lr
+    assert own.pop("features") == ""  # all of the study
     assert said == own
 
 

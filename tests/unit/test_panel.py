@@ -214,3 +214,19 @@ def test_the_moves_of_one_date_count_as_one_in_the_interval_of_the_direction() -
     one = alone.direction([last + 1 for last in alone.persistence])
     assert found.accuracy == 0
     assert rise.high - rise.low == pytest.approx(one.high - one.low, abs=0.03)
+
+
+def test_a_network_that_reads_a_set_of_features_has_the_same_targets() -> None:
+    spec = Spec.model_validate(
+        spec_of(features=["return", "price", "change"]).to_json()
+        | {"space": {"lookback": [2, 10], "features": [["change"], ["price", "return"]]}}
+    )
+    whole = Dataset.build(spec, basket())
+    few = whole.read_by(Config(features="price + return"))
+    assert whole.read_by(Config()) is whole
+    assert (few.inputs, few.targets_sha256) == (2, whole.targets_sha256)
+    for all_read, some in zip(whole.tensors(5, CPU), few.tensors(5, CPU), strict=True):
+        # In the order of data.features, whatever the order of the set.
+        assert torch.equal(some.train.inputs, all_read.train.inputs[:, :, :2])
+        assert torch.equal(some.train.outputs, all_read.train.outputs)
+        assert torch.equal(some.valid.outputs, all_read.valid.outputs)

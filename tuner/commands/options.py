@@ -237,7 +237,9 @@ trials = _group(
 
 compare_by = click.option(
     "--by",
-    type=click.Choice([*CATEGORICAL_FIELDS, "layers", "hidden_dim", *NUMERIC_FIELDS, "symbol"]),
+    type=click.Choice(
+        [*CATEGORICAL_FIELDS, "layers", "hidden_dim", *NUMERIC_FIELDS, "features", "symbol"]
+    ),
     default="cell",
     show_default=True,
     help="Hyperparameter to group the trials by; hidden_dim is the width of the first layer. More "

@@ -96,9 +96,10 @@ def run_trial(
     else:
         config, seed = Config.from_dict(job.config), job.seed
         job.record.write(trial)
-    folds = dataset.tensors(config.lookback, device)
+    read = dataset.read_by(config)
+    folds = read.tensors(config.lookback, device)
     _check_targets(dataset.scored_sha256(folds), dataset.targets_sha256)
-    networks = build_networks(config, dataset.inputs, len(folds), device, seed)
+    networks = build_networks(config, read.inputs, len(folds), device, seed)
     training = FoldTraining(networks, folds, config, dataset.spec.training_config, seed)
     resumed = _resume(trial, training, checkpoint, config)
     log_begin(study, config, job, resumed)

@@ -61,7 +61,7 @@ def run_refit(
     TrialRecord(worker=process_name()).write(trial)
     job.record.write(trial)
     log_begin(study, config, job)
-    (fold,) = dataset.tensors(config.lookback, device)
+    (fold,) = dataset.read_by(config).tensors(config.lookback, device)
     refit = Refit(fold.train, config, loss, job.epochs, job.seed)
     for _ in interrupt.interruptible(iter(refit)):
         pass

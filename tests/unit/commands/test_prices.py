@@ -1,8 +1,5 @@
 """`tuner prices`: the facts of one symbol, or a table of several."""
 
-from pathlib import Path
-
-import pytest
 from click.testing import CliRunner, Result
 
 from puffin.tuner.cli import main
@@ -29,14 +26,3 @@ def test_one_symbol_has_its_facts_without_its_name_before_each_warning() -> None
     done = prices("AAPL")
     assert done.stdout.splitlines()[0] == "sample AAPL"
     assert "prices: close moves by more than 50%" in done.stderr
-
-
-@pytest.mark.parametrize("command", ["check", "submit"])
-def test_a_study_of_several_symbols_is_refused(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    args = [command, "demo", "--set", 'data.symbols=["AAPL", "IBM"]']
-    done = CliRunner().invoke(main, args)
-    assert done.exit_code == 1
-    assert "symbols names AAPL and IBM: name one" in done.stderr
