@@ -73,7 +73,7 @@ peers: .venv/installed-dev
 
 # A quarter of an hour on a busy machine: how often the report finds skill in random walks, and in a planted signal.
 calibrate: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py
 
 # Half an hour: workers killed, suspended and disconnected; then the speed of the databases.
 soak: .venv/installed-dev

@@ -31,7 +31,7 @@ import optuna
 import torch
 from scipy.stats import binom, binomtest
 
-from benchmarks.markets import Market, garch_returns, long_memory_ranges, market
+from benchmarks.markets import Market, correlated_walks, garch_returns, long_memory_ranges, market
 from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.evaluation.forecast_tests import LEVEL, pesaran_timmermann
@@ -39,7 +39,6 @@ from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.selection import overfitting
 from puffin.models.evaluation.sharpe import deflated_sharpe
 from puffin.models.evaluation.spa import spa
-from puffin.models.features import TARGETS
 from puffin.models.training.fold_training import (
     Epoch,
     FoldTraining,
@@ -55,6 +54,7 @@ from puffin.studies.report.baselines import (
     HoldoutComparison,
     compare_with_baselines,
 )
+from puffin.studies.report.build import why_no_direction_test
 from puffin.studies.report.trading import strategy_returns, untradable
 from puffin.studies.space import suggest
 from puffin.studies.spec import Spec, parse_spec
@@ -192,14 +192,15 @@ class Run:
         return skill(self.baseline(name).holdout_loss, self.mean.holdout_loss)
 
 
-def run(spec: Spec, made: Market) -> Run:
-    """Search, choose the winner and judge it on the holdout."""
-    part, sealed = cut_holdout({"made": made.frame}, spec)
+def run(spec: Spec, *made: Market) -> Run:
+    """Search, choose the winner and judge it on the holdout of a market, or of several at once."""
+    symbols = {f"made {number}": market for number, market in enumerate(made)}
+    part, sealed = cut_holdout({name: market.frame for name, market in symbols.items()}, spec)
     folds, opened = Dataset.build(spec, part), Dataset.for_holdout(spec, part, sealed)
     tried = search(folds)
     forecasts = forecast_holdout(opened, tried[0])
     comparison = compare_with_baselines(folds, opened, tried[0].config.lookback, forecasts)
-    (signal,) = opened.scored(lambda _: made.signal)
+    (signal,) = opened.scored(lambda member: symbols[member.symbol].signal)
     mean = next(b for b in comparison.baselines if b.name in MEANS_OF)
     losses = np.column_stack([folds.losses_by_date(t.forecasts) for t in tried])
     return Run(
@@ -213,7 +214,7 @@ def run(spec: Spec, made: Market) -> Run:
 
 
 def _directions(holdout: Dataset, forecasts: Floats) -> float:
-    if not TARGETS[holdout.spec.data.target].is_move:
+    if why_no_direction_test(holdout.spec.data.target, len(holdout.members)):
         return math.nan
     (actual,), (last,) = holdout.actuals, holdout.persistence
     return pesaran_timmermann(forecasts, actual, last).p_better
@@ -229,6 +230,11 @@ def _deflated(folds: Dataset, tried: list[Tried]) -> float:
 def run_all(planted: float, count: int, trials: int = TRIALS) -> list[Run]:
     """Run studies of `count` markets; deterministic."""
     return [run(study_file(seed, trials), market(planted, seed)) for seed in range(count)]
+
+
+def run_baskets(count: int, trials: int = FEW_TRIALS) -> list[Run]:
+    """Run studies of baskets of correlated random walks; deterministic."""
+    return [run(study_file(seed, trials), *correlated_walks(seed)) for seed in range(count)]
 
 
 def run_realistic(count: int, trials: int = FEW_TRIALS) -> dict[str, list[Run]]:
@@ -311,6 +317,7 @@ def main() -> None:
     parser.add_argument("--walks", type=int, default=200)
     parser.add_argument("--planted", type=int, default=100)
     parser.add_argument("--realistic", type=int, default=40)
+    parser.add_argument("--baskets", type=int, default=40)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(1)
@@ -318,10 +325,13 @@ def main() -> None:
     true = arm(f"planted signal, R2 {PLANTED}", run_all(PLANTED, options.planted))
     for label, runs in run_realistic(options.realistic).items():
         false[label] = arm(label, runs)
+    baskets = "baskets of correlated walks"
+    false[baskets] = arm(baskets, run_baskets(options.baskets))
+    counts = {"random walks": options.walks, baskets: options.baskets}
     least = math.ceil(LEAST_POWER * options.planted)
     bounds = {f"{true} true positives, at least {least}": true >= least}
     for label, count in false.items():
-        most = most_by_chance(options.walks if label == "random walks" else options.realistic)
+        most = most_by_chance(counts.get(label, options.realistic))
         bounds[f"{count} false positives of {label}, at most {most}"] = count <= most
     for bound, holds in bounds.items():
         print(f"{'holds ' if holds else 'BROKEN'}  {bound}")

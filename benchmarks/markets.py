@@ -43,6 +43,23 @@ def market(planted: float, seed: int) -> Market:
     return _market(returns, signal, volume=1e9 * np.exp(0.1 * np.cumsum(changes)))
 
 
+def correlated_walks(seed: int, symbols: int = 8, correlation: float = 0.5) -> list[Market]:
+    """Return prices of several symbols whose returns have a common part, and no signal.
+
+    The common part has a volatility that lasts, as that of a stock market, so that calm and wild
+    dates are the same for all symbols.
+    """
+    rng = np.random.default_rng([seed, 3])
+    spread = np.exp(0.5 * lfilter([0.3], [1.0, -0.95], rng.standard_normal(BARS)))
+    common = spread * rng.standard_normal(BARS)
+    share, rest = math.sqrt(correlation), math.sqrt(1 - correlation)
+    own, changes = rng.standard_normal((2, symbols, BARS))
+    returns = VOLATILITY * (share * common + rest * spread * own)
+    volumes = 1e9 * np.exp(0.1 * np.cumsum(changes, axis=1))
+    none = np.zeros(BARS)
+    return [_market(each, none, volume=of) for each, of in zip(returns, volumes, strict=True)]
+
+
 def garch_returns(seed: int, coefficient: float = 0.05) -> Market:
     """Return prices with AR(1) returns and GARCH(0.08, 0.90) errors of Student's t with 6 d.f."""
     rng = np.random.default_rng([seed, 1])

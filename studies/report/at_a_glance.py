@@ -4,6 +4,7 @@ import re
 
 from puffin.models.evaluation.backtest import Backtest
 from puffin.studies.report.build import Report
+from puffin.studies.report.by_symbol import counts_in_words
 from puffin.studies.report.document import Card, Facts
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.verdict import (
@@ -33,6 +34,7 @@ def card(report: Report) -> Card:
             f"{counted(len(comparison.baselines), 'simple model')}"
         ),
         "How sure": _how_sure(report),
+        **({"Symbols": counts_in_words(report.by_symbol)} if report.is_basket else {}),
         "Luck": _luck(report),
         "Would have earned": earned(report.backtest, report.no_backtest),
         "Seal": f"opened {minute(report.looks[-1].time)}; {looks_before(report)}",

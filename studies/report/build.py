@@ -33,7 +33,7 @@ from puffin.studies.duplicates import distinct, trained
 from puffin.studies.openings import Opening, before, looks_at
 from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
-from puffin.studies.report.by_symbol import SymbolResult, by_symbol
+from puffin.studies.report.by_symbol import JudgedSymbol, by_symbol
 from puffin.studies.report.subject import Subject, subject
 from puffin.studies.report.trading import (
     run_backtest,
@@ -99,7 +99,7 @@ class Report:
     search_loss: float
     skill: float
     comparison: HoldoutComparison
-    by_symbol: list[SymbolResult]
+    by_symbol: list[JudgedSymbol]
     direction: Direction
     direction_test: DirectionTest | None
     no_direction_test: str | None

@@ -1,18 +1,20 @@
 """The winner on each symbol of a basket, beside the simple models."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.forecast_tests import diebold_mariano, holm
+from puffin.models.evaluation.forecast_tests import LEVEL, diebold_mariano, holm
 from puffin.models.evaluation.metrics import skill
 from puffin.models.panel import by_part
 from puffin.studies.dataset import Dataset
+from puffin.studies.text import counted
 
 
 @dataclass(frozen=True)
-class SymbolResult:
+class JudgedSymbol:
     """The winner on the holdout's bars of one symbol.
 
     Attributes
@@ -43,7 +45,7 @@ class SymbolResult:
         return skill(self.loss, self.persistence_loss)
 
 
-def by_symbol(holdout: Dataset, forecast: Floats, reference: Floats) -> list[SymbolResult]:
+def by_symbol(holdout: Dataset, forecast: Floats, reference: Floats) -> list[JudgedSymbol]:
     """Compare forecasts (targets,) with those of a baseline, symbol by symbol, in their order."""
     (parts,), (last,) = holdout.parts, holdout.persistence
     own, other, still = (
@@ -52,7 +54,7 @@ def by_symbol(holdout: Dataset, forecast: Floats, reference: Floats) -> list[Sym
     p_values = [_p_better(b - a, holdout.horizon) for a, b in zip(own, other, strict=True)]
     rows = zip(parts, own, other, still, p_values, holm(p_values).tolist(), strict=True)
     return [
-        SymbolResult(
+        JudgedSymbol(
             part.member.symbol,
             len(a),
             float(a.mean()),
@@ -71,7 +73,17 @@ def _p_better(differentials: Floats, horizon: int) -> float:
     return diebold_mariano(differentials, horizon).p_better
 
 
-def shown_symbols(results: list[SymbolResult]) -> list[str]:
+def counts_in_words(results: Sequence[JudgedSymbol]) -> str:
+    """Return on how many symbols the winner is better, and on how many of them beyond chance."""
+    better = [result for result in results if result.skill > 0]
+    proven = sum(result.p_holm < LEVEL for result in better)
+    return (
+        f"better on {len(better)} of {counted(len(results), 'symbol')}, on {proven or 'none'} of "
+        "them beyond chance after the adjustment of Holm"
+    )
+
+
+def shown_symbols(results: Sequence[JudgedSymbol]) -> list[str]:
     """Return the symbols whose forecasts are drawn: the first, the best and the worst."""
     ordered = sorted(results, key=lambda result: -np.nan_to_num(result.skill_over_persistence))
     chosen = (results[0], ordered[0], ordered[-1])

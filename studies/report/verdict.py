@@ -13,7 +13,7 @@ from puffin.studies.json_values import to_json_values
 from puffin.studies.openings import Opening
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import Report
-from puffin.studies.report.by_symbol import SymbolResult
+from puffin.studies.report.by_symbol import JudgedSymbol
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.sections import DataSection
@@ -282,7 +282,7 @@ def _look(look: Opening) -> dict[str, Any]:
     return {key: getattr(look, key) for key in ("time", "study", "trial", "config")}
 
 
-def _symbol(result: SymbolResult) -> dict[str, Any]:
+def _symbol(result: JudgedSymbol) -> dict[str, Any]:
     return asdict(result) | {"skill_of_winner": result.skill}
 
 

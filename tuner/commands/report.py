@@ -1,6 +1,7 @@
 """`tuner report`: retrain the best, open the holdout and print the verdict."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import click
 import optuna
 from rich.console import Console
 
-from puffin.models.evaluation.forecast_tests import MeanTest
 from puffin.studies.openings import looks_at
 from puffin.studies.report import build as reports
+from puffin.studies.report.by_symbol import counts_in_words
 from puffin.studies.report.files import check_folder, write_pages
 from puffin.studies.report.stored import store_report
 from puffin.studies.report.verdict import sentences, to_json
@@ -110,6 +111,8 @@ def _print(result: reports.Report, *, as_json: bool) -> None:
     console.print()
     _print_baselines(console, result)
     console.print(_LEGEND)
+    if result.is_basket:
+        _print_symbols(console, result)
 
 
 def _print_baselines(out: Console, result: reports.Report) -> None:
@@ -122,8 +125,8 @@ def _print_baselines(out: Console, result: reports.Report) -> None:
             *map(loss, (baseline.search_loss, baseline.holdout_loss)),
             percent(baseline.direction.accuracy) if baseline.direction else "-",
             signed(baseline.skill),
-            _short(baseline.diebold_mariano),
-            _short(baseline.clark_west) if baseline.clark_west else "-",
+            _short(baseline.diebold_mariano.p_better),
+            _short(baseline.clark_west.p_better) if baseline.clark_west else "-",
         )
         for baseline in result.comparison.baselines
     ]
@@ -131,5 +134,29 @@ def _print_baselines(out: Console, result: reports.Report) -> None:
     print_rows(out, columns, rows, ("CW", "search", "direction"))
 
 
-def _short(test: MeanTest) -> str:
-    return p_value(test.p_better).replace("below ", "<")
+def _print_symbols(out: Console, result: reports.Report) -> None:
+    """Print the winner beside the best baseline on each symbol, the highest skill first."""
+    out.print()
+    ordered = sorted(result.by_symbol, key=lambda of: (math.isnan(of.skill), -of.skill))
+    rows = [
+        (
+            of.symbol,
+            str(of.bars),
+            *map(loss, (of.loss, of.reference_loss)),
+            signed(of.skill),
+            _short(of.p_better),
+            _short(of.p_holm),
+        )
+        for of in ordered
+    ]
+    columns = ("symbol", "bars", "winner", "baseline", "skill", "DM", "Holm")
+    print_rows(out, columns, rows, ("bars", "DM"))
+    out.print(
+        f"The winner beside {result.comparison.reference.label} on the holdout of each symbol: "
+        f"{counts_in_words(result.by_symbol)}, which makes the p of DM larger, for the number of "
+        "symbols"
+    )
+
+
+def _short(p: float) -> str:
+    return p_value(p).replace("below ", "<")

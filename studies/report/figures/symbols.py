@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from puffin.models.evaluation.metrics import skill
 from puffin.studies.report.build import Report
-from puffin.studies.report.by_symbol import SymbolResult
+from puffin.studies.report.by_symbol import JudgedSymbol
 from puffin.studies.report.figures.style import (
     BLUE,
     GREY,
@@ -43,7 +43,7 @@ def draw_symbols(_study: StoredStudy, report: Report) -> Drawing | None:
     return Drawing(figure, f"Better on {better} of {len(ordered)} symbols")
 
 
-def _name_symbols(axes: Axes, ordered: list[SymbolResult]) -> None:
+def _name_symbols(axes: Axes, ordered: list[JudgedSymbol]) -> None:
     """Write each symbol with its skill beside its dot; of many symbols only the first and last."""
     last = len(ordered) - 1
     named = range(last + 1) if last < _MOST_NAMED else (0, last)

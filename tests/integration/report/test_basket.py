@@ -1,5 +1,6 @@
 """A basket of symbols is judged as one series of dates, and shown symbol by symbol."""
 
+import io
 import json
 import re
 
@@ -7,17 +8,20 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from puffin.models.evaluation.forecast_tests import clark_west, diebold_mariano
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.basket import Basket, load_basket
 from puffin.studies.prices.load import Prices
 from puffin.studies.prices.request import PriceRequest
+from puffin.studies.report.at_a_glance import card
 from puffin.studies.report.build import Report
 from puffin.studies.report.files import report_files
 from puffin.studies.report.verdict import sentences, to_json
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy
+from puffin.tuner.commands.report import _print_symbols
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 from tests.judging import judge
@@ -142,3 +146,18 @@ def test_the_pages_show_each_symbol(files: dict[str, bytes], judged: Report) -> 
     values = json.loads(files["report.json"])
     assert values == json.loads(json.dumps(to_json(judged)))
     assert [each["symbol"] for each in values["symbols"]] == list(SYMBOLS)
+
+
+def test_the_terminal_has_a_row_for_each_symbol(judged: Report) -> None:
+    out = Console(file=io.StringIO(), width=100)
+    _print_symbols(out, judged)
+    assert isinstance(out.file, io.StringIO)
+    lines = out.file.getvalue().splitlines()
+    assert lines[1].split() == ["symbol", "bars", "winner", "baseline", "skill", "DM", "Holm"]
+    assert {line.split()[0] for line in lines[3:7]} == set(SYMBOLS)
+    better = sum(result.skill > 0 for result in judged.by_symbol)
+    assert f"better on {better} of 4 symbols" in " ".join(lines)
+
+
+def test_the_card_counts_the_symbols_on_which_the_winner_is_better(judged: Report) -> None:
+    assert re.match(r"Better on \d of 4 symbols, on ", card(judged).facts.facts["Symbols"])

@@ -398,3 +398,14 @@ def test_holm_holds_its_level_for_dependent_tests() -> None:
     p_values = norm.sf(0.7**0.5 * shared + 0.3**0.5 * own)
     false = sum((holm(row) < 0.05).any() for row in p_values)
     assert false <= bounds(2000)[1]
+
+
+def test_the_mean_by_date_of_dependent_series_holds_the_level_their_bars_do_not() -> None:
+    rng, runs = np.random.default_rng(1), 400
+    common = rng.standard_normal((runs, 100, 1))
+    differentials = 0.7 * common + 0.7 * rng.standard_normal((runs, 100, 20))
+    low, high = bounds(runs)
+    by_date = sum(diebold_mariano(each.mean(axis=1)).p_better < 0.05 for each in differentials)
+    assert low <= by_date <= high
+    as_one = sum(diebold_mariano(each.ravel()).p_better < 0.05 for each in differentials)
+    assert as_one > 2 * high
