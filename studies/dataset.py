@@ -339,6 +339,13 @@ class Dataset:
         """Return the loss of each symbol, the mean over the folds in which it takes part."""
         return over_folds(self._by_symbol(forecasts))
 
+    def over_folds(self, losses: Sequence[Sequence[float]]) -> dict[str, float]:
+        """Return the mean of each symbol over its folds, of values in the order of `parts`."""
+        symbols = [[part.member.symbol for part in found] for found in self.parts]
+        return over_folds(
+            [dict(zip(*pair, strict=True)) for pair in zip(symbols, losses, strict=True)]
+        )
+
     def _by_symbol(self, forecasts: Sequence[Floats]) -> list[dict[str, float]]:
         """Return the loss of each symbol of each fold."""
         return [

@@ -1,6 +1,7 @@
-"""A small export with an untrained network and consistent files."""
+"""Small exports with an untrained network and consistent files: of one symbol, and of two."""
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from puffin.models.config import Config
 from puffin.models.networks.rnn import build_network
 from puffin.studies.export.card import model_card
 from puffin.studies.export.record import ExportRecord
-from puffin.studies.prices.snapshot import to_csv
+from puffin.studies.prices.snapshot import frames_to_csv, to_csv
 
 LOOKBACK, SEARCH_BARS = 4, 40
 RESIDUALS = np.random.default_rng(5).normal(0, 0.02, 60)
 SEALED = np.random.default_rng(6).normal(0, 0.02, 20)
+FORECASTS = ("forecasts.csv", "forecasts-holdout.csv")
 _MIDDLE = {"return": 0.0, "range": -4.0, "volume": 0.0, "price": 100.0, "change": 0.0}
 _DAY = "2020-01-20"
 _SHARES = {"skill": 0.1, "direction_accuracy": 0.6}
@@ -147,6 +149,65 @@ def export_files(
         files["prices-holdout.csv"] = to_csv(bars().iloc[SEARCH_BARS:])
         files["forecasts-holdout.csv"] = table(sealed)
     return files
+
+
+def two_symbols() -> dict[str, pd.DataFrame]:
+    """Return the bars of NA, whose name is also that of nothing, and of B, which starts later."""
+    return {"NA": bars(), "B": bars(50, "2020-01-15") * 2}
+
+
+SCALERS = ("feature_mean", "feature_std", "target_mean", "target_std")
+# Errors of NA, and those of B in each part.
+OF_B = np.random.default_rng(8).normal(0, 0.04, 60), np.random.default_rng(9).normal(0, 0.04, 20)
+
+
+def basket_values(
+    features: tuple[str, ...] = ("range",),
+    target: str = "range",
+    horizon: int = 1,
+    *,
+    opened: bool = False,
+) -> dict[str, Any]:
+    """Return the values of config.toml of two symbols, the second of which is scaled wider."""
+    values = record_values(features, target, horizon, opened=opened)
+    inputs, scores, data = values["input"], values["scores"], values["data"]
+    one = {key: inputs.pop(key) for key in SCALERS}
+    inputs["scalers"] = {"NA": one, "B": one | {"target_std": 2 * one["target_std"]}}
+    losses = {"NA": 0.8, "B": 1.0}
+    scores |= {"symbol_losses": losses, "symbol_persistence": dict.fromkeys(losses, 1.0)}
+    values["spec"]["data"] |= {"symbol": None, "symbols": list(losses)}
+    parts = basket_parts()
+    data["sha256"] = {k: hashlib.sha256(v).hexdigest() for k, v in parts.items()}
+    data["bars"] = sum(map(len, two_symbols().values()))
+    return values
+
+
+def basket_parts() -> dict[str, bytes]:
+    """Return the two files of prices of two symbols, cut on one day."""
+    cut, frames = bars().index[SEARCH_BARS], two_symbols()
+    search = {symbol: frame[frame.index < cut] for symbol, frame in frames.items()}
+    sealed = {symbol: frame[frame.index >= cut] for symbol, frame in frames.items()}
+    return {
+        "prices-search.csv": frames_to_csv(search),
+        "prices-holdout.csv": frames_to_csv(sealed),
+    }
+
+
+def basket_files(values: dict[str, Any]) -> dict[str, bytes]:
+    """Return every file of an export of two symbols except its checksums."""
+    files = export_files(values)
+    for name, body in basket_parts().items():
+        files |= {name: body} if name in files else {}
+    for name, own, other in zip(FORECASTS, (RESIDUALS, SEALED), OF_B, strict=True):
+        files |= {name: basket_table({"NA": own, "B": other})} if name in files else {}
+    return files
+
+
+def basket_table(residuals: dict[str, np.ndarray]) -> bytes:
+    rows = [pd.read_csv(io.BytesIO(table(errors))) for errors in residuals.values()]
+    frames = [frame.assign(symbol=name) for name, frame in zip(residuals, rows, strict=True)]
+    columns = ["date", "fold", "symbol", "forecast", "actual", "persistence"]
+    return pd.concat(frames)[columns].to_csv(index=False).encode()
 
 
 def write_export(folder: Path, files: dict[str, bytes]) -> Path:

@@ -252,7 +252,7 @@ def export(name: str, folder: Path, refit: str, storage: str) -> None:
 def predict(
     folder: Path,
     csv: Path | None,
-    symbol: str | None,
+    symbols: tuple[str, ...],
     steps: int | None,
     level: float,
     *,
@@ -261,16 +261,17 @@ def predict(
     """Forecast with the model that was exported to DIR.
 
     Each bar has an interval. Intervals come from the model's errors on bars that it was not trained
-    on. Only a model whose one feature is its target can forecast beyond the horizon.
+    on. Only a model whose one feature is its target can forecast beyond the horizon. A model of
+    several symbols forecasts each of them, and others by their own past.
     """
-    if csv is not None and symbol is not None:
+    if csv is not None and symbols:
         raise click.UsageError("--csv and --symbol both name the prices; use one of them")
     from puffin.studies.export.checksums import require_export
 
     require_export(folder)  # before torch is loaded, so that a mistyped folder fails at once
     from puffin.tuner.commands import predict as command
 
-    command.predict(folder, csv, symbol, steps, level, as_json=as_json)
+    command.predict(folder, csv, symbols, steps, level, as_json=as_json)
 
 
 @main.command(epilog=example("tuner reproduce best/", "tuner reproduce best/ --verbose"))

@@ -1,8 +1,9 @@
 """The model card of an export: description, scores, and use without this program."""
 
 from puffin.models.cells import CELLS
+from puffin.models.evaluation.metrics import skill
 from puffin.models.features import TARGETS
-from puffin.studies.export.record import ExportRecord, Opening
+from puffin.studies.export.record import ExportRecord, Opening, Scores
 from puffin.studies.text import counted, loss, minute, percent, signed
 
 _PLAIN_TORCH = """\
@@ -27,13 +28,15 @@ def model_card(record: ExportRecord) -> str:
 
 def _head(record: ExportRecord) -> str:
     config, inputs, refit = record.config, record.input, record.refit
+    symbols = len(record.scalers)
+    each = f" of each of {symbols} symbols" if record.is_basket else ""
     widths = ", ".join(map(str, config.hidden_dims))
     bars = "all bars, the holdout included" if refit.data == "all" else "the search data"
     return f"""# {record.study}: {config.cell.upper()} [{widths}]
 
 The best complete trial of study `{record.study}` (trial {record.trial}), trained again on
 {bars}: {refit.targets} targets up to {refit.last}, {counted(record.epochs, "epoch")},
-seed {refit.seed}. It forecasts the {TARGETS[inputs.target].unit}
+seed {refit.seed}. It forecasts the {TARGETS[inputs.target].unit}{each}
 {counted(inputs.horizon, "bar")} ahead from {counted(config.lookback, "bar")} of
 {", ".join(inputs.features)}.
 """
@@ -64,6 +67,22 @@ part of each fold. These scores are optimistic, because the configuration was ch
 | skill against persistence | {signed(scores.skill)} |
 | direction accuracy | {percent(scores.direction_accuracy)} ({percent(low)} to {percent(high)}) |
 | direction accuracy of the training mean | {percent(scores.mean_direction_accuracy)} |
+{_symbols(scores)}"""
+
+
+def _symbols(scores: Scores) -> str:
+    """Return the table of symbols; nothing if there is one."""
+    if not scores.symbol_losses:
+        return ""
+    rows = "\n".join(
+        f"| {symbol} | {loss(value)} | {loss(persistence)} | {signed(skill(value, persistence))} |"
+        for symbol, value in scores.symbol_losses.items()
+        for persistence in [scores.symbol_persistence[symbol]]
+    )
+    return f"""
+| symbol | loss | loss of persistence | skill |
+|---|---|---|---|
+{rows}
 """
 
 

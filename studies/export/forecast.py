@@ -1,5 +1,6 @@
 """Forecasts of an exported model from given prices, with prediction intervals."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -11,7 +12,6 @@ import torch
 from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.intervals import (
-    IntervalError,
     draw_residuals,
     forecast_recursively,
     path_interval,
@@ -21,10 +21,11 @@ from puffin.models.features import TARGETS, Series, build_series
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import make_windows, to_tensor
 from puffin.studies.dataset import columns_of
-from puffin.studies.export.read import FORECAST_FILES, Exported
+from puffin.studies.export.basis import Basis, Coverage, ForecastError, basis_of
+from puffin.studies.export.read import Exported
 from puffin.studies.json_values import to_json_values
 from puffin.studies.sections import DataSection
-from puffin.studies.text import when
+from puffin.studies.text import in_words, when
 
 # Largest relative difference between closes of the same bars, without a split or a dividend.
 _SAME = 0.01
@@ -32,10 +33,6 @@ _SAME = 0.01
 _CUMULATIVE = ("return", "change")
 # Features and targets in units of the price, which a split changes.
 _IN_PRICE_UNITS = frozenset({"price", "change"})
-
-
-class ForecastError(PuffinError):
-    """The model cannot make the forecast from these prices."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +61,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """Share of the holdout bars inside the interval built from the search residuals."""
-
-    share: float
-    bars: int
-
-
-@dataclass(frozen=True)
 class Prediction:
-    """The forecasts of the bars after the last known one.
+    """The forecasts of the bars of one symbol after the last known one.
 
     Attributes
     ----------
@@ -83,10 +72,13 @@ class Prediction:
     horizon : int, most bars ahead that are forecast from known bars alone
     level : float, nominal coverage of the intervals
     residuals : int, number of out-of-sample errors that the intervals are built from
-    coverage : Coverage; None while the holdout is sealed, or if the search has too few residuals
+    coverage : Coverage; None as in `Basis`
     last : Timestamp, time of the last known bar
     age_days : int, days from that bar to today
     warnings : tuple of str
+    symbol : str
+    is_seen : bool, whether the network was trained on the symbol
+    has_own_residuals : bool, whether the errors are those of the symbol
     """
 
     study: str
@@ -100,15 +92,79 @@ class Prediction:
     last: pd.Timestamp
     age_days: int
     warnings: tuple[str, ...]
+    symbol: str
+    is_seen: bool
+    has_own_residuals: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return the forecasts as JSON can hold them; NaN is null."""
         values: dict[str, Any] = to_json_values(asdict(self) | {"last": when(self.last)})
-        return values
+        return {key: value for key, value in values.items() if key not in _OF_SEVERAL}
+
+
+# Keys of a prediction that say nothing of an only symbol, and those that all symbols share.
+_OF_SEVERAL = ("symbol", "is_seen", "has_own_residuals")
+_SHARED = ("study", "unit", "trader_unit", "horizon", "level")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The forecasts of several symbols.
+
+    Attributes
+    ----------
+    made : tuple of Prediction, at least one
+    causes : dict of str, why a symbol could not be forecast
+    """
+
+    made: tuple[Prediction, ...]
+    causes: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the forecasts as JSON can hold them; NaN is null."""
+        found = [to_json_values(asdict(one) | {"last": when(one.last)}) for one in self.made]
+        return {
+            **{key: found[0][key] for key in _SHARED},
+            "symbols": [
+                {key: one[key] for key in sorted(one, key="symbol".__ne__) if key not in _SHARED}
+                for one in found
+            ],
+            "not_forecast": self.causes,
+        }
+
+
+def predict_each(
+    exported: Exported,
+    frames: Mapping[str, pd.DataFrame],
+    steps: int,
+    level: float,
+    today: date,
+) -> Predictions:
+    """Forecast the bars after the last one of each symbol, as `predict` does.
+
+    Raises
+    ------
+    PuffinError
+        If no symbol can be forecast.
+    """
+    made, causes = list[Prediction](), dict[str, PuffinError]()
+    for symbol, frame in frames.items():
+        try:
+            made.append(predict(exported, frame, steps, level, today, symbol))
+        except PuffinError as error:
+            causes[symbol] = error
+    if not made:
+        raise next(iter(causes.values()))
+    return Predictions(tuple(made), {symbol: str(error) for symbol, error in causes.items()})
 
 
 def predict(
-    exported: Exported, frame: pd.DataFrame, steps: int, level: float, today: date
+    exported: Exported,
+    frame: pd.DataFrame,
+    steps: int,
+    level: float,
+    today: date,
+    symbol: str | None = None,
 ) -> Prediction:
     """Forecast the bars after the last one of `frame`.
 
@@ -124,6 +180,8 @@ def predict(
     level : float
         Nominal coverage of the intervals, in (0, 1).
     today : date
+    symbol : str, optional
+        What the prices are of, which need not be in the export; the only symbol by default.
 
     Raises
     ------
@@ -139,10 +197,11 @@ def predict(
     columns = columns_of(frame)
     series = build_series(columns, data.features, data.target, data.horizon)
     _check_bars(series, exported.config.lookback)
-    residuals = out_of_sample(exported)
+    symbol = symbol or data.only_symbol
+    basis = basis_of(exported, symbol, series, level)
     display = TARGETS[data.target].display
     with np.errstate(all="ignore"):  # `_require_finite` refuses an overflow with a message
-        values, sums = _forecast_steps(exported, series, residuals, steps, level)
+        values, sums = _forecast_steps(exported, series, basis, steps, level)
         start = _start_closes(sums, columns["close"], data.horizon)
         converted = None if display is None else display.convert(values, sums, start)
     _require_finite(values if converted is None else np.vstack([values, converted]))
@@ -153,18 +212,15 @@ def predict(
         trader_unit=None if display is None else display.unit,
         horizon=data.horizon,
         level=level,
-        residuals=len(residuals),
-        coverage=_coverage(exported, level),
+        residuals=len(basis.residuals),
+        coverage=basis.coverage,
         last=frame.index[-1],
         age_days=(today - frame.index[-1].date()).days,
-        warnings=_warnings(exported, frame),
+        warnings=_warnings(exported, symbol, frame, basis),
+        symbol=symbol,
+        is_seen=basis.is_seen,
+        has_own_residuals=basis.is_own,
     )
-
-
-def out_of_sample(exported: Exported) -> Floats:
-    """Return actual - forecast, (n,), of every bar that was forecast out of sample."""
-    names = [name for name in FORECAST_FILES if name in exported.files]
-    return np.concatenate([exported.residuals(name) for name in names])
 
 
 def _require_finite(values: Floats) -> None:
@@ -208,7 +264,7 @@ def _check_bars(series: Series, lookback: int) -> None:
 
 
 def _forecast_steps(
-    exported: Exported, series: Series, residuals: Floats, steps: int, level: float
+    exported: Exported, series: Series, basis: Basis, steps: int, level: float
 ) -> tuple[Floats, Floats]:
     """Return forecast, low and high of each step, and of the sum of the steps so far.
 
@@ -216,8 +272,8 @@ def _forecast_steps(
     -------
     values, sums : array, (steps, 3)
     """
-    network, scaler, horizon = exported.network, exported.scaler, series.horizon
-    lookback = exported.config.lookback
+    network, horizon, lookback = exported.network, series.horizon, exported.config.lookback
+    scaler, residuals = basis.scaler, basis.residuals
     # Oldest first: the k-th window ends at bar T + k - horizon.
     known = series.features[len(series.features) - lookback - horizon + 1 :]
     # Shape of the windows: (horizon, lookback, features).
@@ -262,37 +318,42 @@ def _steps(values: Floats, converted: Floats | None) -> tuple[Step, ...]:
     return tuple(Step(ahead, Bounds(*row), other) for ahead, (row, other) in enumerate(rows, 1))
 
 
-def _coverage(exported: Exported, level: float) -> Coverage | None:
-    """Return the coverage on the holdout of the interval built from the search residuals."""
-    walk_forward, sealed = FORECAST_FILES
-    if sealed not in exported.files:
-        return None
-    try:
-        low, high = residual_interval(exported.residuals(walk_forward), level)
-    except IntervalError:
-        return None  # together with the holdout's residuals there may still be enough
-    errors = exported.residuals(sealed)
-    return Coverage(float(np.mean((low <= errors) & (errors <= high))), len(errors))
-
-
-def _warnings(exported: Exported, frame: pd.DataFrame) -> tuple[str, ...]:
+def _warnings(
+    exported: Exported, symbol: str, frame: pd.DataFrame, basis: Basis
+) -> tuple[str, ...]:
     """Return the reasons why forecasts from these bars may be misleading."""
-    trained = pd.Timestamp(exported.record.refit.last)
+    trained = _trained_until(exported, symbol)
     warnings = []
+    if not basis.is_seen:
+        known = in_words(list(exported.scalers))
+        warnings.append(
+            f"no score vouches for it: the model was trained on {known}, so it is scaled by its "
+            "own past, and its interval is from the errors of those"
+        )
     if frame.index[-1] < trained:
         warnings.append(
             f"the prices end at {when(frame.index[-1])}, before the last bar that the model was "
             f"trained on, {when(trained)}: the forecasts are of bars that it has seen"
         )
-    if mismatch := _price_mismatch(exported, frame):
+    own = exported.prices.get(symbol)
+    if own is not None and (mismatch := _price_mismatch(exported, symbol, own, frame)):
         warnings.append(mismatch)
     return tuple(warnings)
 
 
-def _price_mismatch(exported: Exported, frame: pd.DataFrame) -> str | None:
+def _trained_until(exported: Exported, symbol: str) -> pd.Timestamp:
+    """Return the last bar of a symbol that the model was trained on; else the last of all."""
+    refit = exported.record.refit
+    frames = exported.prices if refit.data == "all" else exported.search
+    return frames[symbol].index[-1] if symbol in frames else pd.Timestamp(refit.last)
+
+
+def _price_mismatch(
+    exported: Exported, symbol: str, known: pd.DataFrame, frame: pd.DataFrame
+) -> str | None:
     """Return how the prices differ from those of the export; None if they agree."""
-    closes = exported.prices["close"]
-    origin = exported.record.data.origin
+    closes = known["close"]
+    origin = f"{symbol} in the export" if exported.is_basket else exported.record.data.origin
     shared = frame.index.intersection(closes.index)
     if shared.empty:
         return (

@@ -17,10 +17,10 @@ from puffin.models.errors import PuffinError
 from puffin.models.features import build_series
 from puffin.models.networks.rnn import build_network
 from puffin.models.scaling import Scaler
-from puffin.studies.dataset import columns_of, join
+from puffin.studies.dataset import Frames, columns_of, join, union_of_dates
 from puffin.studies.export.checksums import CONFIG_FILE, SUMS_FILE, ExportError, read_listed
 from puffin.studies.export.record import ExportRecord, RecordError
-from puffin.studies.prices.snapshot import from_csv, sha256
+from puffin.studies.prices.snapshot import frames_from_csv, sha256
 from puffin.studies.spec import Spec
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE
 from puffin.studies.text import when
@@ -41,7 +41,9 @@ EXPORT_FILES = {
 
 # Differences of numbers below this limit are finite.
 _MOST_FORECAST = 1e150
-_FORECAST_TYPES = {"forecast": "float64", "actual": "float64", "persistence": "float64"}
+# Of a file of forecasts, beside what is forecast: date, fold and, of several, the symbol.
+FORECAST_COLUMNS = ["forecast", "actual", "persistence"]
+_TYPES: dict[str, str] = {**dict.fromkeys(FORECAST_COLUMNS, "float64"), "symbol": "str"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,41 +72,34 @@ class Exported:
         return self.record.config
 
     @property
-    def scaler(self) -> Scaler:
-        """The scaler of the network's inputs and outputs."""
-        return self.record.input.scaler
+    def is_basket(self) -> bool:
+        """Whether it is of several symbols."""
+        return self.record.is_basket
 
     @cached_property
-    def search(self) -> pd.DataFrame:
-        """Bars of the search part."""
-        return from_csv(self.files[SEARCH_FILE])
+    def scalers(self) -> dict[str, Scaler]:
+        """The scaler of each symbol that the network was trained on."""
+        return self.record.scalers
 
     @cached_property
-    def holdout(self) -> pd.DataFrame | None:
-        """Bars of the holdout; None while it is sealed."""
-        return from_csv(self.files[HOLDOUT_FILE]) if HOLDOUT_FILE in self.files else None
-
-    @property
-    def search_frames(self) -> dict[str, pd.DataFrame]:
+    def search(self) -> Frames:
         """Bars of the search part by symbol."""
-        return {self.spec.data.only_symbol: self.search}
-
-    @property
-    def holdout_frames(self) -> dict[str, pd.DataFrame]:
-        """Bars of the holdout by symbol; none while it is sealed."""
-        return {} if self.holdout is None else {self.spec.data.only_symbol: self.holdout}
-
-    @property
-    def all_frames(self) -> dict[str, pd.DataFrame]:
-        """All bars of the export by symbol."""
-        return join(self.search_frames, self.holdout_frames)
+        return self._frames(SEARCH_FILE)
 
     @cached_property
-    def prices(self) -> pd.DataFrame:
-        """All bars of the export."""
-        return self.search if self.holdout is None else pd.concat([self.search, self.holdout])
+    def holdout(self) -> Frames:
+        """Bars of the holdout by symbol; none while it is sealed."""
+        return self._frames(HOLDOUT_FILE) if HOLDOUT_FILE in self.files else {}
 
-    @property
+    @cached_property
+    def prices(self) -> Frames:
+        """All bars of the export by symbol."""
+        return join(self.search, self.holdout)
+
+    def _frames(self, name: str) -> Frames:
+        return frames_from_csv(self.files[name], self.spec.data.only_symbol)
+
+    @cached_property
     def network(self) -> torch.nn.Module:
         """The trained network in evaluation mode."""
         network = build_network(self.config, len(self.record.input.features))
@@ -118,12 +113,34 @@ class Exported:
 
     def forecasts(self, name: str) -> pd.DataFrame:
         """Return the table of one of `FORECAST_FILES`."""
-        return pd.read_csv(io.BytesIO(self.files[name]), dtype=_FORECAST_TYPES)
+        return read_forecasts(self.files[name])
 
-    def residuals(self, name: str) -> Floats:
-        """Return actual - forecast, (bars,), of one of `FORECAST_FILES`."""
+    @cached_property
+    def residuals(self) -> dict[str, dict[str, Floats]]:
+        """The errors, actual - forecast, (bars,), by file of `FORECAST_FILES` and symbol."""
+        return {name: self._residuals(name) for name in FORECAST_FILES if name in self.files}
+
+    @cached_property
+    def out_of_sample(self) -> dict[str, Floats]:
+        """The errors, (n,), of each symbol on every bar that was forecast out of sample."""
+        of_files = self.residuals.values()
+        symbols = dict.fromkeys(symbol for found in of_files for symbol in found)
+        return {s: np.concatenate([found[s] for found in of_files if s in found]) for s in symbols}
+
+    def _residuals(self, name: str) -> dict[str, Floats]:
         frame = self.forecasts(name)
-        return (frame["actual"] - frame["forecast"]).to_numpy(np.float64)
+        errors = (frame["actual"] - frame["forecast"]).to_numpy(np.float64)
+        if "symbol" not in frame:
+            return {self.spec.data.only_symbol: errors}
+        groups = frame.groupby("symbol", sort=False).indices
+        return {str(symbol): errors[rows] for symbol, rows in groups.items()}
+
+
+def read_forecasts(body: bytes) -> pd.DataFrame:
+    """Return the table of a file of forecasts, as `Dataset.forecasts_csv` writes it."""
+    # A symbol may be called NA, which is no missing value.
+    missing = {column: ["", "nan"] for column in FORECAST_COLUMNS}
+    return pd.read_csv(io.BytesIO(body), dtype=_TYPES, keep_default_na=False, na_values=missing)
 
 
 def load_exported(folder: Path) -> Exported:
@@ -158,12 +175,12 @@ def check_exported(exported: Exported) -> None:
     """
     _check_names(exported)
     _check_weights(exported)
+    _check_prices(exported)
     record = exported.record
     scored = record.spec.walk_forward.folds * record.spec.walk_forward.valid_bars
-    _check_forecasts(exported, FORECAST_FILES[0], scored)
+    _check_forecasts(exported, FORECAST_FILES[0], exported.search, scored)
     if record.holdout is not None:
-        _check_forecasts(exported, FORECAST_FILES[1], record.holdout.bars)
-    _check_prices(exported)
+        _check_forecasts(exported, FORECAST_FILES[1], exported.prices, record.holdout.bars)
 
 
 def _check_names(exported: Exported) -> None:
@@ -205,19 +222,24 @@ def _kind(tensor: torch.Tensor | None) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def _check_forecasts(exported: Exported, name: str, rows: int) -> None:
+def _check_forecasts(exported: Exported, name: str, frames: Frames, dates: int) -> None:
+    """Require finite forecasts of symbols that have prices, of each on so many dates at most."""
     # Counted first, so that no table of another size is parsed.
     count = max(exported.files[name].count(b"\n") - 1, 0)
-    if count != rows:
+    # A symbol of several may lack some of the dates.
+    rows = f"1 to {dates * len(frames)}" if len(frames) > 1 else f"{dates}"
+    if not (dates if len(frames) == 1 else 1) <= count <= dates * len(frames):
         raise ExportError(f"{name} should have {rows} rows below its header, but has {count}")
     try:
         frame = exported.forecasts(name)
     except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
         raise ExportError(f"{name} is not a table of forecasts: {_first_line(error)}") from None
-    columns = ["date", "fold", *_FORECAST_TYPES]
-    if list(frame) != columns or len(frame) != rows:
+    columns = ["date", "fold", *(["symbol"] if len(frames) > 1 else []), *FORECAST_COLUMNS]
+    if list(frame) != columns or len(frame) != count:
         raise ExportError(f"{name} should have the columns {', '.join(columns)} and {rows} rows")
-    for column in _FORECAST_TYPES:
+    if unknown := [symbol for symbol in frame.get("symbol", ()) if symbol not in frames]:
+        raise ExportError(f"{name} has forecasts of {unknown[0]}, which has no prices")
+    for column in FORECAST_COLUMNS:
         valid = frame[column].abs().to_numpy(np.float64) < _MOST_FORECAST  # False for NaN
         if not valid.all():
             value, line = frame[column][int(valid.argmin())], int(valid.argmin()) + 2
@@ -228,53 +250,56 @@ def _check_forecasts(exported: Exported, name: str, rows: int) -> None:
 def _check_prices(exported: Exported) -> None:
     for name in (SEARCH_FILE, HOLDOUT_FILE):
         if name in exported.files:
-            _check_bars(exported.files[name], name, exported.record.data.sha256[name])
-    search, holdout, prices = exported.search, exported.holdout, exported.prices
-    if holdout is not None and list(search) != list(holdout):
+            _check_bars(exported, name)
+    columns = {tuple(frame) for frame in (*exported.search.values(), *exported.holdout.values())}
+    if len(columns) > 1:
         raise ExportError(f"{HOLDOUT_FILE} should have the columns of {SEARCH_FILE}")
-    index = prices.index
-    if index.hasnans or not index.is_monotonic_increasing or not index.is_unique:
-        raise ExportError(f"{SEARCH_FILE}: times of bars should be ascending, each once")
-    _check_ends(exported, search, holdout)
-    _check_values(exported, prices)
+    for symbol, frame in exported.prices.items():
+        index = frame.index
+        if index.hasnans or not index.is_monotonic_increasing or not index.is_unique:
+            of = f" of {symbol}" * exported.is_basket
+            raise ExportError(f"{SEARCH_FILE}: times of bars{of} should be ascending, each once")
+    if unknown := [symbol for symbol in exported.scalers if symbol not in exported.search]:
+        raise ExportError(f"{CONFIG_FILE}: input.scalers has {unknown[0]}, which has no prices")
+    _check_ends(exported)
+    for symbol, frame in exported.prices.items():
+        _check_values(exported, symbol, frame)
 
 
-def _check_bars(body: bytes, name: str, digest: str) -> None:
-    if sha256(body) != digest:
-        msg = (
-            f"{name} has sha256 {sha256(body)}, but {CONFIG_FILE} has {digest}: the file was "
-            "changed"
-        )
+def _check_bars(exported: Exported, name: str) -> None:
+    found, stated = sha256(exported.files[name]), exported.record.data.sha256[name]
+    if found != stated:
+        msg = f"{name} has sha256 {found}, but {CONFIG_FILE} has {stated}: the file was changed"
         raise ExportError(msg)
     try:
-        frame = from_csv(body)
+        frames = exported.search if name == SEARCH_FILE else exported.holdout
     except PuffinError as error:
         raise ExportError(f"{name}: {error}") from None
-    if frame.empty or "close" not in frame:
+    if not frames or any(frame.empty or "close" not in frame for frame in frames.values()):
         raise ExportError(f"{name} should have at least one bar and a column close")
 
 
-def _check_ends(exported: Exported, search: pd.DataFrame, holdout: pd.DataFrame | None) -> None:
+def _check_ends(exported: Exported) -> None:
     """Require that the times and numbers of bars in the record are those of the files."""
-    data = exported.record.data
-    expected = {"first": when(search.index[0]), "search_last": when(search.index[-1])}
-    bars = len(search)
-    if holdout is not None:
-        expected["last"] = when(holdout.index[-1])
-        bars += len(holdout)
+    data, holdout = exported.record.data, exported.holdout
+    dates = union_of_dates(exported.search)
+    expected = {"first": when(dates[0]), "search_last": when(dates[-1])}
+    if holdout:
+        expected["last"] = when(union_of_dates(holdout)[-1])
+    bars = sum(map(len, exported.prices.values()))
     for key, value in expected.items():
         if getattr(data, key) != value:
             raise ExportError(
                 f"{CONFIG_FILE}: data.{key} = {getattr(data, key)}: should be {value}"
             )
-    if data.bars != bars if holdout is not None else data.bars <= bars:
-        rule = bars if holdout is not None else f"above {bars}, the bars of the search part"
+    if data.bars != bars if holdout else data.bars <= bars:
+        rule = bars if holdout else f"above {bars}, the bars of the search part"
         raise ExportError(f"{CONFIG_FILE}: data.bars = {data.bars}: should be {rule}")
 
 
-def _check_values(exported: Exported, prices: pd.DataFrame) -> None:
+def _check_values(exported: Exported, symbol: str, prices: pd.DataFrame) -> None:
     """Require finite values of all features and of the target after their warm-up."""
-    data = exported.spec.data
+    data, of = exported.spec.data, f" of {symbol}" * exported.is_basket
     with np.errstate(all="ignore"):  # results of bad prices are refused below
         try:
             series = build_series(columns_of(prices), data.features, data.target, data.horizon)
@@ -291,7 +316,7 @@ def _check_values(exported: Exported, prices: pd.DataFrame) -> None:
         bad = ~np.isfinite(values[first:])
         if bad.any():
             bar = when(prices.index[first + int(bad.argmax())])
-            raise ExportError(f"{SEARCH_FILE}: {name!r} is not finite at the bar of {bar}")
+            raise ExportError(f"{SEARCH_FILE}: {name!r} is not finite at the bar{of} of {bar}")
 
 
 def _first_line(error: Exception) -> str:

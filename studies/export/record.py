@@ -13,10 +13,14 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
     PlainValidator,
+    SerializerFunctionWrapHandler,
+    Tag,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -119,7 +123,10 @@ class _Part(BaseModel):
 
 
 class Scores(_Part):
-    """Scores of the walk-forward validation, the winner's and the baselines'."""
+    """Scores of the walk-forward validation, the winner's and the baselines'.
+
+    Those of each symbol are there if there are several.
+    """
 
     loss: Loss
     fold_losses: list[Loss]
@@ -129,32 +136,90 @@ class Scores(_Part):
     direction_accuracy: Share
     direction_interval: Annotated[list[Share], Field(min_length=2, max_length=2)]
     mean_direction_accuracy: Share
+    symbol_losses: dict[Line, Loss] = {}
+    symbol_persistence: dict[Line, Loss] = {}
+
+    @model_validator(mode="after")
+    def _symbols_are_the_same(self) -> Self:
+        if set(self.symbol_losses) != set(self.symbol_persistence):
+            raise ValueError("symbol_losses and symbol_persistence should name the same symbols")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _of_one_symbol_in_short(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in write(self).items() if value != {}}
 
 
-class Input(_Part):
-    """Features and target of the network, and their scaler."""
+class ScalerRecord(_Part):
+    """The scaler of one symbol."""
 
-    features: Annotated[list[Line], Field(min_length=1)]
-    target: Line
-    horizon: Count
     feature_mean: list[Finite]
     feature_std: list[Scale]
     target_mean: Finite
     target_std: Scale
 
-    @model_validator(mode="after")
-    def _each_feature_has_its_scale(self) -> Self:
+    @classmethod
+    def values_of(cls, scaler: Scaler) -> dict[str, Any]:
+        """Return the values of the keys of a scaler."""
+        return {
+            "feature_mean": scaler.feature_mean.tolist(),
+            "feature_std": scaler.feature_std.tolist(),
+            "target_mean": scaler.target_mean,
+            "target_std": scaler.target_std,
+        }
+
+    def require_scales(self, count: int) -> None:
+        """Raise a ValueError unless each of so many features has its mean and scale."""
         for name in ("feature_mean", "feature_std"):
-            if len(values := getattr(self, name)) != len(self.features):
-                msg = f"{name} has {len(values)} values, but features names {len(self.features)}"
+            if len(values := getattr(self, name)) != count:
+                msg = f"{name} has {len(values)} values, but features names {count}"
                 raise ValueError(msg)
-        return self
 
     @property
     def scaler(self) -> Scaler:
-        """The scaler of the network's inputs and outputs."""
+        """The scaler."""
         means, stds = np.array(self.feature_mean), np.array(self.feature_std)
         return Scaler(means, stds, self.target_mean, self.target_std)
+
+
+class _InputNames(_Part):
+    features: Annotated[list[Line], Field(min_length=1)]
+    target: Line
+    horizon: Count
+
+
+class Input(ScalerRecord, _InputNames):
+    """Features and target of the network, and the scaler of the only symbol."""
+
+    @model_validator(mode="after")
+    def _each_feature_has_its_scale(self) -> Self:
+        self.require_scales(len(self.features))
+        return self
+
+
+class BasketInput(_InputNames):
+    """Features and target of the network, and the scaler of each symbol."""
+
+    scalers: Annotated[dict[Line, ScalerRecord], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _each_feature_has_its_scale(self) -> Self:
+        for symbol, scaler in self.scalers.items():
+            try:
+                scaler.require_scales(len(self.features))
+            except ValueError as error:
+                raise ValueError(f"scalers.{symbol}: {error}") from None
+        return self
+
+
+# Names of the two forms of a section, which pydantic puts into the places of errors.
+_ONE, _SEVERAL = "of one symbol", "of several symbols"
+
+
+def _form(values: Any) -> str:
+    if isinstance(values, Mapping):
+        return _SEVERAL if "scalers" in values else _ONE
+    return _SEVERAL if isinstance(values, BasketInput) else _ONE
 
 
 class Data(_Part):
@@ -247,7 +312,9 @@ class ExportRecord(_Part):
     config: Annotated[Config, PlainValidator(_config), PlainSerializer(Config.to_dict)]
     epochs: Count
     scores: Scores
-    input: Input
+    input: Annotated[
+        Annotated[Input, Tag(_ONE)] | Annotated[BasketInput, Tag(_SEVERAL)], Discriminator(_form)
+    ]
     data: Data
     targets_sha256: Digest
     made_with: dict[str, Line]
@@ -294,6 +361,18 @@ class ExportRecord(_Part):
         if self.refit.last != last:
             raise ValueError(f"refit.last = {_shown(self.refit.last)}: should be {_shown(last)}")
         return self
+
+    @property
+    def is_basket(self) -> bool:
+        """Whether it is of several symbols."""
+        return isinstance(self.input, BasketInput)
+
+    @property
+    def scalers(self) -> dict[str, Scaler]:
+        """The scaler of each symbol that the exported network was trained on."""
+        if isinstance(self.input, BasketInput):
+            return {symbol: part.scaler for symbol, part in self.input.scalers.items()}
+        return {self.spec.data.only_symbol: self.input.scaler}
 
     def to_toml(self) -> bytes:
         """Return the text of config.toml, which `parse` reads back."""
@@ -371,7 +450,8 @@ _WORDS = {
 
 def _described(error: Any) -> str:
     """Return a message: the key, its value, and the rule that it breaks."""
-    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"]).lstrip(".")
+    places = [place for place in error["loc"] if place not in (_ONE, _SEVERAL)]
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in places).lstrip(".")
     kind = error["type"]
     if kind == "value_error":
         words = str(error["ctx"]["error"])

@@ -1,7 +1,7 @@
 """Reproduction of an export from its own files: train again and compare every figure."""
 
-import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -16,7 +16,13 @@ from puffin.models.training.trainer import loss_function
 from puffin.studies.dataset import Dataset
 from puffin.studies.export.card import model_card
 from puffin.studies.export.checks import Check, Comparison, check_same, check_untrained
-from puffin.studies.export.read import CARD_FILE, FORECAST_FILES, Exported
+from puffin.studies.export.read import (
+    CARD_FILE,
+    FORECAST_COLUMNS,
+    FORECAST_FILES,
+    Exported,
+    read_forecasts,
+)
 from puffin.studies.export.record import ExportRecord, Holdout, Scores
 from puffin.studies.export.write import refit_winner
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
@@ -41,15 +47,13 @@ def reproduce(exported: Exported) -> Iterator[Check]:
     """
     record = exported.record
     check_versions({"puffin-tuner": record.made_with["puffin-tuner"]}, installed_versions())
-    folds = Dataset.build(exported.spec, exported.search_frames)
+    folds = Dataset.build(exported.spec, exported.search)
     yield from _targets(record, folds)
     yield from _baselines(record, folds)
     yield from _search(exported, folds)
     yield from _weights(exported, folds)
-    if record.holdout is not None and exported.holdout is not None:
-        holdout = Dataset.for_holdout(
-            exported.spec, exported.search_frames, exported.holdout_frames
-        )
+    if record.holdout is not None:
+        holdout = Dataset.for_holdout(exported.spec, exported.search, exported.holdout)
         yield from _holdout(exported, record.holdout, folds, holdout)
     yield check_same(CARD_FILE, exported.files[CARD_FILE], model_card(record).encode())
 
@@ -67,6 +71,10 @@ def _baselines(record: ExportRecord, folds: Dataset) -> Iterator[Check]:
         ("mean_direction_accuracy", folds.mean_direction.accuracy),
     ):
         yield check_untrained(f"scores.{key}", getattr(record.scores, key), recomputed)
+    persistence = folds.symbol_losses(folds.persistence)
+    for symbol, before in record.scores.symbol_persistence.items():
+        recomputed = persistence.get(symbol, math.nan)
+        yield check_untrained(f"scores.symbol_persistence.{symbol}", before, recomputed)
 
 
 def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
@@ -85,6 +93,10 @@ def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
     rows = zip(scores.fold_losses, best.fold_losses, strict=True)
     for number, (before, loss) in enumerate(rows, start=1):
         yield comparison.check("loss", f"scores.fold_losses of fold {number}", before, loss, before)
+    losses = folds.over_folds(best.symbol_losses)
+    for symbol, before in scores.symbol_losses.items():
+        loss = losses.get(symbol, math.nan)
+        yield comparison.check("loss", f"scores.symbol_losses.{symbol}", before, loss, before)
     persistence = float(np.mean(folds.persistence_losses))
     gained, unit = skill(best.valid_loss, persistence), _loss_as_skill(scores, persistence)
     yield comparison.check("loss", "scores.skill", scores.skill, gained, unit)
@@ -105,21 +117,30 @@ def _table(
     name: str, exported: Exported, dataset: Dataset, forecasts: list[Floats], comparison: Comparison
 ) -> Iterator[Check]:
     """Compare a file of forecasts: dates, forecasts, actual values and persistence."""
-    before, recomputed = (
-        pd.read_csv(io.BytesIO(body))
-        for body in (exported.files[name], dataset.forecasts_csv(forecasts))
+    before, recomputed = map(
+        read_forecasts, (exported.files[name], dataset.forecasts_csv(forecasts))
     )
-    keys = ["date", "fold"]
+    keys = [key for key in recomputed if key not in FORECAST_COLUMNS]
     if list(before) != list(recomputed) or not before[keys].equals(recomputed[keys]):
         yield Check(f"{name} dates", 0.0, float("nan"), 0.0)
         return
-    unit = max(part.scaler.target_std for found in dataset.parts for part in found)
+    differences = before[FORECAST_COLUMNS] - recomputed[FORECAST_COLUMNS]
     for column in ("actual", "persistence"):
-        yield check_untrained(
-            f"{name} {column}", 0.0, _max_abs(before[column] - recomputed[column])
-        )
-    difference = _max_abs(before["forecast"] - recomputed["forecast"])
-    yield comparison.check_difference("forecast", f"{name} forecast", difference, unit)
+        yield check_untrained(f"{name} {column}", 0.0, _max_abs(differences[column]))
+    symbols = np.concatenate(dataset.scored_symbols)
+    for symbol, unit in _units(dataset).items():
+        label = f"{name} forecast" + f" of {symbol}" * dataset.is_basket
+        difference = _max_abs(differences["forecast"][symbols == symbol])
+        yield comparison.check_difference("forecast", label, difference, unit)
+
+
+def _units(dataset: Dataset) -> dict[str, float]:
+    """Return the largest standard deviation of the target of each symbol over the folds."""
+    units: dict[str, float] = {}
+    for part in (part for found in dataset.parts for part in found):
+        symbol, unit = part.member.symbol, part.scaler.target_std
+        units[symbol] = max(unit, units.get(symbol, 0.0))
+    return units
 
 
 def _max_abs(differences: "pd.Series[float]") -> float:
@@ -136,9 +157,9 @@ def _weights(exported: Exported, folds: Dataset) -> Iterator[Check]:
     """Train the exported network again and compare its inputs and weights."""
     record = exported.record
     on_all_bars = record.refit.data == "all"
-    dataset = Dataset.build(exported.spec, exported.all_frames) if on_all_bars else folds
-    network, scaler, targets = refit_winner(dataset, exported.config, record.epochs)
-    yield from _inputs(record, scaler, targets)
+    dataset = Dataset.build(exported.spec, exported.prices) if on_all_bars else folds
+    network, scalers, targets = refit_winner(dataset, exported.config, record.epochs)
+    yield from _inputs(record, scalers, targets)
     before, recomputed = exported.weights, network.state_dict()
     difference = max(
         float((recomputed[name] - values).abs().max()) for name, values in before.items()
@@ -148,14 +169,26 @@ def _weights(exported: Exported, folds: Dataset) -> Iterator[Check]:
     yield comparison.check_difference("weight", "weights", difference, largest)
 
 
-def _inputs(record: ExportRecord, scaler: Scaler, targets: int) -> Iterator[Check]:
-    """Compare the scaler of the network and the number of its training targets."""
-    for name in ("feature_mean", "feature_std", "target_mean", "target_std"):
-        before, recomputed = np.array(getattr(record.input, name)), np.array(getattr(scaler, name))
-        same_shape = before.shape == recomputed.shape
-        difference = float(np.max(np.abs(before - recomputed))) if same_shape else float("nan")
-        yield check_untrained(f"input.{name}", 0.0, difference)
+def _inputs(record: ExportRecord, scalers: Mapping[str, Scaler], targets: int) -> Iterator[Check]:
+    """Compare the scalers of the network and the number of its training targets."""
+    exported = record.scalers
+    if record.is_basket:
+        yield check_same("symbols of input.scalers", sorted(exported), sorted(scalers))
+    for symbol in (symbol for symbol in exported if symbol in scalers):
+        differences = dict(_differences(exported[symbol], scalers[symbol]))
+        if record.is_basket:  # a row for each
+            differences = {f"scalers.{symbol}": float(np.max(list(differences.values())))}
+        for name, difference in differences.items():
+            yield check_untrained(f"input.{name}", 0.0, difference)
     yield check_untrained("refit.targets", record.refit.targets, targets)
+
+
+def _differences(exported: Scaler, scaler: Scaler) -> Iterator[tuple[str, float]]:
+    """Yield the largest difference of each part of a scaler; NaN if there are more in one."""
+    for name in ("feature_mean", "feature_std", "target_mean", "target_std"):
+        before, recomputed = np.array(getattr(exported, name)), np.array(getattr(scaler, name))
+        same_shape = before.shape == recomputed.shape
+        yield name, float(np.max(np.abs(before - recomputed))) if same_shape else math.nan
 
 
 def _holdout(
@@ -187,7 +220,7 @@ def _holdout(
     ):
         yield comparison.check(kind, f"holdout.{key}", getattr(recorded, key), value, unit)
     yield comparison.check_equal("outcome", "holdout.outcome", recorded.outcome, recomputed.outcome)
-    (dates,) = holdout.scored_dates
+    dates = holdout.scored_dates[0].unique().sort_values()
     bars = (recorded.first, recorded.last, recorded.bars)
     yield check_same("holdout.bars", bars, (when(dates[0]), when(dates[-1]), len(dates)))
     sentences = [

@@ -1,6 +1,6 @@
 """Writing an export: record, weights, prices, forecasts, report and model card."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,11 +32,11 @@ from puffin.studies.export.read import (
     Exported,
     check_exported,
 )
-from puffin.studies.export.record import ExportRecord, RecordError
+from puffin.studies.export.record import ExportRecord, RecordError, ScalerRecord
 from puffin.studies.files import write_files
 from puffin.studies.openings import Opening, looks_at
 from puffin.studies.prices.snapshot import frames_to_csv
-from puffin.studies.records import TrainingRun
+from puffin.studies.records import Scores, TrainingRun
 from puffin.studies.report.subject import fold_dates
 from puffin.studies.retraining import find_holdout, own_refit, read_artifact, require_opened
 from puffin.studies.safe_toml import MOST_BYTES, parse_toml
@@ -95,8 +95,12 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
     values = best_record(study, best)
     config, epochs = Config.from_dict(values["config"]), values["epochs"]
     dataset = study.dataset if refit == "search" else _all_bars(study)
-    network, scaler, targets = refit_winner(dataset, config, epochs)
-    values |= _provenance(study, best, scaler)
+    network, scalers, targets = refit_winner(dataset, config, epochs)
+    values |= _provenance(study, best, scalers)
+    values["scores"] |= {
+        "symbol_losses": Scores.read(best).symbol_losses,
+        "symbol_persistence": study.record.symbol_persistence,
+    }
     values["refit"] = {
         "data": refit,
         "targets": targets,
@@ -255,15 +259,15 @@ def _is_ignored(name: str) -> bool:
 
 def refit_winner(
     dataset: Dataset, config: Config, epochs: int
-) -> tuple[torch.nn.Module, Scaler, int]:
+) -> tuple[torch.nn.Module, dict[str, Scaler], int]:
     """Train the winner on every target of a dataset, on the CPU with one thread.
 
     The number of threads determines the order of sums and thus the last bits of the weights.
 
     Returns
     -------
-    Module, Scaler, int
-        The network, the scaler of its inputs and outputs, and the number of targets.
+    Module, dict, int
+        The network, the scaler of each symbol's inputs and outputs, and the number of targets.
     """
     parts = dataset.refit_parts()
     tensors = fold_tensors(parts, config.lookback, torch.device("cpu"))
@@ -279,10 +283,12 @@ def refit_winner(
         ).train()
     finally:
         torch.set_num_threads(threads)
-    return network, parts[0].scaler, len(tensors.train)
+    return network, {part.member.symbol: part.scaler for part in parts}, len(tensors.train)
 
 
-def _provenance(study: StoredStudy, best: FrozenTrial, scaler: Scaler) -> dict[str, Any]:
+def _provenance(
+    study: StoredStudy, best: FrozenTrial, scalers: Mapping[str, Scaler]
+) -> dict[str, Any]:
     """Return everything that the scores and the weights depend on."""
     spec = study.spec
     record, machine = study.record, TrainingRun.read(best).machine
@@ -291,10 +297,7 @@ def _provenance(study: StoredStudy, best: FrozenTrial, scaler: Scaler) -> dict[s
             "features": list(spec.data.inputs),
             "target": spec.data.target,
             "horizon": spec.data.horizon,
-            "feature_mean": scaler.feature_mean.tolist(),
-            "feature_std": scaler.feature_std.tolist(),
-            "target_mean": scaler.target_mean,
-            "target_std": scaler.target_std,
+            **_scalers(scalers, is_basket=study.dataset.is_basket),
         },
         "data": {
             "origin": record.data.origin,
@@ -310,3 +313,9 @@ def _provenance(study: StoredStudy, best: FrozenTrial, scaler: Scaler) -> dict[s
         "folds": [asdict(dates) for dates in fold_dates(study.dataset)],
         "spec": spec.to_json(),
     }
+
+
+def _scalers(scalers: Mapping[str, Scaler], *, is_basket: bool) -> dict[str, Any]:
+    """Return the scalers as keys of the section "input"; that of an only symbol has no name."""
+    values = {symbol: ScalerRecord.values_of(scaler) for symbol, scaler in scalers.items()}
+    return {"scalers": values} if is_basket else next(iter(values.values()))

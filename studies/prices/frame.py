@@ -49,7 +49,7 @@ def basket_of_frames(prices: Frames, request: PriceRequest) -> Basket:
     return read_basket("csv", readers, request, NAME)
 
 
-def prices_of_frame(frame: pd.DataFrame, request: PriceRequest) -> Prices:
+def prices_of_frame(frame: Frames, request: PriceRequest) -> Prices:
     """Validate and adjust the prices of a DataFrame of one symbol, as `basket_of_frames` does.
 
     Raises

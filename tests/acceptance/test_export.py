@@ -228,13 +228,12 @@ def test_the_card_loads_the_network_in_plain_torch(reported: Any) -> None:
 
 def test_an_export_of_a_sealed_study_holds_no_bar_of_the_holdout(reported: Any) -> None:
     sealed = load_exported(reported.folder / "sealed")
-    assert sealed.holdout is None
+    assert sealed.holdout == {}
     assert sealed.record.holdout is None
     assert "The holdout is sealed: " in sealed.files["README.md"].decode()
     opened = load_exported(reported.folder / "best")
-    assert opened.holdout is not None
-    first = opened.holdout.index[0]
-    assert sealed.search.index[-1] < first
+    first = opened.holdout["AAPL"].index[0]
+    assert sealed.search["AAPL"].index[-1] < first
     for name, body in sealed.files.items():
         assert f"{first:%Y-%m-%d}".encode() not in body, name
 
@@ -275,7 +274,7 @@ def test_an_export_replaces_a_larger_one_completely(
     shutil.copytree(reported.folder / "best", folder)
     done = command("export", "tiny-study", str(folder), "--storage", finished.url)
     assert done.code == 0, done.err
-    assert load_exported(folder).holdout is None
+    assert load_exported(folder).holdout == {}
 
 
 def test_card_and_record_have_the_sentences_of_the_report(reported: Any) -> None:
@@ -371,4 +370,4 @@ def test_a_killed_export_is_completed_by_the_next(
         assert command(*args).code == 130
     assert "was changed after its export" in command("reproduce", str(folder)).err
     assert command(*args).code == 0
-    assert load_exported(folder).holdout is not None
+    assert list(load_exported(folder).holdout) == ["AAPL"]

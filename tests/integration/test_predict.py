@@ -44,7 +44,7 @@ def test_predict_repeats_the_judged_forecasts_of_the_holdout(
     opened: Exported,
 ) -> None:
     table = pd.read_csv(io.BytesIO(opened.files[FORECAST_FILES[1]]), parse_dates=["date"])
-    prices = opened.prices
+    prices = opened.prices["AAPL"]
     assert len(table) == 20
     for row in (0, 7, 18):
         place = prices.index.get_loc(table["date"][row])

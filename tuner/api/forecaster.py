@@ -1,5 +1,6 @@
 """An exported forecaster for scripts and notebooks."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from os import PathLike
@@ -7,28 +8,29 @@ from pathlib import Path
 
 import pandas as pd
 
-from puffin.studies.export.forecast import Bounds, Prediction, predict
+from puffin.studies.export.forecast import Bounds, Prediction, predict_each
 from puffin.studies.export.read import Exported, load_exported
-from puffin.studies.prices.frame import prices_of_frame
+from puffin.studies.prices.frame import Frames, basket_of_frames, prices_of_frame
 from puffin.studies.text import signed
 from puffin.tuner.api.html import table
 
 
 class Forecaster:
-    """An exported network with its scaler. Use `puffin.load_forecaster` to get one."""
+    """An exported network with its scalers. Use `puffin.load_forecaster` to get one."""
 
     def __init__(self, exported: Exported) -> None:
         self._exported = exported
 
     def predict(
-        self, prices: pd.DataFrame | None = None, *, steps: int | None = None, level: float = 0.9
+        self, prices: Frames | None = None, *, steps: int | None = None, level: float = 0.9
     ) -> pd.DataFrame:
         """Forecast the bars after the last one.
 
         Parameters
         ----------
-        prices : DataFrame, (bar, column), optional
-            As for `puffin.search`; the export's own copy by default.
+        prices : DataFrame, (bar, column), or mapping from each symbol to one, optional
+            As for `puffin.search`; the export's own copy by default. A symbol that a forecaster
+            of several was not trained on is scaled by its own past, and a warning says so.
         steps : int, optional
             Bars to forecast; the horizon of the study by default.
         level : float
@@ -39,7 +41,8 @@ class Forecaster:
         DataFrame, (step, column), the index "ahead" counts bars after the last known one
             Columns forecast, low and high in the target's unit, and the same with the unit of
             traders in brackets if the target has one. ``attrs`` has the units, the time of the
-            last bar and the warnings.
+            last bar and the warnings. A forecaster of several symbols returns the steps of each,
+            with the index "symbol", "ahead", and the time of the last bar of each.
 
         Raises
         ------
@@ -47,16 +50,24 @@ class Forecaster:
             If the prices cannot be used, or not that many bars can be forecast from them.
         """
         exported = self._exported
-        data = exported.spec.data
-        bars, warnings = exported.prices, tuple[str, ...]()
-        if prices is not None:
-            request = replace(data.request(), start=None, end=None, period=None)
-            loaded = prices_of_frame(prices, replace(request, interval="1d"))
-            bars, warnings = loaded.frame, loaded.warnings
+        bars, warnings = (exported.prices, ()) if prices is None else self._read(prices)
         today = datetime.now().astimezone().date()
-        count = data.horizon if steps is None else steps
-        prediction = predict(exported, bars, count, level, today)
-        return _frame(prediction, warnings)
+        count = exported.spec.data.horizon if steps is None else steps
+        found = predict_each(exported, bars, count, level, today)
+        if not exported.is_basket:
+            return _frame(found.made[0], warnings)
+        causes = [f"{symbol} is not forecast: {cause}" for symbol, cause in found.causes.items()]
+        return _long(found.made, (*warnings, *causes))
+
+    def _read(self, prices: Frames) -> tuple[Mapping[str, pd.DataFrame], tuple[str, ...]]:
+        """Return the checked bars of each symbol, with warnings."""
+        data = self._exported.spec.data
+        request = replace(data.request(), start=None, end=None, period=None, interval="1d")
+        if self._exported.is_basket:
+            basket = basket_of_frames(prices, request)
+            return basket.frames, basket.warnings
+        loaded = prices_of_frame(prices, request)
+        return {data.only_symbol: loaded.frame}, loaded.warnings
 
     def __repr__(self) -> str:
         return f"<Forecaster of {self._exported.spec.name}: {self._exported.config}>"
@@ -100,6 +111,17 @@ def _frame(prediction: Prediction, warnings: tuple[str, ...]) -> pd.DataFrame:
         "trader_unit": unit,
         "last": prediction.last,
         "warnings": [*warnings, *prediction.warnings],
+    }
+    return frame
+
+
+def _long(made: Sequence[Prediction], warnings: tuple[str, ...]) -> pd.DataFrame:
+    """Return the steps of several symbols below each other."""
+    frames = {one.symbol: _frame(one, ()) for one in made}
+    frame = pd.concat(frames, names=["symbol"])
+    frame.attrs = frames[made[0].symbol].attrs | {
+        "last": {one.symbol: one.last for one in made},
+        "warnings": [*warnings, *(f"{one.symbol}: {w}" for one in made for w in one.warnings)],
     }
     return frame
 

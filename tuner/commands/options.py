@@ -275,13 +275,16 @@ forecast = _group(
         "--csv",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Prices to forecast from.  [default: those in the export]",
+        help="Prices to forecast from; of several symbols a file with a column of symbols, or a "
+        "folder of a file for each.  [default: those in the export]",
     ),
     click.option(
         "--symbol",
+        "symbols",
+        multiple=True,
         metavar="SYMBOL",
         help="Load the prices of a symbol from the study's source, or from the sample if that was "
-        "a file.",
+        "a file. Can be repeated for a model of several symbols.",
     ),
     click.option(
         "--steps",

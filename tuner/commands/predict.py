@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -10,23 +10,23 @@ import click
 import numpy as np
 from rich.table import Table
 
-from puffin.studies.export import forecast
 from puffin.studies.export.checksums import added_note
-from puffin.studies.export.forecast import Bounds, Prediction
+from puffin.studies.export.forecast import Bounds, Prediction, Predictions, predict_each
 from puffin.studies.export.read import Exported, load_exported
+from puffin.studies.prices.basket import Basket, load_basket
 from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.sources import SOURCES
 from puffin.studies.prices.validation import DataError
-from puffin.studies.text import counted, percent, printable, when
-from puffin.tuner.columns import new_table
+from puffin.studies.text import counted, in_words, percent, printable, when
+from puffin.tuner.columns import new_table, print_rows
 from puffin.tuner.messages import stdout
 
 
 def predict(
     folder: Path,
     csv: Path | None,
-    symbol: str | None,
+    symbols: Sequence[str],
     steps: int | None,
     level: float,
     *,
@@ -41,72 +41,140 @@ def predict(
         prices.
     """
     exported = load_exported(folder)
-    prices = _prices(exported, csv, symbol)
+    basket = _prices(exported, csv, symbols)
     today = datetime.now().astimezone().date()
     count = exported.spec.data.horizon if steps is None else steps
-    prediction = forecast.predict(exported, prices.frame, count, level, today)
-    warnings = [*prices.warnings, *prediction.warnings]
+    found = predict_each(exported, basket.frames, count, level, today)
+    warnings = [*basket.warnings, *_warnings(exported, found)]
     for line in (
         *filter(None, [added_note(folder, exported.files)]),
-        *(f"prices: {line}" for line in prices.fetch_notes),
+        *(f"prices: {line}" for line in basket.fetch_notes),
         *(f"warning: {line}" for line in warnings),
-        *_basis(prediction, prices.origin, is_exported=csv is None and symbol is None),
+        *_basis(exported, found, basket.origin, is_exported=csv is None and not symbols),
     ):
         click.echo(printable(line), err=True)
     if as_json:
-        values = prediction.to_json() | {"origin": prices.origin, "warnings": warnings}
+        values = found.to_json() if exported.is_basket else found.made[0].to_json()
+        values |= {"origin": basket.origin, "warnings": warnings}
         click.echo(json.dumps(values, indent=2, allow_nan=False))
+    elif exported.is_basket:
+        _print_symbols(found)
     else:
-        stdout().print(_prediction_table(prediction))
+        stdout().print(_prediction_table(found.made[0]))
 
 
-def _prices(exported: Exported, csv: Path | None, symbol: str | None) -> Prices:
-    """Return the prices of a file, of a symbol of the study's source, or of the export."""
+def _prices(exported: Exported, csv: Path | None, symbols: Sequence[str]) -> Basket:
+    """Return the prices of a file, of symbols of the study's source, or of the export."""
+    if csv is None and not symbols:
+        copy = "the export's copy"
+        origin = f"{copy} of {exported.record.data.origin}"
+        frames = exported.prices
+        return Basket({s: Prices(frame, (), origin) for s, frame in frames.items()}, copy)
+    source, request = _request(exported, csv, symbols)
+    if exported.is_basket:
+        return load_basket(source, request, [_as_trained(exported, symbol) for symbol in symbols])
+    if len(symbols) > 1:
+        msg = f"the model is of one symbol, but --symbol names {in_words(symbols)}; name one"
+        raise DataError(msg)
+    # Whatever its name, it is forecast as the symbol of the study.
+    return Basket({exported.spec.data.only_symbol: load_prices(source, request)})
+
+
+def _request(
+    exported: Exported, csv: Path | None, symbols: Sequence[str]
+) -> tuple[str, PriceRequest]:
+    """Return the source to load from, and what is requested of it."""
     data = exported.spec.data
-    reads_files = SOURCES[data.source].needs_path
     if csv is not None:
-        request = PriceRequest(path=csv, extra=data.extra, columns=data.columns, needs=data.needs)
-        return load_prices("csv", request)
-    if symbol is not None:
-        if reads_files and (names := [*data.extra, *data.file_columns]):
-            msg = (
-                f"the model reads the columns {', '.join(names)} of a file; give --csv FILE with "
-                "these columns"
-            )
-            raise DataError(msg)
-        source = "sample" if reads_files else data.source
-        request = PriceRequest(symbol, interval=data.interval, extra=data.extra, needs=data.needs)
-        return load_prices(source, request)
-    origin = f"the export's copy of {exported.record.data.origin}"
-    return Prices(exported.prices, (), origin)
+        return "csv", PriceRequest(
+            path=csv, extra=data.extra, columns=data.columns, needs=data.needs
+        )
+    reads_files = SOURCES[data.source].needs_path
+    if reads_files and (names := [*data.extra, *data.file_columns]):
+        msg = (
+            f"the model reads the columns {', '.join(names)} of a file; give --csv FILE with "
+            "these columns"
+        )
+        raise DataError(msg)
+    source = "sample" if reads_files else data.source
+    return source, PriceRequest(
+        symbols[0], interval=data.interval, extra=data.extra, needs=data.needs
+    )
 
 
-def _basis(prediction: Prediction, origin: str, *, is_exported: bool) -> list[str]:
+def _as_trained(exported: Exported, symbol: str) -> str:
+    """Return a symbol as the study spells it; services ignore the case."""
+    key = SOURCES[exported.spec.data.source].key
+    return {key(known): known for known in exported.prices}.get(key(symbol), symbol)
+
+
+def _warnings(exported: Exported, found: Predictions) -> Iterator[str]:
+    """Yield what may be misleading; of several symbols, each line begins with its symbol."""
+    for one in found.made:
+        of = f"{one.symbol}: " * exported.is_basket
+        yield from (f"{of}{line}" for line in one.warnings)
+    for symbol, cause in found.causes.items():
+        yield f"{symbol} is not forecast: {cause}"
+
+
+def _basis(exported: Exported, found: Predictions, origin: str, *, is_exported: bool) -> list[str]:
     """Return the age of the last bar, and the origin and coverage of the intervals."""
-    days = abs(prediction.age_days)
-    side = "after" if prediction.age_days < 0 else "before"
+    newest = max(found.made, key=lambda one: one.last)
+    days = abs(newest.age_days)
+    side = "after" if newest.age_days < 0 else "before"
     age = "today" if not days else f"{counted(days, 'day')} {side} today"
     newer = "; use --csv FILE or --symbol S for newer bars" if is_exported else ""
-    lines = [f"the last bar of {origin} is {when(prediction.last)}, {age}{newer}"]
-    lines.append(_intervals(prediction))
-    if prediction.coverage is not None:
-        share, bars = percent(prediction.coverage.share), prediction.coverage.bars
+    lines = [f"the last bar of {origin} is {when(newest.last)}, {age}{newer}"]
+    lines.append(_intervals(found.made, is_basket=exported.is_basket))
+    if coverages := [one.coverage for one in found.made if one.coverage is not None]:
+        bars = sum(coverage.bars for coverage in coverages)
+        share = sum(coverage.share * coverage.bars for coverage in coverages) / bars
         lines.append(
-            f"intervals from the errors of the search alone contain {share} of the {bars} bars of "
-            "the holdout"
+            f"intervals from the errors of the search alone contain {percent(share)} of the {bars} "
+            "bars of the holdout"
         )
     return lines
 
 
-def _intervals(prediction: Prediction) -> str:
-    level, residuals = percent(prediction.level), prediction.residuals
-    text = f"{level} intervals from {residuals} out-of-sample errors"
-    if len(prediction.steps) <= prediction.horizon:
+def _intervals(made: Sequence[Prediction], *, is_basket: bool) -> str:
+    one = made[0]
+    errors = " and ".join(_errors(made)) if is_basket else f"{one.residuals} out-of-sample errors"
+    text = f"{percent(one.level)} intervals from {errors}"
+    if len(one.steps) <= one.horizon:
         return text
     return (
-        f"{text}; beyond {counted(prediction.horizon, 'bar')} ahead each forecast is made from the "
+        f"{text}; beyond {counted(one.horizon, 'bar')} ahead each forecast is made from the "
         "forecasts before it, with errors drawn from these"
     )
+
+
+def _errors(made: Sequence[Prediction]) -> Iterator[str]:
+    """Yield whose errors the intervals of several symbols are built from."""
+    if counts := sorted({one.residuals for one in made if one.has_own_residuals}):
+        numbers = " to ".join(map(str, counts[:: max(len(counts) - 1, 1)]))
+        yield f"{numbers} out-of-sample errors of each symbol"
+    if pooled := [one for one in made if not one.has_own_residuals]:
+        names = in_words([one.symbol for one in pooled])
+        yield f"the {pooled[0].residuals} of all symbols for {names}"
+
+
+def _print_symbols(found: Predictions) -> None:
+    """Print a table of the forecast bars of several symbols, in the unit of traders if any."""
+    first = found.made[0]
+    columns = ["symbol", "last bar", "ahead", first.trader_unit or first.unit, "low", "high"]
+    rows = [row for one in found.made for row in _rows(one)]
+    if all(one.is_seen for one in found.made):
+        rows = [row[:-1] for row in rows]
+    else:
+        columns.append("scored")
+    print_rows(stdout(), columns, rows, ["last bar"])
+
+
+def _rows(one: Prediction) -> Iterator[list[str]]:
+    """Yield the row of each step; the last cell says whether scores vouch for the symbol."""
+    numbers = _formatted([step.in_trader_unit or step.value for step in one.steps])
+    for step, row in zip(one.steps, numbers, strict=True):
+        yield [one.symbol, when(one.last), str(step.ahead), *row, "yes" if one.is_seen else "no"]
 
 
 def _prediction_table(prediction: Prediction) -> Table:

@@ -24,7 +24,7 @@ from puffin.models.errors import PuffinError
 from puffin.models.evaluation.metrics import skill
 from puffin.models.training.fold_training import Epoch, FoldTraining, build_networks
 from puffin.studies import duplicates
-from puffin.studies.dataset import Dataset, over_folds
+from puffin.studies.dataset import Dataset
 from puffin.studies.records import RetrainingJob, Scores, TrainingRun, TrialRecord
 from puffin.studies.space import suggest
 from puffin.studies.storage.artifacts import attach
@@ -247,15 +247,5 @@ def _score(dataset: Dataset, best: Epoch) -> Scores:
         skill=skill(best.valid_loss, persistence_loss),
         direction_accuracy=moves.accuracy,
         direction_interval=(moves.low, moves.high),
-        symbol_losses=_symbol_losses(dataset, best) if dataset.is_basket else {},
-    )
-
-
-def _symbol_losses(dataset: Dataset, best: Epoch) -> dict[str, float]:
-    """Return the loss of each symbol, the mean over the folds in which it takes part."""
-    return over_folds(
-        [
-            dict(zip((part.member.symbol for part in found), losses, strict=True))
-            for found, losses in zip(dataset.parts, best.symbol_losses, strict=True)
-        ]
+        symbol_losses=dataset.over_folds(best.symbol_losses) if dataset.is_basket else {},
     )

@@ -18,7 +18,8 @@ from puffin.models.folds import Fold, Span
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import fold_tensors
 from puffin.studies.export import forecast
-from puffin.studies.export.forecast import ForecastError, predict
+from puffin.studies.export.basis import ForecastError
+from puffin.studies.export.forecast import predict
 from puffin.studies.export.read import Exported
 from puffin.studies.export.record import ExportRecord
 from puffin.studies.prices.snapshot import to_csv
@@ -59,9 +60,10 @@ def test_a_forecast_equals_the_one_scored_in_training(target: str, horizon: int)
     series = build_series(columns, ALL, target, horizon)
     fold = Fold(Span(20, 30), Span(30, 60))
     cpu = torch.device("cpu")
-    tensors = fold_tensors([part_of(series, fold, exported.scaler)], LOOKBACK, cpu)
+    scaler = exported.scalers["AAPL"]
+    tensors = fold_tensors([part_of(series, fold, scaler)], LOOKBACK, cpu)
     scaled = forecast_windows(exported.network, tensors.valid.inputs)[:, 0].double().numpy()
-    scored = dict(zip(range(30, 60), exported.scaler.unscale_target(scaled), strict=True))
+    scored = dict(zip(range(30, 60), scaler.unscale_target(scaled), strict=True))
     for last in (29, 40, 59 - horizon):
         found = points(exported, frame.iloc[: last + 1], horizon)
         expected = [scored[last + k] for k in range(1, horizon + 1)]
@@ -250,7 +252,7 @@ def test_a_sealed_holdout_tries_nothing() -> None:
 @pytest.mark.parametrize("opened", [True, False])
 def test_exported_and_later_bars_give_no_warning(*, opened: bool) -> None:
     exported = made(opened=opened)
-    for frame in (exported.prices, bars(), bars() * 1.005):
+    for frame in (exported.prices["AAPL"], bars(), bars() * 1.005):
         assert predict(exported, frame, 1, 0.9, TODAY).warnings == ()
 
 

@@ -35,8 +35,10 @@ def test_an_export_is_read_back(tmp_path: Path, *, opened: bool) -> None:
     files = export_files(record_values(opened=opened))
     found = load_exported(write_export(tmp_path / "best", files))
     assert found.files == files
-    assert len(found.prices) == (60 if opened else 40)
-    assert len(found.residuals(FORECAST_FILES[0])) == 60
+    assert {name: len(frame) for name, frame in found.prices.items()} == {
+        "AAPL": 60 if opened else 40
+    }
+    assert len(found.residuals[FORECAST_FILES[0]]["AAPL"]) == 60
     assert added_note(found.folder, found.files) is None
 
 

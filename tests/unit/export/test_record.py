@@ -174,7 +174,7 @@ def test_several_problems_are_counted() -> None:
         (TEXT.replace("epochs = 3", "epochs = 0x" + "f" * 5000).encode(), "of thousands of digits"),
         (b"x = " + b"[" * 50_000, "nested too deep"),
         (b"x = " + b"{a = " * 50_000, "nested too deep"),
-        (b"#" * (1 << 19), "at most 256 KiB"),
+        (b"#" * (1 << 22), "at most 2048 KiB"),
         (b".".join([b"a"] * 50_000) + b" = 1", "a key should have at most 16 parts"),
         (b"[" + b" . ".join([b'"a"'] * 30_000) + b"]", "a key should have at most 16 parts"),
         (b"x = {" + b".".join([b"'a'"] * 50_000) + b" = 1}", "a key should have at most 16 parts"),
