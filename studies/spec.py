@@ -99,8 +99,9 @@ class Spec(Section):
         return {feature_set(names): tuple(names) for names in sets}
 
     def features_of(self, config: Config) -> tuple[str, ...]:
-        """Return the features that a network reads."""
-        return self.feature_sets[config.features] if config.features else self.data.features
+        """Return the features that a network reads, in the order of ``data.features``."""
+        read = self.feature_sets.get(config.features, ()) if config.features else self.data.features
+        return tuple(name for name in self.data.features if name in read)
 
     @cached_property
     def grid(self) -> Grid:

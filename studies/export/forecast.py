@@ -192,10 +192,10 @@ def predict(
     PuffinError
         If a column is missing.
     """
-    data = exported.spec.data
-    _check_steps(data, steps)
+    data, features = exported.spec.data, exported.record.features
+    _check_steps(data, features, steps)
     columns = columns_of(frame)
-    series = build_series(columns, data.features, data.target, data.horizon)
+    series = build_series(columns, features, data.target, data.horizon)
     _check_bars(series, exported.config.lookback)
     symbol = symbol or data.only_symbol
     basis = basis_of(exported, symbol, series, level)
@@ -232,19 +232,18 @@ def _require_finite(values: Floats) -> None:
         raise ForecastError(msg)
 
 
-def _can_recurse(data: DataSection) -> bool:
+def _can_recurse(data: DataSection, features: tuple[str, ...]) -> bool:
     """Return whether a forecast can serve as the only feature of the next bar."""
-    return data.features == (data.target,) and (data.horizon == 1 or data.target not in _CUMULATIVE)
+    return features == (data.target,) and (data.horizon == 1 or data.target not in _CUMULATIVE)
 
 
-def _check_steps(data: DataSection, steps: int) -> None:
-    if steps <= data.horizon or _can_recurse(data):
+def _check_steps(data: DataSection, features: tuple[str, ...], steps: int) -> None:
+    if steps <= data.horizon or _can_recurse(data, features):
         return
     why = (
         f"it reads the {data.target} of one bar and forecasts that over {data.horizon} bars"
-        if data.features == (data.target,)
-        else f"it reads {', '.join(data.features)} of each bar, and forecasts only the "
-        f"{data.target}"
+        if features == (data.target,)
+        else f"it reads {', '.join(features)} of each bar, and forecasts only the {data.target}"
     )
     raise ForecastError(
         f"steps must be at most the horizon = {data.horizon}, but is {steps}: this model cannot "
@@ -371,7 +370,7 @@ def _price_mismatch(
             f"{low:.4g} to {high:.4g} times as high; the intervals are valid for {origin}"
         )
     data = exported.spec.data
-    in_units = _IN_PRICE_UNITS & {*data.features, data.target}
+    in_units = _IN_PRICE_UNITS & {*exported.record.features, data.target}
     if in_units and max(high, 1 / low) > 1 + _SAME:
         return (
             f"the closes are {high:.4g} times those of {origin} (a split?), and the model reads "

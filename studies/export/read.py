@@ -302,7 +302,8 @@ def _check_values(exported: Exported, symbol: str, prices: pd.DataFrame) -> None
     data, of = exported.spec.data, f" of {symbol}" * exported.is_basket
     with np.errstate(all="ignore"):  # results of bad prices are refused below
         try:
-            series = build_series(columns_of(prices), data.features, data.target, data.horizon)
+            read = exported.record.features
+            series = build_series(columns_of(prices), read, data.target, data.horizon)
         except PuffinError as error:
             raise ExportError(f"{SEARCH_FILE}: {error}") from None
     names = exported.record.input.features

@@ -326,12 +326,22 @@ class ExportRecord(_Part):
     unjudged: Line | None = None
     holdout: Holdout | None = None
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that the network reads."""
+        return self.spec.features_of(self.config)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of its inputs."""
+        return list(self.spec.data.inputs_of(self.features))
+
     @model_validator(mode="after")
     def _agrees_with_the_study_file(self) -> Self:
         spec, folds = self.spec, self.spec.walk_forward.folds
         for key, value, rule, expected in (
             ("study", self.study, "spec.name", spec.name),
-            ("input.features", self.input.features, "the features of", list(spec.data.inputs)),
+            ("input.features", self.input.features, "the features of", self.inputs),
             ("input.target", self.input.target, "spec.data.target", spec.data.target),
             ("input.horizon", self.input.horizon, "spec.data.horizon", spec.data.horizon),
             ("refit.seed", self.refit.seed, "spec.search.seed", spec.search.seed),

@@ -81,8 +81,9 @@ def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
     """Train all folds in step, as the winning trial did, and compare its scores."""
     record, spec, config = exported.record, exported.spec, exported.config
     scores, comparison = record.scores, Comparison(record.machine.trial)
-    seed, tensors = spec.search.seed, folds.tensors(config.lookback, comparison.device)
-    networks = build_networks(config, folds.inputs, len(tensors), comparison.device, seed)
+    seed, read = spec.search.seed, folds.read_by(config)
+    tensors = read.tensors(config.lookback, comparison.device)
+    networks = build_networks(config, read.inputs, len(tensors), comparison.device, seed)
     training = FoldTraining(networks, tensors, config, spec.training_config, seed)
     for _ in training:
         pass
@@ -197,7 +198,7 @@ def _holdout(
     """Train the network that was judged on the holdout again, and compare it with baselines."""
     record, spec, config = exported.record, exported.spec, exported.config
     comparison = Comparison(record.machine.holdout or {})
-    (fold,) = holdout.tensors(config.lookback, comparison.device)
+    (fold,) = holdout.read_by(config).tensors(config.lookback, comparison.device)
     given = (config, spec.training.loss, record.epochs, spec.search.seed)
     network = Refit(fold.train, *given).train()
     _, scaled = validate(network, fold.valid, loss_function(spec.training.loss))

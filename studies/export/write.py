@@ -36,7 +36,7 @@ from puffin.studies.export.record import ExportRecord, RecordError, ScalerRecord
 from puffin.studies.files import write_files
 from puffin.studies.openings import Opening, looks_at
 from puffin.studies.prices.snapshot import frames_to_csv
-from puffin.studies.records import Scores, TrainingRun
+from puffin.studies.records import Scores, TrainingRun, TrialRecord
 from puffin.studies.report.subject import fold_dates
 from puffin.studies.retraining import find_holdout, own_refit, read_artifact, require_opened
 from puffin.studies.safe_toml import MOST_BYTES, parse_toml
@@ -269,7 +269,7 @@ def refit_winner(
     Module, dict, int
         The network, the scaler of each symbol's inputs and outputs, and the number of targets.
     """
-    parts = dataset.refit_parts()
+    parts = dataset.read_by(config).refit_parts()
     tensors = fold_tensors(parts, config.lookback, torch.device("cpu"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -292,9 +292,10 @@ def _provenance(
     """Return everything that the scores and the weights depend on."""
     spec = study.spec
     record, machine = study.record, TrainingRun.read(best).machine
+    config = Config.from_dict(TrialRecord.read(best).config)
     return {
         "input": {
-            "features": list(spec.data.inputs),
+            "features": list(spec.data.inputs_of(spec.features_of(config))),
             "target": spec.data.target,
             "horizon": spec.data.horizon,
             **_scalers(scalers, is_basket=study.dataset.is_basket),

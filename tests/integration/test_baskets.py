@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from optuna.trial import TrialState
 
 from puffin.models.errors import PuffinError
+from puffin.studies.export.read import load_exported
 from puffin.studies.records import Scores
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load, study_names
@@ -130,3 +131,27 @@ def test_names_of_studies_of_symbols_have_no_forbidden_characters() -> None:
     ]
     with pytest.raises(PuffinError, match=r"two symbols would have studies named 'index.-A'"):
         own_specs(spec, ["^A", "=A"])
+
+
+def test_a_network_of_some_features_is_exported_and_forecasts(
+    file: Path, new_url: Callable[[str], str], tmp_path: Path
+) -> None:
+    url, folder = new_url("sqlite"), str(tmp_path / "export")
+    settings = [
+        'data.features=["volume", "return", "range"]',
+        'space.features=[["range", "return"]]',
+        "search.trials=1",
+        "space.hidden_dim=4",
+        "space.lr=[0.01, 0.02]",
+        'data.symbols=["AAPL"]',
+    ]
+    tuner("submit", str(file), "--storage", url, *(f"--set={each}" for each in settings))
+    work(url, Interrupt(), WorkerOptions("two", device="cpu"))
+    config = Scores.read(load(open_storage(url), "two").best())
+    assert config.symbol_losses == {}
+    tuner("export", "two", folder, "--storage", url)
+    exported = load_exported(Path(folder))
+    assert exported.record.input.features == ["return", "range"]
+    assert exported.config.features == "range + return"
+    assert "AAPL" in tuner("predict", folder).output
+    assert "differ" not in tuner("reproduce", folder).output

@@ -80,7 +80,7 @@ class Forecaster:
         rows = {
             "prices": exported.record.data.origin,
             "target": f"{data.target}, {data.horizon} ahead",
-            "features": ", ".join(data.features),
+            "features": ", ".join(exported.record.features),
             "network": f"{exported.config.cell} {exported.config.hidden_dims}",
             "skill on the search folds": signed(scores.skill),
         }
