@@ -1,4 +1,4 @@
-"""Baselines of a basket, each one entry of ``POOLED``: one simple model fitted to all symbols.
+"""Baselines of a basket, each one entry of ``POOLED``, mostly one simple model of all symbols.
 
 Each symbol is standardised by its own training part, as for the networks. Only sums of products are
 kept of the windows of each symbol, so that the memory does not grow with the number of symbols.
@@ -29,7 +29,8 @@ def autoregression_of_all(parts: Sequence[Part], _lookback: int) -> Baseline:
     """Forecast by one autoregression on the last p known targets of every symbol.
 
     It is fitted and its order chosen as that of `baselines.autoregression`, on the standardised
-    targets of all symbols.
+    targets of all symbols. The BIC counts dates: symbols move together, and with each counted as
+    one more observation it would choose lags that are noise.
 
     Raises
     ------
@@ -46,10 +47,12 @@ def autoregression_of_all(parts: Sequence[Part], _lookback: int) -> Baseline:
             f"an autoregression needs {TARGETS_PER_LAG} training targets with a known lag, but "
             f"there are {usable}"
         )
+    rows = [_rows_with_lags(part, most) for part in parts]
     total = np.zeros((most + 2, most + 2))
-    for part in parts:
-        total += _moments(*_lagged(part, _rows_with_lags(part, most), most))
-    order = min(range(1, most + 1), key=lambda lags: _bic(total, lags))
+    for part, bars in zip(parts, rows, strict=True):
+        total += _moments(*_lagged(part, bars, most))
+    dates = np.unique(np.concatenate([p.member.dates[b] for p, b in zip(parts, rows, strict=True)]))
+    order = min(range(1, most + 1), key=lambda lags: _bic(total, lags, len(dates)))
     weights = _least_squares(total, order)
     return Baseline(
         f"AR({order}) of all symbols",
@@ -80,9 +83,24 @@ def ridge_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
     )
 
 
+def ridge_of_each(parts: Sequence[Part], lookback: int) -> Baseline:
+    """Forecast by a ridge regression of each symbol: `baselines.ridge`, a hundred times faster.
+
+    Raises
+    ------
+    ValueError, TooShortError
+        As `ridge_of_all`.
+    """
+    _check(parts, lookback)
+    forecasts = [ridge_of_all([part], lookback).forecasts for part in parts]
+    return Baseline("ridge of each symbol", np.concatenate(forecasts))
+
+
 PooledFit = Callable[[Sequence[Part], int], Baseline]
 
+# An entry that `BASELINES` has too takes its place.
 POOLED: dict[str, PooledFit] = {
+    "ridge": ridge_of_each,
     "ar_of_all": autoregression_of_all,
     "ridge_of_all": ridge_of_all,
 }
@@ -210,8 +228,8 @@ def _loss(moments: Floats, weights: Floats) -> float:
     return float(signed @ moments[np.ix_(kept, kept)] @ signed / moments[0, 0])
 
 
-def _bic(moments: Floats, lags: int) -> float:
-    count, loss = moments[0, 0], _loss(moments, _least_squares(moments, lags))
+def _bic(moments: Floats, lags: int, count: int) -> float:
+    loss = _loss(moments, _least_squares(moments, lags))
     # A perfect fit has a BIC of minus infinity, which is the lowest; rounding may make it negative.
     with np.errstate(divide="ignore"):
         return float(count * np.log(max(loss, 0.0)) + (lags + 1) * np.log(count))

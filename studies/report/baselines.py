@@ -172,7 +172,7 @@ def _fit_baselines(folds: Dataset, holdout: Dataset, lookback: int) -> list[_Bas
 
 
 def _models(folds: Dataset) -> dict[str, PooledFit]:
-    """Return every baseline of each symbol, and of a basket those of all symbols."""
+    """Return every baseline, each fitted to each symbol, and of a basket those of all symbols."""
     each: dict[str, PooledFit] = {name: partial(fit_each, fit) for name, fit in BASELINES.items()}
     return each | POOLED if folds.is_basket else each
 

@@ -9,7 +9,7 @@ from puffin.studies.report.document import Block, Heading, Section, Table, Text
 from puffin.studies.report.figures.registry import Drawn, show
 from puffin.studies.report.verdict import looks_before
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import counted, loss, minute, p_value, percent, printable, signed
+from puffin.studies.text import counted, in_words, loss, minute, p_value, percent, printable, signed
 
 
 def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
@@ -53,13 +53,13 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
                 f"{LEVEL}."
             ),
             Text(_detectable(report.comparison.detectable_skill)),
-            *_symbols(report, drawn),
+            *_symbols(study, report, drawn),
             *_looks(report),
         ],
     )
 
 
-def _symbols(report: Report, drawn: Drawn) -> list[Block]:
+def _symbols(study: StoredStudy, report: Report, drawn: Drawn) -> list[Block]:
     """Return the results by symbol, of a basket only."""
     if not report.is_basket:
         return []
@@ -88,9 +88,20 @@ def _symbols(report: Report, drawn: Drawn) -> list[Block]:
             "and Zhu 2024). The table has the losses of each symbol alone, and the skill of the "
             f"winner against {best}. Of {len(rows)} symbols some have a low p by chance, so p of "
             "Holm is adjusted for their number: only a symbol for which it is below "
-            f"{LEVEL} is better by itself."
+            f"{LEVEL} is better by itself.{_absent(study, report)}"
         ),
     ]
+
+
+def _absent(study: StoredStudy, report: Report) -> str:
+    """Return which symbols of the study take no part in the holdout."""
+    judged = {result.symbol for result in report.by_symbol}
+    symbols = [member.symbol for member in study.holdout_dataset.members]
+    absent = [printable(symbol) for symbol in symbols if symbol not in judged]
+    if not absent:
+        return ""
+    why = "because of too few bars before the holdout or none in it"
+    return f" Not judged, {why}: {in_words(absent)}."
 
 
 def _detectable(skill: float) -> str:

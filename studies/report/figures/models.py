@@ -16,6 +16,8 @@ from puffin.studies.text import counted, loss
 
 # A loss above this multiple of those of the winner and its rival is drawn at the edge.
 _FAR = 3.0
+# Characters of a label that leaves little room for the axis.
+_LONG = 32
 
 
 def draw_baselines(_study: StoredStudy, report: Report) -> Drawing:
@@ -48,7 +50,7 @@ def draw_baselines(_study: StoredStudy, report: Report) -> Drawing:
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="x", color=GRID, linewidth=0.8)
     axes.grid(visible=False, axis="y")
-    axes.locator_params(axis="x", nbins=4)
+    axes.locator_params(axis="x", nbins=4 if max(map(len, labels)) < _LONG else 2)
     axes.spines["left"].set_color(GREY)
     return Drawing(figure, _title(report))
 

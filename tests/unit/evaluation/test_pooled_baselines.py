@@ -13,10 +13,16 @@ from puffin.models.evaluation.baselines import (
     ALPHAS,
     TooShortError,
     autoregression,
+    fit_each,
     flat_windows,
     ridge,
 )
-from puffin.models.evaluation.pooled_baselines import POOLED, autoregression_of_all, ridge_of_all
+from puffin.models.evaluation.pooled_baselines import (
+    POOLED,
+    autoregression_of_all,
+    ridge_of_all,
+    ridge_of_each,
+)
 from puffin.models.features import TARGETS, Series, build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.panel import Member, Part, by_part, calendar, parts
@@ -83,6 +89,14 @@ def test_the_ridge_of_one_symbol_is_the_ridge_of_that_symbol() -> None:
     pooled = ridge_of_all([part], LOOKBACK)
     assert pooled.label == alone.label.replace("ridge", "ridge of all symbols")
     assert pooled.forecasts == pytest.approx(alone.forecasts, rel=1e-8)
+
+
+def test_a_ridge_of_each_symbol_is_that_of_each() -> None:
+    found = fold_of(three())
+    alone = fit_each(ridge, found, LOOKBACK)
+    fast = ridge_of_each(found, LOOKBACK)
+    assert fast.label == "ridge of each symbol"
+    assert fast.forecasts == pytest.approx(alone.forecasts, rel=1e-8)
 
 
 def test_the_autoregression_of_one_symbol_is_that_of_that_symbol() -> None:
