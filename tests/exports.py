@@ -176,6 +176,8 @@ def basket_values(
     losses = {"NA": 0.8, "B": 1.0}
     scores |= {"symbol_losses": losses, "symbol_persistence": dict.fromkeys(losses, 1.0)}
     values["spec"]["data"] |= {"symbol": None, "symbols": list(losses)}
+    if opened:
+        values["holdout"]["bars"] = 2 * len(SEALED)
     parts = basket_parts()
     data["sha256"] = {k: hashlib.sha256(v).hexdigest() for k, v in parts.items()}
     data["bars"] = sum(map(len, two_symbols().values()))

@@ -177,10 +177,14 @@ def check_exported(exported: Exported) -> None:
     _check_weights(exported)
     _check_prices(exported)
     record = exported.record
-    scored = record.spec.walk_forward.folds * record.spec.walk_forward.valid_bars
-    _check_forecasts(exported, FORECAST_FILES[0], exported.search, scored)
+    dates = record.spec.walk_forward.folds * record.spec.walk_forward.valid_bars
+    symbols = len(exported.search)
+    # One of several symbols may lack some of the dates.
+    least = dates if symbols == 1 else 1
+    _check_forecasts(exported, FORECAST_FILES[0], exported.search, least, dates * symbols)
     if record.holdout is not None:
-        _check_forecasts(exported, FORECAST_FILES[1], exported.prices, record.holdout.bars)
+        bars = record.holdout.bars
+        _check_forecasts(exported, FORECAST_FILES[1], exported.prices, bars, bars)
 
 
 def _check_names(exported: Exported) -> None:
@@ -222,13 +226,12 @@ def _kind(tensor: torch.Tensor | None) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def _check_forecasts(exported: Exported, name: str, frames: Frames, dates: int) -> None:
-    """Require finite forecasts of symbols that have prices, of each on so many dates at most."""
+def _check_forecasts(exported: Exported, name: str, frames: Frames, least: int, most: int) -> None:
+    """Require so many forecasts, finite, of symbols that have prices."""
     # Counted first, so that no table of another size is parsed.
     count = max(exported.files[name].count(b"\n") - 1, 0)
-    # A symbol of several may lack some of the dates.
-    rows = f"1 to {dates * len(frames)}" if len(frames) > 1 else f"{dates}"
-    if not (dates if len(frames) == 1 else 1) <= count <= dates * len(frames):
+    rows = f"{most}" if least == most else f"{least} to {most}"
+    if not least <= count <= most:
         raise ExportError(f"{name} should have {rows} rows below its header, but has {count}")
     try:
         frame = exported.forecasts(name)

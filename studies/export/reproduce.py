@@ -207,7 +207,7 @@ def _holdout(
         yield Check("holdout.loss", recorded.loss, float("nan"), 0.0)
         return
     recomputed = compare_with_baselines(folds, holdout, config.lookback, forecasts)
-    persistence = holdout.persistence_losses[0]
+    persistence = float(holdout.losses_by_date(holdout.persistence).mean())
     accuracy = holdout.direction([forecasts]).accuracy
     for kind, key, value, unit in (
         ("loss", "loss", recomputed.loss, recorded.loss),
@@ -221,9 +221,9 @@ def _holdout(
     ):
         yield comparison.check(kind, f"holdout.{key}", getattr(recorded, key), value, unit)
     yield comparison.check_equal("outcome", "holdout.outcome", recorded.outcome, recomputed.outcome)
-    dates = holdout.scored_dates[0].unique().sort_values()
+    (dates,) = holdout.scored_dates
     bars = (recorded.first, recorded.last, recorded.bars)
-    yield check_same("holdout.bars", bars, (when(dates[0]), when(dates[-1]), len(dates)))
+    yield check_same("holdout.bars", bars, (when(dates.min()), when(dates.max()), len(dates)))
     sentences = [
         outcome_sentence(recomputed, dates, spec.data),
         money_sentence(run_backtest(holdout, forecasts), why_no_backtest(holdout)),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from click.testing import CliRunner, Result
 
 import puffin
 from puffin.studies.export.checksums import checksums
+from puffin.studies.export.forecast import predict_each
 from puffin.studies.export.read import Exported, load_exported
 from puffin.studies.export.reproduce import reproduce
 from puffin.studies.export.write import export
@@ -26,8 +28,9 @@ from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.snapshot import to_csv
+from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.storage.database import open_storage
-from puffin.studies.study import load
+from puffin.studies.study import StoredStudy, load
 from puffin.tuner.cli import main
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
@@ -37,16 +40,22 @@ SYMBOLS = ["AAPL", "IBM", "MSFT"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Search and export three symbols once for all tests here."""
+def searched(tmp_path_factory: pytest.TempPathFactory) -> StoredStudy:
+    """Search over three symbols once for all tests here."""
     place = tmp_path_factory.mktemp("basket")
     url = f"sqlite:///{place / 'tuner.db'}"
     data = {"symbol": None, "symbols": SYMBOLS, "features": ["range"], "target": "range"}
-    spec = tiny_spec(data=data, search={"trials": 1, "pruner": "none"})
+    spec = tiny_spec(data=data, search={"trials": 2, "pruner": "none"})
     storage = open_storage(url, create=True)
     submit(storage, spec, load_basket("sample", spec.data.request(), SYMBOLS))
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
-    return export(load(storage, "tiny"), place / "best")
+    return load(storage, "tiny")
+
+
+@pytest.fixture(scope="module")
+def folder(searched: StoredStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Export the search before its holdout is opened."""
+    return export(searched, tmp_path_factory.mktemp("exported") / "best")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +91,25 @@ def test_all_figures_are_reproduced_bit_for_bit(exported: Exported) -> None:
     assert [name for name, check in checks.items() if check.difference] == []
     kinds = ("scores.symbol_losses.", "forecasts.csv forecast of ", "input.scalers.")
     assert {kind + symbol for kind in kinds for symbol in SYMBOLS} < set(checks)
+
+
+def test_the_verdict_on_the_holdout_is_reproduced(
+    searched: StoredStudy, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Pages and pictures are not reproduced, and take seconds.
+    monkeypatch.setattr("puffin.studies.report.files.report_files", lambda *_: {})
+    assert load_exported(folder).holdout == {}
+    url = str(searched.storage.engine.url)
+    for again in (retrain_with_seeds(searched, 1, 3), open_seal(searched, 1, 3)):
+        work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
+    exported = load_exported(export(searched, tmp_path / "best"))
+    assert [len(frame) for frame in exported.holdout.values()] == [20] * 3
+    checks = {check.name: check for check in reproduce(exported)}
+    assert [name for name, check in checks.items() if check.difference] == []
+    assert {"holdout.sentences", "forecasts-holdout.csv forecast of IBM"} < set(checks)
+    coverage = predict_each(exported, exported.prices, 1, 0.9, date(2020, 1, 1)).made[2].coverage
+    assert coverage is not None
+    assert coverage.bars == 20
 
 
 @pytest.mark.parametrize(
