@@ -71,7 +71,7 @@ peers: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/auto.py
 
-# A quarter of an hour on a busy machine: how often the report finds skill in random walks, and in a planted signal.
+# Twenty minutes on a busy machine: how often the report finds skill in random walks, and in a planted signal.
 calibrate: .venv/installed-dev
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py
 

@@ -4,20 +4,22 @@ Each run is a whole study in memory: prices, folds, random configurations traine
 stopping, the best of them trained again and judged on the holdout beside the baselines. Only the
 prices are simulated. In the first arm they are random walks, so that "better" is a false positive.
 In the second arm a fifth of the variance of the next return is a function of the absolute last
-volume change. The relation is not linear, so no baseline can find it, but a network should.
+volume change. The relation is not linear, so no baseline can find it, but a network should. In the
+last arm a study has eight random walks whose returns have a common part, and a volatility that
+rises and falls for all of them at once.
 
 The exit status is 1 if there are more false positives than a 5 % test may have, or fewer true
 positives than four out of five.
 
     python benchmarks/calibrate.py
 
-Of 200 random walks 1 was called better. Diebold-Mariano stays far below its level of 5 %, because
-a network loses by fitting noise. Clark-West, Pesaran-Timmermann and SPA do not exceed the level
-beyond chance. Two figures on the search folds need care. The deflated Sharpe ratio exceeds 0.95 in
-one of ten random walks instead of one of twenty, because correlated trials count as one; if all six
-were counted, it would be about one of twenty. The mean probability of overfitting is 0.6 instead of
-0.5, because each trial is taken at its best epoch on the same bars; at the fourth epoch of every
-trial it would be 0.37.
+Of 200 random walks 1 was called better, and of 60 baskets none. Diebold-Mariano stays far below its
+level of 5 %, because a network loses by fitting noise. Clark-West, Pesaran-Timmermann and SPA do
+not exceed the level beyond chance. Two figures on the search folds need care. The deflated Sharpe
+ratio exceeds 0.95 in one of ten random walks instead of one of twenty, because correlated trials
+count as one; if all six were counted, it would be about one of twenty. The mean probability of
+overfitting is 0.6 instead of 0.5, because each trial is taken at its best epoch on the same bars;
+at the fourth epoch of every trial it would be 0.37.
 """
 
 import argparse

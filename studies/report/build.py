@@ -37,6 +37,7 @@ from puffin.studies.report.by_symbol import JudgedSymbol, by_symbol
 from puffin.studies.report.subject import Subject, subject
 from puffin.studies.report.trading import (
     run_backtest,
+    run_backtests,
     strategy_returns,
     untradable,
     why_no_backtest,
@@ -84,6 +85,7 @@ class Report:
     deflated_sharpe, no_deflated_sharpe : of the winner's positions on the search folds
     overtuning : of the incumbents, i.e. the trials that were the best so far
     backtest, no_backtest : of the winner on the holdout
+    symbol_backtests : of the winner on each symbol alone; none if there is no backtest
     """
 
     study: str
@@ -115,6 +117,7 @@ class Report:
     overtuning: Overtuning
     backtest: Backtest | None
     no_backtest: str | None
+    symbol_backtests: dict[str, Backtest]
 
     @property
     def loss(self) -> float:
@@ -203,6 +206,7 @@ def build(study: StoredStudy) -> Report:
         overtuning=_overtuning(study, refits),
         backtest=run_backtest(opened, forecasts),
         no_backtest=why_no_backtest(opened),
+        symbol_backtests=run_backtests(opened, forecasts),
     )
 
 

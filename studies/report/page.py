@@ -219,6 +219,7 @@ def _backtest(report: Report, drawn: Drawn) -> Section:
             *_portfolio(report),
             *show("equity.svg", drawn),
             Table(("", "strategy", "buy-and-hold"), rows),
+            *_parts(report),
         ],
     )
 
@@ -234,6 +235,22 @@ def _portfolio(report: Report) -> list[Block]:
             "the parts, so that every cost is counted. Buy-and-hold buys the same parts once."
         )
     ]
+
+
+def _parts(report: Report) -> list[Block]:
+    """Return what each part of the portfolio of a basket returned."""
+    if not report.is_basket:
+        return []
+    rows = [
+        (
+            printable(symbol),
+            signed(part["total_return"]),
+            signed(part["buy_and_hold"]["total_return"]),
+            len(part["trades"]),
+        )
+        for symbol, part in report.symbol_backtests.items()
+    ]
+    return [Table(("symbol", "strategy", "buy-and-hold", "trades"), rows)]
 
 
 def _ratio(value: float) -> str:

@@ -256,7 +256,11 @@ def to_json(report: Report) -> dict[str, Any]:
         "backtest": report.backtest,
     }
     if report.is_basket:
-        values["symbols"] = [_symbol(result) for result in report.by_symbol]
+        backtests = report.symbol_backtests
+        values["symbols"] = [
+            _symbol(result) | {"backtest": backtests.get(result.symbol)}
+            for result in report.by_symbol
+        ]
     json_values: dict[str, Any] = to_json_values(values)
     return json_values
 

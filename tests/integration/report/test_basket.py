@@ -135,13 +135,17 @@ def test_the_portfolio_of_the_backtest_is_the_mean_of_its_parts(judged: Report) 
     assert judged.backtest["equity"][0] == 10_000
     bars = [trade[1] for trade in judged.backtest["trades"]]
     assert bars == sorted(bars)
+    parts = judged.symbol_backtests
+    assert list(parts) == list(SYMBOLS)
+    returns = [part["total_return"] for part in parts.values()]
+    assert judged.backtest["total_return"] == pytest.approx(np.mean(returns))
 
 
 def test_the_pages_show_each_symbol(files: dict[str, bytes], judged: Report) -> None:
     text = files["report.md"].decode()
     assert "120 bars" not in text
     for symbol in SYMBOLS:
-        assert re.search(rf"^\| {symbol} \|", text, re.MULTILINE)
+        assert len(re.findall(rf"^\| {symbol} \|", text, re.MULTILINE)) == 2
     assert {"pictures/symbols.svg", "pictures/lead.svg"} <= set(files)
     values = json.loads(files["report.json"])
     assert values == json.loads(json.dumps(to_json(judged)))
