@@ -1,6 +1,6 @@
 """Forecasts of an exported model from given prices, with prediction intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -17,7 +17,7 @@ from puffin.models.evaluation.intervals import (
     path_interval,
     residual_interval,
 )
-from puffin.models.features import TARGETS, Series, build_series
+from puffin.models.features import MARKET, TARGETS, Series, build_series, feature
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import make_windows, to_tensor
 from puffin.studies.dataset import columns_of
@@ -115,10 +115,12 @@ class Predictions:
     ----------
     made : tuple of Prediction, at least one
     causes : dict of str, why a symbol could not be forecast
+    warnings : tuple of str, of all symbols together
     """
 
     made: tuple[Prediction, ...]
     causes: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the forecasts as JSON can hold them; NaN is null."""
@@ -155,7 +157,19 @@ def predict_each(
             causes[symbol] = error
     if not made:
         raise next(iter(causes.values()))
-    return Predictions(tuple(made), {symbol: str(error) for symbol, error in causes.items()})
+    reasons = {symbol: str(error) for symbol, error in causes.items()}
+    return Predictions(tuple(made), reasons, tuple(_other_market(exported, frames)))
+
+
+def _other_market(exported: Exported, frames: Mapping[str, pd.DataFrame]) -> Iterator[str]:
+    """Yield that means over the symbols are not over those of the study."""
+    lacking = [symbol for symbol in exported.search if symbol not in frames]
+    for name in exported.record.features:
+        if lacking and any(column.startswith(MARKET) for column in feature(name).columns):
+            yield (
+                f"{name} is here the mean over {in_words(list(frames))}, but the model learned "
+                f"it with {in_words(lacking)}; give these too"
+            )
 
 
 def predict(

@@ -57,7 +57,7 @@ class Forecaster:
         if not exported.is_basket:
             return _frame(found.made[0], warnings)
         causes = [f"{symbol} is not forecast: {cause}" for symbol, cause in found.causes.items()]
-        return _long(found.made, (*warnings, *causes))
+        return _long(found.made, (*warnings, *found.warnings, *causes))
 
     def _read(self, prices: Frames) -> tuple[Mapping[str, pd.DataFrame], tuple[str, ...]]:
         """Return the checked bars of each symbol, with warnings."""

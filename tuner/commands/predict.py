@@ -110,6 +110,7 @@ def _as_trained(exported: Exported, symbol: str) -> str:
 
 def _warnings(exported: Exported, found: Predictions) -> Iterator[str]:
     """Yield what may be misleading; of several symbols, each line begins with its symbol."""
+    yield from found.warnings
     for one in found.made:
         of = f"{one.symbol}: " * exported.is_basket
         yield from (f"{of}{line}" for line in one.warnings)

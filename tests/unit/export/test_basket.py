@@ -228,6 +228,18 @@ def test_a_symbol_that_cannot_be_forecast_is_named_and_the_others_are() -> None:
         predict_each(made(), {"SHORT": bars(10)}, 1, 0.9, TODAY)
 
 
+def test_a_mean_over_other_symbols_gives_a_warning() -> None:
+    features = ("range", "market_return")
+    values = basket_values(features)
+    exported = Exported(Path("own"), basket_files(values), ExportRecord.of(values))
+    frames = {s: f.assign(**{"market:return": 0.0}) for s, f in two_symbols().items()}
+    assert predict_each(exported, frames, 1, 0.9, TODAY).warnings == ()
+    (warning,) = predict_each(exported, {"NA": frames["NA"]}, 1, 0.9, TODAY).warnings
+    assert warning == (
+        "market_return is here the mean over NA, but the model learned it with B; give these too"
+    )
+
+
 def test_warnings_compare_a_symbol_with_its_own_prices() -> None:
     exported, frames = made(), two_symbols()
     for symbol, other in (("NA", "B"), ("B", "NA")):
