@@ -63,13 +63,14 @@ def _symbols(study: StoredStudy, report: Report, drawn: Drawn) -> list[Block]:
     """Return the results by symbol, of a basket only."""
     if not report.is_basket:
         return []
+    is_last = report.comparison.reference.name == "persistence"
     rows = [
         (
             printable(result.symbol),
             result.bars,
             loss(result.loss),
             loss(result.reference_loss),
-            loss(result.persistence_loss),
+            *([] if is_last else [loss(result.persistence_loss)]),
             signed(result.skill),
             p_value(result.p_better),
             p_value(result.p_holm),
@@ -77,7 +78,8 @@ def _symbols(study: StoredStudy, report: Report, drawn: Drawn) -> list[Block]:
         for result in report.by_symbol
     ]
     best = report.comparison.reference.label
-    header = ("symbol", "bars", "winner", best, "persistence", "skill", "p of DM", "p of Holm")
+    last = () if is_last else ("persistence",)
+    header = ("symbol", "bars", "winner", best, *last, "skill", "p of DM", "p of Holm")
     return [
         Heading("Symbol by symbol"),
         *show("symbols.svg", drawn),
