@@ -62,7 +62,7 @@ def holdout_sha256(study: StoredStudy) -> str:
     closes = {
         symbol: frame.loc[frame.index >= first, ["close"]] for symbol, frame in frames.items()
     }
-    return sha256(frames_to_csv(closes))
+    return sha256(frames_to_csv(closes, is_basket=len(frames) > 1))
 
 
 def new_opening(study: StoredStudy, trial: int, config: dict[str, Any]) -> Opening:

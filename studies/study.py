@@ -149,6 +149,24 @@ class StoredStudy:
         """
         return Dataset.for_holdout(self.spec, self.load_search_prices(), self.load_holdout_prices())
 
+    def read_prices(self, filename: str) -> bytes:
+        """Return a file of the snapshot as it is stored, and compare its hash with the stored one.
+
+        Raises
+        ------
+        StudyError
+            If the snapshot was changed.
+        """
+        data = self.record.data
+        body, expected = self.store.read(data.artifacts[filename]), data.sha256[filename]
+        if sha256(body) != expected:
+            msg = (
+                f"{filename} of study {self.name!r} has sha256 {sha256(body)}, but {expected} was "
+                "stored with the study: its scores could not be compared; submit a new study"
+            )
+            raise StudyError(msg)
+        return body
+
     def load_search_prices(self) -> Frames:
         """Read the search prices of the snapshot and compare their hash with the stored one.
 
@@ -180,15 +198,7 @@ class StoredStudy:
         return join(self.load_search_prices(), self.load_holdout_prices())
 
     def _load_prices(self, filename: str) -> Frames:
-        data = self.record.data
-        body, expected = self.store.read(data.artifacts[filename]), data.sha256[filename]
-        if sha256(body) != expected:
-            msg = (
-                f"{filename} of study {self.name!r} has sha256 {sha256(body)}, but {expected} was "
-                "stored with the study: its scores could not be compared; submit a new study"
-            )
-            raise StudyError(msg)
-        return frames_from_csv(body, self.spec.data.only_symbol)
+        return frames_from_csv(self.read_prices(filename), self.spec.data.only_symbol)
 
 
 def lowest_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
@@ -201,7 +211,12 @@ def lowest_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
 def snapshot(spec: Spec, frames: Frames) -> dict[str, bytes]:
     """Return the files that a study keeps of its prices: the search part, the sealed holdout."""
     search, holdout = cut_holdout(frames, spec)
-    return {SEARCH_FILE: frames_to_csv(search), HOLDOUT_FILE: frames_to_csv(holdout)}
+    # A part may have bars of one symbol alone: its name is not lost.
+    is_basket = len(frames) > 1
+    return {
+        SEARCH_FILE: frames_to_csv(search, is_basket=is_basket),
+        HOLDOUT_FILE: frames_to_csv(holdout, is_basket=is_basket),
+    }
 
 
 def load_search(storage: RDBStorage, name: str) -> StoredStudy:

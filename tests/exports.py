@@ -190,8 +190,8 @@ def basket_parts() -> dict[str, bytes]:
     search = {symbol: frame[frame.index < cut] for symbol, frame in frames.items()}
     sealed = {symbol: frame[frame.index >= cut] for symbol, frame in frames.items()}
     return {
-        "prices-search.csv": frames_to_csv(search),
-        "prices-holdout.csv": frames_to_csv(sealed),
+        "prices-search.csv": frames_to_csv(search, is_basket=True),
+        "prices-holdout.csv": frames_to_csv(sealed, is_basket=True),
     }
 
 

@@ -35,7 +35,6 @@ from puffin.studies.export.read import (
 from puffin.studies.export.record import ExportRecord, RecordError, ScalerRecord
 from puffin.studies.files import write_files
 from puffin.studies.openings import Opening, looks_at
-from puffin.studies.prices.snapshot import frames_to_csv
 from puffin.studies.records import Scores, TrainingRun, TrialRecord
 from puffin.studies.report.subject import fold_dates
 from puffin.studies.retraining import find_holdout, own_refit, read_artifact, require_opened
@@ -108,7 +107,7 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
         "seed": study.spec.search.seed,
         "loss": study.spec.training.loss,
     }
-    files = {SEARCH_FILE: frames_to_csv(study.load_search_prices())}
+    files = {SEARCH_FILE: study.read_prices(SEARCH_FILE)}
     files[FORECAST_FILES[0]] = read_artifact(study, best)
     files |= _add_holdout(study, best, judgement, values)
     try:
@@ -132,7 +131,7 @@ def _add_holdout(
     """Add the results on the holdout so far to the values of a record; return their files."""
     holdout, files = find_holdout(study), {}
     if holdout is not None:
-        files[HOLDOUT_FILE] = frames_to_csv(study.load_holdout_prices())
+        files[HOLDOUT_FILE] = study.read_prices(HOLDOUT_FILE)
         values["seal"] = {"openings": [_plain_opening(look) for look in looks_at(study)]}
     report = judgement.report
     if report is None:

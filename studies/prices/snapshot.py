@@ -13,13 +13,13 @@ from puffin.studies.prices.validation import DataError
 _SYMBOL = "symbol"
 
 
-def frames_to_csv(frames: Mapping[str, pd.DataFrame]) -> bytes:
-    """Return the bars of several symbols as one CSV whose first column is the symbol.
+def frames_to_csv(frames: Mapping[str, pd.DataFrame], *, is_basket: bool) -> bytes:
+    """Return the bars of a basket as one CSV whose first column is the symbol.
 
-    The bars of one symbol are as `to_csv` writes them. A column that a symbol lacks is NaN. Text is
-    read in any tool and, compressed, takes a sixth more than the same numbers in binary.
+    The bars of a study of one symbol are as `to_csv` writes them. A column that a symbol lacks is
+    NaN. Text is read in any tool and, compressed, takes a sixth more than numbers in binary.
     """
-    if len(frames) == 1:
+    if not is_basket:
         return to_csv(next(iter(frames.values())))
     names = list(dict.fromkeys(name for frame in frames.values() for name in frame))
     head = ",".join([_SYMBOL, "date", *map(str, names)])

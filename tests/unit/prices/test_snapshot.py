@@ -79,7 +79,7 @@ def test_bytes_that_are_no_snapshot_are_refused(data: bytes) -> None:
 
 def test_the_bars_of_several_symbols_are_one_table() -> None:
     frames = {"B": bars(2)[["close"]], "NA": bars(1)[["close"]].assign(volume=7.0)}
-    data = frames_to_csv(frames)
+    data = frames_to_csv(frames, is_basket=True)
     close = frames["B"]["close"]
     first, second = close.tolist()
     assert data.decode().splitlines() == [
@@ -96,7 +96,9 @@ def test_the_bars_of_several_symbols_are_one_table() -> None:
 
 def test_the_bars_of_one_symbol_have_no_column_of_symbols() -> None:
     frame = bars(3)
-    assert frames_to_csv({"A": frame}) == to_csv(frame)
+    assert frames_to_csv({"A": frame}, is_basket=False) == to_csv(frame)
+    # A part of a basket may have the bars of one symbol alone.
+    assert list(frames_from_csv(frames_to_csv({"B": frame}, is_basket=True), "A")) == ["B"]
     (back,) = frames_from_csv(to_csv(frame), "A").items()
     assert back[0] == "A"
     assert back[1].equals(from_csv(to_csv(frame)))
