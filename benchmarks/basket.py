@@ -1,22 +1,30 @@
 """Targets trained per second by number of symbols, at equal architecture and batch.
 
 One fold of noise; an epoch of N symbols has N times the targets. Rounds alternate between the
-numbers of symbols, and the ratio of each round to one symbol counts. One thread.
+numbers of symbols, and the ratio of each round to one symbol counts. One thread. `--start N` times
+instead how a worker reads a snapshot of N symbols and builds its dataset, and its peak memory.
 
     python benchmarks/basket.py --symbols 1 3 20 100
+    python benchmarks/basket.py --start 100 --bars 5000
 """
 
 import argparse
+import resource
 import statistics
 import time
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.folds import Span
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, Windows
+from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.prices.snapshot import frames_from_csv, frames_to_csv
+from puffin.studies.spec import parse_spec
 from puffin.tuner.worker.process import setup_torch
 
 CPU = torch.device("cpu")
@@ -58,13 +66,53 @@ def targets_per_second(config: Config, symbols: int) -> float:
     return EPOCHS * len(fold.train) / (time.process_time() - started)
 
 
+def start(symbols: int, bars: int, features: Sequence[str]) -> None:
+    """Print the processor seconds of the start of a worker, and its peak memory."""
+    rng = np.random.default_rng(0)
+    days = pd.bdate_range("2000-01-03", periods=bars, name="date").as_unit("us")
+    frames = {}
+    for number in range(symbols):
+        close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, bars)))
+        spread = 1 + np.abs(rng.normal(0, 0.01, bars))
+        columns = {"open": close, "high": close * spread, "low": close / spread, "close": close}
+        volume = rng.integers(100_000, 10_000_000, bars).astype(float)
+        frames[f"S{number:03}"] = pd.DataFrame(columns | {"volume": volume}, index=days)
+    values = {
+        "name": "start",
+        "data": {"symbol": "X", "features": list(features), "target": "range"},
+        "space": {"lookback": {"low": 10, "high": 60}},
+    }
+    spec = parse_spec(values, "start")
+    body = frames_to_csv(cut_holdout(frames, spec)[0], is_basket=symbols > 1)
+    del frames
+    begun = time.process_time()
+    again = frames_from_csv(body, "X")
+    read = time.process_time()
+    dataset = Dataset.build(spec, again)
+    built = time.process_time()
+    dataset.tensors(60, CPU)
+    ended = time.process_time()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{symbols} symbols, {bars} bars, {len(features)} features, {len(body) / 1e6:.1f} MB: read "
+        f"{read - begun:.2f} s, dataset {built - read:.2f} s, folds of a trial {ended - built:.2f} "
+        f"s; peak {peak:.0f} MiB"
+    )
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--start", type=int)
+    parser.add_argument("--bars", type=int, default=5000)
+    parser.add_argument("--features", nargs="+", default=["return", "range", "volume"])
     parser.add_argument("--symbols", type=int, nargs="+", default=[1, 3, 20, 100])
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     setup_torch("cpu", 1.0)
+    if given.start is not None:
+        start(given.start, given.bars, given.features)
+        return
     print("cell  batch lookback widths     symbols  targets/s  ratio to one (min, max)")
     for cell, batch, lookback, widths in SHAPES:
         config = Config(cell, widths, 0.0, lookback, batch_size=batch)
