@@ -213,8 +213,11 @@ def require_same(study: StoredStudy, spec: Spec) -> StoredStudy:
     """
     stored, given = _flat(study.spec.to_json()), _flat(spec.to_json())
     # The path of a file depends on the working directory; its content is compared by hash.
+    # How the procedure is judged is no setting of a search.
     differing = sorted(
-        k for k in stored | given if k != "data.path" and stored.get(k) != given.get(k)
+        k
+        for k in stored | given
+        if k != "data.path" and not k.startswith("walk.") and stored.get(k) != given.get(k)
     )
     total = registry.total(study.storage, study.name)
     only_trials = differing == ["search.trials"]

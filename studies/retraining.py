@@ -88,6 +88,22 @@ def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredS
     return _create_or_extend(study, name, wanted, targets, opening)
 
 
+def open_for_winner(study: StoredStudy, seeds: int = SEEDS) -> StoredStudy:
+    """Do as `open_seal`, but train the winner alone, with `seeds` seeds.
+
+    Raises
+    ------
+    StudyError
+        If the search has no complete trial or is not done, or the holdout is too short.
+    """
+    _require_ready(study)
+    best, first = study.best(), study.spec.search.seed
+    opening = new_opening(study, best.number, TrialRecord.read(best).config)
+    wanted = [_job(best, seed) for seed in range(first, first + seeds)]
+    targets = study.holdout_dataset.targets_sha256
+    return _create_or_extend(study, study.name + HOLDOUT_SUFFIX, wanted, targets, opening)
+
+
 def _create_or_extend(
     search: StoredStudy,
     name: str,

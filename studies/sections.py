@@ -319,6 +319,14 @@ class WalkForwardSection(Section):
         return self
 
 
+class WalkSection(Section):
+    """How the whole procedure is judged by `tuner walk`: its origins, and what each may search."""
+
+    origins: Annotated[int, Field(ge=2, le=99, strict=True)] = 12
+    block_bars: Annotated[int, Field(ge=2, le=MOST_TRIALS, strict=True)] = 63
+    trials: Count | None = None
+
+
 class TrainingSection(Section):
     """How long a configuration may train, and on which loss."""
 

@@ -23,11 +23,14 @@ from puffin.studies.sections import (
     Section,
     TrainingSection,
     WalkForwardSection,
+    WalkSection,
 )
 from puffin.studies.space import Grid, Space, grid_points, parse_space
 
 # Version of the stored study file: raised by every change that is not an addition.
 SPEC_VERSION = 1
+# Fewest trials of each search of a walk, if the study file does not say how many.
+_LEAST_WALK_TRIALS = 20
 # Two spellings of one key of [data]: an override replaces either.
 _SYMBOLS = ("symbol", "symbols")
 # Characters of a wrong value in an error.
@@ -54,6 +57,7 @@ class Spec(Section):
     training: TrainingSection = TrainingSection()
     space: dict[str, Any] = Field(default_factory=default_space)
     search: SearchSection = SearchSection()
+    walk: WalkSection = WalkSection()
 
     @field_validator("space")
     @classmethod
@@ -131,6 +135,13 @@ class Spec(Section):
         if SAMPLERS[self.search.sampler].enumerates:
             return len(self.grid.points)
         return self.search.trials or 100
+
+    @property
+    def walk_trials(self) -> int:
+        """Number of trials of each search of a walk."""
+        if SAMPLERS[self.search.sampler].enumerates:
+            return self.tickets
+        return self.walk.trials or max(self.tickets // 3, _LEAST_WALK_TRIALS)
 
     def to_json(self) -> dict[str, Any]:
         """Return values for JSON; `Spec.model_validate` reads them back."""

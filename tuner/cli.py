@@ -221,6 +221,40 @@ def report(
     run_report(name, storage, assign(device, workers, 2), out=folder, **fields)
 
 
+@main.command(
+    epilog=example(
+        "tuner walk demo", "tuner walk my.toml --set walk.origins=8 --set walk.trials=20"
+    )
+)
+@options.spec
+@options.workers
+@options.device
+@options.overrides
+@options.refresh
+@options.as_json
+@options.quiet
+@options.storage
+def walk(
+    spec: str,
+    overrides: tuple[str, ...],
+    storage: str,
+    workers: int | None,
+    device: str,
+    **fields: Any,
+) -> None:
+    """Search at many origins, and judge each winner on what followed.
+
+    SPEC is a study file, the name of a preset, or a study of the database. Each origin is a search
+    of the bars before it, NAME.walk.01 and so on; its winner forecasts the next block of bars. All
+    blocks together tell whether tuning like this pays. The holdout stays sealed. An interrupted
+    walk resumes.
+    """
+    from puffin.tuner.commands import walk as command
+    from puffin.tuner.worker.devices import assign
+
+    command.walk(spec, overrides, storage, assign(device, workers, 2), **fields)
+
+
 @main.command(epilog=example("tuner export demo best/"))
 @options.name
 @options.export_folder
