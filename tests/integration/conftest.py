@@ -116,7 +116,7 @@ def prices(tiny: Spec) -> Basket:
 def crowd(tmp_path: Path, url: str) -> Crowd:
     """Run ``act(index, url)`` in many processes at once and return all results."""
 
-    def run(body: str, count: int = 8, seconds: float = 60.0) -> list[Any]:
+    def run(body: str, count: int = 5, seconds: float = 60.0) -> list[Any]:
         script = tmp_path / "crowd.py"
         script.write_text(
             CROWD.format(body=textwrap.dedent(body), count=count, seconds=seconds), "utf-8"

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.worker import Worker
 
@@ -78,6 +80,7 @@ print(*sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))
 """
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_sealed_export_loads_only_torch_and_best_not_even_that(
     make_study: Callable[..., StoredStudy],
     make_worker: Callable[..., Worker],

@@ -44,7 +44,7 @@ OPEN_QUEUE = """
 """
 
 
-def test_eight_processes_claim_each_requeued_ticket_once(storage: RDBStorage, crowd: Crowd) -> None:
+def test_five_processes_claim_each_requeued_ticket_once(storage: RDBStorage, crowd: Crowd) -> None:
     queue = make_queue(storage, 64)
     study = study_of(queue)
     for trial in [take(study, queue) for _ in range(64)]:
@@ -65,7 +65,7 @@ def test_eight_processes_claim_each_requeued_ticket_once(storage: RDBStorage, cr
     assert study.get_trials(states=(TrialState.WAITING,)) == []
 
 
-def test_eight_processes_retry_each_lost_trial_once(storage: RDBStorage, crowd: Crowd) -> None:
+def test_five_processes_retry_each_lost_trial_once(storage: RDBStorage, crowd: Crowd) -> None:
     queue = make_queue(storage, 25)
     study = study_of(queue)
     for _ in range(25):
@@ -85,7 +85,7 @@ def test_eight_processes_retry_each_lost_trial_once(storage: RDBStorage, crowd: 
     assert {t.user_attrs["retries"] for t in waiting} == {1}
 
 
-def test_eight_processes_make_the_tables_at_once_and_all_live(crowd: Crowd, url: str) -> None:
+def test_five_processes_make_the_tables_at_once_and_all_live(crowd: Crowd, url: str) -> None:
     counts = crowd(
         """
         from puffin.studies.storage.database import open_storage
@@ -95,11 +95,11 @@ def test_eight_processes_make_the_tables_at_once_and_all_live(crowd: Crowd, url:
             return len(storage.get_all_studies())
         """
     )
-    assert counts == [0] * 8
+    assert counts == [0] * 5
     assert study_names(open_storage(url)) == []
 
 
-def test_eight_processes_submit_one_study_and_all_get_it_whole(
+def test_five_processes_submit_one_study_and_all_get_it_whole(
     crowd: Crowd, storage: RDBStorage, tiny_file: Path, tiny: Spec, prices: Basket
 ) -> None:
     answers = crowd(

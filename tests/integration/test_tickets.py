@@ -43,7 +43,7 @@ def in_state(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
 # The counter
 
 
-def test_eight_processes_start_every_number_once_and_never_more(
+def test_five_processes_start_every_number_once_and_never_more(
     storage: RDBStorage, crowd: Crowd
 ) -> None:
     make_queue(storage, 64)

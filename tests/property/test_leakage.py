@@ -391,7 +391,7 @@ def facts(spec: Spec, columns: Bars) -> list[object]:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     horizon=st.integers(1, 4),
     holdout_bars=st.integers(1, 30),
