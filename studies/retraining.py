@@ -81,11 +81,7 @@ def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredS
         If the search has no complete trial or is not done, or the holdout is too short.
     """
     _require_ready(study)
-    best = study.best()
-    opening = new_opening(study, best.number, TrialRecord.read(best).config)
-    targets = study.holdout_dataset.targets_sha256
-    name, wanted = study.name + HOLDOUT_SUFFIX, list(jobs_for_holdout(study, top, seeds))
-    return _create_or_extend(study, name, wanted, targets, opening)
+    return _open(study, list(jobs_for_holdout(study, top, seeds)))
 
 
 def open_for_winner(study: StoredStudy, seeds: int = SEEDS) -> StoredStudy:
@@ -97,9 +93,14 @@ def open_for_winner(study: StoredStudy, seeds: int = SEEDS) -> StoredStudy:
         If the search has no complete trial or is not done, or the holdout is too short.
     """
     _require_ready(study)
-    best, first = study.best(), study.spec.search.seed
+    first = study.spec.search.seed
+    return _open(study, [_job(study.best(), seed) for seed in range(first, first + seeds)])
+
+
+def _open(study: StoredStudy, wanted: list[RetrainingJob]) -> StoredStudy:
+    """Record an opening for the winner, and enqueue the jobs of the holdout study."""
+    best = study.best()
     opening = new_opening(study, best.number, TrialRecord.read(best).config)
-    wanted = [_job(best, seed) for seed in range(first, first + seeds)]
     targets = study.holdout_dataset.targets_sha256
     return _create_or_extend(study, study.name + HOLDOUT_SUFFIX, wanted, targets, opening)
 

@@ -23,6 +23,7 @@ from puffin.models.evaluation.forecast_tests import (
     diebold_mariano,
 )
 from puffin.models.evaluation.metrics import skill
+from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.dataset import Frames, union_of_dates
 from puffin.studies.prices.basket import Basket
 from puffin.studies.prices.load import Prices
@@ -31,7 +32,7 @@ from puffin.studies.report.baselines import compare_with_baselines
 from puffin.studies.report.build import read_forecasts
 from puffin.studies.retraining import require_opened
 from puffin.studies.spec import Spec, parse_spec
-from puffin.studies.study import StoredStudy
+from puffin.studies.study import StoredStudy, StudyError
 from puffin.studies.text import counted
 
 WALK = ".walk."
@@ -95,7 +96,8 @@ def _spec_of(spec: Spec, number: int) -> Spec:
     del values["walk"]
     values["name"] = name_of(spec.name, number)
     values["walk_forward"]["holdout_bars"] = spec.walk.block_bars
-    values["search"]["trials"] = spec.walk_trials
+    if not SAMPLERS[spec.search.sampler].enumerates:  # a grid runs every point
+        values["search"]["trials"] = spec.walk_trials
     return parse_spec(values, f"origin {number} of the walk of {spec.name}")
 
 
@@ -112,6 +114,7 @@ class Block:
     losses : array, (dates,), of the mean of the winner's networks over seeds
     baselines : losses of each baseline that could be fitted, by name, (dates,) each
     reference : the baseline that was best before the block
+    horizon : dates over which losses are correlated, as `Dataset.date_horizon`
     """
 
     study: str
@@ -122,6 +125,7 @@ class Block:
     losses: Floats
     baselines: dict[str, Floats]
     reference: str
+    horizon: int
 
     @property
     def reference_losses(self) -> Floats:
@@ -155,6 +159,13 @@ def read_block(study: StoredStudy) -> Block:
         if trial.state == TrialState.COMPLETE
         and TrialRecord.read(trial).retrained_trial == best.number
     ]
+    if not runs:
+        reasons = {TrialRecord.read(trial).failure for trial in opened.trials()}
+        msg = (
+            f"no training of the winner of {study.name!r}, trial {best.number}, ended: "
+            f"{', '.join(sorted(filter(None, reasons)))}; lower space.lr, or walk another study"
+        )
+        raise StudyError(msg)
     forecasts = np.mean(runs, axis=0)
     config = TrialRecord.read(best).config
     comparison = compare_with_baselines(study.dataset, judged, config["lookback"], forecasts)
@@ -167,6 +178,7 @@ def read_block(study: StoredStudy) -> Block:
         losses=judged.losses_by_date([forecasts]),
         baselines={each.name: each.holdout_losses for each in comparison.baselines},
         reference=comparison.reference.name,
+        horizon=judged.date_horizon,
     )
 
 
@@ -177,15 +189,18 @@ class Walk:
     Attributes
     ----------
     study : name of the study
-    horizon : bars ahead
     blocks : list of Block, the earliest first
     test : Diebold-Mariano test against the baseline that was best before each block
     """
 
     study: str
-    horizon: int
     blocks: list[Block]
     test: MeanTest
+
+    @property
+    def horizon(self) -> int:
+        """The most dates over which the losses of a block are correlated."""
+        return max(block.horizon for block in self.blocks)
 
     @property
     def losses(self) -> Floats:
@@ -220,19 +235,15 @@ class Walk:
             return "better"
         return "worse" if self.test.p_worse < LEVEL else "undecided"
 
-    def against(self, baseline: str) -> tuple[float, MeanTest] | None:
-        """Return skill and test against one baseline; None if a block lacks it."""
-        if any(baseline not in block.baselines for block in self.blocks):
-            return None
-        losses = np.concatenate([block.baselines[baseline] for block in self.blocks])
-        test = diebold_mariano(losses - self.losses, self.horizon)
-        return skill(float(self.losses.mean()), float(losses.mean())), test
-
-    @property
-    def baselines(self) -> list[str]:
-        """Names of the baselines of all blocks."""
-        names = dict.fromkeys(name for block in self.blocks for name in block.baselines)
-        return [name for name in names if self.against(name) is not None]
+    def against(self) -> dict[str, tuple[float, MeanTest]]:
+        """Return skill and test against each baseline that could be fitted at every origin."""
+        found = {}
+        for name in self.blocks[0].baselines:
+            if all(name in block.baselines for block in self.blocks):
+                losses = np.concatenate([block.baselines[name] for block in self.blocks])
+                test = diebold_mariano(losses - self.losses, self.horizon)
+                found[name] = skill(float(self.losses.mean()), float(losses.mean())), test
+        return found
 
 
 def judge(name: str, studies: Sequence[StoredStudy]) -> Walk:
@@ -246,7 +257,6 @@ def judge(name: str, studies: Sequence[StoredStudy]) -> Walk:
         If the blocks do not follow each other: searches of different prices have been mixed.
     """
     blocks = [read_block(study) for study in studies]
-    horizon = studies[0].spec.data.horizon
     for earlier, later in pairwise(blocks):
         if later.dates[0] <= earlier.dates[-1]:
             msg = (
@@ -258,4 +268,5 @@ def judge(name: str, studies: Sequence[StoredStudy]) -> Walk:
         np.concatenate([getattr(block, of) for block in blocks])
         for of in ("losses", "reference_losses")
     )
-    return Walk(name, horizon, blocks, diebold_mariano(reference - losses, horizon))
+    horizon = max(block.horizon for block in blocks)
+    return Walk(name, blocks, diebold_mariano(reference - losses, horizon))

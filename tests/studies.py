@@ -45,7 +45,7 @@ def tiny_values(name: str = "tiny", **sections: Mapping[str, Any]) -> dict[str, 
     """
     values = tomllib.loads(TINY) | {"name": name}
     for section, changes in sections.items():
-        merged = {**values[section], **changes}
+        merged = {**values.get(section, {}), **changes}
         values[section] = {key: value for key, value in merged.items() if value is not None}
     return values
 

@@ -44,7 +44,17 @@ def open_studies(
     spec = load_spec(path_or_preset, overrides)
     if spec.data.pooling == "all":
         return [open_spec(spec, storage_url, refresh=refresh)]
-    basket = read_prices(spec.data, refresh=refresh)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    existing = _find_each(spec, storage_url)
+    if existing and SOURCES[spec.data.source].is_live:
+        return existing
+    try:
+        basket = read_prices(spec.data, refresh=refresh)
+    except DataError as error:
+        if not existing:
+            raise
+        say(f"prices: {error}; the studies resume with their own copies")
+        return existing
     own = own_specs(spec, list(basket.members))
     return [
         submit_prices(of_one, Basket({symbol: basket.members[symbol]}), storage_url)
@@ -105,6 +115,14 @@ def submit_prices(spec: Spec, basket: Basket, storage_url: str) -> StoredStudy:
             "resumes with its own copy; --set name=... makes a new study of the new prices"
         )
     return study
+
+
+def _find_each(spec: Spec, storage_url: str) -> list[StoredStudy]:
+    """Return the studies of all symbols that a study file names; none if one is missing."""
+    own = own_specs(spec, spec.data.symbols)
+    found = [(_find(of_one.name, storage_url), of_one) for of_one in own.values()]
+    known = [require_same(study, of_one) for study, of_one in found if study]
+    return known if len(known) == len(own) else []
 
 
 def _find(name: str, storage_url: str) -> StoredStudy | None:

@@ -1,5 +1,6 @@
 """Bars as exact bytes, for the study's copy, exports and the cache."""
 
+import csv
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping
@@ -91,6 +92,7 @@ def _read(data: bytes) -> pd.DataFrame:
             io.BytesIO(data),
             dtype=dict.fromkeys(names, "float64") | dict.fromkeys(labels, "category"),
             keep_default_na=False,
+            quoting=csv.QUOTE_NONE,  # a name may begin with a quote
             na_values={name: ["nan"] for name in names[len(labels) :]},
         )
         return table.assign(date=np.array(table["date"].tolist(), dtype="M8[us]"))

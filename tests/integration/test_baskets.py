@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from optuna.trial import TrialState
 
 from puffin.models.errors import PuffinError
 from puffin.studies.export.read import load_exported
+from puffin.studies.prices.validation import DataError
 from puffin.studies.records import Scores
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load, study_names
@@ -18,6 +20,7 @@ from puffin.tuner.submit import own_specs
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 from tests.integration.helpers import spec_of
+from tests.studies import write_tiny
 
 SYMBOLS = ["MSFT", "AAPL"]
 
@@ -30,34 +33,15 @@ def tuner(*args: str) -> Result:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study file of two symbols, of which one is left out of the first year."""
-    text = """
-name = "two"
-[data]
-source = "sample"
-symbols = ["MSFT", "AAPL"]
-start = 2011-06-01
-features = ["return"]
-target = "range"
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = 2
-[space]
-cell = "gru"
-layers = 1
-hidden_dim = [4, 6]
-lookback = 5
-batch_size = 1024
-[search]
-trials = 3
-pruner = "none"
-"""
-    path = tmp_path_factory.mktemp("basket") / "two.toml"
-    path.write_text(text, "utf-8")
-    return path
+    """A study file of two symbols."""
+    changes: dict[str, Any] = {
+        "data": {"symbol": None, "symbols": SYMBOLS, "target": "range"},
+        "training": {"max_epochs": 2},
+        "space": {"cell": "gru", "layers": 1, "hidden_dim": [4, 6], "lookback": 5}
+        | {"batch_size": 1024, "dropout": None, "lr": None},
+        "search": {"trials": 3, "pruner": "none"},
+    }
+    return write_tiny(tmp_path_factory.mktemp("basket") / "two.toml", "two", **changes)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +85,6 @@ def test_compare_shows_the_best_trial_on_each_symbol(searched: StoredStudy, file
 
 
 def test_check_prints_what_each_symbol_covers(file: Path) -> None:
-    """With a whole history AAPL takes part in both folds; cut to the last bars, in none."""
     lines = tuner("check", str(file)).stdout.splitlines()
     assert [" ".join(line.split()) for line in lines if line.startswith(("MSFT", "AAPL"))] == [
         "MSFT 2011-06-01 2013-03-01 440 2 of 2 0",
@@ -121,6 +104,25 @@ def test_symbols_that_are_not_pooled_have_a_study_each(
     storage = open_storage(url)
     assert study_names(storage) == ["two.MSFT", "two.AAPL"]
     assert list(load(storage, "two.AAPL").load_search_prices()) == ["AAPL"]
+
+
+def test_studies_of_each_symbol_resume_without_their_prices(
+    file: Path, new_url: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_url("sqlite")
+    arguments = ["submit", str(file), "--set", "data.pooling=each", "--storage", url]
+    first = tuner(*arguments).output
+
+    def gone(*_: object, **__: object) -> None:
+        raise DataError("the file is gone")
+
+    monkeypatch.setattr("puffin.tuner.submit.load_basket", gone)
+    again = tuner(*arguments).output
+    assert "the file is gone; the studies resume with their own copies" in again
+    assert all(line in again for line in first.splitlines())
+    missing = CliRunner().invoke(main, [*arguments, "--set", "name=other"])
+    assert missing.exit_code == 1
+    assert "the file is gone" in missing.stderr
 
 
 def test_names_of_studies_of_symbols_have_no_forbidden_characters() -> None:

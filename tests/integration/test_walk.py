@@ -1,7 +1,6 @@
 """The walk: searches at many origins, each judged on the block of bars that follows it."""
 
 import json
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.report.build import read_forecasts
 from puffin.studies.retraining import open_for_winner
-from puffin.studies.spec import Spec, parse_spec
+from puffin.studies.spec import Spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, StudyError, load, load_search, study_names
 from puffin.studies.walk import Walk, judge, origins
@@ -26,39 +25,18 @@ from puffin.tuner.cli import main
 from puffin.tuner.commands.walk import is_walked, to_json
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
+from tests.studies import tiny_spec, write_tiny
 
 BLOCK, ORIGINS = 15, 2
 
 
-FILE = """
-name = "tiny"
-[data]
-symbol = "AAPL"
-start = 2011-06-01
-features = ["return"]
-[walk_forward]
-folds = 2
-valid_bars = 20
-holdout_bars = 20
-[training]
-max_epochs = 3
-[space]
-hidden_dim = [4, 6]
-layers = 1
-lookback = 5
-[search]
-trials = 3
-[walk]
-origins = 2
-block_bars = 15
-trials = 2
-"""
+def changes(origin_count: int = ORIGINS) -> dict[str, Any]:
+    walk = {"origins": origin_count, "block_bars": BLOCK, "trials": 2}
+    return {"walk": walk, "search": {"trials": 3}, "space": {"lookback": 5}}
 
 
 def walked_spec(origin_count: int = ORIGINS) -> Spec:
-    values = tomllib.loads(FILE)
-    values["walk"]["origins"] = origin_count
-    return parse_spec(values, "tiny")
+    return tiny_spec(**changes(origin_count))
 
 
 def searched_part(spec: Spec) -> dict[str, pd.DataFrame]:
@@ -134,7 +112,7 @@ def test_the_verdict_is_of_all_blocks_together(walked: tuple[str, Walk]) -> None
     assert verdict.won == sum(
         block.losses.mean() < block.baselines[block.reference].mean() for block in verdict.blocks
     )
-    assert {"persistence", "ridge", "ar"} <= set(verdict.baselines)
+    assert {"persistence", "ridge", "ar"} <= set(verdict.against())
     values = to_json(verdict)
     assert json.loads(json.dumps(values)) == values
 
@@ -155,7 +133,7 @@ def test_a_finished_walk_is_printed_again_without_training(
     url, verdict = walked
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "tiny.toml"
-    path.write_text(FILE, "utf-8")
+    write_tiny(path, **changes())
     monkeypatch.setattr("puffin.tuner.commands.walk.run_workers_until_done", refused)
     for arguments, check in (([], outcome_is_said), (["--json"], json.loads)):
         done = CliRunner().invoke(main, ["walk", str(path), "--storage", url, *arguments])
@@ -188,3 +166,24 @@ def test_an_origin_that_is_not_done_has_no_verdict(new_url: Callable[[str], str]
     study = submit(open_storage(new_url("sqlite"), create=True), first.spec, first.basket)
     with pytest.raises(StudyError, match="has no complete trial yet"):
         judge("tiny", [study])
+
+
+def test_each_origin_of_a_grid_runs_every_point() -> None:
+    search = {"sampler": "grid", "trials": None}
+    space = {
+        "cell": "gru",
+        "layers": 1,
+        "hidden_dim": [4, 6],
+        "dropout": None,
+        "lookback": 5,
+        "lr": None,
+    }
+    walk = {"origins": 2, "block_bars": BLOCK}
+    spec = tiny_spec(search=search, space=space, walk=walk)
+    assert [each.spec.tickets for each in origins(spec, searched_part(spec), "x")] == [2, 2]
+
+
+def test_an_origin_is_not_walked_itself(walked: tuple[str, Walk]) -> None:
+    done = CliRunner().invoke(main, ["walk", "tiny.walk.01", "--storage", walked[0]])
+    assert done.exit_code == 1
+    assert "'tiny.walk.01' is an origin of a walk; name the study that walks" in done.stderr

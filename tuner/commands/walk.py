@@ -13,7 +13,7 @@ from puffin.studies.lifecycle import submit
 from puffin.studies.retraining import find_holdout, is_opened, open_for_winner
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
-from puffin.studies.study import StoredStudy, StudyError, load_search
+from puffin.studies.study import NoStudyError, StoredStudy, StudyError, load_search
 from puffin.studies.summary import status
 from puffin.studies.text import (
     configuration,
@@ -77,14 +77,14 @@ def _subject(
     """Return study file, search part and source of a study in the database, or of a file."""
     try:
         study = load_search(storage, spec_or_name)
-    except StudyError:
+    except NoStudyError:
         study = None
-    if study is not None and not overrides:
-        return study.spec, study.load_search_prices(), study.record.data.origin
-    spec = load_spec(spec_or_name, overrides)
+    spec = study.spec if study and not overrides else load_spec(spec_or_name, overrides)
     if WALK in spec.name:
         msg = f"{spec.name!r} is an origin of a walk; name the study that walks"
         raise StudyError(msg)
+    if study and not overrides:
+        return spec, study.load_search_prices(), study.record.data.origin
     basket = read_prices(spec.data, refresh=refresh)
     return spec, cut_holdout(basket.frames, spec)[0], basket.origin
 
@@ -108,18 +108,14 @@ def to_json(verdict: Walk) -> dict[str, object]:
         "detectable_skill": verdict.detectable_skill,
         "bars": len(verdict.losses),
         "blocks_won": verdict.won,
-        "baselines": [_baseline(verdict, name) for name in verdict.baselines],
+        "baselines": [
+            {"name": name, "skill": gained, "p_better": test.p_better}
+            for name, (gained, test) in verdict.against().items()
+        ],
         "blocks": [_block(block) for block in verdict.blocks],
     }
     found: dict[str, object] = to_json_values(values)
     return found
-
-
-def _baseline(verdict: Walk, name: str) -> dict[str, object]:
-    against = verdict.against(name)
-    if against is None:
-        raise ValueError(name)
-    return {"name": name, "skill": against[0], "p_better": against[1].p_better}
 
 
 def _block(block: Block) -> dict[str, object]:
@@ -161,11 +157,9 @@ def _print(verdict: Walk, spec: Spec) -> None:
         "block; skill: against the baseline that was best before the block"
     )
     out.print()
-    found = {name: verdict.against(name) for name in verdict.baselines}
     against_each = [
-        (name, signed(against[0]), p_value(against[1].p_better))
-        for name, against in found.items()
-        if against is not None
+        (name, signed(gained), p_value(test.p_better))
+        for name, (gained, test) in verdict.against().items()
     ]
     print_rows(out, ("against on all blocks", "skill", "p of Diebold-Mariano"), against_each, ())
 

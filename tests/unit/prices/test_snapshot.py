@@ -97,6 +97,11 @@ def test_the_bars_of_several_symbols_are_one_table() -> None:
 def test_the_bars_of_one_symbol_have_no_column_of_symbols() -> None:
     frame = bars(3)
     assert frames_to_csv({"A": frame}, is_basket=False) == to_csv(frame)
+    # A name may begin with a quote.
+    assert list(frames_from_csv(frames_to_csv({'"B': frame, "C": frame}, is_basket=True), "")) == [
+        '"B',
+        "C",
+    ]
     # A part of a basket may have the bars of one symbol alone.
     assert list(frames_from_csv(frames_to_csv({"B": frame}, is_basket=True), "A")) == ["B"]
     (back,) = frames_from_csv(to_csv(frame), "A").items()
