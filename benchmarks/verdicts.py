@@ -45,7 +45,9 @@ seed = {seed}
 def tuner(folder: Path, *arguments: str) -> str:
     """Run a command in a folder, and return what it wrote."""
     command = str(Path(sys.executable).with_name("tuner"))
-    return subprocess.run((command, *arguments), cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        (command, *arguments), cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def judge(target: str, pooling: str, seed: int, trials: int) -> list[dict[str, Any]]:

@@ -1,0 +1,214 @@
+"""Tests of a mean whose observations depend on each other for a length that the data decide.
+
+`forecast_tests.diebold_mariano` counts the autocovariances that overlapping labels explain, which
+are none one bar ahead. Over years the worth of a forecast also drifts, with the market and with the
+age of a network, so that loss differentials far apart in time are still correlated. The variance
+here allows for that.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import t
+
+from puffin.models.arrays import Floats, as_series, require_finite, varies
+from puffin.models.evaluation.forecast_tests import LEVEL, POWER
+
+# Fewest loss differentials that give a long-run variance one degree of freedom.
+FEWEST = 4
+# Paths of white noise that give the distribution of a fluctuation test, and their seed.
+_PATHS, _SEED = 2_000, 0
+
+
+@dataclass(frozen=True)
+class LongRunTest:
+    """A test of whether the mean loss differential is above 0.
+
+    Attributes
+    ----------
+    mean : float, the mean loss differential, in units of the loss
+    error : float, standard error of the mean
+    statistic : float, NaN if all loss differentials are equal, so that nothing can be tested
+    p_better : float, one-sided p-value of a mean above 0
+    p_two_sided : float, two-sided p-value of a mean other than 0
+    degrees : int, degrees of freedom of Student's t
+    count : int, bars
+    """
+
+    mean: float
+    error: float
+    statistic: float
+    p_better: float
+    p_two_sided: float
+    degrees: int
+    count: int
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether the loss differentials differ, so that there is something to test."""
+        return bool(np.isfinite(self.statistic))
+
+    @property
+    def p_worse(self) -> float:
+        """One-sided p-value of a mean below 0."""
+        return 1.0 - self.p_better
+
+    @property
+    def detectable(self) -> float:
+        """Mean that is significant at 5 %, one-sided, in four of five samples of this length."""
+        multiple = t.ppf(1 - LEVEL, self.degrees) + t.ppf(POWER, self.degrees)
+        return float(multiple * self.error)
+
+
+def long_run_test(loss_differentials: Any) -> LongRunTest:
+    """Test whether a model forecasts better than a baseline, whatever the dependence over time.
+
+    The statistic of Diebold and Mariano with the equal-weighted cosine estimate of the long-run
+    variance: the mean of the squared projections onto the ``0.4 n^(2/3)`` slowest cosines, which is
+    compared with Student's t with as many degrees of freedom.
+
+    Parameters
+    ----------
+    loss_differentials : array, list or pandas Series, (n,), in units of the loss
+        The baseline's loss minus the model's, in order of time.
+
+    Raises
+    ------
+    ValueError
+        If a loss differential is not finite, or there are fewer than four.
+
+    References
+    ----------
+    Diebold and Mariano (1995), "Comparing Predictive Accuracy", Journal of Business & Economic
+    Statistics 13(3).
+    Lazarus, Lewis, Stock and Watson (2018), "HAR Inference: Recommendations for Practice", Journal
+    of Business & Economic Statistics 36(4), the EWC test.
+    """
+    values = _checked(loss_differentials)
+    count, degrees = len(values), _degrees(len(values))
+    error = float((_long_run_variance(values[None])[0] / count) ** 0.5)
+    if not varies(values):
+        error = float("nan")
+    mean = float(values.mean())
+    statistic = mean / error
+    return LongRunTest(
+        mean=mean,
+        error=error,
+        statistic=statistic,
+        p_better=float(t.sf(statistic, degrees)),
+        p_two_sided=float(2 * t.sf(abs(statistic), degrees)),
+        degrees=degrees,
+        count=count,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Fluctuation:
+    """The mean loss differential of every window, and whether it differed from 0 in any.
+
+    Attributes
+    ----------
+    window : int, bars of a window
+    statistics : array, (n - window + 1,), of the windows in order of time: above 0 where the model
+        was better, NaN if all loss differentials are equal
+    critical : float, size that the largest statistic exceeds by chance in 5 % of series
+    p : float, how often chance gives a larger one somewhere; NaN if nothing can be tested
+    """
+
+    window: int
+    statistics: Floats
+    critical: float
+    p: float
+
+    @property
+    def was_better(self) -> bool:
+        """Whether the model was significantly better in a window."""
+        return bool(self.statistics.max() > self.critical)
+
+    @property
+    def was_worse(self) -> bool:
+        """Whether the model was significantly worse in a window."""
+        return bool(self.statistics.min() < -self.critical)
+
+
+def fluctuation(loss_differentials: Any, window: int) -> Fluctuation:
+    """Test whether two forecasts are equally good at all times, against a difference at any time.
+
+    The statistic of a window is its sum of loss differentials, divided by the root of the window's
+    length times the long-run variance of the whole series. The variance is that of `long_run_test`
+    without the cosines that are slower than two windows. The largest statistic is compared with
+    that of as many windows on white noise, which also has the estimation error of the variance; for
+    long series this is the limit of which the paper's Table I lists quantiles.
+
+    Parameters
+    ----------
+    loss_differentials : array, list or pandas Series, (n,), in units of the loss
+        In order of time.
+    window : int
+        Bars of a window.
+
+    Raises
+    ------
+    ValueError
+        If a loss differential is not finite, there are fewer than four, or `window` is not between
+        1 and n.
+
+    References
+    ----------
+    Giacomini and Rossi (2010), "Forecast Comparisons in Unstable Environments", Journal of Applied
+    Econometrics 25(4), the fluctuation test.
+    """
+    values = _checked(loss_differentials)
+    if not 1 <= window <= len(values):
+        raise ValueError(
+            f"window must be between 1 and the number of bars, but is {window} with "
+            f"{len(values)} loss differentials"
+        )
+    noise = np.random.default_rng(_SEED).standard_normal((_PATHS, len(values)))
+    largest = np.abs(_in_windows(noise, window)).max(axis=1)
+    critical = float(np.quantile(largest, 1 - LEVEL))
+    if not varies(values):
+        nothing = np.full(len(values) - window + 1, np.nan)
+        return Fluctuation(window, nothing, critical, float("nan"))
+    statistics = _in_windows(values[None], window)[0]
+    # The series counts as one of the paths, so that no p-value is 0.
+    p = (1 + (largest >= np.abs(statistics).max()).sum()) / (1 + _PATHS)
+    return Fluctuation(window, statistics, critical, float(p))
+
+
+def _in_windows(values: Floats, window: int) -> Floats:
+    """Return the statistics (series, n - window + 1) of the windows of series (series, n)."""
+    sums = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
+    # What is slower than two windows is what the test looks for, and would hide itself.
+    slower = 2 * values.shape[1] // window
+    spread = (window * _long_run_variance(values, slower)) ** 0.5
+    return np.asarray((sums[:, window:] - sums[:, :-window]) / spread[:, None])
+
+
+def _degrees(count: int) -> int:
+    return max(int(0.4 * count ** (2 / 3)), 1)
+
+
+def _long_run_variance(values: Floats, skipped: int = 0) -> Floats:
+    """Return the equal-weighted cosine estimate (series,) of series (series, n).
+
+    The slowest cosines may be skipped.
+    """
+    count, degrees = values.shape[1], _degrees(values.shape[1])
+    kept = np.arange(1, degrees + 1) + min(skipped, count - 1 - degrees)
+    # (n, cosines); a cosine sums to 0, so the mean need not be subtracted.
+    cosines = np.cos(np.pi * np.outer(np.arange(count) + 0.5, kept) / count)
+    projections = (2 / count) ** 0.5 * values @ cosines
+    return np.asarray((projections**2).mean(axis=1))
+
+
+def _checked(loss_differentials: Any) -> Floats:
+    values = as_series("loss_differentials", loss_differentials)
+    require_finite("loss_differentials", values)
+    if len(values) < FEWEST:
+        raise ValueError(
+            f"a long-run variance needs at least {FEWEST} loss differentials, but there are "
+            f"{len(values)}"
+        )
+    return values
