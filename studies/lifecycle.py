@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,10 +45,13 @@ _DELETION_SECONDS = 10.0
 Populate = Callable[[sa.Connection, optuna.Study, str], None]
 
 
-def submit(storage: RDBStorage, spec: Spec, basket: Basket) -> StoredStudy:
+def submit(
+    storage: RDBStorage, spec: Spec, basket: Basket, first_params: Sequence[dict[str, Any]] = ()
+) -> StoredStudy:
     """Create a study with its spec and a snapshot of the prices, or return the stored one.
 
     All checks run before the first row is written, and all rows are written in one transaction.
+    The first trials have the parameters `first_params`.
 
     Raises
     ------
@@ -76,7 +79,10 @@ def submit(storage: RDBStorage, spec: Spec, basket: Basket) -> StoredStudy:
     require_moving_target(dataset)
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
-        _write_search(connection, study, creation_id, spec, basket, dataset)
+        data = _write_snapshot(connection, study, creation_id, basket, dataset)
+        _record_of(dataset, data, first_params).write(study)
+        name_metric(study, "walk-forward loss")
+        registry.publish(connection, creation_id, spec.tickets)
 
     if (created := create(storage, spec.name, populate)) is not None:
         return created
@@ -149,18 +155,17 @@ def _create_in_optuna(storage: RDBStorage, name: str) -> optuna.Study:
     return optuna.create_study(study_name=name, storage=storage, direction="minimize")
 
 
-def _write_search(
+def _write_snapshot(
     connection: sa.Connection,
     study: optuna.Study,
     creation_id: str,
-    spec: Spec,
     basket: Basket,
     dataset: Dataset,
-) -> None:
-    """Write the snapshot, the attributes and the budget of a study."""
-    files = snapshot(spec, basket.frames)
+) -> SnapshotRecord:
+    """Write the prices of a study, and return their record."""
+    files = snapshot(dataset.spec, basket.frames)
     dates = union_of_dates(basket.frames)
-    data = SnapshotRecord(
+    return SnapshotRecord(
         origin=basket.origin,
         bars=sum(map(len, basket.frames.values())),
         first=when(dates[0]),
@@ -172,8 +177,14 @@ def _write_search(
         },
         warnings=basket.warnings,
     )
-    StudyRecord(
-        spec=spec.to_json(),
+
+
+def _record_of(
+    dataset: Dataset, data: SnapshotRecord, first_params: Sequence[dict[str, Any]]
+) -> StudyRecord:
+    """Return the record of a new search."""
+    return StudyRecord(
+        spec=dataset.spec.to_json(),
         spec_version=SPEC_VERSION,
         made_with=versions.installed_versions(),
         submitted=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -183,9 +194,8 @@ def _write_search(
         mean_losses=tuple(dataset.mean_losses),
         mean_direction_accuracy=dataset.mean_direction.accuracy,
         symbol_persistence=dataset.symbol_losses(dataset.persistence) if dataset.is_basket else {},
-    ).write(study)
-    name_metric(study, "walk-forward loss")
-    registry.publish(connection, creation_id, spec.tickets)
+        first_params=tuple(first_params),
+    )
 
 
 def name_metric(study: optuna.Study, name: str) -> None:

@@ -24,6 +24,7 @@ PARENT = "search"
 JOBS = "reruns"
 OPENED_FOR = "opened_for"
 VERDICT = "verdict"
+WALK_VERDICT = "walk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +338,34 @@ class VerdictRecord:
 
 
 @dataclass(frozen=True)
+class WalkRecord:
+    """The verdict of the last walk of a study.
+
+    Attributes
+    ----------
+    outcome : better, undecided or worse
+    sentences : the verdict in words
+    page : id of the artifact that holds it as an HTML page
+    """
+
+    outcome: str
+    sentences: tuple[str, ...]
+    page: str
+
+    @classmethod
+    def read(cls, study: Any) -> Self | None:
+        """Return the verdict on a study, loaded or listed; None before its first walk."""
+        if WALK_VERDICT not in study.user_attrs:
+            return None
+        values = _known(cls, study.user_attrs[WALK_VERDICT])
+        return cls(**values | {"sentences": tuple(values["sentences"])})
+
+    def write(self, study: optuna.Study) -> None:
+        """Store the verdict with a study."""
+        study.set_user_attr(WALK_VERDICT, _plain(asdict(self)))
+
+
+@dataclass(frozen=True)
 class StudyHeader:
     """What decides whether this version can read a study.
 
@@ -381,6 +410,7 @@ class StudyRecord:
     mean_direction_accuracy : that of the training mean; None for a retraining study
     symbol_persistence : loss of persistence of each symbol, the mean over its folds; empty for one
         symbol
+    first_params : parameters that its first tickets fix; empty if the sampler proposes them
     parent_name : name of the study whose best trials this one trains again; None for a search
     jobs : what each ticket of a retraining study trains
     opened_for : winners that a holdout study was opened for: number of the trial to id of the
@@ -397,6 +427,7 @@ class StudyRecord:
     mean_losses: tuple[float, ...] = ()
     mean_direction_accuracy: float | None = None
     symbol_persistence: dict[str, float] = field(default_factory=dict)
+    first_params: tuple[dict[str, Any], ...] = ()
     parent_name: str | None = None
     jobs: tuple[RetrainingJob, ...] = ()
     opened_for: dict[int, str] = field(default_factory=dict)
@@ -417,6 +448,7 @@ class StudyRecord:
             mean_losses=tuple(attrs.get("mean_losses", ())),
             mean_direction_accuracy=attrs.get("mean_direction_accuracy"),
             symbol_persistence=attrs.get("symbol_persistence", {}),
+            first_params=tuple(attrs.get("first_params", ())),
             parent_name=attrs.get(PARENT),
             jobs=tuple(RetrainingJob(**job) for job in attrs.get(JOBS, ())),
             opened_for={int(trial): each for trial, each in attrs.get(OPENED_FOR, {}).items()},
@@ -436,6 +468,7 @@ class StudyRecord:
             "mean_losses": list(self.mean_losses) or None,
             "mean_direction_accuracy": self.mean_direction_accuracy,
             "symbol_persistence": self.symbol_persistence or None,
+            "first_params": list(self.first_params) or None,
         }
         for key, value in attrs.items():
             if value is not None:
@@ -483,7 +516,14 @@ def added_study_attrs(study: Any) -> dict[str, Any]:
     attrs: dict[str, Any] = study.user_attrs
     if CREATION_ID not in attrs:
         return dict(attrs)
-    own = {CREATION_ID, PARENT, JOBS, VERDICT, *(each.name for each in fields(StudyRecord))}
+    own = {
+        CREATION_ID,
+        PARENT,
+        JOBS,
+        VERDICT,
+        WALK_VERDICT,
+        *(each.name for each in fields(StudyRecord)),
+    }
     return {key: value for key, value in attrs.items() if key not in own}
 
 

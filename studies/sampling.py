@@ -24,24 +24,35 @@ class TicketSampling:
         Of the search.
     trials : callable
         Returns all trials of the study as they are now.
+    first_params : sequence of dict
+        Parameters that the first tickets fix before those of `initial_params`.
     """
 
-    def __init__(self, spec: Spec, trials: Callable[[], Sequence[FrozenTrial]]) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        trials: Callable[[], Sequence[FrozenTrial]],
+        first_params: Sequence[dict[str, Any]] = (),
+    ) -> None:
         self._spec = spec
         self._trials = trials
+        self._first_params = first_params
 
     @cached_property
     def initial_params(self) -> list[dict[str, Any]]:
         """Parameters that the first tickets fix.
 
-        All points of a grid; all networks of a small space that is searched at random, in an order
-        that the seed decides; and the default networks if the sampler learns from trials, because
-        its own first points would be random.
+        All points of a grid. Otherwise those with which the study was created, then all networks of
+        a small space that is searched at random, in an order that the seed decides, or the default
+        networks if the sampler learns from trials, because its own first points would be random.
         """
-        sampler = SAMPLERS[self._spec.search.sampler]
-        if sampler.enumerates:
+        if SAMPLERS[self._spec.search.sampler].enumerates:
             return self._spec.grid.points
-        if sampler.learns:
+        first = list(self._first_params)
+        return [*first, *(params for params in self._own_params() if params not in first)]
+
+    def _own_params(self) -> list[dict[str, Any]]:
+        if SAMPLERS[self._spec.search.sampler].learns:
             return initial_points(self._spec.parsed_space)
         order = np.random.default_rng(self._spec.search.seed).permutation(len(self._networks))
         return [self._networks[i] for i in order]

@@ -1,7 +1,7 @@
 """Estimate of the time that a search takes on this machine, before its first trial."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -50,11 +50,36 @@ def search_cost(dataset: Dataset) -> SearchCost | None:
         None if a network is too large to be tried in passing.
     """
     spec = dataset.spec
-    per_epoch = _seconds_per_epoch(dataset)
-    if per_epoch is None:
+    seconds = _seconds_per_target_of(dataset)
+    if seconds is None:
         return None
+    per_epoch = seconds * _targets(dataset)
     least, most = mean_epochs(spec)
     return SearchCost(spec.tickets * least * per_epoch, spec.tickets * most * per_epoch)
+
+
+def walk_cost(searches: Sequence[Dataset], trainings: int) -> SearchCost | None:
+    """Time training steps as `search_cost` does, for the searches of a walk.
+
+    Parameters
+    ----------
+    searches : sequence of Dataset
+        The search part of each origin.
+    trainings : int
+        Trainings of each winner. They take as many epochs as the winner's best, which is at most
+        the longest, and on average taken for half of it.
+    """
+    seconds = _seconds_per_target_of(searches[-1])
+    if seconds is None:
+        return None
+    spec = searches[-1].spec
+    searched = spec.tickets * sum(map(_targets, searches))
+    last_folds = sum(len(p.fold.train) + len(p.fold.valid) for d in searches for p in d.parts[-1])
+    retrained = trainings * spec.training.max_epochs / 2 * last_folds
+    least, most = mean_epochs(spec)
+    return SearchCost(
+        seconds * (searched * least + retrained), seconds * (searched * most + retrained)
+    )
 
 
 def mean_epochs(spec: Spec) -> tuple[float, float]:
@@ -74,10 +99,14 @@ def mean_epochs(spec: Spec) -> tuple[float, float]:
     return float((0.25**passed).sum()), halved
 
 
-def _seconds_per_epoch(dataset: Dataset) -> float | None:
-    """Return the mean seconds per epoch of all folds, over configurations of the space."""
+def _targets(dataset: Dataset) -> int:
+    """Return the targets that an epoch trains or validates, of all folds."""
     folds = [part.fold for found in dataset.parts for part in found]
-    targets = sum(len(fold.train) + len(fold.valid) for fold in folds)
+    return sum(len(fold.train) + len(fold.valid) for fold in folds)
+
+
+def _seconds_per_target_of(dataset: Dataset) -> float | None:
+    """Return the mean seconds per target, over configurations of the space."""
     until, times = time.perf_counter() + _BUDGET_SECONDS, list[float]()
     for config in _configurations(dataset.spec):
         if _weights(config, dataset.inputs) > _MOST_WEIGHTS:
@@ -85,7 +114,7 @@ def _seconds_per_epoch(dataset: Dataset) -> float | None:
         if len(times) > _LEAST_CONFIGURATIONS and time.perf_counter() > until:
             break
         times.append(_seconds_per_target(dataset, config))
-    return targets * float(np.mean(times[1:]))  # the first is slower: torch starts up
+    return float(np.mean(times[1:]))  # the first is slower: torch starts up
 
 
 def _configurations(spec: Spec) -> Iterator[Config]:

@@ -325,6 +325,7 @@ class WalkSection(Section):
     origins: Annotated[int, Field(ge=2, le=99, strict=True)] = 12
     block_bars: Annotated[int, Field(ge=2, le=MOST_TRIALS, strict=True)] = 63
     trials: Count | None = None
+    warm: bool = False
 
 
 class TrainingSection(Section):

@@ -26,6 +26,8 @@ SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
 # Suffixes of the names of the studies that `retraining` creates.
 SEEDS_SUFFIX, HOLDOUT_SUFFIX = ".seeds", ".holdout"
 RETRAINING_SUFFIXES = (SEEDS_SUFFIX, HOLDOUT_SUFFIX)
+# After the name of a study, in that of the searches of its walk: NAME.walk.01.
+WALK = ".walk"
 
 
 class StudyError(PuffinError):
@@ -73,7 +75,7 @@ class StoredStudy:
     @cached_property
     def sampling(self) -> TicketSampling:
         """How the tickets of a search get their parameters."""
-        return TicketSampling(self.spec, self.trials)
+        return TicketSampling(self.spec, self.trials, self.record.first_params)
 
     def best(self) -> FrozenTrial:
         """Return the complete trial with the lowest loss.
@@ -295,3 +297,26 @@ def require(storage: RDBStorage, name: str) -> Budget:
     known = ", ".join(study_names(storage)) or "none"
     msg = f"there is no study {name!r} in the database; studies there: {known}"
     raise NoStudyError(msg)
+
+
+def walk_name(study: str) -> str:
+    """Return the name of all searches of the walk of a study together."""
+    return study + WALK
+
+
+def origin_name(study: str, number: int) -> str:
+    """Return the name of the search at an origin of a walk, counted from 1."""
+    return f"{walk_name(study)}.{number:02}"
+
+
+def walked_name(study: str) -> str | None:
+    """Return the name of the study that walks, if a study is the search at an origin of it."""
+    name, walk, number = study.rpartition(f"{WALK}.")
+    return name if walk and number.isdigit() else None
+
+
+def walk_of(study: str) -> str | None:
+    """Return the walk of which a search or the trainings of its winner are a part."""
+    search = study.removesuffix(HOLDOUT_SUFFIX).removesuffix(SEEDS_SUFFIX)
+    name = walked_name(search)
+    return None if name is None else walk_name(name)

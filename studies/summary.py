@@ -15,7 +15,7 @@ from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.remarks import fold_remarks, repeats_remark
 from puffin.studies.storage import registry, workers
 from puffin.studies.storage.queue import count_by_state, count_finished
-from puffin.studies.study import StoredStudy, lowest_complete
+from puffin.studies.study import StoredStudy, lowest_complete, walk_of
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,50 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self) | {"done": self.done, "state": self.state}
+
+
+def sum_of(name: str, states: Iterable[Status], to_come: int = 0) -> Status:
+    """Return the state of several studies together, under a name; it has no best trial.
+
+    Parameters
+    ----------
+    name : str
+    states : iterable of Status
+    to_come : int
+        Tickets of studies that are not created yet.
+    """
+    known = list(states)
+    unfinished = [state for state in known if not state.done]
+    left = [state.seconds_left for state in unfinished if state.seconds_left is not None]
+    return Status(
+        name=name,
+        search=None,
+        tickets=sum(state.tickets for state in known) + to_come,
+        finished=sum(state.finished for state in known),
+        complete=sum(state.complete for state in known),
+        pruned=sum(state.pruned for state in known),
+        failed=sum(state.failed for state in known),
+        running=sum(state.running for state in known),
+        running_trials=tuple(trial for state in known for trial in state.running_trials),
+        workers=tuple(worker for state in known for worker in state.workers),
+        priority=max((state.priority for state in known), default=1),
+        paused=bool(unfinished) and all(state.paused for state in unfinished),
+        best_loss=None,
+        best_skill=None,
+        best_trial=None,
+        best_config=None,
+        seconds_left=sum(left) if len(left) == len(unfinished) and left else None,
+    )
+
+
+def fold_walks(states: Iterable[Status]) -> list[Status]:
+    """Return states with one for each walk, in place of its searches and their retraining."""
+    walks: dict[str, list[Status]] = {}
+    for state in states:
+        walks.setdefault(walk_of(state.name) or state.name, []).append(state)
+    return [
+        sum_of(name, found) if walk_of(found[0].name) else found[0] for name, found in walks.items()
+    ]
 
 
 def status(study: StoredStudy) -> Status:

@@ -113,7 +113,12 @@ def worker(
     epilog=example("tuner status", "tuner status demo --watch 5", "tuner status demo --json")
 )
 @click.argument("name", type=options.StudyName(), required=False)
-@click.option("--all", "everything", is_flag=True, help="Also list NAME.seeds and NAME.holdout.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also list NAME.seeds, NAME.holdout and NAME.walk.01 ...",
+)
 @click.option(
     "--watch",
     type=options.Range(min=0.5),
@@ -232,6 +237,7 @@ def report(
 @options.overrides
 @options.refresh
 @options.as_json
+@options.walk_out
 @options.quiet
 @options.storage
 def walk(

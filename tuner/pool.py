@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from puffin.models.errors import PuffinError
 from puffin.studies import summary
 from puffin.studies.storage.errors import cause_of
-from puffin.studies.study import StoredStudy, StudyError
+from puffin.studies.study import WALK, StoredStudy, StudyError
 from puffin.tuner import messages
 from puffin.tuner.progress import Progress, done_of
 from puffin.tuner.worker.signals import Interrupt, Interrupted, stop_signals
@@ -54,14 +54,14 @@ class _Slot:
 
 
 class Pool:
-    """Worker processes of one study.
+    """Worker processes of one study, or of all searches of a walk.
 
     Parameters
     ----------
     url : str
         Database; passed in the environment, so that no process title shows a password.
     study : str
-        The study to serve.
+        The study to serve, or the walk.
     devices : sequence of str
         Device of each worker.
     say : callable
@@ -105,6 +105,8 @@ class Pool:
             env["TUNER_DEBUG"] = "1"
         share = f"{self._shares[device]:.6f}"
         command = [_script(), "worker", "--study", self._study, "--device", device]
+        if self._study.endswith(WALK):  # its next search may begin while no work is left
+            command.append("--forever")
         return subprocess.Popen(  # noqa: S603  # our own console script
             [*command, "--memory-share", share, "--quiet", "--stop-with-parent"],
             env=env,
@@ -227,26 +229,72 @@ def run_workers_until_done(
     KeyboardInterrupt
         After a clean stop on SIGINT or SIGTERM.
     """
-    if summary.status(study).done:
+
+    def read() -> summary.Status:
+        try:
+            return summary.status(study)
+        except KeyError:
+            if study.still_exists():
+                raise
+            msg = f"study {study.name!r} was deleted while this command worked on it"
+            raise StudyError(msg) from None
+
+    if read().done:
         return True
+    progress = Progress(study.spec, quiet=quiet)
+    return run_workers(study.name, storage_url, devices, read, progress, timeout)
+
+
+def run_workers(
+    served: str,
+    storage_url: str,
+    devices: Sequence[str],
+    read: Callable[[], summary.Status],
+    progress: Progress,
+    timeout: float | None = None,
+) -> bool:
+    """Run workers until what they serve is done.
+
+    Parameters
+    ----------
+    served : str
+        The study, or all searches of a walk.
+    storage_url : str
+    devices : sequence of str
+        Device of each worker.
+    read : callable
+        Returns the state; it is called about twice a second, and may begin further searches.
+    progress : Progress
+    timeout : float, optional
+        Seconds until the workers are stopped.
+
+    Returns
+    -------
+    bool
+        Whether everything is done; False if the time was up before.
+
+    Raises
+    ------
+    PuffinError
+        If workers do not stay alive or were stopped by somebody else, or by `read`.
+    KeyboardInterrupt
+        After a clean stop on SIGINT or SIGTERM.
+    """
     end = time.monotonic() + (math.inf if timeout is None else timeout)
     previous = {number: signal.getsignal(number) for number in stop_signals()}
     interrupt = Interrupt()
     interrupt.install()
     try:
-        with (
-            Progress(study.spec, quiet=quiet) as progress,
-            Pool(storage_url, study.name, devices, progress.say) as pool,
-        ):
+        with progress, Pool(storage_url, served, devices, progress.say) as pool:
             with suppress(Interrupted):
-                for state in interrupt.interruptible(_watch(study, pool, progress, interrupt, end)):
+                for state in interrupt.interruptible(_watch(read, pool, progress, interrupt, end)):
                     progress.show(state, pool.labels)
             if interrupt.requested:
                 progress.say("stops: the workers save what they train")
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    state = summary.status(study)
+    state = read()
     done = f"{done_of(state)} done; the same command resumes"
     if interrupt.requested:
         messages.say(f"stopped with {done}")
@@ -260,32 +308,33 @@ def run_workers_until_done(
 
 
 def _watch(
-    study: StoredStudy, pool: Pool, progress: Progress, interrupt: Interrupt, end: float
+    read: Callable[[], summary.Status],
+    pool: Pool,
+    progress: Progress,
+    interrupt: Interrupt,
+    end: float,
 ) -> Iterator[summary.Status]:
-    """Yield the state of a study until it or all of its workers are done, or the time is `end`."""
+    """Yield the state until all is done, all workers have ended, or the time is `end`."""
     # The state is read from the database, because workers notice the end only at their next poll.
     alive = True
     while alive:
         alive = pool.poll()
-        state = _read_status(study, progress, interrupt)
+        state = _read(read, progress, interrupt)
         yield state
         if state.done or time.monotonic() >= end:
             return
         interrupt.wait(_POLL_SECONDS)
 
 
-def _read_status(study: StoredStudy, progress: Progress, interrupt: Interrupt) -> summary.Status:
+def _read(
+    read: Callable[[], summary.Status], progress: Progress, interrupt: Interrupt
+) -> summary.Status:
     """Return the state, retrying as long as the workers do if the database does not answer."""
     for seconds in _RETRY_SECONDS:
         try:
-            return summary.status(study)
-        except KeyError:
-            if study.still_exists():
-                raise
-            msg = f"study {study.name!r} was deleted while this command worked on it"
-            raise StudyError(msg) from None
+            return read()
         except (StorageInternalError, SQLAlchemyError) as error:
             progress.say(f"the database failed, trying again: {cause_of(error)}")
             if not interrupt.wait(seconds):
                 raise Interrupted from None
-    return summary.status(study)
+    return read()

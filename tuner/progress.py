@@ -1,7 +1,7 @@
 """Live progress of a search or of retraining, on stderr."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -44,12 +44,15 @@ class Progress:
         The study file.
     quiet : bool
         Whether to show nothing but what `say` prints.
+    label : callable
+        Returns what is shown before the counts.
     """
 
-    def __init__(self, spec: Spec, *, quiet: bool = False) -> None:
+    def __init__(self, spec: Spec, *, quiet: bool = False, label: Callable[[], str] = str) -> None:
         self._console = messages.stderr()
         self._searched = spec.parsed_space.searched
         self._quiet = quiet
+        self._label = label
         # A dumb terminal cannot move its cursor, and FORCE_COLOR makes a file look like a terminal.
         self._is_live = self._console.is_interactive and self._console.file.isatty() and not quiet
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
@@ -68,7 +71,7 @@ class Progress:
         self._live.stop()
         if self._is_live and self._last is not None and self._last.done:
             took = duration(time.monotonic() - self._started)
-            self.say(f"{count_line(self._last)}; {took}")
+            self.say(f"{self._label()}{count_line(self._last)}; {took}")
 
     def say(self, line: str) -> None:
         """Print a message above the progress."""
@@ -94,7 +97,8 @@ class Progress:
             self._live.update(self._block(status, workers, now - self._started, left), refresh=True)
         elif self._is_due(last, status, now):
             self._last_line = now
-            self.say("; ".join([count_line(status), *_details(status, now - self._started, left)]))
+            details = _details(status, now - self._started, left)
+            self.say(self._label() + "; ".join([count_line(status), *details]))
 
     def _is_due(self, last: Status | None, status: Status, now: float) -> bool:
         ended = last is not None and status.finished != last.finished
@@ -112,7 +116,7 @@ class Progress:
         self, status: Status, workers: Mapping[str, str], elapsed: float, left: float | None
     ) -> RenderableType:
         """Return the progress for a terminal: bar, counts, best trial, and a row per worker."""
-        title = Text(", ".join([done_of(status), *_times(status, elapsed, left)]))
+        title = Text(self._label() + ", ".join([done_of(status), *_times(status, elapsed, left)]))
         bar = self._console.width - title.cell_len - 1
         top = Table.grid(padding=(0, 1))
         top.add_row(

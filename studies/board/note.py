@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.studies.advice import advice
 from puffin.studies.overview import Overview, overview
-from puffin.studies.records import TrialRecord, VerdictRecord
+from puffin.studies.records import TrialRecord, VerdictRecord, WalkRecord
 from puffin.studies.report.markdown import plain
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.sections import DataSection
@@ -45,6 +45,7 @@ def study_note(study: StoredStudy) -> str:
             _headline(found),
             _progress(found.status),
             *(_verdict(study.name, verdict) if verdict and is_judged else ()),
+            *_walk(study),
             _next(study, found.status, is_judged=is_judged),
             _facts(study, found),
             *_remarks(study, found),
@@ -81,6 +82,19 @@ def _verdict(name: str, verdict: VerdictRecord) -> Iterator[str]:
     yield "## Verdict on the sealed holdout"
     yield " ".join(map(plain, verdict.sentences))
     yield f"[The report]({report_path(name)})"
+
+
+def _walk(study: StoredStudy) -> Iterator[str]:
+    """Yield the verdict of the last walk, which is kept with this study."""
+    if (verdict := WalkRecord.read(study.optuna_study)) is not None:
+        yield "## Verdict of the walk"
+        yield " ".join(map(plain, verdict.sentences))
+        yield f"[The walk]({walk_path(study.name)})"
+
+
+def walk_path(name: str) -> str:
+    """Return the path of the page with the walk that is kept with a study, in the dashboard."""
+    return f"/walks/{name}"
 
 
 def report_path(name: str) -> str:

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
-from puffin.studies.records import TrialRecord
+from puffin.studies.records import TrialRecord, WalkRecord
 from puffin.studies.report.at_a_glance import card
 from puffin.studies.report.build import Report
 from puffin.studies.report.document import Block, Facts, Items, Page, Section, Table, Text
@@ -45,6 +45,7 @@ def report_page(study: StoredStudy, report: Report, drawn: Drawn) -> Page:
             direction_section(study, report),
             _winner(study, report, drawn),
             _seeds(study, report, drawn),
+            *_walk(study),
             selection_bias(report, drawn),
             _subject(report.subject, report.bars),
             _how_to_read(study, report),
@@ -181,6 +182,25 @@ def _seeds(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
             Text(_refits(report)),
         ],
     )
+
+
+def _walk(study: StoredStudy) -> list[Section]:
+    """Return the verdict of the last walk; nothing before the first one."""
+    verdict = WalkRecord.read(study.optuna_study)
+    if verdict is None:
+        return []
+    return [
+        Section(
+            "The walk",
+            [
+                Text(
+                    "The whole search was repeated at points of the past, and each winner judged "
+                    "on the block of bars that followed. The holdout had no part in it."
+                ),
+                Items(verdict.sentences),
+            ],
+        )
+    ]
 
 
 def _choice(report: Report, smallest: int) -> str:

@@ -1,7 +1,5 @@
 """Trading on forecasts: which targets can be traded on, returns, and the backtest."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
@@ -9,12 +7,11 @@ from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest, backtest
 from puffin.models.evaluation.portfolio import equal_parts
 from puffin.models.features import TARGETS
-from puffin.models.panel import Dates, Part, by_part
+from puffin.models.panel import Dates, by_part
 from puffin.studies.dataset import Dataset, mean_by_date
 
 # Costs of a trade in the backtest, in basis points: commission and slippage.
 COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
-ToPrice = Callable[[Floats, Floats], Floats]
 _YEAR = pd.Timedelta(days=365.25)
 
 
@@ -81,7 +78,7 @@ def run_backtest(holdout: Dataset, forecast: Floats) -> Backtest | None:
         return None
     dates = traded_dates(holdout)
     places = [np.searchsorted(dates, of_part) for of_part in _traded(holdout)]
-    return equal_parts(list(tested.values()), places, len(dates), _bars_per_year(holdout.dates))
+    return equal_parts(list(tested.values()), places, len(dates), bars_per_year(holdout.dates))
 
 
 def run_backtests(holdout: Dataset, forecast: Floats) -> dict[str, Backtest]:
@@ -90,23 +87,32 @@ def run_backtests(holdout: Dataset, forecast: Floats) -> dict[str, Backtest]:
     if to_price is None or why_no_backtest(holdout) is not None:
         return {}
     (parts,) = holdout.parts
-    years = _bars_per_year(holdout.dates)
-    return {
-        part.member.symbol: _backtest(part, ahead, to_price, years)
-        for part, ahead in zip(parts, by_part(parts, forecast), strict=True)
-    }
+    years = bars_per_year(holdout.dates)
+    found = {}
+    for part, ahead in zip(parts, by_part(parts, forecast), strict=True):
+        valid = part.fold.valid
+        closes = part.member.closes[valid.start - 1 : valid.stop]
+        found[part.member.symbol] = trade(closes, to_price(ahead, closes[:-1]), years)
+    return found
 
 
-def _backtest(part: Part, forecast: Floats, to_price: ToPrice, bars_per_year: float) -> Backtest:
-    valid = part.fold.valid
-    closes = part.member.closes[valid.start - 1 : valid.stop]
+def trade(closes: Floats, ahead: Floats, years: float) -> Backtest:
+    """Backtest one-bar-ahead forecasts of prices, long or flat, at the costs of a report.
+
+    Parameters
+    ----------
+    closes : array, (n + 1,), from the bar before the first forecast on
+    ahead : array, (n,), in the unit of the closes
+    years : float
+        Bars per year.
+    """
     return backtest(
         closes,
-        np.append(np.nan, to_price(forecast, closes[:-1])),
+        np.append(np.nan, ahead),
         threshold=0.0,
         cost_bps=COST_BPS,
         slippage_bps=SLIPPAGE_BPS,
-        bars_per_year=bars_per_year,
+        bars_per_year=years,
     )
 
 
@@ -121,6 +127,6 @@ def _traded(holdout: Dataset) -> list[Dates]:
     return [p.member.dates[p.fold.valid.start - 1 : p.fold.valid.stop] for p in parts]
 
 
-def _bars_per_year(dates: pd.DatetimeIndex) -> float:
+def bars_per_year(dates: pd.DatetimeIndex) -> float:
     """Return the number of bars per year: about 252 for days, many more for hours."""
     return float((len(dates) - 1) / ((dates[-1] - dates[0]) / _YEAR))

@@ -11,18 +11,20 @@ import pytest
 from click.testing import CliRunner
 
 from puffin.models.errors import PuffinError
+from puffin.models.evaluation.long_run import long_run_test
 from puffin.studies.dataset import cut_holdout
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.report.build import read_forecasts
-from puffin.studies.retraining import open_for_winner
 from puffin.studies.spec import Spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, StudyError, load, load_search, study_names
-from puffin.studies.walk import Walk, judge, origins
+from puffin.studies.walk.origins import origins
+from puffin.studies.walk.procedure import Procedure
+from puffin.studies.walk.verdict import Walk, judge
+from puffin.studies.walk.words import to_json
 from puffin.tuner.cli import main
-from puffin.tuner.commands.walk import is_walked, to_json
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 from tests.studies import tiny_spec, write_tiny
@@ -49,15 +51,16 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Walk]:
     """A walk of two origins, made by the steps of the command without processes of its own."""
     folder = tmp_path_factory.mktemp("walk")
     url, spec = f"sqlite:///{folder / 'walk.db'}", walked_spec()
+    return url, judge("tiny", walk_through(url, spec, warm=False).studies)
+
+
+def walk_through(url: str, spec: Spec, *, warm: bool) -> Procedure:
+    """Take a walk in this process."""
     storage = open_storage(url, create=True)
-    studies = [submit(storage, o.spec, o.basket) for o in origins(spec, searched_part(spec), "x")]
-    for study in studies:
-        assert not is_walked(study)
-        work(url, Interrupt(), WorkerOptions(study.name, device="cpu"))
-        again = open_for_winner(load_search(storage, study.name), seeds=2)
-        work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
-        assert is_walked(load_search(storage, study.name))
-    return url, judge("tiny", [load_search(storage, study.name) for study in studies])
+    procedure = Procedure(storage, spec.name, origins(spec, searched_part(spec), "x"), warm, 2)
+    while not procedure.advance().done:
+        work(url, Interrupt(), WorkerOptions(f"{spec.name}.walk", device="cpu"))
+    return procedure
 
 
 def test_no_bar_after_its_block_is_in_the_prices_of_an_origin() -> None:
@@ -99,7 +102,7 @@ def test_the_blocks_are_one_series_that_no_search_has_seen(walked: tuple[str, Wa
         study: StoredStudy = load(storage, block.study)
         (searched,) = study.load_search_prices().values()
         assert searched.index[-1] < block.dates[0]
-        assert block.winner == study.best().number
+        assert block.winner.number == study.best().number
 
 
 def test_the_verdict_is_of_all_blocks_together(walked: tuple[str, Walk]) -> None:
@@ -108,7 +111,8 @@ def test_the_verdict_is_of_all_blocks_together(walked: tuple[str, Walk]) -> None
     reference = np.concatenate([block.baselines[block.reference] for block in verdict.blocks])
     assert len(losses) == ORIGINS * BLOCK
     assert verdict.skill == pytest.approx(1 - losses.mean() / reference.mean())
-    assert verdict.test.count == ORIGINS * BLOCK
+    assert verdict.test == long_run_test(reference - losses)
+    assert verdict.fluctuation.window == ORIGINS * BLOCK // 3
     assert verdict.won == sum(
         block.losses.mean() < block.baselines[block.reference].mean() for block in verdict.blocks
     )
@@ -134,7 +138,8 @@ def test_a_finished_walk_is_printed_again_without_training(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "tiny.toml"
     write_tiny(path, **changes())
-    monkeypatch.setattr("puffin.tuner.commands.walk.run_workers_until_done", refused)
+    monkeypatch.setattr("puffin.tuner.commands.walk.run_workers", refused)
+    monkeypatch.setattr("puffin.tuner.commands.walk.SEEDS", 2)
     for arguments, check in (([], outcome_is_said), (["--json"], json.loads)):
         done = CliRunner().invoke(main, ["walk", str(path), "--storage", url, *arguments])
         assert done.exit_code == 0, done.output

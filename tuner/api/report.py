@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from puffin.studies.report import build as reports
-from puffin.studies.report.files import check_folder, report_files, write_pages
+from puffin.studies.report.files import report_files, report_folder
 from puffin.studies.report.stored import store_report
 from puffin.studies.report.verdict import sentences, to_json
 from puffin.studies.retraining import open_seal, retrain_with_seeds
@@ -49,8 +49,9 @@ class Report:
         PagesError
             If the folder cannot be written, or holds something else.
         """
-        check_folder(Path(folder), self._study.name)
-        write_pages(Path(folder), self._study, self.result)
+        place = report_folder(Path(folder))
+        place.check(self._study.name)
+        place.write(self._study.name, report_files(self._study, self.result))
 
     def __repr__(self) -> str:
         return f"<Report on {self._study.name}: {self.sentences[0]}>"

@@ -1,20 +1,26 @@
 """`tuner check`: the folds, the budget and the likely time of a study file, without a search."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 import optuna
 
 from puffin.models.errors import PuffinError
-from puffin.studies.dataset import Dataset, cut_holdout, union_of_dates
+from puffin.studies.dataset import Dataset, Frames, cut_holdout, union_of_dates
 from puffin.studies.remarks import fold_remarks, require_moving_target
-from puffin.studies.spec import load_spec
+from puffin.studies.retraining import SEEDS
+from puffin.studies.spec import Spec, load_spec
 from puffin.studies.study import RETRAINING_SUFFIXES
 from puffin.studies.text import counted, printable, roughly, when
+from puffin.studies.walk.origins import origins
 from puffin.tuner.commands import tables
 from puffin.tuner.messages import say, shell_command, stdout
 from puffin.tuner.submit import read_prices
 from puffin.tuner.worker.devices import assign
+
+if TYPE_CHECKING:
+    from puffin.studies.search_cost import SearchCost
 
 
 def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> None:
@@ -48,8 +54,15 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     click.echo(f"budget: {spec.tickets} trials{each}, sampler {spec.search.sampler}")
     if note := tables.grid_note(spec):
         click.echo(note)
-    if estimate := _estimate(dataset):
-        click.echo(estimate)
+    devices = assign("auto", None, 1)  # as `tuner run` does without options
+    if set(devices) == {"cpu"}:  # a GPU would take longer to start than this command takes
+        # Imported late, because loading torch takes as long as the rest of this command.
+        from puffin.studies.search_cost import search_cost
+
+        if cost := search_cost(_ready_to_time(dataset)):
+            click.echo(f"time: {_on_this_machine(cost, len(devices), spec.tickets)}")
+    if "walk" in spec.model_fields_set:
+        click.echo(_walk(spec, search, basket.origin, devices))
     for remark in fold_remarks(dataset):
         say(remark)
     for warning in basket.warnings:
@@ -59,21 +72,39 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     say(f"nothing is wrong; next: `{shell_command('run', path_or_preset)}`")
 
 
-def _estimate(dataset: Dataset) -> str:
-    """Return about how long the search takes on this machine; empty if that is not known."""
-    devices = assign("auto", None, 1)  # as `tuner run` does without options
-    if set(devices) != {"cpu"}:
-        return ""  # a GPU would take longer to start than this command takes
-    # Imported late, because loading torch takes as long as the rest of this command.
-    from puffin.studies.search_cost import search_cost
+def _ready_to_time(dataset: Dataset) -> Dataset:
+    """Set torch up as a worker does, and return the dataset."""
     from puffin.tuner.worker.process import setup_torch
 
     setup_torch("cpu", 1.0)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    cost = search_cost(dataset)
-    if cost is None:
-        return ""
-    workers = min(len(devices), dataset.spec.tickets)
+    return dataset
+
+
+def _on_this_machine(cost: "SearchCost", devices: int, trials: int) -> str:
+    """Return about how long trials take: ``30 s to 1 min with 2 workers on this machine``."""
+    workers = min(devices, trials)
     least, most = (roughly(seconds) for seconds in cost.seconds(workers))
     time = least if least == most else f"{least} to {most.removeprefix('about ')}"
-    return f"time: {time} with {counted(workers, 'worker')} on this machine"
+    return f"{time} with {counted(workers, 'worker')} on this machine"
+
+
+def _walk(spec: Spec, search: Frames, source: str, devices: Sequence[str]) -> str:
+    """Return what `tuner walk` would train, and about how long that takes."""
+    found = origins(spec, search, source)
+    datasets = [
+        Dataset.build(each.spec, cut_holdout(each.basket.frames, each.spec)[0]) for each in found
+    ]
+    first = union_of_dates(search)[-spec.walk.origins * spec.walk.block_bars]
+    said = (
+        f"walk: {counted(len(found), 'origin')} of {counted(spec.walk_trials, 'trial')}, each "
+        f"winner trained {counted(SEEDS, 'time')} again; {spec.walk.block_bars} dates each from "
+        f"{when(first)}"
+    )
+    if set(devices) != {"cpu"}:
+        return said
+    from puffin.studies.search_cost import walk_cost
+
+    cost = walk_cost(datasets, SEEDS)
+    trials = len(found) * (spec.walk_trials + SEEDS)
+    return said if cost is None else f"{said}; {_on_this_machine(cost, len(devices), trials)}"

@@ -9,7 +9,7 @@ from puffin.studies import lifecycle
 from puffin.studies.storage import registry
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.url import masked_url
-from puffin.studies.study import load
+from puffin.studies.study import load, study_names, walk_of, walked_name
 from puffin.studies.text import counted, printable
 from puffin.tuner.commands.database import open_database
 from puffin.tuner.group import write_message
@@ -55,8 +55,13 @@ def copy(url: str, name: str, to: str) -> None:
 def delete(url: str, name: str, *, yes: bool) -> None:
     """Delete a study, after a question unless `yes`."""
     database = open_database(url)
-    lifecycle.require_deletable(database, name)
+    walk = [each for each in study_names(database) if walk_of(each) == name]
+    searches = [each for each in walk if walked_name(each)] or [name]
+    for each in searches:
+        lifecycle.require_deletable(database, each)
     if not yes:
-        click.confirm(f"Delete study {printable(name)} with all its trials?", abort=True, err=True)
-    lifecycle.delete(database, name)
-    write_message(f"deleted study {name}")
+        what = f"the {len(searches)} searches of walk" if walk else "study"
+        click.confirm(f"Delete {what} {printable(name)} with all its trials?", abort=True, err=True)
+    for each in searches:
+        lifecycle.delete(database, each)
+        write_message(f"deleted study {each}")

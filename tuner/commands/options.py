@@ -173,7 +173,8 @@ worker = _group(
         "--study",
         type=StudyName(),
         metavar="NAME",
-        help="Serve only this study; wait for it if it does not exist yet.",
+        help="Serve only this study, waiting for it if it does not exist yet; NAME.walk serves all "
+        "searches of a walk.",
     ),
     click.option("--forever", is_flag=True, help="Wait for new studies instead of ending."),
     click.option("--max-trials", type=click.IntRange(min=1), help="End after so many trials."),
@@ -244,6 +245,13 @@ compare_by = click.option(
     show_default=True,
     help="Hyperparameter to group the trials by; hidden_dim is the width of the first layer. More "
     "than five values are grouped in thirds. symbol shows the best trial on each symbol.",
+)
+
+walk_out = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for walk.html, walk.md, walk.json and pictures.  [default: walks/NAME]",
 )
 
 report = _group(

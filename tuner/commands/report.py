@@ -12,7 +12,7 @@ from rich.console import Console
 from puffin.studies.openings import looks_at
 from puffin.studies.report import build as reports
 from puffin.studies.report.by_symbol import counts_in_words
-from puffin.studies.report.files import check_folder, write_pages
+from puffin.studies.report.files import report_files, report_folder
 from puffin.studies.report.stored import store_report
 from puffin.studies.report.verdict import sentences, to_json
 from puffin.studies.retraining import is_opened, open_seal, retrain_with_seeds
@@ -60,7 +60,7 @@ def report(  # noqa: PLR0913  # the options of the command
     finished = _is_finished(study, top, seeds)
     writes_pages = not (finished and as_json)
     if writes_pages:
-        check_folder(out, name)
+        report_folder(out).check(name)
     again = retrain_with_seeds(study, top, seeds)
     if not quiet:
         _announce(study, retraining_cost(study, top, seeds), len(devices), finished=finished)
@@ -75,8 +75,9 @@ def report(  # noqa: PLR0913  # the options of the command
     result = reports.build(study)
     _print(result, as_json=as_json)
     if writes_pages:
-        count = write_pages(out, study, result)
-        store_report(study, result, (out / "report.html").read_bytes())
+        files = report_files(study, result)
+        count = report_folder(out).write(name, files)
+        store_report(study, result, files["report.html"])
         say(f"wrote {out}/report.html, report.md, report.json and {count} figures")
 
 

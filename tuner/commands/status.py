@@ -21,7 +21,7 @@ from puffin.studies.overview import Overview, TrialRow, overview
 from puffin.studies.storage import workers
 from puffin.studies.storage.workers import WorkerRow
 from puffin.studies.study import HOLDOUT_SUFFIX, load, study_names
-from puffin.studies.summary import Status, status
+from puffin.studies.summary import Status, fold_walks, status
 from puffin.studies.text import configuration, counted, duration, loss, printable, roughly, signed
 from puffin.studies.versions import PACKAGES
 from puffin.tuner.columns import CONFIGURATION, print_rows
@@ -90,7 +90,8 @@ def _print_studies(out: Console, storage: RDBStorage, *, everything: bool, as_js
     out : Console
     storage : RDBStorage
     everything : bool
-        Whether to list also the studies that retrain the best of another one.
+        Whether to list also the studies that retrain the best of another one, and each search of a
+        walk.
     as_json : bool
         Print JSON, which always contains every study.
     """
@@ -100,7 +101,8 @@ def _print_studies(out: Console, storage: RDBStorage, *, everything: bool, as_js
         _print_json([state.to_json() for state in states], alive)
         return True
     names = {state.name for state in states}
-    rows = [s for s in states if everything or s.search is None or s.search not in names]
+    shown = states if everything else fold_walks(states)
+    rows = [s for s in shown if everything or s.search is None or s.search not in names]
     if rows:
         _print_table(out, rows, {} if everything else _retraining(states))
     else:

@@ -2,35 +2,38 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 import optuna
 from optuna.storages import RDBStorage
 
 from puffin.studies.dataset import Frames, cut_holdout
-from puffin.studies.json_values import to_json_values
-from puffin.studies.lifecycle import submit
-from puffin.studies.retraining import find_holdout, is_opened, open_for_winner
+from puffin.studies.report.folder import PageFolder
+from puffin.studies.retraining import SEEDS
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
-from puffin.studies.study import NoStudyError, StoredStudy, StudyError, load_search
-from puffin.studies.summary import status
-from puffin.studies.text import (
-    configuration,
-    counted,
-    p_value,
-    percent,
-    signed,
-    when,
+from puffin.studies.study import (
+    NoStudyError,
+    StoredStudy,
+    StudyError,
+    load_search,
+    walk_name,
+    walked_name,
 )
-from puffin.studies.walk import WALK, Block, Walk, judge, origins
+from puffin.studies.text import configuration, counted, p_value, signed, when
+from puffin.studies.walk.origins import Origin, origins
+from puffin.studies.walk.procedure import Procedure
+from puffin.studies.walk.verdict import Walk, judge
+from puffin.studies.walk.words import sentences, to_json
 from puffin.tuner.columns import print_rows
 from puffin.tuner.messages import say, stdout
-from puffin.tuner.pool import run_workers_until_done
+from puffin.tuner.pool import run_workers
+from puffin.tuner.progress import Progress
 from puffin.tuner.submit import read_prices
 
 
-def walk(
+def walk(  # noqa: PLR0913  # the options of the command
     spec_or_name: str,
     overrides: Sequence[str],
     storage_url: str,
@@ -39,106 +42,98 @@ def walk(
     refresh: bool,
     as_json: bool,
     quiet: bool,
+    out: Path | None,
 ) -> None:
-    """Search at every origin, judge each winner on its block, and print the verdict.
+    """Search at every origin, judge each winner on its block, print the verdict, write the pages.
 
     Raises
     ------
     PuffinError
-        With the reason if the walk cannot be finished.
+        With the reason if the walk cannot be finished, or its pages cannot be written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = open_storage(storage_url, create=True)
-    spec, search, source = _subject(storage, spec_or_name, overrides, refresh=refresh)
-    # All are submitted at once, so that workers elsewhere can serve them too.
-    studies = [submit(storage, each.spec, each.basket) for each in origins(spec, search, source)]
+    spec, search, source, study = _subject(storage, spec_or_name, overrides, refresh=refresh)
+    folder = _folder(out or Path("walks") / spec.name)
+    folder.check(spec.name)
+    all_origins = origins(spec, search, source)
+    studies = _search(storage, storage_url, spec, all_origins, devices, quiet=quiet)
     if not quiet:
-        say(
-            f"{spec.name}: {counted(len(studies), 'origin')} of "
-            f"{counted(spec.walk_trials, 'trial')} on {counted(len(devices), 'worker')}, "
-            f"blocks of {spec.walk.block_bars} bars"
-        )
-    for number, study in enumerate(studies, start=1):
-        if not is_walked(study):
-            if not quiet:
-                say(f"origin {number} of {len(studies)}: {study.name}")
-            run_workers_until_done(study, storage_url, devices, quiet=quiet)
-            run_workers_until_done(open_for_winner(study), storage_url, devices, quiet=quiet)
-    verdict = judge(spec.name, [load_search(storage, study.name) for study in studies])
+        say("compares the winners with simple models, and draws the figures")
+    verdict = judge(spec.name, studies)
     if as_json:
         click.echo(json.dumps(to_json(verdict), indent=2))
     else:
-        _print(verdict, studies[0].spec)
+        _print(verdict)
+    _write(folder, verdict, study or studies[-1])
 
 
 def _subject(
     storage: RDBStorage, spec_or_name: str, overrides: Sequence[str], *, refresh: bool
-) -> tuple[Spec, Frames, str]:
+) -> tuple[Spec, Frames, str, StoredStudy | None]:
     """Return study file, search part and source of a study in the database, or of a file."""
     try:
         study = load_search(storage, spec_or_name)
     except NoStudyError:
         study = None
     spec = study.spec if study and not overrides else load_spec(spec_or_name, overrides)
-    if WALK in spec.name:
+    if walked_name(spec.name):
         msg = f"{spec.name!r} is an origin of a walk; name the study that walks"
         raise StudyError(msg)
     if study and not overrides:
-        return spec, study.load_search_prices(), study.record.data.origin
+        return spec, study.load_search_prices(), study.record.data.origin, study
     basket = read_prices(spec.data, refresh=refresh)
-    return spec, cut_holdout(basket.frames, spec)[0], basket.origin
+    return spec, cut_holdout(basket.frames, spec)[0], basket.origin, None
 
 
-def is_walked(study: StoredStudy) -> bool:
-    """Return whether the search of an origin is done and its winner was trained again."""
-    if not status(study).done or not is_opened(study):
-        return False
-    opened = find_holdout(study)
-    return opened is not None and status(opened).done
+def _search(
+    storage: RDBStorage,
+    storage_url: str,
+    spec: Spec,
+    all_origins: Sequence[Origin],
+    devices: Sequence[str],
+    *,
+    quiet: bool,
+) -> list[StoredStudy]:
+    """Run all searches and train their winners again; return the searches."""
+    procedure = Procedure(storage, spec.name, all_origins, spec.walk.warm)
+    if not procedure.advance().done:
+        if not quiet:
+            say(
+                f"{spec.name}: {counted(len(all_origins), 'origin')} of "
+                f"{counted(spec.walk_trials, 'trial')}, each winner trained "
+                f"{counted(SEEDS, 'time')} again, on {counted(len(devices), 'worker')}; blocks of "
+                f"{spec.walk.block_bars} bars"
+            )
+        progress = Progress(all_origins[0].spec, quiet=quiet, label=procedure.position)
+        run_workers(walk_name(spec.name), storage_url, devices, procedure.advance, progress)
+    return procedure.studies
 
 
-def to_json(verdict: Walk) -> dict[str, object]:
-    """Return all figures of a walk, as JSON can hold them."""
-    values = {
-        "study": verdict.study,
-        "outcome": verdict.outcome,
-        "skill": verdict.skill,
-        "p_better": verdict.test.p_better,
-        "p_worse": verdict.test.p_worse,
-        "detectable_skill": verdict.detectable_skill,
-        "bars": len(verdict.losses),
-        "blocks_won": verdict.won,
-        "baselines": [
-            {"name": name, "skill": gained, "p_better": test.p_better}
-            for name, (gained, test) in verdict.against().items()
-        ],
-        "blocks": [_block(block) for block in verdict.blocks],
-    }
-    found: dict[str, object] = to_json_values(values)
-    return found
+def _folder(folder: Path) -> PageFolder:
+    # Imported late, because matplotlib takes as long to load as the rest of this command.
+    from puffin.studies.walk.files import walk_folder
+
+    return walk_folder(folder)
 
 
-def _block(block: Block) -> dict[str, object]:
-    return {
-        "study": block.study,
-        "first": when(block.dates[0]),
-        "last": when(block.dates[-1]),
-        "bars": len(block.dates),
-        "winner": block.winner,
-        "config": block.config,
-        "reference": block.reference,
-        "skill": block.skill,
-        "promised": block.promised,
-        "obtained": block.obtained,
-    }
+def _write(folder: PageFolder, verdict: Walk, study: StoredStudy) -> None:
+    """Write the pages to a folder, and store the verdict with a study."""
+    from puffin.studies.walk.files import walk_files
+    from puffin.studies.walk.stored import store_walk
+
+    files = walk_files(verdict)
+    count = folder.write(verdict.study, files)
+    store_walk(study, verdict, files["walk.html"])
+    say(f"wrote {folder.folder}/walk.html, walk.md, walk.json and {counted(count, 'figure')}")
 
 
-def _print(verdict: Walk, spec: Spec) -> None:
+def _print(verdict: Walk) -> None:
     out = stdout()
-    out.print(outcome_sentence(verdict))
-    out.print(luck_sentence(verdict))
+    for sentence in sentences(verdict):
+        out.print(sentence)
     out.print()
-    searched = spec.parsed_space.searched
+    searched = verdict.spec.parsed_space.searched
     rows = [
         (
             when(block.dates[0]),
@@ -161,32 +156,4 @@ def _print(verdict: Walk, spec: Spec) -> None:
         (name, signed(gained), p_value(test.p_better))
         for name, (gained, test) in verdict.against().items()
     ]
-    print_rows(out, ("against on all blocks", "skill", "p of Diebold-Mariano"), against_each, ())
-
-
-def outcome_sentence(verdict: Walk) -> str:
-    """Return whether tuning like this pays, and on how many bars that rests."""
-    count, bars = len(verdict.blocks), counted(len(verdict.losses), "date")
-    first, last = when(verdict.blocks[0].dates[0]), when(verdict.blocks[-1].dates[-1])
-    side = "less" if verdict.skill > 0 else "more"
-    head = {
-        "better": "Tuning like this pays",
-        "undecided": "Undecided",
-        "worse": "Tuning like this does not pay",
-    }[verdict.outcome]
-    chance = min(verdict.test.p_better, verdict.test.p_worse)
-    return (
-        f"{head}: searched anew before each of {counted(count, 'block')} ({bars}, {first} to "
-        f"{last}), the winners had {percent(abs(verdict.skill))} {side} error than the simple "
-        f"model that was best before each block (chance alone gives such a difference in "
-        f"{percent(chance)} of cases)."
-    )
-
-
-def luck_sentence(verdict: Walk) -> str:
-    """Return on how many blocks the winners were better, and what so many bars can show."""
-    return (
-        f"They were better on {verdict.won} of {counted(len(verdict.blocks), 'block')}; a true "
-        f"lead below {percent(verdict.detectable_skill)} would be missed more often than one time "
-        "in five."
-    )
+    print_rows(out, ("against on all blocks", "skill", "p of better"), against_each, ())

@@ -19,7 +19,7 @@ _PATIENCE_SECONDS = 2.0
 _VALID_SECONDS = 1.0
 # After this time a running request is checked: the database may have stopped since it started.
 _LOOK_SECONDS = 1.0
-_DATABASE_PATHS = re.compile(r"/(studies)?|/(api|artifacts|csv|reports)/.*")
+_DATABASE_PATHS = re.compile(r"/(studies)?|/(api|artifacts|csv|reports|walks)/.*")
 
 
 class _Probe:

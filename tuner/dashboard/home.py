@@ -1,8 +1,8 @@
-"""Our own pages of the dashboard: the studies at a glance, and their reports."""
+"""Our own pages of the dashboard: the studies at a glance, their reports and walks."""
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import RDBStorage
 
 from puffin.models.errors import PuffinError
-from puffin.studies.board.note import report_path, subject_in_words
-from puffin.studies.records import Scores, StudyHeader, VerdictRecord, retrains
+from puffin.studies.board.note import report_path, subject_in_words, walk_path
+from puffin.studies.records import Scores, StudyHeader, VerdictRecord, WalkRecord, retrains
 from puffin.studies.spec import SPEC_VERSION, parse_spec
 from puffin.studies.storage import registry, workers
 from puffin.studies.storage.artifacts import SqlArtifactStore
@@ -20,7 +20,7 @@ from puffin.studies.storage.optuna_internals import frozen_study_id
 from puffin.studies.storage.registry import Budget
 from puffin.studies.storage.tally import Tally, tallies
 from puffin.studies.storage.workers import WorkerRow
-from puffin.studies.study import RETRAINING_SUFFIXES
+from puffin.studies.study import RETRAINING_SUFFIXES, walked_name
 from puffin.studies.text import counted, loss, signed
 from puffin.tuner.dashboard.access import Environ, Headers, Refusal, WsgiApp
 
@@ -49,6 +49,7 @@ class StudyLine:
     workers : number of live workers
     outcome : of the report on the best trial; empty without one
     report : path of that report, or of an older one
+    walk, walk_outcome : path and verdict of the last walk; empty without one
     retraining : names and keys of the studies that train its best trials again
     """
 
@@ -65,6 +66,8 @@ class StudyLine:
     workers: int
     outcome: str
     report: str
+    walk: str
+    walk_outcome: str
     retraining: tuple[tuple[str, int], ...]
 
     @property
@@ -74,16 +77,17 @@ class StudyLine:
 
 
 def serves_own_pages(app: WsgiApp, storage: RDBStorage) -> WsgiApp:
-    """Serve the start page at ``/`` and ``/studies``, and reports at ``/reports/NAME``."""
+    """Serve the start page at ``/`` and ``/studies``, and ``/reports/NAME`` and ``/walks/NAME``."""
 
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path in _PAGES:
             return _send(start_response, _start_page(storage), environ)
-        if found := re.fullmatch(r"/reports/([^/]+)", path):
-            page = _report(storage, found[1])
+        if found := re.fullmatch(r"/(report|walk)s/([^/]+)", path):
+            kind, name = found[1], found[2]
+            page = _page(storage, name, VerdictRecord if kind == "report" else WalkRecord)
             if page is None:
-                reason = f"there is no report on {found[1]}; `tuner report {found[1]}` makes one"
+                reason = f"there is no {kind} of {name}; `tuner {kind} {name}` makes one"
                 return Refusal("404 Not Found", reason).send(start_response)
             return _send(start_response, page, environ)
         return app(environ, start_response)
@@ -109,21 +113,32 @@ def _start_page(storage: RDBStorage) -> bytes:
 
 
 def study_lines(storage: RDBStorage, alive: list[WorkerRow]) -> list[StudyLine]:
-    """Return a line for each search of a database, the newest first."""
+    """Return a line for each search of a database, the newest first.
+
+    The searches of a walk are parts of it: one of them stands for all if the study that walks is
+    not in the database.
+    """
     budgets, counts = registry.budgets(storage), tallies(storage)
     studies = [s for s in storage.get_all_studies() if s.study_name in budgets]
     keys = {study.study_name: frozen_study_id(study) for study in studies}
     return [
         _line(study, budgets[study.study_name], counts.get(study.study_name, Tally()), keys, alive)
         for study in reversed(studies)
-        if not retrains(study)
+        if not retrains(study) and not _is_part(study, budgets)
     ]
+
+
+def _is_part(study: Any, names: Container[str]) -> bool:
+    """Return whether a study is a search of a walk that another line shows."""
+    walked = walked_name(study.study_name)
+    return walked is not None and (walked in names or WalkRecord.read(study) is None)
 
 
 def _line(
     study: Any, budget: Budget, tally: Tally, keys: dict[str, int], alive: list[WorkerRow]
 ) -> StudyLine:
     name, verdict = study.study_name, VerdictRecord.read(study)
+    walk = WalkRecord.read(study)
     retraining = [name + suffix for suffix in RETRAINING_SUFFIXES if name + suffix in keys]
     at_work = sum(worker.study in {name, *retraining} for worker in alive)
     is_judged = verdict is not None and verdict.winner == tally.best_trial
@@ -143,6 +158,8 @@ def _line(
         workers=at_work,
         outcome=verdict.outcome if verdict and is_judged else "",
         report=report_path(name) if verdict else "",
+        walk=walk_path(name) if walk else "",
+        walk_outcome=walk.outcome if walk else "",
         retraining=tuple((each, keys[each]) for each in retraining),
     )
 
@@ -162,10 +179,12 @@ def _subject(study: Any) -> str:
     return ""
 
 
-def _report(storage: RDBStorage, name: str) -> bytes | None:
-    """Return the stored report on a study; None without one."""
+def _page(
+    storage: RDBStorage, name: str, record: type[VerdictRecord] | type[WalkRecord]
+) -> bytes | None:
+    """Return the stored page of a report or a walk; None without one."""
     for study in storage.get_all_studies():
-        if study.study_name == name and (verdict := VerdictRecord.read(study)):
+        if study.study_name == name and (verdict := record.read(study)):
             with contextlib.suppress(ArtifactNotFound):
                 return SqlArtifactStore(storage.engine).read(verdict.page)
     return None

@@ -28,7 +28,7 @@ from puffin.studies.storage.queue import count_finished
 from puffin.studies.storage.registry import Budget
 from puffin.studies.storage.url import masked_url
 from puffin.studies.storage.workers import Registration
-from puffin.studies.study import NoStudyError, StoredStudy, StudyError, load
+from puffin.studies.study import WALK, NoStudyError, StoredStudy, StudyError, load, walk_of
 from puffin.studies.text import first_line
 from puffin.tuner.worker.compatibility import require_compatible
 from puffin.tuner.worker.heartbeat import Heartbeat
@@ -51,7 +51,8 @@ class WorkerOptions:
     Attributes
     ----------
     study : str, optional
-        Serve only this study, and wait for it if it does not exist yet.
+        Serve only this study, and wait for it if it does not exist yet; or all searches of a walk,
+        ``NAME.walk``.
     forever : bool
         Wait for new studies instead of ending.
     max_trials : int, optional
@@ -208,7 +209,7 @@ class StudyScheduler:
     ----------
     worker : Worker
     only : str, optional
-        The one study to serve; by default all open studies.
+        The one study or walk to serve; by default all open studies.
     forever : bool
         Whether to wait for new work when all studies are done.
     remaining_trials : int, optional
@@ -234,7 +235,7 @@ class StudyScheduler:
         waiting = absent = self._must_wait_for_only(budgets)
         candidates = {name: budget for name, budget in budgets.items() if self._is_open(budget)}
         self._paused = [name for name, budget in budgets.items() if budget.paused]
-        if self.only is None:  # free the series of studies that are no longer served
+        if self.only not in budgets:  # free the series of studies that are no longer served
             self._studies = {n: study for n, study in self._studies.items() if n in candidates}
         for name in self._queue.order(candidates):
             if self.worker.interrupt.requested:
@@ -272,7 +273,7 @@ class StudyScheduler:
         StudyError
             If it was served before and does not exist any more.
         """
-        if self.only is None:
+        if self.only is None or self.only.endswith(WALK):
             return False
         known, budget = self._studies.get(self.only), budgets.get(self.only)
         if known is not None and (budget is None or budget.creation_id != known.creation_id):
@@ -297,7 +298,7 @@ class StudyScheduler:
 
     def _is_open(self, budget: Budget) -> bool:
         """Return whether there may be work for a study."""
-        if budget.paused or (self.only is not None and budget.name != self.only):
+        if budget.paused or self.only not in (None, budget.name, walk_of(budget.name)):
             return False
         return self._done.get(budget.creation_id) != budget.tickets
 

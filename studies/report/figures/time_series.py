@@ -1,5 +1,7 @@
 """Figures over time: the winner's forecasts, and the capital from trading on them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -166,14 +168,27 @@ def _thinned(starts: list[int]) -> list[int]:
 
 def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:
     """Draw the growth of a capital of 100 by trading on the holdout forecasts, and by holding."""
-    strategy = report.backtest
-    if strategy is None:
+    if report.backtest is None:
         return None
     dates = traded_dates(study.holdout_dataset)
+    drawing = draw_growth(report.backtest, dates, shaded=not report.is_basket)
+    return replace(drawing, caption=_PORTFOLIO if report.is_basket else None)
+
+
+def draw_growth(strategy: Backtest, dates: pd.DatetimeIndex, *, shaded: bool) -> Drawing:
+    """Draw the growth of a capital of 100 by a strategy and by holding.
+
+    Parameters
+    ----------
+    strategy : Backtest
+    dates : DatetimeIndex, (bars,)
+    shaded : bool
+        Whether the bars with a position have a background.
+    """
     figure = new_figure(3.6)
     axes = figure.add_subplot()
     hold = strategy["buy_and_hold"]
-    for start, stop in [] if report.is_basket else _held(strategy, len(dates) - 1):
+    for start, stop in _held(strategy, len(dates) - 1) if shaded else []:
         axes.axvspan(start, stop, color=SHADE, linewidth=0)
     names = []
     # The dashed line is drawn last, so that both stay visible if they coincide.
@@ -189,12 +204,11 @@ def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:
     axes.margins(x=0)
     date_axis(axes, dates)
     name_lines(axes, names)
-    caption = _PORTFOLIO if report.is_basket else None
     title = (
         f"{signed(strategy['total_return'])} in {counted(len(strategy['trades']), 'trade')} at "
         f"{COST_BPS + SLIPPAGE_BPS:.0f} basis points, {signed(hold['total_return'])} by holding"
     )
-    return Drawing(figure, title, caption)
+    return Drawing(figure, title)
 
 
 def _held(strategy: Backtest, last: int) -> list[tuple[int, int]]:

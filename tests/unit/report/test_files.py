@@ -8,12 +8,10 @@ from dataclasses import fields, is_dataclass
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from puffin.models.errors import PuffinError
-from puffin.studies.report import files
 from puffin.studies.report.document import (
     Block,
     Card,
@@ -28,7 +26,8 @@ from puffin.studies.report.document import (
     Text,
 )
 from puffin.studies.report.figures.style import PALETTE
-from puffin.studies.report.files import PagesError, check_folder, write_pages
+from puffin.studies.report.files import report_folder
+from puffin.studies.report.folder import PagesError
 from puffin.studies.report.html_page import inline, to_html
 from puffin.studies.report.markdown import block_to_markdown, plain, to_markdown
 
@@ -153,9 +152,9 @@ def test_every_colour_of_the_figures_has_a_value_in_the_light_and_in_the_dark() 
 
 
 def test_checking_a_folder_does_not_create_it(tmp_path: Path) -> None:
-    check_folder(tmp_path / "a" / "b", "mine")
+    report_folder(tmp_path / "a" / "b").check("mine")
     (tmp_path / "there").mkdir()
-    check_folder(tmp_path / "there", "mine")
+    report_folder(tmp_path / "there").check("mine")
     assert [p.name for p in tmp_path.rglob("*")] == ["there"]
 
 
@@ -167,7 +166,7 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(
         PagesError, match=r"cannot write the report to .*: Not a directory; choose another"
     ):
-        check_folder(tmp_path / folder, "mine")
+        report_folder(tmp_path / folder).check("mine")
     assert issubclass(PagesError, PuffinError)
 
 
@@ -186,23 +185,24 @@ def test_files_of_another_report_are_not_overwritten(
     for name, body in files.items():
         (tmp_path / name).write_text(body)
     with pytest.raises(PagesError, match=f"holds the report of {owner}, .*choose another folder"):
-        check_folder(tmp_path, "mine")
+        report_folder(tmp_path).check("mine")
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == files
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A report of a few bytes instead of a drawn one."""
-    found = SimpleNamespace(study="mine", files={})
-    monkeypatch.setattr(files, "report_files", lambda _search, report: report.files)
-    found.files = {
+def written() -> dict[str, bytes]:
+    """The files of a report of a few bytes."""
+    return {
         "pictures/curves.svg": SVG,
         "pictures/equity.svg": SVG,
         "report.md": b"page",
         "report.json": b'{"study": "mine"}',
         "report.html": b"html",
     }
-    return found
+
+
+def write(folder: Path, files: dict[str, bytes]) -> int:
+    return report_folder(folder).write("mine", files)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -210,24 +210,24 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_later_report_replaces_the_earlier_one_and_nothing_else(
-    tmp_path: Path, written: SimpleNamespace
+    tmp_path: Path, written: dict[str, bytes]
 ) -> None:
-    assert write_pages(tmp_path / "r", None, written) == 2
-    assert files_in(tmp_path / "r") == written.files
+    assert write(tmp_path / "r", written) == 2
+    assert files_in(tmp_path / "r") == written
     others = {"pictures/own.png": b"mine", "notes.txt": b"mine"}
     for name, body in others.items():
         (tmp_path / "r" / name).write_bytes(body)
-    del written.files["pictures/equity.svg"]
+    del written["pictures/equity.svg"]
     (tmp_path / "r" / "pictures" / "curves.png").write_bytes(b"of version 0.1")
-    written.files["report.md"] = b"page two"
-    assert write_pages(tmp_path / "r", None, written) == 1
-    assert files_in(tmp_path / "r") == written.files | others
+    written["report.md"] = b"page two"
+    assert write(tmp_path / "r", written) == 1
+    assert files_in(tmp_path / "r") == written | others
 
 
-def test_the_modes_of_a_report_heed_the_umask(tmp_path: Path, written: SimpleNamespace) -> None:
+def test_the_modes_of_a_report_heed_the_umask(tmp_path: Path, written: dict[str, bytes]) -> None:
     before = os.umask(0o077)
     try:
-        write_pages(tmp_path / "r", None, written)
+        write(tmp_path / "r", written)
     finally:
         os.umask(before)
     modes = {p.stat().st_mode & 0o777 for p in (tmp_path / "r").rglob("*") if p.is_file()}
@@ -235,7 +235,7 @@ def test_the_modes_of_a_report_heed_the_umask(tmp_path: Path, written: SimpleNam
 
 
 def test_a_killed_report_is_written_again(
-    tmp_path: Path, written: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, written: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace, left = Path.replace, iter(range(2))
 
@@ -247,20 +247,20 @@ def test_a_killed_report_is_written_again(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", dies)
         with pytest.raises(KeyboardInterrupt):
-            write_pages(tmp_path / "r", None, written)
+            write(tmp_path / "r", written)
     (tmp_path / "r" / ".tuner-killed").mkdir()
-    check_folder(tmp_path / "r", "mine")
-    write_pages(tmp_path / "r", None, written)
-    assert files_in(tmp_path / "r") == written.files
+    report_folder(tmp_path / "r").check("mine")
+    write(tmp_path / "r", written)
+    assert files_in(tmp_path / "r") == written
     assert not (tmp_path / "r" / ".tuner-killed").exists()
 
 
 def test_a_failed_write_keeps_the_earlier_file(
-    tmp_path: Path, written: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, written: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_pages(tmp_path, None, written)
+    write(tmp_path, written)
     before = files_in(tmp_path)
-    written.files = dict.fromkeys(written.files, b"half")
+    written = dict.fromkeys(written, b"half")
     replace = Path.replace
 
     def fail(self: Path, target: Path) -> Path:
@@ -272,7 +272,7 @@ def test_a_failed_write_keeps_the_earlier_file(
     with pytest.raises(
         PagesError, match=r"cannot write the report to .*: No space left on device; choose"
     ):
-        write_pages(tmp_path, None, written)
+        write(tmp_path, written)
     after = files_in(tmp_path)
     assert set(after) == set(before)
     assert after["report.md"] == b"page"

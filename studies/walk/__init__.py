@@ -1,0 +1,1 @@
+"""The walk: the whole search at many origins, each winner judged on the block that follows it."""

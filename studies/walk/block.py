@@ -1,0 +1,149 @@
+"""What the winner of an origin forecast on the block after it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from puffin.models.arrays import Floats
+from puffin.models.evaluation.metrics import skill
+from puffin.models.panel import Dates, by_part
+from puffin.studies.dataset import Dataset
+from puffin.studies.records import Scores, TrialRecord
+from puffin.studies.report.baselines import compare_with_baselines
+from puffin.studies.report.build import read_forecasts
+from puffin.studies.report.trading import why_no_backtest
+from puffin.studies.retraining import require_opened
+from puffin.studies.study import StoredStudy, StudyError
+
+
+@dataclass(frozen=True, eq=False)
+class SymbolForecasts:
+    """The forecasts of one symbol, in order of time and in the target's unit.
+
+    Attributes
+    ----------
+    symbol : str
+    bars, closes : array, (targets + 1,), dates and closes from the bar before the first target on
+    forecasts, actual, persistence : array, (targets,)
+    """
+
+    symbol: str
+    bars: Dates
+    closes: Floats
+    forecasts: Floats
+    actual: Floats
+    persistence: Floats
+
+    @property
+    def dates(self) -> Dates:
+        """Dates of the targets."""
+        return self.bars[1:]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """An origin's winner on the block after it.
+
+    Attributes
+    ----------
+    study : name of the search
+    dates : index, (dates,), of the scored targets
+    winner : trial that won, fixed before the block was read
+    promised : skill of the winner on the folds of the search, against persistence
+    losses : array, (dates,), of the mean of the winner's networks over seeds
+    baselines : losses of each baseline that could be fitted, by name, (dates,) each
+    reference : the baseline that was best before the block
+    symbols : forecasts of each symbol
+    no_backtest : why the forecasts cannot be traded on; None if they can
+    """
+
+    study: str
+    dates: pd.DatetimeIndex
+    winner: FrozenTrial
+    promised: float
+    losses: Floats
+    baselines: dict[str, Floats]
+    reference: str
+    symbols: list[SymbolForecasts]
+    no_backtest: str | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Hyperparameters of the winner."""
+        return TrialRecord.read(self.winner).config
+
+    @property
+    def reference_losses(self) -> Floats:
+        """Losses of the baseline that was best before the block."""
+        return self.baselines[self.reference]
+
+    @property
+    def skill(self) -> float:
+        """Skill against the baseline that was best before the block."""
+        return skill(float(self.losses.mean()), float(self.reference_losses.mean()))
+
+    @property
+    def obtained(self) -> float:
+        """Skill against persistence, as `promised`."""
+        return skill(float(self.losses.mean()), float(self.baselines["persistence"].mean()))
+
+
+def read_block(study: StoredStudy) -> Block:
+    """Return the winner of an origin on its block.
+
+    Raises
+    ------
+    StudyError
+        If the search or a training of its winner is not done, or every training diverged.
+    """
+    best, opened = require_opened(study)
+    judged = study.holdout_dataset
+    runs = [
+        read_forecasts(opened, trial)[0]
+        for trial in opened.trials()
+        if trial.state == TrialState.COMPLETE
+        and TrialRecord.read(trial).retrained_trial == best.number
+    ]
+    if not runs:
+        reasons = {TrialRecord.read(trial).failure for trial in opened.trials()}
+        msg = (
+            f"no training of the winner of {study.name!r}, trial {best.number}, ended: "
+            f"{', '.join(sorted(filter(None, reasons)))}; lower space.lr, or walk another study"
+        )
+        raise StudyError(msg)
+    forecasts = np.mean(runs, axis=0)
+    lookback = TrialRecord.read(best).config["lookback"]
+    comparison = compare_with_baselines(study.dataset, judged, lookback, forecasts)
+    return Block(
+        study=study.name,
+        dates=judged.scored_dates[0].unique().sort_values(),
+        winner=best,
+        promised=Scores.read(best).skill,
+        losses=judged.losses_by_date([forecasts]),
+        baselines={each.name: each.holdout_losses for each in comparison.baselines},
+        reference=comparison.reference.name,
+        symbols=list(_by_symbol(judged, forecasts)),
+        no_backtest=why_no_backtest(judged),
+    )
+
+
+def _by_symbol(judged: Dataset, forecasts: Floats) -> Iterator[SymbolForecasts]:
+    ((parts,), (actual,), (last,)) = judged.parts, judged.actuals, judged.persistence
+    split = partial(by_part, parts)
+    for part, ahead, true, known in zip(
+        parts, split(forecasts), split(actual), split(last), strict=True
+    ):
+        bars = slice(part.fold.valid.start - 1, part.fold.valid.stop)
+        yield SymbolForecasts(
+            symbol=part.member.symbol,
+            bars=part.member.dates[bars],
+            closes=part.member.closes[bars],
+            forecasts=ahead,
+            actual=true,
+            persistence=known,
+        )

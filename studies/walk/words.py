@@ -1,0 +1,176 @@
+"""The verdict of a walk in sentences, and all its figures as JSON."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from puffin.studies.json_values import to_json_values
+from puffin.studies.report.verdict import money_sentence
+from puffin.studies.text import counted, percent, signed, when
+from puffin.studies.walk.block import Block
+from puffin.studies.walk.verdict import Walk
+from puffin.studies.walk.winners import Stability
+
+_HEADS = {
+    "better": "Tuning like this pays",
+    "undecided": "Undecided",
+    "worse": "Tuning like this does not pay",
+}
+# A smaller p-value would be written as 0.
+_SMALLEST_P = 0.001
+
+
+def sentences(walk: Walk) -> list[str]:
+    """Return the verdict: outcome, luck, constancy, what was promised, and trading."""
+    return [
+        outcome_sentence(walk),
+        luck_sentence(walk),
+        constancy_sentence(walk),
+        promise_sentence(walk),
+        money_sentence(walk.backtest, walk.no_backtest),
+    ]
+
+
+def outcome_sentence(walk: Walk) -> str:
+    """Return whether tuning like this pays, and on how many bars that rests."""
+    count, first, last = len(walk.blocks), when(walk.dates[0]), when(walk.dates[-1])
+    return (
+        f"{_HEADS[walk.outcome]}: searched anew before each of {counted(count, 'block')} "
+        f"({counted(len(walk.losses), 'date')}, {first} to {last}), the winners had "
+        f"{compared(walk)} the simple model that was best before each block ({chance(walk)})."
+    )
+
+
+def compared(walk: Walk) -> str:
+    """Return how the winners' errors compare: ``3.1 % less error than``."""
+    if not walk.test.mean:
+        return "the same error as"
+    side = "less" if walk.test.mean > 0 else "more"
+    return f"{percent(abs(walk.skill))} {side} error than"
+
+
+def chance(walk: Walk) -> str:
+    """Return how often chance gives such a difference."""
+    if not walk.test.is_defined:
+        return "the difference is the same on every date, so no test can tell whether it is chance"
+    p = min(walk.test.p_better, walk.test.p_worse)
+    share = "fewer than 0.1 %" if p < _SMALLEST_P else percent(p)
+    return f"chance alone gives such a difference in {share} of cases"
+
+
+def luck_sentence(walk: Walk) -> str:
+    """Return on how many blocks the winners were better, and what so many bars can show."""
+    won = f"They were better on {walk.won} of {counted(len(walk.blocks), 'block')}"
+    if np.isnan(walk.detectable_skill):
+        return f"{won}."
+    if walk.detectable_skill >= 1:
+        return f"{won}; on so few dates even a perfect forecast would often be missed."
+    return (
+        f"{won}; a true lead below {percent(walk.detectable_skill)} would be missed more often "
+        "than one time in five."
+    )
+
+
+def constancy_sentence(walk: Walk) -> str:
+    """Return whether the winners were better at one time or always."""
+    found = walk.fluctuation
+    dates = counted(found.window, "date")
+    if np.isnan(found.p):
+        return "Whether the lead changed over time cannot be tested: it is the same on every date."
+    if found.was_better and found.was_worse:
+        return (
+            f"The lead turned: in windows of {dates} the winners were significantly better around "
+            f"{_middle(walk, int(np.argmax(found.statistics)))} and significantly worse around "
+            f"{_middle(walk, int(np.argmin(found.statistics)))}."
+        )
+    if found.was_better or found.was_worse:
+        sign = 1 if found.was_better else -1
+        share = percent(float((sign * found.statistics > found.critical).mean()), 0)
+        return (
+            f"In windows of {dates} they were significantly {'better' if sign > 0 else 'worse'} in "
+            f"{share}, above all around {_middle(walk, int(np.argmax(sign * found.statistics)))}, "
+            f"and in none significantly {'worse' if sign > 0 else 'better'}."
+        )
+    return (
+        f"In no window of {dates} was one side significantly better; chance alone gives a larger "
+        f"difference somewhere in {percent(found.p)} of cases."
+    )
+
+
+def _middle(walk: Walk, window: int) -> str:
+    """Return the middle date of a window."""
+    return when(walk.dates[window + walk.fluctuation.window // 2])
+
+
+def promise_sentence(walk: Walk) -> str:
+    """Return what the searches promised beside what the blocks gave."""
+    return (
+        f"The searches promised a skill of {signed(walk.promised)} against persistence on average, "
+        f"and the blocks gave {signed(walk.obtained)}."
+    )
+
+
+def to_json(walk: Walk) -> dict[str, Any]:
+    """Return all figures of a walk, as JSON can hold them; NaN is null."""
+    values = {
+        "study": walk.study,
+        "outcome": walk.outcome,
+        "sentences": sentences(walk),
+        "skill": walk.skill,
+        "test": asdict(walk.test),
+        "detectable_skill": walk.detectable_skill,
+        "first": when(walk.dates[0]),
+        "last": when(walk.dates[-1]),
+        "dates": len(walk.losses),
+        "blocks_won": walk.won,
+        "promised": walk.promised,
+        "obtained": walk.obtained,
+        "fluctuation": {
+            "window": walk.fluctuation.window,
+            "critical": walk.fluctuation.critical,
+            "p": walk.fluctuation.p,
+            "statistics": walk.fluctuation.statistics,
+        },
+        "baselines": [
+            {"name": name, "skill": gained, "test": asdict(test)}
+            for name, (gained, test) in walk.against().items()
+        ],
+        "direction": asdict(walk.direction)
+        | {
+            "pesaran_timmermann": walk.direction_test and asdict(walk.direction_test),
+            "no_pesaran_timmermann": walk.no_direction_test,
+        },
+        "backtest": walk.backtest,
+        "no_backtest": walk.no_backtest,
+        "blocks": [_block(block) for block in walk.blocks],
+        "winners": [_stability(each) for each in walk.stability],
+    }
+    found: dict[str, Any] = to_json_values(values)
+    return found
+
+
+def _block(block: Block) -> dict[str, Any]:
+    return {
+        "study": block.study,
+        "first": when(block.dates[0]),
+        "last": when(block.dates[-1]),
+        "dates": len(block.dates),
+        "winner": block.winner.number,
+        "config": block.config,
+        "reference": block.reference,
+        "loss": float(block.losses.mean()),
+        "reference_loss": float(block.reference_losses.mean()),
+        "skill": block.skill,
+        "promised": block.promised,
+        "obtained": block.obtained,
+    }
+
+
+def _stability(found: Stability) -> dict[str, Any]:
+    return {
+        "hyperparameter": found.name,
+        "values": found.values,
+        "step": found.step,
+        "by_chance": found.by_chance,
+    }
