@@ -8,25 +8,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.long_run import long_run_test
+from puffin.studies.board.note import study_note
 from puffin.studies.dataset import cut_holdout
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
+from puffin.studies.records import WalkRecord
 from puffin.studies.report.build import read_forecasts
 from puffin.studies.spec import Spec
 from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.tables import workers
 from puffin.studies.study import StoredStudy, StudyError, load, load_search, study_names
+from puffin.studies.summary import fold_walks, status
+from puffin.studies.walk.figures import FIGURES
+from puffin.studies.walk.files import walk_files
 from puffin.studies.walk.origins import origins
 from puffin.studies.walk.procedure import Procedure
 from puffin.studies.walk.verdict import Walk, judge
-from puffin.studies.walk.words import to_json
+from puffin.studies.walk.words import sentences, to_json
 from puffin.tuner.cli import main
+from puffin.tuner.dashboard.home import study_lines
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
+from tests.integration.helpers import TUNER, Start
 from tests.studies import tiny_spec, write_tiny
 
 BLOCK, ORIGINS = 15, 2
@@ -34,7 +43,9 @@ BLOCK, ORIGINS = 15, 2
 
 def changes(origin_count: int = ORIGINS) -> dict[str, Any]:
     walk = {"origins": origin_count, "block_bars": BLOCK, "trials": 2}
-    return {"walk": walk, "search": {"trials": 3}, "space": {"lookback": 5}}
+    # No trial depends on when another one ends, so that a walk that is resumed is the same one.
+    search = {"trials": 3, "sampler": "random", "pruner": "none"}
+    return {"walk": walk, "search": search, "space": {"lookback": 5}}
 
 
 def walked_spec(origin_count: int = ORIGINS) -> Spec:
@@ -57,7 +68,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Walk]:
 def walk_through(url: str, spec: Spec, *, warm: bool) -> Procedure:
     """Take a walk in this process."""
     storage = open_storage(url, create=True)
-    procedure = Procedure(storage, spec.name, origins(spec, searched_part(spec), "x"), warm, 2)
+    procedure = Procedure(storage, spec.name, origins(spec, searched_part(spec), "x"), warm)
     while not procedure.advance().done:
         work(url, Interrupt(), WorkerOptions(f"{spec.name}.walk", device="cpu"))
     return procedure
@@ -126,9 +137,97 @@ def test_the_forecast_of_a_block_is_the_mean_over_seeds(walked: tuple[str, Walk]
     study = load_search(open_storage(url), verdict.blocks[0].study)
     opened = load(open_storage(url), study.name + ".holdout")
     rows = [read_forecasts(opened, trial)[0] for trial in opened.trials()]
-    assert len(rows) == 2
+    assert len(rows) == 5
     expected = study.holdout_dataset.losses_by_date([np.mean(rows, axis=0)])
     assert verdict.blocks[0].losses == pytest.approx(expected)
+
+
+def test_each_search_may_begin_with_the_winners_before_it(
+    new_url: Callable[[str], str],
+) -> None:
+    first, second, third = walk_through(new_url("sqlite"), walked_spec(3), warm=True).studies
+    assert first.record.first_params == ()
+    assert second.record.first_params == (first.best().params,)
+    assert second.trials()[0].params == first.best().params
+    known = third.record.first_params
+    assert known[0] == second.best().params
+    assert known[1:] in ((), (first.best().params,))
+    again = load(third.storage, third.name)
+    assert again.sampling.initial_params[: len(known)] == list(known)
+
+
+def test_hyperparameters_that_stay_have_a_step_of_0(walked: tuple[str, Walk]) -> None:
+    _, verdict = walked
+    first, second = (block.winner.params for block in verdict.blocks)
+    for found in verdict.stability:
+        pair = [first.get(found.name), second.get(found.name)]
+        assert list(found.values) == pair  # of no frame
+        if None not in pair:
+            assert (found.step == 0) == (pair[0] == pair[1])
+    by_chance = {found.name: found.by_chance for found in verdict.stability}
+    assert by_chance["cell"] == 1 / 2
+    assert by_chance["lr"] == pytest.approx(1 / 3)  # an interval
+    assert by_chance["layers"] == 1 / 2  # of 1 and 2
+
+
+def test_the_backtest_is_one_strategy_over_all_blocks(walked: tuple[str, Walk]) -> None:
+    _, verdict = walked
+    closes = searched_part(walked_spec())["AAPL"]["close"].iloc[-ORIGINS * BLOCK - 1 :]
+    assert verdict.backtest is not None
+    assert list(verdict.traded) == list(closes.index)
+    held = closes.iloc[-1] / closes.iloc[0] * (1 - 1e-4) / (1 + 1e-4)
+    assert verdict.backtest["buy_and_hold"]["total_return"] == pytest.approx(held - 1)
+    forecasts = [each.forecasts for block in verdict.blocks for each in block.symbols]
+    is_long = np.concatenate(forecasts) > 0
+    growth = (closes.to_numpy()[1:] / closes.to_numpy()[:-1])[is_long].prod()
+    trades = len(verdict.backtest["trades"])
+    free = (verdict.backtest["total_return"] + 1) * (1 + 2e-4) ** trades
+    assert free == pytest.approx(growth, rel=1e-6)
+
+
+def test_a_killed_walk_has_the_same_verdict_to_the_last_bit(
+    walked: tuple[str, Walk], start: Start, tmp_path: Path
+) -> None:
+    """The command and its worker are killed with SIGKILL, and the command is given again."""
+    path, url = write_tiny(tmp_path / "tiny.toml", **changes()), f"sqlite:///{tmp_path / 'k.db'}"
+    command = (TUNER, "walk", path, "--workers", "1", "--json")
+    killed = start(url, *command, cwd=tmp_path)
+
+    def in_training() -> bool:
+        try:
+            return bool(load(open_storage(url), "tiny.walk.01").trials())
+        except PuffinError:
+            return False
+
+    killed.until(in_training, "it trains")
+    killed.kill()
+    let_a_minute_pass(url)
+    again = start(url, *command, cwd=tmp_path)
+    assert again.end(120) == 0, again.said
+    assert json.loads(again.printed) == to_json(walked[1])
+    assert "of 14 trials" in again.said
+    lost = load(open_storage(url), "tiny.walk.01").trials()[0]
+    assert lost.state.is_finished()
+
+
+def let_a_minute_pass(url: str) -> None:
+    """Date the heartbeats of killed workers back, so that nobody waits for them."""
+    long_ago = "2000-01-01 00:00:00.000000"
+    with open_storage(url).engine.begin() as connection:
+        for column, table in (("heartbeat", "trial_heartbeats"), ("seen", workers.name)):
+            change = sa.text(f"UPDATE {table} SET {column} = :then")  # noqa: S608  # our own names
+            connection.execute(change, {"then": long_ago})
+
+
+def test_the_pages_say_what_the_command_says(walked: tuple[str, Walk]) -> None:
+    _, verdict = walked
+    files = walk_files(verdict)
+    assert json.loads(files["walk.json"]) == to_json(verdict)
+    page = files["walk.md"].decode().replace("\\", "")
+    for sentence in sentences(verdict)[1:4]:
+        assert sentence.removesuffix(".") in page
+    shown = {name for name in FIGURES if f"pictures/{name}" in page}
+    assert shown == set(FIGURES) == {Path(n).name for n in files if n.startswith("pictures/")}
 
 
 def test_a_finished_walk_is_printed_again_without_training(
@@ -139,13 +238,26 @@ def test_a_finished_walk_is_printed_again_without_training(
     path = tmp_path / "tiny.toml"
     write_tiny(path, **changes())
     monkeypatch.setattr("puffin.tuner.commands.walk.run_workers", refused)
-    monkeypatch.setattr("puffin.tuner.commands.walk.SEEDS", 2)
     for arguments, check in (([], outcome_is_said), (["--json"], json.loads)):
         done = CliRunner().invoke(main, ["walk", str(path), "--storage", url, *arguments])
         assert done.exit_code == 0, done.output
         check(done.stdout)
-    assert "tiny.walk.01" in study_names(open_storage(url))
-    assert verdict.study == "tiny"
+    storage = open_storage(url)
+    assert "tiny.walk.01" in study_names(storage)
+    owner = load(storage, "tiny.walk.02")  # no study "tiny" is in the database
+    record = WalkRecord.read(owner.optuna_study)
+    assert record is not None
+    assert record.sentences == tuple(sentences(verdict))
+    assert "## Verdict of the walk" in study_note(owner)
+    (line,) = study_lines(storage, [])
+    assert (line.name, line.walk, line.walk_outcome) == (
+        owner.name,
+        "/walks/tiny.walk.02",
+        verdict.outcome,
+    )
+    assert owner.store.read(record.page) == (tmp_path / "walks/tiny/walk.html").read_bytes()
+    (folded,) = fold_walks(status(load(storage, name)) for name in study_names(storage))
+    assert (folded.name, folded.tickets, folded.done) == ("tiny.walk", 2 * (2 + 5), True)
 
 
 def refused(*_: Any, **__: Any) -> bool:
