@@ -102,5 +102,5 @@ class Procedure:
             self._done_before = found.finished
         ended = found.finished - self._done_before
         each = (time.monotonic() - self._started) / ended if ended else None
-        left = None if each is None else each * (found.tickets - found.finished)
+        left = None if each is None or found.done else each * (found.tickets - found.finished)
         return replace(found, seconds_left=left)
