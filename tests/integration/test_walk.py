@@ -145,7 +145,12 @@ def test_the_forecast_of_a_block_is_the_mean_over_seeds(walked: tuple[str, Walk]
 def test_each_search_may_begin_with_the_winners_before_it(
     new_url: Callable[[str], str],
 ) -> None:
-    first, second, third = walk_through(new_url("sqlite"), walked_spec(3), warm=True).studies
+    url, spec = new_url("sqlite"), walked_spec(3)
+    other = submit(
+        open_storage(url, create=True), spec, origins(spec, searched_part(spec), "x")[0].basket
+    )
+    first, second, third = walk_through(url, spec, warm=True).studies
+    assert other.trials() == [], "a worker of the walk served another study"
     assert first.record.first_params == ()
     assert second.record.first_params == (first.best().params,)
     assert second.trials()[0].params == first.best().params
@@ -154,6 +159,9 @@ def test_each_search_may_begin_with_the_winners_before_it(
     assert known[1:] in ((), (first.best().params,))
     again = load(third.storage, third.name)
     assert again.sampling.initial_params[: len(known)] == list(known)
+    done = CliRunner().invoke(main, ["delete", "tiny.walk", "--yes", "--storage", url])
+    assert done.exit_code == 0, done.output
+    assert study_names(open_storage(url)) == ["tiny"]
 
 
 def test_hyperparameters_that_stay_have_a_step_of_0(walked: tuple[str, Walk]) -> None:

@@ -36,6 +36,14 @@ def test_the_study_file_of_the_readme_is_a_study() -> None:
     assert (spec.name, spec.tickets) == ("my-first", 50)
 
 
+def test_the_section_of_the_page_on_walks_has_every_key_and_the_defaults() -> None:
+    (text,) = blocks("docs/walk.md", "toml")
+    shown = tomllib.loads(text)["walk"]
+    default = parse_spec({"name": "x", "data": {"symbol": "AAPL"}}, "x").walk.model_dump()
+    assert shown == default | {"trials": 20}
+    parse_spec({"name": "x", "data": {"symbol": "AAPL"}, "walk": shown}, "x")
+
+
 def test_the_defaults_that_the_page_shows_are_those_of_the_program() -> None:
     (text,) = blocks("docs/study-file.md", "toml")
     shown = tomllib.loads(text)

@@ -30,6 +30,8 @@ READ_BY = {
     ("docs/tutorial.md", "python"): EXECUTED,
     ("docs/tutorial.md", "text"): EXECUTED,
     ("docs/tutorial.md", "toml"): EXECUTED,
+    ("docs/walk.md", "console"): "tests/unit/test_page_blocks.py",
+    ("docs/walk.md", "toml"): "tests/unit/test_docs.py",
 }
 RECORDS = {"docs/log.md"}  # tables of experiments
 

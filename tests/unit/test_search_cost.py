@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from puffin.studies.dataset import Dataset, cut_holdout
-from puffin.studies.search_cost import SearchCost, mean_epochs, search_cost
+from puffin.studies.search_cost import SearchCost, mean_epochs, search_cost, walk_cost
 from puffin.studies.spec import Spec
 from tests.prices import bars
 from tests.studies import tiny_spec
@@ -46,6 +46,20 @@ def test_a_search_of_wider_networks_takes_longer() -> None:
     costs = [search_cost(dataset_of(hidden_dim=width, lr=[1e-3, 1e-2])) for width in (8, 256)]
     small, large = (cost.least for cost in costs if cost is not None)
     assert large > 2 * small > 0
+
+
+def test_a_walk_costs_its_searches_and_the_trainings_of_their_winners() -> None:
+    dataset = dataset_of(hidden_dim=8, lr=[1e-3, 1e-2])
+    search = search_cost(dataset)
+    walk = walk_cost([dataset] * 4, trainings=0)
+    longer = walk_cost([dataset] * 4, trainings=1000)
+    assert search is not None
+    assert walk is not None
+    assert longer is not None
+    # Both are timed, and a shared machine makes one timing several times another.
+    assert 4 / 5 < walk.least / search.least < 4 * 5
+    assert walk.most / walk.least == pytest.approx(search.most / search.least)
+    assert longer.least > 5 * walk.least
 
 
 def test_a_network_that_is_too_large_to_try_is_not_built() -> None:
