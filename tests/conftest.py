@@ -57,3 +57,12 @@ def own_postgres() -> Iterator[Postgres]:
     """Start a PostgreSQL that a test may stop."""
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture
+def trains_here() -> Iterator[None]:
+    """Let `tuner run`, `tuner report` and `puffin.search` train in this process."""
+    from tests.pool_here import pool_here  # imports torch
+
+    with pool_here():
+        yield

@@ -1,5 +1,6 @@
 """The program as users run it: its console script, and a tiny study that it has finished."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -26,6 +27,7 @@ from tests.acceptance.helpers import (
     environment,
     run_script,
 )
+from tests.pool_here import pool_here
 
 
 @pytest.fixture(scope="session")
@@ -110,10 +112,13 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def exported(finished: Finished, tuner: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Export the tiny study with the console script."""
+def exported(
+    finished: Finished, command: Command, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Export the tiny study."""
     folder = tmp_path_factory.mktemp("exported")
-    result = tuner("export", "tiny-study", "best", "--storage", finished.url, cwd=folder)
+    with contextlib.chdir(folder):
+        result = command("export", "tiny-study", "best", "--storage", finished.url)
     assert result == (0, "", "wrote best/\n")
     return folder / "best"
 
@@ -136,7 +141,8 @@ def reported(
             ("export", folder / "best"),
             ("export", folder / "all", "--refit", "all"),
         ):
-            done = command(name, "tiny-study", *map(str, args), "--storage", copy.url)
+            with pool_here():
+                done = command(name, "tiny-study", *map(str, args), "--storage", copy.url)
             assert done.code == 0, done.err
 
     return Finished(copy_of(tmp_path_factory, "reported", report), finished.first)

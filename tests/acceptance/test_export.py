@@ -1,5 +1,6 @@
 """Exports can be checked, reproduced and used, with this program and without it."""
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -44,12 +45,17 @@ def write_again(folder: Path, record: dict[str, Any]) -> None:
     seal_again(folder)
 
 
-@pytest.mark.parametrize("name", ["sealed", "best", "all"])
+@pytest.mark.parametrize(
+    ("name", "as_"), [("sealed", "command"), ("best", "command"), ("all", "tuner")]
+)
 def test_an_export_is_reproduced_bit_for_bit_from_its_files(
-    name: str, reported: Any, tuner: Callable[..., Any], tmp_path: Path
+    name: str, as_: str, reported: Any, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    """In this process, and in one that has trained nothing before."""
     shutil.copytree(reported.folder / name, tmp_path / name)
-    code, out, err = tuner("reproduce", name, "--verbose", cwd=tmp_path)
+    run = request.getfixturevalue(as_)
+    with contextlib.chdir(tmp_path):
+        code, out, err = run("reproduce", name, "--verbose")
     assert code == 0, err
     assert "figures were reproduced bit for bit" in err
     figures = {line.split()[0]: line for line in out.splitlines() if " identical " in line}

@@ -63,6 +63,7 @@ def run_console(body: str, command: Callable[..., Any]) -> str:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("trains_here")
 @pytest.mark.parametrize("name", PAGES)
 def test_every_block_of_a_page_runs_and_prints_what_it_shows(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Any]

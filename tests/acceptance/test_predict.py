@@ -33,8 +33,8 @@ def newer(best: Path) -> Path:
     return file
 
 
-def test_the_table_is_on_stdout_and_its_basis_on_stderr(best: Path, tuner: Command) -> None:
-    code, out, err = tuner("predict", "best", cwd=best.parent)
+def test_the_table_is_on_stdout_and_its_basis_on_stderr(best: Path, command: Command) -> None:
+    code, out, err = command("predict", str(best))
     assert code == 0
     head, _, row = [line.strip() for line in out.strip().splitlines()]
     assert head.startswith("bars ahead   log of the high-low log range")

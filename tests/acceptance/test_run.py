@@ -63,6 +63,7 @@ def test_a_second_run_trains_nothing_and_prints_the_same_result(
     assert len(copy.trials()) == 6
 
 
+@pytest.mark.usefixtures("trains_here")
 def test_run_searches_and_exports_with_prices_from_a_csv_file(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_run_searches_and_exports_with_prices_from_a_csv_file(
     network.load_state_dict(weights, strict=True)
 
 
+@pytest.mark.usefixtures("trains_here")
 def test_a_study_resumes_with_its_stored_prices_if_the_file_is_gone(
     command: Command, tmp_path: Path
 ) -> None:
