@@ -1,8 +1,11 @@
 """Studies for tests of workers: short and endless ones, and what their trials have recorded."""
 
+import functools
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +89,15 @@ def endless(name: str) -> Spec:
 
 
 def aapl(spec: Spec) -> Basket:
-    return load_basket("sample", PriceRequest(start=spec.data.start), ["AAPL"])
+    """Return the sample's prices from the start of a study, in frames that a test may change."""
+    read = _aapl(spec.data.start)
+    (own,) = read.members.values()
+    return replace(read, members={"AAPL": replace(own, frame=own.frame.copy())})
+
+
+@functools.cache
+def _aapl(start: date | None) -> Basket:
+    return load_basket("sample", PriceRequest(start=start), ["AAPL"])
 
 
 def basket_of(frame: pd.DataFrame, origin: str = "made up") -> Basket:

@@ -59,7 +59,8 @@ path = "own.csv"
 columns = { close = "AAPL", date = "day" }
 extra = ["IBM", "MSFT"]"""
     tiny_file.write_text(text.replace("[data]", data).replace('symbol = "AAPL"', ""))
-    done = tuner("submit", str(tiny_file), "--set", "search.pruner=none", "--storage", url)
+    changes = ("--set", "search.pruner=none", "--set", "search.trials=3")
+    done = tuner("submit", str(tiny_file), *changes, "--storage", url)
     assert done.exit_code == 0, done.output
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     search = load(open_storage(url), "tiny")

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("done")
 
 
+@pytest.fixture(scope="session")
+def reports() -> list[Report]:
+    """Return where the report is kept."""
+    return []
+
+
 @pytest.fixture
 def searched(
     storage: RDBStorage, url: str, make_study: Callable[..., StoredStudy], done: Path
@@ -45,10 +52,12 @@ def searched(
 
 
 @pytest.fixture
-def judged(searched: StoredStudy, url: str, done: Path) -> Report:
-    """The report on its holdout, with three seeds of the best three."""
+def judged(searched: StoredStudy, url: str, done: Path, reports: list[Report]) -> Report:
+    """The report on its holdout, with three seeds of the best three; the same for every test."""
     once(done / "judged.db", url, lambda: judge(searched, url, top=3, seeds=3))
-    return build.build(searched)
+    if not reports:
+        reports.append(build.build(searched))
+    return deepcopy(reports[0])
 
 
 def once(done: Path, url: str, work_on: Callable[[], object]) -> None:
