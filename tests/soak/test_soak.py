@@ -115,7 +115,7 @@ def test_every_ticket_is_spent_once_and_to_the_same_bits_whatever_is_done_to_the
     long: bool,
 ) -> None:
     plan = (LONG if long else SHORT)[kind]
-    epochs, trials = (40, 120) if long else (30, 16)
+    epochs, trials = (40, 120) if long else (30, 12)
     expected = undisturbed(epochs, trials)
     server = request.getfixturevalue("own_postgres") if plan.outages else None
     url = server.new_database() if server else new_url(kind)
@@ -187,7 +187,7 @@ def test_workers_that_are_all_asked_to_stop_end_soon_and_others_go_on(
 def test_workers_and_submits_that_start_together_on_an_empty_database_all_do_their_work(
     kind: str, new_url: Callable[[str], str], programs: Programs, tmp_path: Path, *, long: bool
 ) -> None:
-    count, trials = (8, 24) if long else (3, 6)
+    count, trials = (8, 24) if long else (2, 4)
     url = new_url(kind)
     file = write_tiny(tmp_path / "soak.toml", NAME, **changes(4, trials))
     started = time.monotonic()
