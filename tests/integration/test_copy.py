@@ -184,7 +184,7 @@ def test_a_running_trial_resumes_in_the_copy_bit_for_bit(
 ) -> None:
     changes = {
         "training": {"max_epochs": 6, "patience": 6},
-        "search": {"trials": 3, "pruner": "none"},
+        "search": {"trials": 2, "pruner": "none"},
     }
     study, worker = make_study(**changes), make_worker()
     worker.checkpoint_seconds = 0.0

@@ -120,18 +120,6 @@ def test_two_runs_at_once_finish_an_interrupted_study(interrupted_run: Interrupt
     assert [p.name for p in exports.iterdir()] == ["run"], "scratch folders remain"
 
 
-def test_a_run_of_a_complete_study_prints_the_same_result(
-    start: Start, interrupted_run: InterruptedRun
-) -> None:
-    folder = interrupted_run.folder
-    command = (TUNER, "run", folder / "study.toml", "--workers", "1")
-    last = start(interrupted_run.url, *command, cwd=folder)
-    assert last.end(30) == 0, last.said
-    assert last.said == "study run is complete: 8 trials\n"
-    assert last.printed == interrupted_run.pair[0].printed
-    assert "Best of study run: trial " in last.printed
-
-
 def test_workers_of_a_killed_run_end_and_requeue_their_tickets(
     start: Start, tmp_path: Path, url: str
 ) -> None:
