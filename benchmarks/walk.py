@@ -7,6 +7,9 @@ gave, and the time.
 
     python benchmarks/walk.py --targets range return --seeds 1
     python benchmarks/walk.py --targets range --subjects AAPL IBM MSFT --warm --seeds 2
+    python benchmarks/walk.py --cost --origins 4 --trials 30
+
+With `--cost` a walk is timed beside one search of as many trials on all bars before the holdout.
 """
 
 import argparse
@@ -47,16 +50,33 @@ warm = {warm}
 """
 
 
+def timed(folder: str, *arguments: str) -> tuple[str, float]:
+    """Run a command in a folder; return what it wrote, and the seconds that it took."""
+    command = (str(Path(sys.executable).with_name("tuner")), *arguments, "--quiet")
+    started = time.perf_counter()
+    done = subprocess.run(  # noqa: S603  # our own command
+        command, cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout, time.perf_counter() - started
+
+
 def walk(**settings: Any) -> tuple[dict[str, Any], float]:
     """Walk in a database of its own; return the figures, and the seconds that it took."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "study.toml").write_text(STUDY.format(**settings))
-        command = (str(Path(sys.executable).with_name("tuner")), "walk", "study.toml", "--json")
-        started = time.perf_counter()
-        done = subprocess.run(  # noqa: S603  # our own command
-            (*command, "--quiet"), cwd=folder, check=True, capture_output=True, text=True
-        )
-        return json.loads(done.stdout), time.perf_counter() - started
+        written, seconds = timed(folder, "walk", "study.toml", "--json")
+        return json.loads(written), seconds
+
+
+def cost(**settings: Any) -> None:
+    """Print the seconds of a walk beside those of one search of as many trials."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "study.toml").write_text(STUDY.format(**settings))
+        trials = f"search.trials={settings['trials']}"
+        _, one = timed(folder, "run", "study.toml", "--set", trials, "--set", "name=one")
+        _, all_of_them = timed(folder, "walk", "study.toml")
+    ratio = all_of_them / one
+    print(f"search {one:.0f} s, walk {all_of_them:.0f} s: {ratio:.1f} searches", flush=True)
 
 
 def line(found: dict[str, Any], seconds: float) -> str:
@@ -92,7 +112,12 @@ def main() -> None:
     parser.add_argument("--origins", type=int, default=12)
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--warm", action="store_true", help="walk with and without warm starts")
+    parser.add_argument("--cost", action="store_true", help="time a walk beside a search")
     given = parser.parse_args()
+    if given.cost:
+        (settings,) = rows(["range"], ["AAPL"], given.origins)
+        cost(**settings, seed=0, warm="false", trials=given.trials)
+        return
     print(
         "target  subject  start  seed outcome      skill   p   detectable   won   promised "
         "obtained   min"

@@ -53,7 +53,8 @@ def walked_spec(origin_count: int = ORIGINS) -> Spec:
 
 
 def searched_part(spec: Spec) -> dict[str, pd.DataFrame]:
-    frames = load_basket("sample", PriceRequest(start=spec.data.start), ["AAPL"]).frames
+    request = PriceRequest(start=spec.data.start)
+    frames = load_basket("sample", request, spec.data.symbols).frames
     return cut_holdout(frames, spec)[0]
 
 
@@ -283,6 +284,32 @@ def test_searches_of_different_prices_are_not_one_walk(walked: tuple[str, Walk])
         PuffinError, match=r"the blocks of tiny\.walk\.01 and tiny\.walk\.01 overlap"
     ):
         judge("tiny", [study, study])
+
+
+def test_a_basket_walks_and_a_symbol_may_take_part_in_some_blocks_only(
+    new_url: Callable[[str], str],
+) -> None:
+    data = {"symbol": None, "symbols": ["AAPL", "IBM"]}
+    spec = tiny_spec(**changes(), data=data)
+    frames = searched_part(spec)
+    last_block = frames["AAPL"].index[-BLOCK:]
+    frames["IBM"] = frames["IBM"].drop(last_block)  # it was delisted before the last block
+    storage = open_storage(new_url("sqlite"), create=True)
+    procedure = Procedure(storage, spec.name, origins(spec, frames, "x"), warm=False, seeds=1)
+    while not procedure.advance().done:
+        work(str(storage.engine.url), Interrupt(), WorkerOptions("tiny.walk", device="cpu"))
+    verdict = judge("tiny", procedure.studies)
+    taking_part = [[each.symbol for each in block.symbols] for block in verdict.blocks]
+    assert taking_part == [["AAPL", "IBM"], ["AAPL"]]
+    assert len(verdict.losses) == ORIGINS * BLOCK
+    assert verdict.no_direction_test is not None
+    assert verdict.backtest is not None
+    assert len(verdict.backtest["equity"]) == len(verdict.traded) == ORIGINS * BLOCK + 1
+    held = [
+        frame["close"].iloc[-1] / frame["close"].loc[verdict.traded[0]] for frame in frames.values()
+    ]
+    grown = float(np.mean(held)) * (1 - 1e-4) / (1 + 1e-4)
+    assert verdict.backtest["buy_and_hold"]["total_return"] == pytest.approx(grown - 1)
 
 
 def test_an_origin_that_is_not_done_has_no_verdict(new_url: Callable[[str], str]) -> None:

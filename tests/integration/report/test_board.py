@@ -10,8 +10,10 @@ from optuna.trial import TrialState
 from puffin.studies import summary
 from puffin.studies.board.note import study_note
 from puffin.studies.board.plots import draw_plots
-from puffin.studies.records import Scores, VerdictRecord
+from puffin.studies.records import Scores, VerdictRecord, WalkRecord
 from puffin.studies.report.build import Report
+from puffin.studies.report.document import Items
+from puffin.studies.report.page import report_page
 from puffin.studies.report.stored import store_report
 from puffin.studies.report.verdict import sentences
 from puffin.studies.storage.tally import tallies
@@ -98,3 +100,14 @@ def test_a_stored_report_is_shown_until_another_trial_is_the_best(
     (line,) = study_lines(study.storage, [])
     assert (line.state, line.outcome, line.report) == ("searched", "", "/reports/tiny")
     assert "Verdict on the sealed holdout" not in study_note(load(study.storage, "tiny"))
+
+
+def test_report_and_note_show_the_last_walk(searched: StoredStudy, judged: Report) -> None:
+    assert "The walk" not in [s.title for s in report_page(searched, judged, {}).sections]
+    WalkRecord("better", ("It pays.", "On 3 of 4 blocks."), "page").write(searched.optuna_study)
+    (section,) = [s for s in report_page(searched, judged, {}).sections if s.title == "The walk"]
+    assert Items(("It pays.", "On 3 of 4 blocks.")) in section.blocks
+    note = study_note(searched)
+    assert "It pays. On 3 of 4 blocks.\n\n[The walk](/walks/tiny)" in note
+    (line,) = study_lines(searched.storage, [])
+    assert (line.walk, line.walk_outcome) == ("/walks/tiny", "better")
