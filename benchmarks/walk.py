@@ -28,6 +28,7 @@ name = "walked"
 [data]
 source = "sample"
 symbols = {symbols}
+start = 2004-01-01
 features = ["return", "range", "volume"]
 target = "{target}"
 [walk_forward]
@@ -35,8 +36,8 @@ folds = 3
 valid_bars = 120
 holdout_bars = 250
 [training]
-max_epochs = 20
-patience = 5
+max_epochs = 12
+patience = 4
 [space]
 hidden_dim = {{ low = 16, high = 48, log = true }}
 batch_size = [64, 128, 256]
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", default=[*SYMBOLS, "basket"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--origins", type=int, default=12)
-    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--warm", action="store_true", help="walk with and without warm starts")
     parser.add_argument("--cost", action="store_true", help="time a walk beside a search")
     given = parser.parse_args()
