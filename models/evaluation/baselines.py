@@ -23,6 +23,8 @@ MAX_ORDER = 20
 # Candidate penalties of the ridge regression, for standardised features and targets.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 8))
 TARGETS_PER_LAG = 10
+# Fewest bars that a ridge regression sees: a month of trading days.
+RIDGE_BARS = 22
 # Cross-validation folds that choose the penalty.
 RIDGE_FOLDS = 5
 
@@ -162,10 +164,11 @@ def _bic(columns: Floats, target: Floats) -> float:
 
 
 def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
-    """Forecast by ridge regression on the same windows as the networks.
+    """Forecast by ridge regression on the windows of the networks, of `RIDGE_BARS` bars at least.
 
     Features and target are standardised by the training part, as for the networks. The penalty is
-    chosen by five walk-forward folds of the training part, ``horizon - 1`` targets apart.
+    chosen by five walk-forward folds of the training part, ``horizon - 1`` targets apart. Training
+    targets with fewer bars before them are left out.
 
     Raises
     ------
@@ -181,6 +184,8 @@ def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
     Technometrics 12(1).
     """
     check_spans(series, lookback, train, score)
+    scaler = Scaler.fit(series, train, lookback)
+    bars, train = ridge_windows(series, lookback, train)
     part = len(train) // (RIDGE_FOLDS + 1)
     least = len(train) - RIDGE_FOLDS * part - (series.horizon - 1)
     if part < 1 or least < 1:
@@ -188,13 +193,19 @@ def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
             f"{RIDGE_FOLDS} walk-forward folds, horizon - 1 = {series.horizon - 1} targets apart, "
             f"need more than {len(train)} training targets"
         )
-    scaler = Scaler.fit(series, train, lookback)
     splitter = TimeSeriesSplit(RIDGE_FOLDS, gap=series.horizon - 1)
     model = RidgeCV(ALPHAS, cv=splitter, scoring="neg_mean_squared_error")
     target = scaler.scale_target(series.target[train.start : train.stop])
-    model.fit(flat_windows(series, scaler, lookback, train), target)
-    scaled = model.predict(flat_windows(series, scaler, lookback, score))
+    model.fit(flat_windows(series, scaler, bars, train), target)
+    scaled = model.predict(flat_windows(series, scaler, bars, score))
     return Baseline(f"ridge, alpha {model.alpha_:g}", scaler.unscale_target(scaled))
+
+
+def ridge_windows(series: Series, lookback: int, train: Span) -> tuple[int, Span]:
+    """Return the bars that a ridge regression sees, and the training targets that have so many."""
+    bars = max(lookback, RIDGE_BARS)
+    first = series.warmup + bars - 1 + series.horizon
+    return bars, Span(min(max(train.start, first), train.stop), train.stop)
 
 
 def flat_windows(series: Series, scaler: Scaler, lookback: int, span: Span) -> Floats:

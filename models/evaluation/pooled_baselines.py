@@ -5,6 +5,7 @@ kept of the windows of each symbol, so that the memory does not grow with the nu
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ from puffin.models.evaluation.baselines import (
     check_spans,
     flat_windows,
     known_lags,
+    ridge_windows,
 )
-from puffin.models.folds import Span
+from puffin.models.folds import Fold, Span
 from puffin.models.panel import Dates, Part
 
 
@@ -61,7 +63,7 @@ def autoregression_of_all(parts: Sequence[Part], _lookback: int) -> Baseline:
 
 
 def ridge_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
-    """Forecast by one ridge regression on the windows of all symbols, the same as the network's.
+    """Forecast by one ridge regression on the windows of all symbols, as `baselines.ridge`.
 
     The penalty is chosen by five walk-forward folds over the dates of the training targets. A
     target validates if it is forecast when the last label that trains is known.
@@ -75,11 +77,12 @@ def ridge_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
         If one of the five folds has no target to train on or to validate.
     """
     _check(parts, lookback)
-    alpha, total = _best_penalty(parts, lookback)
+    bars, parts = _with_windows(parts, lookback)
+    alpha, total = _best_penalty(parts, bars)
     weights = _penalised(total, alpha)
     return Baseline(
         f"ridge of all symbols, alpha {alpha:g}",
-        _forecast(parts, weights, lambda part, span: _windows(part, lookback, span)),
+        _forecast(parts, weights, lambda part, span: _windows(part, bars, span)),
     )
 
 
@@ -118,6 +121,14 @@ def _check(parts: Sequence[Part], lookback: int) -> None:
             f"the last training label of all symbols, of {known}, must be known when the first "
             f"forecast is made, on {first}: purge more targets"
         )
+
+
+def _with_windows(parts: Sequence[Part], lookback: int) -> tuple[int, Sequence[Part]]:
+    """Return the bars that a ridge regression sees, and the parts that train where there are so."""
+    found = [ridge_windows(part.member.series, lookback, part.fold.train) for part in parts]
+    folds = [Fold(train, part.fold.valid) for part, (_, train) in zip(parts, found, strict=True)]
+    kept = [replace(part, fold=fold) for part, fold in zip(parts, folds, strict=True)]
+    return found[0][0], kept
 
 
 def _best_penalty(parts: Sequence[Part], lookback: int) -> tuple[float, Floats]:

@@ -126,7 +126,7 @@ def compare_with_baselines(
     holdout : Dataset
         The holdout.
     lookback : int
-        Number of bars that the network sees; ridge regression sees as many.
+        Number of bars that the network sees; a ridge regression sees as many, and a month at least.
     forecast : array, (holdout targets,), symbol after symbol, in the target's unit
     """
     losses = holdout.losses_by_date([forecast])

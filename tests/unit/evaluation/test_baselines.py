@@ -210,18 +210,25 @@ def closed_form(windows: Floats, target: Floats, alpha: float, ahead: Floats) ->
     return level + (ahead - middle) @ np.linalg.solve(gram, centred.T @ (target - level))
 
 
-@pytest.mark.parametrize(("target", "horizon"), [("range", 1), ("return", 3), ("price", 2)])
+@pytest.mark.parametrize(
+    ("target", "horizon", "lookback"), [("range", 1, 8), ("return", 3, 8), ("price", 2, 30)]
+)
 def test_ridge_equals_its_closed_form_with_the_cross_validated_penalty(
-    target: str, horizon: int
+    target: str, horizon: int, lookback: int
 ) -> None:
     series = series_of(target, horizon)
-    found = ridge(series, 8, TRAIN, SCORE)
+    found = ridge(series, lookback, TRAIN, SCORE)
+    bars = {8: 22, 30: 30}[lookback]
     features, truth = series.features, series.target
 
     def windows(span: Span) -> Floats:
-        rows = [features[t - horizon - 7 : t - horizon + 1].ravel() for t in range(*astuple(span))]
-        seen = features[TRAIN.start - horizon - 7 : TRAIN.stop - horizon]
-        return (np.array(rows) - np.tile(seen.mean(axis=0), 8)) / np.tile(seen.std(axis=0), 8)
+        rows = [
+            features[t - horizon - bars + 1 : t - horizon + 1].ravel()
+            for t in range(*astuple(span))
+        ]
+        seen = features[TRAIN.start - horizon - lookback + 1 : TRAIN.stop - horizon]
+        middle, unit = (np.tile(row, bars) for row in (seen.mean(axis=0), seen.std(axis=0)))
+        return (np.array(rows) - middle) / unit
 
     x, ahead = windows(TRAIN), windows(SCORE)
     mean, std = truth[50:240].mean(), truth[50:240].std()
@@ -238,6 +245,15 @@ def test_ridge_equals_its_closed_form_with_the_cross_validated_penalty(
         for penalty in ALPHAS
     }
     assert min(errors, key=lambda penalty: errors[penalty]) == alpha
+
+
+def test_ridge_leaves_out_training_targets_without_a_month_of_bars_before_them() -> None:
+    series = series_of("range", 2)
+    # The first return is at bar 1, so that 22 bars end at bar 22, 2 bars before the target at 24.
+    late, early = (ridge(series, 5, Span(start, 240), SCORE) for start in (24, 7))
+    assert early.forecasts == pytest.approx(late.forecasts, rel=0.05)
+    with pytest.raises(TooShortError, match="need more than 0 training targets"):
+        ridge(series, 5, Span(7, 24), SCORE)
 
 
 def test_ridge_refuses_a_training_part_too_short_for_its_folds() -> None:

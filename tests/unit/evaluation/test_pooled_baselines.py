@@ -16,6 +16,7 @@ from puffin.models.evaluation.baselines import (
     fit_each,
     flat_windows,
     ridge,
+    ridge_windows,
 )
 from puffin.models.evaluation.pooled_baselines import (
     POOLED,
@@ -55,7 +56,7 @@ def three(target: str = "range", horizon: int = 1) -> list[Member]:
 def standardised(part: Part, span: Span) -> tuple[Floats, Floats]:
     """Return windows and targets of a symbol, in units of its training part."""
     target = part.member.series.target[span.start : span.stop]
-    windows = flat_windows(part.member.series, part.scaler, LOOKBACK, span)
+    windows = flat_windows(part.member.series, part.scaler, 22, span)
     return windows, part.scaler.scale_target(target)
 
 
@@ -120,9 +121,9 @@ def test_the_ridge_of_all_is_that_of_their_stacked_windows(horizon: int) -> None
         members[2] = Member("C", last.dates[kept], thin, last.closes[kept])
     found = fold_of(members, Fold(Span(20, 180), Span(184, 200)))
     assert len(found) == 3
-    train = [standardised(part, part.fold.train) for part in found]
+    spans = [ridge_windows(part.member.series, LOOKBACK, part.fold.train)[1] for part in found]
+    train = [standardised(part, span) for part, span in zip(found, spans, strict=True)]
     columns, target = (np.concatenate(each) for each in zip(*train, strict=True))
-    spans = [part.fold.train for part in found]
     bars = [np.arange(span.start, span.stop) for span in spans]
     dates = np.concatenate([p.member.dates[b] for p, b in zip(found, bars, strict=True)])
     origins = np.concatenate(
