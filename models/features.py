@@ -86,6 +86,8 @@ class Target:
     is_move : bool
         Whether its sign is the direction of the move; otherwise the move is the difference from
         the last value.
+    is_volatility : bool
+        Whether it is the log of a volatility, which the models of volatility forecast, too.
     to_price : callable or None
         ``to_price(forecasts, last)`` returns forecasts one bar ahead as prices, given the closes
         before them. None if the target cannot be traded.
@@ -100,6 +102,7 @@ class Target:
     persistence: Callable[[Bars, int], Floats]
     logs: tuple[str, ...] = ()
     is_move: bool = False
+    is_volatility: bool = False
     to_price: Callable[[Floats, Floats], Floats] | None = None
     display: Display | None = None
 
@@ -276,6 +279,7 @@ TARGETS: dict[str, Target] = {
         lambda c, h: _blank_first(_log_range(c), h),
         lambda c, h: _lagged(_log_range(c), h),
         logs=("high", "low"),
+        is_volatility=True,
         display=Display("log(high / low), %", lambda values, _, __: 100 * np.exp(values)),
     ),
     "volatility": Target(
@@ -285,6 +289,7 @@ TARGETS: dict[str, Target] = {
         lambda c, h: _blank_first(_volatility(c, h), h),
         lambda c, h: _lagged(_volatility(c, h), h),
         logs=("close",),
+        is_volatility=True,
         display=Display("root mean square return, %", lambda values, _, __: 100 * np.exp(values)),
     ),
     "price": Target(
@@ -368,6 +373,10 @@ class Series:
     target, persistence : array, (bars,), in the target's unit, NaN in the first `horizon` rows
     warmup : int, bars before every feature has a value
     horizon : int, bars ahead
+    is_volatility : bool, whether the target is the log of a volatility
+    returns : array, (bars,), or None
+        Log returns of one bar, NaN at the first, for models of volatility; None for other targets,
+        and for prices that have no positive closes.
     """
 
     features: Floats
@@ -375,6 +384,8 @@ class Series:
     persistence: Floats
     warmup: int
     horizon: int
+    is_volatility: bool = False
+    returns: Floats | None = None
 
 
 def build_series(columns: Bars, features: Sequence[str], target: str, horizon: int = 1) -> Series:
@@ -406,7 +417,14 @@ def build_series(columns: Bars, features: Sequence[str], target: str, horizon: i
         persistence=TARGETS[target].persistence(columns, horizon),
         warmup=max(f.warmup for f in chosen),
         horizon=horizon,
+        is_volatility=TARGETS[target].is_volatility,
+        returns=_returns_of_volatility(columns) if TARGETS[target].is_volatility else None,
     )
+
+
+def _returns_of_volatility(columns: Bars) -> Floats | None:
+    has_closes = "close" in columns and (columns["close"] > 0).all()
+    return _log_return(columns) if has_closes else None
 
 
 def _require_columns(columns: Bars, features: Sequence[str], target: str) -> None:

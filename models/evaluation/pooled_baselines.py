@@ -19,12 +19,23 @@ from puffin.models.evaluation.baselines import (
     Baseline,
     TooShortError,
     check_spans,
+    check_volatility,
     flat_windows,
     known_lags,
+    known_rows,
+    require_targets,
+    returns_of,
     ridge_windows,
+)
+from puffin.models.evaluation.volatility_inputs import (
+    DECAYS,
+    averages,
+    exponential_averages,
+    leverage,
 )
 from puffin.models.folds import Fold, Span
 from puffin.models.panel import Dates, Part
+from puffin.models.scaling import safe_std
 
 
 def autoregression_of_all(parts: Sequence[Part], _lookback: int) -> Baseline:
@@ -99,6 +110,58 @@ def ridge_of_each(parts: Sequence[Part], lookback: int) -> Baseline:
     return Baseline("ridge of each symbol", np.concatenate(forecasts))
 
 
+def har_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
+    """Forecast by one `baselines.har` of the standardised targets of all symbols.
+
+    Raises
+    ------
+    ValueError
+        If a training label of a symbol is not known yet when the first forecast is made.
+    LeftOutError
+        As `baselines.har`; the training targets are those of all symbols.
+
+    References
+    ----------
+    Bollerslev, Hood, Huss and Pedersen (2018), "Risk Everywhere: Modeling and Managing Volatility",
+    Review of Financial Studies, which pools such regressions over many markets.
+    """
+    _check_volatility(parts, lookback)
+    inputs = [averages(_targets(part)) for part in parts]
+    return Baseline("HAR of all symbols", _regress(parts, inputs)[0])
+
+
+def lhar_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
+    """Forecast by one `baselines.lhar` of all symbols.
+
+    The returns of a symbol are in units of their standard deviation in its training part.
+
+    Raises
+    ------
+    ValueError, LeftOutError
+        As `har_of_all`, and if a symbol has no positive closes.
+    """
+    _check_volatility(parts, lookback)
+    inputs = [
+        np.column_stack([averages(_targets(part)), leverage(_returns(part))]) for part in parts
+    ]
+    return Baseline("LHAR of all symbols", _regress(parts, inputs)[0])
+
+
+def ewma_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
+    """Forecast by one `baselines.ewma` of all symbols, with one decay.
+
+    Raises
+    ------
+    ValueError, LeftOutError
+        As `har_of_all`.
+    """
+    _check_volatility(parts, lookback)
+    levels = [exponential_averages(_targets(part)) for part in parts]
+    fits = [_regress(parts, [each[:, [place]] for each in levels]) for place in range(len(DECAYS))]
+    best = min(range(len(DECAYS)), key=lambda place: fits[place][1])
+    return Baseline(f"EWMA of all symbols, decay {DECAYS[best]:.2f}", fits[best][0])
+
+
 PooledFit = Callable[[Sequence[Part], int], Baseline]
 
 # An entry that `BASELINES` has too takes its place.
@@ -106,6 +169,9 @@ POOLED: dict[str, PooledFit] = {
     "ridge": ridge_of_each,
     "ar_of_all": autoregression_of_all,
     "ridge_of_all": ridge_of_all,
+    "har_of_all": har_of_all,
+    "lhar_of_all": lhar_of_all,
+    "ewma_of_all": ewma_of_all,
 }
 
 
@@ -121,6 +187,12 @@ def _check(parts: Sequence[Part], lookback: int) -> None:
             f"the last training label of all symbols, of {known}, must be known when the first "
             f"forecast is made, on {first}: purge more targets"
         )
+
+
+def _check_volatility(parts: Sequence[Part], lookback: int) -> None:
+    _check(parts, lookback)
+    for part in parts:
+        check_volatility(part.member.series, lookback, part.fold.train, part.fold.valid)
 
 
 def _with_windows(parts: Sequence[Part], lookback: int) -> tuple[int, Sequence[Part]]:
@@ -199,6 +271,33 @@ def _bars(span: Span) -> NDArray[np.int64]:
 
 def _target(part: Part, bars: NDArray[np.int64]) -> Floats:
     return part.scaler.scale_target(part.member.series.target[bars])
+
+
+def _targets(part: Part) -> Floats:
+    """Return the standardised target of a symbol at every bar, (bars,)."""
+    return part.scaler.scale_target(part.member.series.target)
+
+
+def _returns(part: Part) -> Floats:
+    """Return the returns of a symbol in units of their standard deviation in the training part."""
+    returns, train = returns_of(part.member.series), part.fold.train
+    return np.asarray(returns / safe_std(returns[max(train.start, 1) : train.stop]))
+
+
+def _regress(parts: Sequence[Part], inputs: Sequence[Floats]) -> tuple[Floats, float]:
+    """Return the forecasts of one regression on inputs (bars, k) of each symbol, and its loss."""
+    horizon, count = parts[0].member.series.horizon, inputs[0].shape[1]
+    total = np.zeros((count + 2, count + 2))
+    for part, known in zip(parts, inputs, strict=True):
+        rows = known_rows(known, horizon, part.fold.train)
+        total += _moments(known[rows - horizon], _target(part, rows))
+    require_targets(int(total[0, 0]), count)
+    weights = _least_squares(total, count)
+    of_symbol = {part.member.symbol: known for part, known in zip(parts, inputs, strict=True)}
+    forecasts = _forecast(
+        parts, weights, lambda part, span: of_symbol[part.member.symbol][_bars(span) - horizon]
+    )
+    return forecasts, _loss(total, weights)
 
 
 def _rows_with_lags(part: Part, lags: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from puffin.models.arrays import Floats, varies
-from puffin.models.evaluation.baselines import BASELINES, Baseline, TooShortError, fit_each
+from puffin.models.evaluation.baselines import BASELINES, Baseline, LeftOutError, fit_each
 from puffin.models.evaluation.forecast_tests import (
     LEVEL,
     MeanTest,
@@ -153,14 +153,14 @@ class _BaselineForecasts:
 
 
 def _fit_baselines(folds: Dataset, holdout: Dataset, lookback: int) -> list[_BaselineForecasts]:
-    """Fit every baseline that has enough targets; baselines with equal forecasts are merged."""
+    """Fit every baseline that can be fitted; baselines with equal forecasts are merged."""
     runs: list[_BaselineForecasts] = []
     (judged,) = holdout.parts
     for name, fit in _models(folds).items():
         try:
             search = [fit(found, lookback).forecasts for found in folds.parts]
             on_holdout = fit(judged, lookback)
-        except TooShortError:
+        except LeftOutError:
             continue
         equal = next((run for run in runs if _are_equal(on_holdout, run.holdout)), None)
         if equal is None:

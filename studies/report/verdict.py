@@ -35,6 +35,13 @@ _BASELINES = {
     "ridge": "a linear regression ({label})",
     "ar_of_all": "an autoregression ({label})",
     "ridge_of_all": "a linear regression ({label})",
+    "har": "a regression on averages of the past ({label})",
+    "lhar": "a regression on averages of the past and the last return ({label})",
+    "ewma": "a weighted average of the past ({label})",
+    "garch": "a model of the volatility of returns ({label})",
+    "har_of_all": "a regression on averages of the past ({label})",
+    "lhar_of_all": "a regression on averages of the past and the last return ({label})",
+    "ewma_of_all": "a weighted average of the past ({label})",
 }
 
 

@@ -13,6 +13,7 @@ from puffin.models.evaluation.pooled_baselines import POOLED
 from puffin.models.features import TARGETS, Bars, Series, build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.panel import Member, by_part, calendar, parts
+from tests import rivals
 
 FEATURES = ["return", "range", "price"]
 BARS, LOOKBACK = 130, 5
@@ -21,7 +22,9 @@ seeds = st.integers(0, 2**32 - 1)
 
 def prices(seed: int) -> dict[str, Floats]:
     rng = np.random.default_rng(seed)
-    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, BARS)))
+    # Calm and wild by turns, so that volatility can be forecast.
+    size = np.where(np.arange(BARS) // 15 % 2, 0.03, 0.006)
+    close = 100 * np.exp(np.cumsum(size * rng.standard_normal(BARS)))
     reach = np.exp(rng.exponential(0.01, (2, BARS)))
     return {"close": close, "high": close * reach[0], "low": close / reach[1]}
 
@@ -40,27 +43,33 @@ def forecasts(name: str, columns: Bars, target: str, horizon: int, score: Span) 
     return BASELINES[name](series, LOOKBACK, train, score).forecasts
 
 
-@settings(max_examples=40, deadline=None)
+# Every baseline with every target that it forecasts.
+PAIRS = [(n, t) for n in rivals.FITTED for t in sorted(TARGETS) if rivals.forecasts(n, t)]
+
+
+@settings(max_examples=60, deadline=None)
 @given(
-    name=st.sampled_from(sorted(BASELINES)),
-    target=st.sampled_from(sorted(TARGETS)),
+    pair=st.sampled_from(PAIRS),
     horizon=st.integers(1, 4),
     start=st.integers(90, 110),
     ahead=st.integers(0, 15),
     seed=seeds,
 )
 def test_a_later_bar_changes_no_baseline_forecast(
-    name: str, target: str, horizon: int, start: int, ahead: int, seed: int
+    pair: tuple[str, str], horizon: int, start: int, ahead: int, seed: int
 ) -> None:
-    t, score = start + ahead, Span(start, BARS)
+    (name, target), (t, score) = pair, (start + ahead, Span(start, BARS))
     before = prices(seed)
     after = changed(before, slice(t - horizon + 1, None), seed)
     one, other = (forecasts(name, c, target, horizon, score) for c in (before, after))
     assert np.array_equal(one[: ahead + 1], other[: ahead + 1])
 
 
-@settings(max_examples=8, deadline=None)
-@given(name=st.sampled_from(["ar", "ridge"]), horizon=st.integers(1, 4), seed=seeds)
+LEARNED = sorted(set(rivals.FITTED) - {"persistence", "drift", "mean"})
+
+
+@settings(max_examples=16, deadline=None)
+@given(name=st.sampled_from(LEARNED), horizon=st.integers(1, 4), seed=seeds)
 def test_the_last_known_bar_changes_the_baseline_forecast(
     name: str, horizon: int, seed: int
 ) -> None:
@@ -124,7 +133,7 @@ def test_a_later_bar_of_a_symbol_changes_no_pooled_forecast_of_any(
 
 
 def test_honest_baselines_do_not_leak() -> None:
-    assert not any(leaks(name) for name in BASELINES)
+    assert not any(leaks(name) for name in rivals.FITTED)
 
 
 def test_lags_that_are_not_known_yet_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,6 +156,19 @@ def test_windows_that_end_a_bar_late_are_detected(monkeypatch: pytest.MonkeyPatc
         ),
     )
     assert leaks("ridge")
+
+
+@pytest.mark.parametrize("name", sorted(rivals.OF_VOLATILITY & set(rivals.FITTED)))
+def test_averages_that_are_a_bar_ahead_are_detected(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = module._regress
+
+    def late(inputs: Floats, series: Series, train: Span, score: Span) -> tuple[Floats, float]:
+        return honest(np.append(inputs[1:], inputs[-1:], axis=0), series, train, score)
+
+    monkeypatch.setattr(module, "_regress", late)
+    assert leaks(name)
 
 
 def test_a_mean_of_the_whole_series_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:

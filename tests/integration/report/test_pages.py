@@ -360,7 +360,7 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
         losses = [loss(rival[key]) for key in ("search_loss", "holdout_loss")]
         nested = rival["clark_west"]
         tests = [p(rival["diebold_mariano"]["p_better"]), p(nested["p_better"]) if nested else "-"]
-        assert (nested is None) is (rival["name"] in ("ar", "ridge"))
+        assert (nested is None) is (rival["name"] not in ("persistence", "drift", "mean"))
         assert table[rival["label"]] == [*losses, signed(rival["skill_of_winner"]), *tests]
     for opening in found["holdout"]["opened"]:
         assert table[minute(opening["time"])] == [opening["study"], f"trial {opening['trial']}"]

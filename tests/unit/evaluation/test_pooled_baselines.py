@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.baselines import (
     ALPHAS,
+    LeftOutError,
     TooShortError,
     autoregression,
     fit_each,
@@ -27,6 +28,7 @@ from puffin.models.evaluation.pooled_baselines import (
 from puffin.models.features import TARGETS, Series, build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.panel import Member, Part, by_part, calendar, parts
+from tests import rivals
 
 LOOKBACK, BARS = 5, 200
 FOLD = Fold(Span(20, 150), Span(152, 200))
@@ -67,6 +69,10 @@ def test_every_pooled_baseline_forecasts_every_target_of_every_symbol(
     name: str, target: str, horizon: int
 ) -> None:
     members = three(target, horizon)
+    if not rivals.forecasts(name, target):
+        with pytest.raises(LeftOutError, match="a range or a volatility alone"):
+            POOLED[name](fold_of(members), LOOKBACK)
+        return
     found = POOLED[name](fold_of(members), LOOKBACK).forecasts
     assert found.shape == (3 * 48,)
     assert np.isfinite(found).all()

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from puffin.models.evaluation.backtest import backtest
+from puffin.models.evaluation.baselines import BASELINES
 from puffin.models.evaluation.forecast_tests import MeanTest
+from puffin.models.evaluation.pooled_baselines import POOLED
 from puffin.models.evaluation.sharpe import DeflatedSharpe
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, before
@@ -18,7 +20,12 @@ from puffin.studies.report.at_a_glance import earned
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.trading import untradable
-from puffin.studies.report.verdict import money_sentence, outcome_sentence, sentences
+from puffin.studies.report.verdict import (
+    in_words,
+    money_sentence,
+    outcome_sentence,
+    sentences,
+)
 from puffin.studies.sections import DataSection
 
 DAYS = pd.bdate_range("2012-03-01", periods=20)
@@ -37,6 +44,11 @@ def baseline(name: str, label: str, loss: float, p_better: float = 0.5) -> Basel
 
 RIDGE = baseline("ridge", "ridge, alpha 100", 1.0)
 BARS = "on the 20 bars kept out of the search (2012-03-01 to 2012-03-28)"
+
+
+@pytest.mark.parametrize("name", [*BASELINES, *POOLED])
+def test_every_baseline_has_words_beside_its_label(name: str) -> None:
+    assert in_words(baseline(name, "LABEL", 1.0)) not in ("", "LABEL")
 
 
 @pytest.mark.parametrize(
