@@ -7,7 +7,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from puffin.models.arrays import Floats, varies
-from puffin.models.evaluation.baselines import BASELINES, Baseline, LeftOutError, fit_each
+from puffin.models.evaluation.baselines import (
+    BASELINES,
+    Baseline,
+    LeftOutError,
+    MissingPackageError,
+    fit_each,
+)
 from puffin.models.evaluation.forecast_tests import (
     LEVEL,
     MeanTest,
@@ -72,11 +78,13 @@ class HoldoutComparison:
     baselines : sorted by search loss
     detectable_skill : true skill against the first baseline that this many bars detect with a
         probability of 80 %
+    not_installed : tuple of str, why baselines are left out whose package is not installed
     """
 
     loss: float
     baselines: list[BaselineResult]
     detectable_skill: float
+    not_installed: tuple[str, ...] = ()
 
     @property
     def reference(self) -> BaselineResult:
@@ -132,7 +140,7 @@ def compare_with_baselines(
     losses = holdout.losses_by_date([forecast])
     # More threads slow these small fits down, and change the last bits.
     with threadpool_limits(1):
-        runs = _fit_baselines(folds, holdout, lookback)
+        runs, not_installed = _fit_baselines(folds, holdout, lookback)
     baselines = [_baseline_result(run, folds, holdout, forecast) for run in runs]
     baselines.sort(key=lambda baseline: baseline.search_loss)
     first = baselines[0].holdout_losses
@@ -140,6 +148,7 @@ def compare_with_baselines(
         loss=float(losses.mean()),
         baselines=baselines,
         detectable_skill=detectable_skill(first - losses, first, holdout.date_horizon),
+        not_installed=not_installed,
     )
 
 
@@ -152,14 +161,23 @@ class _BaselineForecasts:
     holdout: Baseline
 
 
-def _fit_baselines(folds: Dataset, holdout: Dataset, lookback: int) -> list[_BaselineForecasts]:
-    """Fit every baseline that can be fitted; baselines with equal forecasts are merged."""
+def _fit_baselines(
+    folds: Dataset, holdout: Dataset, lookback: int
+) -> tuple[list[_BaselineForecasts], tuple[str, ...]]:
+    """Fit every baseline that can be fitted; baselines with equal forecasts are merged.
+
+    The second result is why baselines are left out whose package is not installed.
+    """
     runs: list[_BaselineForecasts] = []
+    not_installed: list[str] = []
     (judged,) = holdout.parts
     for name, fit in _models(folds).items():
         try:
             search = [fit(found, lookback).forecasts for found in folds.parts]
             on_holdout = fit(judged, lookback)
+        except MissingPackageError as error:
+            not_installed.append(str(error))
+            continue
         except LeftOutError:
             continue
         equal = next((run for run in runs if _are_equal(on_holdout, run.holdout)), None)
@@ -168,7 +186,7 @@ def _fit_baselines(folds: Dataset, holdout: Dataset, lookback: int) -> list[_Bas
         else:  # for returns drift is the training mean: one row with both names is enough
             label = f"{equal.holdout.label} ({on_holdout.label})"
             runs[runs.index(equal)] = replace(equal, holdout=replace(equal.holdout, label=label))
-    return runs
+    return runs, tuple(not_installed)
 
 
 def _models(folds: Dataset) -> dict[str, PooledFit]:

@@ -53,6 +53,7 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
                 f"{LEVEL}."
             ),
             Text(_detectable(report.comparison.detectable_skill)),
+            *(Text(f"Left out: {why}.") for why in report.comparison.not_installed),
             *_symbols(study, report, drawn),
             *_looks(report),
         ],

@@ -371,6 +371,14 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
     assert table["rank of the winner"][2:-1] == [str(r) for r in found["seeds"]["ranks_of_winner"]]
 
 
+def test_a_page_says_which_baseline_is_left_out_for_want_of_a_package(ranges: Case) -> None:
+    comparison = replace(ranges.report.comparison, not_installed=("A needs the package b",))
+    assert "Left out: A needs the package b." in markdown(
+        ranges.search, replace(ranges.report, comparison=comparison)
+    )
+    assert {"har", "lhar", "ewma"} <= {each.name for each in comparison.baselines}
+
+
 def test_direction_accuracies_of_winner_and_baselines_are_tabled(case: Case) -> None:
     direction, page = case.figures["direction"], case.page.split("## Direction")[1]
     table = rows(page.split("## Seeds")[0])

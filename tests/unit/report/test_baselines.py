@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import puffin.studies.report.baselines
-from puffin.models.evaluation.baselines import Baseline, TooShortError
+from puffin.models.evaluation.baselines import Baseline, MissingPackageError, TooShortError
 from puffin.models.evaluation.forecast_tests import clark_west, diebold_mariano
 from puffin.models.features import TARGETS, Series
 from puffin.models.folds import Span
@@ -161,6 +161,10 @@ def test_a_baseline_with_too_few_targets_is_left_out(
     assert [r.name for r in compare_with_baselines(folds, opened, 3, actual).baselines] == [
         "steady"
     ]
+    made["absent"] = raising(MissingPackageError("it needs a package"))
+    found = compare_with_baselines(folds, opened, 3, actual)
+    assert [r.name for r in found.baselines] == ["steady"]
+    assert found.not_installed == ("it needs a package",)
     made["wrong"] = raising(ValueError("labels of the future"))
     with pytest.raises(ValueError, match="labels of the future"):
         compare_with_baselines(folds, opened, 3, actual)
