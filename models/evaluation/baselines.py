@@ -359,8 +359,8 @@ def require_targets(targets: int, inputs: int) -> None:
     least = TARGETS_PER_LAG * (inputs + 1)
     if targets < least:
         raise TooShortError(
-            f"a regression on {inputs} inputs needs {least} training targets for which "
-            f"they are known, but there are {targets}"
+            f"a regression with {inputs + 1} coefficients needs {least} training targets with "
+            f"known inputs, but there are {targets}"
         )
 
 
