@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import TimeSeriesSplit
 
 from puffin.models.arrays import Floats, varies
@@ -210,11 +210,30 @@ def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
             f"need more than {len(train)} training targets"
         )
     splitter = TimeSeriesSplit(RIDGE_FOLDS, gap=series.horizon - 1)
-    model = RidgeCV(ALPHAS, cv=splitter, scoring="neg_mean_squared_error")
     target = scaler.scale_target(series.target[train.start : train.stop])
-    model.fit(flat_windows(series, scaler, bars, train), target)
+    windows = flat_windows(series, scaler, bars, train)
+    alpha = _best_penalty(windows, target, splitter)
+    model = Ridge(alpha).fit(windows, target)
     scaled = model.predict(flat_windows(series, scaler, bars, score))
-    return Baseline(f"ridge, alpha {model.alpha_:g}", scaler.unscale_target(scaled))
+    return Baseline(f"ridge, alpha {alpha:g}", scaler.unscale_target(scaled))
+
+
+def _best_penalty(windows: Floats, target: Floats, splitter: TimeSeriesSplit) -> float:
+    """Return the penalty of the lowest mean loss over folds, of windows (targets, inputs).
+
+    It is what ``RidgeCV(ALPHAS, cv=splitter)`` chooses, in a tenth of its time: the products of the
+    windows are decomposed once for each fold, and not once for each penalty.
+    """
+    alphas, losses = np.asarray(ALPHAS), np.zeros(len(ALPHAS))
+    for train, valid in splitter.split(windows):
+        centre, mean = windows[train].mean(axis=0), target[train].mean()
+        rows = windows[train] - centre
+        values, vectors = np.linalg.eigh(rows.T @ rows)
+        turned = vectors.T @ (rows.T @ (target[train] - mean))
+        weights = vectors @ (turned[:, None] / (values[:, None] + alphas))  # (inputs, penalties)
+        errors = (target[valid] - mean)[:, None] - (windows[valid] - centre) @ weights
+        losses += (errors**2).mean(axis=0)
+    return float(alphas[losses.argmin()])
 
 
 def ridge_windows(series: Series, lookback: int, train: Span) -> tuple[int, Span]:
