@@ -51,7 +51,7 @@ PAIRS = [(n, t) for n in rivals.FITTED for t in sorted(TARGETS) if rivals.foreca
 @given(
     pair=st.sampled_from(PAIRS),
     horizon=st.integers(1, 4),
-    start=st.integers(90, 110),
+    start=st.integers(95, 110),  # a regression of six inputs needs 60 targets
     ahead=st.integers(0, 15),
     seed=seeds,
 )
