@@ -20,7 +20,7 @@ from puffin.studies.storage.optuna_internals import frozen_study_id
 from puffin.studies.storage.registry import Budget
 from puffin.studies.storage.tally import Tally, tallies
 from puffin.studies.storage.workers import WorkerRow
-from puffin.studies.study import RETRAINING_SUFFIXES, walked_name
+from puffin.studies.study import RETRAINING_SUFFIXES, origin_name, walked_name
 from puffin.studies.text import counted, loss, signed
 from puffin.tuner.dashboard.access import Environ, Headers, Refusal, WsgiApp
 
@@ -115,7 +115,7 @@ def _start_page(storage: RDBStorage) -> bytes:
 def study_lines(storage: RDBStorage, alive: list[WorkerRow]) -> list[StudyLine]:
     """Return a line for each search of a database, the newest first.
 
-    The searches of a walk are parts of it: one of them stands for all if the study that walks is
+    The searches of a walk are parts of it: the last one stands for all if the study that walks is
     not in the database.
     """
     budgets, counts = registry.budgets(storage), tallies(storage)
@@ -124,14 +124,17 @@ def study_lines(storage: RDBStorage, alive: list[WorkerRow]) -> list[StudyLine]:
     return [
         _line(study, budgets[study.study_name], counts.get(study.study_name, Tally()), keys, alive)
         for study in reversed(studies)
-        if not retrains(study) and not _is_part(study, budgets)
+        if not retrains(study) and not _is_part(study.study_name, budgets)
     ]
 
 
-def _is_part(study: Any, names: Container[str]) -> bool:
+def _is_part(name: str, names: Container[str]) -> bool:
     """Return whether a study is a search of a walk that another line shows."""
-    walked = walked_name(study.study_name)
-    return walked is not None and (walked in names or WalkRecord.read(study) is None)
+    walked = walked_name(name)
+    if walked is None:
+        return False
+    following = int(name.rpartition(".")[2]) + 1
+    return walked in names or origin_name(walked, following) in names
 
 
 def _line(
