@@ -27,6 +27,7 @@ from puffin.studies.storage.database import transaction
 from puffin.studies.storage.optuna_internals import StudyRow, TrialRow, study_id
 from puffin.studies.study import (
     RETRAINING_SUFFIXES,
+    WALK,
     NoStudyError,
     StoredStudy,
     StudyError,
@@ -34,6 +35,7 @@ from puffin.studies.study import (
     load_search,
     require,
     snapshot,
+    walked_name,
 )
 from puffin.studies.text import when
 
@@ -46,12 +48,16 @@ Populate = Callable[[sa.Connection, optuna.Study, str], None]
 
 
 def submit(
-    storage: RDBStorage, spec: Spec, basket: Basket, first_params: Sequence[dict[str, Any]] = ()
+    storage: RDBStorage,
+    spec: Spec,
+    basket: Basket,
+    first_params: Sequence[dict[str, Any]] = (),
+    origins: int = 0,
 ) -> StoredStudy:
     """Create a study with its spec and a snapshot of the prices, or return the stored one.
 
     All checks run before the first row is written, and all rows are written in one transaction.
-    The first trials have the parameters `first_params`.
+    The first trials have the parameters `first_params`. A search of a walk is one of `origins`.
 
     Raises
     ------
@@ -67,6 +73,8 @@ def submit(
             "(--set name=...)"
         )
         raise StudyError(msg)
+    if not origins:
+        require_no_walk(spec.name)
     if spec.data.pooling != "all":
         msg = (
             f"data.pooling = {spec.data.pooling!r} makes a study for each symbol, which only "
@@ -80,13 +88,29 @@ def submit(
 
     def populate(connection: sa.Connection, study: optuna.Study, creation_id: str) -> None:
         data = _write_snapshot(connection, study, creation_id, basket, dataset)
-        _record_of(dataset, data, first_params).write(study)
+        _record_of(dataset, data, first_params, origins).write(study)
         name_metric(study, "walk-forward loss")
         registry.publish(connection, creation_id, spec.tickets)
 
     if (created := create(storage, spec.name, populate)) is not None:
         return created
     return require_same(load(storage, spec.name), spec)
+
+
+def require_no_walk(name: str) -> None:
+    """Require a name that is not that of a walk or of a search of one.
+
+    Raises
+    ------
+    StudyError
+        If it is.
+    """
+    if name.endswith(WALK) or walked_name(name):
+        msg = (
+            f"{name!r}: names that end in {WALK} or {WALK}.01 are reserved for the searches of "
+            "`tuner walk`; use another name (--set name=...)"
+        )
+        raise StudyError(msg)
 
 
 def create(storage: RDBStorage, name: str, populate: Populate) -> StoredStudy | None:
@@ -180,7 +204,7 @@ def _write_snapshot(
 
 
 def _record_of(
-    dataset: Dataset, data: SnapshotRecord, first_params: Sequence[dict[str, Any]]
+    dataset: Dataset, data: SnapshotRecord, first_params: Sequence[dict[str, Any]], origins: int
 ) -> StudyRecord:
     """Return the record of a new search."""
     return StudyRecord(
@@ -195,6 +219,7 @@ def _record_of(
         mean_direction_accuracy=dataset.mean_direction.accuracy,
         symbol_persistence=dataset.symbol_losses(dataset.persistence) if dataset.is_basket else {},
         first_params=tuple(first_params),
+        origins=origins,
     )
 
 

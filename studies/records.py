@@ -411,6 +411,7 @@ class StudyRecord:
     symbol_persistence : loss of persistence of each symbol, the mean over its folds; empty for one
         symbol
     first_params : parameters that its first tickets fix; empty if the sampler proposes them
+    origins : number of origins of the walk of which it is a search; 0 if it is of none
     parent_name : name of the study whose best trials this one trains again; None for a search
     jobs : what each ticket of a retraining study trains
     opened_for : winners that a holdout study was opened for: number of the trial to id of the
@@ -428,6 +429,7 @@ class StudyRecord:
     mean_direction_accuracy: float | None = None
     symbol_persistence: dict[str, float] = field(default_factory=dict)
     first_params: tuple[dict[str, Any], ...] = ()
+    origins: int = 0
     parent_name: str | None = None
     jobs: tuple[RetrainingJob, ...] = ()
     opened_for: dict[int, str] = field(default_factory=dict)
@@ -449,6 +451,7 @@ class StudyRecord:
             mean_direction_accuracy=attrs.get("mean_direction_accuracy"),
             symbol_persistence=attrs.get("symbol_persistence", {}),
             first_params=tuple(attrs.get("first_params", ())),
+            origins=attrs.get("origins", 0),
             parent_name=attrs.get(PARENT),
             jobs=tuple(RetrainingJob(**job) for job in attrs.get(JOBS, ())),
             opened_for={int(trial): each for trial, each in attrs.get(OPENED_FOR, {}).items()},
@@ -469,6 +472,7 @@ class StudyRecord:
             "mean_direction_accuracy": self.mean_direction_accuracy,
             "symbol_persistence": self.symbol_persistence or None,
             "first_params": list(self.first_params) or None,
+            "origins": self.origins or None,
         }
         for key, value in attrs.items():
             if value is not None:

@@ -174,6 +174,20 @@ def load_spec(path_or_preset: str, overrides: Sequence[str] = ()) -> Spec:
     return parse_spec(values, label)
 
 
+def override(spec: Spec, overrides: Sequence[str]) -> Spec:
+    """Return a study file with ``a.b=value`` overrides.
+
+    Raises
+    ------
+    SpecError
+        As `load_spec`.
+    """
+    values = spec.to_json()
+    for each in overrides:
+        _override(values, each)
+    return parse_spec(values, spec.name)
+
+
 def parse_spec(values: Mapping[str, Any], label: str) -> Spec:
     """Return the study file of parsed TOML or JSON; `label` names its origin in errors."""
     return _parse(Spec, values, label)

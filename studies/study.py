@@ -1,5 +1,6 @@
 """A study in the database: loaded by name, with its trials, tickets, prices and record."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -311,8 +312,8 @@ def origin_name(study: str, number: int) -> str:
 
 def walked_name(study: str) -> str | None:
     """Return the name of the study that walks, if a study is the search at an origin of it."""
-    name, walk, number = study.rpartition(f"{WALK}.")
-    return name if walk and number.isdigit() else None
+    found = re.fullmatch(rf"(.+)\{WALK}\.\d\d", study)
+    return found[1] if found else None
 
 
 def walk_of(study: str) -> str | None:
@@ -320,3 +321,10 @@ def walk_of(study: str) -> str | None:
     search = study.removesuffix(HOLDOUT_SUFFIX).removesuffix(SEEDS_SUFFIX)
     name = walked_name(search)
     return None if name is None else walk_name(name)
+
+
+def searches_of_walk(storage: RDBStorage, name: str) -> list[str]:
+    """Return the names of the searches of the walk `name`, in order; none if it is no walk."""
+    return sorted(
+        each for each in study_names(storage) if walked_name(each) and walk_of(each) == name
+    )

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,6 +57,7 @@ class Status:
     priority, paused : weight in the sharing of the workers' time, and whether it gets any
     best_loss, best_skill, best_trial, best_config : of the best complete trial of a search; None
         before the first, and for a retraining study, whose lowest loss is lowest by chance
+    origins : number of origins of the walk of which it is a search; 0 if it is of none
     seconds_left : estimate with the workers that train its trials, or with one if none does; None
         before three trials have ended, and at the end
     """
@@ -77,6 +78,7 @@ class Status:
     best_skill: float | None
     best_trial: int | None
     best_config: Mapping[str, Any] | None
+    origins: int
     seconds_left: float | None
 
     @property
@@ -124,6 +126,7 @@ def sum_of(name: str, states: Iterable[Status], to_come: int = 0) -> Status:
         best_skill=None,
         best_trial=None,
         best_config=None,
+        origins=0,
         seconds_left=sum(left) if len(left) == len(unfinished) and left else None,
     )
 
@@ -134,8 +137,15 @@ def fold_walks(states: Iterable[Status]) -> list[Status]:
     for state in states:
         walks.setdefault(walk_of(state.name) or state.name, []).append(state)
     return [
-        sum_of(name, found) if walk_of(found[0].name) else found[0] for name, found in walks.items()
+        sum_of(name, found, _to_come(found)) if walk_of(found[0].name) else found[0]
+        for name, found in walks.items()
     ]
+
+
+def _to_come(walk: Sequence[Status]) -> int:
+    """Return the tickets of the searches of a walk that have not begun."""
+    searches = [state for state in walk if state.search is None]
+    return (searches[0].origins - len(searches)) * searches[0].tickets if searches else 0
 
 
 def status(study: StoredStudy) -> Status:
@@ -170,6 +180,7 @@ def status(study: StoredStudy) -> Status:
         best_skill=_skill(best) if best else None,
         best_trial=best.number if best else None,
         best_config=TrialRecord.read(best).config if best else None,
+        origins=study.record.origins if walk_of(study.name) else 0,
         seconds_left=_seconds_left(study, trials, budget.tickets, len(at_work))
         if done < budget.tickets
         else None,

@@ -282,7 +282,7 @@ def run_workers(
     """
     end = time.monotonic() + (math.inf if timeout is None else timeout)
     previous = {number: signal.getsignal(number) for number in stop_signals()}
-    interrupt = Interrupt()
+    interrupt, state = Interrupt(), None
     interrupt.install()
     try:
         with progress, Pool(storage_url, served, devices, progress.say) as pool:
@@ -294,7 +294,8 @@ def run_workers(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    state = read()
+    if state is None or not interrupt.requested:  # `read` may begin something
+        state = read()
     done = f"{done_of(state)} done; the same command resumes"
     if interrupt.requested:
         messages.say(f"stopped with {done}")

@@ -18,7 +18,7 @@ from puffin.models.evaluation.forecast_tests import LEVEL, POWER
 # Fewest loss differentials that give a long-run variance one degree of freedom.
 FEWEST = 4
 # Paths of white noise that give the distribution of a fluctuation test, and their seed.
-_PATHS, _SEED = 2_000, 0
+_PATHS, _CHUNK, _SEED = 2_000, 100, 0
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,13 @@ class LongRunTest:
 
 
 def long_run_test(loss_differentials: Any) -> LongRunTest:
-    """Test whether a model forecasts better than a baseline, whatever the dependence over time.
+    """Test whether a model forecasts better than a baseline, if losses depend on each other.
 
     The statistic of Diebold and Mariano with the equal-weighted cosine estimate of the long-run
     variance: the mean of the squared projections onto the ``0.4 n^(2/3)`` slowest cosines, which is
-    compared with Student's t with as many degrees of freedom.
+    compared with Student's t with as many degrees of freedom. Of equal forecasts whose loss
+    differentials are first-order autoregressions of 0.5, 5 % are called better at 5 % from 30 bars
+    on; of 0.8, 7 % at 126 bars and 6 % at 756.
 
     Parameters
     ----------
@@ -139,7 +141,9 @@ def fluctuation(loss_differentials: Any, window: int) -> Fluctuation:
     length times the long-run variance of the whole series. The variance is that of `long_run_test`
     without the cosines that are slower than two windows. The largest statistic is compared with
     that of as many windows on white noise, which also has the estimation error of the variance; for
-    long series this is the limit of which the paper's Table I lists quantiles.
+    long series this is the limit of which the paper's Table I lists quantiles. The level holds for
+    loss differentials that depend on each other moderately: of first-order autoregressions of 0.5
+    it is exceeded in 5 %, but of 0.8 in 13 % of series of 240 bars, and in 7 % of 756.
 
     Parameters
     ----------
@@ -165,8 +169,7 @@ def fluctuation(loss_differentials: Any, window: int) -> Fluctuation:
             f"window must be between 1 and the number of bars, but is {window} with "
             f"{len(values)} loss differentials"
         )
-    noise = np.random.default_rng(_SEED).standard_normal((_PATHS, len(values)))
-    largest = np.abs(_in_windows(noise, window)).max(axis=1)
+    largest = _largest_by_chance(len(values), window)
     critical = float(np.quantile(largest, 1 - LEVEL))
     if not varies(values):
         nothing = np.full(len(values) - window + 1, np.nan)
@@ -175,6 +178,14 @@ def fluctuation(loss_differentials: Any, window: int) -> Fluctuation:
     # The series counts as one of the paths, so that no p-value is 0.
     p = (1 + (largest >= np.abs(statistics).max()).sum()) / (1 + _PATHS)
     return Fluctuation(window, statistics, critical, float(p))
+
+
+def _largest_by_chance(count: int, window: int) -> Floats:
+    """Return the largest statistic of each path of white noise, (paths,)."""
+    rng = np.random.default_rng(_SEED)
+    # A few paths at once, so that a long series takes little memory.
+    chunks = (rng.standard_normal((_CHUNK, count)) for _ in range(_PATHS // _CHUNK))
+    return np.concatenate([np.abs(_in_windows(paths, window)).max(axis=1) for paths in chunks])
 
 
 def _in_windows(values: Floats, window: int) -> Floats:

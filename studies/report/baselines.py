@@ -45,6 +45,7 @@ class BaselineResult:
     skill : skill of the winner against this baseline on the holdout
     diebold_mariano : test whether the winner forecasts better
     clark_west : the same test for a baseline that is a special case of the network; None for others
+    also : keys of baselines whose forecasts are equal, which have no row of their own
     """
 
     name: str
@@ -56,6 +57,7 @@ class BaselineResult:
     skill: float
     diebold_mariano: MeanTest
     clark_west: MeanTest | None
+    also: tuple[str, ...] = ()
 
     @property
     def search_loss(self) -> float:
@@ -159,6 +161,7 @@ class _BaselineForecasts:
     name: str
     search: list[Floats]
     holdout: Baseline
+    also: tuple[str, ...] = ()
 
 
 def _fit_baselines(
@@ -185,7 +188,9 @@ def _fit_baselines(
             runs.append(_BaselineForecasts(name, search, on_holdout))
         else:  # for returns drift is the training mean: one row with both names is enough
             label = f"{equal.holdout.label} ({on_holdout.label})"
-            runs[runs.index(equal)] = replace(equal, holdout=replace(equal.holdout, label=label))
+            runs[runs.index(equal)] = replace(
+                equal, holdout=replace(equal.holdout, label=label), also=(*equal.also, name)
+            )
     return runs, tuple(not_installed)
 
 
@@ -210,6 +215,7 @@ def _baseline_result(
     nested = _is_nested(baseline, holdout)
     return BaselineResult(
         name=run.name,
+        also=run.also,
         label=baseline.label,
         search_losses=folds.losses_by_date(run.search),
         holdout_losses=losses,

@@ -55,8 +55,11 @@ class Block:
     dates : index, (dates,), of the scored targets
     winner : trial that won, fixed before the block was read
     promised : skill of the winner on the folds of the search, against persistence
+    tried : trials of the search that were not failed
+    networks : number of the winner's networks, of which the mean is judged
     losses : array, (dates,), of the mean of the winner's networks over seeds
     baselines : losses of each baseline that could be fitted, by name, (dates,) each
+    not_installed : why baselines are left out whose package is not installed
     reference : the baseline that was best before the block
     symbols : forecasts of each symbol
     no_backtest : why the forecasts cannot be traded on; None if they can
@@ -66,8 +69,11 @@ class Block:
     dates: pd.DatetimeIndex
     winner: FrozenTrial
     promised: float
+    tried: list[FrozenTrial]
+    networks: int
     losses: Floats
     baselines: dict[str, Floats]
+    not_installed: tuple[str, ...]
     reference: str
     symbols: list[SymbolForecasts]
     no_backtest: str | None
@@ -93,8 +99,15 @@ class Block:
         return skill(float(self.losses.mean()), float(self.baselines["persistence"].mean()))
 
 
-def read_block(study: StoredStudy) -> Block:
+def read_block(study: StoredStudy, seeds: int) -> Block:
     """Return the winner of an origin on its block.
+
+    Parameters
+    ----------
+    study : StoredStudy
+        The search.
+    seeds : int
+        Trainings of the winner whose mean is judged, beginning with the seed of the study.
 
     Raises
     ------
@@ -102,15 +115,16 @@ def read_block(study: StoredStudy) -> Block:
         If the search or a training of its winner is not done, or every training diverged.
     """
     best, opened = require_opened(study)
-    judged = study.holdout_dataset
-    runs = [
-        read_forecasts(opened, trial)[0]
+    judged, first = study.holdout_dataset, study.spec.search.seed
+    trained = [
+        trial
         for trial in opened.trials()
-        if trial.state == TrialState.COMPLETE
-        and TrialRecord.read(trial).retrained_trial == best.number
+        if (record := TrialRecord.read(trial)).retrained_trial == best.number
+        and record.seed in range(first, first + seeds)
     ]
+    runs = [read_forecasts(opened, t)[0] for t in trained if t.state == TrialState.COMPLETE]
     if not runs:
-        reasons = {TrialRecord.read(trial).failure for trial in opened.trials()}
+        reasons = {TrialRecord.read(trial).failure for trial in trained}
         msg = (
             f"no training of the winner of {study.name!r}, trial {best.number}, ended: "
             f"{', '.join(sorted(filter(None, reasons)))}; lower space.lr, or walk another study"
@@ -124,8 +138,15 @@ def read_block(study: StoredStudy) -> Block:
         dates=judged.scored_dates[0].unique().sort_values(),
         winner=best,
         promised=Scores.read(best).skill,
+        tried=[t for t in study.trials() if t.state in (TrialState.COMPLETE, TrialState.PRUNED)],
+        networks=len(runs),
         losses=judged.losses_by_date([forecasts]),
-        baselines={each.name: each.holdout_losses for each in comparison.baselines},
+        baselines={
+            name: each.holdout_losses
+            for each in comparison.baselines
+            for name in (each.name, *each.also)
+        },
+        not_installed=comparison.not_installed,
         reference=comparison.reference.name,
         symbols=list(_by_symbol(judged, forecasts)),
         no_backtest=why_no_backtest(judged),

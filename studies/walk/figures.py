@@ -105,11 +105,7 @@ def draw_winners(walk: Walk) -> Drawing | None:
         _panel(axes, each)
     _block_axis(panels[-1], walk)
     panels[-1].set_xlim(-0.5, len(walk.blocks) - 0.5)
-    steadier = sum(each.step < each.by_chance for each in walk.stability)
-    title = (
-        f"{steadier} of {counted(len(walk.stability), 'hyperparameter')} steadier than by chance"
-    )
-    return Drawing(figure, title)
+    return Drawing(figure, "The hyperparameters of each winner, on the ranges searched")
 
 
 def _panel(axes: Axes, each: Stability) -> None:
@@ -172,8 +168,8 @@ FIGURES: dict[str, WalkFigure] = {
     "winners.svg": WalkFigure(
         draw_winners,
         "Value of each hyperparameter in the winner of each origin",
-        "A hyperparameter that stays is one that the data decide; one that jumps about hardly "
-        "matters, or the searches are too short to decide it.",
+        "A hyperparameter that stays where others were tried is one that the data decide; one that "
+        "jumps about hardly matters, or the searches are too short to decide it.",
     ),
 }
 

@@ -106,6 +106,7 @@ def _against(walk: Walk) -> Section:
                 "corrected for the number of simple models."
             ),
             Text(luck_sentence(walk)),
+            *(Text(f"Left out: {why}.") for why in walk.not_installed),
         ],
     )
 
@@ -210,8 +211,8 @@ def _winners(walk: Walk, drawn: Drawn) -> Section:
         Table(("hyperparameter", "mean step", "by chance"), rows),
         Text(
             "The mean step from one winner to the next, as a share of the searched range on its "
-            "scale; of a choice, the share of changes. By chance is the step of configurations "
-            f"that are drawn from the space.{warm}"
+            "scale; of a choice, the share of changes. By chance is the step from any trial of an "
+            f"origin to any of the next one.{warm}"
         ),
     ]
     return Section("Winners", blocks)
@@ -225,7 +226,7 @@ def _how_to_read(walk: Walk) -> Section:
         ),
         (
             "No search, no choice of an epoch and no scaler has seen a bar of the block that "
-            "judged it. The holdout of the study is not read, and stays sealed."
+            "judged it. The holdout of the study has no part in the walk."
         ),
         (
             f"{counted(len(walk.blocks), 'block')} that follow each other are one period of one "

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from optuna.storages import RDBStorage
 
+from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.lifecycle import submit
-from puffin.studies.retraining import SEEDS, find_holdout, is_opened, open_for_winner
-from puffin.studies.study import HOLDOUT_SUFFIX, StoredStudy, walk_name
+from puffin.studies.retraining import SEEDS, open_for_winner
+from puffin.studies.study import StoredStudy, StudyError, lowest_complete, walk_name
 from puffin.studies.summary import Status, status, sum_of
+from puffin.studies.text import in_words
 from puffin.studies.walk.origins import Origin, warm_points
 
 
@@ -25,7 +27,8 @@ class Procedure:
     origins : sequence of Origin
         The earliest first.
     warm : bool
-        Whether each search begins with the winners before it, and so waits for the one before.
+        Whether each search begins with the winners before it, and so waits for the one before. A
+        grid has no use for them.
     seeds : int
         Trainings of each winner.
     """
@@ -36,13 +39,19 @@ class Procedure:
     warm: bool
     seeds: int = SEEDS
     studies: list[StoredStudy] = field(default_factory=list)
+    # The trainings of the winner of each search that is done; None if it has no winner.
+    _opened: dict[str, StoredStudy | None] = field(default_factory=dict)
     # The states of finished searches and trainings, by name, which are not read again.
     _done: dict[str, Status] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
     _done_before: int | None = None
 
+    def __post_init__(self) -> None:
+        if SAMPLERS[self.origins[0].spec.search.sampler].enumerates:
+            self.warm = False
+
     def position(self) -> str:
-        """Which origin is searched, before a count: ``origin 3 of 12, ``."""
+        """Return which origin is searched, before a count: ``origin 3 of 12, ``."""
         return f"origin {max(len(self.studies), 1)} of {len(self.origins)}, "
 
     def advance(self) -> Status:
@@ -54,15 +63,37 @@ class Procedure:
         Raises
         ------
         StudyError
-            If a search has no complete trial, or there is another study of its name.
-        KeyError
-            If a study was deleted meanwhile.
+            If there is another study of the name of a search, or a search was deleted meanwhile.
         """
+        try:
+            return self._advance()
+        except KeyError:
+            gone = [study.name for study in self.studies if not study.still_exists()]
+            if not gone:
+                raise
+            msg = f"{in_words(gone)} of the walk was deleted while this command worked on it"
+            raise StudyError(msg) from None
+
+    def require_winners(self) -> None:
+        """Require a winner of each search.
+
+        Raises
+        ------
+        StudyError
+            If a search has no complete trial.
+        """
+        without = [name for name, opened in self._opened.items() if opened is None]
+        if without:
+            msg = (
+                f"no trial of {in_words(without)} is complete, so the walk has no verdict; "
+                f"`tuner extend {without[0]} --trials N` adds trials, then walk again"
+            )
+            raise StudyError(msg)
+
+    def _advance(self) -> Status:
         states = [state for study in self.studies for state in self._states_of(study)]
         while len(self.studies) < len(self.origins) and self._may_begin():
-            origin = self.origins[len(self.studies)]
-            first = warm_points(self.studies) if self.warm else ()
-            self.studies.append(submit(self.storage, origin.spec, origin.basket, first))
+            self.studies.append(self._begin(self.origins[len(self.studies)]))
             states += self._states_of(self.studies[-1])
         return self._sum(states)
 
@@ -73,16 +104,42 @@ class Procedure:
         last = self._state(self.studies[-1])
         return last.done if self.warm else last.finished + last.running >= last.tickets
 
+    def _begin(self, origin: Origin) -> StoredStudy:
+        """Create the search at an origin, or return the stored one.
+
+        Raises
+        ------
+        StudyError
+            If the stored one is of another walk.
+        """
+        first, count = warm_points(self.studies) if self.warm else (), len(self.origins)
+        study = submit(self.storage, origin.spec, origin.basket, first, count)
+        known = study.record
+        differing = {
+            "prices": not study.has_same_prices(origin.basket.frames),
+            "walk.origins": known.origins != count,
+            "walk.warm": known.first_params != tuple(first),
+        }
+        if any(differing.values()):
+            names = in_words([name for name, differs in differing.items() if differs])
+            walk = walk_name(self.study)
+            msg = (
+                f"{study.name!r} was begun with other {names}, so it is not part of this walk; "
+                f"`tuner delete {walk}` and walk again, or use another name (--set name=...)"
+            )
+            raise StudyError(msg)
+        return study
+
     def _states_of(self, study: StoredStudy) -> list[Status]:
         """Return the states of a search and of the trainings of its winner, which it begins."""
         search = self._state(study)
         if not search.done:
             return [search]
-        holdout = self._done.get(study.name + HOLDOUT_SUFFIX)
-        if holdout is not None:
-            return [search, holdout]
-        opened = find_holdout(study) if is_opened(study) else None
-        return [search, self._state(opened or open_for_winner(study, self.seeds))]
+        if study.name not in self._opened:
+            has_winner = lowest_complete(study.trials()) is not None
+            self._opened[study.name] = open_for_winner(study, self.seeds) if has_winner else None
+        opened = self._opened[study.name]
+        return [search] if opened is None else [search, self._state(opened)]
 
     def _state(self, study: StoredStudy) -> Status:
         if study.name in self._done:
@@ -94,9 +151,9 @@ class Procedure:
 
     def _sum(self, states: Sequence[Status]) -> Status:
         """Return the state of the walk, with the tickets of what has not begun yet."""
-        trained = [state for state in states if state.search is not None]
-        waiting = len(self.origins) - len(self.studies), len(self.origins) - len(trained)
-        to_come = waiting[0] * self.origins[0].spec.tickets + waiting[1] * self.seeds
+        searches = len(self.origins) - len(self.studies)
+        trainings = len(self.origins) - len(self._opened)
+        to_come = searches * self.origins[0].spec.tickets + trainings * self.seeds
         found = sum_of(walk_name(self.study), states, to_come)
         if self._done_before is None:
             self._done_before = found.finished

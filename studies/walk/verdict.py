@@ -18,6 +18,7 @@ from puffin.models.evaluation.portfolio import equal_parts
 from puffin.models.features import TARGETS
 from puffin.studies.report.build import why_no_direction_test
 from puffin.studies.report.trading import bars_per_year, trade
+from puffin.studies.retraining import SEEDS
 from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.walk.block import Block, SymbolForecasts, read_block
@@ -94,6 +95,11 @@ class Walk:
         return sum(block.skill > 0 for block in self.blocks)
 
     @property
+    def not_installed(self) -> list[str]:
+        """Why baselines are left out whose package is not installed."""
+        return list(dict.fromkeys(why for block in self.blocks for why in block.not_installed))
+
+    @property
     def promised(self) -> float:
         """Mean skill that the searches promised, against persistence."""
         return float(np.mean([block.promised for block in self.blocks]))
@@ -126,22 +132,31 @@ class Walk:
         return found
 
 
-def judge(name: str, studies: Sequence[StoredStudy]) -> Walk:
+def judge(name: str, studies: Sequence[StoredStudy], seeds: int = SEEDS) -> Walk:
     """Return the verdict on the procedure from its finished searches.
+
+    Parameters
+    ----------
+    name : str
+        Of the study that walks.
+    studies : sequence of StoredStudy
+        The searches, the earliest first.
+    seeds : int
+        Trainings of each winner whose mean is judged.
 
     Raises
     ------
     StudyError
         If a search or a training of a winner is not done.
     PuffinError
-        If the blocks do not follow each other: searches of different prices have been mixed.
+        If blocks overlap: searches of different walks have been mixed.
     """
-    blocks = [read_block(study) for study in studies]
+    blocks = [read_block(study, seeds) for study in studies]
     for earlier, later in pairwise(blocks):
         if later.dates[0] <= earlier.dates[-1]:
             msg = (
-                f"the blocks of {earlier.study} and {later.study} overlap: their prices differ; "
-                "`tuner delete` both and walk again"
+                f"the blocks of {earlier.study} and {later.study} overlap: they are of different "
+                "walks; `tuner delete` both and walk again"
             )
             raise PuffinError(msg)
     spec, joined = studies[0].spec, _joined(blocks)
@@ -161,7 +176,7 @@ def judge(name: str, studies: Sequence[StoredStudy]) -> Walk:
         backtest=None if no_backtest else _backtest(spec, joined, traded),
         no_backtest=no_backtest,
         traded=traded,
-        stability=stability([block.winner for block in blocks]),
+        stability=stability([(block.winner, block.tried) for block in blocks]),
         is_warm=any(study.record.first_params for study in studies),
     )
 
@@ -213,23 +228,48 @@ def _traded(joined: _Joined) -> pd.DatetimeIndex:
 
 
 def _bars(found: list[SymbolForecasts], values: Callable[[SymbolForecasts], Any]) -> Any:
-    """Return values of the bars of a symbol, block after block, each bar once."""
-    return np.concatenate([values(found[0])[:1], *(values(each)[1:] for each in found)])
+    """Return values of the bars of a symbol, block after block, each bar once.
+
+    The bar before a block is kept if the symbol took no part in the block before.
+    """
+    pairs = zip(found, _skips(found), strict=True)
+    return np.concatenate([values(each)[0 if skips else 1 :] for each, skips in pairs])
+
+
+def _skips(found: list[SymbolForecasts]) -> list[bool]:
+    """Return for each block of a symbol whether the bar before it is in no earlier block."""
+    return [True, *(one.bars[-1] != other.bars[0] for one, other in pairwise(found))]
 
 
 def _backtest(spec: Spec, joined: _Joined, traded: pd.DatetimeIndex) -> Backtest | None:
     """Trade each symbol on its blocks, one behind the other, with an equal part of the capital.
 
-    A position is kept from block to block, and on bars of blocks in which the symbol takes no part.
+    A position is kept from block to block, also over one in which the symbol takes no part.
     """
     to_price = TARGETS[spec.data.target].to_price
     if to_price is None:
         return None
     years, tested, places = bars_per_year(traded), [], []
     for found in joined.values():
-        ahead = [to_price(each.forecasts, each.closes[:-1]) for each in found]
         closes = _bars(found, lambda each: each.closes)
-        tested.append(trade(closes, np.concatenate(ahead), years))
+        tested.append(trade(closes, _prices_ahead(found, to_price)[1:], years))
         dates = _bars(found, lambda each: each.bars)
         places.append(np.searchsorted(traded.to_numpy(), dates))
     return equal_parts(tested, places, len(traded), years)
+
+
+def _prices_ahead(
+    found: list[SymbolForecasts], to_price: Callable[[Floats, Floats], Floats]
+) -> Floats:
+    """Return the forecast price of each bar of `_bars`.
+
+    That of the bar before a block is the close before it, which keeps the position.
+    """
+    ahead: list[Floats] = []
+    last = found[0].closes[:1]
+    for each, skips in zip(found, _skips(found), strict=True):
+        if skips:
+            ahead.append(last)
+        ahead.append(to_price(each.forecasts, each.closes[:-1]))
+        last = each.closes[-1:]
+    return np.concatenate(ahead)

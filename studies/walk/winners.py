@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Stability:
     step : mean distance between the values of origins that follow each other, as a share of the
         searched range, on its scale; of a categorical parameter the share of changes; NaN if no
         two origins that follow each other have it
-    by_chance : the step of winners that are drawn from the space
+    by_chance : mean step from any trial of an origin to any of the next one
     distribution : how it is searched
     """
 
@@ -36,30 +36,45 @@ class Stability:
     distribution: Distribution
 
 
-def stability(winners: Sequence[FrozenTrial]) -> list[Stability]:
+def stability(searches: Sequence[tuple[FrozenTrial, Sequence[FrozenTrial]]]) -> list[Stability]:
     """Return how far each searched hyperparameter moves from origin to origin.
 
     Parameters
     ----------
-    winners : sequence of FrozenTrial
-        In order of time.
+    searches : sequence of tuple of FrozenTrial and sequence of FrozenTrial
+        The winner and all trials of each search, in order of time. The searches have one seed, so
+        that many of their trials are the same, and chance is to be drawn from them.
     """
-    known = {name: d for winner in winners for name, d in winner.distributions.items()}
+    known = {name: d for winner, _ in searches for name, d in winner.distributions.items()}
     return [
-        _of(name, distribution, [winner.params.get(name) for winner in winners])
+        _of(
+            name,
+            distribution,
+            [winner.params.get(name) for winner, _ in searches],
+            [[t.params[name] for t in tried if name in t.params] for _, tried in searches],
+        )
         for name, distribution in known.items()
         if isinstance(distribution, Distribution) and not distribution.single()
     ]
 
 
-def _of(name: str, distribution: Distribution, values: list[Any]) -> Stability:
+def _of(
+    name: str, distribution: Distribution, values: list[Any], tried: list[list[Any]]
+) -> Stability:
+    known = [[] if value is None else [value] for value in values]
+    return Stability(
+        name, values, _mean_step(distribution, known), _mean_step(distribution, tried), distribution
+    )
+
+
+def _mean_step(distribution: Distribution, values: list[list[Any]]) -> float:
+    """Return the mean distance of all pairs of values of origins that follow each other."""
     steps = [
         _distance(distribution, one, other)
-        for one, other in pairwise(values)
-        if one is not None and other is not None
+        for earlier, later in pairwise(values)
+        for one, other in product(earlier, later)
     ]
-    step = float(np.mean(steps)) if steps else float("nan")
-    return Stability(name, values, step, _by_chance(distribution), distribution)
+    return float(np.mean(steps)) if steps else float("nan")
 
 
 def _distance(distribution: Distribution, one: Any, other: Any) -> float:
@@ -71,13 +86,3 @@ def _distance(distribution: Distribution, one: Any, other: Any) -> float:
         math.log(value) if distribution.log else float(value) for value in (*ends, one, other)
     )
     return abs(first - second) / (high - low)
-
-
-def _by_chance(distribution: Distribution) -> float:
-    """Return the mean distance of two values that are drawn from a distribution."""
-    if isinstance(distribution, CategoricalDistribution):
-        return 1 - 1 / len(distribution.choices)
-    if distribution.step is None or distribution.log:
-        return 1 / 3  # of two points of an interval
-    points = round((distribution.high - distribution.low) / distribution.step) + 1
-    return float(points + 1) / (3 * points)  # of two of so many equally spaced points

@@ -157,6 +157,7 @@ def _block(block: Block) -> dict[str, Any]:
         "last": when(block.dates[-1]),
         "dates": len(block.dates),
         "winner": block.winner.number,
+        "networks": block.networks,
         "config": block.config,
         "reference": block.reference,
         "loss": float(block.losses.mean()),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +11,39 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
+from optuna.trial import FrozenTrial
 
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.long_run import long_run_test
 from puffin.studies.board.note import study_note
 from puffin.studies.dataset import cut_holdout
+from puffin.studies.duplicates import identity
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
-from puffin.studies.records import WalkRecord
+from puffin.studies.records import TrialRecord, WalkRecord
 from puffin.studies.report.build import read_forecasts
 from puffin.studies.spec import Spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.tables import workers
-from puffin.studies.study import StoredStudy, StudyError, load, load_search, study_names
+from puffin.studies.study import (
+    StoredStudy,
+    StudyError,
+    load,
+    load_search,
+    lowest_complete,
+    study_names,
+)
 from puffin.studies.summary import fold_walks, status
+from puffin.studies.walk.block import Block
 from puffin.studies.walk.figures import FIGURES
 from puffin.studies.walk.files import walk_files
 from puffin.studies.walk.origins import origins
 from puffin.studies.walk.procedure import Procedure
-from puffin.studies.walk.verdict import Walk, judge
+from puffin.studies.walk.verdict import Walk, _backtest, _joined, judge
 from puffin.studies.walk.words import sentences, to_json
 from puffin.tuner.cli import main
+from puffin.tuner.commands.walk import _subject
 from puffin.tuner.dashboard.home import study_lines
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
@@ -39,6 +51,7 @@ from tests.integration.helpers import TUNER, Start
 from tests.studies import tiny_spec, write_tiny
 
 BLOCK, ORIGINS = 15, 2
+Frames = dict[str, pd.DataFrame]
 
 
 def changes(origin_count: int = ORIGINS) -> dict[str, Any]:
@@ -63,13 +76,15 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Walk]:
     """A walk of two origins, made by the steps of the command without processes of its own."""
     folder = tmp_path_factory.mktemp("walk")
     url, spec = f"sqlite:///{folder / 'walk.db'}", walked_spec()
-    return url, judge("tiny", walk_through(url, spec, warm=False).studies)
+    return url, judge("tiny", walk_through(url, spec).studies)
 
 
-def walk_through(url: str, spec: Spec, *, warm: bool) -> Procedure:
+def walk_through(
+    url: str, spec: Spec, *, warm: bool = False, frames: Frames | None = None, seeds: int = 5
+) -> Procedure:
     """Take a walk in this process."""
-    storage = open_storage(url, create=True)
-    procedure = Procedure(storage, spec.name, origins(spec, searched_part(spec), "x"), warm)
+    storage, searched = open_storage(url, create=True), frames or searched_part(spec)
+    procedure = Procedure(storage, spec.name, origins(spec, searched, "x"), warm, seeds)
     while not procedure.advance().done:
         work(url, Interrupt(), WorkerOptions(f"{spec.name}.walk", device="cpu"))
     return procedure
@@ -157,7 +172,10 @@ def test_each_search_may_begin_with_the_winners_before_it(
     assert second.trials()[0].params == first.best().params
     known = third.record.first_params
     assert known[0] == second.best().params
-    assert known[1:] in ((), (first.best().params,))
+    is_other = identity(TrialRecord.read(first.best()).config) != identity(
+        TrialRecord.read(second.best()).config
+    )
+    assert known[1:] == ((first.best().params,) if is_other else ())
     again = load(third.storage, third.name)
     assert again.sampling.initial_params[: len(known)] == list(known)
     done = CliRunner().invoke(main, ["delete", "tiny.walk", "--yes", "--storage", url])
@@ -173,10 +191,11 @@ def test_hyperparameters_that_stay_have_a_step_of_0(walked: tuple[str, Walk]) ->
         assert list(found.values) == pair  # of no frame
         if None not in pair:
             assert (found.step == 0) == (pair[0] == pair[1])
-    by_chance = {found.name: found.by_chance for found in verdict.stability}
-    assert by_chance["cell"] == 1 / 2
-    assert by_chance["lr"] == pytest.approx(1 / 3)  # an interval
-    assert by_chance["layers"] == 1 / 2  # of 1 and 2
+    tried = [[t.params["lr"] for t in block.tried] for block in verdict.blocks]
+    assert [len(found) for found in tried] == [2, 2]
+    steps = [abs(np.log(one / other)) / np.log(10) for one in tried[0] for other in tried[1]]
+    (rate,) = (found for found in verdict.stability if found.name == "lr")
+    assert rate.by_chance == pytest.approx(np.mean(steps))  # searched from 0.001 to 0.01
 
 
 def test_the_backtest_is_one_strategy_over_all_blocks(walked: tuple[str, Walk]) -> None:
@@ -286,36 +305,142 @@ def test_searches_of_different_prices_are_not_one_walk(walked: tuple[str, Walk])
         judge("tiny", [study, study])
 
 
-def test_a_basket_walks_and_a_symbol_may_take_part_in_some_blocks_only(
-    new_url: Callable[[str], str],
-) -> None:
+def test_a_basket_walks_and_a_symbol_may_skip_a_block(new_url: Callable[[str], str]) -> None:
     data = {"symbol": None, "symbols": ["AAPL", "IBM"]}
-    spec = tiny_spec(**changes(), data=data)
+    spec = tiny_spec(**changes(3), data=data)
     frames = searched_part(spec)
-    last_block = frames["AAPL"].index[-BLOCK:]
-    frames["IBM"] = frames["IBM"].drop(last_block)  # it was delisted before the last block
-    storage = open_storage(new_url("sqlite"), create=True)
-    procedure = Procedure(storage, spec.name, origins(spec, frames, "x"), warm=False, seeds=1)
-    while not procedure.advance().done:
-        work(str(storage.engine.url), Interrupt(), WorkerOptions("tiny.walk", device="cpu"))
-    verdict = judge("tiny", procedure.studies)
+    middle = frames["AAPL"].index[-2 * BLOCK : -BLOCK]
+    frames["IBM"] = frames["IBM"].drop(middle)
+    # What happens while it is not forecast cannot be earned by a forecast that comes after it.
+    frames["IBM"].loc[frames["IBM"].index > middle[-1]] *= 2.0
+    procedure = walk_through(new_url("sqlite"), spec, frames=frames, seeds=1)
+    verdict = judge("tiny", procedure.studies, seeds=1)
     taking_part = [[each.symbol for each in block.symbols] for block in verdict.blocks]
-    assert taking_part == [["AAPL", "IBM"], ["AAPL"]]
-    assert len(verdict.losses) == ORIGINS * BLOCK
+    assert taking_part == [["AAPL", "IBM"], ["AAPL"], ["AAPL", "IBM"]]
+    assert len(verdict.losses) == 3 * BLOCK
     assert verdict.no_direction_test is not None
     assert verdict.backtest is not None
-    assert len(verdict.backtest["equity"]) == len(verdict.traded) == ORIGINS * BLOCK + 1
+    assert len(verdict.backtest["equity"]) == len(verdict.traded) == 3 * BLOCK + 1
     held = [
         frame["close"].iloc[-1] / frame["close"].loc[verdict.traded[0]] for frame in frames.values()
     ]
     grown = float(np.mean(held)) * (1 - 1e-4) / (1 + 1e-4)
     assert verdict.backtest["buy_and_hold"]["total_return"] == pytest.approx(grown - 1)
+    falls = [replace_forecasts(block, -0.01) for block in verdict.blocks]
+    traded = _backtest(spec, _joined(falls), verdict.traded)
+    assert traded is not None
+    assert traded["total_return"] == 0.0
+
+
+def replace_forecasts(block: Block, value: float) -> Block:
+    symbols = [replace(e, forecasts=np.full(len(e.dates), value)) for e in block.symbols]
+    return replace(block, symbols=symbols)
+
+
+@pytest.mark.parametrize(
+    ("changed", "warm", "of"),
+    [
+        ({"origins": 3}, False, "prices and walk.origins"),
+        ({}, True, "walk.warm"),
+    ],
+)
+def test_a_search_of_another_walk_is_not_taken_for_one_of_this(
+    walked: tuple[str, Walk], changed: dict[str, int], *, warm: bool, of: str
+) -> None:
+    spec = tiny_spec(**(changes() | {"walk": changes()["walk"] | changed}))
+    found = origins(spec, searched_part(spec), "x")
+    procedure = Procedure(open_storage(walked[0]), "tiny", found, warm)
+    with pytest.raises(StudyError, match=rf"was begun with other {of}, so .*tiny\.walk` and walk"):
+        procedure.advance()
+
+
+def test_a_walk_with_a_search_without_a_winner_ends_and_says_how_to_go_on(
+    new_url: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, spec = new_url("sqlite"), walked_spec()
+    storage = open_storage(url, create=True)
+    procedure = Procedure(storage, "tiny", origins(spec, searched_part(spec), "x"), warm=False)
+    first = "tiny.walk.01"
+
+    def none_of_the_first(trials: list[FrozenTrial]) -> FrozenTrial | None:
+        is_first = trials[0] in load(storage, first).trials()
+        return None if is_first else lowest_complete(trials)
+
+    monkeypatch.setattr("puffin.studies.walk.procedure.lowest_complete", none_of_the_first)
+    while not (state := procedure.advance()).done:
+        work(url, Interrupt(), WorkerOptions("tiny.walk", device="cpu"))
+    assert state.tickets == 2 + 2 + 5  # the winner of the second was trained again
+    with pytest.raises(StudyError, match=rf"no trial of {first} is .*`tuner extend {first} --tri"):
+        procedure.require_winners()
+
+
+@pytest.mark.parametrize(
+    ("sections", "match"),
+    [
+        ({"walk": {"origins": 2, "block_bars": 2}}, "walk.block_bars must be at least horizon"),
+        ({"walk": {"origins": 27, "block_bars": 15}}, "the first search of the walk: .*fewer walk"),
+    ],
+)
+def test_a_walk_that_cannot_be_judged_is_refused_before_it_trains(
+    sections: dict[str, Any], match: str
+) -> None:
+    spec = tiny_spec(**sections)
+    with pytest.raises(PuffinError, match=match):
+        origins(spec, searched_part(spec), "x")
+
+
+def test_a_name_that_is_too_long_to_walk_is_refused() -> None:
+    spec = tiny_spec("a" * 57)
+    with pytest.raises(PuffinError, match="at most 56 characters"):
+        origins(spec, searched_part(spec), "x")
+
+
+@pytest.mark.parametrize("name", ["foo.walk", "foo.walk.01"])
+def test_the_names_of_walks_are_reserved(name: str, new_url: Callable[[str], str]) -> None:
+    spec = tiny_spec(name)
+    basket = origins(walked_spec(), searched_part(walked_spec()), "x")[0].basket
+    with pytest.raises(StudyError, match="are reserved for the searches of `tuner walk`"):
+        submit(open_storage(new_url("sqlite"), create=True), spec, basket)
+
+
+def test_commands_on_studies_take_a_walk(walked: tuple[str, Walk]) -> None:
+    def said(*arguments: str) -> str:
+        done = CliRunner().invoke(main, [*arguments, "--storage", walked[0]])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert said("pause", "tiny.walk").count("is paused") == 2
+    assert said("resume", "tiny.walk").count("is open") == 2
+    assert said("priority", "tiny.walk", "2").count("has priority 2") == 2
+    rows = said("status", "tiny.walk")
+    assert "tiny.walk.01" in rows
+    assert "tiny.walk.02" in rows
+
+
+def test_settings_of_a_stored_study_that_walks_change_by_walk_alone(
+    tmp_path: Path,
+) -> None:
+    """The study walks with its own copy of the prices, and keeps the verdict."""
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    storage = open_storage(url, create=True)
+    basket = load_basket("sample", PriceRequest(start=walked_spec().data.start), ["AAPL"])
+    submit(storage, tiny_spec(search=changes()["search"], space={"lookback": 5}), basket)
+    assert _subject("tiny", ["walk.origins=2"], url)[0].walk.origins == 2
+    with pytest.raises(StudyError, match=r"--set changes only walk\.\*, not 'search.seed=1'"):
+        _subject("tiny", ["search.seed=1"], url)
+    path = write_tiny(tmp_path / "tiny.toml", **changes())
+    spec, study = _subject(str(path), [], url)
+    assert study is not None
+    assert study.name == "tiny"
+    assert spec.walk.origins == 2
 
 
 def test_an_origin_that_is_not_done_has_no_verdict(new_url: Callable[[str], str]) -> None:
     spec = walked_spec()
     first = origins(spec, searched_part(spec), "x")[0]
-    study = submit(open_storage(new_url("sqlite"), create=True), first.spec, first.basket)
+    study = submit(
+        open_storage(new_url("sqlite"), create=True), first.spec, first.basket, origins=2
+    )
     with pytest.raises(StudyError, match="has no complete trial yet"):
         judge("tiny", [study])
 

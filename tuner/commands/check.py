@@ -8,6 +8,7 @@ import optuna
 
 from puffin.models.errors import PuffinError
 from puffin.studies.dataset import Dataset, Frames, cut_holdout, union_of_dates
+from puffin.studies.lifecycle import require_no_walk
 from puffin.studies.remarks import fold_remarks, require_moving_target
 from puffin.studies.retraining import SEEDS
 from puffin.studies.spec import Spec, load_spec
@@ -38,6 +39,7 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
             "reserved for what `tuner report` retrains; use another name (--set name=...)"
         )
         raise PuffinError(msg)
+    require_no_walk(spec.name)
     basket = read_prices(spec.data, refresh=refresh)
     search, holdout = cut_holdout(basket.frames, spec)
     dataset = Dataset.build(spec, search)

@@ -9,7 +9,7 @@ from puffin.studies import lifecycle
 from puffin.studies.storage import registry
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.url import masked_url
-from puffin.studies.study import load, study_names, walk_of, walked_name
+from puffin.studies.study import StoredStudy, load, searches_of_walk
 from puffin.studies.text import counted, printable
 from puffin.tuner.commands.database import open_database
 from puffin.tuner.group import write_message
@@ -17,17 +17,23 @@ from puffin.tuner.messages import shell_command
 
 
 def set_paused(url: str, name: str, *, paused: bool) -> None:
-    """Pause or resume a study."""
-    study = load(open_database(url), name)
-    registry.set_paused(study.storage, study.creation_id, paused=paused)
-    write_message(f"study {name} is {'paused' if paused else 'open'}")
+    """Pause or resume a study, or all searches of a walk."""
+    for study in _load_each(url, name):
+        registry.set_paused(study.storage, study.creation_id, paused=paused)
+        write_message(f"study {study.name} is {'paused' if paused else 'open'}")
 
 
 def set_priority(url: str, name: str, priority: int) -> None:
-    """Set a study's share of the workers' time."""
-    study = load(open_database(url), name)
-    registry.set_priority(study.storage, study.creation_id, priority)
-    write_message(f"study {name} has priority {priority}")
+    """Set the share of the workers' time of a study, or of each search of a walk."""
+    for study in _load_each(url, name):
+        registry.set_priority(study.storage, study.creation_id, priority)
+        write_message(f"study {study.name} has priority {priority}")
+
+
+def _load_each(url: str, name: str) -> list[StoredStudy]:
+    """Return the study of a name, or all searches of a walk."""
+    database = open_database(url)
+    return [load(database, each) for each in searches_of_walk(database, name) or [name]]
 
 
 def extend(url: str, name: str, trials: int) -> None:
@@ -55,12 +61,12 @@ def copy(url: str, name: str, to: str) -> None:
 def delete(url: str, name: str, *, yes: bool) -> None:
     """Delete a study, after a question unless `yes`."""
     database = open_database(url)
-    walk = [each for each in study_names(database) if walk_of(each) == name]
-    searches = [each for each in walk if walked_name(each)] or [name]
+    walk = searches_of_walk(database, name)
+    searches = walk or [name]
     for each in searches:
         lifecycle.require_deletable(database, each)
     if not yes:
-        what = f"the {len(searches)} searches of walk" if walk else "study"
+        what = f"the {len(walk)} searches of walk" if walk else "study"
         click.confirm(f"Delete {what} {printable(name)} with all its trials?", abort=True, err=True)
     for each in searches:
         lifecycle.delete(database, each)

@@ -20,7 +20,7 @@ from puffin.models.errors import PuffinError
 from puffin.studies.overview import Overview, TrialRow, overview
 from puffin.studies.storage import workers
 from puffin.studies.storage.workers import WorkerRow
-from puffin.studies.study import HOLDOUT_SUFFIX, load, study_names
+from puffin.studies.study import HOLDOUT_SUFFIX, load, searches_of_walk, study_names, walk_of
 from puffin.studies.summary import Status, fold_walks, status
 from puffin.studies.text import configuration, counted, duration, loss, printable, roughly, signed
 from puffin.studies.versions import PACKAGES
@@ -41,8 +41,8 @@ def show(
     """Print all studies or one in detail, once or every `seconds`."""
 
     def show_once(out: Console) -> bool:
-        if name is None:
-            return _print_studies(out, storage, everything=everything, as_json=as_json)
+        if name is None or searches_of_walk(storage, name):
+            return _print_studies(out, storage, name, everything=everything, as_json=as_json)
         return _print_study(out, storage, name, as_json=as_json)
 
     if seconds is None:
@@ -82,26 +82,30 @@ def _show_once(once: Callable[[Console], bool], out: Console, live: Live | None)
     return done
 
 
-def _print_studies(out: Console, storage: RDBStorage, *, everything: bool, as_json: bool) -> bool:
-    """Print the studies of a database and the workers alive; return whether all are done.
+def _print_studies(
+    out: Console, storage: RDBStorage, walk: str | None, *, everything: bool, as_json: bool
+) -> bool:
+    """Print the studies, or those of a walk, and the workers alive; return whether all are done.
 
     Parameters
     ----------
     out : Console
     storage : RDBStorage
+    walk : str, optional
+        Name of a walk, whose searches are listed, a row for each.
     everything : bool
         Whether to list also the studies that retrain the best of another one, and each search of a
         walk.
     as_json : bool
         Print JSON, which always contains every study.
     """
-    states = _all_states(storage)
+    states = [state for state in _all_states(storage) if walk in (None, walk_of(state.name))]
     alive = workers.alive(storage)
     if as_json:
         _print_json([state.to_json() for state in states], alive)
         return True
     names = {state.name for state in states}
-    shown = states if everything else fold_walks(states)
+    shown = states if everything or walk else fold_walks(states)
     rows = [s for s in shown if everything or s.search is None or s.search not in names]
     if rows:
         _print_table(out, rows, {} if everything else _retraining(states))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 import optuna
-from optuna.storages import RDBStorage
 
-from puffin.studies.dataset import Frames, cut_holdout
+from puffin.studies.dataset import cut_holdout
+from puffin.studies.lifecycle import require_same
 from puffin.studies.report.folder import PageFolder
 from puffin.studies.retraining import SEEDS
-from puffin.studies.spec import Spec, load_spec
+from puffin.studies.spec import Spec, load_spec, override
 from puffin.studies.storage.database import open_storage
+from puffin.studies.storage.errors import NoStudiesError
 from puffin.studies.study import (
     NoStudyError,
     StoredStudy,
@@ -22,7 +23,7 @@ from puffin.studies.study import (
     walked_name,
 )
 from puffin.studies.text import configuration, counted, p_value, signed, when
-from puffin.studies.walk.origins import Origin, origins
+from puffin.studies.walk.origins import origins
 from puffin.studies.walk.procedure import Procedure
 from puffin.studies.walk.verdict import Walk, judge
 from puffin.studies.walk.words import sentences, to_json
@@ -52,62 +53,79 @@ def walk(  # noqa: PLR0913  # the options of the command
         With the reason if the walk cannot be finished, or its pages cannot be written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = open_storage(storage_url, create=True)
-    spec, search, source, study = _subject(storage, spec_or_name, overrides, refresh=refresh)
+    spec, study = _subject(spec_or_name, overrides, storage_url)
+    if study is not None:
+        search, source = study.load_search_prices(), study.record.data.origin
+    else:
+        basket = read_prices(spec.data, refresh=refresh)
+        search, source = cut_holdout(basket.frames, spec)[0], basket.origin
+    all_origins = origins(spec, search, source)
     folder = _folder(out or Path("walks") / spec.name)
     folder.check(spec.name)
-    all_origins = origins(spec, search, source)
-    studies = _search(storage, storage_url, spec, all_origins, devices, quiet=quiet)
+    storage = open_storage(storage_url, create=True)
+    procedure = Procedure(storage, spec.name, all_origins, spec.walk.warm)
+    _search(procedure, spec, storage_url, devices, quiet=quiet)
     if not quiet:
         say("compares the winners with simple models, and draws the figures")
-    verdict = judge(spec.name, studies)
+    verdict = judge(spec.name, procedure.studies)
     if as_json:
         click.echo(json.dumps(to_json(verdict), indent=2))
     else:
         _print(verdict)
-    _write(folder, verdict, study or studies[-1])
+    _write(folder, verdict, study or procedure.studies[-1])
 
 
 def _subject(
-    storage: RDBStorage, spec_or_name: str, overrides: Sequence[str], *, refresh: bool
-) -> tuple[Spec, Frames, str, StoredStudy | None]:
-    """Return study file, search part and source of a study in the database, or of a file."""
-    try:
-        study = load_search(storage, spec_or_name)
-    except NoStudyError:
-        study = None
-    spec = study.spec if study and not overrides else load_spec(spec_or_name, overrides)
-    if walked_name(spec.name):
-        msg = f"{spec.name!r} is an origin of a walk; name the study that walks"
+    spec_or_name: str, overrides: Sequence[str], storage_url: str
+) -> tuple[Spec, StoredStudy | None]:
+    """Return the study file, and the study in the database, whose prices then count.
+
+    Raises
+    ------
+    PuffinError
+        If there is neither, the study is an origin of a walk, or it has other settings.
+    """
+    study = _find(storage_url, spec_or_name)
+    if study is None:
+        spec = load_spec(spec_or_name, overrides)
+        study = _find(storage_url, spec.name)
+        return spec, study and require_same(study, spec)
+    if walked_name(study.name):
+        msg = f"{study.name!r} is an origin of a walk; name the study that walks"
         raise StudyError(msg)
-    if study and not overrides:
-        return spec, study.load_search_prices(), study.record.data.origin, study
-    basket = read_prices(spec.data, refresh=refresh)
-    return spec, cut_holdout(basket.frames, spec)[0], basket.origin, None
+    others = [each for each in overrides if not each.strip().startswith("walk.")]
+    if others:
+        msg = (
+            f"study {study.name!r} is in the database, so --set changes only walk.*, not "
+            f"{others[0]!r}; name a study file instead"
+        )
+        raise StudyError(msg)
+    return override(study.spec, overrides), study
+
+
+def _find(storage_url: str, name: str) -> StoredStudy | None:
+    """Return the search of a name, or None if there is none, or no database yet."""
+    try:
+        return load_search(open_storage(storage_url), name)
+    except (NoStudiesError, NoStudyError):
+        return None
 
 
 def _search(
-    storage: RDBStorage,
-    storage_url: str,
-    spec: Spec,
-    all_origins: Sequence[Origin],
-    devices: Sequence[str],
-    *,
-    quiet: bool,
-) -> list[StoredStudy]:
-    """Run all searches and train their winners again; return the searches."""
-    procedure = Procedure(storage, spec.name, all_origins, spec.walk.warm)
+    procedure: Procedure, spec: Spec, storage_url: str, devices: Sequence[str], *, quiet: bool
+) -> None:
+    """Run all searches and train their winners again."""
     if not procedure.advance().done:
         if not quiet:
             say(
-                f"{spec.name}: {counted(len(all_origins), 'origin')} of "
+                f"{spec.name}: {counted(len(procedure.origins), 'origin')} of "
                 f"{counted(spec.walk_trials, 'trial')}, each winner trained "
                 f"{counted(SEEDS, 'time')} again, on {counted(len(devices), 'worker')}; blocks of "
                 f"{spec.walk.block_bars} bars"
             )
-        progress = Progress(all_origins[0].spec, quiet=quiet, label=procedure.position)
+        progress = Progress(procedure.origins[0].spec, quiet=quiet, label=procedure.position)
         run_workers(walk_name(spec.name), storage_url, devices, procedure.advance, progress)
-    return procedure.studies
+    procedure.require_winners()
 
 
 def _folder(folder: Path) -> PageFolder:

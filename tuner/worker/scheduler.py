@@ -273,8 +273,13 @@ class StudyScheduler:
         StudyError
             If it was served before and does not exist any more.
         """
-        if self.only is None or self.only.endswith(WALK):
+        if self.only is None:
             return False
+        if self.only.endswith(WALK):
+            absent = self.only not in map(walk_of, budgets)
+            if absent:
+                self._log_once(f"there is no {self.only!r} in the database yet; waiting for it")
+            return absent
         known, budget = self._studies.get(self.only), budgets.get(self.only)
         if known is not None and (budget is None or budget.creation_id != known.creation_id):
             msg = f"study {self.only!r} was deleted while this worker served it"
