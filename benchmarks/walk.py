@@ -2,11 +2,12 @@
 
 The command that a user would type, `tuner walk`, on each stock of the sample and on all three as a
 basket. A row has the verdict against the simple model that was best before each block, the
-smallest detectable skill beside that of a single block, what the searches promised and the blocks
-gave, and the time.
+smallest detectable skill, what the searches promised and the blocks gave, and the time. With
+`--holdout` a row has the same of one search of as many trials and its holdout of 250 bars.
 
     python benchmarks/walk.py --targets range return --seeds 1
     python benchmarks/walk.py --targets range --subjects AAPL IBM MSFT --warm --seeds 2
+    python benchmarks/walk.py --targets range return --holdout
     python benchmarks/walk.py --cost --origins 4 --trials 30
 
 With `--cost` a walk is timed beside one search of as many trials on all bars before the holdout.
@@ -69,6 +70,20 @@ def walk(**settings: Any) -> tuple[dict[str, Any], float]:
         return json.loads(written), seconds
 
 
+def holdout(**settings: Any) -> str:
+    """Return the verdict on the holdout of one search."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "study.toml").write_text(STUDY.format(**settings))
+        timed(folder, "run", "study.toml", "--set", f"search.trials={settings['trials']}")
+        written, _ = timed(folder, "report", "walked", "--top", "1", "--seeds", "3", "--json")
+    found = json.loads(written)
+    best = found["baselines"][0]
+    return (
+        f"{found['verdict']['outcome']:10}{best['skill_of_winner']:+8.1%}"
+        f"{best['diebold_mariano']['p_better']:8.3f}{found['holdout']['detectable_skill']:8.1%}"
+    )
+
+
 def cost(**settings: Any) -> None:
     """Print the seconds of a walk beside those of one search of as many trials."""
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +129,14 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--warm", action="store_true", help="walk with and without warm starts")
     parser.add_argument("--cost", action="store_true", help="time a walk beside a search")
+    parser.add_argument("--holdout", action="store_true", help="judge on the holdout instead")
     given = parser.parse_args()
+    if given.holdout:
+        print("target  subject  outcome      skill   p   detectable")
+        for settings in rows(given.targets, given.subjects, given.origins):
+            row = holdout(**settings, seed=0, warm="false", trials=given.trials)
+            print(f"{settings['target']:8}{settings['subject']:9}{row}", flush=True)
+        return
     if given.cost:
         (settings,) = rows(["range"], ["AAPL"], given.origins)
         cost(**settings, seed=0, warm="false", trials=given.trials)
