@@ -71,9 +71,10 @@ peers: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/auto.py
 
-# Twenty minutes on a busy machine: how often the report finds skill in random walks, and in a planted signal.
+# Half an hour on a busy machine: how often report and walk find skill in random walks, and in a planted signal.
 calibrate: .venv/installed-dev
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate_walk.py
 
 # Half an hour: workers killed, suspended and disconnected; then the speed of the databases.
 soak: .venv/installed-dev

@@ -4,7 +4,7 @@ from puffin.studies.records import VerdictRecord
 from puffin.studies.report.build import Report
 from puffin.studies.report.verdict import sentences
 from puffin.studies.storage import registry
-from puffin.studies.storage.artifacts import attach, replace
+from puffin.studies.storage.artifacts import store_page
 from puffin.studies.storage.database import transaction
 from puffin.studies.study import StoredStudy
 
@@ -22,11 +22,8 @@ def store_report(study: StoredStudy, report: Report, page: bytes) -> None:
     with transaction(study.storage) as connection:
         registry.require(connection, study.creation_id, exclusive=True)
         known = VerdictRecord.read(study.optuna_study)
-        if known is None:
-            key = attach(connection, study.creation_id, study.optuna_study, _FILE, page)
-        else:
-            key = known.page
-            replace(connection, key, page)
+        earlier = None if known is None else known.page
+        key = store_page(connection, study.creation_id, study.optuna_study, _FILE, page, earlier)
         outcome = report.comparison.outcome
         verdict = VerdictRecord(report.winner, outcome, tuple(sentences(report)), key)
         verdict.write(study.optuna_study)

@@ -128,10 +128,33 @@ def attach(
         return upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=owner)
 
 
-def replace(connection: sa.Connection, artifact_id: str, body: bytes) -> None:
-    """Replace the content of an artifact, in the current transaction."""
-    query = sa.update(artifacts).where(artifacts.c.artifact_id == artifact_id)
-    connection.execute(query.values(body=body))
+def store_page(
+    connection: sa.Connection,
+    creation_id: str,
+    study: optuna.Study,
+    filename: str,
+    body: bytes,
+    known: str | None,
+) -> str:
+    """Store a page with a study in place of an earlier one, in the current transaction.
+
+    Parameters
+    ----------
+    connection, creation_id, study, filename, body
+        As of `attach`.
+    known : str, optional
+        Id of the earlier page; None if there is none.
+
+    Returns
+    -------
+    str
+        The id of the page, which stays the same unless the earlier one is gone.
+    """
+    if known is not None:
+        query = sa.update(artifacts).where(artifacts.c.artifact_id == known)
+        if connection.execute(query.values(body=body)).rowcount:
+            return known
+    return attach(connection, creation_id, study, filename, body)
 
 
 def artifact_ids(system_attrs: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from puffin.studies.records import WalkRecord
 from puffin.studies.storage import registry
-from puffin.studies.storage.artifacts import attach, replace
+from puffin.studies.storage.artifacts import store_page
 from puffin.studies.storage.database import transaction
 from puffin.studies.study import StoredStudy
 from puffin.studies.walk.verdict import Walk
@@ -22,9 +22,6 @@ def store_walk(study: StoredStudy, walk: Walk, page: bytes) -> None:
     with transaction(study.storage) as connection:
         registry.require(connection, study.creation_id, exclusive=True)
         known = WalkRecord.read(study.optuna_study)
-        if known is None:
-            key = attach(connection, study.creation_id, study.optuna_study, _FILE, page)
-        else:
-            key = known.page
-            replace(connection, key, page)
+        earlier = None if known is None else known.page
+        key = store_page(connection, study.creation_id, study.optuna_study, _FILE, page, earlier)
         WalkRecord(walk.outcome, tuple(sentences(walk)), key).write(study.optuna_study)
