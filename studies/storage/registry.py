@@ -122,6 +122,13 @@ def closed_id_of(storage: RDBStorage, name: str) -> str | None:
         return connection.execute(query).scalar_one_or_none()
 
 
+def closed_names(storage: RDBStorage) -> list[str]:
+    """Return the names of the studies that are being deleted."""
+    query = sa.select(studies.c.name).where(studies.c.tickets.is_(None))
+    with storage.engine.connect() as connection:
+        return list(connection.execute(query).scalars())
+
+
 def budget_of(storage: RDBStorage, name: str) -> Budget | None:
     """Return the budget of a study, or None if there is no study of that name."""
     return _budgets(storage, studies.c.name == name).get(name)

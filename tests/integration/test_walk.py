@@ -24,7 +24,8 @@ from puffin.studies.prices.request import PriceRequest
 from puffin.studies.records import TrialRecord, WalkRecord
 from puffin.studies.report.build import read_forecasts
 from puffin.studies.spec import Spec
-from puffin.studies.storage.database import open_storage
+from puffin.studies.storage import registry
+from puffin.studies.storage.database import open_storage, transaction
 from puffin.studies.storage.tables import workers
 from puffin.studies.study import (
     StoredStudy,
@@ -178,9 +179,12 @@ def test_each_search_may_begin_with_the_winners_before_it(
     assert known[1:] == ((first.best().params,) if is_other else ())
     again = load(third.storage, third.name)
     assert again.sampling.initial_params[: len(known)] == list(known)
+    with transaction(first.storage) as connection:  # a deletion was killed after its first step
+        registry.close(connection, third.name)
     done = CliRunner().invoke(main, ["delete", "tiny.walk", "--yes", "--storage", url])
     assert done.exit_code == 0, done.output
     assert study_names(open_storage(url)) == ["tiny"]
+    assert registry.closed_names(open_storage(url)) == []
 
 
 def test_hyperparameters_that_stay_have_a_step_of_0(walked: tuple[str, Walk]) -> None:

@@ -9,7 +9,7 @@ from puffin.studies import lifecycle
 from puffin.studies.storage import registry
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.url import masked_url
-from puffin.studies.study import StoredStudy, load, searches_of_walk
+from puffin.studies.study import StoredStudy, load, searches_of_walk, walk_of, walked_name
 from puffin.studies.text import counted, printable
 from puffin.tuner.commands.database import open_database
 from puffin.tuner.group import write_message
@@ -61,7 +61,9 @@ def copy(url: str, name: str, to: str) -> None:
 def delete(url: str, name: str, *, yes: bool) -> None:
     """Delete a study, after a question unless `yes`."""
     database = open_database(url)
-    walk = searches_of_walk(database, name)
+    # A deletion that was interrupted has left a search closed, and is completed.
+    left = (each for each in registry.closed_names(database) if walk_of(each) == name)
+    walk = sorted({*searches_of_walk(database, name), *filter(walked_name, left)})
     searches = walk or [name]
     for each in searches:
         lifecycle.require_deletable(database, each)
