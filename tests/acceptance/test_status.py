@@ -132,6 +132,7 @@ def test_status_as_json_equals_the_database(finished: Finished, command: Command
         "best_skill": best.user_attrs["skill"],
         "best_trial": best.number,
         "best_config": best.user_attrs["config"],
+        "origins": 0,
         "finished": 6,
         "done": True,
         "search": None,

@@ -39,6 +39,7 @@ STATUS: dict[str, Any] = {
     "best_skill": 0.352,
     "best_trial": 5,
     "best_config": CONFIG,
+    "origins": 0,
     "seconds_left": 170.0,
 }
 WORKERS = {"host:1": "1", "host:2": "2"}
