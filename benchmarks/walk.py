@@ -10,7 +10,8 @@ smallest detectable skill, what the searches promised and the blocks gave, and t
     python benchmarks/walk.py --targets range return --holdout
     python benchmarks/walk.py --cost --origins 4 --trials 30
 
-With `--cost` a walk is timed beside one search of as many trials on all bars before the holdout.
+With `--cost` a walk is timed beside one search of as many trials on all bars before the holdout,
+with all prices and the default epochs.
 """
 
 import argparse
@@ -87,7 +88,13 @@ def holdout(**settings: Any) -> str:
 def cost(**settings: Any) -> None:
     """Print the seconds of a walk beside those of one search of as many trials."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "study.toml").write_text(STUDY.format(**settings))
+        text = STUDY.format(**settings).replace("start = 2004-01-01\n", "")
+        for short, default in (
+            ("max_epochs = 12", "max_epochs = 50"),
+            ("patience = 4", "patience = 8"),
+        ):
+            text = text.replace(short, default)
+        (Path(folder) / "study.toml").write_text(text)
         trials = f"search.trials={settings['trials']}"
         _, one = timed(folder, "run", "study.toml", "--set", trials, "--set", "name=one")
         _, all_of_them = timed(folder, "walk", "study.toml")

@@ -57,7 +57,7 @@ class Procedure:
     def advance(self) -> Status:
         """Begin what can begin, and return the state of the whole walk.
 
-        A search begins once the one before it has no ticket left to give, so that no worker waits;
+        A search begins once the one before it has no ticket to spare, so that no worker waits;
         the winner of a search is trained again once all its tickets are finished.
 
         Raises
@@ -102,7 +102,10 @@ class Procedure:
         if not self.studies:
             return True
         last = self._state(self.studies[-1])
-        return last.done if self.warm else last.finished + last.running >= last.tickets
+        if self.warm:
+            return last.done
+        # Each worker takes one ticket more before this is asked again, and none should wait.
+        return last.tickets - last.finished - last.running <= len(last.workers)
 
     def _begin(self, origin: Origin) -> StoredStudy:
         """Create the search at an origin, or return the stored one.
