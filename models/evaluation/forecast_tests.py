@@ -25,8 +25,25 @@ from puffin.models.arrays import Floats, as_series, require_finite, require_same
 LEVEL, POWER = 0.05, 0.80
 
 
+class TestedMean:
+    """What every test of a mean loss differential has."""
+
+    statistic: float
+    p_better: float
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether the loss differentials differ, so that there is something to test."""
+        return bool(np.isfinite(self.statistic))
+
+    @property
+    def p_worse(self) -> float:
+        """One-sided p-value of a mean below 0."""
+        return 1.0 - self.p_better
+
+
 @dataclass(frozen=True)
-class MeanTest:
+class MeanTest(TestedMean):
     """A test of whether the mean loss differential is above 0.
 
     Attributes
@@ -46,16 +63,6 @@ class MeanTest:
     p_two_sided: float
     lags: int
     count: int
-
-    @property
-    def is_defined(self) -> bool:
-        """Whether the loss differentials differ, so that there is something to test."""
-        return bool(np.isfinite(self.statistic))
-
-    @property
-    def p_worse(self) -> float:
-        """One-sided p-value of a mean below 0."""
-        return 1.0 - self.p_better
 
 
 def diebold_mariano(loss_differentials: Any, horizon: int = 1) -> MeanTest:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import t
 
 from puffin.models.arrays import Floats, as_series, require_finite, varies
-from puffin.models.evaluation.forecast_tests import LEVEL, POWER
+from puffin.models.evaluation.forecast_tests import LEVEL, POWER, TestedMean
 
 # Fewest loss differentials that give a long-run variance one degree of freedom.
 FEWEST = 4
@@ -22,7 +22,7 @@ _PATHS, _CHUNK, _SEED = 2_000, 100, 0
 
 
 @dataclass(frozen=True)
-class LongRunTest:
+class LongRunTest(TestedMean):
     """A test of whether the mean loss differential is above 0.
 
     Attributes
@@ -43,16 +43,6 @@ class LongRunTest:
     p_two_sided: float
     degrees: int
     count: int
-
-    @property
-    def is_defined(self) -> bool:
-        """Whether the loss differentials differ, so that there is something to test."""
-        return bool(np.isfinite(self.statistic))
-
-    @property
-    def p_worse(self) -> float:
-        """One-sided p-value of a mean below 0."""
-        return 1.0 - self.p_better
 
     @property
     def detectable(self) -> float:

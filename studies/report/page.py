@@ -8,6 +8,7 @@ import math
 import numpy as np
 from optuna.trial import TrialState
 
+from puffin.models.evaluation.backtest import Backtest
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
 from puffin.studies.records import TrialRecord, WalkRecord
@@ -219,14 +220,6 @@ def _backtest(report: Report, drawn: Drawn) -> Section:
     strategy = report.backtest
     if strategy is None:
         return Section("Backtest", [Text(f"There is no backtest: {report.no_backtest}.")])
-    hold = strategy["buy_and_hold"]
-    rows = [
-        ("total return", signed(strategy["total_return"]), signed(hold["total_return"])),
-        ("annual Sharpe ratio", _ratio(strategy["sharpe"]), _ratio(hold["sharpe"])),
-        ("maximum drawdown", percent(strategy["max_drawdown"]), percent(hold["max_drawdown"])),
-        ("trades", len(strategy["trades"]), len(report.by_symbol)),
-        ("bars in the market", percent(strategy["exposure"]), percent(1.0)),
-    ]
     return Section(
         "Backtest",
         [
@@ -238,10 +231,23 @@ def _backtest(report: Report, drawn: Drawn) -> Section:
             ),
             *_portfolio(report),
             *show("equity.svg", drawn),
-            Table(("", "strategy", "buy-and-hold"), rows),
+            performance_table(strategy, len(report.by_symbol)),
             *_parts(report),
         ],
     )
+
+
+def performance_table(strategy: Backtest, symbols: int) -> Table:
+    """Return how a strategy performed beside buying each of its symbols once."""
+    hold = strategy["buy_and_hold"]
+    rows = [
+        ("total return", signed(strategy["total_return"]), signed(hold["total_return"])),
+        ("annual Sharpe ratio", _ratio(strategy["sharpe"]), _ratio(hold["sharpe"])),
+        ("maximum drawdown", percent(strategy["max_drawdown"]), percent(hold["max_drawdown"])),
+        ("trades", len(strategy["trades"]), symbols),
+        ("bars in the market", percent(strategy["exposure"]), percent(1.0)),
+    ]
+    return Table(("", "strategy", "buy-and-hold"), rows)
 
 
 def _portfolio(report: Report) -> list[Block]:

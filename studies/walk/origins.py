@@ -132,5 +132,7 @@ def warm_points(before: Sequence[StoredStudy]) -> list[dict[str, Any]]:
     """
     found = (lowest_complete(study.trials()) for study in reversed(before))
     winners = [winner for winner in found if winner is not None]
-    distinct = {identity(TrialRecord.read(winner).config): winner.params for winner in winners}
+    distinct: dict[str, dict[str, Any]] = {}
+    for winner in winners:  # of equal networks the later one counts
+        distinct.setdefault(identity(TrialRecord.read(winner).config), winner.params)
     return list(distinct.values())[:MOST_WARM]

@@ -4,12 +4,11 @@ from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.features import TARGETS
 from puffin.studies.report.at_a_glance import earned
 from puffin.studies.report.document import Block, Card, Facts, Items, Page, Section, Table, Text
+from puffin.studies.report.page import performance_table
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.text import (
-    configuration,
     counted,
-    loss,
     p_value,
     percent,
     printable,
@@ -19,10 +18,12 @@ from puffin.studies.text import (
 from puffin.studies.walk.figures import Drawn, show
 from puffin.studies.walk.verdict import Walk
 from puffin.studies.walk.words import (
+    ORIGIN_COLUMNS,
     chance,
     compared,
     constancy_sentence,
     luck_sentence,
+    origin_rows,
     promise_sentence,
 )
 
@@ -59,7 +60,7 @@ def _card(walk: Walk) -> Card:
         "Against": "the simple model that was best before each block",
         "How sure": chance(walk),
         "Luck": luck_sentence(walk),
-        "Always?": constancy_sentence(walk),
+        "Over time": constancy_sentence(walk),
         "Promises": promise_sentence(walk),
         "Would have earned": earned(walk.backtest, walk.no_backtest),
     }
@@ -112,25 +113,11 @@ def _against(walk: Walk) -> Section:
 
 
 def _origins(walk: Walk, drawn: Drawn) -> Section:
-    searched = walk.spec.parsed_space.searched
-    rows = [
-        (
-            when(block.dates[0]),
-            signed(block.promised),
-            signed(block.obtained),
-            signed(block.skill),
-            block.reference,
-            loss(block.losses.mean()),
-            configuration(block.config, searched),
-        )
-        for block in walk.blocks
-    ]
-    header = ("block from", "promised", "obtained", "skill", "model", "loss", "winner")
     return Section(
         "Promised and obtained",
         [
             *show("promised.svg", drawn),
-            Table(header, rows),
+            Table(ORIGIN_COLUMNS, origin_rows(walk)),
             Text(
                 "Promised and obtained are skills against persistence: of the winner on the folds "
                 "of its search, and of the mean of its networks over seeds on the block. The first "
@@ -146,14 +133,6 @@ def _trading(walk: Walk, drawn: Drawn) -> Section:
     strategy = walk.backtest
     if strategy is None:
         return Section("Backtest", [Text(f"There is no backtest: {walk.no_backtest}.")])
-    hold = strategy["buy_and_hold"]
-    rows = [
-        ("total return", signed(strategy["total_return"]), signed(hold["total_return"])),
-        ("annual Sharpe ratio", f"{strategy['sharpe']:.2f}", f"{hold['sharpe']:.2f}"),
-        ("maximum drawdown", percent(strategy["max_drawdown"]), percent(hold["max_drawdown"])),
-        ("trades", len(strategy["trades"]), len(walk.symbols)),
-        ("bars in the market", percent(strategy["exposure"]), percent(1.0)),
-    ]
     parts = " with an equal part of the capital in each symbol" * (len(walk.symbols) > 1)
     return Section(
         "Backtest",
@@ -166,7 +145,7 @@ def _trading(walk: Walk, drawn: Drawn) -> Section:
                 "is made."
             ),
             *show("equity.svg", drawn),
-            Table(("", "strategy", "buy-and-hold"), rows),
+            performance_table(strategy, len(walk.symbols)),
         ],
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from puffin.studies.json_values import to_json_values
 from puffin.studies.report.verdict import money_sentence
-from puffin.studies.text import counted, percent, signed, when
+from puffin.studies.text import configuration, counted, loss, percent, signed, when
 from puffin.studies.walk.block import Block
 from puffin.studies.walk.verdict import Walk
 from puffin.studies.walk.winners import Stability
@@ -109,6 +109,26 @@ def promise_sentence(walk: Walk) -> str:
         f"The searches promised a skill of {signed(walk.promised)} against persistence on average, "
         f"and the blocks gave {signed(walk.obtained)}."
     )
+
+
+ORIGIN_COLUMNS = ("block from", "promised", "obtained", "skill", "model", "loss", "winner")
+
+
+def origin_rows(walk: Walk) -> list[tuple[str, ...]]:
+    """Return a row of `ORIGIN_COLUMNS` for each origin."""
+    searched = walk.spec.parsed_space.searched
+    return [
+        (
+            when(block.dates[0]),
+            signed(block.promised),
+            signed(block.obtained),
+            signed(block.skill),
+            block.reference,
+            loss(block.losses.mean()),
+            configuration(block.config, searched),
+        )
+        for block in walk.blocks
+    ]
 
 
 def to_json(walk: Walk) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from puffin.studies.study import (
     walk_name,
     walked_name,
 )
-from puffin.studies.text import configuration, counted, p_value, signed, when
+from puffin.studies.text import counted, p_value, signed
 from puffin.studies.walk.origins import origins
 from puffin.studies.walk.procedure import Procedure
 from puffin.studies.walk.verdict import Walk, judge
-from puffin.studies.walk.words import sentences, to_json
+from puffin.studies.walk.words import ORIGIN_COLUMNS, origin_rows, sentences, to_json
 from puffin.tuner.columns import print_rows
 from puffin.tuner.messages import say, stdout
 from puffin.tuner.pool import run_workers
@@ -151,23 +151,10 @@ def _print(verdict: Walk) -> None:
     for sentence in sentences(verdict):
         out.print(sentence)
     out.print()
-    searched = verdict.spec.parsed_space.searched
-    rows = [
-        (
-            when(block.dates[0]),
-            signed(block.promised),
-            signed(block.obtained),
-            signed(block.skill),
-            block.reference,
-            configuration(block.config, searched),
-        )
-        for block in verdict.blocks
-    ]
-    columns = ("block from", "promised", "obtained", "skill", "baseline", "winner")
-    print_rows(out, columns, rows, ("winner", "promised"))
+    print_rows(out, ORIGIN_COLUMNS, origin_rows(verdict), ("winner", "loss", "promised"))
     out.print(
         "promised, obtained: skill against persistence on the folds of the search and on the "
-        "block; skill: against the baseline that was best before the block"
+        "block; skill: against the simple model that was best before the block"
     )
     out.print()
     against_each = [
