@@ -61,6 +61,7 @@ def study_file(seed: int) -> Spec:
         },
         "walk": {"origins": ORIGINS, "block_bars": BLOCK, "trials": 3},
         "search": {"sampler": "random", "pruner": "none", "seed": seed},
+        "final": {"seeds": 2},
     }
     return parse_spec(values, "calibrate")
 
@@ -72,9 +73,7 @@ def walk(prices: pd.DataFrame, seed: int) -> Walk:
         url = f"sqlite:///{Path(folder) / 'walk.db'}"
         storage = open_storage(url, create=True)
         searched = {"NONE": prices.iloc[:-20]}
-        procedure = Procedure(
-            storage, spec.name, origins(spec, searched, "made"), warm=False, seeds=2
-        )
+        procedure = Procedure(storage, spec.name, origins(spec, searched, "made"), warm=False)
         while not procedure.advance().done:
             work(url, Interrupt(), WorkerOptions("calibrate.walk", device="cpu"))
         found = judge(spec.name, procedure.studies)

@@ -36,6 +36,8 @@ patience = 5
 [space]
 hidden_dim = {{ low = 16, high = 48, log = true }}
 batch_size = [64, 128, 256]
+[final]
+seeds = 3
 [search]
 trials = {trials}
 seed = {seed}
@@ -59,7 +61,7 @@ def judge(target: str, pooling: str, seed: int, trials: int) -> list[dict[str, A
         tuner(folder, "run", "study.toml", "--workers", "1", "--quiet")
         each = [f"pooling.{symbol}" for symbol in SYMBOLS]
         studies = ["pooling"] if pooling == "all" else each
-        report = ("--workers", "1", "--top", "1", "--seeds", "3", "--quiet", "--json")
+        report = ("--workers", "1", "--top", "1", "--quiet", "--json")
         return [json.loads(tuner(folder, "report", study, *report)) for study in studies]
 
 

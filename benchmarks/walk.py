@@ -44,6 +44,8 @@ patience = 4
 [space]
 hidden_dim = {{ low = 16, high = 48, log = true }}
 batch_size = [64, 128, 256]
+[final]
+seeds = 3
 [search]
 seed = {seed}
 [walk]
@@ -77,7 +79,7 @@ def holdout(**settings: Any) -> str:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "study.toml").write_text(STUDY.format(**settings))
         timed(folder, "run", "study.toml", "--set", f"search.trials={settings['trials']}")
-        written, _ = timed(folder, "report", "walked", "--top", "1", "--seeds", "3", "--json")
+        written, _ = timed(folder, "report", "walked", "--top", "1", "--json")
     found = json.loads(written)
     best = found["baselines"][0]
     return (

@@ -37,8 +37,12 @@ from puffin.studies.study import (
     load,
     require,
 )
+from puffin.studies.text import counted
 
-TOP, SEEDS = 5, 5
+# Configurations that are trained with several seeds.
+TOP = 5
+# Fewest other seeds, without which there is no spread.
+_OTHER_SEEDS = 2
 # Names of the objective values of the two studies in the dashboard.
 _METRICS = {
     SEEDS_SUFFIX: "walk-forward loss with another seed",
@@ -51,10 +55,11 @@ def job_of(study: StoredStudy, ticket: int) -> RetrainingJob:
     return study.record.jobs[ticket]
 
 
-def retrain_with_seeds(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredStudy:
+def retrain_with_seeds(study: StoredStudy, top: int = TOP) -> StoredStudy:
     """Enqueue trainings of the best trials of a search, on its folds, with other seeds.
 
-    The seed of the study was used to select the trials, so only the `seeds - 1` others are trained.
+    The seed of the study was used to select the trials, so only the others of `Spec.final_seeds`
+    are trained, and at least two.
 
     Raises
     ------
@@ -62,18 +67,25 @@ def retrain_with_seeds(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -
         If the search has no complete trial or is not done, or the holdout is too short.
     """
     _require_ready(study)
-    wanted = list(jobs_for_seeds(study, top, seeds))
+    wanted = list(jobs_for_seeds(study, top))
     targets = study.record.targets_sha256
     return _create_or_extend(study, study.name + SEEDS_SUFFIX, wanted, targets, None)
 
 
-def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredStudy:
+def open_seal(study: StoredStudy, top: int = TOP, winner: FrozenTrial | None = None) -> StoredStudy:
     """Fix the winner, enqueue the refits for the holdout, and return the holdout study.
 
-    Refits are enqueued of the `top` configurations with the lowest search losses, each with `seeds`
-    seeds, and of every trial that was the best so far when it ended, with the seed of the study.
-    A holdout study that exists gets only the refits that it does not have. Opening it again for the
-    same winner is not recorded as another opening.
+    Refits are enqueued of the winner and of the `top` configurations with the lowest search losses,
+    each with all of `Spec.final_seeds`, and of every trial that was the best so far when it ended,
+    with the seed of the study. A holdout study that exists gets only the refits that it does not
+    have. Opening it again for the same winner is not recorded as another opening.
+
+    Parameters
+    ----------
+    study : StoredStudy
+    top : int
+    winner : FrozenTrial, optional
+        The complete trial that is judged, by default the best.
 
     Raises
     ------
@@ -81,11 +93,12 @@ def open_seal(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> StoredS
         If the search has no complete trial or is not done, or the holdout is too short.
     """
     _require_ready(study)
-    return _open(study, list(jobs_for_holdout(study, top, seeds)))
+    winner = winner or study.best()
+    return _open(study, winner, list(jobs_for_holdout(study, top, winner)))
 
 
-def open_for_winner(study: StoredStudy, seeds: int = SEEDS) -> StoredStudy:
-    """Do as `open_seal`, but train the winner alone, with `seeds` seeds.
+def open_for_winner(study: StoredStudy) -> StoredStudy:
+    """Do as `open_seal` for the best, but train it alone.
 
     Raises
     ------
@@ -93,14 +106,13 @@ def open_for_winner(study: StoredStudy, seeds: int = SEEDS) -> StoredStudy:
         If the search has no complete trial or is not done, or the holdout is too short.
     """
     _require_ready(study)
-    first = study.spec.search.seed
-    return _open(study, [_job(study.best(), seed) for seed in range(first, first + seeds)])
-
-
-def _open(study: StoredStudy, wanted: list[RetrainingJob]) -> StoredStudy:
-    """Record an opening for the winner, and enqueue the jobs of the holdout study."""
     best = study.best()
-    opening = new_opening(study, best.number, TrialRecord.read(best).config)
+    return _open(study, best, [_job(best, seed) for seed in study.spec.final_seeds])
+
+
+def _open(study: StoredStudy, winner: FrozenTrial, wanted: list[RetrainingJob]) -> StoredStudy:
+    """Record an opening for the winner, and enqueue the jobs of the holdout study."""
+    opening = new_opening(study, winner.number, TrialRecord.read(winner).config)
     targets = study.holdout_dataset.targets_sha256
     return _create_or_extend(study, study.name + HOLDOUT_SUFFIX, wanted, targets, opening)
 
@@ -197,56 +209,67 @@ def find_holdout(study: StoredStudy) -> StoredStudy | None:
     return load(study.storage, name) if there else None
 
 
-def is_opened(study: StoredStudy) -> bool:
-    """Return whether the holdout was opened for the best trial of a search."""
+def is_opened(study: StoredStudy, winner: FrozenTrial) -> bool:
+    """Return whether the holdout of a search was opened for one of its trials."""
     holdout = find_holdout(study)
-    return holdout is not None and study.best().number in holdout.record.opened_for
+    return holdout is not None and winner.number in holdout.record.opened_for
 
 
-def require_opened(study: StoredStudy) -> tuple[FrozenTrial, StoredStudy]:
-    """Return the best trial of a search, and the holdout study that was opened for it and is done.
+def require_opened(study: StoredStudy, winner: FrozenTrial) -> StoredStudy:
+    """Return the holdout study of a search that was opened for one of its trials and is done.
 
     Raises
     ------
     StudyError
         If the holdout was not opened for this winner, or a refit is not done.
     """
-    best, holdout = study.best(), find_holdout(study)
-    if holdout is None or not is_opened(study):
+    holdout = find_holdout(study)
+    if holdout is None or winner.number not in holdout.record.opened_for:
+        is_best = winner.number == study.best().number
+        which, option = ("its best, ", "") if is_best else ("", f" --trial {winner.number}")
         msg = (
-            f"the holdout of study {study.name!r} has not been opened for its best, trial "
-            f"{best.number}; `tuner report {study.name}` opens it"
+            f"the holdout of study {study.name!r} has not been opened for {which}trial "
+            f"{winner.number}; `tuner report {study.name}{option}` opens it"
         )
         raise StudyError(msg)
     require_done(holdout)
-    return best, holdout
+    return holdout
 
 
-def own_refit(holdout: StoredStudy, winner: int, seed: int) -> FrozenTrial:
-    """Return the refit of the winner with the seed of the study.
+def refits_of(holdout: StoredStudy, winner: int) -> dict[int, FrozenTrial]:
+    """Return the complete refits of the winner by seed, of which the mean is judged.
 
     Raises
     ------
     StudyError
-        If it failed.
+        If a seed of `Spec.final_seeds` has not been trained, or the trainings of all failed.
     """
+    wanted = holdout.spec.final_seeds
     # By the record of the trial: the order of tickets does not say what a trial trained.
-    mine = [t for t in holdout.trials() if is_finished(t) and _trains(t, winner, seed)]
-    if not mine:
-        msg = f"study {holdout.name!r} has no refit of trial {winner} with seed {seed}"
+    ended = {
+        record.seed: trial
+        for trial in holdout.trials()
+        if is_finished(trial)
+        and (record := TrialRecord.read(trial)).retrained_trial == winner
+        and record.seed is not None
+    }
+    if missing := [seed for seed in wanted if seed not in ended]:
+        msg = (
+            f"trial {winner} of study {holdout.parent_name!r} has not been trained for the holdout "
+            f"with {counted(len(missing), 'seed')} of [final]; `tuner report "
+            f"{holdout.parent_name}` does it"
+        )
         raise StudyError(msg)
-    ended = mine[0]
-    if ended.state != TrialState.COMPLETE:
-        reason = TrialRecord.read(ended).failure or "it was pruned"
-        study = holdout.parent_name
-        msg = f"the refit of trial {winner}, the best of study {study!r}, failed: {reason}"
+    mine = {seed: ended[seed] for seed in wanted}
+    complete = {seed: t for seed, t in mine.items() if t.state == TrialState.COMPLETE}
+    if not complete:
+        reason = TrialRecord.read(next(iter(mine.values()))).failure or "it was pruned"
+        msg = (
+            f"every refit of trial {winner} of study {holdout.parent_name!r} failed: {reason}; "
+            "search again with a lower space.lr"
+        )
         raise StudyError(msg)
-    return ended
-
-
-def _trains(trial: FrozenTrial, winner: int, seed: int) -> bool:
-    record = TrialRecord.read(trial)
-    return (record.retrained_trial, record.seed) == (winner, seed)
+    return complete
 
 
 def read_artifact(study: StoredStudy, trial: FrozenTrial) -> bytes:
@@ -270,29 +293,25 @@ def _ranked(study: StoredStudy) -> list[FrozenTrial]:
     return list(distinct.values())
 
 
-def jobs_for_seeds(
-    study: StoredStudy, top: int = TOP, seeds: int = SEEDS
-) -> Iterator[RetrainingJob]:
+def jobs_for_seeds(study: StoredStudy, top: int = TOP) -> Iterator[RetrainingJob]:
     """Yield the jobs that `retrain_with_seeds` enqueues."""
-    first = study.spec.search.seed
+    first, last = study.spec.search.seed, study.spec.final_seeds[-1]
     for trial in _ranked(study)[:top]:
-        for seed in range(first + 1, first + seeds):
+        for seed in range(first + 1, max(last, first + _OTHER_SEEDS) + 1):
             yield _job(trial, seed)
 
 
-def jobs_for_holdout(
-    study: StoredStudy, top: int = TOP, seeds: int = SEEDS
-) -> Iterator[RetrainingJob]:
+def jobs_for_holdout(study: StoredStudy, top: int, winner: FrozenTrial) -> Iterator[RetrainingJob]:
     """Yield the jobs that `open_seal` enqueues, the winner with the seed of the study first."""
-    first = study.spec.search.seed
     ranked = _ranked(study)[:top]
-    for trial in ranked:
-        for seed in range(first, first + seeds):
+    repeated = [winner, *(trial for trial in ranked if trial.number != winner.number)]
+    for trial in repeated:
+        for seed in study.spec.final_seeds:
             yield _job(trial, seed)
     in_order = in_order_of_end(_complete(study))
     for position in incumbents([t.value for t in in_order]):
-        if in_order[position] not in ranked:
-            yield _job(in_order[position], first)
+        if all(in_order[position].number != trial.number for trial in repeated):
+            yield _job(in_order[position], study.spec.search.seed)
 
 
 def in_order_of_end(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:

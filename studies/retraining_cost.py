@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from optuna.trial import FrozenTrial
+
 from puffin.studies.estimate import seconds_per_epoch
 from puffin.studies.records import RetrainingJob, TrainingRun, TrialRecord, is_finished
 from puffin.studies.retraining import (
-    SEEDS,
     TOP,
     jobs_for_holdout,
     jobs_for_seeds,
@@ -45,14 +46,15 @@ class Cost:
         return self.worker_seconds / workers + _OTHER_SECONDS
 
 
-def retraining_cost(study: StoredStudy, top: int = TOP, seeds: int = SEEDS) -> Cost:
+def retraining_cost(study: StoredStudy, top: int = TOP, winner: FrozenTrial | None = None) -> Cost:
     """Estimate the cost of a report of a finished search from the times of its trials.
 
     A training on the folds takes about as many epochs as the trial of the same configuration. A
     training for the holdout trains one network on more targets, for the best number of epochs.
     """
-    on_folds = _remaining(study, SEEDS_SUFFIX, jobs_for_seeds(study, top, seeds))
-    on_all = _remaining(study, HOLDOUT_SUFFIX, jobs_for_holdout(study, top, seeds))
+    on_folds = _remaining(study, SEEDS_SUFFIX, jobs_for_seeds(study, top))
+    winner = winner or study.best()
+    on_all = _remaining(study, HOLDOUT_SUFFIX, jobs_for_holdout(study, top, winner))
     trials = {job.trial for job in (*on_folds, *on_all)}
     speeds, epochs = {}, {}
     for trial in study.trials():

@@ -59,6 +59,8 @@ MEANINGS = {
     "walk.block_bars": "Bars of each block.",
     "walk.trials": "Trials of each search. A third of search.trials by default, and at least 20.",
     "walk.warm": "Whether each search begins with the winners of the three before it.",
+    "final": "What is judged and exported once the search is done.",
+    "final.seeds": "Networks of the winner, each of another seed, of which the mean forecasts.",
     "search": "How many configurations are tried, and how they are chosen.",
     "search.trials": "Number of trials, 100 by default. Not for sampler grid: it runs every point.",
     "search.sampler": "Algorithm that proposes configurations. gp needs pruner none.",

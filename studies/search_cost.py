@@ -58,16 +58,14 @@ def search_cost(dataset: Dataset) -> SearchCost | None:
     return SearchCost(spec.tickets * least * per_epoch, spec.tickets * most * per_epoch)
 
 
-def walk_cost(searches: Sequence[Dataset], trainings: int) -> SearchCost | None:
+def walk_cost(searches: Sequence[Dataset]) -> SearchCost | None:
     """Time training steps as `search_cost` does, for the searches of a walk.
 
     Parameters
     ----------
     searches : sequence of Dataset
-        The search part of each origin.
-    trainings : int
-        Trainings of each winner. They take as many epochs as the winner's best, which is at most
-        the longest, and on average taken for half of it.
+        The search part of each origin. The trainings of its winner take as many epochs as the
+        winner's best, which is at most the longest, and on average taken for half of it.
     """
     seconds = _seconds_per_target_of(searches[-1])
     if seconds is None:
@@ -75,7 +73,7 @@ def walk_cost(searches: Sequence[Dataset], trainings: int) -> SearchCost | None:
     spec = searches[-1].spec
     searched = spec.tickets * sum(map(_targets, searches))
     last_folds = sum(len(p.fold.train) + len(p.fold.valid) for d in searches for p in d.parts[-1])
-    retrained = trainings * spec.training.max_epochs / 2 * last_folds
+    retrained = spec.final.seeds * spec.training.max_epochs / 2 * last_folds
     least, most = mean_epochs(spec)
     return SearchCost(
         seconds * (searched * least + retrained), seconds * (searched * most + retrained)

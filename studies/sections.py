@@ -328,6 +328,12 @@ class WalkSection(Section):
     warm: bool = False
 
 
+class FinalSection(Section):
+    """What is judged and exported: the mean of the winner's networks over seeds."""
+
+    seeds: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
+
+
 class TrainingSection(Section):
     """How long a configuration may train, and on which loss."""
 

@@ -19,6 +19,7 @@ from puffin.studies.sections import (
     NAME,
     PATH_HINT,
     DataSection,
+    FinalSection,
     SearchSection,
     Section,
     TrainingSection,
@@ -57,6 +58,7 @@ class Spec(Section):
     training: TrainingSection = TrainingSection()
     space: dict[str, Any] = Field(default_factory=default_space)
     search: SearchSection = SearchSection()
+    final: FinalSection = FinalSection()
     walk: WalkSection = WalkSection()
 
     @field_validator("space")
@@ -135,6 +137,11 @@ class Spec(Section):
         if SAMPLERS[self.search.sampler].enumerates:
             return len(self.grid.points)
         return self.search.trials or 100
+
+    @property
+    def final_seeds(self) -> range:
+        """The seeds whose networks are averaged, that of the search first."""
+        return range(self.search.seed, self.search.seed + self.final.seeds)
 
     @property
     def walk_trials(self) -> int:

@@ -13,7 +13,7 @@ from puffin.models.errors import PuffinError
 from puffin.studies.algorithms import PRUNERS
 from puffin.studies.dataset import Dataset, Frames, cut_holdout, join
 from puffin.studies.prices.snapshot import frames_from_csv, frames_to_csv, sha256
-from puffin.studies.records import StudyHeader, StudyRecord, is_duplicate
+from puffin.studies.records import StudyHeader, StudyRecord, TrialRecord, is_duplicate
 from puffin.studies.remarks import why_nothing_is_complete
 from puffin.studies.sampling import TicketSampling
 from puffin.studies.spec import SPEC_VERSION, Spec, parse_spec
@@ -209,6 +209,28 @@ def lowest_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     # A duplicate has the loss of the trial that it repeats, but no forecasts.
     return min(complete, key=lambda t: (t.value, is_duplicate(t), t.number), default=None)
+
+
+def numbered_complete(study: StoredStudy, number: int) -> FrozenTrial:
+    """Return the complete trial of a number, or of one that repeats another, that other.
+
+    Raises
+    ------
+    StudyError
+        If there is no such trial, or it is not complete.
+    """
+    trials = {trial.number: trial for trial in study.trials()}
+    if number not in trials:
+        msg = f"study {study.name!r} has no trial {number}; `tuner trials {study.name}` lists them"
+        raise StudyError(msg)
+    found = trials[number]
+    if found.state != TrialState.COMPLETE:
+        msg = (
+            f"trial {number} of study {study.name!r} is {found.state.name.lower()}, but only a "
+            f"complete trial can be chosen; `tuner trials {study.name}` lists them"
+        )
+        raise StudyError(msg)
+    return found if (first := TrialRecord.read(found).duplicate_of) is None else trials[first]
 
 
 def snapshot(spec: Spec, frames: Frames) -> dict[str, bytes]:

@@ -106,7 +106,7 @@ def record_values(
             "data": "search",
             "targets": 30,
             "last": times[SEARCH_BARS - 1],
-            "seed": 0,
+            "seeds": [0],
             "loss": "mse",
         },
     }
@@ -141,7 +141,9 @@ def export_files(
     files = {
         "config.toml": record.to_toml(),
         "README.md": model_card(record).encode(),
-        "model.safetensors": save(network.state_dict()),
+        "model.safetensors": save(
+            {f"members.0.{name}": w for name, w in network.state_dict().items()}
+        ),
         "prices-search.csv": to_csv(bars().iloc[:SEARCH_BARS]),
         "forecasts.csv": table(residuals),
     }

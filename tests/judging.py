@@ -13,8 +13,8 @@ from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 
 
-def judge(searched: StoredStudy, url: str, top: int, seeds: int) -> Report:
+def judge(searched: StoredStudy, url: str, top: int) -> Report:
     """Retrain the best with other seeds and for the holdout, and return the report."""
-    for again in (retrain_with_seeds(searched, top, seeds), open_seal(searched, top, seeds)):
+    for again in (retrain_with_seeds(searched, top), open_seal(searched, top)):
         work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
     return build.build(searched)

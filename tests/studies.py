@@ -31,6 +31,8 @@ lookback = { low = 3, high = 5 }
 lr = { low = 1e-3, high = 1e-2, log = true }
 [search]
 trials = 8
+[final]
+seeds = 3
 """
 
 

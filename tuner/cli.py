@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from puffin.studies.export.formats import FORMATS
-from puffin.studies.rules import RULES
 from puffin.tuner.commands import options
 from puffin.tuner.commands.options import example
 from puffin.tuner.group import CommandGroup, logging_to_stderr, open_closed_streams
@@ -171,22 +170,16 @@ def trials(name: str, form: str | None, sort: str, limit: int | None, storage: s
     default="toml",
     show_default=True,
 )
-@click.option(
-    "--rule",
-    type=click.Choice(list(RULES)),
-    default="loss",
-    show_default=True,
-    help="The lowest loss, or the smallest network within one standard error of it over seeds.",
-)
+@options.choice
 @options.storage
-def best(name: str, form: str, rule: str, storage: str) -> None:
+def best(name: str, form: str, rule: str, trial: int | None, storage: str) -> None:
     """Print the best configuration of study NAME.
 
     The rule 1se needs trainings with other seeds, which `tuner report` makes.
     """
     from puffin.tuner.commands import best as command
 
-    command.best(name, form, rule, storage)
+    command.best(name, form, rule, trial, storage)
 
 
 @main.command(epilog=example("tuner compare demo", "tuner compare demo --by layers"))
@@ -210,6 +203,7 @@ def compare(name: str, by: str, storage: str) -> None:
 @options.workers
 @options.device
 @options.report
+@options.choice
 @options.as_json
 @options.quiet
 @options.storage
@@ -274,16 +268,18 @@ def walk(
     show_default=True,
     help="Train the weights on the search data, or also on the opened holdout.",
 )
+@options.choice
 @options.storage
-def export(name: str, folder: Path, refit: str, storage: str) -> None:
+def export(name: str, folder: Path, refit: str, rule: str, trial: int | None, storage: str) -> None:
     """Write the best of study NAME to DIR as a forecaster.
 
-    DIR gets configuration, weights, prices, forecasts and a card. The weights are refitted for the
-    best number of epochs. Once `tuner report` has opened the seal, the export includes its report.
+    DIR gets configuration, weights, prices, forecasts and a card. The forecast is the mean of
+    networks of several seeds, each refitted for the best number of epochs. Once `tuner report` has
+    opened the seal, the export includes its report.
     """
     from puffin.tuner.commands import export as command
 
-    command.export(name, folder, refit, storage)
+    command.export(name, folder, refit, rule, trial, storage)
 
 
 @main.command(

@@ -9,15 +9,22 @@ from puffin.studies.text import counted, loss, minute, percent, signed
 _PLAIN_TORCH = """\
 import tomllib, torch
 from safetensors.torch import load_file
+from torch.nn import {layer}, Linear, ModuleDict, ModuleList
 
-record = tomllib.load(open("config.toml", "rb"))
+record, weights = tomllib.load(open("config.toml", "rb")), load_file("model.safetensors")
 widths = [len(record["input"]["features"]), *record["config"]["hidden_dims"]]
-layers = [torch.nn.{layer}(a, b, batch_first=True) for a, b in zip(widths, widths[1:])]
-parts = {{"{layers}": torch.nn.ModuleList(layers), "fc": torch.nn.Linear(widths[-1], 1)}}
-torch.nn.ModuleDict(parts).load_state_dict(load_file("model.safetensors"))
+members = ModuleList()
+for seed in record["refit"]["seeds"]:
+    layers = ModuleList({layer}(a, b, batch_first=True) for a, b in zip(widths, widths[1:]))
+    members.append(ModuleDict({{"{layers}": layers, "fc": Linear(widths[-1], 1)}}))
+ModuleDict({{"members": members}}).load_state_dict(weights)
 x = torch.zeros(1, record["config"]["lookback"], widths[0])  # bars, standardised as "input" says
-for layer in layers: x = layer(x)[0]
-print(parts["fc"](x[:, -1]))  # the target, standardised"""
+forecasts = []
+for network in members:
+    y = x
+    for layer in network["{layers}"]: y = layer(y)[0]
+    forecasts.append(network["fc"](y[:, -1]))
+print(sum(forecasts) / len(forecasts))  # the target, standardised"""
 
 
 def model_card(record: ExportRecord) -> str:
@@ -31,14 +38,15 @@ def _head(record: ExportRecord) -> str:
     symbols = len(record.scalers)
     each = f" of each of {symbols} symbols" if record.is_basket else ""
     widths = ", ".join(map(str, config.hidden_dims))
+    seeds = ", ".join(map(str, refit.seeds))
     bars = "all bars, the holdout included" if refit.data == "all" else "the search data"
     return f"""# {record.study}: {config.cell.upper()} [{widths}]
 
-The best complete trial of study `{record.study}` (trial {record.trial}), trained again on
-{bars}: {refit.targets} targets up to {refit.last}, {counted(record.epochs, "epoch")},
-seed {refit.seed}. It forecasts the {TARGETS[inputs.target].unit}{each}
-{counted(inputs.horizon, "bar")} ahead from {counted(config.lookback, "bar")} of
-{", ".join(inputs.features)}.
+Trial {record.trial} of study `{record.study}`, trained again on {bars}:
+{refit.targets} targets up to {refit.last}, {counted(record.epochs, "epoch")}. The forecast is the
+mean of {counted(len(refit.seeds), "network")}, trained with seed {seeds}. It is of the
+{TARGETS[inputs.target].unit}{each} {counted(inputs.horizon, "bar")} ahead, from
+{counted(config.lookback, "bar")} of {", ".join(inputs.features)}.
 """
 
 
@@ -150,7 +158,7 @@ def _use(record: ExportRecord) -> str:
   forecasts, scalers, weights, this card and the verdict. It cannot reproduce the files of the
   report and the third sentence of the verdict, because they depend on every trial of the search.
 * `config.toml`: configuration, scores, folds, seeds, scalers, machines and the whole study file
-* `model.safetensors`: weights of `puffin.models.networks.rnn.{cell.network}`
+* `model.safetensors`: weights of the networks, each a `puffin.models.networks.rnn.{cell.network}`
 * `prices-search.csv` and, once the seal is open, `prices-holdout.csv`: the prices of the study
 * `forecasts.csv`, `forecasts-holdout.csv`: out-of-sample forecasts in the target's unit
 

@@ -15,7 +15,7 @@ from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
 from puffin.models.features import build_series
-from puffin.models.networks.rnn import build_network
+from puffin.models.networks.ensemble import Ensemble, build_ensemble, named_weights
 from puffin.models.scaling import Scaler
 from puffin.studies.dataset import Frames, columns_of, join, union_of_dates
 from puffin.studies.export.checksums import CONFIG_FILE, SUMS_FILE, ExportError, read_listed
@@ -23,7 +23,7 @@ from puffin.studies.export.record import ExportRecord, RecordError
 from puffin.studies.prices.snapshot import frames_from_csv, sha256
 from puffin.studies.spec import Spec
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE
-from puffin.studies.text import when
+from puffin.studies.text import counted, when
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
 # Out-of-sample forecasts of the search folds, and of the holdout once it is open.
@@ -78,7 +78,7 @@ class Exported:
 
     @cached_property
     def scalers(self) -> dict[str, Scaler]:
-        """The scaler of each symbol that the network was trained on."""
+        """The scaler of each symbol that the networks were trained on."""
         return self.record.scalers
 
     @cached_property
@@ -101,15 +101,25 @@ class Exported:
 
     @cached_property
     def network(self) -> torch.nn.Module:
-        """The trained network in evaluation mode."""
-        network = build_network(self.config, len(self.record.input.features))
+        """The trained networks in evaluation mode, as one that forecasts with their mean."""
+        network = self._untrained()
         network.load_state_dict(self.weights)
         return network.eval()
 
     @cached_property
     def weights(self) -> dict[str, torch.Tensor]:
-        """The network's weights by name."""
-        return load(self.files[WEIGHTS_FILE])
+        """The weights of `network` by name."""
+        return named_weights(load(self.files[WEIGHTS_FILE]))
+
+    def _untrained(self) -> Ensemble:
+        inputs, seeds = len(self.record.input.features), self.record.refit.seeds
+        return build_ensemble(self.config, inputs, len(seeds))
+
+    @cached_property
+    def shapes(self) -> dict[str, torch.Tensor]:
+        """The weights that `network` must have, without their values."""
+        with torch.device("meta"):  # shapes without memory
+            return self._untrained().state_dict()
 
     def forecasts(self, name: str) -> pd.DataFrame:
         """Return the table of one of `FORECAST_FILES`."""
@@ -205,12 +215,14 @@ def _check_weights(exported: Exported) -> None:
         weights = exported.weights
     except (SafetensorError, KeyError, ValueError) as error:
         raise ExportError(f"{WEIGHTS_FILE} is not in the format of safetensors: {error}") from None
-    layers = len(exported.config.hidden_dims)
-    if layers > len(weights):  # checked before a network of that many layers is built
-        raise ExportError(f"{WEIGHTS_FILE} has fewer tensors than the network has layers: {layers}")
-    with torch.device("meta"):  # shapes without memory
-        network = build_network(exported.config, len(exported.record.input.features))
-    expected = network.state_dict()
+    networks = len(exported.record.refit.seeds)
+    layers = len(exported.config.hidden_dims) * networks
+    if layers > len(weights):  # checked before networks of that many layers are built
+        raise ExportError(
+            f"{WEIGHTS_FILE} has fewer tensors than {counted(networks, 'network')} of "
+            f"{CONFIG_FILE} {'has' if networks == 1 else 'have'} layers: {layers}"
+        )
+    expected = exported.shapes
     for name in sorted({*expected, *weights}):
         actual, rule = (_kind(tensors.get(name)) for tensors in (weights, expected))
         if actual != rule:

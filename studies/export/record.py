@@ -116,6 +116,7 @@ Instant = Annotated[str, AfterValidator(_instant)]
 Key = Annotated[str, AfterValidator(_key)]
 Digest = Annotated[str, AfterValidator(_digest)]
 Machine = dict[str, Line]
+Seeds = Annotated[list[int], Field(min_length=1)]
 
 
 class _Part(BaseModel):
@@ -258,13 +259,23 @@ class FoldDates(_Part):
 
 
 class Refit(_Part):
-    """How the exported weights were trained."""
+    """How the exported weights were trained: a network with each seed."""
 
     data: Literal["search", "all"]
     targets: Count
     last: BarTime
-    seed: int
+    seeds: Seeds
     loss: Line
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_network_has_one_seed(cls, values: Any) -> Any:
+        """Read an export of an earlier version, which has one network and names its seed."""
+        if isinstance(values, Mapping) and "seed" in values and "seeds" not in values:
+            return {key: value for key, value in values.items() if key != "seed"} | {
+                "seeds": [values["seed"]]
+            }
+        return values
 
 
 class Opening(_Part):
@@ -291,11 +302,15 @@ class Baseline(_Part):
 
 
 class Holdout(_Part):
-    """Results of the winner on the holdout."""
+    """Results of the winner on the holdout: of the mean of its networks with these seeds.
+
+    Exports of earlier versions do not name seeds: they have one network.
+    """
 
     first: BarTime
     last: BarTime
     bars: Count
+    seeds: list[int] = []
     loss: Loss
     skill: Skill
     direction_accuracy: Share
@@ -344,13 +359,20 @@ class ExportRecord(_Part):
             ("input.features", self.input.features, "the features of", self.inputs),
             ("input.target", self.input.target, "spec.data.target", spec.data.target),
             ("input.horizon", self.input.horizon, "spec.data.horizon", spec.data.horizon),
-            ("refit.seed", self.refit.seed, "spec.search.seed", spec.search.seed),
             ("refit.loss", self.refit.loss, "spec.training.loss", spec.training.loss),
             ("number of folds", len(self.folds), "spec.walk_forward.folds", folds),
             ("number of scores.fold_losses", len(self.scores.fold_losses), "that of folds", folds),
         ):
             if value != expected:
                 raise ValueError(f"{key} = {_shown(value)}: should be {rule} = {_shown(expected)}")
+        for key, seeds in (
+            ("refit.seeds", self.refit.seeds),
+            ("holdout.seeds", self.holdout.seeds if self.holdout else []),
+        ):
+            # Without those whose training diverged.
+            if seeds != [seed for seed in spec.final_seeds if seed in seeds]:
+                known = f"{spec.final_seeds[0]} to {spec.final_seeds[-1]}"
+                raise ValueError(f"{key} = {_shown(seeds)}: should be of {known}, each once")
         if self.epochs > (most := spec.training.max_epochs):
             msg = f"epochs = {self.epochs}: should be at most spec.training.max_epochs = {most}"
             raise ValueError(msg)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.metrics import skill
+from puffin.models.networks.ensemble import Ensemble
 from puffin.models.scaling import Scaler
 from puffin.models.training.fold_training import FoldTraining, build_networks, validate
 from puffin.models.training.refit import Refit
@@ -155,13 +156,15 @@ def _loss_as_skill(scores: Scores | Holdout, persistence: float) -> float:
 
 
 def _weights(exported: Exported, folds: Dataset) -> Iterator[Check]:
-    """Train the exported network again and compare its inputs and weights."""
+    """Train the exported networks again and compare its inputs and weights."""
     record = exported.record
     on_all_bars = record.refit.data == "all"
     dataset = Dataset.build(exported.spec, exported.prices) if on_all_bars else folds
-    network, scalers, targets = refit_winner(dataset, exported.config, record.epochs)
+    networks, scalers, targets = refit_winner(
+        dataset, exported.config, record.epochs, record.refit.seeds
+    )
     yield from _inputs(record, scalers, targets)
-    before, recomputed = exported.weights, network.state_dict()
+    before, recomputed = exported.weights, Ensemble([*networks.values()]).state_dict()
     difference = max(
         float((recomputed[name] - values).abs().max()) for name, values in before.items()
     )
@@ -195,14 +198,16 @@ def _differences(exported: Scaler, scaler: Scaler) -> Iterator[tuple[str, float]
 def _holdout(
     exported: Exported, recorded: Holdout, folds: Dataset, holdout: Dataset
 ) -> Iterator[Check]:
-    """Train the network that was judged on the holdout again, and compare it with baselines."""
+    """Train the networks that were judged on the holdout again, and compare with baselines."""
     record, spec, config = exported.record, exported.spec, exported.config
     comparison = Comparison(record.machine.holdout or {})
     (fold,) = holdout.read_by(config).tensors(config.lookback, comparison.device)
-    given = (config, spec.training.loss, record.epochs, spec.search.seed)
-    network = Refit(fold.train, *given).train()
-    _, scaled = validate(network, fold.valid, loss_function(spec.training.loss))
-    (forecasts,) = holdout.in_target_units([scaled])
+    loss, runs = spec.training.loss, list[Floats]()
+    for seed in recorded.seeds:
+        network = Refit(fold.train, config, loss, record.epochs, seed).train()
+        _, scaled = validate(network, fold.valid, loss_function(loss))
+        runs += holdout.in_target_units([scaled])
+    forecasts = np.vstack(runs).mean(axis=0)
     if not np.isfinite(forecasts).all():  # the training diverged: there is nothing to judge
         yield Check("holdout.loss", recorded.loss, float("nan"), 0.0)
         return

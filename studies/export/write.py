@@ -1,6 +1,6 @@
 """Writing an export: record, weights, prices, forecasts, report and model card."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from safetensors.torch import save
 
 from puffin.models.config import Config
+from puffin.models.networks.ensemble import Ensemble
 from puffin.models.scaling import Scaler
 from puffin.models.training.refit import Refit
 from puffin.models.windows import fold_tensors
@@ -37,7 +38,7 @@ from puffin.studies.files import write_files
 from puffin.studies.openings import Opening, looks_at
 from puffin.studies.records import Scores, TrainingRun, TrialRecord
 from puffin.studies.report.subject import fold_dates
-from puffin.studies.retraining import find_holdout, own_refit, read_artifact, require_opened
+from puffin.studies.retraining import find_holdout, read_artifact, refits_of, require_opened
 from puffin.studies.safe_toml import MOST_BYTES, parse_toml
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE, StoredStudy, StudyError
 from puffin.studies.summary import best_record
@@ -51,8 +52,12 @@ if TYPE_CHECKING:
 _IGNORED_FILES = {"Thumbs.db", "desktop.ini", "lost+found"}
 
 
-def export(study: StoredStudy, folder: Path, refit: str = "search") -> Path:
-    """Train the best configuration of a study for its best epoch count and write it to a folder.
+def export(
+    study: StoredStudy, folder: Path, refit: str = "search", chosen: FrozenTrial | None = None
+) -> Path:
+    """Train a configuration of a study for its best epoch count and write it to a folder.
+
+    It is trained with all seeds of the study file; the mean of these networks forecasts.
 
     Once the seal is open, the export includes the results on the holdout. An earlier export of the
     same study is replaced once all files are written; other files in the folder are kept.
@@ -65,6 +70,8 @@ def export(study: StoredStudy, folder: Path, refit: str = "search") -> Path:
         ``search`` trains on the search data, so that the scores on the holdout are those of the
         exported weights; ``all`` trains on the holdout too, and the scores are those of the fit
         without it.
+    chosen : FrozenTrial, optional
+        A complete trial, by default the best.
 
     Raises
     ------
@@ -75,7 +82,7 @@ def export(study: StoredStudy, folder: Path, refit: str = "search") -> Path:
         If no trial is complete, or `refit` is ``all`` and the seal has not been opened.
     """
     _check_folder(folder, study.name)
-    files = _files(study, refit)
+    files = _files(study, refit, chosen)
     try:
         # First the file that names the study, last the one that marks the export as complete.
         write_files(folder, {**files, SUMS_FILE: checksums(files)}, _stale(folder, files))
@@ -85,16 +92,19 @@ def export(study: StoredStudy, folder: Path, refit: str = "search") -> Path:
     return folder
 
 
-def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
+def _files(study: StoredStudy, refit: str, chosen: FrozenTrial | None) -> dict[str, bytes]:
     """Return every file of an export except its checksums, checked as a reader checks them."""
     # Read once: a search that is extended meanwhile may find a better one.
-    best, judgement = study.best(), _judge(study)
+    best = chosen or study.best()
+    judgement = _judge(study, best)
     if refit == "all" and judgement.report is None:
         raise StudyError(judgement.why_none)
     values = best_record(study, best)
     config, epochs = Config.from_dict(values["config"]), values["epochs"]
     dataset = study.dataset if refit == "search" else _all_bars(study)
-    network, scalers, targets = refit_winner(dataset, config, epochs)
+    networks, scalers, targets = refit_winner(dataset, config, epochs)
+    # If all diverged, the check below refuses the weights of the first.
+    finite = {s: n for s, n in networks.items() if is_finite(n)} or dict([*networks.items()][:1])
     values |= _provenance(study, best, scalers)
     values["scores"] |= {
         "symbol_losses": Scores.read(best).symbol_losses,
@@ -104,7 +114,7 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
         "data": refit,
         "targets": targets,
         "last": when(dataset.dates[-1]),
-        "seed": study.spec.search.seed,
+        "seeds": list(finite),
         "loss": study.spec.training.loss,
     }
     files = {SEARCH_FILE: study.read_prices(SEARCH_FILE)}
@@ -115,7 +125,7 @@ def _files(study: StoredStudy, refit: str) -> dict[str, bytes]:
         files = {
             CONFIG_FILE: record.to_toml(),
             **files,
-            WEIGHTS_FILE: save(network.state_dict()),
+            WEIGHTS_FILE: save(Ensemble([*finite.values()]).state_dict()),
             CARD_FILE: model_card(record).encode(),
         }
         check_exported(Exported(Path(), files, record))
@@ -137,10 +147,10 @@ def _add_holdout(
     if report is None:
         values["unjudged"] = judgement.why_none
     elif holdout is not None:
-        retraining = own_refit(holdout, best.number, study.spec.search.seed)
-        files[FORECAST_FILES[1]] = read_artifact(holdout, retraining)
-        values["machine"]["holdout"] = TrainingRun.read(retraining).machine
-        values["holdout"] = _holdout(report)
+        refits = refits_of(holdout, best.number)
+        files[FORECAST_FILES[1]] = study.holdout_dataset.forecasts_csv([report.forecasts])
+        values["machine"]["holdout"] = _common_machine(refits.values())
+        values["holdout"] = _holdout(report) | {"seeds": list(refits)}
         from puffin.studies.report.files import report_files
 
         files |= report_files(study, report)
@@ -155,15 +165,21 @@ class _Judgement:
     why_none: str = ""
 
 
-def _judge(study: StoredStudy) -> _Judgement:
+def _judge(study: StoredStudy, winner: FrozenTrial) -> _Judgement:
     try:
-        require_opened(study)
+        require_opened(study, winner)
         # Imported here: the report takes longer to load than everything else an export needs.
         from puffin.studies.report.build import build
 
-        return _Judgement(build(study))
+        return _Judgement(build(study, winner))
     except StudyError as error:
         return _Judgement(None, str(error))
+
+
+def _common_machine(trainings: Iterable[FrozenTrial]) -> dict[str, str]:
+    """Return the kind of machine of trainings; empty, as if not recorded, if there are several."""
+    kinds = [TrainingRun.read(trial).machine for trial in trainings]
+    return kinds[0] if all(kind == kinds[0] for kind in kinds) else {}
 
 
 def _all_bars(study: StoredStudy) -> Dataset:
@@ -257,32 +273,43 @@ def _is_ignored(name: str) -> bool:
 
 
 def refit_winner(
-    dataset: Dataset, config: Config, epochs: int
-) -> tuple[torch.nn.Module, dict[str, Scaler], int]:
-    """Train the winner on every target of a dataset, on the CPU with one thread.
+    dataset: Dataset, config: Config, epochs: int, seeds: Iterable[int] | None = None
+) -> tuple[dict[int, torch.nn.Module], dict[str, Scaler], int]:
+    """Train the winner with each seed on every target of a dataset, on the CPU with one thread.
 
     The number of threads determines the order of sums and thus the last bits of the weights.
 
+    Parameters
+    ----------
+    dataset : Dataset
+    config : Config
+    epochs : int
+    seeds : iterable of int, optional
+        `Spec.final_seeds` by default.
+
     Returns
     -------
-    Module, dict, int
-        The network, the scaler of each symbol's inputs and outputs, and the number of targets.
+    dict, dict, int
+        The network of each seed, the scaler of each symbol's inputs and outputs, and the number of
+        targets.
     """
     parts = dataset.read_by(config).refit_parts()
     tensors = fold_tensors(parts, config.lookback, torch.device("cpu"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        network = Refit(
-            tensors.train,
-            config,
-            dataset.spec.training.loss,
-            epochs,
-            dataset.spec.search.seed,
-        ).train()
+        networks = {
+            seed: Refit(tensors.train, config, dataset.spec.training.loss, epochs, seed).train()
+            for seed in (dataset.spec.final_seeds if seeds is None else seeds)
+        }
     finally:
         torch.set_num_threads(threads)
-    return network, {part.member.symbol: part.scaler for part in parts}, len(tensors.train)
+    return networks, {part.member.symbol: part.scaler for part in parts}, len(tensors.train)
+
+
+def is_finite(network: torch.nn.Module) -> bool:
+    """Return whether all weights of a network are finite, i.e. its training did not diverge."""
+    return all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
 
 
 def _provenance(

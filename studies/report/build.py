@@ -42,7 +42,7 @@ from puffin.studies.report.trading import (
     untradable,
     why_no_backtest,
 )
-from puffin.studies.retraining import in_order_of_end, own_refit, read_artifact, require_opened
+from puffin.studies.retraining import in_order_of_end, read_artifact, refits_of, require_opened
 from puffin.studies.seeds import SeedSensitivity, read_seed_sensitivity
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted_bars, when
@@ -68,7 +68,9 @@ class Report:
     looks : every opening of these bars by any study of the database, the earliest first
     opened_for : opening id by winning trial, of the openings by this study
     dates : index, (holdout targets,), their times, symbol after symbol
-    forecasts, actual : array, (holdout targets,), in the target's unit
+    forecasts, actual : array, (holdout targets,), in the target's unit; a forecast is the mean of
+        the winner's networks, of which each has another seed
+    network_losses : loss on the holdout of each of these networks alone
     search_loss : loss of the winner on the search folds
     skill : skill of the winner against persistence on the holdout
     comparison : winner and baselines on the holdout
@@ -97,6 +99,7 @@ class Report:
     opened_for: dict[int, str]
     dates: pd.DatetimeIndex
     forecasts: Floats
+    network_losses: list[float]
     actual: Floats
     search_loss: float
     skill: float
@@ -150,21 +153,28 @@ class Report:
         return before(self.looks, self.opened_for[self.winner])
 
 
-def build(study: StoredStudy) -> Report:
+def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
     """Return the report on the winner of a study.
+
+    Parameters
+    ----------
+    study : StoredStudy
+    winner : FrozenTrial, optional
+        The trial that is judged, by default the best.
 
     Raises
     ------
     StudyError
         If the seal is closed or was opened for other winners only, or a retraining is not done.
     """
-    best, holdout = require_opened(study)
+    best = winner or study.best()
+    holdout = require_opened(study, best)
     spread = read_seed_sensitivity(study)
     refits = _refits(holdout)
     config = TrialRecord.read(best).config
     folds, opened = study.dataset, study.holdout_dataset
-    retraining = own_refit(holdout, best.number, study.spec.search.seed)
-    (forecasts,) = read_forecasts(holdout, retraining)
+    runs = winner_forecasts(holdout, best.number)
+    forecasts = runs.mean(axis=0)
     comparison = compare_with_baselines(folds, opened, config["lookback"], forecasts)
     horizon = opened.horizon
     (actual,), (last,) = opened.actuals, opened.persistence
@@ -184,6 +194,7 @@ def build(study: StoredStudy) -> Report:
         opened_for=holdout.record.opened_for,
         dates=opened.scored_dates[0],
         forecasts=forecasts,
+        network_losses=[float(opened.losses_by_date([run]).mean()) for run in runs],
         actual=actual,
         search_loss=np.nan if best.value is None else best.value,
         skill=skill(comparison.loss, float(opened.losses_by_date(opened.persistence).mean())),
@@ -224,6 +235,18 @@ def read_forecasts(study: StoredStudy, trial: FrozenTrial) -> list[Floats]:
     """Return the forecasts of a trial, one array per fold, in the target's unit."""
     frame = pd.read_csv(io.BytesIO(read_artifact(study, trial)))
     return [part["forecast"].to_numpy(np.float64) for _, part in frame.groupby("fold")]
+
+
+def winner_forecasts(holdout: StoredStudy, winner: int) -> Floats:
+    """Return the forecasts of the holdout by each network of the winner, (network, targets).
+
+    Raises
+    ------
+    StudyError
+        As `refits_of`.
+    """
+    refits = refits_of(holdout, winner).values()
+    return np.vstack([read_forecasts(holdout, refit) for refit in refits])
 
 
 def trials_with_forecasts(study: StoredStudy) -> list[tuple[FrozenTrial, list[Floats]]]:

@@ -1,6 +1,7 @@
 """The sections of a report on the holdout: losses, significance, looks and directions."""
 
 import math
+from statistics import fmean
 
 from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
@@ -37,9 +38,8 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
             *show("lead.svg", drawn),
             Table(header, rows),
             Text(
-                f"{report.bars}, {report.first} to {report.last}. The winner was "
-                f"trained again on all search data, for {counted(report.epochs, 'epoch')} with the "
-                f"seed of the study. Its skill against persistence is {skill}."
+                f"{report.bars}, {report.first} to {report.last}. {_networks(report)} Its skill "
+                f"against persistence is {skill}."
             ),
             Text(
                 f"The loss is the {study.spec.training.loss} of the standardised target, which the "
@@ -57,6 +57,18 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
             *_symbols(study, report, drawn),
             *_looks(report),
         ],
+    )
+
+
+def _networks(report: Report) -> str:
+    """Return which networks forecast, and how much their losses differ."""
+    epochs, losses = counted(report.epochs, "epoch"), report.network_losses
+    if len(losses) == 1:
+        return f"The winner was trained again on all search data, for {epochs}."
+    return (
+        f"The winner is the mean of {len(losses)} networks, which were trained again on all search "
+        f"data for {epochs}, each with another seed. One of them alone has a loss of "
+        f"{loss(min(losses))} to {loss(max(losses))}, on average {loss(fmean(losses))}."
     )
 
 

@@ -236,6 +236,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "last": report.last,
             "bars": report.dates.nunique(),
             "loss": report.loss,
+            "network_losses": report.network_losses,
             "skill": report.skill,
             "detectable_skill": comparison.detectable_skill,
             "openings": len(report.looks),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
@@ -15,10 +14,10 @@ from puffin.models.panel import Dates, by_part
 from puffin.studies.dataset import Dataset
 from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.report.baselines import compare_with_baselines
-from puffin.studies.report.build import read_forecasts
+from puffin.studies.report.build import winner_forecasts
 from puffin.studies.report.trading import why_no_backtest
 from puffin.studies.retraining import require_opened
-from puffin.studies.study import StoredStudy, StudyError
+from puffin.studies.study import StoredStudy
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,38 +98,18 @@ class Block:
         return skill(float(self.losses.mean()), float(self.baselines["persistence"].mean()))
 
 
-def read_block(study: StoredStudy, seeds: int) -> Block:
+def read_block(study: StoredStudy) -> Block:
     """Return the winner of an origin on its block.
-
-    Parameters
-    ----------
-    study : StoredStudy
-        The search.
-    seeds : int
-        Trainings of the winner whose mean is judged, beginning with the seed of the study.
 
     Raises
     ------
     StudyError
         If the search or a training of its winner is not done, or every training diverged.
     """
-    best, opened = require_opened(study)
-    judged, first = study.holdout_dataset, study.spec.search.seed
-    trained = [
-        trial
-        for trial in opened.trials()
-        if (record := TrialRecord.read(trial)).retrained_trial == best.number
-        and record.seed in range(first, first + seeds)
-    ]
-    runs = [read_forecasts(opened, t)[0] for t in trained if t.state == TrialState.COMPLETE]
-    if not runs:
-        reasons = {TrialRecord.read(trial).failure for trial in trained}
-        msg = (
-            f"no training of the winner of {study.name!r}, trial {best.number}, ended: "
-            f"{', '.join(sorted(filter(None, reasons)))}; lower space.lr, or walk another study"
-        )
-        raise StudyError(msg)
-    forecasts = np.mean(runs, axis=0)
+    best = study.best()
+    opened, judged = require_opened(study, best), study.holdout_dataset
+    runs = winner_forecasts(opened, best.number)
+    forecasts = runs.mean(axis=0)
     lookback = TrialRecord.read(best).config["lookback"]
     comparison = compare_with_baselines(study.dataset, judged, lookback, forecasts)
     return Block(

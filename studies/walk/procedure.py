@@ -8,7 +8,7 @@ from optuna.storages import RDBStorage
 
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.lifecycle import submit
-from puffin.studies.retraining import SEEDS, open_for_winner
+from puffin.studies.retraining import open_for_winner
 from puffin.studies.study import StoredStudy, StudyError, lowest_complete, walk_name
 from puffin.studies.summary import Status, status, sum_of
 from puffin.studies.text import in_words
@@ -29,15 +29,12 @@ class Procedure:
     warm : bool
         Whether each search begins with the winners before it, and so waits for the one before. A
         grid has no use for them.
-    seeds : int
-        Trainings of each winner.
     """
 
     storage: RDBStorage
     study: str
     origins: Sequence[Origin]
     warm: bool
-    seeds: int = SEEDS
     studies: list[StoredStudy] = field(default_factory=list)
     # The trainings of the winner of each search that is done; None if it has no winner.
     _opened: dict[str, StoredStudy | None] = field(default_factory=dict)
@@ -140,7 +137,7 @@ class Procedure:
             return [search]
         if study.name not in self._opened:
             has_winner = lowest_complete(study.trials()) is not None
-            self._opened[study.name] = open_for_winner(study, self.seeds) if has_winner else None
+            self._opened[study.name] = open_for_winner(study) if has_winner else None
         opened = self._opened[study.name]
         return [search] if opened is None else [search, self._state(opened)]
 
@@ -154,9 +151,9 @@ class Procedure:
 
     def _sum(self, states: Sequence[Status]) -> Status:
         """Return the state of the walk, with the tickets of what has not begun yet."""
-        searches = len(self.origins) - len(self.studies)
+        spec, searches = self.origins[0].spec, len(self.origins) - len(self.studies)
         trainings = len(self.origins) - len(self._opened)
-        to_come = searches * self.origins[0].spec.tickets + trainings * self.seeds
+        to_come = searches * spec.tickets + trainings * spec.final.seeds
         found = sum_of(walk_name(self.study), states, to_come)
         if self._done_before is None:
             self._done_before = found.finished

@@ -18,7 +18,6 @@ from puffin.models.evaluation.portfolio import equal_parts
 from puffin.models.features import TARGETS
 from puffin.studies.report.build import why_no_direction_test
 from puffin.studies.report.trading import bars_per_year, trade
-from puffin.studies.retraining import SEEDS
 from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.walk.block import Block, SymbolForecasts, read_block
@@ -132,7 +131,7 @@ class Walk:
         return found
 
 
-def judge(name: str, studies: Sequence[StoredStudy], seeds: int = SEEDS) -> Walk:
+def judge(name: str, studies: Sequence[StoredStudy]) -> Walk:
     """Return the verdict on the procedure from its finished searches.
 
     Parameters
@@ -141,8 +140,6 @@ def judge(name: str, studies: Sequence[StoredStudy], seeds: int = SEEDS) -> Walk
         Of the study that walks.
     studies : sequence of StoredStudy
         The searches, the earliest first.
-    seeds : int
-        Trainings of each winner whose mean is judged.
 
     Raises
     ------
@@ -151,7 +148,7 @@ def judge(name: str, studies: Sequence[StoredStudy], seeds: int = SEEDS) -> Walk
     PuffinError
         If blocks overlap: searches of different walks have been mixed.
     """
-    blocks = [read_block(study, seeds) for study in studies]
+    blocks = [read_block(study) for study in studies]
     for earlier, later in pairwise(blocks):
         if later.dates[0] <= earlier.dates[-1]:
             msg = (

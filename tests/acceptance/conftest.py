@@ -134,7 +134,7 @@ def reported(
 
     def report(folder: Path) -> None:
         copy = finished.copy(folder)
-        judged = ("report", "--workers", "1", "--top", "2", "--seeds", "3")
+        judged = ("report", "--workers", "1", "--top", "2")
         for name, *args in (
             ("export", folder / "sealed"),
             (*judged, "--out", folder / "pages"),

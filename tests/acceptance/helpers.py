@@ -38,6 +38,8 @@ lookback = { low = 3, high = 5 }
 [search]
 trials = 6
 seed = 3
+[final]
+seeds = 3
 """
 SEALED_EXPORT = {
     "config.toml",

@@ -41,8 +41,8 @@ def test_a_closed_or_full_stdout_ends_without_a_traceback(finished: Finished) ->
         (("worker", "--study", "\udcff"), "\\udcff is not valid UTF-8"),
         (("run", "demo", "--workers", "99999999999999999999"), "is not in the range 1<=x<=1000"),
         (("report", "demo", "--workers", "1001"), "is not in the range 1<=x<=1000"),
-        (("report", "demo", "--seeds", "1000000000"), "is not in the range 3<=x<=1000"),
         (("report", "demo", "--top", "1000000000"), "is not in the range 1<=x<=1000"),
+        (("export", "demo", "best", "--trial", "-1"), "is not in the range x>=0"),
     ],
 )
 def test_values_out_of_range_are_wrong_usage(

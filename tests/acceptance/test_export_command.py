@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 import puffin.studies.export.write
 import puffin.studies.files
 from puffin.models.config import Config
-from puffin.models.networks.rnn import build_network
+from puffin.models.networks.ensemble import build_ensemble
 from puffin.models.training.refit import Refit
 from puffin.models.windows import Windows
+from puffin.studies.export.read import load_exported
 from tests.acceptance.helpers import SEALED_EXPORT, Command, Finished, query, words
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -46,7 +47,8 @@ def test_a_repeated_export_is_identical_byte_for_byte(
 def test_the_exported_weights_fit_the_exported_configuration(
     exported: Path, config: dict[str, Any]
 ) -> None:
-    network = build_network(Config.from_dict(config["config"]), len(config["input"]["features"]))
+    inputs = len(config["input"]["features"])
+    network = build_ensemble(Config.from_dict(config["config"]), inputs, 3)
     network.load_state_dict(load_file(exported / "model.safetensors"), strict=True)
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
@@ -76,18 +78,18 @@ def test_the_exported_weights_are_those_of_an_independent_refit(
 
     rows = (features - np.array(given["feature_mean"])) / np.array(given["feature_std"])
     scaled = (targets - given["target_mean"]) / given["target_std"]
-    network = Refit(
-        Windows.of(
-            torch.tensor(rows[first - lookback :], dtype=torch.float32),
-            torch.tensor(scaled[:, None], dtype=torch.float32),
-            lookback,
-        ),
-        Config.from_dict(config["config"]),
-        config["refit"]["loss"],
-        config["epochs"],
-        config["refit"]["seed"],
-    ).train()
-    written, own = load_file(exported / "model.safetensors"), network.state_dict()
+    windows = Windows.of(
+        torch.tensor(rows[first - lookback :], dtype=torch.float32),
+        torch.tensor(scaled[:, None], dtype=torch.float32),
+        lookback,
+    )
+    settings = Config.from_dict(config["config"]), config["refit"]["loss"], config["epochs"]
+    own = {
+        f"members.{place}.{name}": value
+        for place, seed in enumerate((3, 4, 5))
+        for name, value in Refit(windows, *settings, seed).train().state_dict().items()
+    }
+    written = load_file(exported / "model.safetensors")
     assert len(targets) == config["refit"]["targets"]
     assert written.keys() == own.keys()
     for name, value in own.items():
@@ -121,7 +123,7 @@ def test_the_card_names_data_folds_seed_and_scores(exported: Path, config: dict[
             f"| {fold['valid_first']} to {fold['valid_last']} | {loss:#.4g} |"
         )
         assert line in card
-    assert "seed 3" in card
+    assert "mean of 3 networks, trained with seed 3, 4, 5." in card
     for name in ("loss", "persistence_loss", "mean_loss"):
         assert f"| {config['scores'][name]:#.4g} |" in card
     assert f"{100 * config['scores']['skill']:+.1f} %" in card
@@ -168,8 +170,31 @@ def test_an_export_of_diverged_weights_is_refused_and_writes_nothing(
     monkeypatch.setattr(puffin.studies.export.write, "Refit", Diverged)
     code, _, err = command("export", "tiny-study", "best", "--storage", finished.url)
     assert code == 1
-    assert "cannot be exported: model.safetensors: fc.bias should be finite" in err
+    assert "cannot be exported: model.safetensors: members.0.fc.bias should be finite" in err
     assert not (tmp_path / "best").exists()
+
+
+def test_an_export_leaves_out_a_network_that_diverged(
+    finished: Finished, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    class SecondDiverges(Refit):
+        def train(self) -> torch.nn.Module:
+            network = super().train()
+            trained.append(network)
+            if len(trained) == 2:
+                torch.nn.init.constant_(network.get_parameter("fc.bias"), float("nan"))
+            return network
+
+    monkeypatch.setattr(puffin.studies.export.write, "Refit", SecondDiverges)
+    done = command("export", "tiny-study", str(tmp_path / "best"), "--storage", finished.url)
+    assert done.code == 0, done.err
+    found = load_exported(tmp_path / "best")
+    assert found.record.refit.seeds == [3, 5]
+    expected = (trained[0].get_parameter("fc.bias"), trained[2].get_parameter("fc.bias"))
+    assert torch.equal(found.weights["members.0.fc.bias"], expected[0])
+    assert torch.equal(found.weights["members.1.fc.bias"], expected[1])
 
 
 def test_an_export_below_a_file_is_refused(
@@ -210,6 +235,6 @@ def test_an_export_is_refitted_with_one_thread(
             command("export", "tiny-study", str(tmp_path / "out"), "--storage", finished.url).code
             == 0
         )
-        assert (used, torch.get_num_threads()) == ([1], 2)
+        assert (used, torch.get_num_threads()) == ([1, 1, 1], 2)
     finally:
         torch.set_num_threads(before)

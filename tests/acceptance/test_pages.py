@@ -99,7 +99,7 @@ def test_the_commands_of_the_readme_run(
     monkeypatch.chdir(reported.copy(tmp_path).folder)
     page = (ROOT / "README.md").read_text("utf-8")
     (block,) = (body for _, body in blocks(page) if "tuner check" in body)
-    for page_has, is_here in (("my.toml", "x.toml"), ("my-first", "tiny-study --top 2 --seeds 3")):
+    for page_has, is_here in (("my.toml", "x.toml"), ("my-first", "tiny-study --top 2")):
         assert page_has in block
         block = block.replace(page_has, is_here)
     *commands, last = (args for line in block.splitlines() for args in typed(line))

@@ -78,8 +78,8 @@ def test_an_empty_study_does_not_block_a_retraining_study(
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     for suffix in (".seeds", ".holdout"):
         optuna.create_study(study_name=f"tiny{suffix}", storage=storage)
-    assert retraining.retrain_with_seeds(study, 1, 3).name == "tiny.seeds"
-    assert retraining.open_seal(study, 1, 3).name == "tiny.holdout"
+    assert retraining.retrain_with_seeds(study, 1).name == "tiny.seeds"
+    assert retraining.open_seal(study, 1).name == "tiny.holdout"
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_the_verdict_on_the_holdout_is_reproduced(
     monkeypatch.setattr("puffin.studies.report.files.report_files", lambda *_: {})
     assert load_exported(folder).holdout == {}
     url = str(searched.storage.engine.url)
-    for again in (retrain_with_seeds(searched, 1, 3), open_seal(searched, 1, 3)):
+    for again in (retrain_with_seeds(searched, 1), open_seal(searched, 1)):
         work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
     exported = load_exported(export(searched, tmp_path / "best"))
     assert [len(frame) for frame in exported.holdout.values()] == [20] * 3

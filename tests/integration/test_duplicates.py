@@ -101,7 +101,7 @@ def test_a_report_counts_each_network_once(
 ) -> None:
     study, worker = make(make_study, "tpe"), make_worker()
     trials = work_off(study, worker)
-    for again in (retrain_with_seeds(study, 9, 3), open_seal(study, 9, 1)):
+    for again in (retrain_with_seeds(study, 9), open_seal(study, 9)):
         assert len({job.trial for job in again.record.jobs}) == 4, "each network once"
         work_off(again, worker)
     assert len(trials_with_forecasts(study)) == 4

@@ -67,7 +67,7 @@ extra = ["IBM", "MSFT"]"""
     expected = pd.read_csv(file, sep=";", decimal=",")["Mood"].to_numpy()[5:]
     (kept,) = search.load_all_prices().values()
     np.testing.assert_array_equal(kept["column:mood"], expected)
-    for again in (retrain_with_seeds(search, 2, 3), open_seal(search, 2, 3)):
+    for again in (retrain_with_seeds(search, 2), open_seal(search, 2)):
         work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
     assert len(build.build(search).dates) == 20
     folder = tmp_path / "best"

@@ -35,7 +35,7 @@ def opened(
     make_study(data=data, search={"pruner": "none", "trials": 2})
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
     searched = load(storage, "tiny")
-    for again in (retrain_with_seeds(searched, 1, 3), open_seal(searched, 1, 3)):
+    for again in (retrain_with_seeds(searched, 1), open_seal(searched, 1)):
         work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
     return load_exported(export(searched, tmp_path / "best"))
 

@@ -47,7 +47,7 @@ def test_status_shows_retraining_with_its_study_without_a_best(
     searched: StoredStudy, make_worker: Callable[..., Worker], url: str
 ) -> None:
     assert "retraining" not in shown(url)
-    seeds, _ = retrain_with_seeds(searched, 1, 3), open_seal(searched, 1, 3)
+    seeds, _ = retrain_with_seeds(searched, 1), open_seal(searched, 1)
     worker = make_worker()
     assert worker.step(seeds)
     out = shown(url)
@@ -92,7 +92,7 @@ def test_the_cost_of_a_report_counts_remaining_trainings(
 ) -> None:
     best = searched.best()
     run, epoch = best.user_attrs["run"], best.user_attrs["best_epoch"]
-    cost = retraining_cost(searched, 1, 3)
+    cost = retraining_cost(searched, 1)
     assert cost.seeds == 2
     assert cost.holdout >= 3
     # Folds train on all but the last 40 and the last 20 targets; a refit on all of them.
@@ -104,9 +104,9 @@ def test_the_cost_of_a_report_counts_remaining_trainings(
     only = 2 * run["seconds"] + cost.holdout * run["seconds"] * 5
     assert cost.worker_seconds <= only
     assert cost.seconds(2) == pytest.approx(cost.worker_seconds / 2 + 15)
-    seeds = retrain_with_seeds(searched, 1, 3)
+    seeds = retrain_with_seeds(searched, 1)
     assert make_worker().step(seeds)
-    left = retraining_cost(searched, 1, 3)
+    left = retraining_cost(searched, 1)
     assert (left.seeds, left.holdout) == (1, cost.holdout)
 
 

@@ -81,11 +81,11 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Walk]:
 
 
 def walk_through(
-    url: str, spec: Spec, *, warm: bool = False, frames: Frames | None = None, seeds: int = 5
+    url: str, spec: Spec, *, warm: bool = False, frames: Frames | None = None
 ) -> Procedure:
     """Take a walk in this process."""
     storage, searched = open_storage(url, create=True), frames or searched_part(spec)
-    procedure = Procedure(storage, spec.name, origins(spec, searched, "x"), warm, seeds)
+    procedure = Procedure(storage, spec.name, origins(spec, searched, "x"), warm)
     while not procedure.advance().done:
         work(url, Interrupt(), WorkerOptions(f"{spec.name}.walk", device="cpu"))
     return procedure
@@ -154,7 +154,7 @@ def test_the_forecast_of_a_block_is_the_mean_over_seeds(walked: tuple[str, Walk]
     study = load_search(open_storage(url), verdict.blocks[0].study)
     opened = load(open_storage(url), study.name + ".holdout")
     rows = [read_forecasts(opened, trial)[0] for trial in opened.trials()]
-    assert len(rows) == 5
+    assert len(rows) == 3
     expected = study.holdout_dataset.losses_by_date([np.mean(rows, axis=0)])
     assert verdict.blocks[0].losses == pytest.approx(expected)
 
@@ -237,7 +237,7 @@ def test_a_killed_walk_has_the_same_verdict_to_the_last_bit(
     again = start(url, *command, cwd=tmp_path)
     assert again.end(120) == 0, again.said
     assert json.loads(again.printed) == to_json(walked[1])
-    assert "of 14 trials" in again.said
+    assert "of 10 trials" in again.said
     lost = load(open_storage(url), "tiny.walk.01").trials()[0]
     assert lost.state.is_finished()
 
@@ -289,7 +289,7 @@ def test_a_finished_walk_is_printed_again_without_training(
     )
     assert owner.store.read(record.page) == (tmp_path / "walks/tiny/walk.html").read_bytes()
     (folded,) = fold_walks(status(load(storage, name)) for name in study_names(storage))
-    assert (folded.name, folded.tickets, folded.done) == ("tiny.walk", 2 * (2 + 5), True)
+    assert (folded.name, folded.tickets, folded.done) == ("tiny.walk", 2 * (2 + 3), True)
 
 
 def refused(*_: Any, **__: Any) -> bool:
@@ -317,8 +317,8 @@ def test_a_basket_walks_and_a_symbol_may_skip_a_block(new_url: Callable[[str], s
     frames["IBM"] = frames["IBM"].drop(middle)
     # What happens while it is not forecast cannot be earned by a forecast that comes after it.
     frames["IBM"].loc[frames["IBM"].index > middle[-1]] *= 2.0
-    procedure = walk_through(new_url("sqlite"), spec, frames=frames, seeds=1)
-    verdict = judge("tiny", procedure.studies, seeds=1)
+    procedure = walk_through(new_url("sqlite"), spec, frames=frames)
+    verdict = judge("tiny", procedure.studies)
     taking_part = [[each.symbol for each in block.symbols] for block in verdict.blocks]
     assert taking_part == [["AAPL", "IBM"], ["AAPL"], ["AAPL", "IBM"]]
     assert len(verdict.losses) == 3 * BLOCK
@@ -373,7 +373,7 @@ def test_a_walk_with_a_search_without_a_winner_ends_and_says_how_to_go_on(
     monkeypatch.setattr("puffin.studies.walk.procedure.lowest_complete", none_of_the_first)
     while not (state := procedure.advance()).done:
         work(url, Interrupt(), WorkerOptions("tiny.walk", device="cpu"))
-    assert state.tickets == 2 + 2 + 5  # the winner of the second was trained again
+    assert state.tickets == 2 + 2 + 3  # the winner of the second was trained again
     with pytest.raises(StudyError, match=rf"no trial of {first} is .*`tuner extend {first} --tri"):
         procedure.require_winners()
 

@@ -390,10 +390,8 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "report": Scenario(
         searched,
-        lambda _: ("report", "tiny", "--workers", "1", "--top", "1", "--seeds", "3"),
-        lambda place: void(
-            place.run("report", "tiny", "--workers", "1", "--top", "1", "--seeds", "3")
-        ),
+        lambda _: ("report", "tiny", "--workers", "1", "--top", "1"),
+        lambda place: void(place.run("report", "tiny", "--workers", "1", "--top", "1")),
         audit_report,
     ),
     "extend": Scenario(

@@ -62,7 +62,7 @@ class Report:
         return f'<iframe srcdoc="{escape(self.html)}" style="{style}"></iframe>'
 
 
-def judge(study: StoredStudy, work: Callable[[StoredStudy], None], top: int, seeds: int) -> Report:
+def judge(study: StoredStudy, work: Callable[[StoredStudy], None], top: int) -> Report:
     """Train the best of a study again, open its holdout, and return the verdict.
 
     Parameters
@@ -70,11 +70,11 @@ def judge(study: StoredStudy, work: Callable[[StoredStudy], None], top: int, see
     study : StoredStudy
     work : callable
         Trains all trials of a study.
-    top, seeds : int
-        Best configurations, and seeds for each of them.
+    top : int
+        Best configurations that are trained with several seeds.
     """
-    work(retrain_with_seeds(study, top, seeds))
-    work(open_seal(study, top, seeds))
+    work(retrain_with_seeds(study, top))
+    work(open_seal(study, top))
     report = Report(study, reports.build(study))
     store_report(study, report.result, report.html.encode())
     return report

@@ -74,9 +74,7 @@ class Study:
         """
         return forecasts_frame(self._stored, self._number(trial))
 
-    def report(
-        self, *, workers: int | None = None, device: str = "auto", top: int = 5, seeds: int = 5
-    ) -> Report:
+    def report(self, *, workers: int | None = None, device: str = "auto", top: int = 5) -> Report:
         """Judge the best trial on the holdout, which this opens, as ``tuner report`` does.
 
         The opening is recorded, and the verdict is worth less the more often one looks. A finished
@@ -87,9 +85,7 @@ class Study:
         workers, device
             As of `puffin.search`.
         top : int
-            Best configurations that are trained again.
-        seeds : int
-            Seeds for each of them.
+            Best configurations that are trained again, with all seeds of ``[final]``.
 
         Raises
         ------
@@ -97,7 +93,7 @@ class Study:
             If the search is not done.
         """
         return judge(
-            self._stored, lambda study: work_on(study, self._storage, workers, device), top, seeds
+            self._stored, lambda study: work_on(study, self._storage, workers, device), top
         )
 
     def export(self, folder: str | Path) -> Forecaster:

@@ -10,7 +10,6 @@ from puffin.models.errors import PuffinError
 from puffin.studies.dataset import Dataset, Frames, cut_holdout, union_of_dates
 from puffin.studies.lifecycle import require_no_walk
 from puffin.studies.remarks import fold_remarks, require_moving_target
-from puffin.studies.retraining import SEEDS
 from puffin.studies.spec import Spec, load_spec
 from puffin.studies.study import RETRAINING_SUFFIXES
 from puffin.studies.text import counted, printable, roughly, when
@@ -100,13 +99,13 @@ def _walk(spec: Spec, search: Frames, source: str, devices: Sequence[str]) -> st
     first = union_of_dates(search)[-spec.walk.origins * spec.walk.block_bars]
     said = (
         f"walk: {counted(len(found), 'origin')} of {counted(spec.walk_trials, 'trial')}, each "
-        f"winner trained {counted(SEEDS, 'time')} again; {spec.walk.block_bars} dates each from "
-        f"{when(first)}"
+        f"winner trained {counted(spec.final.seeds, 'time')} again; "
+        f"{spec.walk.block_bars} dates each from {when(first)}"
     )
     if set(devices) != {"cpu"}:
         return said
     from puffin.studies.search_cost import walk_cost
 
-    cost = walk_cost(datasets, SEEDS)
-    trials = len(found) * (spec.walk_trials + SEEDS)
+    cost = walk_cost(datasets)
+    trials = len(found) * (spec.walk_trials + spec.final.seeds)
     return said if cost is None else f"{said}; {_on_this_machine(cost, len(devices), trials)}"

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from puffin.models.config import CATEGORICAL_FIELDS, NUMERIC_FIELDS
+from puffin.studies.rules import RULES
 from puffin.studies.text import printable
 
 Command = Callable[..., None]
@@ -254,6 +255,23 @@ walk_out = click.option(
     help="Folder for walk.html, walk.md, walk.json and pictures.  [default: walks/NAME]",
 )
 
+choice = _group(
+    click.option(
+        "--rule",
+        type=click.Choice(list(RULES)),
+        default="loss",
+        show_default=True,
+        help="Which trial: of the lowest loss, or of the smallest network within one standard "
+        "error of it over seeds.",
+    ),
+    click.option(
+        "--trial",
+        type=click.IntRange(0),
+        metavar="NUMBER",
+        help="The complete trial of this number instead.",
+    ),
+)
+
 report = _group(
     click.option(
         "--top",
@@ -261,13 +279,6 @@ report = _group(
         default=5,
         show_default=True,
         help="Best configurations to retrain.",
-    ),
-    click.option(
-        "--seeds",
-        type=click.IntRange(3, _MOST_TRAININGS),
-        default=5,
-        show_default=True,
-        help="Seeds for each, including the study's own.",
     ),
     click.option(
         "--out",

@@ -16,7 +16,8 @@ from puffin.studies.report.files import report_files, report_folder
 from puffin.studies.report.stored import store_report
 from puffin.studies.report.verdict import sentences, to_json
 from puffin.studies.retraining import is_opened, open_seal, retrain_with_seeds
-from puffin.studies.retraining_cost import Cost, retraining_cost
+from puffin.studies.retraining_cost import retraining_cost
+from puffin.studies.rules import choose
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load_search, lowest_complete
 from puffin.studies.text import counted, loss, p_value, percent, signed, times
@@ -38,58 +39,67 @@ def report(  # noqa: PLR0913  # the options of the command
     devices: Sequence[str],
     *,
     top: int,
-    seeds: int,
+    rule: str,
+    trial: int | None,
     as_json: bool,
     quiet: bool,
     out: Path,
 ) -> None:
-    """Judge the best of a study on its holdout, print the verdict, then write the pages.
+    """Judge a trial of a study on its holdout, print the verdict, then write the pages.
 
-    A finished report is printed again without training or opening anything; with `as_json` its
-    pages are not written again.
+    The verdict on the best is stored with the study too. A finished report is printed again without
+    training or opening anything; with `as_json` its pages are not written again.
 
     Raises
     ------
     StudyError
-        If the search is not done, or has no complete trial.
+        If the search is not done, or has no complete trial, or the chosen trial is not complete.
     PagesError
         If the pages cannot be written. This is checked before the holdout is opened.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = load_search(open_storage(storage_url), name)
-    finished = _is_finished(study, top, seeds)
+    if trial is not None:
+        choose(study, rule, trial)  # raises before anything is trained
+    finished = _is_finished(study, top, rule, trial)
     writes_pages = not (finished and as_json)
     if writes_pages:
         report_folder(out).check(name)
-    again = retrain_with_seeds(study, top, seeds)
+    again = retrain_with_seeds(study, top)
     if not quiet:
-        _announce(study, retraining_cost(study, top, seeds), len(devices), finished=finished)
+        _announce(study, top, len(devices), finished=finished)
     run_workers_until_done(again, storage_url, devices, quiet=quiet)
-    first_look = not is_opened(study)
-    holdout = open_seal(study, top, seeds)
+    winner = choose(study, rule, trial)
+    first_look = not is_opened(study, winner)
+    holdout = open_seal(study, top, winner)
     if first_look:
         say(f"the holdout of study {name} is open")
     run_workers_until_done(holdout, storage_url, devices, quiet=quiet)
     if not (finished or quiet):
         say("compares the winner with simple models, and draws the figures")
-    result = reports.build(study)
+    result = reports.build(study, winner)
     _print(result, as_json=as_json)
     if writes_pages:
         files = report_files(study, result)
         count = report_folder(out).write(name, files)
-        store_report(study, result, files["report.html"])
+        if winner.number == study.best().number:
+            store_report(study, result, files["report.html"])
         say(f"wrote {out}/report.html, report.md, report.json and {count} figures")
 
 
-def _is_finished(study: StoredStudy, top: int, seeds: int) -> bool:
+def _is_finished(study: StoredStudy, top: int, rule: str, trial: int | None) -> bool:
     """Return whether the winner was judged and everything requested has been trained."""
     if lowest_complete(study.trials()) is None:
         return False  # there is no winner: `retrain_with_seeds` raises
-    return is_opened(study) and not retraining_cost(study, top, seeds).trainings
+    if retraining_cost(study, top).seeds:
+        return False  # the rule may need these
+    winner = choose(study, rule, trial)
+    return is_opened(study, winner) and not retraining_cost(study, top, winner).trainings
 
 
-def _announce(study: StoredStudy, cost: Cost, workers: int, *, finished: bool) -> None:
+def _announce(study: StoredStudy, top: int, workers: int, *, finished: bool) -> None:
     """Print what will be trained, and who has looked at the holdout before."""
+    cost = retraining_cost(study, top)
     if finished:
         say(f"the report of study {study.name} is finished: nothing is trained or opened again")
     if cost.trainings:
@@ -97,7 +107,7 @@ def _announce(study: StoredStudy, cost: Cost, workers: int, *, finished: bool) -
             f"{describe_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
             f"with other seeds, then {cost.holdout} for the holdout"
         )
-    if not is_opened(study) and (looks := looks_at(study)):
+    if not is_opened(study, study.best()) and (looks := looks_at(study)):
         names = ", ".join(dict.fromkeys(look.study for look in looks))
         say(f"the bars of this holdout have been looked at {times(len(looks))} before, by {names}")
 

@@ -10,7 +10,6 @@ import optuna
 from puffin.studies.dataset import cut_holdout
 from puffin.studies.lifecycle import require_same
 from puffin.studies.report.folder import PageFolder
-from puffin.studies.retraining import SEEDS
 from puffin.studies.spec import Spec, load_spec, override
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import NoStudiesError
@@ -120,8 +119,8 @@ def _search(
             say(
                 f"{spec.name}: {counted(len(procedure.origins), 'origin')} of "
                 f"{counted(spec.walk_trials, 'trial')}, each winner trained "
-                f"{counted(SEEDS, 'time')} again, on {counted(len(devices), 'worker')}; blocks of "
-                f"{spec.walk.block_bars} bars"
+                f"{counted(spec.final.seeds, 'time')} again, on "
+                f"{counted(len(devices), 'worker')}; blocks of {spec.walk.block_bars} bars"
             )
         progress = Progress(procedure.origins[0].spec, quiet=quiet, label=procedure.position)
         run_workers(walk_name(spec.name), storage_url, devices, procedure.advance, progress)

@@ -54,7 +54,7 @@ def searched(
 @pytest.fixture
 def judged(searched: StoredStudy, url: str, done: Path, reports: list[Report]) -> Report:
     """The report on its holdout, with three seeds of the best three; the same for every test."""
-    once(done / "judged.db", url, lambda: judge(searched, url, top=3, seeds=3))
+    once(done / "judged.db", url, lambda: judge(searched, url, top=3))
     if not reports:
         reports.append(build.build(searched))
     return deepcopy(reports[0])

@@ -48,7 +48,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> StoredStudy:
 
 @pytest.fixture(scope="module")
 def judged(searched: StoredStudy) -> Report:
-    return judge(searched, searched.storage.url, top=1, seeds=3)
+    return judge(searched, searched.storage.url, top=1)
 
 
 @pytest.fixture(scope="module")

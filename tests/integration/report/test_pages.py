@@ -79,7 +79,7 @@ def judged(
     search = submit(storage, spec, prices)
     work(url, Interrupt(), WorkerOptions(search.name, device="cpu"))
     search = load(storage, search.name)
-    for again in (retrain_with_seeds(search, top, 3), open_seal(search, top, 3)):
+    for again in (retrain_with_seeds(search, top), open_seal(search, top)):
         work(url, Interrupt(), WorkerOptions(again.name, device="cpu"))
     return search, build.build(search)
 

@@ -1,8 +1,9 @@
 """A report states what the search and the holdout show of the winner."""
 
+import contextlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from copy import copy as copy_trial
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +26,10 @@ from puffin.models.evaluation.sharpe import expected_max_sharpe
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.fold_training import forecast_windows
 from puffin.studies.export import write
+from puffin.studies.export.read import load_exported
 from puffin.studies.lifecycle import _delete_all, delete, submit
 from puffin.studies.prices.load import Prices
-from puffin.studies.records import RETRAINED_TRIAL, RetrainingJob
+from puffin.studies.records import RETRAINED_TRIAL, RetrainingJob, VerdictRecord
 from puffin.studies.report import build, verdict
 from puffin.studies.report.build import Report
 from puffin.studies.report.files import report_files
@@ -50,11 +52,19 @@ def test_the_judged_winner_is_the_exported_one(
     folder = write.export(searched, tmp_path / "best")
     opened = searched.holdout_dataset
     config = Config.from_dict(judged.config)
-    network = build_network(config, opened.inputs)
-    network.load_state_dict(load_file(folder / write.WEIGHTS_FILE))
     (fold,) = opened.tensors(config.lookback, torch.device("cpu"))
-    loss = float(((forecast_windows(network, fold.valid.inputs) - fold.valid.outputs) ** 2).mean())
+    weights, runs = load_file(folder / write.WEIGHTS_FILE), []
+    for own in ("members.0.", "members.1.", "members.2."):
+        network = build_network(config, opened.inputs)
+        network.load_state_dict(
+            {name.removeprefix(own): w for name, w in weights.items() if name.startswith(own)}
+        )
+        runs.append(forecast_windows(network, fold.valid.inputs))
+    of_each = [float(((run - fold.valid.outputs) ** 2).mean()) for run in runs]
+    assert judged.network_losses == pytest.approx(of_each, rel=1e-6)
+    loss = float(((sum(runs) / 3 - fold.valid.outputs) ** 2).mean())
     assert loss == pytest.approx(judged.loss, rel=1e-6)
+    assert loss < max(of_each)
     persistence = opened.persistence_losses[0]
     # Of a skill near zero a rounding of the loss is a larger share: it is held to the loss judged.
     assert judged.skill == pytest.approx(1 - judged.loss / persistence, rel=1e-12)
@@ -150,7 +160,7 @@ def test_a_range_has_no_backtest(url: str, storage: RDBStorage, tiny: Spec, pric
     values["search"] |= {"pruner": "none", "trials": 3}
     study = submit(storage, parse_spec(values, "tiny"), prices)
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
-    found = judge(study, url, top=1, seeds=3)
+    found = judge(study, url, top=1)
     assert (found.backtest, found.deflated_sharpe) == (None, None)
     assert verdict.to_json(found)["selection_bias"]["deflated_sharpe"] is None
     assert verdict.sentences(found)[1].endswith(": a range cannot be bought.")
@@ -159,16 +169,16 @@ def test_a_range_has_no_backtest(url: str, storage: RDBStorage, tiny: Spec, pric
 def test_a_diverged_retraining_fails_only_the_report_on_its_trial(
     searched: StoredStudy, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second best diverges on the holdout; then the winner does."""
-    whole = judge(searched, url, top=2, seeds=3)
+    """The second best diverges on the holdout, then one network of the winner, then all."""
+    whole = judge(searched, url, top=2)
     winner, second = whole.seed_sensitivity.trials
     holdout = load(searched.storage, "tiny.holdout")
     real = puffin.tuner.worker.refit.run_refit
 
-    def diverging(number: int) -> Callable[..., float]:
+    def diverging(number: int, seeds: Container[int]) -> Callable[..., float]:
         def run(trial: optuna.Trial, rerun: RetrainingJob, *args: Any) -> float:
             value = real(trial, rerun, *args)
-            if rerun.trial == number:
+            if rerun.trial == number and rerun.seed in seeds:
                 raise puffin.tuner.worker.refit.DivergedError(
                     "diverged: the loss on the holdout is nan"
                 )
@@ -176,18 +186,23 @@ def test_a_diverged_retraining_fails_only_the_report_on_its_trial(
 
         return run
 
-    for number in (second, winner):
+    every = range(3)
+    for number, seeds in ((second, every), (winner, [1]), (winner, every)):
         delete_holdout(searched)
-        monkeypatch.setattr(puffin.tuner.worker.worker, "run_refit", diverging(number))
-        holdout = open_seal(searched, top=2, seeds=3)
+        monkeypatch.setattr(puffin.tuner.worker.worker, "run_refit", diverging(number, seeds))
+        holdout = open_seal(searched, top=2)
         work(url, Interrupt(), WorkerOptions(holdout.name, device="cpu"))
         if number == second:
             found = build.build(searched)
             assert set(found.refits.trial) == set(whole.refits.trial) - {second}
             assert found.loss == whole.loss
             assert second not in found.overtuning.trials
+        elif seeds != every:
+            kept = whole.network_losses[::2]
+            assert build.build(searched).network_losses == kept
         else:
-            with pytest.raises(StudyError, match=r"the best of study 'tiny', failed: DivergedErr"):
+            expected = f"every refit of trial {winner} of study 'tiny' failed: DivergedErr"
+            with pytest.raises(StudyError, match=expected):
                 build.build(searched)
 
 
@@ -209,8 +224,8 @@ def test_points_of_a_grid_are_retrained_unchanged(
     values["space"] = {"cell": "lstm", "layers": 1, "hidden_dim": 4, "lr": [0.001, 0.01]}
     searched = submit(storage, parse_spec(values, "tiny"), prices)
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
-    found = judge(searched, url, top=2, seeds=5)
-    assert len(found.refits) == 10
+    found = judge(searched, url, top=2)
+    assert len(found.refits) == 2 * 3
     assert {t.user_attrs["config"]["lr"] for t in load(storage, "tiny.holdout").trials()} == {
         0.001,
         0.01,
@@ -226,7 +241,7 @@ def test_a_horizon_longer_than_the_search_has_a_report(
         search={"pruner": "none", "trials": 2},
     )
     work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
-    found = judge(searched, url, top=1, seeds=3)
+    found = judge(searched, url, top=1)
     assert (found.spa, found.deflated_sharpe, found.backtest) == (None, None, None)
     assert found.no_deflated_sharpe == (
         "it needs at least 3 returns that do not overlap, and the search bars have only 1"
@@ -265,6 +280,59 @@ def test_seed_ranks_and_the_one_standard_error_choice(
     assert judged.search_loss not in expected[0]
 
 
+def test_another_trial_is_judged_and_exported_beside_the_best(
+    judged: Report, searched: StoredStudy, url: str, tmp_path: Path
+) -> None:
+    second, storage = judged.seed_sensitivity.trials[1], ["--storage", url]
+    chosen = ["--trial", str(second), *storage]
+    done = CliRunner().invoke(main, ["report", "tiny", "--top", "3", "--json", *chosen])
+    assert done.exit_code == 0, done.output
+    values = json.loads(done.stdout)
+    assert values["winner"]["trial"] == second
+    of_second = judged.refits[judged.refits.trial == second]
+    of_each = pytest.approx(of_second.sort_values("seed").loss.tolist())
+    assert values["holdout"]["network_losses"] == of_each
+    assert values["holdout"]["openings"] == 2
+    assert VerdictRecord.read(load(searched.storage, "tiny").optuna_study) is None
+    folder = tmp_path / "second"
+    done = CliRunner().invoke(main, ["export", "tiny", str(folder), *chosen])
+    assert done.exit_code == 0, done.output
+    exported = load_exported(folder)
+    assert (exported.record.trial, exported.record.refit.seeds) == (second, [0, 1, 2])
+    assert exported.record.holdout is not None
+    assert exported.record.holdout.loss == values["holdout"]["loss"]
+    printed = CliRunner().invoke(main, ["best", "tiny", "--format", "json", *chosen]).stdout
+    assert json.loads(printed)["trial"] == second
+
+
+def test_the_report_judges_the_smallest_network_by_the_rule_1se(
+    judged: Report, url: str, tmp_path: Path
+) -> None:
+    smallest = judged.seed_sensitivity.one_se_choice
+    command = ["report", "tiny", "--top", "3", "--rule", "1se", "--json", "--storage", url]
+    with contextlib.chdir(tmp_path):
+        done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["winner"]["trial"] == smallest
+
+
+@pytest.mark.parametrize("command", [("best",), ("report",), ("export", "folder")])
+def test_a_trial_that_is_not_there_or_not_complete_cannot_be_chosen(
+    command: tuple[str, ...], searched: StoredStudy, url: str, tmp_path: Path
+) -> None:
+    name, *rest = command
+    given = [name, "tiny", *rest, "--storage", url, "--trial"]
+    with contextlib.chdir(tmp_path):
+        unknown = CliRunner().invoke(main, [*given, "99"])
+    assert unknown.exit_code == 1
+    assert "study 'tiny' has no trial 99; `tuner trials tiny` lists them" in unknown.output
+    searched.optuna_study.enqueue_trial({})
+    with contextlib.chdir(tmp_path):
+        waiting = CliRunner().invoke(main, [*given, str(len(searched.trials()) - 1)])
+    assert "is waiting, but only a complete trial can be chosen" in waiting.output
+    assert study_names(searched.storage) == ["tiny"]
+
+
 def test_an_unwritable_folder_is_refused_before_the_seal_opens(
     searched: StoredStudy, url: str, tmp_path: Path
 ) -> None:
@@ -280,7 +348,7 @@ def test_the_command_trains_once_and_prints_a_finished_report_again(
     searched: StoredStudy, url: str, tmp_path: Path
 ) -> None:
     pages = tmp_path / "pages"
-    options = ["--workers", "1", "--top", "1", "--seeds", "3", "--out", str(pages)]
+    options = ["--workers", "1", "--top", "1", "--out", str(pages)]
     command = ["report", "tiny", *options, "--storage", url]
     first = CliRunner().invoke(main, command)
     assert first.exit_code == 0, first.output

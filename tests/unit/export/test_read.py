@@ -5,12 +5,14 @@ import math
 import os
 import re
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import tomli_w
 import torch
 from safetensors.torch import load, save
 
@@ -18,7 +20,7 @@ from puffin.studies.export import checksums
 from puffin.studies.export.checksums import ExportError, added_note
 from puffin.studies.export.read import FORECAST_FILES, load_exported
 from puffin.studies.prices.snapshot import to_csv
-from tests.exports import bars, export_files, record_values, write_export
+from tests.exports import LOOKBACK, bars, export_files, record_values, write_export
 
 Files = dict[str, bytes]
 SEARCH, HOLDOUT = "prices-search.csv", "prices-holdout.csv"
@@ -40,6 +42,22 @@ def test_an_export_is_read_back(tmp_path: Path, *, opened: bool) -> None:
     }
     assert len(found.residuals[FORECAST_FILES[0]]["AAPL"]) == 60
     assert added_note(found.folder, found.files) is None
+
+
+def test_an_export_of_an_earlier_version_is_an_ensemble_of_one(tmp_path: Path) -> None:
+    values = tomllib.loads(FILES["config.toml"].decode())
+    (values["refit"]["seed"],) = values["refit"].pop("seeds")
+    weights = load(FILES["model.safetensors"])
+    alone = {name.removeprefix("members.0."): weight for name, weight in weights.items()}
+    older = FILES | {
+        "config.toml": tomli_w.dumps(values).encode(),
+        "model.safetensors": save(alone),
+    }
+    found = load_exported(write_export(tmp_path / "older", older))
+    assert found.record.refit.seeds == [0]
+    windows = torch.randn(5, LOOKBACK, 1)
+    same = load_exported(write_export(tmp_path / "best", FILES)).network(windows)
+    assert torch.equal(found.network(windows), same)
 
 
 # Files beside an export
@@ -230,7 +248,7 @@ def one(frame: pd.DataFrame, row: int, column: str, value: float) -> pd.DataFram
     return changed
 
 
-HEAD = "fc.weight"
+HEAD = "members.0.fc.weight"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +270,10 @@ HEAD = "fc.weight"
             with_weights(lambda w: w.update(x=torch.zeros(1))),
             "x is float32 [1], but missing in the network",
         ),
-        (with_weights(lambda w: w.clear()), "fewer tensors than the network has layers: 1"),
+        (
+            with_weights(lambda w: w.clear()),
+            "fewer tensors than 1 network of config.toml has layers: 1",
+        ),
         ({"model.safetensors": b""}, "model.safetensors is not in the format of safetensors"),
         ({"model.safetensors": b"\xff" * 99}, "is not in the format of safetensors"),
         # forecasts
