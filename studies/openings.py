@@ -24,6 +24,9 @@ from puffin.studies.study import StoredStudy
 # Dialects with an INSERT that skips existing rows.
 _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
+# Key of the name of outside forecasts.
+_OUTSIDE = "outside"
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -40,7 +43,7 @@ class Opening:
     time : str
         ISO 8601 in UTC, to the microsecond, so that times sort as text.
     trial, config : int and dict
-        The winner.
+        The winner, or beside it the name and the sha256 of outside forecasts.
     """
 
     opening_id: str
@@ -76,6 +79,16 @@ def new_opening(study: StoredStudy, trial: int, config: dict[str, Any]) -> Openi
         trial=trial,
         config=config,
     )
+
+
+def outside_opening(study: StoredStudy, trial: int, name: str, body: bytes) -> Opening:
+    """Return the record of judging a file of forecasts beside a winner, which happens now."""
+    return new_opening(study, trial, {_OUTSIDE: name, "sha256": sha256(body)})
+
+
+def outside_name(opening: Opening) -> str | None:
+    """Return the name of the outside forecasts that were judged; None for a winner alone."""
+    return opening.config.get(_OUTSIDE)
 
 
 def insert(connection: sa.Connection, new: Iterable[Opening]) -> None:

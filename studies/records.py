@@ -25,6 +25,7 @@ JOBS = "reruns"
 OPENED_FOR = "opened_for"
 VERDICT = "verdict"
 WALK_VERDICT = "walk"
+OUTSIDE = "outside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +367,31 @@ class WalkRecord:
 
 
 @dataclass(frozen=True)
+class OutsideRecord:
+    """A file of forecasts that every report on a study judges beside its own.
+
+    Attributes
+    ----------
+    of : ``holdout`` or ``walk``, whose targets they are of
+    name : what a report calls it
+    trained_until : last day of which its model had seen data; None if it was not said
+    sha256 : of the file
+    artifact : id of the artifact that holds the file
+    """
+
+    of: str
+    name: str
+    trained_until: str | None
+    sha256: str
+    artifact: str
+
+    @classmethod
+    def read(cls, study: optuna.Study) -> list[Self]:
+        """Return the files of a study."""
+        return [cls(**_known(cls, each)) for each in study.user_attrs.get(OUTSIDE, ())]
+
+
+@dataclass(frozen=True)
 class StudyHeader:
     """What decides whether this version can read a study.
 
@@ -498,6 +524,11 @@ def write_opened_for(study: optuna.Study, opened_for: Mapping[int, str]) -> None
     study.set_user_attr(OPENED_FOR, {str(trial): each for trial, each in opened_for.items()})
 
 
+def write_outside(study: optuna.Study, records: Iterable[OutsideRecord]) -> None:
+    """Store the files of forecasts that are judged with a study."""
+    study.set_user_attr(OUTSIDE, [asdict(each) for each in records])
+
+
 def is_retraining(attrs: Mapping[str, Any]) -> bool:
     """Return whether attributes of a study, of whichever program, are of a retraining study."""
     return PARENT in attrs
@@ -526,6 +557,7 @@ def added_study_attrs(study: Any) -> dict[str, Any]:
         JOBS,
         VERDICT,
         WALK_VERDICT,
+        OUTSIDE,
         *(each.name for each in fields(StudyRecord)),
     }
     return {key: value for key, value in attrs.items() if key not in own}

@@ -258,6 +258,48 @@ def walk(
     command.walk(spec, overrides, storage, assign(device, workers, 2), **fields)
 
 
+@main.command(epilog=example("tuner targets demo", "tuner targets demo.walk"))
+@options.name
+@options.storage
+def targets(name: str, storage: str) -> None:
+    """Print the dates that a forecast of study NAME has to cover.
+
+    They are the dates of the holdout, without any value, or with NAME.walk those of the blocks of
+    a walk. A basket has a row for each symbol.
+    """
+    from puffin.tuner.commands import judge as command
+
+    command.print_targets(name, storage)
+
+
+@main.command(epilog=example("tuner judge demo --forecasts garch.csv --trained-until 2011-12-31"))
+@options.name
+@options.outside
+@options.workers
+@options.device
+@options.as_json
+@options.quiet
+@options.storage
+def judge(name: str, storage: str, workers: int | None, device: str, **fields: Any) -> None:
+    """Judge forecasts made elsewhere beside the best of study NAME.
+
+    A file is a CSV with the columns date and forecast, and for a basket symbol; `tuner targets`
+    prints the dates. It is kept and is part of every later report. With NAME.walk the forecasts are
+    of the blocks of a finished walk. Each judging is recorded as an opening of the holdout.
+    """
+    from puffin.tuner.commands import judge as command
+    from puffin.tuner.worker.devices import assign
+
+    command.judge(
+        name,
+        fields.pop("paths"),
+        fields.pop("trained_until"),
+        storage,
+        assign(device, workers, 2),
+        **fields,
+    )
+
+
 @main.command(epilog=example("tuner export demo best/"))
 @options.name
 @options.export_folder

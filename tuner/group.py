@@ -24,7 +24,7 @@ _ARGUMENTS = f"{__name__}.arguments"  # key of the typed arguments in the contex
 SECTIONS = {
     "Search": ("run", "submit", "worker"),
     "Look": ("status", "trials", "best", "compare", "dashboard"),
-    "Judge": ("report", "walk", "reproduce"),
+    "Judge": ("report", "walk", "targets", "judge", "reproduce"),
     "Use": ("export", "predict"),
     "Prepare": ("check", "prices", "schema", "init"),
     "Manage": ("pause", "resume", "priority", "extend", "copy", "delete"),

@@ -31,9 +31,11 @@ from puffin.models.features import TARGETS
 from puffin.studies.dataset import Dataset
 from puffin.studies.duplicates import distinct, trained
 from puffin.studies.openings import Opening, before, looks_at
+from puffin.studies.outside import stored
 from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.by_symbol import JudgedSymbol, by_symbol
+from puffin.studies.report.outside import OutsideResult, judge_outside
 from puffin.studies.report.subject import Subject, subject
 from puffin.studies.report.trading import (
     run_backtest,
@@ -74,6 +76,7 @@ class Report:
     search_loss : loss of the winner on the search folds
     skill : skill of the winner against persistence on the holdout
     comparison : winner and baselines on the holdout
+    outside : forecasts that were given as files, beside the winner on the holdout
     by_symbol : winner on the holdout of each symbol
     direction : direction accuracy of the winner on the holdout
     direction_test, no_direction_test : Pesaran-Timmermann test of the winner's directions
@@ -104,6 +107,7 @@ class Report:
     search_loss: float
     skill: float
     comparison: HoldoutComparison
+    outside: list[OutsideResult]
     by_symbol: list[JudgedSymbol]
     direction: Direction
     direction_test: DirectionTest | None
@@ -199,6 +203,9 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
         search_loss=np.nan if best.value is None else best.value,
         skill=skill(comparison.loss, float(opened.losses_by_date(opened.persistence).mean())),
         comparison=comparison,
+        outside=judge_outside(
+            [*stored(study, "holdout").values()], [opened], opened.losses_by_date([forecasts])
+        ),
         by_symbol=by_symbol(opened, forecasts, comparison.reference.forecasts),
         direction=opened.direction([forecasts]),
         direction_test=None

@@ -5,6 +5,7 @@ from statistics import fmean
 
 from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
+from puffin.studies.openings import Opening, outside_name
 from puffin.studies.report.build import Report
 from puffin.studies.report.document import Block, Heading, Section, Table, Text
 from puffin.studies.report.figures.registry import Drawn, show
@@ -134,15 +135,21 @@ def _detectable(skill: float) -> str:
 
 
 def _looks(report: Report) -> list[Block]:
-    rows = [(minute(look.time), look.study, f"trial {look.trial}") for look in report.looks]
+    rows = [(minute(look.time), look.study, _of(look)) for look in report.looks]
     said = looks_before(report)
     return [
         Text(
             f"{said[:1].upper()}{said[1:]}. The table lists every look at exactly these bars by "
             "any study of the database. Looks at bars that only overlap them are not counted."
         ),
-        Table(("time", "study", "winner"), rows),
+        Table(("time", "study", "of"), rows),
     ]
+
+
+def _of(look: Opening) -> str:
+    """Return what was judged by a look."""
+    name = outside_name(look)
+    return f"trial {look.trial}" if name is None else f"outside forecast {printable(name)}"
 
 
 def direction_section(study: StoredStudy, report: Report) -> Section:

@@ -20,6 +20,7 @@ from puffin.studies.report.forecasts_section import forecasts_section
 from puffin.studies.report.holdout_section import direction_section, holdout_section
 from puffin.studies.report.importance import TRIALS, importance
 from puffin.studies.report.next_steps import next_steps
+from puffin.studies.report.outside import outside_sections
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
@@ -42,6 +43,7 @@ def report_page(study: StoredStudy, report: Report, drawn: Drawn) -> Page:
             forecasts_section(study, report, drawn),
             next_steps(study, report),
             holdout_section(study, report, drawn),
+            *outside_sections(report.outside, "the winner", report.dates.min()),
             _backtest(report, drawn),
             direction_section(study, report),
             _winner(study, report, drawn),

@@ -10,14 +10,15 @@ from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.evaluation.selection import Overfitting
 from puffin.studies.json_values import to_json_values
-from puffin.studies.openings import Opening
+from puffin.studies.openings import Opening, outside_name
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import Report
 from puffin.studies.report.by_symbol import JudgedSymbol
+from puffin.studies.report.outside import outside_sentence
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.sections import DataSection
-from puffin.studies.text import counted, counted_bars, percent, signed, times, when
+from puffin.studies.text import counted, counted_bars, percent, printable, signed, times, when
 
 # A loss of more than this multiple of another is written as a multiple, otherwise in per cent.
 _LARGEST_IN_PERCENT = 10
@@ -46,11 +47,12 @@ _BASELINES = {
 
 
 def sentences(report: Report) -> list[str]:
-    """Return the verdict: outcome on the holdout, backtest, and selection bias."""
+    """Return the verdict: outcome on the holdout, backtest, selection bias, outside forecasts."""
     return [
         outcome_sentence(report.comparison, report.dates, report.subject.spec.data),
         money_sentence(report.backtest, report.no_backtest),
         _selection_bias_sentence(report),
+        *([outside_sentence(report.outside, "the winner")] if report.outside else []),
     ]
 
 
@@ -207,6 +209,8 @@ def looks_before(report: Report) -> str:
 
 def _looker(report: Report, look: Opening) -> str:
     """Return the study that looked: another one, or this one for an earlier winner."""
+    if (name := outside_name(look)) is not None:
+        return f"{look.study} for the outside forecast {printable(name)}"
     if look.opening_id in report.opened_for.values():
         return f"this study for trial {look.trial}"
     if look.study == report.study:
@@ -244,6 +248,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "opened": [_look(look) for look in report.looks],
         },
         "baselines": [_baseline(baseline) for baseline in comparison.baselines],
+        "outside": [result.to_json() for result in report.outside],
         "direction": asdict(report.direction)
         | {
             "pesaran_timmermann": report.direction_test and asdict(report.direction_test),

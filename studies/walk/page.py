@@ -4,6 +4,7 @@ from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.features import TARGETS
 from puffin.studies.report.at_a_glance import earned
 from puffin.studies.report.document import Block, Card, Facts, Items, Page, Section, Table, Text
+from puffin.studies.report.outside import outside_sections
 from puffin.studies.report.page import performance_table
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
@@ -37,6 +38,7 @@ def walk_page(walk: Walk, drawn: Drawn) -> Page:
         sections=[
             _over_time(walk, drawn),
             _against(walk),
+            *outside_sections(walk.outside, "the winners", walk.dates[0]),
             _origins(walk, drawn),
             _trading(walk, drawn),
             _direction(walk),

@@ -16,7 +16,9 @@ from puffin.models.evaluation.long_run import Fluctuation, LongRunTest, fluctuat
 from puffin.models.evaluation.metrics import Direction, direction, skill
 from puffin.models.evaluation.portfolio import equal_parts
 from puffin.models.features import TARGETS
+from puffin.studies.outside import OutsideFile
 from puffin.studies.report.build import why_no_direction_test
+from puffin.studies.report.outside import OutsideResult, judge_outside
 from puffin.studies.report.trading import bars_per_year, trade
 from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
@@ -38,6 +40,7 @@ class Walk:
     study : name of the study
     spec : study file of the first origin
     blocks : list of Block, the earliest first
+    outside : forecasts that were given as files, beside the winners on all blocks
     test : test against the baseline that was best before each block, on all blocks together
     fluctuation : the same in windows of a third of the dates
     direction : direction accuracy
@@ -51,6 +54,7 @@ class Walk:
     study: str
     spec: Spec
     blocks: list[Block]
+    outside: list[OutsideResult]
     test: LongRunTest
     fluctuation: Fluctuation
     direction: Direction
@@ -131,7 +135,7 @@ class Walk:
         return found
 
 
-def judge(name: str, studies: Sequence[StoredStudy]) -> Walk:
+def judge(name: str, studies: Sequence[StoredStudy], outside: Sequence[OutsideFile] = ()) -> Walk:
     """Return the verdict on the procedure from its finished searches.
 
     Parameters
@@ -140,6 +144,8 @@ def judge(name: str, studies: Sequence[StoredStudy]) -> Walk:
         Of the study that walks.
     studies : sequence of StoredStudy
         The searches, the earliest first.
+    outside : sequence of OutsideFile
+        Forecasts that were given as files.
 
     Raises
     ------
@@ -165,6 +171,11 @@ def judge(name: str, studies: Sequence[StoredStudy]) -> Walk:
         study=name,
         spec=spec,
         blocks=blocks,
+        outside=judge_outside(
+            outside,
+            [study.holdout_dataset for study in studies],
+            np.concatenate([block.losses for block in blocks]),
+        ),
         test=long_run_test(lead),
         fluctuation=fluctuation(lead, max(len(lead) // _WINDOWS, 1)),
         direction=_direction(spec, joined),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from puffin.studies.json_values import to_json_values
+from puffin.studies.report.outside import outside_sentence
 from puffin.studies.report.verdict import money_sentence
 from puffin.studies.text import configuration, counted, loss, percent, signed, when
 from puffin.studies.walk.block import Block
@@ -29,6 +30,7 @@ def sentences(walk: Walk) -> list[str]:
         constancy_sentence(walk),
         promise_sentence(walk),
         money_sentence(walk.backtest, walk.no_backtest),
+        *([outside_sentence(walk.outside, "the winners")] if walk.outside else []),
     ]
 
 
@@ -156,6 +158,7 @@ def to_json(walk: Walk) -> dict[str, Any]:
             {"name": name, "skill": gained, "test": asdict(test)}
             for name, (gained, test) in walk.against().items()
         ],
+        "outside": [result.to_json() for result in walk.outside],
         "direction": asdict(walk.direction)
         | {
             "pesaran_timmermann": walk.direction_test and asdict(walk.direction_test),

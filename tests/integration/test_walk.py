@@ -1,6 +1,8 @@
 """The walk: searches at many origins, each judged on the block of bars that follows it."""
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -356,6 +358,37 @@ def test_a_search_of_another_walk_is_not_taken_for_one_of_this(
     procedure = Procedure(open_storage(walked[0]), "tiny", found, warm)
     with pytest.raises(StudyError, match=rf"was begun with other {of}, so .*tiny\.walk` and walk"):
         procedure.advance()
+
+
+def test_forecasts_in_a_file_are_judged_beside_the_winners(
+    walked: tuple[str, Walk], tmp_path: Path
+) -> None:
+    url, verdict = f"sqlite:///{tmp_path / 'walk.db'}", walked[1]
+    with (
+        contextlib.closing(sqlite3.connect(walked[0].removeprefix("sqlite:///"))) as shared,
+        contextlib.closing(sqlite3.connect(tmp_path / "walk.db")) as own,
+    ):
+        shared.backup(own)
+    runner = CliRunner()
+    listed = runner.invoke(main, ["targets", "tiny.walk", "--storage", url])
+    header, *dates = listed.stdout.splitlines()
+    assert (header, dates) == ("date", [f"{date:%Y-%m-%d}" for date in verdict.dates])
+    (tmp_path / "zero.csv").write_text("\n".join(["date,forecast", *(f"{d},0" for d in dates)]))
+    path = str(tmp_path / "zero.csv")
+    given = ["--storage", url, "--forecasts", path, "--trained-until", "1999-12-31", "--json"]
+    with contextlib.chdir(tmp_path):
+        done = runner.invoke(main, ["judge", "tiny.walk", *given])
+        unknown = runner.invoke(main, ["judge", "other.walk", *given])
+    assert done.exit_code == 0, done.output
+    values = json.loads(done.stdout)
+    (zero,) = values["outside"]
+    # Persistence forecasts a return of 0.
+    assert zero["skill"] == pytest.approx(verdict.against()["persistence"][0])
+    assert values["outcome"] == verdict.outcome
+    assert not zero["may_have_seen"]
+    assert "## Outside forecasts" in (tmp_path / "walks/tiny/walk.md").read_text()
+    assert unknown.exit_code == 1
+    assert "walk 'other.walk' is not there; `tuner walk other` takes it" in unknown.output
 
 
 def test_a_walk_with_a_search_without_a_winner_ends_and_says_how_to_go_on(

@@ -16,6 +16,7 @@ READ_BY = {
     ("README.md", "toml"): "tests/unit/test_docs.py",
     ("docs/baskets.md", "console"): EXECUTED,
     ("docs/baskets.md", "toml"): EXECUTED,
+    ("docs/commands.md", "console"): "tests/unit/test_page_blocks.py",
     ("docs/commands.md", "text"): "tests/unit/worker/test_worker_log.py",
     ("docs/deploy.md", "console"): "tests/acceptance/deploy/test_page.py",
     ("docs/deploy.md", "ini"): "tests/acceptance/deploy/test_page.py",

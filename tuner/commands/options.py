@@ -289,6 +289,32 @@ report = _group(
     ),
 )
 
+outside = _group(
+    click.option(
+        "--forecasts",
+        "paths",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        required=True,
+        metavar="FILE",
+        help="Forecasts, named after the file. Can be repeated.",
+    ),
+    click.option(
+        "--trained-until",
+        type=click.DateTime(["%Y-%m-%d"]),
+        callback=lambda _context, _option, given: tuple(f"{day:%Y-%m-%d}" for day in given),
+        multiple=True,
+        metavar="DATE",
+        help="Last day that the model had seen when it forecast: once for all files, or for each.",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder for the pages.  [default: reports/NAME or walks/NAME]",
+    ),
+)
+
 forecast = _group(
     click.option(
         "--csv",

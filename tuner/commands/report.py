@@ -9,7 +9,8 @@ import click
 import optuna
 from rich.console import Console
 
-from puffin.studies.openings import looks_at
+from puffin.studies.openings import looks_at, outside_opening
+from puffin.studies.outside import OutsideFile, is_new, store
 from puffin.studies.report import build as reports
 from puffin.studies.report.by_symbol import counts_in_words
 from puffin.studies.report.files import report_files, report_folder
@@ -20,7 +21,7 @@ from puffin.studies.retraining_cost import retraining_cost
 from puffin.studies.rules import choose
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load_search, lowest_complete
-from puffin.studies.text import counted, loss, p_value, percent, signed, times
+from puffin.studies.text import counted, loss, p_value, percent, printable, signed, times
 from puffin.tuner.columns import print_rows
 from puffin.tuner.commands.run import describe_cost
 from puffin.tuner.messages import say, stdout
@@ -44,11 +45,14 @@ def report(  # noqa: PLR0913  # the options of the command
     as_json: bool,
     quiet: bool,
     out: Path,
+    outside: Sequence[OutsideFile] = (),
 ) -> None:
     """Judge a trial of a study on its holdout, print the verdict, then write the pages.
 
-    The verdict on the best is stored with the study too. A finished report is printed again without
-    training or opening anything; with `as_json` its pages are not written again.
+    Forecasts that are given as files, and cover the holdout, are kept with the study; each is an
+    opening of its own. The verdict on the best is stored with the study too. A finished report is
+    printed again without training or opening anything; with `as_json` its pages are not written
+    again.
 
     Raises
     ------
@@ -61,8 +65,9 @@ def report(  # noqa: PLR0913  # the options of the command
     study = load_search(open_storage(storage_url), name)
     if trial is not None:
         choose(study, rule, trial)  # raises before anything is trained
+    new = [file for file in outside if is_new(study, "holdout", file)]
     finished = _is_finished(study, top, rule, trial)
-    writes_pages = not (finished and as_json)
+    writes_pages = bool(new) or not (finished and as_json)
     if writes_pages:
         report_folder(out).check(name)
     again = retrain_with_seeds(study, top)
@@ -75,6 +80,13 @@ def report(  # noqa: PLR0913  # the options of the command
     if first_look:
         say(f"the holdout of study {name} is open")
     run_workers_until_done(holdout, storage_url, devices, quiet=quiet)
+    if new:
+        store(
+            study,
+            "holdout",
+            new,
+            [outside_opening(study, winner.number, f.name, f.body) for f in new],
+        )
     if not (finished or quiet):
         say("compares the winner with simple models, and draws the figures")
     result = reports.build(study, winner)
@@ -140,6 +152,18 @@ def _print_baselines(out: Console, result: reports.Report) -> None:
             _short(baseline.clark_west.p_better) if baseline.clark_west else "-",
         )
         for baseline in result.comparison.baselines
+    ]
+    rows += [
+        (
+            f"{printable(o.name)} (outside)",
+            "-",
+            loss(o.loss),
+            "-",
+            signed(o.skill),
+            _short(o.test.p_better),
+            "-",
+        )
+        for o in result.outside
     ]
     columns = ("model", "search", "holdout", "direction", "skill", "DM", "CW")
     print_rows(out, columns, rows, ("CW", "search", "direction"))

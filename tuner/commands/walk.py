@@ -9,7 +9,9 @@ import optuna
 
 from puffin.studies.dataset import cut_holdout
 from puffin.studies.lifecycle import require_same
+from puffin.studies.outside import OutsideError, OutsideFile, join, stored
 from puffin.studies.report.folder import PageFolder
+from puffin.studies.report.outside import OUTSIDE_COLUMNS, outside_rows
 from puffin.studies.spec import Spec, load_spec, override
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.errors import NoStudiesError
@@ -66,12 +68,52 @@ def walk(  # noqa: PLR0913  # the options of the command
     _search(procedure, spec, storage_url, devices, quiet=quiet)
     if not quiet:
         say("compares the winners with simple models, and draws the figures")
-    verdict = judge(spec.name, procedure.studies)
+    owner = study or procedure.studies[-1]
+    show(spec.name, procedure.studies, owner, folder.folder, as_json=as_json)
+
+
+def show(
+    name: str, searches: Sequence[StoredStudy], owner: StoredStudy, folder: Path, *, as_json: bool
+) -> None:
+    """Judge the finished searches of a walk, print the verdict, write the pages, and keep both.
+
+    Parameters
+    ----------
+    name : str
+        Of the study that walks.
+    searches : sequence of StoredStudy
+        The earliest first.
+    owner : StoredStudy
+        Keeps the verdict, and has the files of forecasts that are judged too.
+    folder : Path
+    as_json : bool
+
+    Raises
+    ------
+    PuffinError
+        If a search or a training of a winner is not done, or the pages cannot be written.
+    """
+    pages = _folder(folder)
+    pages.check(name)
+    verdict = judge(name, searches, _outside(owner, searches))
     if as_json:
         click.echo(json.dumps(to_json(verdict), indent=2))
     else:
         _print(verdict)
-    _write(folder, verdict, study or procedure.studies[-1])
+    _write(pages, verdict, owner)
+
+
+def _outside(owner: StoredStudy, searches: Sequence[StoredStudy]) -> list[OutsideFile]:
+    """Return the files of forecasts that cover a walk; say which were given for other blocks."""
+    kept, judged = [], [search.holdout_dataset for search in searches]
+    for file in stored(owner, "walk").values():
+        try:
+            join(file.body, file.name, judged)
+        except OutsideError as error:
+            say(f"an outside forecast is left out: {error}")
+        else:
+            kept.append(file)
+    return kept
 
 
 def _subject(
@@ -156,6 +198,9 @@ def _print(verdict: Walk) -> None:
         "block; skill: against the simple model that was best before the block"
     )
     out.print()
+    if verdict.outside:
+        print_rows(out, OUTSIDE_COLUMNS, outside_rows(verdict.outside), ("p of worse", "loss"))
+        out.print()
     against_each = [
         (name, signed(gained), p_value(test.p_better))
         for name, (gained, test) in verdict.against().items()

@@ -305,6 +305,54 @@ def test_another_trial_is_judged_and_exported_beside_the_best(
     assert json.loads(printed)["trial"] == second
 
 
+def test_forecasts_in_a_file_are_judged_in_every_later_report(
+    judged: Report, searched: StoredStudy, url: str, tmp_path: Path
+) -> None:
+    listed = CliRunner().invoke(main, ["targets", "tiny", "--storage", url])
+    header, *dates = listed.stdout.splitlines()
+    assert (header, len(dates)) == ("date", 20)
+    assert "20 targets: the return of AAPL over the next bar" in " ".join(listed.stderr.split())
+    (actual,) = searched.holdout_dataset.actuals
+    rows = [f"{date},{value}" for date, value in zip(dates, actual + 0.001, strict=True)]
+    (tmp_path / "near.csv").write_text("\n".join(["date,forecast", *rows]))
+    given = ["judge", "tiny", "--out", "pages", "--storage", url, "--forecasts"]
+    with contextlib.chdir(tmp_path):
+        short = CliRunner().invoke(main, [*given, "near.csv", "--trained-until", "2010-01-01"])
+        assert short.exit_code == 0, short.output
+        again = CliRunner().invoke(main, [*given, "near.csv", "--trained-until", "2010-01-01"])
+        other = CliRunner().invoke(main, [*given, "near.csv", "--json"])
+    assert "The outside forecast near had significantly less error than the winner" in " ".join(
+        short.stdout.split()
+    )
+    assert again.exit_code == other.exit_code == 0
+    values = json.loads(other.stdout)
+    (near,) = values["outside"]
+    scale = searched.holdout_dataset.parts[0][0].scaler.target_std
+    assert near["loss"] == pytest.approx((0.001 / scale) ** 2)
+    assert near["trained_until"] is None
+    assert near["may_have_seen"]
+    # The same file with the same claim is judged once.
+    assert values["holdout"]["openings"] == 3
+    assert values["verdict"]["outcome"] == judged.comparison.outcome
+    assert "its model may have seen these bars" in values["verdict"]["sentences"][-1]
+    page = (tmp_path / "pages/report.md").read_text()
+    assert "## Outside forecasts" in page
+    assert "outside forecast near" in page
+    later = build.build(load(searched.storage, "tiny"))
+    assert [result.name for result in later.outside] == ["near"]
+
+
+def test_a_file_that_lacks_a_target_opens_nothing(
+    searched: StoredStudy, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "short.csv").write_text("date,forecast\n2012-01-02,0\n")
+    path = str(tmp_path / "short.csv")
+    said = CliRunner().invoke(main, ["judge", "tiny", "--forecasts", path, "--storage", url])
+    assert said.exit_code == 1
+    assert "lacks 20 forecasts of 20" in said.output
+    assert study_names(searched.storage) == ["tiny"]
+
+
 def test_the_report_judges_the_smallest_network_by_the_rule_1se(
     judged: Report, url: str, tmp_path: Path
 ) -> None:
