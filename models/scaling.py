@@ -47,6 +47,10 @@ class Scaler:
             self, feature_mean=self.feature_mean[places], feature_std=self.feature_std[places]
         )
 
+    def centring_target(self) -> "Scaler":
+        """Return the scaler that leaves the target in its unit, and only takes its mean away."""
+        return replace(self, target_std=1.0)
+
     def scale_target(self, values: Floats) -> Floats:
         """Standardise targets or forecasts of any shape."""
         return (values - self.target_mean) / self.target_std

@@ -74,11 +74,14 @@ class FoldTensors:
     train, valid : Windows
     valid_bars : tuple of array, (valid targets,), one per symbol
         The bars, in numbers of the symbol, that the validation windows forecast.
+    unit : float
+        A validation loss is divided by it.
     """
 
     train: Windows
     valid: Windows
     valid_bars: tuple[NDArray[np.int64], ...]
+    unit: float = 1.0
 
 
 def make_windows(rows: Tensor, lookback: int) -> Tensor:
@@ -86,8 +89,10 @@ def make_windows(rows: Tensor, lookback: int) -> Tensor:
     return rows.unfold(0, lookback, 1).transpose(1, 2)
 
 
-def fold_tensors(parts: Sequence[Part], lookback: int, device: torch.device) -> FoldTensors:
-    """Return the windows and targets of one fold on a device.
+def fold_tensors(
+    parts: Sequence[Part], lookback: int, device: torch.device, unit: float = 1.0
+) -> FoldTensors:
+    """Return the windows and targets of one fold on a device, with the unit of its losses.
 
     Raises
     ------
@@ -109,7 +114,7 @@ def fold_tensors(parts: Sequence[Part], lookback: int, device: torch.device) -> 
 
     valid = windows([part.fold.valid for part in parts])
     return FoldTensors(
-        windows([part.fold.train for part in parts]), valid, _valid_bars(parts, valid)
+        windows([part.fold.train for part in parts]), valid, _valid_bars(parts, valid), unit
     )
 
 

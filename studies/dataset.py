@@ -16,7 +16,7 @@ from puffin.models.evaluation.metrics import Direction, direction
 from puffin.models.features import build_series
 from puffin.models.folds import MIN_TRAIN_TARGETS, Fold, Span, first_target, split
 from puffin.models.lookahead import TRUNCATIONS, require_causal
-from puffin.models.losses import losses_per_bar
+from puffin.models.losses import LOSSES, losses_per_bar
 from puffin.models.panel import (
     Dates,
     Member,
@@ -133,7 +133,7 @@ class Dataset:
         cls, spec: Spec, members: tuple[Member, ...], dates: Dates, folds: list[Fold]
     ) -> "Dataset":
         longest = spec.parsed_space.max_lookback
-        laid = [parts(members, dates, fold, longest) for fold in folds]
+        laid = [scaled_for(spec, parts(members, dates, fold, longest)) for fold in folds]
         for number, found in enumerate(laid, start=1):
             if not found:
                 msg = (
@@ -178,7 +178,23 @@ class Dataset:
         # Imported here so that commands that manage studies do not load torch.
         from puffin.models.windows import fold_tensors
 
-        return [fold_tensors(found, lookback, device) for found in self.parts]
+        return [
+            fold_tensors(found, lookback, device, unit)
+            for found, unit in zip(self.parts, self.units, strict=True)
+        ]
+
+    @cached_property
+    def units(self) -> list[float]:
+        """Unit of the losses of each fold: 1, or the loss of persistence there.
+
+        In units of the loss of persistence, 1 - loss is the skill of a fold, and the mean over
+        folds is not decided by the fold with the largest errors.
+        """
+        if self.spec.training.objective == "loss":
+            return [1.0] * len(self.parts)
+        losses = self._by_symbol(self._losses_per_bar(self.persistence))
+        # Persistence is always right where the target never moves.
+        return [float(np.mean(list(of_fold.values()))) or 1.0 for of_fold in losses]
 
     def refit_span(self) -> Span:
         """Return the targets of a refit: all, or the last `train_bars` for rolling windows."""
@@ -189,7 +205,8 @@ class Dataset:
     def refit_parts(self) -> tuple[Part, ...]:
         """Return what each symbol contributes to a refit, of which nothing is validated."""
         span, longest = self.refit_span(), self.spec.parsed_space.max_lookback
-        return refit_parts(self.members, self.dates.to_numpy(), span, longest)
+        found = refit_parts(self.members, self.dates.to_numpy(), span, longest)
+        return scaled_for(self.spec, found)
 
     def scored(self, values: Callable[[Member], Floats]) -> list[Floats]:
         """Return the validation part of values at every bar of each symbol, one array per fold."""
@@ -248,12 +265,12 @@ class Dataset:
 
     @cached_property
     def persistence_losses(self) -> list[float]:
-        """Loss of the persistence forecast per fold, in units of the standardised target."""
+        """Loss of the persistence forecast per fold, in `units`."""
         return self.losses(self.persistence)
 
     @cached_property
     def mean_losses(self) -> list[float]:
-        """Loss of the training part's mean per fold, in units of the standardised target."""
+        """Loss of the training part's mean per fold, in `units`."""
         return self.losses(self._mean_forecasts())
 
     @cached_property
@@ -329,15 +346,16 @@ class Dataset:
         return max(self.horizon, min(widest, fewest - 1))
 
     def losses(self, forecasts: Sequence[Floats]) -> list[float]:
-        """Return the loss per fold, in units of the standardised target: the mean over symbols.
+        """Return the loss per fold, in `units`: the mean over symbols.
 
         The forecasts are in the target's unit.
         """
-        return [float(np.mean(list(of_fold.values()))) for of_fold in self._by_symbol(forecasts)]
+        by_symbol = self._by_symbol(self.bar_losses(forecasts))
+        return [float(np.mean(list(of_fold.values()))) for of_fold in by_symbol]
 
     def symbol_losses(self, forecasts: Sequence[Floats]) -> dict[str, float]:
         """Return the loss of each symbol, the mean over the folds in which it takes part."""
-        return over_folds(self._by_symbol(forecasts))
+        return over_folds(self._by_symbol(self.bar_losses(forecasts)))
 
     def over_folds(self, losses: Sequence[Sequence[float]]) -> dict[str, float]:
         """Return the mean of each symbol over its folds, of values in the order of `parts`."""
@@ -346,18 +364,24 @@ class Dataset:
             [dict(zip(*pair, strict=True)) for pair in zip(symbols, losses, strict=True)]
         )
 
-    def _by_symbol(self, forecasts: Sequence[Floats]) -> list[dict[str, float]]:
-        """Return the loss of each symbol of each fold."""
+    def _by_symbol(self, bar_losses: Sequence[Floats]) -> list[dict[str, float]]:
+        """Return the mean loss of each symbol of each fold."""
         return [
             {
                 part.member.symbol: float(losses.mean())
                 for part, losses in zip(found, by_part(found, per_bar), strict=True)
             }
-            for found, per_bar in zip(self.parts, self.bar_losses(forecasts), strict=True)
+            for found, per_bar in zip(self.parts, bar_losses, strict=True)
         ]
 
     def bar_losses(self, forecasts: Sequence[Floats]) -> list[Floats]:
         """Return the loss of each forecast, one array per fold, in units of `losses`."""
+        return [
+            losses / unit
+            for losses, unit in zip(self._losses_per_bar(forecasts), self.units, strict=True)
+        ]
+
+    def _losses_per_bar(self, forecasts: Sequence[Floats]) -> list[Floats]:
         return [
             losses_per_bar(np.concatenate(errors), self.spec.training.loss)
             for errors in map(self._errors, self.parts, forecasts, self.actuals)
@@ -366,7 +390,7 @@ class Dataset:
     def _errors(self, found: Sequence[Part], forecast: Floats, actual: Floats) -> list[Floats]:
         values = zip(found, by_part(found, forecast), by_part(found, actual), strict=True)
         return [
-            part.scaler.scale_target(ahead) - part.scaler.scale_target(true)
+            part.scaler.scale_target(true) - part.scaler.scale_target(ahead)
             for part, ahead, true in values
         ]
 
@@ -375,6 +399,13 @@ class Dataset:
             np.concatenate([np.full(len(p.fold.valid), p.scaler.target_mean) for p in found])
             for found in self.parts
         ]
+
+
+def scaled_for(spec: Spec, found: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return parts whose target is scaled as the loss of a study needs it."""
+    if LOSSES[spec.training.loss].standardised:
+        return found
+    return tuple(replace(part, scaler=part.scaler.centring_target()) for part in found)
 
 
 def over_folds(of_folds: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -75,8 +75,8 @@ def fold_remarks(dataset: Dataset, losses: Sequence[float] | None = None) -> lis
         remarks.append(
             f"{named[heaviest]} outweighs the others: {whose} is {_plain(loss)} there and at "
             f"most {_plain(others)} elsewhere, so the mean over folds, which chooses the winner, "
-            'is nearly that of this fold; look at its prices, or set training.loss = "mae", which '
-            "weighs large errors less"
+            "is nearly that of this fold; look at its prices, or set training.objective = "
+            '"skill", which weighs each fold by its own persistence'
         )
     return remarks + _constant_inputs(dataset)
 

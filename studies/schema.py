@@ -52,7 +52,10 @@ MEANINGS = {
     "training": "How long a configuration trains, and on which loss.",
     "training.max_epochs": "Passes over the training windows at most.",
     "training.patience": "Epochs without a lower validation loss before training stops.",
-    "training.loss": "Loss of the standardised target.",
+    "training.loss": "Loss of the standardised target. qlike is that of the variance, for targets "
+    "range and volatility.",
+    "training.objective": "Whether trials are ranked by the mean loss of the folds, or by their "
+    "mean skill.",
     "space": "The search space: a scalar fixes a hyperparameter, a list chooses, a table ranges.",
     "walk": "How `tuner walk` judges the whole procedure.",
     "walk.origins": "Number of searches, each judged on the block of bars that follows it.",

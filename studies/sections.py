@@ -340,6 +340,7 @@ class TrainingSection(Section):
     max_epochs: Count = 50
     patience: Annotated[int, Field(ge=0, le=MOST_TRIALS, strict=True)] = 8
     loss: str = "mse"
+    objective: Literal["loss", "skill"] = "loss"
 
     @field_validator("loss")
     @classmethod

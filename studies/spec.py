@@ -13,7 +13,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from puffin.models.config import Config, TrainingConfig, feature_set
 from puffin.models.errors import PuffinError
+from puffin.models.features import TARGETS
 from puffin.models.folds import WalkForward
+from puffin.models.losses import LOSSES
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.sections import (
     NAME,
@@ -76,6 +78,13 @@ class Spec(Section):
                 f"but is {self.walk_forward.purge}; raise it, or leave it out"
             )
             raise ValueError(msg)
+        if LOSSES[self.training.loss].volatility and not TARGETS[self.data.target].is_volatility:
+            msg = (
+                f'training.loss "{self.training.loss}" is for targets that are a volatility, '
+                f"{' and '.join(name for name, t in TARGETS.items() if t.is_volatility)}, but "
+                f'data.target is "{self.data.target}"; set training.loss = "mse"'
+            )
+            raise ValueError(msg)
         of_sets = {name for each in self.feature_sets.values() for name in each}
         if unknown := sorted(of_sets - set(self.data.features)):
             msg = (
@@ -129,7 +138,7 @@ class Spec(Section):
     @property
     def training_config(self) -> TrainingConfig:
         """The training settings, as an argument of `puffin.models.training`."""
-        return TrainingConfig(**self.training.model_dump())
+        return TrainingConfig(**self.training.model_dump(exclude={"objective"}))
 
     @property
     def tickets(self) -> int:

@@ -41,7 +41,7 @@ class Epoch:
     ----------
     number : int, from 1
     symbol_losses : tuple of tuple of float
-        Validation loss of each symbol of each fold.
+        Validation loss of each symbol of each fold, in units of `FoldTensors.unit`.
     train_loss : float, mean over folds, while training (dropout and noise on)
     forecasts : tuple of Tensor, (valid targets,), one per fold
         Standardised, symbol after symbol, on the training device.
@@ -183,7 +183,10 @@ class FoldTraining:
         parts = iter(losses)
         epoch = Epoch(
             number=len(self.curve) + 1,
-            symbol_losses=tuple(tuple(islice(parts, len(found))) for found in symbol_losses),
+            symbol_losses=tuple(
+                tuple(loss / fold.unit for loss in islice(parts, len(found)))
+                for fold, found in zip(self._folds, symbol_losses, strict=True)
+            ),
             train_loss=train_loss,
             forecasts=forecasts,
             improved=False,

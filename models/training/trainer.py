@@ -22,7 +22,8 @@ _BLOCK = 32
 
 def loss_function(name: str) -> LossFunction:
     """Return the function of torch that computes a loss of ``LOSSES``, as a mean over targets."""
-    function: LossFunction = getattr(functional, LOSSES[name].torch_name)
+    loss = LOSSES[name]
+    function: LossFunction = loss.of_tensors or getattr(functional, loss.torch_name)
     return function
 
 

@@ -13,6 +13,7 @@ from puffin.models.errors import PuffinError
 from puffin.models.evaluation.intervals import IntervalError, residual_interval
 from puffin.models.features import Series
 from puffin.models.folds import MIN_TRAIN_TARGETS, Span, first_target
+from puffin.models.losses import LOSSES
 from puffin.models.scaling import Scaler
 from puffin.studies.export.read import FORECAST_FILES, Exported
 
@@ -85,7 +86,9 @@ def _own_scaler(exported: Exported, series: Series) -> Scaler:
             f"{series.horizon - 1} + {MIN_TRAIN_TARGETS} targets; give earlier bars too"
         )
     longest = exported.spec.walk_forward.train_bars or bars
-    return Scaler.fit(series, Span(max(first, bars - longest), bars), lookback)
+    scaler = Scaler.fit(series, Span(max(first, bars - longest), bars), lookback)
+    standardised = LOSSES[exported.spec.training.loss].standardised
+    return scaler if standardised else scaler.centring_target()
 
 
 def _suffice(residuals: Floats, level: float) -> bool:

@@ -4,6 +4,7 @@ from puffin.models.cells import CELLS
 from puffin.models.evaluation.metrics import skill
 from puffin.models.features import TARGETS
 from puffin.studies.export.record import ExportRecord, Opening, Scores
+from puffin.studies.report.subject import loss_in_words
 from puffin.studies.text import counted, loss, minute, percent, signed
 
 _PLAIN_TORCH = """\
@@ -51,7 +52,7 @@ mean of {counted(len(refit.seeds), "network")}, trained with seed {seeds}. It is
 
 
 def _scores(record: ExportRecord) -> str:
-    scores, refit = record.scores, record.refit
+    scores = record.scores
     folds = "\n".join(
         f"| {i + 1} | {f.train_first} to {f.train_last} "
         f"| {f.valid_first} to {f.valid_last} | {loss(value)} |"
@@ -60,8 +61,9 @@ def _scores(record: ExportRecord) -> str:
     low, high = scores.direction_interval
     return f"""## Scores of the search
 
-Walk-forward validation; the loss is the {refit.loss} of the target, standardised by the training
-part of each fold. These scores are optimistic, because the configuration was chosen by them.
+Walk-forward validation; the loss is the {loss_in_words(record.spec.training)}.
+Each fold is standardised by its own training part. These scores are optimistic, because the
+configuration was chosen by them.
 
 | fold | trained on | validated on | loss |
 |---|---|---|---|

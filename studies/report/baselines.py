@@ -24,6 +24,8 @@ from puffin.models.evaluation.forecast_tests import (
 )
 from puffin.models.evaluation.metrics import Direction, skill
 from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
+from puffin.models.evaluation.shifted import shifted
+from puffin.models.losses import LOSSES
 from puffin.models.panel import by_part
 from puffin.studies.dataset import Dataset, mean_by_date
 
@@ -196,8 +198,17 @@ def _fit_baselines(
 
 def _models(folds: Dataset) -> dict[str, PooledFit]:
     """Return every baseline, each fitted to each symbol, and of a basket those of all symbols."""
-    each: dict[str, PooledFit] = {name: partial(fit_each, fit) for name, fit in BASELINES.items()}
-    return each | POOLED if folds.is_basket else each
+    models: dict[str, PooledFit] = {name: partial(fit_each, fit) for name, fit in BASELINES.items()}
+    if folds.is_basket:
+        models |= POOLED
+    best_shift = LOSSES[folds.spec.training.loss].best_shift
+    if best_shift is None:
+        return models
+    # No change stays no change: it is what skill is measured by.
+    return {
+        name: fit if name == "persistence" else partial(shifted, fit, best_shift)
+        for name, fit in models.items()
+    }
 
 
 def _are_equal(one: Baseline, other: Baseline) -> bool:
@@ -241,8 +252,9 @@ def _adjusted_by_date(holdout: Dataset, forecast: Floats, baseline: Floats) -> F
 
 def _is_nested(baseline: Baseline, holdout: Dataset) -> bool:
     """Return whether a baseline is a special case of the study's networks."""
-    data = holdout.spec.data
+    data, loss = holdout.spec.data, holdout.spec.training.loss
     reads_last_value = data.target in data.features
     (parts,) = holdout.parts
     varying = any(varies(of_symbol) for of_symbol in by_part(parts, baseline.forecasts))
-    return baseline.nested and (reads_last_value or not varying)
+    # The test is of squared errors.
+    return loss == "mse" and baseline.nested and (reads_last_value or not varying)

@@ -9,6 +9,7 @@ from puffin.studies.openings import Opening, outside_name
 from puffin.studies.report.build import Report
 from puffin.studies.report.document import Block, Heading, Section, Table, Text
 from puffin.studies.report.figures.registry import Drawn, show
+from puffin.studies.report.subject import loss_in_words
 from puffin.studies.report.verdict import looks_before
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, in_words, loss, minute, p_value, percent, printable, signed
@@ -43,7 +44,7 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
                 f"against persistence is {skill}."
             ),
             Text(
-                f"The loss is the {study.spec.training.loss} of the standardised target, which the "
+                f"The loss is the {loss_in_words(study.spec.training)}, which the "
                 "top of this page calls error. Skill is the share by which the winner's loss is "
                 "lower than the baseline's. The first baseline has the lowest search loss and is "
                 "the one to beat. DM is the test of Diebold and Mariano with the correction of "

@@ -4,9 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from puffin.models.features import TARGETS
+from puffin.models.losses import LOSSES
 from puffin.studies.dataset import Dataset
 from puffin.studies.prices.sources import SOURCES
-from puffin.studies.sections import DataSection
+from puffin.studies.sections import DataSection, TrainingSection
 from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, printable, when
@@ -18,6 +19,14 @@ def target_in_words(data: DataSection, of: str = "") -> str:
     one = "bar" if target.is_move else "one bar"
     bars = counted(data.horizon, "bar") if data.horizon > 1 else one
     return target.phrase.format(of=f" of {of}" if of else "", bars=bars)
+
+
+def loss_in_words(training: TrainingSection) -> str:
+    """Return what a loss is, such as "mse of the standardised target"."""
+    of = f"{training.loss} of {LOSSES[training.loss].unit}"
+    if training.objective == "skill":
+        return f"{of}, in units of the loss of persistence on the same fold"
+    return of
 
 
 def series_name(data: DataSection) -> str:

@@ -104,8 +104,8 @@ def test_a_fold_that_outweighs_the_others_is_named() -> None:
         (
             f"fold 1 ({days(90, 110)}) outweighs the others: the winner's loss is 3.5 there and at "
             "most 0.3 elsewhere, so the mean over folds, which chooses the winner, is nearly that "
-            'of this fold; look at its prices, or set training.loss = "mae", which weighs large '
-            "errors less"
+            'of this fold; look at its prices, or set training.objective = "skill", which '
+            "weighs each fold by its own persistence"
         )
     ]
     (before,) = fold_remarks(workload(wild=SECOND))

@@ -127,7 +127,13 @@ def test_missing_keys_take_the_documented_defaults() -> None:
         "holdout_bars": 250,
         "purge": None,
     }
-    assert spec.training.model_dump() == {"max_epochs": 50, "patience": 8, "loss": "mse"}
+    assert spec.training.model_dump() == {
+        "max_epochs": 50,
+        "patience": 8,
+        "loss": "mse",
+        "objective": "loss",
+    }
+    assert spec.final.seeds == 5
     assert (spec.search.sampler, spec.search.pruner, spec.search.seed) == ("tpe", "asha", 0)
     assert spec.tickets == 100
 
@@ -291,6 +297,21 @@ def test_a_purge_below_horizon_less_one_is_refused(purge: int) -> None:
 def test_purge_is_horizon_minus_one_unless_larger(given: int | None, purge: int) -> None:
     values = changed(("data.horizon", 5), ("walk_forward.purge", given))
     assert parse_spec(values, "my.toml").layout.purge == purge
+
+
+@pytest.mark.parametrize(
+    ("target", "fits"), [("range", True), ("volatility", True), ("return", False)]
+)
+def test_the_loss_of_variances_is_for_volatilities(target: str, fits: bool) -> None:  # noqa: FBT001  # a case
+    values = changed(("training.loss", "qlike"), ("data.target", target))
+    if fits:
+        assert parse_spec(values, "my.toml").training.loss == "qlike"
+        return
+    (problem,) = refusal(values)
+    assert problem == (
+        'training.loss "qlike" is for targets that are a volatility, range and volatility, but '
+        'data.target is "return"; set training.loss = "mse"'
+    )
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])

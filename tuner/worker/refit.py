@@ -66,7 +66,13 @@ def run_refit(
     for _ in interrupt.interruptible(iter(refit)):
         pass
     losses, forecasts = validate(refit.network, fold.valid, loss_function(loss))
-    scored = Epoch(job.epochs, (tuple(losses.tolist()),), float("nan"), (forecasts,), improved=True)
+    scored = Epoch(
+        job.epochs,
+        (tuple((losses / fold.unit).tolist()),),
+        float("nan"),
+        (forecasts,),
+        improved=True,
+    )
     value = scored.valid_loss
     if not math.isfinite(value):
         msg = f"diverged: the loss on the holdout is {value} after {job.epochs} epochs"
