@@ -2,24 +2,25 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.arrays import varies
 from puffin.models.errors import PuffinError
 from puffin.models.folds import Span
-from puffin.studies.dataset import Dataset
 from puffin.studies.records import is_duplicate, is_finished
 from puffin.studies.storage.queue import count_finished
 from puffin.studies.text import counted, when
+
+if TYPE_CHECKING:  # a summary of a study does not wait for pandas
+    from puffin.studies.dataset import Dataset
 
 # Ratio of a fold's loss to the next largest above which it dominates the mean over folds.
 _DOMINANT_RATIO = 3.0
 
 
-def require_moving_target(dataset: Dataset) -> None:
+def require_moving_target(dataset: "Dataset") -> None:
     """Raise if no network can learn from a fold, or no forecast can be judged.
 
     Raises
@@ -49,7 +50,7 @@ def require_moving_target(dataset: Dataset) -> None:
         )
 
 
-def fold_remarks(dataset: Dataset, losses: Sequence[float] | None = None) -> list[str]:
+def fold_remarks(dataset: "Dataset", losses: Sequence[float] | None = None) -> list[str]:
     """Return remarks on folds without information and on folds that dominate the mean.
 
     Parameters
@@ -85,7 +86,7 @@ def _plain(loss: float) -> str:
     return f"{loss:.4g}" if loss < 1000 else f"{loss:,.0f}"
 
 
-def _constant_inputs(dataset: Dataset) -> list[str]:
+def _constant_inputs(dataset: "Dataset") -> list[str]:
     """Return remarks on inputs that are constant in the training part of a fold."""
     constant: dict[str, list[str]] = {}
     for number, found in enumerate(dataset.parts, start=1):
@@ -103,6 +104,8 @@ def _constant_inputs(dataset: Dataset) -> list[str]:
 
 
 def _dates(dates: Any, span: Span) -> str:
+    import pandas as pd
+
     first, last = (pd.Timestamp(dates[bar]) for bar in (span.start, span.stop - 1))
     return f"{when(first)} to {when(last)}"
 

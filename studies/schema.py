@@ -13,9 +13,8 @@ from typing import Any
 from puffin.models.config import CELL_NAMES, LOSS_NAMES, Config
 from puffin.models.features import COLUMN, DIFF, FEATURES, TARGETS
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
-from puffin.studies.prices.calendar import INTERVALS
-from puffin.studies.prices.csv_columns import NAMES
 from puffin.studies.prices.load import SOURCES
+from puffin.studies.prices.names import INTERVALS, NAMES
 from puffin.studies.space import FEATURE_SETS, LAYERS, WIDTH
 from puffin.studies.spec import Spec
 

@@ -19,8 +19,7 @@ from puffin.models.config import LOSS_NAMES
 from puffin.models.features import COLUMN, DIFF, FEATURES, TARGETS, Needs, feature, needs_of
 from puffin.models.folds import MIN_TRAIN_TARGETS
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
-from puffin.studies.prices.calendar import INTERVALS
-from puffin.studies.prices.csv_columns import NAMES
+from puffin.studies.prices.names import INTERVALS, NAMES
 from puffin.studies.prices.request import MOST_SYMBOLS, PriceRequest
 from puffin.studies.prices.sources import SOURCES, sources_with
 from puffin.studies.text import in_words, is_name

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.storages import RDBStorage
@@ -11,8 +12,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.errors import PuffinError
 from puffin.studies.algorithms import PRUNERS
-from puffin.studies.dataset import Dataset, Frames, cut_holdout, join
-from puffin.studies.prices.snapshot import frames_from_csv, frames_to_csv, sha256
 from puffin.studies.records import StudyHeader, StudyRecord, TrialRecord, is_duplicate
 from puffin.studies.remarks import why_nothing_is_complete
 from puffin.studies.sampling import TicketSampling
@@ -22,6 +21,9 @@ from puffin.studies.storage.artifacts import SqlArtifactStore
 from puffin.studies.storage.optuna_internals import study_id
 from puffin.studies.storage.queue import TicketQueue, count_finished
 from puffin.studies.storage.registry import Budget
+
+if TYPE_CHECKING:  # commands that only look at studies do not wait for pandas
+    from puffin.studies.dataset import Dataset, Frames
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
 # Suffixes of the names of the studies that `retraining` creates.
@@ -101,13 +103,15 @@ class StoredStudy:
             "are still to come: `tuner run` or `tuner worker` continues it"
         )
 
-    def has_same_prices(self, frames: Frames) -> bool:
+    def has_same_prices(self, frames: "Frames") -> bool:
         """Return whether the study was made with exactly these prices."""
+        from puffin.studies.prices.snapshot import sha256
+
         hashes = {name: sha256(body) for name, body in snapshot(self.spec, frames).items()}
         return bool(hashes == self.record.data.sha256)
 
     @cached_property
-    def dataset(self) -> Dataset:
+    def dataset(self) -> "Dataset":
         """Series, folds and scalers that all trials share.
 
         Raises
@@ -125,7 +129,9 @@ class StoredStudy:
             raise StudyError(msg)
         return dataset
 
-    def _build_dataset(self) -> Dataset:
+    def _build_dataset(self) -> "Dataset":
+        from puffin.studies.dataset import Dataset
+
         if self.parent_name is None:
             return Dataset.build(self.spec, self.load_search_prices())
         search = load(self.storage, self.parent_name)
@@ -142,7 +148,7 @@ class StoredStudy:
         return self.parent_name is not None and self.name == self.parent_name + HOLDOUT_SUFFIX
 
     @cached_property
-    def holdout_dataset(self) -> Dataset:
+    def holdout_dataset(self) -> "Dataset":
         """One fold that trains on the search prices and is scored on the holdout: breaks the seal.
 
         Raises
@@ -150,6 +156,8 @@ class StoredStudy:
         StudyError
             If the snapshot was changed.
         """
+        from puffin.studies.dataset import Dataset
+
         return Dataset.for_holdout(self.spec, self.load_search_prices(), self.load_holdout_prices())
 
     def read_prices(self, filename: str) -> bytes:
@@ -160,6 +168,8 @@ class StoredStudy:
         StudyError
             If the snapshot was changed.
         """
+        from puffin.studies.prices.snapshot import sha256
+
         data = self.record.data
         body, expected = self.store.read(data.artifacts[filename]), data.sha256[filename]
         if sha256(body) != expected:
@@ -170,7 +180,7 @@ class StoredStudy:
             raise StudyError(msg)
         return body
 
-    def load_search_prices(self) -> Frames:
+    def load_search_prices(self) -> "Frames":
         """Read the search prices of the snapshot and compare their hash with the stored one.
 
         Raises
@@ -180,7 +190,7 @@ class StoredStudy:
         """
         return self._load_prices(SEARCH_FILE)
 
-    def load_holdout_prices(self) -> Frames:
+    def load_holdout_prices(self) -> "Frames":
         """Read the holdout: breaks the seal.
 
         Raises
@@ -190,7 +200,7 @@ class StoredStudy:
         """
         return self._load_prices(HOLDOUT_FILE)
 
-    def load_all_prices(self) -> Frames:
+    def load_all_prices(self) -> "Frames":
         """Read the search prices followed by the holdout: breaks the seal.
 
         Raises
@@ -198,9 +208,13 @@ class StoredStudy:
         StudyError
             If the snapshot was changed.
         """
+        from puffin.studies.dataset import join
+
         return join(self.load_search_prices(), self.load_holdout_prices())
 
-    def _load_prices(self, filename: str) -> Frames:
+    def _load_prices(self, filename: str) -> "Frames":
+        from puffin.studies.prices.snapshot import frames_from_csv
+
         return frames_from_csv(self.read_prices(filename), self.spec.data.only_symbol)
 
 
@@ -233,8 +247,11 @@ def numbered_complete(study: StoredStudy, number: int) -> FrozenTrial:
     return found if (first := TrialRecord.read(found).duplicate_of) is None else trials[first]
 
 
-def snapshot(spec: Spec, frames: Frames) -> dict[str, bytes]:
+def snapshot(spec: Spec, frames: "Frames") -> dict[str, bytes]:
     """Return the files that a study keeps of its prices: the search part, the sealed holdout."""
+    from puffin.studies.dataset import cut_holdout
+    from puffin.studies.prices.snapshot import frames_to_csv
+
     search, holdout = cut_holdout(frames, spec)
     # A part may have bars of one symbol alone: its name is not lost.
     is_basket = len(frames) > 1

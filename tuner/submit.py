@@ -9,8 +9,8 @@ from puffin.models.errors import PuffinError
 from puffin.studies.lifecycle import require_same
 from puffin.studies.lifecycle import submit as submit_study
 from puffin.studies.prices.basket import Basket, load_basket
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.sources import SOURCES
-from puffin.studies.prices.validation import DataError
 from puffin.studies.sections import NO_NAME, DataSection
 from puffin.studies.spec import Spec, load_spec, parse_spec
 from puffin.studies.storage.database import open_storage

@@ -14,9 +14,9 @@ import pandas as pd
 
 from puffin.studies.prices.load import Prices, ValidatedBars, join, load_bars, load_others
 from puffin.studies.prices.market import with_market
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest, Reader
 from puffin.studies.prices.sources import SOURCES, members
-from puffin.studies.prices.validation import DataError
 from puffin.studies.text import in_words
 
 # Symbols that cannot be used whose cause is stated.

@@ -17,10 +17,10 @@ from urllib.parse import quote
 import pandas as pd
 import platformdirs
 
-from puffin.studies.prices.calendar import DELAY, INTERVALS, Market
+from puffin.studies.prices.calendar import DELAY, Market, length_of
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.snapshot import from_csv, sha256, to_csv
-from puffin.studies.prices.validation import DataError
 from puffin.studies.text import counted
 
 # Some bars, such as those of funds, appear only so long after their session.
@@ -139,7 +139,7 @@ def is_current(cached: FetchedPrices, request: PriceRequest, now: datetime) -> b
     if at > by:
         return False
     local = pd.Timestamp(now).tz_convert(cached.market.zone).tz_localize(None)
-    later = pd.date_range(cached.frame.index[-1], local, freq=INTERVALS[cached.market.interval])[1:]
+    later = pd.date_range(cached.frame.index[-1], local, freq=length_of(cached.market.interval))[1:]
     if request.end is not None:
         later = later[later.normalize() <= pd.Timestamp(request.end)]
     finished = cached.market.known_at(later, default_close="00:00") + DELAY

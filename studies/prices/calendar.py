@@ -6,19 +6,10 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
+from puffin.studies.prices.names import INTERVALS
+
 # Largest delay of prices; a bar is finished when it can no longer change.
 DELAY = pd.Timedelta(minutes=20)
-# Lengths of bars. A daily bar ends with its session, a longer one with its last day.
-INTERVALS: dict[str, pd.Timedelta | pd.DateOffset] = {
-    "1m": pd.Timedelta(minutes=1),
-    "5m": pd.Timedelta(minutes=5),
-    "15m": pd.Timedelta(minutes=15),
-    "30m": pd.Timedelta(minutes=30),
-    "1h": pd.Timedelta(hours=1),
-    "1d": pd.Timedelta(days=1),
-    "1wk": pd.DateOffset(weeks=1),
-    "1mo": pd.DateOffset(months=1),
-}
 # Notes on times that have a zone or a UTC offset.
 NO_ZONE = "time zone dropped, clock times kept"
 IN_UTC = "the clock is set back within the bars, so their times are in UTC"
@@ -35,7 +26,7 @@ class Market:
     close : str or None
         End of the regular session, such as "16:00"; None if it is unknown.
     interval : str
-        Length of a bar, a key of `INTERVALS`.
+        Length of a bar, a key of `names.INTERVALS`.
     """
 
     zone: str
@@ -52,11 +43,16 @@ class Market:
         default_close : str
             End of the session if it is unknown: "00:00" is the earliest, "24:00" the latest.
         """
-        length = INTERVALS[self.interval]
+        length: pd.DateOffset | pd.Timedelta = length_of(self.interval)
         if self.interval == "1d":
             length = pd.Timedelta(f"{self.close or default_close}:00")
         ends = (index + length).tz_localize(self.zone, ambiguous=True, nonexistent="shift_forward")
         return ends.tz_convert(None)
+
+
+def length_of(interval: str) -> pd.DateOffset:
+    """Return the length of a bar, given a key of `names.INTERVALS`."""
+    return pd.DateOffset(**INTERVALS[interval])  # type: ignore[arg-type]  # only its flags are bool
 
 
 def as_index(index: pd.Index) -> pd.Index:

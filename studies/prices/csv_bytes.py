@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from puffin.studies.prices.csv_header import shown
-from puffin.studies.prices.validation import DataError
+from puffin.studies.prices.names import DataError
 
 # A file that decompresses to more is not a file of prices.
 _MOST_BYTES = 2**30

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from puffin.models.features import COLUMN
 from puffin.studies.prices.csv_header import ALIASES, Header, is_index, normalised, shown
 from puffin.studies.prices.csv_times import TimeError, are_clocks, are_days, read_times
-from puffin.studies.prices.validation import KNOWN, DataError
+from puffin.studies.prices.names import KNOWN, DataError
 
 # Evident names of a close; if another column is read as the close, a note says so.
 _EVIDENT = frozenset({"close", "closelast", "closeprice", "closingprice"})
 # Names of a column that has the symbol of each row; the first that differs between rows is taken.
 SYMBOLS = ("uniqueid", "symbol", "ticker", "tic", "instrument", "stock", "code", "isin", "name")
-# Keys of `RequestedColumns.columns`.
-NAMES = ("date", "time", *KNOWN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +21,7 @@ class RequestedColumns:
     Attributes
     ----------
     columns : mapping
-        Names given by the user: one of `NAMES` to a name in the file.
+        Names given by the user: one of `names.NAMES` to a name in the file.
     reads : mapping
         Columns that a study reads, to the features and the target that read them, in words.
     only_close : str or None

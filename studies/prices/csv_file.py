@@ -28,7 +28,8 @@ from puffin.studies.prices.csv_header import (
 )
 from puffin.studies.prices.csv_numbers import decimal_marks, differing, number
 from puffin.studies.prices.csv_times import TimeError, read_times
-from puffin.studies.prices.validation import DataError, columns_read
+from puffin.studies.prices.names import DataError
+from puffin.studies.prices.validation import columns_read
 
 # In order of preference: the comma is last, because decimal commas may be in every row as well.
 _DELIMITERS = "\t;|,"

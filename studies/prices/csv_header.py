@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from puffin.studies.prices.csv_numbers import number
 from puffin.studies.prices.csv_times import are_clocks, is_time
-from puffin.studies.prices.validation import KNOWN, DataError
+from puffin.studies.prices.names import KNOWN, DataError
 
 # Aliases of each column, normalised by `normalised`. If a file has several, the first is taken.
 # docs/study-file.md lists the programs that write them.

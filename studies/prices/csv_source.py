@@ -18,8 +18,8 @@ from puffin.studies.prices.csv_file import (
     split_symbols,
 )
 from puffin.studies.prices.csv_header import shown
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import MOST_SYMBOLS, PriceRequest, RawPrices, Reader
-from puffin.studies.prices.validation import DataError
 from puffin.studies.text import is_name
 
 # Files of a folder that are read.

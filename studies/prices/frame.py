@@ -10,8 +10,8 @@ from puffin.studies.prices.csv_bytes import decode
 from puffin.studies.prices.csv_header import ALIASES, normalised
 from puffin.studies.prices.csv_source import members_of_text
 from puffin.studies.prices.load import Prices
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest, Reader
-from puffin.studies.prices.validation import DataError
 
 # In place of the path of a file.
 NAME = "DataFrame"

@@ -15,9 +15,10 @@ import pandas as pd
 from puffin.models.features import Needs
 from puffin.studies.prices.calendar import Market
 from puffin.studies.prices.csv_header import shown
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest, RawPrices, Reader
 from puffin.studies.prices.sources import SOURCES, members
-from puffin.studies.prices.validation import MAX_GAP, DataError, Remedies, validate
+from puffin.studies.prices.validation import MAX_GAP, Remedies, validate
 from puffin.studies.text import when
 
 # Prefix of the columns that hold series other than the one that is forecast.

@@ -10,7 +10,7 @@ from puffin.models.arrays import Floats
 from puffin.models.features import MARKET, Needs, log_size
 from puffin.studies.prices.calendar import Market
 from puffin.studies.prices.load import ValidatedBars
-from puffin.studies.prices.validation import DataError
+from puffin.studies.prices.names import DataError
 
 # The means that there are, by name: of a log return, and of the log of its size.
 _VALUES = {"return": lambda returns: returns, "volatility": log_size}

@@ -5,13 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from puffin.models.features import Needs
-from puffin.studies.prices.calendar import Market
-from puffin.studies.prices.validation import ALL_COLUMNS
+from puffin.studies.prices.names import ALL_COLUMNS
+
+if TYPE_CHECKING:  # the study file is checked without pandas
+    import pandas as pd
+
+    from puffin.studies.prices.calendar import Market
 
 # Of a basket, at most.
 MOST_SYMBOLS = 1000
@@ -32,7 +34,7 @@ class PriceRequest:
     period : str or None
         Instead of start and end, for sources that have periods.
     interval : str
-        Length of a bar, a key of `puffin.studies.prices.calendar.INTERVALS`.
+        Length of a bar, a key of `puffin.studies.prices.names.INTERVALS`.
     extra : tuple of str
         Other series that are joined to this one.
     columns : mapping
@@ -89,10 +91,10 @@ class RawPrices(NamedTuple):
         How the bars were obtained this time.
     """
 
-    frame: pd.DataFrame
+    frame: "pd.DataFrame"
     origin: str
     notes: tuple[str, ...] = ()
-    market: Market | None = None
+    market: "Market | None" = None
     fetch_notes: tuple[str, ...] = ()
 
 

@@ -9,7 +9,7 @@ from itertools import repeat
 import numpy as np
 import pandas as pd
 
-from puffin.studies.prices.validation import DataError
+from puffin.studies.prices.names import DataError
 
 _SYMBOL = "symbol"
 

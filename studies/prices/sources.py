@@ -4,12 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from puffin.studies.prices import csv_source
-from puffin.studies.prices.csv_bytes import decode, read_bytes
-from puffin.studies.prices.csv_file import parse_csv
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest, RawPrices, Reader
-from puffin.studies.prices.snapshot import sha256
-from puffin.studies.prices.validation import DataError
 
 _SAMPLE = Path(__file__).parent.with_name("sample")
 
@@ -39,7 +35,14 @@ class Source:
         return symbol if self.needs_path else symbol.upper()
 
 
+# What a source needs is imported when it loads, because a study file is checked without pandas.
+
+
 def _sample(request: PriceRequest) -> RawPrices:
+    from puffin.studies.prices.csv_bytes import decode, read_bytes
+    from puffin.studies.prices.csv_file import parse_csv
+    from puffin.studies.prices.snapshot import sha256
+
     lines = (_SAMPLE / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     sums = {name.removesuffix(".csv.gz"): digest for digest, name in map(str.split, lines)}
     symbol = request.ticker
@@ -75,12 +78,19 @@ def members(source: str, request: PriceRequest, symbols: Sequence[str]) -> dict[
             f'"{source}"; use start and end'
         )
     if SOURCES[source].needs_path:
+        from puffin.studies.prices import csv_source
+
         return csv_source.find_members(request, symbols)
     return dict.fromkeys(symbols, SOURCES[source].load)
 
 
+def _csv(request: PriceRequest) -> RawPrices:
+    from puffin.studies.prices import csv_source
+
+    return csv_source.load(request)
+
+
 def _yfinance(request: PriceRequest) -> RawPrices:
-    # Imported here because its libraries load slowly and most commands need none of them.
     from puffin.studies.prices import yahoo
 
     if not request.symbol:
@@ -95,7 +105,7 @@ def _yfinance(request: PriceRequest) -> RawPrices:
 
 SOURCES: dict[str, Source] = {
     "sample": Source(_sample),
-    "csv": Source(csv_source.load, needs_path=True),
+    "csv": Source(_csv, needs_path=True),
     "yfinance": Source(_yfinance, has_periods=True, is_live=True),
 }
 

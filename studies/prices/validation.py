@@ -11,13 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from puffin.models.errors import PuffinError
 from puffin.models.features import COLUMN, Needs
 from puffin.studies.prices.calendar import as_index, without_zone
+from puffin.studies.prices.names import ALL_COLUMNS, KNOWN, DataError
 from puffin.studies.text import counted, when
 
-COLUMNS = ("open", "high", "low", "close", "volume")
-KNOWN = (*COLUMNS, "adj_close")
 _PRICES = ("open", "high", "low", "close", "adj_close")
 _ORDERED = (
     ("low", "open"),
@@ -26,8 +24,6 @@ _ORDERED = (
     ("open", "high"),
     ("close", "high"),
 )
-# The needs of a study that reads all columns and takes the logarithms of all prices.
-ALL_COLUMNS = Needs(dict.fromkeys(COLUMNS, ""), dict.fromkeys(COLUMNS[:4], ""))
 
 MIN_BARS = 2  # for one return
 MAX_EMPTY = 0.01  # largest share of rows that are dropped for an empty cell
@@ -39,10 +35,6 @@ MAX_ZERO = 0.1  # share of returns
 _ROUNDING = 1e-6  # relative; adjusted prices are rounded independently
 
 Mask = npt.NDArray[np.bool_]
-
-
-class DataError(PuffinError):
-    """The prices cannot be used: the message states the rule, the bar and the fix."""
 
 
 @dataclass(frozen=True)

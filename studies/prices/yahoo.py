@@ -31,8 +31,8 @@ from tenacity import (
 from puffin.studies.prices import cache
 from puffin.studies.prices.cache import CorruptCacheError, FetchedPrices
 from puffin.studies.prices.calendar import DELAY, IN_UTC, Market, without_zone
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest
-from puffin.studies.prices.validation import DataError
 from puffin.studies.prices.yahoo_session import (
     PRICES_TIMEOUT,
     RateLimitedError,

@@ -8,7 +8,7 @@ from curl_cffi.const import CurlECode
 from curl_cffi.requests import Response, Session
 from curl_cffi.requests.exceptions import RequestException, Timeout
 
-from puffin.studies.prices.validation import DataError
+from puffin.studies.prices.names import DataError
 
 # Seconds for one request of prices, and for one of the others that yfinance sends: cookie, crumb.
 PRICES_TIMEOUT, _SIDE_TIMEOUT, _LEAST_TIMEOUT = 10.0, 3.0, 0.05

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from puffin.models.errors import PuffinError
 from puffin.studies.export.read import load_exported
-from puffin.studies.prices.validation import DataError
+from puffin.studies.prices.names import DataError
 from puffin.studies.records import Scores
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import StoredStudy, load, study_names

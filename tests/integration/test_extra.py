@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.snapshot import to_csv
-from puffin.studies.prices.validation import DataError
 from puffin.studies.report import build
 from puffin.studies.retraining import open_seal, retrain_with_seeds
 from puffin.studies.storage.database import open_storage

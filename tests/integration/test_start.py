@@ -71,8 +71,9 @@ from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
 from puffin.tuner.cli import main
 
-main(["best", "tiny", "--storage", sys.argv[1]], standalone_mode=False)
-assert "torch" not in sys.modules
+for command in (["status"], ["status", "tiny"], ["trials", "tiny"], ["best", "tiny"]):
+    main([*command, "--storage", sys.argv[1]], standalone_mode=False)
+assert not {"torch", "pandas"} & set(sys.modules)
 from puffin.studies.export.write import export
 
 export(load(open_storage(sys.argv[1]), "tiny"), Path("out"))
@@ -81,7 +82,7 @@ print(*sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_sealed_export_loads_only_torch_and_best_not_even_that(
+def test_a_sealed_export_loads_only_torch_and_looking_not_even_pandas(
     make_study: Callable[..., StoredStudy],
     make_worker: Callable[..., Worker],
     url: str,

@@ -22,8 +22,8 @@ from puffin.studies.prices import cache, yahoo
 from puffin.studies.prices.basket import Basket, load_basket
 from puffin.studies.prices.cache import FetchedPrices
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest
-from puffin.studies.prices.validation import DataError
 from puffin.studies.prices.yahoo_session import YahooError
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import SEARCH_FILE, load

@@ -10,8 +10,8 @@ import pytest
 
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest
-from puffin.studies.prices.validation import DataError
 from puffin.studies.space import Range, grid_points
 from puffin.studies.spec import Spec, SpecError, load_spec, parse_spec, preset_names
 

@@ -15,9 +15,9 @@ from puffin.studies.export.forecast import Bounds, Prediction, Predictions, pred
 from puffin.studies.export.read import Exported, load_exported
 from puffin.studies.prices.basket import Basket, load_basket
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.sources import SOURCES
-from puffin.studies.prices.validation import DataError
 from puffin.studies.text import counted, in_words, percent, printable, when
 from puffin.tuner.columns import new_table, print_rows
 from puffin.tuner.messages import stdout

@@ -10,10 +10,10 @@ import pytest
 
 from puffin.studies.prices.basket import Basket, load_basket
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest, RawPrices
 from puffin.studies.prices.snapshot import to_csv
 from puffin.studies.prices.sources import SOURCES, Source
-from puffin.studies.prices.validation import DataError
 
 CLOSES = {"AAA": [10.0, 11.0, 12.0], "BBB": [30.0, 20.0, 25.0], "c.d": [5.0, 6.0, 7.0]}
 DAYS = pd.date_range("2024-01-02", periods=3, name="date")

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from puffin.studies.prices.calendar import INTERVALS, Market
+from puffin.studies.prices.calendar import Market, length_of
+from puffin.studies.prices.names import INTERVALS
 
 NEW_YORK, TOKYO = "America/New_York", "Asia/Tokyo"
 
@@ -37,7 +38,7 @@ def test_unknown_session_end_falls_back_to_the_default_close() -> None:
 
 @pytest.mark.parametrize("interval", INTERVALS)
 def test_bars_are_known_after_they_start_and_in_order(interval: str) -> None:
-    index = pd.date_range("2013-01-01T09:00", periods=60, freq=INTERVALS[interval])
+    index = pd.date_range("2013-01-01T09:00", periods=60, freq=length_of(interval))
     known = Market(NEW_YORK, "16:00", interval).known_at(
         index if interval != "1d" else index.normalize(), default_close="24:00"
     )

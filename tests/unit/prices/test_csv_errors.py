@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest
-from puffin.studies.prices.validation import DataError
 from tests.prices import csv_file
 
 GOOD = "date,close\n2024-01-02,10\n2024-01-03,11\n2024-01-04,12\n"

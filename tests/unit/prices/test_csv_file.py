@@ -13,8 +13,8 @@ import pytest
 
 from puffin.models.features import needs_of
 from puffin.studies.prices.load import Prices, load_prices
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest
-from puffin.studies.prices.validation import DataError
 
 CLOSE = needs_of(["return"], "return")
 BARS = needs_of(["return", "range", "volume"], "return")

@@ -9,10 +9,10 @@ import pytest
 
 from puffin.models.errors import PuffinError
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.names import COLUMNS, DataError
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.snapshot import to_csv
 from puffin.studies.prices.sources import SOURCES
-from puffin.studies.prices.validation import COLUMNS, DataError
 from tests.prices import bars, csv_file
 
 GOOD = "date,close\n2024-01-02,10\n2024-01-03,11\n2024-01-04,12\n"

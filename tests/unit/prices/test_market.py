@@ -15,8 +15,8 @@ from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.calendar import Market
 from puffin.studies.prices.load import ValidatedBars
 from puffin.studies.prices.market import with_market
+from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest
-from puffin.studies.prices.validation import DataError
 
 NEEDS = needs_of(["market_return", "market_volatility"], "return")
 DAYS = pd.date_range("2024-01-01", periods=40)

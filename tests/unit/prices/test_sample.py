@@ -10,9 +10,9 @@ import pytest
 
 import puffin.studies.prices.sources as module
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.names import COLUMNS, DataError
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.snapshot import sha256
-from puffin.studies.prices.validation import COLUMNS, DataError
 
 SAMPLE = Path(module.__file__).parents[1] / "sample"
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from puffin.studies.prices.load import load_prices
+from puffin.studies.prices.names import COLUMNS, DataError
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.snapshot import frames_from_csv, frames_to_csv, from_csv, sha256, to_csv
-from puffin.studies.prices.validation import COLUMNS, DataError
 from tests.prices import bars
 
 

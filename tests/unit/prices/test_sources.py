@@ -1,10 +1,9 @@
 import click
 import pytest
 
-from puffin.studies.prices.calendar import INTERVALS
+from puffin.studies.prices.names import INTERVALS, DataError
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.sources import SOURCES, sources_with
-from puffin.studies.prices.validation import DataError
 from puffin.studies.sections import DataSection
 from puffin.studies.spec import SpecError, parse_data
 from puffin.tuner.cli import prices

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from puffin.models.arrays import Floats
 from puffin.models.features import needs_of
-from puffin.studies.prices.validation import COLUMNS, DataError, Remedies, adjust, validate
+from puffin.studies.prices.names import COLUMNS, DataError
+from puffin.studies.prices.validation import Remedies, adjust, validate
 from tests.prices import bars
 
 
