@@ -36,7 +36,7 @@ from scipy.stats import binom, binomtest
 from benchmarks.markets import Market, correlated_walks, garch_returns, long_memory_ranges, market
 from puffin.models.arrays import Floats
 from puffin.models.config import Config
-from puffin.models.evaluation.forecast_tests import LEVEL, pesaran_timmermann
+from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.selection import overfitting
 from puffin.models.evaluation.sharpe import deflated_sharpe
@@ -216,10 +216,9 @@ def run(spec: Spec, *made: Market) -> Run:
 
 
 def _directions(holdout: Dataset, forecasts: Floats) -> float:
-    if why_no_direction_test(holdout.spec.data.target, len(holdout.members)):
+    if why_no_direction_test(holdout.spec.data.target):
         return math.nan
-    (actual,), (last,) = holdout.actuals, holdout.persistence
-    return pesaran_timmermann(forecasts, actual, last).p_better
+    return holdout.direction_test([forecasts]).p_better
 
 
 def _deflated(folds: Dataset, tried: list[Tried]) -> float:

@@ -191,3 +191,22 @@ def varies(values: Floats) -> NDArray[np.bool_]:
     """Return whether values (n, ...) differ along the first axis by more than rounding."""
     largest = np.abs(values).max(axis=0)
     return np.asarray(np.ptp(values, axis=0) > ROUNDING * largest)
+
+
+def of_one_length(**named: Any) -> list[Floats]:
+    """Return series of finite numbers as arrays (n,).
+
+    Raises
+    ------
+    ValueError
+        If a value is not a finite number, a series is not in order of time, or the lengths or
+        indexes differ.
+    """
+    arrays = {name: as_series(name, values) for name, values in named.items()}
+    require_same_index(**named)
+    lengths = {name: len(values) for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{' and '.join(named)} must have one length, but have {lengths}")
+    for name, values in arrays.items():
+        require_finite(name, values)
+    return list(arrays.values())

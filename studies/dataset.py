@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
-from puffin.models.evaluation.metrics import Direction, direction
+from puffin.models.evaluation.direction import (
+    Direction,
+    DirectionTest,
+    direction,
+    hits_of,
+    pesaran_timmermann,
+)
 from puffin.models.features import build_series
 from puffin.models.folds import MIN_TRAIN_TARGETS, Fold, Span, first_target, split
 from puffin.models.lookahead import TRUNCATIONS, require_causal
@@ -274,9 +280,11 @@ class Dataset:
         return self.losses(self._mean_forecasts())
 
     @cached_property
-    def mean_direction(self) -> Direction:
+    def mean_direction_accuracy(self) -> float:
         """Direction accuracy of the training part's mean, that is without any skill."""
-        return self.direction(self._mean_forecasts())
+        values = (self._mean_forecasts(), self.actuals, self.persistence)
+        hits = hits_of(*map(np.concatenate, values))
+        return float(hits.mean()) if len(hits) else float("nan")
 
     def direction(self, forecasts: Sequence[Floats]) -> Direction:
         """Return the direction accuracy of forecasts of all folds, in the target's unit."""
@@ -286,6 +294,16 @@ class Dataset:
             np.concatenate(self.persistence),
             self.horizon,
             np.concatenate([dates.to_numpy() for dates in self.scored_dates]),
+        )
+
+    def direction_test(self, forecasts: Sequence[Floats]) -> DirectionTest:
+        """Test whether directions were forecast, of a target that is a move."""
+        return pesaran_timmermann(
+            np.concatenate(forecasts),
+            np.concatenate(self.actuals),
+            np.concatenate(self.persistence),
+            np.concatenate([dates.to_numpy() for dates in self.scored_dates]),
+            np.concatenate(self.scored_symbols),
         )
 
     def in_target_units(self, forecasts: "Sequence[torch.Tensor]") -> list[Floats]:

@@ -216,7 +216,7 @@ def _record_of(
         targets_sha256=dataset.targets_sha256,
         persistence_losses=tuple(dataset.persistence_losses),
         mean_losses=tuple(dataset.mean_losses),
-        mean_direction_accuracy=dataset.mean_direction.accuracy,
+        mean_direction_accuracy=dataset.mean_direction_accuracy,
         symbol_persistence=dataset.symbol_losses(dataset.persistence) if dataset.is_basket else {},
         first_params=tuple(first_params),
         origins=origins,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, t
 
-from puffin.models.arrays import Floats, as_series, require_finite, require_same_index, varies
+from puffin.models.arrays import Floats, as_series, of_one_length, require_finite, varies
 
 # Significance level of every test, and the power at which a skill counts as detectable.
 LEVEL, POWER = 0.05, 0.80
@@ -137,7 +137,7 @@ def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> M
 
 def adjusted_differentials(forecast: Any, baseline: Any, actual: Any) -> Floats:
     """Return the loss differentials of `clark_west`, (n,); parameters as there."""
-    f, b, a = _of_one_length(forecast=forecast, baseline=baseline, actual=actual)
+    f, b, a = of_one_length(forecast=forecast, baseline=baseline, actual=actual)
     return np.asarray((a - b) ** 2 - (a - f) ** 2 + (b - f) ** 2)
 
 
@@ -194,7 +194,7 @@ def detectable_skill(loss_differentials: Any, baseline_losses: Any, horizon: int
     Bloom (1995), "Minimum Detectable Effects: A Simple Way to Report the Statistical Power of
     Experimental Designs", Evaluation Review 19(5).
     """
-    values, losses = _of_one_length(
+    values, losses = of_one_length(
         loss_differentials=loss_differentials, baseline_losses=baseline_losses
     )
     error, _ = _corrected_error(
@@ -226,84 +226,6 @@ def holm(p_values: Any) -> Floats:
     return adjusted
 
 
-@dataclass(frozen=True)
-class DirectionTest:
-    """A test of whether the forecast and the actual direction are independent.
-
-    Attributes
-    ----------
-    accuracy : float, share of the moves whose direction was forecast
-    by_chance : float, expected accuracy of independent forecasts with the same share of ups
-    up_share : float, share of the moves that went up: the accuracy of forecasting "up" always
-    forecast_up_share : float, share of the moves that were forecast to go up
-    statistic, p_better : float, one-sided; NaN if all moves or all forecasts have one direction
-    moves : int, bars that moved
-    """
-
-    accuracy: float
-    by_chance: float
-    up_share: float
-    forecast_up_share: float
-    statistic: float
-    p_better: float
-    moves: int
-
-    @property
-    def is_defined(self) -> bool:
-        """Whether forecasts as well as moves have both directions."""
-        return bool(np.isfinite(self.statistic))
-
-
-def pesaran_timmermann(
-    forecast: Any, actual: Any, persistence: Any, horizon: int = 1
-) -> DirectionTest:
-    """Test whether the direction of moves was forecast better than by chance.
-
-    Bars that did not move are left out. A forecast of no move counts as a forecast of no rise. Use
-    the test only if `persistence` does not predict the direction of the move: a mean-reverting
-    series rises after low values, so nearly every forecast passes, even a constant.
-
-    Parameters
-    ----------
-    forecast, actual, persistence : array, list or pandas Series, (n,), in one unit
-        `persistence` is the persistence forecast: 0 for a return.
-    horizon : int
-        Bars ahead. Overlapping moves are not independent trials, so one in `horizon` is counted.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a value is not finite, or `horizon` is below 1.
-
-    Notes
-    -----
-    The variance of the statistic is the difference of the paper's two variances,
-    ``4 x (1 - x) y (1 - y) (n - 1) / n²``, with ``x`` the share of moves that went up and ``y`` the
-    share that was forecast to go up.
-
-    References
-    ----------
-    Pesaran and Timmermann (1992), "A Simple Nonparametric Test of Predictive Performance", Journal
-    of Business & Economic Statistics 10(4), statistic S_n.
-    """
-    if horizon < 1:
-        raise ValueError(f"horizon must be at least 1, but is {horizon}")
-    forecasts, actuals, last = _of_one_length(forecast=forecast, actual=actual, last=persistence)
-    moved = actuals != last
-    moves = int(moved.sum())
-    if not moves:
-        nan = float("nan")
-        return DirectionTest(nan, nan, nan, nan, nan, nan, 0)
-    up, predicted_up = (actuals > last)[moved], (forecasts > last)[moved]
-    x, y = float(up.mean()), float(predicted_up.mean())
-    accuracy = float((up == predicted_up).mean())
-    by_chance = x * y + (1 - x) * (1 - y)
-    trials = moves // horizon
-    variance = 4 * x * (1 - x) * y * (1 - y) * (trials - 1)  # times trials²
-    statistic = (accuracy - by_chance) * trials / variance**0.5 if variance > 0 else float("nan")
-    return DirectionTest(accuracy, by_chance, x, y, statistic, float(norm.sf(statistic)), moves)
-
-
 def _corrected_error(loss_differentials: Floats, horizon: int) -> tuple[float, int]:
     """Return the standard error of the mean with the small-sample correction, and its lags."""
     error, lags = _standard_error(loss_differentials, horizon)
@@ -327,25 +249,6 @@ def _long_run_variance(values: Floats, lags: int) -> float:
     centred, count = values - values.mean(), len(values)
     covariances = [centred[k:] @ centred[: count - k] / count for k in range(lags + 1)]
     return float(2 * sum(covariances) - covariances[0])
-
-
-def _of_one_length(**named: Any) -> list[Floats]:
-    """Return series of finite numbers as arrays (n,).
-
-    Raises
-    ------
-    ValueError
-        If a value is not a finite number, a series is not in order of time, or the lengths or
-        indexes differ.
-    """
-    arrays = {name: as_series(name, values) for name, values in named.items()}
-    require_same_index(**named)
-    lengths = {name: len(values) for name, values in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"{' and '.join(named)} must have one length, but have {lengths}")
-    for name, values in arrays.items():
-        require_finite(name, values)
-    return list(arrays.values())
 
 
 def _checked_differentials(name: str, loss_differentials: Any, horizon: int) -> Floats:

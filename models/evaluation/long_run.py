@@ -14,9 +14,12 @@ from scipy.stats import t
 
 from puffin.models.arrays import Floats, as_series, require_finite, varies
 from puffin.models.evaluation.forecast_tests import LEVEL, POWER, TestedMean
+from puffin.models.evaluation.long_run_variance import (
+    FEWEST,
+    degrees_of_freedom,
+    long_run_variance,
+)
 
-# Fewest loss differentials that give a long-run variance one degree of freedom.
-FEWEST = 4
 # Paths of white noise that give the distribution of a fluctuation test, and their seed.
 _PATHS, _CHUNK, _SEED = 2_000, 100, 0
 
@@ -78,8 +81,8 @@ def long_run_test(loss_differentials: Any) -> LongRunTest:
     of Business & Economic Statistics 36(4), the EWC test.
     """
     values = _checked(loss_differentials)
-    count, degrees = len(values), _degrees(len(values))
-    error = float((_long_run_variance(values[None])[0] / count) ** 0.5)
+    count, degrees = len(values), degrees_of_freedom(len(values))
+    error = float((long_run_variance(values[None])[0] / count) ** 0.5)
     if not varies(values):
         error = float("nan")
     mean = float(values.mean())
@@ -183,25 +186,8 @@ def _in_windows(values: Floats, window: int) -> Floats:
     sums = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
     # What is slower than two windows is what the test looks for, and would hide itself.
     slower = 2 * values.shape[1] // window
-    spread = (window * _long_run_variance(values, slower)) ** 0.5
+    spread = (window * long_run_variance(values, slower)) ** 0.5
     return np.asarray((sums[:, window:] - sums[:, :-window]) / spread[:, None])
-
-
-def _degrees(count: int) -> int:
-    return max(int(0.4 * count ** (2 / 3)), 1)
-
-
-def _long_run_variance(values: Floats, skipped: int = 0) -> Floats:
-    """Return the equal-weighted cosine estimate (series,) of series (series, n).
-
-    The slowest cosines may be skipped.
-    """
-    count, degrees = values.shape[1], _degrees(values.shape[1])
-    kept = np.arange(1, degrees + 1) + min(skipped, count - 1 - degrees)
-    # (n, cosines); a cosine sums to 0, so the mean need not be subtracted.
-    cosines = np.cos(np.pi * np.outer(np.arange(count) + 0.5, kept) / count)
-    projections = (2 / count) ** 0.5 * values @ cosines
-    return np.asarray((projections**2).mean(axis=1))
 
 
 def _checked(loss_differentials: Any) -> Floats:

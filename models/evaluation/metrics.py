@@ -2,16 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from puffin.models.arrays import Floats, as_series, require_finite, require_same_index
-
-# Coverage of the confidence intervals.
-CONFIDENCE = 0.95
+from puffin.models.arrays import as_series, require_finite, require_same_index
+from puffin.models.evaluation.direction import Direction, direction
 
 
 def skill(loss: float, persistence_loss: float) -> float:
@@ -22,72 +16,6 @@ def skill(loss: float, persistence_loss: float) -> float:
     than persistence. NaN if persistence is never wrong.
     """
     return 1.0 - loss / persistence_loss if persistence_loss > 0 else float("nan")
-
-
-@dataclass(frozen=True)
-class Direction:
-    """Direction accuracy: how often the sign of a move was forecast.
-
-    Attributes
-    ----------
-    accuracy : float, share of the moves whose sign was right; NaN without a move
-    low, high : float, its 95 % confidence interval
-    moves : int, bars that moved
-    """
-
-    accuracy: float
-    low: float
-    high: float
-    moves: int
-
-
-def direction(
-    forecast: Floats,
-    actual: Floats,
-    persistence: Floats,
-    horizon: int = 1,
-    dates: NDArray[np.datetime64] | None = None,
-) -> Direction:
-    """Compute the share of moves away from `persistence` whose sign was forecast.
-
-    Parameters
-    ----------
-    forecast, actual, persistence : array, (n,), in one unit
-        `persistence` is 0 for a return, the last price or range otherwise. Bars that did not move
-        are left out.
-    horizon : int
-        Bars ahead. Overlapping moves are not independent trials, so the interval counts one in
-        `horizon` of them.
-    dates : array, (n,), optional
-        Moves on one date are not independent either, so the interval counts them as one. By default
-        each has its own date.
-
-    Returns
-    -------
-    Direction
-        With the interval of Wilson (1927), "Probable Inference, the Law of Succession, and
-        Statistical Inference", Journal of the American Statistical Association 22(158).
-    """
-    moved = actual != persistence
-    moves = int(moved.sum())
-    if not moves:
-        return Direction(float("nan"), float("nan"), float("nan"), 0)
-    accuracy = float(
-        np.mean(np.sign(forecast - persistence)[moved] == np.sign(actual - persistence)[moved])
-    )
-    dated = moves if dates is None else len(np.unique(dates[moved]))
-    trials = max(dated // horizon, 1)
-    return Direction(accuracy, *_wilson(round(accuracy * trials), trials), moves)
-
-
-def _wilson(hits: int, trials: int) -> tuple[float, float]:
-    """Return Wilson's interval of a share; scipy.stats would take most of a second to import."""
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    share, weight = hits / trials, z * z / trials
-    middle = share + weight / 2
-    reach = z * math.sqrt((share * (1 - share) + weight / 4) / trials)
-    low, high = (middle - reach) / (1 + weight), (middle + reach) / (1 + weight)
-    return (low if hits else 0.0), (high if hits < trials else 1.0)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def _baselines(record: ExportRecord, folds: Dataset) -> Iterator[Check]:
     for key, recomputed in (
         ("persistence_loss", float(np.mean(folds.persistence_losses))),
         ("mean_loss", float(np.mean(folds.mean_losses))),
-        ("mean_direction_accuracy", folds.mean_direction.accuracy),
+        ("mean_direction_accuracy", folds.mean_direction_accuracy),
     ):
         yield check_untrained(f"scores.{key}", getattr(record.scores, key), recomputed)
     persistence = folds.symbol_losses(folds.persistence)

@@ -14,6 +14,7 @@ from puffin.models.evaluation.baselines import (
     MissingPackageError,
     fit_each,
 )
+from puffin.models.evaluation.direction import Direction
 from puffin.models.evaluation.forecast_tests import (
     LEVEL,
     MeanTest,
@@ -22,7 +23,7 @@ from puffin.models.evaluation.forecast_tests import (
     detectable_skill,
     diebold_mariano,
 )
-from puffin.models.evaluation.metrics import Direction, skill
+from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
 from puffin.models.evaluation.shifted import shifted
 from puffin.models.losses import LOSSES

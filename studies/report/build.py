@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest
-from puffin.models.evaluation.forecast_tests import DirectionTest, pesaran_timmermann
-from puffin.models.evaluation.metrics import Direction, skill
+from puffin.models.evaluation.direction import Direction, DirectionTest
+from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.selection import (
     MIN_BLOCK,
     Overfitting,
@@ -180,9 +180,8 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
     runs = winner_forecasts(holdout, best.number)
     forecasts = runs.mean(axis=0)
     comparison = compare_with_baselines(folds, opened, config["lookback"], forecasts)
-    horizon = opened.horizon
-    (actual,), (last,) = opened.actuals, opened.persistence
-    no_direction_test = why_no_direction_test(study.spec.data.target, len(opened.members))
+    (actual,) = opened.actuals
+    no_direction_test = why_no_direction_test(study.spec.data.target)
     trials = trials_with_forecasts(study)
     matrix = np.column_stack([folds.losses_by_date(f) for _, f in trials])
     complete = [trial.state == TrialState.COMPLETE for trial, _ in trials]
@@ -208,9 +207,7 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
         ),
         by_symbol=by_symbol(opened, forecasts, comparison.reference.forecasts),
         direction=opened.direction([forecasts]),
-        direction_test=None
-        if no_direction_test
-        else pesaran_timmermann(forecasts, actual, last, horizon),
+        direction_test=None if no_direction_test else opened.direction_test([forecasts]),
         no_direction_test=no_direction_test,
         refits=refits,
         seed_sensitivity=spread,
@@ -274,24 +271,19 @@ def _spa(benchmark: Floats, matrix: Floats, horizon: int) -> SpaResult | None:
     return spa(benchmark, matrix, horizon) if len(matrix) >= max(MIN_BARS, horizon) else None
 
 
-def why_no_direction_test(target: str, symbols: int = 1) -> str | None:
+def why_no_direction_test(target: str) -> str | None:
     """Return the reason why a target has no Pesaran-Timmermann test; None if it has one.
 
     Forecast and actual moves start from the same last value. If that value predicts the next move,
     the two are dependent whatever the forecast is: for a range, which reverts to its mean, even a
-    constant forecast nearly always passes. The moves of several symbols on one date are no
-    independent trials, as which the test counts them.
+    constant forecast nearly always passes.
     """
-    if symbols > 1 and TARGETS[target].is_move:
-        return (
-            f"it counts every move as an independent trial, and the moves of {symbols} symbols on "
-            "one date depend on each other"
-        )
     if TARGETS[target].is_move:
         return None
     return (
-        f"the last {target} alone predicts the direction of the next move, so even a constant "
-        "forecast may pass the test; compare with the baselines"
+        f"the last {target} alone may predict the direction of the next move, so that half of the "
+        "moves is no yardstick and even a constant forecast can pass the test; compare with the "
+        "simple models"
     )
 
 

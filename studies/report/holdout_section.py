@@ -3,7 +3,8 @@
 import math
 from statistics import fmean
 
-from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
+from puffin.models.evaluation.direction import DirectionTest
+from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, outside_name
 from puffin.studies.report.build import Report
@@ -170,7 +171,8 @@ def direction_section(study: StoredStudy, report: Report) -> Section:
         for baseline in report.comparison.baselines
     ]
     said = (
-        f"Pesaran-Timmermann p: {_direction_p(test)}."
+        f"Pesaran-Timmermann p: {direction_p(test)}. The variance of the test allows for moves and "
+        "forecasts that depend on their past, and for symbols that move together."
         if test
         else f"There is no Pesaran-Timmermann test: {report.no_direction_test}."
     )
@@ -179,14 +181,24 @@ def direction_section(study: StoredStudy, report: Report) -> Section:
         [
             Text(
                 f"The winner forecast {accuracy} of {direction.moves} {moves} in the right "
-                f"direction (95 % interval: {low} to {high}). The table has the baselines on the "
-                "same bars; a dash means that the baseline never forecasts a move."
+                f"direction (95 % interval: {low} to {high}).{_best_direction(report)} The table "
+                "has the simple models on the same bars; a dash means that the model never "
+                "forecasts a move."
             ),
             Table(("", "right direction"), rows),
             *([Text(_direction_by_chance(test))] if test else []),
             Text(said),
         ],
     )
+
+
+def _best_direction(report: Report) -> str:
+    """Return the highest direction accuracy of a simple model, which the winner's has to exceed."""
+    found = [(b.direction.accuracy, b.label) for b in report.comparison.baselines if b.direction]
+    if not found:
+        return ""
+    accuracy, label = max(found)
+    return f" Of the simple models {label} was right most often, for {percent(accuracy)}."
 
 
 def _direction_by_chance(test: DirectionTest) -> str:
@@ -198,11 +210,12 @@ def _direction_by_chance(test: DirectionTest) -> str:
     )
 
 
-def _direction_p(test: DirectionTest) -> str:
+def direction_p(test: DirectionTest) -> str:
+    """Return the p-value of a test of directions, or why there is none."""
     if test.is_defined:
         return f"{p_value(test.p_better)}, one-sided"
     if test.forecast_up_share in (0.0, 1.0):
         return "undefined, because all forecasts have the same sign"
     if test.up_share in (0.0, 1.0):
         return "undefined, because all moves have the same sign"
-    return "undefined, because there are too few moves"
+    return "undefined, because the moves are too few, or of each symbol of the same sign"

@@ -4,6 +4,7 @@ from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.features import TARGETS
 from puffin.studies.report.at_a_glance import earned
 from puffin.studies.report.document import Block, Card, Facts, Items, Page, Section, Table, Text
+from puffin.studies.report.holdout_section import direction_p
 from puffin.studies.report.outside import outside_sections
 from puffin.studies.report.page import performance_table
 from puffin.studies.report.subject import series_name, target_in_words
@@ -159,8 +160,8 @@ def _direction(walk: Walk) -> Section:
     target = walk.spec.data.target
     moves = "moves" if TARGETS[target].is_move else f"moves of the {target}"
     said = (
-        f"One-sided p of Pesaran and Timmermann: {p_value(test.p_better)}. Always forecasting a "
-        f"rise would be right for {percent(test.up_share)}."
+        f"Pesaran-Timmermann p: {direction_p(test)}. Always forecasting a rise would be right for "
+        f"{percent(test.up_share)}."
         if test
         else f"There is no Pesaran-Timmermann test: {walk.no_direction_test}."
     )

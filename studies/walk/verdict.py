@@ -11,11 +11,18 @@ import pandas as pd
 from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.backtest import Backtest
-from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest, pesaran_timmermann
+from puffin.models.evaluation.direction import (
+    Direction,
+    DirectionTest,
+    direction,
+    pesaran_timmermann,
+)
+from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.evaluation.long_run import Fluctuation, LongRunTest, fluctuation, long_run_test
-from puffin.models.evaluation.metrics import Direction, direction, skill
+from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.portfolio import equal_parts
 from puffin.models.features import TARGETS
+from puffin.models.panel import Dates
 from puffin.studies.outside import OutsideFile
 from puffin.studies.report.build import why_no_direction_test
 from puffin.studies.report.outside import OutsideResult, judge_outside
@@ -164,7 +171,7 @@ def judge(name: str, studies: Sequence[StoredStudy], outside: Sequence[OutsideFi
             raise PuffinError(msg)
     spec, joined = studies[0].spec, _joined(blocks)
     lead = np.concatenate([block.reference_losses - block.losses for block in blocks])
-    no_direction_test = why_no_direction_test(spec.data.target, len(joined))
+    no_direction_test = why_no_direction_test(spec.data.target)
     no_backtest = next((block.no_backtest for block in blocks if block.no_backtest), None)
     traded = _traded(joined)
     return Walk(
@@ -179,7 +186,7 @@ def judge(name: str, studies: Sequence[StoredStudy], outside: Sequence[OutsideFi
         test=long_run_test(lead),
         fluctuation=fluctuation(lead, max(len(lead) // _WINDOWS, 1)),
         direction=_direction(spec, joined),
-        direction_test=None if no_direction_test else _direction_test(spec, joined),
+        direction_test=None if no_direction_test else _direction_test(joined),
         no_direction_test=no_direction_test,
         backtest=None if no_backtest else _backtest(spec, joined, traded),
         no_backtest=no_backtest,
@@ -207,22 +214,26 @@ def _all(joined: _Joined, values: Callable[[SymbolForecasts], Floats]) -> Floats
 
 
 def _direction(spec: Spec, joined: _Joined) -> Direction:
-    dates = np.concatenate([each.dates for found in joined.values() for each in found])
     return direction(
         _all(joined, lambda each: each.forecasts),
         _all(joined, lambda each: each.actual),
         _all(joined, lambda each: each.persistence),
         spec.data.horizon,
-        dates,
+        _dates(joined),
     )
 
 
-def _direction_test(spec: Spec, joined: _Joined) -> DirectionTest:
+def _dates(joined: _Joined) -> Dates:
+    return np.concatenate([each.dates for found in joined.values() for each in found])
+
+
+def _direction_test(joined: _Joined) -> DirectionTest:
     return pesaran_timmermann(
         _all(joined, lambda each: each.forecasts),
         _all(joined, lambda each: each.actual),
         _all(joined, lambda each: each.persistence),
-        spec.data.horizon,
+        _dates(joined),
+        np.concatenate([np.repeat(s, sum(len(b.dates) for b in f)) for s, f in joined.items()]),
     )
 
 

@@ -10,6 +10,8 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.artifacts import get_all_artifact_meta
+from scipy.fft import dct
+from scipy.stats import t
 
 from puffin.studies.storage.artifacts import SqlArtifactStore
 from puffin.studies.storage.database import open_storage
@@ -21,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 def direction_of(finished: Finished, trial: optuna.trial.FrozenTrial) -> tuple[float, float, float]:
     """Return a trial's accuracy and its interval, computed from its recorded forecasts.
 
-    Wilson (1927): centre ``(p + z² / 2n) / (1 + z² / n)``, and the half width on either side.
+    Wilson (1927): centre ``(p + z² / 2n) / (1 + z² / n)``, and the half width on either side, with
+    n the moves that have the variance over time, and z the quantile of its Student's t.
     """
     storage = open_storage(finished.url)
     (meta,) = get_all_artifact_meta(trial, storage=storage)
@@ -29,7 +32,10 @@ def direction_of(finished: Finished, trial: optuna.trial.FrozenTrial) -> tuple[f
         table = pd.read_csv(reader)
     moved = table[table["actual"] != table["persistence"]]
     up, rose = (moved[name] > moved["persistence"] for name in ("forecast", "actual"))
-    n, p, z = len(moved), float((up == rose).mean()), 1.959963984540054
+    hits, moves = (up == rose).to_numpy(), len(moved)
+    p, slowest = float(hits.mean()), int(0.4 * moves ** (2 / 3))
+    projections = dct(hits - hits.mean(), norm="ortho")[1 : slowest + 1]
+    n, z = min(p * (1 - p) / (projections**2).mean() * moves, moves), t.ppf(0.975, slowest)
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return p, centre - half, centre + half

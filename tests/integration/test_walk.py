@@ -324,7 +324,8 @@ def test_a_basket_walks_and_a_symbol_may_skip_a_block(new_url: Callable[[str], s
     taking_part = [[each.symbol for each in block.symbols] for block in verdict.blocks]
     assert taking_part == [["AAPL", "IBM"], ["AAPL"], ["AAPL", "IBM"]]
     assert len(verdict.losses) == 3 * BLOCK
-    assert verdict.no_direction_test is not None
+    assert verdict.direction_test is not None
+    assert verdict.direction_test.moves == verdict.direction.moves > 2 * BLOCK
     assert verdict.backtest is not None
     assert len(verdict.backtest["equity"]) == len(verdict.traded) == 3 * BLOCK + 1
     held = [

@@ -122,9 +122,10 @@ def test_the_sentences_name_the_symbols_and_count_dates(judged: Report) -> None:
     assert "buy-and-hold" in money
 
 
-def test_directions_of_dependent_symbols_are_not_tested(judged: Report) -> None:
-    assert judged.direction_test is None
-    assert judged.direction.moves > 60
+def test_directions_of_dependent_symbols_are_tested_by_date(judged: Report) -> None:
+    assert judged.direction_test is not None
+    assert judged.direction_test.moves == judged.direction.moves > 60
+    assert judged.direction_test.degrees == 2  # 0.4 x 20^(2/3) = 2.9
     # The interval is as wide as that of 20 dates.
     assert judged.direction.high - judged.direction.low > 0.35
 

@@ -12,11 +12,11 @@ from puffin.models.estimators.loops import create_dataloaders
 from puffin.models.estimators.multivariate import MultivariateGRU, MultivariateLSTM
 from puffin.models.estimators.univariate import TradingGRU, TradingLSTM
 from puffin.models.evaluation.backtest import backtest
+from puffin.models.evaluation.direction import pesaran_timmermann
 from puffin.models.evaluation.forecast_tests import (
     clark_west,
     detectable_skill,
     diebold_mariano,
-    pesaran_timmermann,
 )
 from puffin.models.evaluation.metrics import score
 from puffin.models.evaluation.selection import overfitting

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.signal import lfilter
-from scipy.stats import binom, chi2_contingency, norm, t
+from scipy.stats import binom, norm, t
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.forecast_tests import (
@@ -17,7 +16,6 @@ from puffin.models.evaluation.forecast_tests import (
     detectable_skill,
     diebold_mariano,
     holm,
-    pesaran_timmermann,
 )
 
 # One-step errors of R's ets and auto.arima on WWWusage[81:100], the example of forecast::dm.test.
@@ -253,101 +251,6 @@ def test_the_detectable_skill_is_nan_for_equal_differentials() -> None:
     assert math.isnan(detectable_skill([0.0, -1.0, 0.0], [0.0, 0.0, 0.0]))
 
 
-# Pesaran-Timmermann
-
-
-def signs(up_up: int, up_down: int, down_up: int, down_down: int) -> tuple[Floats, Floats]:
-    """Return forecasts and moves, from the counts of (forecast, move)."""
-    counts = (up_up, up_down, down_up, down_down)
-    return (
-        np.repeat([1.0, 1.0, -1.0, -1.0], counts),
-        np.repeat([2.0, -2.0, 2.0, -2.0], counts),
-    )
-
-
-def test_pesaran_timmermann_on_a_table_by_hand() -> None:
-    # 100 moves, 60 up; 50 forecast up; 35 ups and 25 downs are hit: 0.60.
-    # By chance 0.6 * 0.5 + 0.4 * 0.5 = 0.50.
-    # Variance of the share 0.5 * 0.5 / 100 = 0.0025, and of what is expected by chance
-    # (2 * 0.5 - 1)² 0.24 / 100 + (2 * 0.6 - 1)² 0.25 / 100 + 4 * 0.6 * 0.5 * 0.4 * 0.5 / 100²
-    # = 0 + 0.0001 + 0.000024 = 0.000124.
-    found = pesaran_timmermann(*signs(35, 15, 25, 25), np.zeros(100))
-    assert (found.accuracy, found.by_chance) == (0.60, 0.50)
-    assert (found.up_share, found.forecast_up_share, found.moves) == (0.60, 0.50, 100)
-    assert found.statistic == pytest.approx(0.10 / math.sqrt(0.0025 - 0.000124), rel=1e-12)
-    assert found.statistic == pytest.approx(2.0515, abs=5e-5)
-    assert found.p_better == pytest.approx(0.0201, abs=5e-5)
-
-
-@pytest.mark.parametrize("counts", [(35, 15, 25, 25), (3, 9, 8, 1), (120, 80, 70, 60)])
-def test_the_squared_pesaran_timmermann_statistic_is_the_chi_square(
-    counts: tuple[int, int, int, int],
-) -> None:
-    n = sum(counts)
-    found = pesaran_timmermann(*signs(*counts), np.zeros(n))
-    table = np.reshape(counts, (2, 2))
-    expected = chi2_contingency(table, correction=False).statistic
-    assert found.statistic**2 * (n - 1) / n == pytest.approx(expected, rel=1e-12)
-    assert np.sign(found.statistic) == np.sign(np.linalg.det(table))
-
-
-@pytest.mark.parametrize(
-    ("counts", "up_share", "accuracy"),
-    [
-        ((6, 4, 0, 0), 0.6, 0.6),  # "always up"
-        ((0, 0, 6, 4), 0.6, 0.4),  # "always down"
-        ((7, 0, 3, 0), 1.0, 0.7),  # it only rose
-        ((0, 7, 0, 3), 0.0, 0.3),  # it only fell
-        ((1, 0, 0, 0), 1.0, 1.0),
-    ],
-)
-def test_one_direction_has_no_statistic_but_a_base_rate(
-    counts: tuple[int, int, int, int], up_share: float, accuracy: float
-) -> None:
-    found = pesaran_timmermann(*signs(*counts), np.zeros(sum(counts)))
-    assert not found.is_defined
-    assert math.isnan(found.p_better)
-    assert (found.up_share, found.accuracy) == (up_share, accuracy)
-
-
-def test_bars_without_a_move_are_left_out_of_the_direction_test() -> None:
-    forecast, actual, last = [11, 10, 12, 10], [12, 9, 10, 11], [10, 10, 10, 10]
-    found = pesaran_timmermann(forecast, actual, last)
-    assert (found.moves, found.accuracy) == (3, pytest.approx(2 / 3))
-    assert found.forecast_up_share == pytest.approx(1 / 3)
-    assert pesaran_timmermann([1.0], [2.0], [2.0]).moves == 0
-    assert not pesaran_timmermann([1.0], [2.0], [2.0]).is_defined
-
-
-def test_pesaran_timmermann_rejects_random_forecasts_at_its_level() -> None:
-    rng = np.random.default_rng(4)
-    zero = np.zeros(100)
-    drawn = [np.sign(rng.random((2, 100)) - [[0.4], [0.45]]) for _ in range(2000)]
-    rejected = sum(pesaran_timmermann(own, truth, zero).p_better < 0.05 for own, truth in drawn)
-    # The test is approximate: shares are multiples of 1 / 100.
-    assert bounds(2000, 0.045)[0] <= rejected <= bounds(2000, 0.055)[1]
-
-
-def test_overlapping_moves_are_not_counted_as_independent() -> None:
-    rng = np.random.default_rng(5)
-    zero, rejected = np.zeros(200), 0
-    for _ in range(1000):
-        pair = moving_sums(rng, 200, 5), moving_sums(rng, 200, 5)
-        rejected += pesaran_timmermann(*pair, zero, horizon=5).p_better < 0.05
-    assert rejected <= bounds(1000)[1]
-
-
-def test_a_constant_forecast_of_a_mean_reverting_series_passes() -> None:
-    """Why there is no such test of a range: half of it returns within a bar."""
-    rng = np.random.default_rng(6)
-    passed = 0
-    for _ in range(50):
-        noise = rng.standard_normal(300)
-        series = lfilter([1.0], [1.0, -0.5], noise)
-        passed += pesaran_timmermann(np.zeros(250), series[50:], series[49:-1]).p_better < 0.05
-    assert passed >= 48
-
-
 TWO = [1.0, 2.0]
 
 
@@ -359,8 +262,6 @@ TWO = [1.0, 2.0]
             lambda: detectable_skill(TWO, [1.0]),
             "loss_differentials and baseline_losses must have one length",
         ),
-        (lambda: pesaran_timmermann(TWO, TWO, [1.0]), "{'forecast': 2, 'actual': 2, 'last': 1}"),
-        (lambda: pesaran_timmermann(TWO, TWO, TWO, 0), "horizon must be at least 1, but is 0"),
         (lambda: clark_west([1.0, math.inf], TWO, TWO), "forecast must be finite"),
         (lambda: clark_west(TWO, TWO, TWO, 2), "but is 2 with 2 adjusted loss differentials"),
     ],

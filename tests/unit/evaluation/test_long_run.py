@@ -8,7 +8,8 @@ from scipy.stats import binom, t
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.forecast_tests import diebold_mariano
-from puffin.models.evaluation.long_run import FEWEST, fluctuation, long_run_test
+from puffin.models.evaluation.long_run import fluctuation, long_run_test
+from puffin.models.evaluation.long_run_variance import FEWEST
 
 
 def drifting(rng: np.random.Generator, series: int, count: int) -> Floats:
