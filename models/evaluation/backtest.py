@@ -1,12 +1,16 @@
 """Backtest of trading on forecasts: long or flat, by a threshold, with costs."""
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 
 from puffin.models.arrays import ROUNDING, Floats, as_series, require_finite, require_same_index
+from puffin.models.evaluation.sharpe import SharpeErrors, sharpe_errors
 
 _BPS = 1e-4
+# Of an interval between 0 and 1, down to rounding.
+_HALVINGS = 60
 
 Trade = tuple[str, int, float, float]
 
@@ -21,6 +25,9 @@ class Performance(TypedDict):
     sharpe : float, annualised: mean over standard deviation of the returns per bar (Sharpe 1994,
         "The Sharpe Ratio", Journal of Portfolio Management 21(1)), with no interest on cash; NaN
         if all returns are equal, or there is only one
+    sharpe_error, sharpe_error_independent : float, standard errors of that ratio, also annualised:
+        of returns that depend on each other over time, and of independent normal ones; NaN if the
+        ratio is, and the first also with fewer than four returns
     max_drawdown : float, largest loss from an earlier peak, as a share of the peak
     equity : array, (n,), capital at each close, before its trade
     """
@@ -28,6 +35,8 @@ class Performance(TypedDict):
     final_capital: float
     total_return: float
     sharpe: float
+    sharpe_error: float
+    sharpe_error_independent: float
     max_drawdown: float
     equity: Floats
 
@@ -43,6 +52,9 @@ class Backtest(Performance):
     exposure : float, share of the bars with a position
     turnover : float, trades per year
     first_bar : int, bar at whose close the strategy can trade first
+    gross_return : float, total return without costs
+    break_even_bps : float, cost of each trade, in basis points of its value, at which the strategy
+        would earn nothing; 0 if it would not earn without costs, NaN without a trade
     buy_and_hold : Performance, of buying at that bar, at the same costs
     """
 
@@ -50,6 +62,8 @@ class Backtest(Performance):
     exposure: float
     turnover: float
     first_bar: int
+    gross_return: float
+    break_even_bps: float
     buy_and_hold: Performance
 
 
@@ -101,6 +115,7 @@ def backtest(
     cost, slip = cost_bps * _BPS, slippage_bps * _BPS
     equity = _equity(close[first:], position, initial_capital, cost, slip)
     trades = _trades(close, position, equity, first, cost, slip)
+    gross = float(_equity(close[first:], position, 1.0, 0.0, 0.0)[-1])
     hold = _equity(close[first:], np.ones_like(position), initial_capital, cost, slip)
     return Backtest(
         **performance(equity, initial_capital, first, bars_per_year),
@@ -108,6 +123,8 @@ def backtest(
         exposure=float(position.mean()),
         turnover=len(trades) / (len(position) / bars_per_year),
         first_bar=first,
+        gross_return=gross - 1.0,
+        break_even_bps=break_even_bps([gross], [len(trades)]),
         buy_and_hold=performance(hold, initial_capital, first, bars_per_year),
     )
 
@@ -184,15 +201,38 @@ def _trades(
     return trades
 
 
+def break_even_bps(growth: Sequence[float], trades: Sequence[int]) -> float:
+    """Return the cost of each trade, in basis points, at which parts earn nothing together.
+
+    Parameters
+    ----------
+    growth : sequence of float
+        What each part makes of 1 without costs; all of them begin with the same capital.
+    trades : sequence of int
+        Number of trades of each part.
+    """
+    if not any(trades):
+        return float("nan")
+    gross, count = np.asarray(growth), np.asarray(trades)
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        cost = (low + high) / 2
+        low, high = (cost, high) if (gross * (1 - cost) ** count).mean() > 1 else (low, cost)
+    return low / _BPS
+
+
 def performance(equity: Floats, capital: float, first: int, bars_per_year: float) -> Performance:
     """Return the performance of a curve of capital, (bars from the first on,)."""
     returns = np.diff(equity) / equity[:-1]
     spread = returns.std(ddof=1) if len(returns) > 1 else 0.0
     varies = spread > ROUNDING * np.abs(returns).max()
+    errors = sharpe_errors(returns) if varies else SharpeErrors(np.nan, np.nan)
     return Performance(
         final_capital=float(equity[-1]),
         total_return=float(equity[-1] / capital - 1.0),
         sharpe=float(returns.mean() / spread * np.sqrt(bars_per_year)) if varies else np.nan,
+        sharpe_error=float(errors.dependent * np.sqrt(bars_per_year)),
+        sharpe_error_independent=float(errors.independent * np.sqrt(bars_per_year)),
         max_drawdown=float((1.0 - equity / np.maximum.accumulate(equity)).max()),
         equity=np.concatenate([np.full(first, capital), equity]),
     )

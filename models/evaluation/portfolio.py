@@ -6,7 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.backtest import Backtest, Performance, Trade, performance
+from puffin.models.evaluation.backtest import (
+    Backtest,
+    Performance,
+    Trade,
+    break_even_bps,
+    performance,
+)
 
 Places = NDArray[np.int64]
 
@@ -39,6 +45,10 @@ def equal_parts(
         exposure=float(np.mean([part["exposure"] for part in parts])),
         turnover=len(ordered) / ((bars - 1) / bars_per_year),
         first_bar=0,
+        gross_return=float(np.mean([part["gross_return"] for part in parts])),
+        break_even_bps=break_even_bps(
+            [1.0 + part["gross_return"] for part in parts], [len(part["trades"]) for part in parts]
+        ),
         buy_and_hold=_joined([p["buy_and_hold"] for p in parts], places, bars, bars_per_year),
     )
 

@@ -1,4 +1,4 @@
-"""Deflated Sharpe ratio: whether a ratio exceeds that of the best of many trials without skill."""
+"""Sharpe ratios: how sure one is, and whether it exceeds the best of many trials without skill."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,48 @@ from puffin.models.arrays import (
     require_same_index,
     varies,
 )
+from puffin.models.evaluation.long_run_variance import FEWEST, long_run_variance
+
+
+@dataclass(frozen=True)
+class SharpeErrors:
+    """Standard errors of a Sharpe ratio per bar.
+
+    Attributes
+    ----------
+    independent : float, if returns are independent and normal
+    dependent : float, if they depend on each other over time, with any distribution; NaN if there
+        are too few
+    """
+
+    independent: float
+    dependent: float
+
+
+def sharpe_errors(returns: Floats) -> SharpeErrors:
+    """Return the standard errors of the Sharpe ratio of returns (n,) that vary.
+
+    Of n independent normal returns it is ``sqrt((1 + ratio² / 2) / n)``. Otherwise the ratio is a
+    function of the mean and the variance, so that its error at each bar, to first order, is::
+
+        (return - mean) / deviation - ratio / 2 * ((return - mean)² / variance - 1)
+
+    whose mean has the standard error of the long-run variance. The paper takes that of Newey and
+    West, here it is the equal-weighted cosine estimate. An annual ratio, and with it its errors, is
+    that per bar times the root of the bars per year.
+
+    References
+    ----------
+    Lo (2002), "The Statistics of Sharpe Ratios", Financial Analysts Journal 58(4), the standard
+    errors for independent and for stationary returns.
+    """
+    count, ratio = len(returns), float(_sharpes(returns))
+    independent = ((1 + ratio**2 / 2) / count) ** 0.5
+    if count < FEWEST:
+        return SharpeErrors(independent, float("nan"))
+    scaled = (returns - returns.mean()) / returns.std()
+    errors = scaled - ratio / 2 * (scaled**2 - 1)
+    return SharpeErrors(independent, float((long_run_variance(errors[None])[0] / count) ** 0.5))
 
 
 def probabilistic_sharpe(
@@ -89,7 +131,7 @@ class DeflatedSharpe:
     ----------
     probability : float, that the true ratio is above `threshold`; NaN if the returns do not vary,
         or those of fewer than two trials do
-    sharpe : float, per bar
+    sharpe, error : float, per bar, with its standard error as of `SharpeErrors.dependent`
     threshold : float, per bar, expected ratio of the best of trials without skill
     trials : int, number of trials
     n_returns : int, number of returns
@@ -97,6 +139,7 @@ class DeflatedSharpe:
 
     probability: float
     sharpe: float
+    error: float
     threshold: float
     trials: int
     n_returns: int
@@ -137,11 +180,13 @@ def deflated_sharpe(returns: Any, trial_returns: Any, trials: int) -> DeflatedSh
     variance = float(ratios.var(ddof=1)) if len(ratios) > 1 else float("nan")
     threshold = expected_max_sharpe(variance, trials)
     if not varies(chosen):
-        return DeflatedSharpe(float("nan"), float("nan"), threshold, trials, len(chosen))
+        nan = float("nan")
+        return DeflatedSharpe(nan, nan, nan, threshold, trials, len(chosen))
     sharpe = float(_sharpes(chosen))
     shape = float(skew(chosen)), float(kurtosis(chosen, fisher=False))
     probability = probabilistic_sharpe(sharpe, len(chosen), *shape, threshold)
-    return DeflatedSharpe(probability, sharpe, threshold, trials, len(chosen))
+    error = sharpe_errors(chosen).dependent
+    return DeflatedSharpe(probability, sharpe, error, threshold, trials, len(chosen))
 
 
 def _sharpes(returns: Floats) -> Floats:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from optuna.trial import TrialState
 
-from puffin.models.evaluation.backtest import Backtest
+from puffin.models.evaluation.backtest import Backtest, Performance
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
 from puffin.studies.records import TrialRecord, WalkRecord
@@ -234,9 +234,17 @@ def _backtest(report: Report, drawn: Drawn) -> Section:
             *_portfolio(report),
             *show("equity.svg", drawn),
             performance_table(strategy, len(report.by_symbol)),
+            Text(SHARPE_ERROR),
             *_parts(report),
         ],
     )
+
+
+SHARPE_ERROR = (
+    "The standard error after ± allows for returns that depend on each other over time (Lo 2002); "
+    "two ratios that differ by less than twice of it are hardly different. At the break-even cost "
+    "of each trade the strategy would earn nothing."
+)
 
 
 def performance_table(strategy: Backtest, symbols: int) -> Table:
@@ -244,9 +252,10 @@ def performance_table(strategy: Backtest, symbols: int) -> Table:
     hold = strategy["buy_and_hold"]
     rows = [
         ("total return", signed(strategy["total_return"]), signed(hold["total_return"])),
-        ("annual Sharpe ratio", _ratio(strategy["sharpe"]), _ratio(hold["sharpe"])),
+        ("annual Sharpe ratio", _sharpe(strategy), _sharpe(hold)),
         ("maximum drawdown", percent(strategy["max_drawdown"]), percent(hold["max_drawdown"])),
         ("trades", len(strategy["trades"]), symbols),
+        ("break-even cost of a trade", _break_even(strategy), ""),
         ("bars in the market", percent(strategy["exposure"]), percent(1.0)),
     ]
     return Table(("", "strategy", "buy-and-hold"), rows)
@@ -281,8 +290,19 @@ def _parts(report: Report) -> list[Block]:
     return [Table(("symbol", "strategy", "buy-and-hold", "trades"), rows)]
 
 
-def _ratio(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:z.2f}"
+def _sharpe(performed: Performance) -> str:
+    """Return a Sharpe ratio with its standard error."""
+    ratio, error = performed["sharpe"], performed["sharpe_error"]
+    if math.isnan(ratio):
+        return "-"
+    return f"{ratio:z.2f}" if math.isnan(error) else f"{ratio:z.2f} ± {error:.2f}"
+
+
+def _break_even(strategy: Backtest) -> str:
+    cost = strategy["break_even_bps"]
+    if math.isnan(cost):
+        return "-"
+    return f"{cost:,.1f} basis points" if cost > 0 else "none: a loss even without costs"
 
 
 def _how_to_read(study: StoredStudy, report: Report) -> Section:

@@ -92,7 +92,8 @@ def _deflated(report: Report) -> list[Block]:
             f"The deflated Sharpe ratio is {percent(deflated.probability)}: the probability that "
             "the winner's true Sharpe ratio on the search folds is above "
             f"{deflated.threshold:.3f} per bar, which the best of {deflated.trials} trials without "
-            f"skill is expected to reach. The winner's ratio is {deflated.sharpe:.3f} over "
+            f"skill is expected to reach. The winner's ratio is {deflated.sharpe:.3f}"
+            f"{'' if math.isnan(deflated.error) else f' ± {deflated.error:.3f}'} over "
             f"{deflated.n_returns} bars. The position is long if a rise is forecast and flat "
             "otherwise, without costs."
         ),

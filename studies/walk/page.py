@@ -6,7 +6,7 @@ from puffin.studies.report.at_a_glance import earned
 from puffin.studies.report.document import Block, Card, Facts, Items, Page, Section, Table, Text
 from puffin.studies.report.holdout_section import direction_p
 from puffin.studies.report.outside import outside_sections
-from puffin.studies.report.page import performance_table
+from puffin.studies.report.page import SHARPE_ERROR, performance_table
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.text import (
@@ -149,6 +149,7 @@ def _trading(walk: Walk, drawn: Drawn) -> Section:
             ),
             *show("equity.svg", drawn),
             performance_table(strategy, len(walk.symbols)),
+            Text(SHARPE_ERROR),
         ],
     )
 

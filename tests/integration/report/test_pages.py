@@ -429,6 +429,8 @@ def test_the_backtest_is_set_beside_holding(returns: Case) -> None:
     hold = found["buy_and_hold"]
     assert table["total return"] == [signed(v["total_return"]) for v in (found, hold)]
     assert table["maximum drawdown"] == [percent(v["max_drawdown"]) for v in (found, hold)]
+    for performed, shown in zip((found, hold), table["annual Sharpe ratio"], strict=True):
+        assert shown == f"{performed['sharpe']:.2f} ± {performed['sharpe_error']:.2f}"
     assert table["trades"] == [str(len(found["trades"])), "1"]
     assert table["bars in the market"] == [percent(found["exposure"]), "100.0 %"]
 

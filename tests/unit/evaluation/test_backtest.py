@@ -60,6 +60,9 @@ def test_an_account_of_seven_bars_without_costs() -> None:
     # 0.225, -0.125, -0.025: squares (5.625 + 15.625 + 0.625 + 50.625 + 15.625 + 0.625) / 1000
     # = 0.08875, by 5 = 0.01775.
     assert found["sharpe"] == approx(0.025 / math.sqrt(0.01775) * math.sqrt(252))
+    # Without costs nothing is lost to them, and (1 - c)^4 x 1.11375 = 1 at c = 1 - 1.11375^(-1/4).
+    assert found["gross_return"] == approx(0.11375)
+    assert found["break_even_bps"] == approx(10_000 * (1 - 1.11375**-0.25))
 
 
 def test_bars_per_year_scale_the_annual_figures_and_nothing_else() -> None:
@@ -82,8 +85,9 @@ def test_the_result_has_buy_and_hold_of_the_same_bars() -> None:
     # From 1100 to 990 and from 1500 to 1350.
     assert hold["max_drawdown"] == approx(0.1)
     returns = np.array([0.1, -0.1, 7 / 33, 0.25, -0.1, 0.2])  # 990 to 1200 are 210 / 990
-    expected = returns.mean() / returns.std(ddof=1) * math.sqrt(252)
-    assert hold["sharpe"] == approx(expected)
+    ratio = returns.mean() / returns.std(ddof=1)
+    assert hold["sharpe"] == approx(ratio * math.sqrt(252))
+    assert hold["sharpe_error_independent"] == approx(math.sqrt((1 + ratio**2 / 2) / 6 * 252))
 
 
 def test_an_account_of_five_bars_with_commission() -> None:
@@ -151,6 +155,20 @@ def test_an_account_with_commission_slippage_and_a_late_start() -> None:
     assert hold["max_drawdown"] == approx(0.5)
 
 
+def test_at_the_break_even_cost_nothing_is_earned_or_lost() -> None:
+    dear = backtest(PRICES, FORECASTS, cost_bps=40.0, slippage_bps=15.0)
+    cost = dear["break_even_bps"]
+    assert backtest(PRICES, FORECASTS, cost_bps=cost)["final_capital"] == approx(10_000.0)
+    # What the costs of the backtest itself are does not matter.
+    assert cost == backtest(PRICES, FORECASTS)["break_even_bps"]
+
+
+def test_what_loses_without_costs_has_a_break_even_cost_of_0() -> None:
+    falling = [100.0, 90.0, 80.0]
+    assert backtest(falling, [NAN, 200.0, 200.0])["break_even_bps"] == 0.0
+    assert math.isnan(backtest(falling, [NAN, 90.0, 80.0], 0.5)["break_even_bps"])
+
+
 def test_an_open_position_is_valued_at_the_last_close_and_not_sold() -> None:
     found = backtest([10.0, 20.0, 30.0], [NAN, 11.0, 21.0], initial_capital=100.0, cost_bps=1000.0)
     same_trades(found["trades"], [("BUY", 0, 10.0, 9.0)])
@@ -165,6 +183,7 @@ def test_without_trades_capital_is_constant_and_sharpe_ratio_nan() -> None:
     assert (found["final_capital"], found["total_return"]) == (1000.0, 0.0)
     assert (found["exposure"], found["turnover"], found["max_drawdown"]) == (0.0, 0.0, 0.0)
     assert math.isnan(found["sharpe"])
+    assert math.isnan(found["sharpe_error"])
     assert math.isfinite(found["buy_and_hold"]["sharpe"])
 
 

@@ -27,7 +27,7 @@ def test_a_portfolio_of_one_asset_is_the_backtest_of_that_asset() -> None:
     joined: Any = join((alone, [0, 1, 2, 3]))
     for key, value in alone.items():
         if key not in {"equity", "buy_and_hold"}:
-            assert joined[key] == value
+            np.testing.assert_equal(joined[key], value)
     assert joined["equity"].tolist() == alone["equity"].tolist()
     hold, own = joined["buy_and_hold"], alone["buy_and_hold"]
     assert hold["equity"].tolist() == own["equity"].tolist()
@@ -53,3 +53,24 @@ def test_a_part_keeps_its_value_where_its_asset_has_no_price() -> None:
     rise = short["equity"][1] / 10_000
     assert joined["equity"] / 10_000 == pytest.approx([1, 1, 1, (1 + rise) / 2])
     assert joined["trades"][0][:2] == ("BUY", 1)
+
+
+def test_at_its_break_even_cost_a_portfolio_earns_nothing() -> None:
+    rises = ([True, True, True], [False, False, True])
+
+    def joined(cost_bps: float) -> Backtest:
+        parts = (
+            backtest(
+                CLOSES,
+                np.append(np.nan, CLOSES[:-1] * np.where(rise, 1.01, 0.99)),
+                threshold=0.0,
+                cost_bps=cost_bps,
+            )
+            for rise in rises
+        )
+        return join(*((part, [0, 1, 2, 3]) for part in parts))
+
+    free = joined(0.0)
+    # 1.2 in one trade and 120 / 99 in another: (1.2 + 1.2121) / 2 (1 - c) = 1.
+    assert free["break_even_bps"] == pytest.approx(10_000 * (1 - 2 / (1.2 + 120 / 99)))
+    assert joined(free["break_even_bps"])["total_return"] == pytest.approx(0.0, abs=1e-9)

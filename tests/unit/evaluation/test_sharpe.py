@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.fft import dct
+from scipy.signal import lfilter
 from scipy.stats import binom, norm
 
 from puffin.models.arrays import Floats
@@ -13,9 +15,53 @@ from puffin.models.evaluation.sharpe import (
     deflated_sharpe,
     expected_max_sharpe,
     probabilistic_sharpe,
+    sharpe_errors,
 )
 
 NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("ratio", "count", "error"), [(0.5, 12, 0.306), (1.5, 60, 0.188), (3.0, 500, 0.105)]
+)
+def test_the_error_of_independent_returns_is_that_of_lo(
+    ratio: float, count: int, error: float
+) -> None:
+    # sqrt((1 + 0.5² / 2) / 12) = 0.306, sqrt((1 + 1.5² / 2) / 60) = 0.188, and so on.
+    returns = np.resize([1.0, -1.0], count)
+    returns = returns / returns.std(ddof=1) + ratio
+    assert sharpe_errors(returns).independent == pytest.approx(error, abs=5e-4)
+
+
+def test_the_error_under_dependence_by_the_gradient_of_the_paper() -> None:
+    """Gradient (1 / s, -mean / (2 s³)) and the long-run covariance of (r - mean, (r - mean)² - s²).
+
+    Lo (2002), on stationary returns, with the cosines of Lazarus and others in place of lags.
+    """
+    returns = np.random.default_rng(0).standard_t(5, 125) + 0.3
+    mean, spread = returns.mean(), returns.std()
+    moments = np.column_stack([returns - mean, (returns - mean) ** 2 - spread**2])
+    cosines = dct(moments, axis=0, norm="ortho")[1:11]  # ten, as 0.4 x 125^(2/3) = 10
+    gradient = np.array([1 / spread, -mean / (2 * spread**3)])
+    expected = math.sqrt(gradient @ (cosines.T @ cosines / 10) @ gradient / 125)
+    assert sharpe_errors(returns).dependent == pytest.approx(expected, rel=5e-3)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.4])
+def test_the_error_is_how_far_ratios_of_many_samples_are_apart(memory: float) -> None:
+    noise = np.random.default_rng(1).standard_normal((400, 550))
+    returns = lfilter([1.0], [1.0, -memory], noise, axis=1)[:, 50:] + 0.1
+    spread = np.std([row.mean() / row.std(ddof=1) for row in returns])
+    errors = [sharpe_errors(row) for row in returns]
+    # The spread of 400 ratios is known to 3.5 %.
+    assert np.mean([e.dependent for e in errors]) == pytest.approx(spread, rel=0.1)
+    independent = np.mean([e.independent for e in errors])
+    # Of an autoregression of 0.4 the mean has 1.4 / 0.6 times the variance.
+    assert independent == pytest.approx(spread * ((1 - memory) / (1 + memory)) ** 0.5, rel=0.1)
+
+
+def test_the_error_of_three_returns_is_unknown_under_dependence() -> None:
+    assert math.isnan(sharpe_errors(np.array([0.1, 0.2, 0.0])).dependent)
 
 
 # Bailey and Lopez de Prado (2012), table 1 and below: monthly ratio 0.458 over two years.
