@@ -333,6 +333,24 @@ class FinalSection(Section):
     seeds: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
 
 
+# A cost or a move in basis points, hundredths of a per cent; 10,000 are the whole price.
+BasisPoints = Annotated[float, Field(ge=0, lt=10_000)]
+
+
+class BacktestSection(Section):
+    """How the report trades on the forecasts."""
+
+    commission_bps: BasisPoints = 1.0
+    slippage_bps: BasisPoints = 1.0
+    threshold_bps: BasisPoints = 0.0
+    short: Annotated[bool, Field(strict=True)] = False
+
+    @property
+    def cost_bps(self) -> float:
+        """Cost of each trade in basis points."""
+        return self.commission_bps + self.slippage_bps
+
+
 class TrainingSection(Section):
     """How long a configuration may train, and on which loss."""
 

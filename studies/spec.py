@@ -20,6 +20,7 @@ from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.sections import (
     NAME,
     PATH_HINT,
+    BacktestSection,
     DataSection,
     FinalSection,
     SearchSection,
@@ -62,6 +63,7 @@ class Spec(Section):
     search: SearchSection = SearchSection()
     final: FinalSection = FinalSection()
     walk: WalkSection = WalkSection()
+    backtest: BacktestSection = BacktestSection()
 
     @field_validator("space")
     @classmethod
@@ -302,8 +304,11 @@ def _override(values: dict[str, Any], override: str) -> None:
 # Messages by pydantic's error type, filled in with the context of the error. Types that are not
 # here keep pydantic's message.
 _MESSAGES = {
+    "bool_type": "should be true or false",
     "dict_type": "should be a section",
     "extra_forbidden": "unknown key",
+    "float_parsing": "should be a number",
+    "float_type": "should be a number",
     "greater_than_equal": "should be at least {ge}",
     "int_type": "should be a whole number",
     "less_than_equal": "should be at most {le}",

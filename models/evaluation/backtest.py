@@ -1,4 +1,4 @@
-"""Backtest of trading on forecasts: long or flat, by a threshold, with costs."""
+"""Backtest of trading on forecasts: long, flat or short, by a threshold, with costs."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -48,8 +48,10 @@ class Backtest(Performance):
     ----------
     trades : list of (side, bar, price, amount)
         ``("BUY", bar, price, shares bought)`` and ``("SELL", bar, price, capital received)``, at
-        prices with slippage.
+        prices with slippage; ``("SHORT", bar, price, shares sold)`` and ``("COVER", bar, price,
+        capital left)``.
     exposure : float, share of the bars with a position
+    short : float, share of the bars with a short one
     turnover : float, trades per year
     first_bar : int, bar at whose close the strategy can trade first
     gross_return : float, total return without costs
@@ -60,6 +62,7 @@ class Backtest(Performance):
 
     trades: list[Trade]
     exposure: float
+    short: float
     turnover: float
     first_bar: int
     gross_return: float
@@ -67,7 +70,7 @@ class Backtest(Performance):
     buy_and_hold: Performance
 
 
-def backtest(
+def backtest(  # noqa: PLR0913  # one for each rule of trading
     prices: Any,
     forecasts: Any,
     threshold: float = 0.005,
@@ -76,8 +79,9 @@ def backtest(
     cost_bps: float = 0.0,
     slippage_bps: float = 0.0,
     bars_per_year: float = 252.0,
+    short: bool = False,
 ) -> Backtest:
-    """Trade on one-step forecasts: long with all capital, or flat.
+    """Trade on one-step forecasts with all capital: long or flat, or long or short.
 
     At the close of bar t the forecast of bar ``t + 1`` is compared with the price of bar t. A
     forecast rise above `threshold` buys, a forecast fall below ``-threshold`` sells, and anything
@@ -101,6 +105,10 @@ def backtest(
         Difference between the close and the price of a trade, in basis points of the close.
     bars_per_year : float
         To annualise figures; 252 for daily bars.
+    short : bool
+        Whether a forecast fall sells shares of the value of the capital short, instead of staying
+        out. They are borrowed for nothing. At a close of twice their price the capital is lost,
+        and trading ends.
 
     Raises
     ------
@@ -111,16 +119,19 @@ def backtest(
     close, ahead = _checked(prices, forecasts)
     _check_bounds(threshold, initial_capital, cost_bps, slippage_bps, bars_per_year)
     first = int(np.flatnonzero(np.isfinite(ahead))[0]) - 1
-    position = _positions(ahead[first + 1 :] / close[first:-1] - 1.0, threshold)
+    expected = ahead[first + 1 :] / close[first:-1] - 1.0
+    position = _positions(expected, threshold, -1.0 if short else 0.0)
     cost, slip = cost_bps * _BPS, slippage_bps * _BPS
     equity = _equity(close[first:], position, initial_capital, cost, slip)
+    position = np.where(equity[:-1] > 0, position, 0.0)
     trades = _trades(close, position, equity, first, cost, slip)
     gross = float(_equity(close[first:], position, 1.0, 0.0, 0.0)[-1])
     hold = _equity(close[first:], np.ones_like(position), initial_capital, cost, slip)
     return Backtest(
         **performance(equity, initial_capital, first, bars_per_year),
         trades=trades,
-        exposure=float(position.mean()),
+        exposure=float(np.abs(position).mean()),
+        short=float((position < 0).mean()),
         turnover=len(trades) / (len(position) / bars_per_year),
         first_bar=first,
         gross_return=gross - 1.0,
@@ -168,36 +179,79 @@ def _check_bounds(
             raise ValueError(f"{name} must be {rule}, but is {value!r}")
 
 
-def _positions(expected: Floats, threshold: float) -> Floats:
-    """Return 1 (long) or 0 (flat) for each bar, from the return (bars,) expected after it."""
-    signal = np.where(expected > threshold, 1.0, np.where(expected < -threshold, 0.0, np.nan))
+def _positions(expected: Floats, threshold: float, below: float) -> Floats:
+    """Return 1 (long), 0 (flat) or -1 (short) for each bar, from the return expected after it.
+
+    Parameters
+    ----------
+    expected : array, (bars,)
+    threshold : float
+    below : float
+        Position after a fall below the threshold.
+    """
+    signal = np.where(expected > threshold, 1.0, np.where(expected < -threshold, below, np.nan))
     # Between the thresholds the last signal counts; before the first signal the position is flat.
     last_signal = np.maximum.accumulate(np.where(np.isnan(signal), -1, np.arange(len(signal))))
     return np.where(last_signal < 0, 0.0, signal[np.maximum(last_signal, 0)])
 
 
 def _equity(close: Floats, position: Floats, capital: float, cost: float, slip: float) -> Floats:
-    """Return the capital at each close (n,), before its trade, from positions (n - 1,)."""
-    change = np.diff(position, prepend=0.0)
-    buying, selling = (1.0 - cost) / (1.0 + slip), (1.0 - cost) * (1.0 - slip)
-    trading = np.where(change > 0, buying, np.where(change < 0, selling, 1.0))
-    growth = np.where(position > 0, close[1:] / close[:-1], 1.0)
+    """Return the capital at each close (n,), before its trades, from positions (n - 1,).
+
+    A long position holds shares for all capital, so that its value moves as the price does. A short
+    one has sold shares of that value at a price ``p``: with the capital as a deposit it is worth
+    ``2 - price / p`` of it, and nothing from a price of ``2 p`` on.
+    """
+    before = np.append(0.0, position[:-1])
+    sold = _sold_at(close, position, slip)
+    sold_before = np.append(sold[:1], sold[:-1])
+    worth = np.maximum(2.0 - close[:-1] / sold_before, 0.0)
+    owed = np.maximum(2.0 - close[:-1] * (1.0 + slip) * (1.0 + cost) / sold_before, 0.0)
+    left = _share(owed, worth)
+    out = np.where(before > 0, (1.0 - cost) * (1.0 - slip), np.where(before < 0, left, 1.0))
+    buying, selling = (1.0 - cost) / (1.0 + slip), (1.0 - cost) * (2.0 - 1.0 / (1.0 - slip))
+    into = np.where(position > 0, buying, np.where(position < 0, selling, 1.0))
+    trading = np.where(position != before, out * into, 1.0)
+    now, then = (np.maximum(2.0 - price / sold, 0.0) for price in (close[:-1], close[1:]))
+    falling = np.where(position < 0, _share(then, now), 1.0)
+    growth = np.where(position > 0, close[1:] / close[:-1], falling)
     return capital * np.cumprod(np.append(1.0, trading * growth))
+
+
+def _sold_at(close: Floats, position: Floats, slip: float) -> Floats:
+    """Return the price (n - 1,) at which the shares of a short position were sold."""
+    entered = np.append(True, position[1:] != position[:-1])
+    return close[:-1][np.maximum.accumulate(np.where(entered, np.arange(len(position)), 0))] * (
+        1.0 - slip
+    )
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    """Return part / whole, and 0 where the whole is 0."""
+    return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
 
 
 def _trades(
     close: Floats, position: Floats, equity: Floats, first: int, cost: float, slip: float
 ) -> list[Trade]:
-    change = np.diff(position, prepend=0.0)
+    sold = _sold_at(close[first:], position, slip)
+    before = np.append(0.0, position[:-1])
     trades: list[Trade] = []
-    for i in np.flatnonzero(change):
-        bar, capital = first + int(i), float(equity[i]) * (1.0 - cost)
-        if change[i] > 0:
-            price = float(close[bar]) * (1.0 + slip)
-            trades.append(("BUY", bar, price, capital / price))
-        else:
-            price = float(close[bar]) * (1.0 - slip)
-            trades.append(("SELL", bar, price, capital * (1.0 - slip)))
+    for i in np.flatnonzero(position != before):
+        bar, capital = first + int(i), float(equity[i])
+        above, below = float(close[bar]) * (1.0 + slip), float(close[bar]) * (1.0 - slip)
+        if before[i] > 0:
+            capital *= (1.0 - cost) * (1.0 - slip)
+            trades.append(("SELL", bar, below, capital))
+        elif before[i] < 0:
+            worth = 2.0 - float(close[bar]) / sold[i - 1]
+            left = max(2.0 - above * (1.0 + cost) / sold[i - 1], 0.0)
+            capital *= left / worth if worth > 0 else 0.0
+            trades.append(("COVER", bar, above, float(capital)))
+        if position[i] > 0:
+            trades.append(("BUY", bar, above, capital * (1.0 - cost) / above))
+        elif position[i] < 0:
+            trades.append(("SHORT", bar, below, capital * (1.0 - cost) / below))
     return trades
 
 
@@ -223,7 +277,7 @@ def break_even_bps(growth: Sequence[float], trades: Sequence[int]) -> float:
 
 def performance(equity: Floats, capital: float, first: int, bars_per_year: float) -> Performance:
     """Return the performance of a curve of capital, (bars from the first on,)."""
-    returns = np.diff(equity) / equity[:-1]
+    returns = _share(np.diff(equity), equity[:-1])
     spread = returns.std(ddof=1) if len(returns) > 1 else 0.0
     varies = spread > ROUNDING * np.abs(returns).max()
     errors = sharpe_errors(returns) if varies else SharpeErrors(np.nan, np.nan)

@@ -43,6 +43,7 @@ def equal_parts(
         **_joined(parts, places, bars, bars_per_year),
         trades=ordered,
         exposure=float(np.mean([part["exposure"] for part in parts])),
+        short=float(np.mean([part["short"] for part in parts])),
         turnover=len(ordered) / ((bars - 1) / bars_per_year),
         first_bar=0,
         gross_return=float(np.mean([part["gross_return"] for part in parts])),

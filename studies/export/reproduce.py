@@ -27,9 +27,10 @@ from puffin.studies.export.read import (
 from puffin.studies.export.record import ExportRecord, Holdout, Scores
 from puffin.studies.export.write import refit_winner
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
+from puffin.studies.report.money import money_sentence
 from puffin.studies.report.subject import fold_dates
 from puffin.studies.report.trading import run_backtest, why_no_backtest
-from puffin.studies.report.verdict import money_sentence, outcome_sentence
+from puffin.studies.report.verdict import outcome_sentence
 from puffin.studies.text import when
 from puffin.studies.versions import check_versions, installed_versions
 
@@ -231,7 +232,7 @@ def _holdout(
     yield check_same("holdout.bars", bars, (when(dates.min()), when(dates.max()), len(dates)))
     sentences = [
         outcome_sentence(recomputed, dates, spec.data),
-        money_sentence(run_backtest(holdout, forecasts), why_no_backtest(holdout)),
+        money_sentence(run_backtest(holdout, forecasts), why_no_backtest(holdout), spec.backtest),
     ]
     before = "\n".join(recorded.sentences[: len(sentences)])
     yield comparison.check_equal("text", "holdout.sentences", before, "\n".join(sentences))

@@ -2,10 +2,10 @@
 
 import re
 
-from puffin.models.evaluation.backtest import Backtest
 from puffin.studies.report.build import Report
 from puffin.studies.report.by_symbol import counts_in_words
 from puffin.studies.report.document import Card, Facts
+from puffin.studies.report.money import earned
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.verdict import (
     compared,
@@ -14,7 +14,7 @@ from puffin.studies.report.verdict import (
     looks_before,
     overfitting_risk,
 )
-from puffin.studies.text import counted, minute, percent, printable, signed
+from puffin.studies.text import counted, minute, percent, printable
 
 
 def card(report: Report) -> Card:
@@ -36,7 +36,7 @@ def card(report: Report) -> Card:
         "How sure": _how_sure(report),
         **({"Symbols": counts_in_words(report.by_symbol)} if report.is_basket else {}),
         "Luck": _luck(report),
-        "Would have earned": earned(report.backtest, report.no_backtest),
+        "Would have earned": earned(report.backtest, report.no_backtest, subject.spec.backtest),
         "Seal": f"opened {minute(report.looks[-1].time)}; {looks_before(report)}",
     }
     return Card(
@@ -67,19 +67,6 @@ def _luck(report: Report) -> str:
         f"the risk is {overfitting_risk(found)}: the probability of overfitting is "
         f"{percent(found.probability, 0)}, and by chance alone {percent(found.chance_level, 0)}"
     )
-
-
-def earned(strategy: Backtest | None, why_none: str | None) -> str:
-    """Return what trading on the holdout forecasts would have earned beside buy-and-hold."""
-    if strategy is None:
-        return f"nothing is traded: {why_none}"
-    own, hold = (signed(b["total_return"]) for b in (strategy, strategy["buy_and_hold"]))
-    trades = len(strategy["trades"])
-    if not trades:
-        return f"nothing, because a rise was never forecast; buy-and-hold {hold}"
-    if strategy["exposure"] == 1:
-        return f"{own} after costs, as buy-and-hold, because a rise was always forecast"
-    return f"{own} after the costs of {counted(trades, 'trade')}; buy-and-hold {hold}"
 
 
 def _capital(text: str) -> str:

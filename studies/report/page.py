@@ -19,11 +19,11 @@ from puffin.studies.report.figures.registry import Drawn, show
 from puffin.studies.report.forecasts_section import forecasts_section
 from puffin.studies.report.holdout_section import direction_section, holdout_section
 from puffin.studies.report.importance import TRIALS, importance
+from puffin.studies.report.money import costs_in_words, position_rule
 from puffin.studies.report.next_steps import next_steps
 from puffin.studies.report.outside import outside_sections
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
-from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import remarks
@@ -219,17 +219,16 @@ def _refits(report: Report) -> str:
 
 
 def _backtest(report: Report, drawn: Drawn) -> Section:
-    strategy = report.backtest
+    strategy, rules = report.backtest, report.subject.spec.backtest
     if strategy is None:
         return Section("Backtest", [Text(f"There is no backtest: {report.no_backtest}.")])
     return Section(
         "Backtest",
         [
             Text(
-                "On the holdout the strategy is long while the winner forecasts a rise and flat "
-                f"otherwise. Each trade costs {COST_BPS:g} basis point of commission and "
-                f"{SLIPPAGE_BPS:g} of slippage; buy-and-hold pays for one trade. Cash earns no "
-                "interest."
+                "On the holdout the strategy follows the forecasts of the winner: it is "
+                f"{position_rule(rules)}. Each trade costs {costs_in_words(rules)}; buy-and-hold "
+                "pays for one trade. Cash earns no interest."
             ),
             *_portfolio(report),
             *show("equity.svg", drawn),
@@ -256,6 +255,7 @@ def performance_table(strategy: Backtest, symbols: int) -> Table:
         ("maximum drawdown", percent(strategy["max_drawdown"]), percent(hold["max_drawdown"])),
         ("trades", len(strategy["trades"]), symbols),
         ("break-even cost of a trade", _break_even(strategy), ""),
+        *([("bars short", percent(strategy["short"]), "")] if strategy["short"] else []),
         ("bars in the market", percent(strategy["exposure"]), percent(1.0)),
     ]
     return Table(("", "strategy", "buy-and-hold"), rows)

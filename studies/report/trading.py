@@ -9,9 +9,8 @@ from puffin.models.evaluation.portfolio import equal_parts
 from puffin.models.features import TARGETS
 from puffin.models.panel import Dates, by_part
 from puffin.studies.dataset import Dataset, mean_by_date
+from puffin.studies.sections import BacktestSection
 
-# Costs of a trade in the backtest, in basis points: commission and slippage.
-COST_BPS, SLIPPAGE_BPS = 1.0, 1.0
 _YEAR = pd.Timedelta(days=365.25)
 
 
@@ -66,7 +65,7 @@ def why_no_backtest(holdout: Dataset) -> str | None:
 
 
 def run_backtest(holdout: Dataset, forecast: Floats) -> Backtest | None:
-    """Backtest one-bar-ahead forecasts of the holdout: an equal part in each symbol, long or flat.
+    """Backtest one-bar-ahead forecasts of the holdout: an equal part in each symbol.
 
     Parameters
     ----------
@@ -92,12 +91,13 @@ def run_backtests(holdout: Dataset, forecast: Floats) -> dict[str, Backtest]:
     for part, ahead in zip(parts, by_part(parts, forecast), strict=True):
         valid = part.fold.valid
         closes = part.member.closes[valid.start - 1 : valid.stop]
-        found[part.member.symbol] = trade(closes, to_price(ahead, closes[:-1]), years)
+        prices = to_price(ahead, closes[:-1])
+        found[part.member.symbol] = trade(closes, prices, years, holdout.spec.backtest)
     return found
 
 
-def trade(closes: Floats, ahead: Floats, years: float) -> Backtest:
-    """Backtest one-bar-ahead forecasts of prices, long or flat, at the costs of a report.
+def trade(closes: Floats, ahead: Floats, years: float, rules: BacktestSection) -> Backtest:
+    """Backtest one-bar-ahead forecasts of prices.
 
     Parameters
     ----------
@@ -105,14 +105,17 @@ def trade(closes: Floats, ahead: Floats, years: float) -> Backtest:
     ahead : array, (n,), in the unit of the closes
     years : float
         Bars per year.
+    rules : BacktestSection
+        Of the study file.
     """
     return backtest(
         closes,
         np.append(np.nan, ahead),
-        threshold=0.0,
-        cost_bps=COST_BPS,
-        slippage_bps=SLIPPAGE_BPS,
+        threshold=rules.threshold_bps / 10_000,
+        cost_bps=rules.commission_bps,
+        slippage_bps=rules.slippage_bps,
         bars_per_year=years,
+        short=rules.short,
     )
 
 

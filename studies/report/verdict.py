@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.evaluation.selection import Overfitting
 from puffin.studies.json_values import to_json_values
@@ -14,11 +13,11 @@ from puffin.studies.openings import Opening, outside_name
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import Report
 from puffin.studies.report.by_symbol import JudgedSymbol
+from puffin.studies.report.money import money_sentence
 from puffin.studies.report.outside import outside_sentence
 from puffin.studies.report.subject import series_name, target_in_words
-from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.sections import DataSection
-from puffin.studies.text import counted, counted_bars, percent, printable, signed, times, when
+from puffin.studies.text import counted, counted_bars, percent, printable, times, when
 
 # A loss of more than this multiple of another is written as a multiple, otherwise in per cent.
 _LARGEST_IN_PERCENT = 10
@@ -50,7 +49,7 @@ def sentences(report: Report) -> list[str]:
     """Return the verdict: outcome on the holdout, backtest, selection bias, outside forecasts."""
     return [
         outcome_sentence(report.comparison, report.dates, report.subject.spec.data),
-        money_sentence(report.backtest, report.no_backtest),
+        money_sentence(report.backtest, report.no_backtest, report.subject.spec.backtest),
         _selection_bias_sentence(report),
         *([outside_sentence(report.outside, "the winner")] if report.outside else []),
     ]
@@ -129,29 +128,6 @@ def _missed(skill: float) -> str:
     return (
         f", and on so few bars a true lead below {percent(skill)} would be missed more often than "
         "one time in five"
-    )
-
-
-def money_sentence(strategy: Backtest | None, why_none: str | None) -> str:
-    """Return the return of trading on the holdout forecasts beside that of buy-and-hold."""
-    if strategy is None:
-        return f"There is no backtest of trading: {why_none}."
-    earned, hold = (signed(b["total_return"]) for b in (strategy, strategy["buy_and_hold"]))
-    trades, costs = len(strategy["trades"]), COST_BPS + SLIPPAGE_BPS
-    if not trades:
-        return (
-            "A rise was never forecast, so a trader who follows the forecasts stays out of the "
-            f"market, while buy-and-hold returned {hold}."
-        )
-    if strategy["exposure"] == 1:
-        return (
-            "A rise was always forecast, so trading on the forecasts is buy-and-hold: "
-            f"{earned} after costs."
-        )
-    return (
-        "Trading on the forecasts, in the market only while a rise was forecast, would have "
-        f"returned {earned} after costs ({counted(trades, 'trade')}, {costs:.0f} basis points "
-        f"each), and buy-and-hold {hold}."
     )
 
 

@@ -132,7 +132,9 @@ def draw_equity(walk: Walk) -> Drawing | None:
     """Draw the growth of a capital of 100 by trading on the forecasts, and by holding."""
     if walk.backtest is None:
         return None
-    return draw_growth(walk.backtest, walk.traded, shaded=len(walk.symbols) == 1)
+    return draw_growth(
+        walk.backtest, walk.traded, walk.spec.backtest, shaded=len(walk.symbols) == 1
+    )
 
 
 @dataclass(frozen=True)

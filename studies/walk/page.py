@@ -2,13 +2,12 @@
 
 from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.features import TARGETS
-from puffin.studies.report.at_a_glance import earned
 from puffin.studies.report.document import Block, Card, Facts, Items, Page, Section, Table, Text
 from puffin.studies.report.holdout_section import direction_p
+from puffin.studies.report.money import costs_in_words, earned, position_rule
 from puffin.studies.report.outside import outside_sections
 from puffin.studies.report.page import SHARPE_ERROR, performance_table
 from puffin.studies.report.subject import series_name, target_in_words
-from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS
 from puffin.studies.text import (
     counted,
     p_value,
@@ -65,7 +64,7 @@ def _card(walk: Walk) -> Card:
         "Luck": luck_sentence(walk),
         "Over time": constancy_sentence(walk),
         "Promises": promise_sentence(walk),
-        "Would have earned": earned(walk.backtest, walk.no_backtest),
+        "Would have earned": earned(walk.backtest, walk.no_backtest, walk.spec.backtest),
     }
     return Card(
         outcome=walk.outcome,
@@ -133,7 +132,7 @@ def _origins(walk: Walk, drawn: Drawn) -> Section:
 
 
 def _trading(walk: Walk, drawn: Drawn) -> Section:
-    strategy = walk.backtest
+    strategy, rules = walk.backtest, walk.spec.backtest
     if strategy is None:
         return Section("Backtest", [Text(f"There is no backtest: {walk.no_backtest}.")])
     parts = " with an equal part of the capital in each symbol" * (len(walk.symbols) > 1)
@@ -141,11 +140,10 @@ def _trading(walk: Walk, drawn: Drawn) -> Section:
         "Backtest",
         [
             Text(
-                f"Long while the winner of the block forecasts a rise and flat otherwise{parts}; "
-                "a position is kept from block to block. Each trade costs "
-                f"{COST_BPS:g} basis point of commission and {SLIPPAGE_BPS:g} of slippage. Cash "
-                "earns no interest, and each trade is filled at the close from which the forecast "
-                "is made."
+                f"The strategy follows the winner of each block{parts}: it is "
+                f"{position_rule(rules)}. A position is kept from block to block. Each trade costs "
+                f"{costs_in_words(rules)}. Cash earns no interest, and each trade is filled at the "
+                "close from which the forecast is made."
             ),
             *show("equity.svg", drawn),
             performance_table(strategy, len(walk.symbols)),

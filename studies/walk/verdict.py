@@ -271,7 +271,7 @@ def _backtest(spec: Spec, joined: _Joined, traded: pd.DatetimeIndex) -> Backtest
     years, tested, places = bars_per_year(traded), [], []
     for found in joined.values():
         closes = _bars(found, lambda each: each.closes)
-        tested.append(trade(closes, _prices_ahead(found, to_price)[1:], years))
+        tested.append(trade(closes, _prices_ahead(found, to_price)[1:], years, spec.backtest))
         dates = _bars(found, lambda each: each.bars)
         places.append(np.searchsorted(traded.to_numpy(), dates))
     return equal_parts(tested, places, len(traded), years)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from puffin.studies.json_values import to_json_values
+from puffin.studies.report.money import money_sentence
 from puffin.studies.report.outside import outside_sentence
 from puffin.studies.report.verdict import money_sentence
 from puffin.studies.text import configuration, counted, loss, percent, signed, when
@@ -29,7 +30,7 @@ def sentences(walk: Walk) -> list[str]:
         luck_sentence(walk),
         constancy_sentence(walk),
         promise_sentence(walk),
-        money_sentence(walk.backtest, walk.no_backtest),
+        money_sentence(walk.backtest, walk.no_backtest, walk.spec.backtest),
         *([outside_sentence(walk.outside, "the winners")] if walk.outside else []),
     ]
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,12 @@ def test_missing_keys_take_the_documented_defaults() -> None:
     }
     assert spec.final.seeds == 5
     assert (spec.search.sampler, spec.search.pruner, spec.search.seed) == ("tpe", "asha", 0)
+    assert spec.backtest.model_dump() == {
+        "commission_bps": 1.0,
+        "slippage_bps": 1.0,
+        "threshold_bps": 0.0,
+        "short": False,
+    }
     assert spec.tickets == 100
 
 
@@ -208,6 +215,16 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("data.end", 20050131, ["data.end = 20050131", "should be a day like 2005-01-31"]),
     ("training.max_epochs", 10**9, ["training.max_epochs = 1000000000", "at most 1000000"]),
     ("data.start", "soon", ["data.start = 'soon'", "should be a day like 2005-01-31"]),
+    ("backtest.comission_bps", 3, ["unknown key", "did you mean 'commission_bps'?"]),
+    ("backtest.commission_bps", -1, ["backtest.commission_bps = -1", "should be at least 0"]),
+    (
+        "backtest.slippage_bps",
+        1e4,
+        ["backtest.slippage_bps = 10000.0", "should be less than 10000"],
+    ),
+    ("backtest.threshold_bps", math.nan, ["backtest.threshold_bps = nan", "should be"]),
+    ("backtest.threshold_bps", "few", ["backtest.threshold_bps = 'few'", "should be a number"]),
+    ("backtest.short", "no", ["backtest.short = 'no'", "should be true or false"]),
     ("walk_forward.fold", 3, ["walk_forward.fold: unknown key", "did you mean 'folds'?"]),
     ("walk_forward.folds", 1, ["walk_forward.folds = 1", "should be at least 2"]),
     ("walk_forward.valid_bars", 0, ["walk_forward.valid_bars = 0", "should be at least 1"]),

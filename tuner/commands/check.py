@@ -62,8 +62,12 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
 
         if cost := search_cost(_ready_to_time(dataset)):
             click.echo(f"time: {_on_this_machine(cost, len(devices), spec.tickets)}")
-    if "walk" in spec.model_fields_set:
-        click.echo(_walk(spec, search, basket.origin, devices))
+    given = spec.model_fields_set
+    for line in (
+        *([_walk(spec, search, basket.origin, devices)] if "walk" in given else []),
+        *([_backtest(spec)] if "backtest" in given else []),
+    ):
+        click.echo(line)
     for remark in fold_remarks(dataset):
         say(remark)
     for warning in basket.warnings:
@@ -71,6 +75,15 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     if spec.data.target == "price":
         say('few forecasts of prices are better than persistence: consider target = "return"')
     say(f"nothing is wrong; next: `{shell_command('run', path_or_preset)}`")
+
+
+def _backtest(spec: Spec) -> str:
+    """Return the rules by which the report trades."""
+    # Imported late, because it loads scipy.
+    from puffin.studies.report.money import costs_in_words, position_rule
+
+    rules = spec.backtest
+    return f"backtest: {position_rule(rules)}; each trade costs {costs_in_words(rules)}"
 
 
 def _ready_to_time(dataset: Dataset) -> Dataset:

@@ -95,7 +95,7 @@ FIGURES: dict[str, ReportFigure] = {
         draw_equity,
         "Capital over the holdout, by trading on the forecasts and by holding",
         "Capital from trading on the holdout forecasts and from buying once and holding. The "
-        "strategy holds the position where the background is shaded.",
+        "strategy is long where the background is shaded.",
     ),
     "curves.svg": ReportFigure(
         draw_curves,

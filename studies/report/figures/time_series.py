@@ -24,8 +24,9 @@ from puffin.studies.report.figures.style import (
     style_axes,
 )
 from puffin.studies.report.panels import LEVEL, Panel, fold_panels, holdout_panels
-from puffin.studies.report.trading import COST_BPS, SLIPPAGE_BPS, traded_dates
+from puffin.studies.report.trading import traded_dates
 from puffin.studies.report.units import UNITS, Unit
+from puffin.studies.sections import BacktestSection
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, in_words, percent, printable, signed
 
@@ -171,19 +172,22 @@ def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:
     if report.backtest is None:
         return None
     dates = traded_dates(study.holdout_dataset)
-    drawing = draw_growth(report.backtest, dates, shaded=not report.is_basket)
+    drawing = draw_growth(report.backtest, dates, study.spec.backtest, shaded=not report.is_basket)
     return replace(drawing, caption=_PORTFOLIO if report.is_basket else None)
 
 
-def draw_growth(strategy: Backtest, dates: pd.DatetimeIndex, *, shaded: bool) -> Drawing:
+def draw_growth(
+    strategy: Backtest, dates: pd.DatetimeIndex, rules: BacktestSection, *, shaded: bool
+) -> Drawing:
     """Draw the growth of a capital of 100 by a strategy and by holding.
 
     Parameters
     ----------
     strategy : Backtest
     dates : DatetimeIndex, (bars,)
+    rules : BacktestSection
     shaded : bool
-        Whether the bars with a position have a background.
+        Whether the bars with a long position have a background.
     """
     figure = new_figure(3.6)
     axes = figure.add_subplot()
@@ -206,7 +210,7 @@ def draw_growth(strategy: Backtest, dates: pd.DatetimeIndex, *, shaded: bool) ->
     name_lines(axes, names)
     title = (
         f"{signed(strategy['total_return'])} in {counted(len(strategy['trades']), 'trade')} at "
-        f"{COST_BPS + SLIPPAGE_BPS:.0f} basis points, {signed(hold['total_return'])} by holding"
+        f"{rules.cost_bps:g} basis points, {signed(hold['total_return'])} by holding"
     )
     return Drawing(figure, title)
 

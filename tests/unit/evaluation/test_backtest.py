@@ -169,6 +169,46 @@ def test_what_loses_without_costs_has_a_break_even_cost_of_0() -> None:
     assert math.isnan(backtest(falling, [NAN, 90.0, 80.0], 0.5)["break_even_bps"])
 
 
+def test_an_account_that_sells_short_with_commission_and_slippage() -> None:
+    # 1 % commission, 2 % slippage. Forecast: down at 0, up at 2, down at 3.
+    found = backtest(
+        [100.0, 80.0, 50.0, 60.0, 55.0],
+        [NAN, 90.0, 80.0, 60.0, 50.0],
+        initial_capital=1000.0,
+        cost_bps=100.0,
+        slippage_bps=200.0,
+        short=True,
+    )
+    sold = 990 / 98  # shares, at 100 - 2 %, for 1000 less 1 %
+    covered = 1980 - sold * 51 * 1.01  # 990 of deposit and as much from the sale, less the purchase
+    bought = covered * 0.99 / 51
+    left = bought * 58.8 * 0.99  # at 60 - 2 %
+    short = left * 0.99 / 58.8
+    same_trades(
+        found["trades"],
+        [
+            ("SHORT", 0, 98.0, sold),
+            ("COVER", 2, 51.0, covered),
+            ("BUY", 2, 51.0, bought),
+            ("SELL", 3, 58.8, left),
+            ("SHORT", 3, 58.8, short),
+        ],
+    )
+    end = 2 * left * 0.99 - short * 55
+    equity = [1000.0, 1980 - sold * 80, 1980 - sold * 50, bought * 60, end]
+    assert list(found["equity"]) == approx(equity)
+    assert (found["exposure"], found["short"]) == (1.0, 3 / 4)
+
+
+def test_a_price_that_doubles_takes_all_of_a_short_position_for_good() -> None:
+    found = backtest(
+        [10.0, 19.0, 20.0, 10.0, 5.0], [NAN, 9.0, 18.0, 30.0, 4.0], short=True, initial_capital=10.0
+    )
+    assert list(found["equity"]) == approx([10.0, 1.0, 0.0, 0.0, 0.0])
+    same_trades(found["trades"], [("SHORT", 0, 10.0, 1.0), ("COVER", 2, 20.0, 0.0)])
+    assert (found["total_return"], found["max_drawdown"], found["exposure"]) == (-1.0, 1.0, 0.5)
+
+
 def test_an_open_position_is_valued_at_the_last_close_and_not_sold() -> None:
     found = backtest([10.0, 20.0, 30.0], [NAN, 11.0, 21.0], initial_capital=100.0, cost_bps=1000.0)
     same_trades(found["trades"], [("BUY", 0, 10.0, 9.0)])

@@ -16,17 +16,17 @@ from puffin.models.evaluation.pooled_baselines import POOLED
 from puffin.models.evaluation.sharpe import DeflatedSharpe
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, before
-from puffin.studies.report.at_a_glance import earned
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
+from puffin.studies.report.money import earned, money_sentence
 from puffin.studies.report.subject import series_name, target_in_words
+from puffin.studies.report.trading import trade as report_trade
 from puffin.studies.report.trading import untradable
 from puffin.studies.report.verdict import (
     in_words,
-    money_sentence,
     outcome_sentence,
     sentences,
 )
-from puffin.studies.sections import DataSection
+from puffin.studies.sections import BacktestSection, DataSection
 
 DAYS = pd.bdate_range("2012-03-01", periods=20)
 APPLE = DataSection(symbols=("AAPL",), target="range")
@@ -165,15 +165,15 @@ def trade(forecast: list[float]) -> Any:
 def test_the_second_sentence_states_the_return_of_trading() -> None:
     always, never, once = (trade(f) for f in ([0.01] * 4, [-0.01] * 4, [-0.01, 0.01, 0.01, -0.01]))
     hold = "+4.0 %"  # 1.01^4 - 1, less 2 basis points
-    assert money_sentence(always, None) == (
+    assert money_sentence(always, None, BacktestSection()) == (
         f"A rise was always forecast, so trading on the forecasts is buy-and-hold: {hold} after "
         "costs."
     )
-    assert money_sentence(never, None) == (
+    assert money_sentence(never, None, BacktestSection()) == (
         "A rise was never forecast, so a trader who follows the forecasts stays out of the market, "
         f"while buy-and-hold returned {hold}."
     )
-    assert money_sentence(once, None) == (
+    assert money_sentence(once, None, BacktestSection()) == (
         "Trading on the forecasts, in the market only while a rise was forecast, would have "
         f"returned +2.0 % after costs (2 trades, 2 basis points each), and buy-and-hold {hold}."
     )
@@ -188,13 +188,81 @@ def test_the_second_sentence_states_the_return_of_trading() -> None:
     ],
 )
 def test_one_look_says_what_trading_would_have_earned(forecast: list[float], words: str) -> None:
-    assert earned(trade(forecast), None) == words
+    assert earned(trade(forecast), None, BacktestSection()) == words
+
+
+@pytest.mark.parametrize(
+    ("forecast", "rules", "words"),
+    [
+        (
+            [-0.01, 0.01, 0.01, -0.01],
+            {"threshold_bps": 50},
+            "in the market only while a rise of more than 50 basis points was forecast, would have",
+        ),
+        (
+            [0.001] * 4,
+            {"threshold_bps": 50},
+            "A rise of more than 50 basis points was never forecast, so a trader who follows the",
+        ),
+        (
+            [0.001] * 4,
+            {"threshold_bps": 50, "short": True},
+            "Neither a rise nor a fall of more than 50 basis points was ever forecast, so a trader",
+        ),
+        (
+            [0.01, 0.001, 0.001, 0.001],
+            {"threshold_bps": 50},
+            "A fall of more than 50 basis points was never forecast after the first rise, so",
+        ),
+        (
+            [-0.01, 0.01, 0.01, 0.01],
+            {"short": True},
+            "Trading on the forecasts, long on a forecast rise and short on a forecast fall, would",
+        ),
+        ([-0.01] * 4, {"short": True}, "Trading on the forecasts, short all the time, would have"),
+        (
+            [-0.01] + [0.01] * 19,
+            {"commission_bps": 2.5},
+            "in the market on 95 % of the bars and so nearly buy-and-hold, would have returned",
+        ),
+        (
+            [-0.01, 0.01, 0.01, -0.01],
+            {"commission_bps": 2.5},
+            "(2 trades, 3.5 basis points each), and buy-and-hold",
+        ),
+    ],
+)
+def test_the_second_sentence_follows_the_rules_of_the_study_file(
+    forecast: list[float], rules: dict[str, Any], words: str
+) -> None:
+    section = BacktestSection.model_validate(rules)
+    closes = 100 * 1.01 ** np.arange(len(forecast) + 1)
+    found = report_trade(closes, closes[:-1] * (1 + np.array(forecast)), 252.0, section)
+    assert words in money_sentence(found, None, section)
+
+
+def test_the_rules_of_the_study_file_reach_the_backtest() -> None:
+    closes = np.array([100.0, 90.0, 99.0])
+    rules = BacktestSection(commission_bps=30, slippage_bps=20, threshold_bps=1_000, short=True)
+    found = report_trade(closes, closes[:-1] * np.array([0.85, 1.2]), 100.0, rules)
+    expected = backtest(
+        closes,
+        [np.nan, 85.0, 108.0],
+        threshold=0.1,
+        cost_bps=30.0,
+        slippage_bps=20.0,
+        bars_per_year=100.0,
+        short=True,
+    )
+    assert [trade[0] for trade in found["trades"]] == ["SHORT", "COVER", "BUY"]
+    assert found["trades"] == expected["trades"]
+    assert found["sharpe"] == expected["sharpe"]
 
 
 def test_the_second_sentence_states_why_there_is_no_backtest() -> None:
     dataset = SimpleNamespace(spec=SimpleNamespace(data=APPLE), horizon=1)
     why = untradable(dataset)
-    assert money_sentence(None, why) == (
+    assert money_sentence(None, why, BacktestSection()) == (
         "There is no backtest of trading: a range cannot be bought."
     )
 
@@ -205,7 +273,7 @@ def third_sentence(**changes: Any) -> str:
     values = {
         "comparison": HoldoutComparison(1.0, [RIDGE], 0.1),
         "dates": DAYS,
-        "subject": SimpleNamespace(spec=SimpleNamespace(data=APPLE)),
+        "subject": SimpleNamespace(spec=SimpleNamespace(data=APPLE, backtest=BacktestSection())),
         "backtest": None,
         "no_backtest": "a range cannot be bought",
         "study": "mine",

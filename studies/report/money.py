@@ -1,0 +1,97 @@
+"""What trading on forecasts would have earned, in words."""
+
+from puffin.models.evaluation.backtest import Backtest
+from puffin.studies.sections import BacktestSection
+from puffin.studies.text import counted, percent, signed
+
+# In the market on this share of the bars or more, a strategy is nearly buy-and-hold.
+_NEARLY_ALWAYS = 0.95
+
+
+def money_sentence(strategy: Backtest | None, why_none: str | None, rules: BacktestSection) -> str:
+    """Return the return of trading on the forecasts beside that of buy-and-hold."""
+    if strategy is None:
+        return f"There is no backtest of trading: {why_none}."
+    own, hold = (signed(b["total_return"]) for b in (strategy, strategy["buy_and_hold"]))
+    if not strategy["trades"]:
+        return (
+            f"{_never_traded(rules)}, so a trader who follows the forecasts stays out of the "
+            f"market, while buy-and-hold returned {hold}."
+        )
+    if _is_buy_and_hold(strategy):
+        return (
+            f"{_always_long(rules)}, so trading on the forecasts is buy-and-hold: {own} after "
+            "costs."
+        )
+    trades = counted(len(strategy["trades"]), "trade")
+    return (
+        f"Trading on the forecasts, {_in_the_market(strategy, rules)}, would have returned {own} "
+        f"after costs ({trades}, {rules.cost_bps:g} basis points each), and buy-and-hold {hold}."
+    )
+
+
+def earned(strategy: Backtest | None, why_none: str | None, rules: BacktestSection) -> str:
+    """Return what trading on the forecasts would have earned beside buy-and-hold."""
+    if strategy is None:
+        return f"nothing is traded: {why_none}"
+    own, hold = (signed(b["total_return"]) for b in (strategy, strategy["buy_and_hold"]))
+    trades = len(strategy["trades"])
+    if not trades:
+        return f"nothing, because {_lower(_never_traded(rules))}; buy-and-hold {hold}"
+    if _is_buy_and_hold(strategy):
+        return f"{own} after costs, as buy-and-hold, because {_lower(_always_long(rules))}"
+    return f"{own} after the costs of {counted(trades, 'trade')}; buy-and-hold {hold}"
+
+
+def position_rule(rules: BacktestSection) -> str:
+    """Return when the strategy is in the market: ``long while a rise is forecast and flat ...``."""
+    other = "short" if rules.short else "flat"
+    if not rules.threshold_bps:
+        return f"long while a rise is forecast and {other} otherwise"
+    return (
+        f"long after a forecast rise{_above(rules)}, {other} after a forecast fall{_above(rules)}, "
+        "and in between as before"
+    )
+
+
+def costs_in_words(rules: BacktestSection) -> str:
+    """Return the costs of a trade: ``1 basis point of commission and 1 of slippage``."""
+    one = rules.commission_bps == 1
+    return (
+        f"{rules.commission_bps:g} basis point{'' if one else 's'} of commission and "
+        f"{rules.slippage_bps:g} of slippage"
+    )
+
+
+def _above(rules: BacktestSection) -> str:
+    return f" of more than {rules.threshold_bps:g} basis points" if rules.threshold_bps else ""
+
+
+def _never_traded(rules: BacktestSection) -> str:
+    move = "Neither a rise nor a fall" if rules.short else "A rise"
+    return f"{move}{_above(rules)} was {'ever' if rules.short else 'never'} forecast"
+
+
+def _is_buy_and_hold(strategy: Backtest) -> bool:
+    return strategy["exposure"] == 1 and strategy["short"] == 0
+
+
+def _always_long(rules: BacktestSection) -> str:
+    if rules.threshold_bps:
+        return f"A fall{_above(rules)} was never forecast after the first rise"
+    return "A rise was always forecast"
+
+
+def _in_the_market(strategy: Backtest, rules: BacktestSection) -> str:
+    if strategy["short"] == 1:
+        return "short all the time"
+    if rules.short:
+        return f"long on a forecast rise and short on a forecast fall{_above(rules)}"
+    if strategy["exposure"] >= _NEARLY_ALWAYS:
+        share = percent(strategy["exposure"], 0)
+        return f"in the market on {share} of the bars and so nearly buy-and-hold"
+    return f"in the market only while a rise{_above(rules)} was forecast"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
