@@ -88,6 +88,8 @@ class Target:
         the last value.
     is_volatility : bool
         Whether it is the log of a volatility, which the models of volatility forecast, too.
+    is_span : bool
+        Whether a volatility is of all bars of the horizon instead of the last one alone.
     to_price : callable or None
         ``to_price(forecasts, last)`` returns forecasts one bar ahead as prices, given the closes
         before them. None if the target cannot be traded.
@@ -103,6 +105,7 @@ class Target:
     logs: tuple[str, ...] = ()
     is_move: bool = False
     is_volatility: bool = False
+    is_span: bool = False
     to_price: Callable[[Floats, Floats], Floats] | None = None
     display: Display | None = None
 
@@ -290,6 +293,7 @@ TARGETS: dict[str, Target] = {
         lambda c, h: _lagged(_volatility(c, h), h),
         logs=("close",),
         is_volatility=True,
+        is_span=True,
         display=Display("root mean square return, %", lambda values, _, __: 100 * np.exp(values)),
     ),
     "price": Target(

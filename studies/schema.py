@@ -68,6 +68,8 @@ MEANINGS = {
     "backtest.slippage_bps": "Distance of the price of a trade from the close, in basis points.",
     "backtest.threshold_bps": "Smallest forecast move that changes the position, in basis points.",
     "backtest.short": "Whether a forecast fall sells short instead of staying out of the market.",
+    "backtest.max_weight": "Largest weight of volatility timing, for a range or a volatility; "
+    "above 1 it borrows.",
     "search": "How many configurations are tried, and how they are chosen.",
     "search.trials": "Number of trials, 100 by default. Not for sampler grid: it runs every point.",
     "search.sampler": "Algorithm that proposes configurations. gp needs pruner none.",

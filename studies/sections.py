@@ -344,11 +344,22 @@ class BacktestSection(Section):
     slippage_bps: BasisPoints = 1.0
     threshold_bps: BasisPoints = 0.0
     short: Annotated[bool, Field(strict=True)] = False
+    max_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
 
     @property
     def cost_bps(self) -> float:
         """Cost of each trade in basis points."""
         return self.commission_bps + self.slippage_bps
+
+    def require_use(self, target: str) -> None:
+        """Raise if a key that is not left at its default has no effect for a target."""
+        is_volatility = TARGETS[target].is_volatility
+        unused = ("threshold_bps", "short") if is_volatility else ("max_weight",)
+        for key in unused:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                rule = "a target that is bought and sold" if is_volatility else "a volatility"
+                msg = f'backtest.{key} goes with {rule}, but data.target is "{target}"; drop it'
+                raise ValueError(msg)
 
 
 class TrainingSection(Section):

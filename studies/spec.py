@@ -94,6 +94,7 @@ class Spec(Section):
                 f"data.features, {', '.join(self.data.features)}; add it there too"
             )
             raise ValueError(msg)
+        self.backtest.require_use(self.data.target)
         if SAMPLERS[self.search.sampler].enumerates:
             if "space" not in self.model_fields_set:
                 msg = (

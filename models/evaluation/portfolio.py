@@ -57,9 +57,14 @@ def equal_parts(
 def _joined(
     parts: Sequence[Performance], places: Sequence[Places], bars: int, bars_per_year: float
 ) -> Performance:
-    values = [_on(at, part["equity"], bars) for part, at in zip(parts, places, strict=True)]
     capital = float(parts[0]["equity"][0])
-    return performance(np.mean(values, axis=0), capital, 0, bars_per_year)
+    return performance(mean_equity(parts, places, bars), capital, 0, bars_per_year)
+
+
+def mean_equity(parts: Sequence[Performance], places: Sequence[Places], bars: int) -> Floats:
+    """Return the mean capital of parts at each bar of a portfolio."""
+    values = [_on(at, part["equity"], bars) for part, at in zip(parts, places, strict=True)]
+    return np.asarray(np.mean(values, axis=0))
 
 
 def _on(places: Places, equity: Floats, bars: int) -> Floats:

@@ -27,8 +27,9 @@ from puffin.studies.export.read import (
 from puffin.studies.export.record import ExportRecord, Holdout, Scores
 from puffin.studies.export.write import refit_winner
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
-from puffin.studies.report.money import money_sentence
+from puffin.studies.report.money import money_sentence, timing_sentence
 from puffin.studies.report.subject import fold_dates
+from puffin.studies.report.timing import time_volatility
 from puffin.studies.report.trading import run_backtest, why_no_backtest
 from puffin.studies.report.verdict import outcome_sentence
 from puffin.studies.text import when
@@ -232,12 +233,19 @@ def _holdout(
     yield check_same("holdout.bars", bars, (when(dates.min()), when(dates.max()), len(dates)))
     sentences = [
         outcome_sentence(recomputed, dates, spec.data),
-        money_sentence(run_backtest(holdout, forecasts), why_no_backtest(holdout), spec.backtest),
+        _money_sentence(holdout, forecasts, recomputed),
     ]
     before = "\n".join(recorded.sentences[: len(sentences)])
     yield comparison.check_equal("text", "holdout.sentences", before, "\n".join(sentences))
     yield from _table(FORECAST_FILES[1], exported, holdout, [forecasts], comparison)
     yield from _holdout_baselines(recorded, recomputed)
+
+
+def _money_sentence(holdout: Dataset, forecasts: Floats, compared: HoldoutComparison) -> str:
+    if timing := time_volatility(holdout, forecasts, compared.reference):
+        return timing_sentence(timing)
+    why_none, rules = why_no_backtest(holdout), holdout.spec.backtest
+    return money_sentence(run_backtest(holdout, forecasts), why_none, rules)
 
 
 def _holdout_baselines(recorded: Holdout, comparison: HoldoutComparison) -> Iterator[Check]:

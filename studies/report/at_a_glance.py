@@ -5,7 +5,7 @@ import re
 from puffin.studies.report.build import Report
 from puffin.studies.report.by_symbol import counts_in_words
 from puffin.studies.report.document import Card, Facts
-from puffin.studies.report.money import earned
+from puffin.studies.report.money import earned, earned_by_timing
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.verdict import (
     compared,
@@ -36,7 +36,7 @@ def card(report: Report) -> Card:
         "How sure": _how_sure(report),
         **({"Symbols": counts_in_words(report.by_symbol)} if report.is_basket else {}),
         "Luck": _luck(report),
-        "Would have earned": earned(report.backtest, report.no_backtest, subject.spec.backtest),
+        "Would have earned": _earned(report),
         "Seal": f"opened {minute(report.looks[-1].time)}; {looks_before(report)}",
     }
     return Card(
@@ -67,6 +67,12 @@ def _luck(report: Report) -> str:
         f"the risk is {overfitting_risk(found)}: the probability of overfitting is "
         f"{percent(found.probability, 0)}, and by chance alone {percent(found.chance_level, 0)}"
     )
+
+
+def _earned(report: Report) -> str:
+    if report.timing is not None:
+        return earned_by_timing(report.timing)
+    return earned(report.backtest, report.no_backtest, report.subject.spec.backtest)
 
 
 def _capital(text: str) -> str:

@@ -37,6 +37,7 @@ from puffin.studies.report.baselines import HoldoutComparison, compare_with_base
 from puffin.studies.report.by_symbol import JudgedSymbol, by_symbol
 from puffin.studies.report.outside import OutsideResult, judge_outside
 from puffin.studies.report.subject import Subject, subject
+from puffin.studies.report.timing import Timing, time_volatility
 from puffin.studies.report.trading import (
     run_backtest,
     run_backtests,
@@ -90,6 +91,8 @@ class Report:
     deflated_sharpe, no_deflated_sharpe : of the winner's positions on the search folds
     overtuning : of the incumbents, i.e. the trials that were the best so far
     backtest, no_backtest : of the winner on the holdout
+    timing : volatility timing of the winner on the holdout; None if the target is no volatility or
+        there are no returns
     symbol_backtests : of the winner on each symbol alone; none if there is no backtest
     """
 
@@ -124,6 +127,7 @@ class Report:
     overtuning: Overtuning
     backtest: Backtest | None
     no_backtest: str | None
+    timing: Timing | None
     symbol_backtests: dict[str, Backtest]
 
     @property
@@ -221,6 +225,7 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
         overtuning=_overtuning(study, refits),
         backtest=run_backtest(opened, forecasts),
         no_backtest=why_no_backtest(opened),
+        timing=time_volatility(opened, forecasts, comparison.reference),
         symbol_backtests=run_backtests(opened, forecasts),
     )
 

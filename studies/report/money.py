@@ -1,11 +1,17 @@
 """What trading on forecasts would have earned, in words."""
 
-from puffin.models.evaluation.backtest import Backtest
+import math
+
+from puffin.models.evaluation.backtest import Backtest, Performance
+from puffin.models.evaluation.volatility_timing import Fee
+from puffin.studies.report.timing import Timing
 from puffin.studies.sections import BacktestSection
 from puffin.studies.text import counted, percent, signed
 
 # In the market on this share of the bars or more, a strategy is nearly buy-and-hold.
 _NEARLY_ALWAYS = 0.95
+# A fee of fewer standard errors is not told apart from nothing.
+_ERRORS = 2.0
 
 
 def money_sentence(strategy: Backtest | None, why_none: str | None, rules: BacktestSection) -> str:
@@ -41,6 +47,53 @@ def earned(strategy: Backtest | None, why_none: str | None, rules: BacktestSecti
     if _is_buy_and_hold(strategy):
         return f"{own} after costs, as buy-and-hold, because {_lower(_always_long(rules))}"
     return f"{own} after the costs of {counted(trades, 'trade')}; buy-and-hold {hold}"
+
+
+def timing_sentence(timing: Timing) -> str:
+    """Return what volatility timing returned, and what an investor would pay for it."""
+    over_constant, over_rival = timing.over_constant[-1], timing.over_rival[-1]
+    return (
+        "Volatility timing, a weight that is smaller the more volatility was forecast, would have "
+        f"returned {_with_sharpe(timing.winner)} after costs, and its mean weight held constant "
+        f"{_with_sharpe(timing.constant)}; an investor with a risk aversion of "
+        f"{over_constant.risk_aversion:g} would pay {_fee(over_constant)} for the timing, and "
+        f"{_fee(over_rival)} for these forecasts instead of those of {timing.rival_label}."
+    )
+
+
+def earned_by_timing(timing: Timing) -> str:
+    """Return what volatility timing would have earned beside a constant weight."""
+    return (
+        f"{_with_sharpe(timing.winner)} after costs by volatility timing; the same mean weight "
+        f"held constant {_with_sharpe(timing.constant)}"
+    )
+
+
+def sharpe_in_words(performed: Performance) -> str:
+    """Return an annual Sharpe ratio with its standard error: ``0.51 ± 0.98``."""
+    ratio, error = performed["sharpe"], performed["sharpe_error"]
+    if math.isnan(ratio):
+        return "-"
+    return f"{ratio:z.2f}" if math.isnan(error) else f"{ratio:z.2f} ± {error:.2f}"
+
+
+def fee_in_words(fee: Fee) -> str:
+    """Return a fee with its standard error: ``12 ± 80``."""
+    if math.isnan(fee.value):
+        return "-"
+    return f"{fee.value:z,.0f}" + ("" if math.isnan(fee.error) else f" ± {fee.error:,.0f}")
+
+
+def _with_sharpe(performed: Performance) -> str:
+    return f"{signed(performed['total_return'])} (Sharpe ratio {sharpe_in_words(performed)})"
+
+
+def _fee(fee: Fee) -> str:
+    """Return a fee in words, which say whether it is told apart from nothing."""
+    paid = f"{fee_in_words(fee)} basis points a year"
+    if abs(fee.value) > _ERRORS * fee.error:
+        return paid
+    return f"nothing that can be told from chance ({paid})"
 
 
 def position_rule(rules: BacktestSection) -> str:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from optuna.trial import TrialState
 
-from puffin.models.evaluation.backtest import Backtest, Performance
+from puffin.models.evaluation.backtest import Backtest
 from puffin.models.features import TARGETS
 from puffin.studies.duplicates import trained
 from puffin.studies.records import TrialRecord, WalkRecord
@@ -19,11 +19,12 @@ from puffin.studies.report.figures.registry import Drawn, show
 from puffin.studies.report.forecasts_section import forecasts_section
 from puffin.studies.report.holdout_section import direction_section, holdout_section
 from puffin.studies.report.importance import TRIALS, importance
-from puffin.studies.report.money import costs_in_words, position_rule
+from puffin.studies.report.money import costs_in_words, position_rule, sharpe_in_words
 from puffin.studies.report.next_steps import next_steps
 from puffin.studies.report.outside import outside_sections
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
+from puffin.studies.report.timing_section import timing_section
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import remarks
@@ -220,6 +221,8 @@ def _refits(report: Report) -> str:
 
 def _backtest(report: Report, drawn: Drawn) -> Section:
     strategy, rules = report.backtest, report.subject.spec.backtest
+    if report.timing is not None:
+        return timing_section(report, report.timing)
     if strategy is None:
         return Section("Backtest", [Text(f"There is no backtest: {report.no_backtest}.")])
     return Section(
@@ -251,7 +254,7 @@ def performance_table(strategy: Backtest, symbols: int) -> Table:
     hold = strategy["buy_and_hold"]
     rows = [
         ("total return", signed(strategy["total_return"]), signed(hold["total_return"])),
-        ("annual Sharpe ratio", _sharpe(strategy), _sharpe(hold)),
+        ("annual Sharpe ratio", sharpe_in_words(strategy), sharpe_in_words(hold)),
         ("maximum drawdown", percent(strategy["max_drawdown"]), percent(hold["max_drawdown"])),
         ("trades", len(strategy["trades"]), symbols),
         ("break-even cost of a trade", _break_even(strategy), ""),
@@ -288,14 +291,6 @@ def _parts(report: Report) -> list[Block]:
         for symbol, part in report.symbol_backtests.items()
     ]
     return [Table(("symbol", "strategy", "buy-and-hold", "trades"), rows)]
-
-
-def _sharpe(performed: Performance) -> str:
-    """Return a Sharpe ratio with its standard error."""
-    ratio, error = performed["sharpe"], performed["sharpe_error"]
-    if math.isnan(ratio):
-        return "-"
-    return f"{ratio:z.2f}" if math.isnan(error) else f"{ratio:z.2f} ± {error:.2f}"
 
 
 def _break_even(strategy: Backtest) -> str:

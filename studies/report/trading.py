@@ -42,11 +42,16 @@ def _log_returns(folds: Dataset) -> list[Floats]:
 
 def untradable(dataset: Dataset) -> str | None:
     """Return the reason why forecasts of the target cannot be traded on; None if they can."""
-    target, horizon = dataset.spec.data.target, dataset.horizon
+    target = dataset.spec.data.target
     if not TARGETS[target].is_tradable:
         return f"a {target} cannot be bought"
+    return no_returns(dataset)
+
+
+def no_returns(dataset: Dataset) -> str | None:
+    """Return the reason why the scored bars have no returns in per cent; None if they have."""
     spans = [
-        part.member.closes[part.fold.valid.start - horizon : part.fold.valid.stop]
+        part.member.closes[part.fold.valid.start - dataset.horizon : part.fold.valid.stop]
         for found in dataset.parts
         for part in found
     ]
@@ -58,7 +63,8 @@ def untradable(dataset: Dataset) -> str | None:
 def why_no_backtest(holdout: Dataset) -> str | None:
     """Return the reason why there is no backtest; None if there is one."""
     if (why := untradable(holdout)) is not None:
-        return why
+        no_timing = no_returns(holdout) if TARGETS[holdout.spec.data.target].is_volatility else None
+        return f"{why}, and {no_timing}" if no_timing else why
     if (horizon := holdout.horizon) != 1:
         return f"a backtest trades one bar ahead, and this study forecasts {horizon} bars ahead"
     return None

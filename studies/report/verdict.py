@@ -13,7 +13,7 @@ from puffin.studies.openings import Opening, outside_name
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import Report
 from puffin.studies.report.by_symbol import JudgedSymbol
-from puffin.studies.report.money import money_sentence
+from puffin.studies.report.money import money_sentence, timing_sentence
 from puffin.studies.report.outside import outside_sentence
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.sections import DataSection
@@ -49,10 +49,16 @@ def sentences(report: Report) -> list[str]:
     """Return the verdict: outcome on the holdout, backtest, selection bias, outside forecasts."""
     return [
         outcome_sentence(report.comparison, report.dates, report.subject.spec.data),
-        money_sentence(report.backtest, report.no_backtest, report.subject.spec.backtest),
+        _money(report),
         _selection_bias_sentence(report),
         *([outside_sentence(report.outside, "the winner")] if report.outside else []),
     ]
+
+
+def _money(report: Report) -> str:
+    if report.timing is not None:
+        return timing_sentence(report.timing)
+    return money_sentence(report.backtest, report.no_backtest, report.subject.spec.backtest)
 
 
 def outcome_sentence(
@@ -243,6 +249,7 @@ def to_json(report: Report) -> dict[str, Any]:
         },
         "refits": report.refits.to_dict("records"),
         "backtest": report.backtest,
+        "volatility_timing": report.timing and asdict(report.timing),
     }
     if report.is_basket:
         backtests = report.symbol_backtests

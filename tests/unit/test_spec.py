@@ -141,6 +141,7 @@ def test_missing_keys_take_the_documented_defaults() -> None:
         "slippage_bps": 1.0,
         "threshold_bps": 0.0,
         "short": False,
+        "max_weight": 1.0,
     }
     assert spec.tickets == 100
 
@@ -224,6 +225,8 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ),
     ("backtest.threshold_bps", math.nan, ["backtest.threshold_bps = nan", "should be"]),
     ("backtest.threshold_bps", "few", ["backtest.threshold_bps = 'few'", "should be a number"]),
+    ("backtest.max_weight", 0, ["backtest.max_weight = 0", "should be greater than 0"]),
+    ("backtest.max_weight", 1.5, ["goes with a volatility, but data.target is", "drop it"]),
     ("backtest.short", "no", ["backtest.short = 'no'", "should be true or false"]),
     ("walk_forward.fold", 3, ["walk_forward.fold: unknown key", "did you mean 'folds'?"]),
     ("walk_forward.folds", 1, ["walk_forward.folds = 1", "should be at least 2"]),
@@ -667,3 +670,13 @@ def test_an_override_of_symbols_replaces_either_spelling(given: str, tmp_path: P
 )
 def test_the_title_says_what_the_prices_are_of(data: dict[str, Any], title: str) -> None:
     assert parse_spec(changed(("data", data)), "my.toml").data.title == title
+
+
+@pytest.mark.parametrize(("key", "value"), [("short", True), ("threshold_bps", 5)])
+def test_rules_of_buying_do_not_go_with_a_volatility(key: str, value: Any) -> None:
+    (problem,) = refusal(changed(("data.target", "range"), (f"backtest.{key}", value)))
+    assert (
+        f'backtest.{key} goes with a target that is bought and sold, but data.target is "range'
+        in (problem)
+    )
+    parse_spec(changed(("data.target", "range"), ("backtest.max_weight", 2)), "my.toml")

@@ -7,6 +7,7 @@ import click
 import optuna
 
 from puffin.models.errors import PuffinError
+from puffin.models.features import TARGETS
 from puffin.studies.dataset import Dataset, Frames, cut_holdout, union_of_dates
 from puffin.studies.lifecycle import require_no_walk
 from puffin.studies.remarks import fold_remarks, require_moving_target
@@ -82,8 +83,13 @@ def _backtest(spec: Spec) -> str:
     # Imported late, because it loads scipy.
     from puffin.studies.report.money import costs_in_words, position_rule
 
-    rules = spec.backtest
-    return f"backtest: {position_rule(rules)}; each trade costs {costs_in_words(rules)}"
+    rules, rule = (
+        spec.backtest,
+        f"volatility timing, weights of at most {spec.backtest.max_weight:g}",
+    )
+    if not TARGETS[spec.data.target].is_volatility:
+        rule = position_rule(rules)
+    return f"backtest: {rule}; each trade costs {costs_in_words(rules)}"
 
 
 def _ready_to_time(dataset: Dataset) -> Dataset:

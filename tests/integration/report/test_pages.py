@@ -234,7 +234,7 @@ def test_the_page_begins_with_the_answer(case: Case) -> None:
     assert said["Judged on"].startswith("The last 20 bars, 2013-02-01 to 2013-03-01, ")
     assert f"of {len(comparison.baselines)} simple models" in said["Against"]
     earned = said["Would have earned"]
-    assert ("a range cannot be bought" in earned) is (data.target == "range")
+    assert ("by volatility timing" in earned) is (data.target == "range")
     assert said["Seal"].endswith(" UTC; nobody had looked at these bars before")
 
 
@@ -435,6 +435,38 @@ def test_the_backtest_is_set_beside_holding(returns: Case) -> None:
     assert table["bars in the market"] == [percent(found["exposure"]), "100.0 %"]
 
 
+def test_volatility_timing_is_set_beside_a_constant_weight_and_a_rival(ranges: Case) -> None:
+    page = ranges.page.split("## Volatility timing")[1].split("## Direction")[0]
+    found, table = ranges.figures["volatility_timing"], rows(page)
+    held = [found[name] for name in ("winner", "constant", "rival")]
+    assert ranges.figures["backtest"] is None
+    assert table["total return"] == [signed(each["total_return"]) for each in held]
+    assert table["annual volatility"] == [percent(each["volatility"]) for each in held]
+    assert table["mean weight"] == [f"{each['exposure']:.2f}" for each in held]
+    assert held[0]["exposure"] == pytest.approx(held[1]["exposure"])
+    assert found["rival_label"] == ranges.figures["baselines"][0]["label"]
+    for constant, rival in zip(found["over_constant"], found["over_rival"], strict=True):
+        fees = [f"{fee['value']:,.0f} ± {fee['error']:,.0f}" for fee in (constant, rival)]
+        assert table[f"{constant['risk_aversion']:g}"] == fees
+
+
+def test_the_weight_of_a_bar_is_set_by_the_forecast_of_that_bar(ranges: Case) -> None:
+    (part,) = ranges.search.holdout_dataset.parts[0]
+    train, valid = part.fold.train, part.fold.valid
+    high_low = np.exp(part.member.series.target)
+    usual = np.sqrt(np.mean(high_low[train.start : train.stop] ** 2))
+    weights = np.minimum(usual / np.exp(ranges.report.forecasts) / 2, 1.0)
+    closes = part.member.closes[valid.start - 1 : valid.stop]
+    # Two basis points of costs; what the weight drifts to in a bar is a trade back.
+    gained, drifted = [], 0.0
+    for weight, move in zip(weights, closes[1:] / closes[:-1] - 1, strict=True):
+        gained.append(weight * move - 0.0002 * abs(weight - drifted))
+        drifted = weight * (1 + move) / (1 + gained[-1])
+    expected = np.prod(1 + np.array(gained)) - 1
+    winner = ranges.figures["volatility_timing"]["winner"]
+    assert winner["total_return"] == pytest.approx(expected)
+
+
 def test_the_page_counts_complete_and_pruned_networks(case: Case) -> None:
     bias = case.figures["selection_bias"]
     pruned = bias["trials"] - bias["complete"]
@@ -470,7 +502,7 @@ def test_missing_results_have_a_reason(ranges: Case) -> None:
     complete = ranges.search.trials()
     assert any(t.state.name == "PRUNED" for t in complete)
     for words in (
-        "There is no backtest: a range cannot be bought.",
+        "A range cannot be bought, but its forecast can size a position",
         "There is no deflated Sharpe ratio: a range cannot be bought.",
         "importance of the hyperparameters is not shown: at least 10 complete trials are needed",
         "Most trials are pruned; search more of them, or with search.pruner = ",

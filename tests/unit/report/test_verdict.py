@@ -14,11 +14,13 @@ from puffin.models.evaluation.baselines import BASELINES
 from puffin.models.evaluation.forecast_tests import MeanTest
 from puffin.models.evaluation.pooled_baselines import POOLED
 from puffin.models.evaluation.sharpe import DeflatedSharpe
+from puffin.models.evaluation.volatility_timing import Fee
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, before
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
-from puffin.studies.report.money import earned, money_sentence
+from puffin.studies.report.money import earned, money_sentence, timing_sentence
 from puffin.studies.report.subject import series_name, target_in_words
+from puffin.studies.report.timing import Timing
 from puffin.studies.report.trading import trade as report_trade
 from puffin.studies.report.trading import untradable
 from puffin.studies.report.verdict import (
@@ -259,6 +261,40 @@ def test_the_rules_of_the_study_file_reach_the_backtest() -> None:
     assert found["sharpe"] == expected["sharpe"]
 
 
+def timing(fee: float, error: float) -> Timing:
+    def held(total: float, sharpe: float, sharpe_error: float) -> Any:
+        return {"total_return": total, "sharpe": sharpe, "sharpe_error": sharpe_error}
+
+    return Timing(
+        winner=held(0.12, 0.81, 0.9),
+        constant=held(0.08, 0.5, 0.8),
+        rival=held(0.1, 0.7, 0.9),
+        rival_label="LHAR",
+        over_constant=[Fee(1.0, 9.0, 1.0), Fee(10.0, fee, error)],
+        over_rival=[Fee(1.0, 9.0, 1.0), Fee(10.0, -12.0, 40.0)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("fee", "error", "words"),
+    [
+        (1_234.0, 500.0, "1,234 ± 500 basis points a year"),
+        (30.0, 20.0, "nothing that can be told from chance (30 ± 20 basis points a year)"),
+        (30.0, math.nan, "nothing that can be told from chance (30 basis points a year)"),
+    ],
+)
+def test_the_second_sentence_states_what_volatility_timing_is_worth(
+    fee: float, error: float, words: str
+) -> None:
+    assert timing_sentence(timing(fee, error)) == (
+        "Volatility timing, a weight that is smaller the more volatility was forecast, would have "
+        "returned +12.0 % (Sharpe ratio 0.81 ± 0.90) after costs, and its mean weight held "
+        "constant +8.0 % (Sharpe ratio 0.50 ± 0.80); an investor with a risk aversion of 10 would "
+        f"pay {words} for the timing, and nothing that can be told from chance (-12 ± 40 basis "
+        "points a year) for these forecasts instead of those of LHAR."
+    )
+
+
 def test_the_second_sentence_states_why_there_is_no_backtest() -> None:
     dataset = SimpleNamespace(spec=SimpleNamespace(data=APPLE), horizon=1)
     why = untradable(dataset)
@@ -275,6 +311,7 @@ def third_sentence(**changes: Any) -> str:
         "dates": DAYS,
         "subject": SimpleNamespace(spec=SimpleNamespace(data=APPLE, backtest=BacktestSection())),
         "backtest": None,
+        "timing": None,
         "no_backtest": "a range cannot be bought",
         "study": "mine",
         "winner": 4,
