@@ -29,7 +29,7 @@ from puffin.studies.export.write import refit_winner
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.money import money_sentence, timing_sentence
 from puffin.studies.report.subject import fold_dates
-from puffin.studies.report.timing import time_volatility
+from puffin.studies.report.timing import time_holdout
 from puffin.studies.report.trading import run_backtest, why_no_backtest
 from puffin.studies.report.verdict import outcome_sentence
 from puffin.studies.text import when
@@ -242,7 +242,8 @@ def _holdout(
 
 
 def _money_sentence(holdout: Dataset, forecasts: Floats, compared: HoldoutComparison) -> str:
-    if timing := time_volatility(holdout, forecasts, compared.reference):
+    rival = compared.reference
+    if timing := time_holdout(holdout, forecasts, rival.forecasts, rival.label):
         return timing_sentence(timing)
     why_none, rules = why_no_backtest(holdout), holdout.spec.backtest
     return money_sentence(run_backtest(holdout, forecasts), why_none, rules)

@@ -37,7 +37,7 @@ from puffin.studies.report.baselines import HoldoutComparison, compare_with_base
 from puffin.studies.report.by_symbol import JudgedSymbol, by_symbol
 from puffin.studies.report.outside import OutsideResult, judge_outside
 from puffin.studies.report.subject import Subject, subject
-from puffin.studies.report.timing import Timing, time_volatility
+from puffin.studies.report.timing import Timing, time_holdout
 from puffin.studies.report.trading import (
     run_backtest,
     run_backtests,
@@ -184,7 +184,7 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
     runs = winner_forecasts(holdout, best.number)
     forecasts = runs.mean(axis=0)
     comparison = compare_with_baselines(folds, opened, config["lookback"], forecasts)
-    (actual,) = opened.actuals
+    rival, (actual,) = comparison.reference, opened.actuals
     no_direction_test = why_no_direction_test(study.spec.data.target)
     trials = trials_with_forecasts(study)
     matrix = np.column_stack([folds.losses_by_date(f) for _, f in trials])
@@ -209,7 +209,7 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
         outside=judge_outside(
             [*stored(study, "holdout").values()], [opened], opened.losses_by_date([forecasts])
         ),
-        by_symbol=by_symbol(opened, forecasts, comparison.reference.forecasts),
+        by_symbol=by_symbol(opened, forecasts, rival.forecasts),
         direction=opened.direction([forecasts]),
         direction_test=None if no_direction_test else opened.direction_test([forecasts]),
         no_direction_test=no_direction_test,
@@ -217,7 +217,7 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
         seed_sensitivity=spread,
         n_networks=len(trials),
         n_complete=sum(complete),
-        spa=_spa(comparison.reference.search_losses, matrix, folds.date_horizon),
+        spa=_spa(rival.search_losses, matrix, folds.date_horizon),
         overfitting=None if no_overfitting else overfitting(matrix[:, complete]),
         no_overfitting=no_overfitting,
         deflated_sharpe=None if no_sharpe else _deflated(folds, trials, best),
@@ -225,7 +225,7 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
         overtuning=_overtuning(study, refits),
         backtest=run_backtest(opened, forecasts),
         no_backtest=why_no_backtest(opened),
-        timing=time_volatility(opened, forecasts, comparison.reference),
+        timing=time_holdout(opened, forecasts, rival.forecasts, rival.label),
         symbol_backtests=run_backtests(opened, forecasts),
     )
 

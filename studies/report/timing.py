@@ -1,6 +1,8 @@
-"""Volatility timing on the holdout: what forecasts of a volatility are worth to an investor."""
+"""Volatility timing: what forecasts of a volatility are worth to an investor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,13 +17,31 @@ from puffin.models.evaluation.volatility_timing import (
     timing_weights,
 )
 from puffin.models.features import TARGETS
-from puffin.models.panel import Part, by_part
+from puffin.models.panel import Dates, Part, by_part
 from puffin.studies.dataset import Dataset
-from puffin.studies.report.baselines import BaselineResult
 from puffin.studies.report.trading import bars_per_year, no_returns
+from puffin.studies.sections import BacktestSection
 
 # Relative risk aversions, those of Fleming, Kirby and Ostdiek (2001).
 AVERSIONS = (1.0, 10.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Sized:
+    """One symbol with the weights that forecasts of its volatility give, in order of time.
+
+    Attributes
+    ----------
+    symbol : str
+    bars, closes : array, (n + 1,), dates and closes from the one at which the first weight is set
+    weights, rival_weights : array, (n,), of the winner and of the best baseline of the search
+    """
+
+    symbol: str
+    bars: Dates
+    closes: Floats
+    weights: Floats
+    rival_weights: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,44 +66,31 @@ class Timing:
     over_rival: list[Fee]
 
 
-def time_volatility(holdout: Dataset, forecast: Floats, rival: BaselineResult) -> Timing | None:
-    """Hold each symbol of the holdout with a weight that falls with its forecast volatility.
-
-    None if the target is no volatility, or there are no returns in per cent.
+def sized(holdout: Dataset, forecast: Floats, rival: Floats) -> list[Sized]:
+    """Return each symbol with its weights; none if there is no volatility, or no returns.
 
     Parameters
     ----------
     holdout : Dataset
-    forecast : array, (targets,), symbol after symbol, in the target's unit
-    rival : BaselineResult
-        The baseline that was best on the search data.
+    forecast, rival : array, (targets,), symbol after symbol, in the target's unit
+        Of the winner, and of the baseline that was best on the search data.
     """
-    if not TARGETS[holdout.spec.data.target].is_volatility or no_returns(holdout):
-        return None
-    weights, others = (_weights(holdout, of) for of in (forecast, rival.forecasts))
-    winner, constant, other = (
-        _hold(holdout, each)
-        for each in (weights, [np.full(len(w), w.mean()) for w in weights], others)
-    )
-    return Timing(
-        winner=winner,
-        constant=constant,
-        rival=other,
-        rival_label=rival.label,
-        over_constant=_fees(holdout, winner, constant),
-        over_rival=_fees(holdout, winner, other),
-    )
-
-
-def _weights(holdout: Dataset, forecast: Floats) -> list[Floats]:
-    """Return the weights of each symbol, (targets,) each."""
+    target, most = TARGETS[holdout.spec.data.target], holdout.spec.backtest.max_weight
+    if not target.is_volatility or no_returns(holdout):
+        return []
+    # The volatility of the next bars is held over the first of them, that of one bar over that bar.
+    earlier = holdout.horizon - 1 if target.is_span else 0
     (parts,) = holdout.parts
-    most = holdout.spec.backtest.max_weight
-    with np.errstate(over="ignore"):  # a forecast that is far too large overflows: no position
-        return [
-            timing_weights(np.exp(ahead), _usual(part), most)
-            for part, ahead in zip(parts, by_part(parts, forecast), strict=True)
-        ]
+    found = []
+    for part, own, other in zip(
+        parts, by_part(parts, forecast), by_part(parts, rival), strict=True
+    ):
+        valid, member, usual = part.fold.valid, part.member, _usual(part)
+        bars = slice(valid.start - 1 - earlier, valid.stop - earlier)
+        with np.errstate(over="ignore"):  # a forecast that is far too large: no position
+            weights, others = (timing_weights(np.exp(f), usual, most) for f in (own, other))
+        found.append(Sized(member.symbol, member.dates[bars], member.closes[bars], weights, others))
+    return found
 
 
 def _usual(part: Part) -> float:
@@ -92,32 +99,80 @@ def _usual(part: Part) -> float:
     return float(np.mean(np.exp(2 * part.member.series.target[train.start : train.stop])) ** 0.5)
 
 
-def _hold(holdout: Dataset, weights: list[Floats]) -> Managed:
-    """Hold an equal part in each symbol; the weight of a bar is that of the target at it."""
-    (parts,) = holdout.parts
-    years, cost = bars_per_year(holdout.dates), holdout.spec.backtest.cost_bps
-    spans = [slice(*_traded(part, holdout)) for part in parts]
+def joined(parts: Sequence[Sized]) -> Sized:
+    """Join a symbol's periods; between two that do not touch the last weight is held."""
+    bars, closes = [parts[0].bars], [parts[0].closes]
+    weights, rival_weights = [parts[0].weights], [parts[0].rival_weights]
+    for before, part in pairwise(parts):
+        touches = before.bars[-1] == part.bars[0]
+        bars.append(part.bars[1:] if touches else part.bars)
+        closes.append(part.closes[1:] if touches else part.closes)
+        for kept, last, new in (
+            (weights, before.weights[-1:], part.weights),
+            (rival_weights, before.rival_weights[-1:], part.rival_weights),
+        ):
+            kept.extend([new] if touches else [last, new])
+    return Sized(
+        symbol=parts[0].symbol,
+        bars=np.concatenate(bars),
+        closes=np.concatenate(closes),
+        weights=np.concatenate(weights),
+        rival_weights=np.concatenate(rival_weights),
+    )
+
+
+def time_volatility(
+    found: Sequence[Sized], years: float, rules: BacktestSection, rival_label: str
+) -> Timing | None:
+    """Hold an equal part of the capital in each symbol, by its weights; None without symbols.
+
+    Parameters
+    ----------
+    found : sequence of Sized
+    years : float
+        Bars per year.
+    rules : BacktestSection
+    rival_label : str
+        Name of the baseline.
+    """
+    if not found:
+        return None
+    weights = (
+        [each.weights for each in found],
+        [np.full_like(each.weights, each.weights.mean()) for each in found],
+        [each.rival_weights for each in found],
+    )
+    winner, constant, rival = (_hold(found, each, years, rules.cost_bps) for each in weights)
+    return Timing(
+        winner=winner,
+        constant=constant,
+        rival=rival,
+        rival_label=rival_label,
+        over_constant=_fees(winner, constant, years),
+        over_rival=_fees(winner, rival, years),
+    )
+
+
+def time_holdout(
+    holdout: Dataset, forecast: Floats, rival: Floats, rival_label: str
+) -> Timing | None:
+    """Time the volatility of each symbol of the holdout; parameters as of `sized`."""
+    found = sized(holdout, forecast, rival)
+    return time_volatility(found, bars_per_year(holdout.dates), holdout.spec.backtest, rival_label)
+
+
+def _hold(
+    found: Sequence[Sized], weights: Sequence[Floats], years: float, cost_bps: float
+) -> Managed:
     held = [
-        hold_weights(part.member.closes[span], of_part, cost, years)
-        for part, span, of_part in zip(parts, spans, weights, strict=True)
+        hold_weights(each.closes, of_symbol, cost_bps, years)
+        for each, of_symbol in zip(found, weights, strict=True)
     ]
-    each = [part.member.dates[span] for part, span in zip(parts, spans, strict=True)]
-    dates = np.unique(np.concatenate(each))
-    places = [np.searchsorted(dates, of_part) for of_part in each]
+    dates = np.unique(np.concatenate([each.bars for each in found]))
+    places = [np.searchsorted(dates, each.bars) for each in found]
     return equal_parts_managed(held, places, len(dates), years)
 
 
-def _traded(part: Part, holdout: Dataset) -> tuple[int, int]:
-    """Return the bars of a symbol from the close before its first weight to the last one.
-
-    The volatility of the next bars is held over the first of them, that of one bar over that bar.
-    """
-    is_span = TARGETS[holdout.spec.data.target].is_span
-    earlier = holdout.horizon - 1 if is_span else 0
-    return part.fold.valid.start - 1 - earlier, part.fold.valid.stop - earlier
-
-
-def _fees(holdout: Dataset, winner: Managed, other: Managed) -> list[Fee]:
-    years = bars_per_year(holdout.dates)
+def _fees(winner: Managed, other: Managed, years: float) -> list[Fee]:
     own, others = (growth_rates(each["equity"]) for each in (winner, other))
     return [performance_fee(own, others, aversion, years) for aversion in AVERSIONS]

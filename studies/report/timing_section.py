@@ -1,19 +1,19 @@
 """The section of a report on volatility timing."""
 
-from puffin.studies.report.build import Report
 from puffin.studies.report.document import Section, Table, Text
 from puffin.studies.report.money import costs_in_words, fee_in_words, sharpe_in_words
 from puffin.studies.report.timing import Timing
+from puffin.studies.spec import Spec
 from puffin.studies.text import percent, signed
 
 
-def timing_section(report: Report, timing: Timing) -> Section:
+def timing_section(timing: Timing, spec: Spec, symbols: int) -> Section:
     """Return the section on what the forecasts are worth to an investor."""
-    data, rules = report.subject.spec.data, report.subject.spec.backtest
+    data, rules = spec.data, spec.backtest
     parts = (
-        f" The capital is divided equally among {len(report.by_symbol)} symbols at the start, and "
-        "none moves between them."
-        if report.is_basket
+        f" The capital is divided equally among {symbols} symbols at the start, and none moves "
+        "between them."
+        if symbols > 1
         else ""
     )
     return Section(
@@ -26,8 +26,8 @@ def timing_section(report: Report, timing: Timing) -> Section:
                 f"much where it is half as high, and never above {rules.max_weight:g}. It is "
                 f"restored at each close, and each trade costs {costs_in_words(rules)}. Cash and "
                 f"debt have no interest, as with futures.{parts} Constant is the mean weight of "
-                f"the winner, held at all bars; {timing.rival_label} is the best simple model of "
-                "the search."
+                "the winner, held at all bars. The last column has the weights by the forecasts of "
+                "the best simple model of the search."
             ),
             _performances(timing),
             _fees(timing),

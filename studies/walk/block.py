@@ -15,6 +15,7 @@ from puffin.studies.dataset import Dataset
 from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.report.baselines import compare_with_baselines
 from puffin.studies.report.build import winner_forecasts
+from puffin.studies.report.timing import Sized, sized
 from puffin.studies.report.trading import why_no_backtest
 from puffin.studies.retraining import require_opened
 from puffin.studies.study import StoredStudy
@@ -61,6 +62,7 @@ class Block:
     not_installed : why baselines are left out whose package is not installed
     reference : the baseline that was best before the block
     symbols : forecasts of each symbol
+    sized : weights of volatility timing of each symbol; none if the target is no volatility
     no_backtest : why the forecasts cannot be traded on; None if they can
     """
 
@@ -75,6 +77,7 @@ class Block:
     not_installed: tuple[str, ...]
     reference: str
     symbols: list[SymbolForecasts]
+    sized: list[Sized]
     no_backtest: str | None
 
     @property
@@ -128,6 +131,7 @@ def read_block(study: StoredStudy) -> Block:
         not_installed=comparison.not_installed,
         reference=comparison.reference.name,
         symbols=list(_by_symbol(judged, forecasts)),
+        sized=sized(judged, forecasts, comparison.reference.forecasts),
         no_backtest=why_no_backtest(judged),
     )
 

@@ -4,10 +4,11 @@ from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.features import TARGETS
 from puffin.studies.report.document import Block, Card, Facts, Items, Page, Section, Table, Text
 from puffin.studies.report.holdout_section import direction_p
-from puffin.studies.report.money import costs_in_words, earned, position_rule
+from puffin.studies.report.money import costs_in_words, earned, earned_by_timing, position_rule
 from puffin.studies.report.outside import outside_sections
 from puffin.studies.report.page import SHARPE_ERROR, performance_table
 from puffin.studies.report.subject import series_name, target_in_words
+from puffin.studies.report.timing_section import timing_section
 from puffin.studies.text import (
     counted,
     p_value,
@@ -64,13 +65,19 @@ def _card(walk: Walk) -> Card:
         "Luck": luck_sentence(walk),
         "Over time": constancy_sentence(walk),
         "Promises": promise_sentence(walk),
-        "Would have earned": earned(walk.backtest, walk.no_backtest, walk.spec.backtest),
+        "Would have earned": _earned(walk),
     }
     return Card(
         outcome=walk.outcome,
         headline=headline[:1].upper() + headline[1:],
         facts=Facts({name: _capital(printable(fact)) for name, fact in facts.items()}),
     )
+
+
+def _earned(walk: Walk) -> str:
+    if walk.timing is not None:
+        return earned_by_timing(walk.timing)
+    return earned(walk.backtest, walk.no_backtest, walk.spec.backtest)
 
 
 def _capital(text: str) -> str:
@@ -133,6 +140,8 @@ def _origins(walk: Walk, drawn: Drawn) -> Section:
 
 def _trading(walk: Walk, drawn: Drawn) -> Section:
     strategy, rules = walk.backtest, walk.spec.backtest
+    if walk.timing is not None:
+        return timing_section(walk.timing, walk.spec, len(walk.symbols))
     if strategy is None:
         return Section("Backtest", [Text(f"There is no backtest: {walk.no_backtest}.")])
     parts = " with an equal part of the capital in each symbol" * (len(walk.symbols) > 1)

@@ -26,12 +26,15 @@ from puffin.models.panel import Dates
 from puffin.studies.outside import OutsideFile
 from puffin.studies.report.build import why_no_direction_test
 from puffin.studies.report.outside import OutsideResult, judge_outside
+from puffin.studies.report.timing import Sized, Timing, joined, time_volatility
 from puffin.studies.report.trading import bars_per_year, trade
 from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.walk.block import Block, SymbolForecasts, read_block
 from puffin.studies.walk.winners import Stability, stability
 
+# What the rival of volatility timing is called.
+_BEST = "the best simple model before each block"
 # Windows of the fluctuation test in one walk.
 _WINDOWS = 3
 
@@ -53,6 +56,8 @@ class Walk:
     direction : direction accuracy
     direction_test, no_direction_test : Pesaran-Timmermann test of the directions
     backtest, no_backtest : of trading on the forecasts of all blocks
+    timing : volatility timing on the forecasts of all blocks; None if the target is no volatility
+        or there are no returns
     traded : dates of the backtest
     stability : of the winners' hyperparameters
     is_warm : whether a search began with the winners before it
@@ -69,6 +74,7 @@ class Walk:
     no_direction_test: str | None
     backtest: Backtest | None
     no_backtest: str | None
+    timing: Timing | None
     traded: pd.DatetimeIndex
     stability: list[Stability]
     is_warm: bool
@@ -190,6 +196,7 @@ def judge(name: str, studies: Sequence[StoredStudy], outside: Sequence[OutsideFi
         no_direction_test=no_direction_test,
         backtest=None if no_backtest else _backtest(spec, joined, traded),
         no_backtest=no_backtest,
+        timing=_timing(spec, blocks, bars_per_year(traded)),
         traded=traded,
         stability=stability([(block.winner, block.tried) for block in blocks]),
         is_warm=any(study.record.first_params for study in studies),
@@ -275,6 +282,17 @@ def _backtest(spec: Spec, joined: _Joined, traded: pd.DatetimeIndex) -> Backtest
         dates = _bars(found, lambda each: each.bars)
         places.append(np.searchsorted(traded.to_numpy(), dates))
     return equal_parts(tested, places, len(traded), years)
+
+
+def _timing(spec: Spec, blocks: Sequence[Block], years: float) -> Timing | None:
+    """Time the volatility of each symbol on its blocks, one behind the other."""
+    if not all(block.sized for block in blocks):
+        return None
+    found: dict[str, list[Sized]] = {}
+    for block in blocks:
+        for each in block.sized:
+            found.setdefault(each.symbol, []).append(each)
+    return time_volatility([joined(parts) for parts in found.values()], years, spec.backtest, _BEST)
 
 
 def _prices_ahead(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from puffin.studies.json_values import to_json_values
-from puffin.studies.report.money import money_sentence
+from puffin.studies.report.money import money_sentence, timing_sentence
 from puffin.studies.report.outside import outside_sentence
 from puffin.studies.report.verdict import money_sentence
 from puffin.studies.text import configuration, counted, loss, percent, signed, when
@@ -30,9 +30,15 @@ def sentences(walk: Walk) -> list[str]:
         luck_sentence(walk),
         constancy_sentence(walk),
         promise_sentence(walk),
-        money_sentence(walk.backtest, walk.no_backtest, walk.spec.backtest),
+        _money(walk),
         *([outside_sentence(walk.outside, "the winners")] if walk.outside else []),
     ]
+
+
+def _money(walk: Walk) -> str:
+    if walk.timing is not None:
+        return timing_sentence(walk.timing)
+    return money_sentence(walk.backtest, walk.no_backtest, walk.spec.backtest)
 
 
 def outcome_sentence(walk: Walk) -> str:
@@ -167,6 +173,7 @@ def to_json(walk: Walk) -> dict[str, Any]:
         },
         "backtest": walk.backtest,
         "no_backtest": walk.no_backtest,
+        "volatility_timing": walk.timing and asdict(walk.timing),
         "blocks": [_block(block) for block in walk.blocks],
         "winners": [_stability(each) for each in walk.stability],
     }

@@ -164,7 +164,7 @@ def test_the_forecast_of_a_block_is_the_mean_over_seeds(walked: tuple[str, Walk]
 def test_each_search_may_begin_with_the_winners_before_it(
     new_url: Callable[[str], str],
 ) -> None:
-    url, spec = new_url("sqlite"), walked_spec(3)
+    url, spec = new_url("sqlite"), tiny_spec(**changes(3), data={"target": "range"})
     other = submit(
         open_storage(url, create=True), spec, origins(spec, searched_part(spec), "x")[0].basket
     )
@@ -181,12 +181,27 @@ def test_each_search_may_begin_with_the_winners_before_it(
     assert known[1:] == ((first.best().params,) if is_other else ())
     again = load(third.storage, third.name)
     assert again.sampling.initial_params[: len(known)] == list(known)
+    volatility_is_timed(judge("tiny", [first, second, third]))
     with transaction(first.storage) as connection:  # a deletion was killed after its first step
         registry.close(connection, third.name)
     done = CliRunner().invoke(main, ["delete", "tiny.walk", "--yes", "--storage", url])
     assert done.exit_code == 0, done.output
     assert study_names(open_storage(url)) == ["tiny"]
     assert registry.closed_names(open_storage(url)) == []
+
+
+def volatility_is_timed(verdict: Walk) -> None:
+    """Check that a walk over a range times the volatility of all blocks, and says so."""
+    assert verdict.timing is not None
+    assert verdict.backtest is None
+    assert len(verdict.timing.winner["equity"]) == 3 * BLOCK + 1
+    moves = searched_part(walked_spec(3))["AAPL"]["close"].pct_change().to_numpy()[-3 * BLOCK :]
+    weight, constant = verdict.timing.winner["exposure"], verdict.timing.constant
+    # To first order, and costs are small: the weight is restored at every close.
+    assert constant["total_return"] == pytest.approx(np.prod(1 + weight * moves) - 1, abs=1e-3)
+    assert sentences(verdict)[-1].startswith("Volatility timing, a weight that is smaller the more")
+    assert "## Volatility timing" in walk_files(verdict)["walk.md"].decode()
+    assert to_json(verdict)["volatility_timing"]["rival_label"].endswith("before each block")
 
 
 def test_hyperparameters_that_stay_have_a_step_of_0(walked: tuple[str, Walk]) -> None:
