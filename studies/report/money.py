@@ -8,7 +8,7 @@ from puffin.studies.report.timing import Timing
 from puffin.studies.sections import BacktestSection
 from puffin.studies.text import counted, percent, signed
 
-# In the market on this share of the bars or more, a strategy is nearly buy-and-hold.
+# Long on this share of the bars or more, a strategy is nearly buy-and-hold.
 _NEARLY_ALWAYS = 0.95
 # A fee of fewer standard errors is not told apart from nothing.
 _ERRORS = 2.0
@@ -136,13 +136,13 @@ def _always_long(rules: BacktestSection) -> str:
 
 
 def _in_the_market(strategy: Backtest, rules: BacktestSection) -> str:
+    long = strategy["exposure"] - strategy["short"]
     if strategy["short"] == 1:
         return "short all the time"
+    if long >= _NEARLY_ALWAYS:
+        return f"long on {percent(long)} of the bars and so nearly buy-and-hold"
     if rules.short:
         return f"long on a forecast rise and short on a forecast fall{_above(rules)}"
-    if strategy["exposure"] >= _NEARLY_ALWAYS:
-        share = percent(strategy["exposure"], 0)
-        return f"in the market on {share} of the bars and so nearly buy-and-hold"
     return f"in the market only while a rise{_above(rules)} was forecast"
 
 

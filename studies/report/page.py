@@ -243,9 +243,9 @@ def _backtest(report: Report, drawn: Drawn) -> Section:
 
 
 SHARPE_ERROR = (
-    "The standard error after ± allows for returns that depend on each other over time (Lo 2002); "
-    "two ratios that differ by less than twice of it are hardly different. At the break-even cost "
-    "of each trade the strategy would earn nothing."
+    "The standard error after ± allows for returns that depend on each other over time (Lo 2002): "
+    "a ratio within twice of it of 0 is not told apart from 0. At the break-even cost of each "
+    "trade the strategy would earn nothing."
 )
 
 

@@ -36,8 +36,7 @@ def timing_section(timing: Timing, spec: Spec, symbols: int) -> Section:
                 "quadratic utility and this relative risk aversion would pay to hold the "
                 "winner's position instead of the other (Fleming, Kirby and Ostdiek 2001). "
                 "After ± stand standard errors, which allow for returns that depend on each other "
-                "over time: a fee within two of them of 0 is not told apart from nothing, and "
-                "Sharpe ratios within two are hardly different."
+                "over time: what is within two of them of 0 is not told apart from nothing."
             ),
         ],
     )

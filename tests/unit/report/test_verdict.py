@@ -224,8 +224,8 @@ def test_one_look_says_what_trading_would_have_earned(forecast: list[float], wor
         ([-0.01] * 4, {"short": True}, "Trading on the forecasts, short all the time, would have"),
         (
             [-0.01] + [0.01] * 19,
-            {"commission_bps": 2.5},
-            "in the market on 95 % of the bars and so nearly buy-and-hold, would have returned",
+            {"commission_bps": 2.5, "short": True},
+            "long on 95.0 % of the bars and so nearly buy-and-hold, would have returned",
         ),
         (
             [-0.01, 0.01, 0.01, -0.01],
