@@ -222,7 +222,8 @@ def _refits(report: Report) -> str:
 def _backtest(report: Report, drawn: Drawn) -> Section:
     strategy, rules = report.backtest, report.subject.spec.backtest
     if report.timing is not None:
-        return timing_section(report.timing, report.subject.spec, len(report.by_symbol))
+        picture, symbols = show("equity.svg", drawn), len(report.by_symbol)
+        return timing_section(report.timing, report.subject.spec, symbols, picture)
     if strategy is None:
         return Section("Backtest", [Text(f"There is no backtest: {report.no_backtest}.")])
     return Section(

@@ -1,10 +1,12 @@
 """Volatility timing: what forecasts of a volatility are worth to an investor."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.volatility_timing import (
@@ -50,6 +52,7 @@ class Timing:
 
     Attributes
     ----------
+    dates : DatetimeIndex, (bars,)
     winner : Managed, on the forecasts of the winner
     constant : Managed, with the mean weight of the winner on each symbol at all bars
     rival : Managed, on the forecasts of the best baseline of the search
@@ -58,12 +61,19 @@ class Timing:
         the winner's position instead
     """
 
+    dates: pd.DatetimeIndex
     winner: Managed
     constant: Managed
     rival: Managed
     rival_label: str
     over_constant: list[Fee]
     over_rival: list[Fee]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all figures."""
+        values = asdict(self)
+        del values["dates"]
+        return values
 
 
 def sized(holdout: Dataset, forecast: Floats, rival: Floats) -> list[Sized]:
@@ -144,6 +154,7 @@ def time_volatility(
     )
     winner, constant, rival = (_hold(found, each, years, rules.cost_bps) for each in weights)
     return Timing(
+        dates=_dates(found),
         winner=winner,
         constant=constant,
         rival=rival,
@@ -168,9 +179,13 @@ def _hold(
         hold_weights(each.closes, of_symbol, cost_bps, years)
         for each, of_symbol in zip(found, weights, strict=True)
     ]
-    dates = np.unique(np.concatenate([each.bars for each in found]))
+    dates = _dates(found)
     places = [np.searchsorted(dates, each.bars) for each in found]
     return equal_parts_managed(held, places, len(dates), years)
+
+
+def _dates(found: Sequence[Sized]) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(np.unique(np.concatenate([each.bars for each in found])))
 
 
 def _fees(winner: Managed, other: Managed, years: float) -> list[Fee]:

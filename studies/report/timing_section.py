@@ -1,13 +1,15 @@
 """The section of a report on volatility timing."""
 
-from puffin.studies.report.document import Section, Table, Text
+from collections.abc import Sequence
+
+from puffin.studies.report.document import Block, Section, Table, Text
 from puffin.studies.report.money import costs_in_words, fee_in_words, sharpe_in_words
 from puffin.studies.report.timing import Timing
 from puffin.studies.spec import Spec
 from puffin.studies.text import percent, signed
 
 
-def timing_section(timing: Timing, spec: Spec, symbols: int) -> Section:
+def timing_section(timing: Timing, spec: Spec, symbols: int, picture: Sequence[Block]) -> Section:
     """Return the section on what the forecasts are worth to an investor."""
     data, rules = spec.data, spec.backtest
     parts = (
@@ -29,6 +31,7 @@ def timing_section(timing: Timing, spec: Spec, symbols: int) -> Section:
                 "the winner, held at all bars. The last column has the weights by the forecasts of "
                 "the best simple model of the search."
             ),
+            *picture,
             _performances(timing),
             _fees(timing),
             Text(

@@ -249,7 +249,7 @@ def to_json(report: Report) -> dict[str, Any]:
         },
         "refits": report.refits.to_dict("records"),
         "backtest": report.backtest,
-        "volatility_timing": report.timing and asdict(report.timing),
+        "volatility_timing": report.timing and report.timing.to_json(),
     }
     if report.is_basket:
         backtests = report.symbol_backtests

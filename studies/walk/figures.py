@@ -23,7 +23,7 @@ from puffin.studies.report.figures.style import (
     padded,
     style_axes,
 )
-from puffin.studies.report.figures.time_series import date_axis, draw_growth
+from puffin.studies.report.figures.time_series import date_axis, draw_growth, draw_timing
 from puffin.studies.text import counted, signed, when
 from puffin.studies.walk.verdict import Walk
 from puffin.studies.walk.winners import Stability
@@ -129,7 +129,9 @@ def _panel(axes: Axes, each: Stability) -> None:
 
 
 def draw_equity(walk: Walk) -> Drawing | None:
-    """Draw the growth of a capital of 100 by trading on the forecasts, and by holding."""
+    """Draw the growth of a capital of 100 on the forecasts of all blocks, and without them."""
+    if walk.timing is not None:
+        return draw_timing(walk.timing)
     if walk.backtest is None:
         return None
     return draw_growth(
@@ -163,7 +165,7 @@ FIGURES: dict[str, WalkFigure] = {
     ),
     "equity.svg": WalkFigure(
         draw_equity,
-        "Capital over all blocks, by trading on the forecasts and by holding",
+        "Capital over all blocks, with the forecasts and without them",
         "Capital from trading on the forecasts of all blocks, one winner after another, and from "
         "buying once and holding.",
     ),

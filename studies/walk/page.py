@@ -141,7 +141,8 @@ def _origins(walk: Walk, drawn: Drawn) -> Section:
 def _trading(walk: Walk, drawn: Drawn) -> Section:
     strategy, rules = walk.backtest, walk.spec.backtest
     if walk.timing is not None:
-        return timing_section(walk.timing, walk.spec, len(walk.symbols))
+        picture = show("equity.svg", drawn)
+        return timing_section(walk.timing, walk.spec, len(walk.symbols), picture)
     if strategy is None:
         return Section("Backtest", [Text(f"There is no backtest: {walk.no_backtest}.")])
     parts = " with an equal part of the capital in each symbol" * (len(walk.symbols) > 1)

@@ -173,7 +173,7 @@ def to_json(walk: Walk) -> dict[str, Any]:
         },
         "backtest": walk.backtest,
         "no_backtest": walk.no_backtest,
-        "volatility_timing": walk.timing and asdict(walk.timing),
+        "volatility_timing": walk.timing and walk.timing.to_json(),
         "blocks": [_block(block) for block in walk.blocks],
         "winners": [_stability(each) for each in walk.stability],
     }

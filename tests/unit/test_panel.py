@@ -205,15 +205,19 @@ def test_a_label_of_a_basket_extends_over_more_dates_than_bars() -> None:
     assert Dataset.build(spec_of(), shares | daily).date_horizon == 1
 
 
-def test_the_moves_of_one_date_count_as_one_in_the_interval_of_the_direction() -> None:
-    made = Dataset.build(spec_of(), basket())
-    found = made.direction(made.persistence)
-    rise = made.direction([last + 1 for last in made.persistence])
-    assert rise.moves > 2 * len(made.dates[made.folds[0].valid.start :])
-    alone = Dataset.build(spec_of(), {"DAILY": basket()["DAILY"]})
-    one = alone.direction([last + 1 for last in alone.persistence])
-    assert found.accuracy == 0
-    assert rise.high - rise.low == pytest.approx(one.high - one.low, abs=0.03)
+def test_symbols_that_move_alike_have_the_interval_of_one() -> None:
+    frame = basket()["DAILY"]
+    alone, alike = (
+        Dataset.build(spec_of(), dict.fromkeys(names, frame)) for names in (["A"], ["A", "B", "C"])
+    )
+    one, three = (
+        made.direction([last + 1 for last in made.persistence]) for made in (alone, alike)
+    )
+    assert three.moves == 3 * one.moves
+    assert (three.accuracy, three.low, three.high) == pytest.approx(
+        (one.accuracy, one.low, one.high)
+    )
+    assert alike.direction(alike.persistence).accuracy == 0
 
 
 def test_a_network_that_reads_a_set_of_features_has_the_same_targets() -> None:

@@ -93,7 +93,7 @@ FIGURES: dict[str, ReportFigure] = {
     ),
     "equity.svg": ReportFigure(
         draw_equity,
-        "Capital over the holdout, by trading on the forecasts and by holding",
+        "Capital over the holdout, with the forecasts and without them",
         "Capital from trading on the holdout forecasts and from buying once and holding. The "
         "strategy is long where the background is shaded.",
     ),

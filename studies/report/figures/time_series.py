@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.backtest import Backtest
+from puffin.models.evaluation.backtest import Backtest, Performance
 from puffin.studies.report.build import Report
 from puffin.studies.report.figures.style import (
     BLUE,
@@ -24,6 +24,7 @@ from puffin.studies.report.figures.style import (
     style_axes,
 )
 from puffin.studies.report.panels import LEVEL, Panel, fold_panels, holdout_panels
+from puffin.studies.report.timing import Timing
 from puffin.studies.report.trading import traded_dates
 from puffin.studies.report.units import UNITS, Unit
 from puffin.studies.sections import BacktestSection
@@ -39,6 +40,10 @@ _FAR = 1.0
 _PORTFOLIO = (
     "Capital from trading on the holdout forecasts, with an equal part in each symbol, and from "
     "buying these parts once and holding them."
+)
+_TIMING = (
+    "Capital with a weight that is smaller the more volatility was forecast, and with the mean of "
+    "these weights at all bars."
 )
 # Most dates below a figure.
 _TICKS = 5
@@ -168,7 +173,9 @@ def _thinned(starts: list[int]) -> list[int]:
 
 
 def draw_equity(study: StoredStudy, report: Report) -> Drawing | None:
-    """Draw the growth of a capital of 100 by trading on the holdout forecasts, and by holding."""
+    """Draw the growth of a capital of 100 on the holdout forecasts, and without them."""
+    if report.timing is not None:
+        return draw_timing(report.timing)
     if report.backtest is None:
         return None
     dates = traded_dates(study.holdout_dataset)
@@ -189,18 +196,44 @@ def draw_growth(
     shaded : bool
         Whether the bars with a long position have a background.
     """
+    hold = strategy["buy_and_hold"]
+    held = _held(strategy, len(dates) - 1) if shaded else []
+    title = (
+        f"{signed(strategy['total_return'])} in {counted(len(strategy['trades']), 'trade')} at "
+        f"{rules.cost_bps:g} basis points, {signed(hold['total_return'])} by holding"
+    )
+    return Drawing(_capital(dates, (strategy, "strategy"), (hold, "buy-and-hold"), held), title)
+
+
+def draw_timing(timing: Timing) -> Drawing:
+    """Draw the growth of a capital of 100 by volatility timing and by its mean weight."""
+    own, other = timing.winner, timing.constant
+    title = (
+        f"{signed(own['total_return'])} by volatility timing, {signed(other['total_return'])} by "
+        "its mean weight at all bars"
+    )
+    figure = _capital(timing.dates, (own, "timing"), (other, "constant"), [])
+    return Drawing(figure, title, caption=_TIMING)
+
+
+def _capital(
+    dates: pd.DatetimeIndex,
+    own: tuple[Performance, str],
+    other: tuple[Performance, str],
+    held: list[tuple[int, int]],
+) -> Figure:
+    """Draw two named curves of capital, with a background where a position is held."""
     figure = new_figure(3.6)
     axes = figure.add_subplot()
-    hold = strategy["buy_and_hold"]
-    for start, stop in _held(strategy, len(dates) - 1) if shaded else []:
+    for start, stop in held:
         axes.axvspan(start, stop, color=SHADE, linewidth=0)
     names = []
     # The dashed line is drawn last, so that both stay visible if they coincide.
-    for result, colour, dashes, width, name in (
-        (strategy, BLUE, "-", 2.8, "strategy"),
-        (hold, ORANGE, "--", 1.6, "buy-and-hold"),
+    for (result, name), colour, dashes, width in (
+        (own, BLUE, "-", 2.8),
+        (other, ORANGE, "--", 1.6),
     ):
-        grown = 100 * result["equity"] / (result["final_capital"] / (1 + result["total_return"]))
+        grown = 100 * result["equity"] / result["equity"][0]
         axes.plot(grown, color=colour, ls=dashes, linewidth=width)
         names.append(Name(float(grown[-1]), f"{name}\n{signed(result['total_return'])}", colour))
     axes.axhline(100, color=GREY, linewidth=0.8)
@@ -208,11 +241,7 @@ def draw_growth(
     axes.margins(x=0)
     date_axis(axes, dates)
     name_lines(axes, names)
-    title = (
-        f"{signed(strategy['total_return'])} in {counted(len(strategy['trades']), 'trade')} at "
-        f"{rules.cost_bps:g} basis points, {signed(hold['total_return'])} by holding"
-    )
-    return Drawing(figure, title)
+    return figure
 
 
 def _held(strategy: Backtest, last: int) -> list[tuple[int, int]]:

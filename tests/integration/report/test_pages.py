@@ -121,7 +121,7 @@ def test_a_report_has_every_file_and_every_drawable_figure(returns: Case, ranges
     assert set(PAGES) <= set(returns.files)
     single = {"overtuning.svg"} if len(returns.report.overtuning.trials) == 1 else set()
     assert drawn(returns) == set(FIGURES) - OF_BASKETS - single
-    missing = {"equity.svg", "importance.svg", "overfitting.svg"}
+    missing = {"importance.svg", "overfitting.svg"}
     single = {"overtuning.svg"} if len(ranges.report.overtuning.trials) == 1 else set()
     assert drawn(ranges) == set(FIGURES) - OF_BASKETS - missing - single
 

@@ -15,6 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
 import puffin.studies
+from puffin.models.evaluation.backtest import backtest
 from puffin.studies.report.figures.curves import _with_baselines
 from puffin.studies.report.figures.models import draw_baselines
 from puffin.studies.report.figures.registry import FIGURES, DrawnFigure, show
@@ -28,8 +29,9 @@ from puffin.studies.report.figures.style import (
     style_axes,
     svg,
 )
-from puffin.studies.report.figures.time_series import _held, _limits, date_axis
+from puffin.studies.report.figures.time_series import _held, _limits, date_axis, draw_growth
 from puffin.studies.report.importance import importance
+from puffin.studies.sections import BacktestSection
 from puffin.studies.text import loss as loss_text
 
 SOURCES = Path(puffin.studies.__file__).parent
@@ -274,6 +276,17 @@ def test_importance_that_cannot_be_computed_has_a_reason() -> None:
     assert found.why_none == (
         "the best trials differ from the others in none of the searched hyperparameters"
     )
+
+
+def test_a_strategy_that_loses_all_capital_is_drawn_down_to_0() -> None:
+    closes = np.array([10.0, 19.0, 20.0, 21.0])
+    lost = backtest(closes, np.append(np.nan, closes[:-1] * 0.9), short=True)
+    assert lost["total_return"] == -1.0
+    days = pd.bdate_range("2024-01-01", periods=4)
+    drawing = draw_growth(lost, days, BacktestSection(short=True), shaded=True)
+    assert drawing.title.startswith("-100.0 % in 2 trades at 2 basis points, ")
+    (own, _, _) = drawing.figure.axes[0].get_lines()
+    assert np.asarray(own.get_ydata()).tolist() == pytest.approx([100, 10, 0, 0])
 
 
 def test_no_module_draws_by_pyplot() -> None:

@@ -266,6 +266,7 @@ def timing(fee: float, error: float) -> Timing:
         return {"total_return": total, "sharpe": sharpe, "sharpe_error": sharpe_error}
 
     return Timing(
+        dates=DAYS,
         winner=held(0.12, 0.81, 0.9),
         constant=held(0.08, 0.5, 0.8),
         rival=held(0.1, 0.7, 0.9),
