@@ -111,7 +111,7 @@ def _is_constant(values: Floats) -> bool:
 
 
 def _wilson(share: float, trials: float, z: float) -> tuple[float, float]:
-    """Return Wilson's interval of a share; scipy.stats would take most of a second to import."""
+    """Return the interval of Wilson of a share."""
     weight = z * z / trials
     middle = share + weight / 2
     reach = z * math.sqrt((share * (1 - share) + weight / 4) / trials)

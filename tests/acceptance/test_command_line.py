@@ -76,7 +76,7 @@ def test_set_overrides_only_the_given_keys(finished: Finished) -> None:
 def test_check_prints_the_folds_and_writes_no_database(
     finished: Finished, command: Command, tmp_path: Path
 ) -> None:
-    rules = ("--set", "backtest.short=true", "--set", "backtest.threshold_bps=20")
+    rules = ("--set", "backtest.max_weight=1.5", "--set", "backtest.commission_bps=5")
     code, out, err = command("check", str(finished.folder / "x.toml"), *rules)
     assert code == 0
     assert err == f"nothing is wrong; next: `tuner run {finished.folder / 'x.toml'}`\n"
@@ -85,7 +85,10 @@ def test_check_prints_the_folds_and_writes_no_database(
     assert "2011-06-09 to 2013-01-02" in out
     assert "holdout: 20 dates from 2013-02-01" in out
     assert "budget: 6 trials, sampler tpe" in out
-    assert "\nbacktest: long after a forecast rise of more than 20 basis points, short after" in out
+    assert (
+        "\nbacktest: volatility timing, weights of at most 1.5; each trade costs 5 basis points of "
+        "commission and 1 of slippage\n"
+    ) in out
     assert re.search(r"\ntime: about \d.* with \d+ workers? on this machine\n", out)
     assert list(tmp_path.iterdir()) == []
 

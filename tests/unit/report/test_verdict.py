@@ -18,7 +18,7 @@ from puffin.models.evaluation.volatility_timing import Fee
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, before
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
-from puffin.studies.report.money import earned, money_sentence, timing_sentence
+from puffin.studies.report.money import earned, money_sentence, position_rule, timing_sentence
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.timing import Timing
 from puffin.studies.report.trading import trade as report_trade
@@ -241,6 +241,24 @@ def test_the_second_sentence_follows_the_rules_of_the_study_file(
     closes = 100 * 1.01 ** np.arange(len(forecast) + 1)
     found = report_trade(closes, closes[:-1] * (1 + np.array(forecast)), 252.0, section)
     assert words in money_sentence(found, None, section)
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ({}, "long while a rise is forecast and flat otherwise"),
+        ({"short": True}, "long while a rise is forecast and short otherwise"),
+        (
+            {"threshold_bps": 20},
+            (
+                "long after a forecast rise of more than 20 basis points, flat after a forecast "
+                "fall of more than 20 basis points, and in between as before"
+            ),
+        ),
+    ],
+)
+def test_the_rule_of_a_position_is_said(rules: dict[str, Any], words: str) -> None:
+    assert position_rule(BacktestSection.model_validate(rules)) == words
 
 
 def test_the_rules_of_the_study_file_reach_the_backtest() -> None:
