@@ -8,7 +8,6 @@ import numpy as np
 from puffin.studies.json_values import to_json_values
 from puffin.studies.report.money import money_sentence, timing_sentence
 from puffin.studies.report.outside import outside_sentence
-from puffin.studies.report.verdict import money_sentence
 from puffin.studies.text import configuration, counted, loss, percent, signed, when
 from puffin.studies.walk.block import Block
 from puffin.studies.walk.verdict import Walk
