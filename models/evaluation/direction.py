@@ -18,6 +18,7 @@ from puffin.models.evaluation.long_run_variance import (
 # Coverage of the confidence intervals.
 CONFIDENCE = 0.95
 _UPPER = (1 + CONFIDENCE) / 2
+_NORMAL = NormalDist().inv_cdf(_UPPER)
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,16 @@ def direction(
     accuracy = float(np.mean(hits))
     surplus = np.asarray(hits - accuracy, np.float64)
     surplus = _sum_by_date(surplus, None if dates is None else dates[moved])
-    trials, z = max(len(surplus) // horizon, 1), NormalDist().inv_cdf(_UPPER)
+    trials = max(len(surplus) // horizon, 1)
     if _is_constant(surplus):
-        return Direction(accuracy, *_wilson(round(accuracy * trials) / trials, trials, z), moves)
+        return Direction(accuracy, *wilson(round(accuracy * trials) / trials, trials), moves)
     # Imported here, because commands that manage studies do not need it.
     from scipy.special import stdtrit
 
     variance = len(surplus) * float(long_run_variance(surplus[None])[0]) / moves**2
     effective = min(accuracy * (1 - accuracy) / variance, moves) if variance > 0 else moves
     t = float(stdtrit(degrees_of_freedom(len(surplus)), _UPPER))
-    return Direction(accuracy, *_wilson(accuracy, effective, t), moves)
+    return Direction(accuracy, *wilson(accuracy, effective, t), moves)
 
 
 def hits_of(forecast: Floats, actual: Floats, persistence: Floats) -> NDArray[np.bool_]:
@@ -110,8 +111,8 @@ def _is_constant(values: Floats) -> bool:
     return len(values) < FEWEST or bool(np.ptp(values) <= ROUNDING)
 
 
-def _wilson(share: float, trials: float, z: float) -> tuple[float, float]:
-    """Return the interval of Wilson of a share."""
+def wilson(share: float, trials: float, z: float = _NORMAL) -> tuple[float, float]:
+    """Return the 95 % interval of Wilson of a share; `z` is the quantile of its distribution."""
     weight = z * z / trials
     middle = share + weight / 2
     reach = z * math.sqrt((share * (1 - share) + weight / 4) / trials)

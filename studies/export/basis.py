@@ -10,7 +10,7 @@ import numpy as np
 
 from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
-from puffin.models.evaluation.intervals import IntervalError, residual_interval
+from puffin.models.evaluation.conformal import IntervalError, residual_interval
 from puffin.models.features import Series
 from puffin.models.folds import MIN_TRAIN_TARGETS, Span, first_target
 from puffin.models.losses import LOSSES

@@ -11,11 +11,11 @@ import torch
 
 from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
+from puffin.models.evaluation.conformal import residual_interval
 from puffin.models.evaluation.intervals import (
     draw_residuals,
     forecast_recursively,
     path_interval,
-    residual_interval,
 )
 from puffin.models.features import MARKET, TARGETS, Series, build_series, feature
 from puffin.models.training.fold_training import forecast_windows
@@ -308,7 +308,7 @@ def _forecast_steps(
 
 
 def _interval_columns(point: Floats, paths: Floats, residuals: int, level: float) -> Floats:
-    return np.column_stack([point[0], *path_interval(paths, residuals, level)])
+    return np.column_stack([point[0], *path_interval(paths, residuals, 1 - level)])
 
 
 def _start_closes(sums: Floats, closes: Floats, horizon: int) -> Floats:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.intervals import IntervalError, residual_interval
+from puffin.models.evaluation.conformal import IntervalError, residual_interval
 from puffin.models.evaluation.metrics import skill
 from puffin.models.panel import Part, by_part
 from puffin.studies.dataset import Dataset

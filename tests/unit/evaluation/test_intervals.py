@@ -1,6 +1,4 @@
-"""Intervals from residuals, worked out by hand, and paths of networks whose spread is known."""
-
-import math
+"""Paths of networks whose spread is known."""
 
 import numpy as np
 import pytest
@@ -8,12 +6,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from puffin.models.evaluation.conformal import residual_interval
 from puffin.models.evaluation.intervals import (
-    IntervalError,
     draw_residuals,
     forecast_recursively,
     path_interval,
-    residual_interval,
 )
 from puffin.models.networks.rnn import StackedGRU
 from puffin.models.scaling import Scaler
@@ -30,81 +27,6 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x[:, -2:, 0] * self.weights).sum(dim=1, keepdim=True)
-
-
-@pytest.mark.parametrize(
-    ("count", "level", "low", "high"),
-    [
-        # Of 1, 2, ..., n the k-th from either end, k = floor((n + 1) (1 - level) / 2).
-        (19, 0.9, 1, 19),
-        (20, 0.9, 1, 20),
-        (38, 0.9, 1, 38),
-        (39, 0.9, 2, 38),
-        (39, 0.95, 1, 39),
-        (99, 0.8, 10, 90),
-        (99, 0.5, 25, 75),
-        (100, 0.8, 10, 91),
-        (999, 0.99, 5, 995),
-        (3, 0.5, 1, 3),
-        (3, 1e-6, 1, 3),
-        (4, 1e-6, 2, 3),
-    ],
-)
-def test_interval_ends_are_residuals_of_the_expected_rank(
-    count: int, level: float, low: float, high: float
-) -> None:
-    residuals = np.random.default_rng(0).permutation(np.arange(1.0, count + 1))
-    assert residual_interval(residuals, level) == (low, high)
-
-
-def test_the_two_tails_can_differ_in_size() -> None:
-    assert residual_interval(np.exp(np.linspace(0, 5, 19)) - 3, 0.9) == pytest.approx(
-        (-2.0, math.exp(5) - 3)
-    )
-
-
-@pytest.mark.parametrize(
-    ("count", "level", "words"),
-    [
-        (38, 0.95, "0.95 needs at least 39 .* tail of 0.025, but there are 38; .* at most 0.948"),
-        (18, 0.9, "0.9 needs at least 19 .* there are 18; give a level of at most 0.894"),
-        (998, 0.998, "needs at least 999 .* there are 998"),
-        (1, 0.5, "needs at least 3 .* there are 1; search with more bars"),
-        (0, 0.9, "there are 0; search with more bars"),
-        (99, 0.0, "level must be above 0 and below 1, but is 0"),
-        (99, 1.0, "level must be above 0 and below 1, but is 1"),
-        (99, math.nan, "level must be above 0 and below 1, but is nan"),
-    ],
-)
-def test_a_level_too_high_for_the_residuals_is_refused(
-    count: int, level: float, words: str
-) -> None:
-    with pytest.raises(IntervalError, match=words):
-        residual_interval(np.zeros(count), level)
-
-
-@pytest.mark.parametrize("count", [18, 38, 150, 998])
-def test_the_level_suggested_by_the_error_is_accepted(count: int) -> None:
-    with pytest.raises(IntervalError) as caught:
-        residual_interval(np.arange(count), 0.9999)
-    offered = float(str(caught.value).rsplit(" ", 1)[1])
-    assert residual_interval(np.arange(count), offered) == (0, count - 1)
-
-
-@pytest.mark.parametrize(("count", "level"), [(19, 0.9), (39, 0.9), (60, 0.8), (200, 0.95)])
-def test_the_interval_covers_the_next_residual_at_its_level(count: int, level: float) -> None:
-    draws = np.random.default_rng(1).gamma(2.0, size=(4000, count + 1))
-    held = np.mean(
-        [
-            low <= row[-1] <= high
-            for row in draws
-            for low, high in [residual_interval(row[:-1], level)]
-        ]
-    )
-    rank = math.floor((count + 1) * (1 - level) / 2 + 1e-9)
-    exact = 1 - 2 * rank / (count + 1)
-    assert held == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 4000))
-    assert exact >= level - 1e-9
 
 
 def test_drawn_residuals_are_residuals_and_follow_the_seed() -> None:
@@ -189,7 +111,7 @@ def test_paths_of_an_autoregression_spread_as_its_theory_says() -> None:
     assert paths.mean(axis=0) == pytest.approx([2 * phi**k for k in range(1, 7)], abs=0.02)
     point = forecast_recursively(Linear(phi), PLAIN, np.array([0.0, 2.0]), 1, np.zeros((1, 6)))
     assert point[0] == pytest.approx([2 * phi**k for k in range(1, 7)], rel=1e-6)
-    low, high = path_interval(paths, len(residuals), 0.9)
+    low, high = path_interval(paths, len(residuals), 0.1)
     assert high - low == pytest.approx(2 * 1.645 * np.sqrt(theory), rel=0.06)
 
 
@@ -210,5 +132,10 @@ def test_many_paths_of_one_step_end_where_the_interval_of_residuals_ends(
 ) -> None:
     residuals = np.random.default_rng(count).normal(size=count)
     every = np.repeat(residuals, 100)[:, None]
-    low, high = path_interval(every, count, level)
+    low, high = path_interval(every, count, 1 - level)
     assert (low[0], high[0]) == residual_interval(residuals, level)
+
+
+def test_paths_without_tails_have_no_ends() -> None:
+    low, high = path_interval(np.zeros((9, 2)), 9, 0.0)
+    assert (low.tolist(), high.tolist()) == ([-np.inf] * 2, [np.inf] * 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from puffin.models.evaluation.intervals import residual_interval
+from puffin.models.evaluation.conformal import residual_interval
 from puffin.models.scaling import Scaler
 from puffin.studies.export.basis import ForecastError
 from puffin.studies.export.checksums import ExportError

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from puffin.models.errors import PuffinError
-from puffin.models.evaluation.intervals import IntervalError, draw_residuals, residual_interval
+from puffin.models.evaluation.conformal import IntervalError, residual_interval
+from puffin.models.evaluation.intervals import draw_residuals
 from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
 from puffin.models.training.fold_training import forecast_windows
