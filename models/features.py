@@ -61,10 +61,14 @@ class Display:
         ``convert(values, sums, start)`` returns forecasts in this unit, (steps, column), from those
         in the target's unit, from their cumulative sums, and from the closes, (steps, 1), at which
         the sums start.
+    statistic : str or None
+        What a forecast in this unit is, if it is not what it is in the target's unit: the
+        exponential of the mean of a logarithm is a median, and the mean is larger.
     """
 
     unit: str
     convert: Callable[[Floats, Floats, Floats], Floats]
+    statistic: str | None = None
 
 
 @dataclass(frozen=True)
@@ -283,7 +287,7 @@ TARGETS: dict[str, Target] = {
         lambda c, h: _lagged(_log_range(c), h),
         logs=("high", "low"),
         is_volatility=True,
-        display=Display("log(high / low), %", lambda values, _, __: 100 * np.exp(values)),
+        display=Display("log(high / low), %", lambda values, _, __: 100 * np.exp(values), "median"),
     ),
     "volatility": Target(
         ("close",),
@@ -294,7 +298,9 @@ TARGETS: dict[str, Target] = {
         logs=("close",),
         is_volatility=True,
         is_span=True,
-        display=Display("root mean square return, %", lambda values, _, __: 100 * np.exp(values)),
+        display=Display(
+            "root mean square return, %", lambda values, _, __: 100 * np.exp(values), "median"
+        ),
     ),
     "price": Target(
         ("close",),

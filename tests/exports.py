@@ -16,7 +16,7 @@ from puffin.studies.export.card import model_card
 from puffin.studies.export.record import ExportRecord
 from puffin.studies.prices.snapshot import frames_to_csv, to_csv
 
-LOOKBACK, SEARCH_BARS = 4, 40
+LOOKBACK, SEARCH_BARS = 4, 80
 RESIDUALS = np.random.default_rng(5).normal(0, 0.02, 60)
 SEALED = np.random.default_rng(6).normal(0, 0.02, 20)
 FORECASTS = ("forecasts.csv", "forecasts-holdout.csv")
@@ -25,7 +25,7 @@ _DAY = "2020-01-20"
 _SHARES = {"skill": 0.1, "direction_accuracy": 0.6}
 
 
-def bars(count: int = 60, first: str = "2020-01-01") -> pd.DataFrame:
+def bars(count: int = 100, first: str = "2020-01-01") -> pd.DataFrame:
     random = np.random.default_rng(0)
     close = 100 * np.exp(np.cumsum(random.normal(0, 0.01, count)))
     spread = np.exp(random.normal(-4, 0.3, count))
@@ -38,9 +38,24 @@ def bars(count: int = 60, first: str = "2020-01-01") -> pd.DataFrame:
     return pd.DataFrame(values, index=pd.bdate_range(first, periods=count, name="date"))
 
 
-def table(residuals: np.ndarray) -> bytes:
-    columns = {"date": _DAY, "fold": 1, "forecast": 1.0, "actual": 1.0 + residuals}
+def table(residuals: np.ndarray, stop: int = SEARCH_BARS) -> bytes:
+    """Return forecasts of the bars before `stop`."""
+    dates = pd.bdate_range(end=bars().index[stop - 1], periods=len(residuals))
+    columns = {"date": dates, "fold": 1, "forecast": 1.0, "actual": 1.0 + residuals}
     return pd.DataFrame({**columns, "persistence": 1.0}).to_csv(index=False).encode()
+
+
+def deviation(frame: pd.DataFrame, horizon: int = 1) -> pd.Series:
+    """Return how far the log range deviated of late, from weighted means of pandas."""
+    known = (frame["high"] / frame["low"]).map(np.log).map(np.log)[horizon:]
+    distance = (known - known.ewm(alpha=0.06).mean().shift(horizon)).abs().dropna()
+    return distance.ewm(alpha=0.03).mean()
+
+
+def scores(residuals: np.ndarray, frame: pd.DataFrame, stop: int, horizon: int = 1) -> np.ndarray:
+    """Return residuals of the bars before `stop` over the deviation when they were forecast."""
+    last = len(frame) - stop + horizon
+    return residuals / deviation(frame, horizon).to_numpy()[-last - len(residuals) : -last]
 
 
 def record_values(
@@ -149,13 +164,13 @@ def export_files(
     }
     if record.holdout is not None:
         files["prices-holdout.csv"] = to_csv(bars().iloc[SEARCH_BARS:])
-        files["forecasts-holdout.csv"] = table(sealed)
+        files["forecasts-holdout.csv"] = table(sealed, stop=100)
     return files
 
 
 def two_symbols() -> dict[str, pd.DataFrame]:
     """Return the bars of NA, whose name is also that of nothing, and of B, which starts later."""
-    return {"NA": bars(), "B": bars(50, "2020-01-15") * 2}
+    return {"NA": bars(), "B": bars(90, "2020-01-15") * 2}
 
 
 SCALERS = ("feature_mean", "feature_std", "target_mean", "target_std")
@@ -202,13 +217,14 @@ def basket_files(values: dict[str, Any]) -> dict[str, bytes]:
     files = export_files(values)
     for name, body in basket_parts().items():
         files |= {name: body} if name in files else {}
-    for name, own, other in zip(FORECASTS, (RESIDUALS, SEALED), OF_B, strict=True):
-        files |= {name: basket_table({"NA": own, "B": other})} if name in files else {}
+    stops = (SEARCH_BARS, len(bars()))
+    for name, own, other, stop in zip(FORECASTS, (RESIDUALS, SEALED), OF_B, stops, strict=True):
+        files |= {name: basket_table({"NA": own, "B": other}, stop)} if name in files else {}
     return files
 
 
-def basket_table(residuals: dict[str, np.ndarray]) -> bytes:
-    rows = [pd.read_csv(io.BytesIO(table(errors))) for errors in residuals.values()]
+def basket_table(residuals: dict[str, np.ndarray], stop: int = SEARCH_BARS) -> bytes:
+    rows = [pd.read_csv(io.BytesIO(table(errors, stop))) for errors in residuals.values()]
     frames = [frame.assign(symbol=name) for name, frame in zip(residuals, rows, strict=True)]
     columns = ["date", "fold", "symbol", "forecast", "actual", "persistence"]
     return pd.concat(frames)[columns].to_csv(index=False).encode()

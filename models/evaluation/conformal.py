@@ -67,17 +67,15 @@ def _average(values: Floats, decay: float) -> Floats:
     return np.asarray(np.array(sums) / weights)
 
 
-def scores_of(
-    target: Floats, forecasts: Floats, bars: NDArray[np.int64], horizon: int = 1
-) -> Floats:
-    """Return the scores of forecasts (n,) of the target at `bars` (n,).
+def scores_of(errors: Floats, target: Floats, bars: NDArray[np.intp], horizon: int = 1) -> Floats:
+    """Return the scores of errors (n,) of forecasts of a target at `bars` (n,).
 
     References
     ----------
     Lei, G'Sell, Rinaldo, Tibshirani and Wasserman (2018), "Distribution-Free Predictive Inference
     for Regression", JASA 113(523), section 5.2, with a scale that is known before.
     """
-    scores: Floats = (target[bars] - forecasts) / recent_deviation(target, horizon)[bars - horizon]
+    scores: Floats = errors / recent_deviation(target, horizon)[bars - horizon]
     return scores
 
 

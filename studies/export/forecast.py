@@ -11,7 +11,6 @@ import torch
 
 from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
-from puffin.models.evaluation.conformal import residual_interval
 from puffin.models.evaluation.intervals import (
     draw_residuals,
     forecast_recursively,
@@ -66,6 +65,7 @@ class Prediction:
     study : str
     steps : tuple of Step
     unit, trader_unit : units of the steps: of the target, and the one that traders use
+    trader_statistic : what a forecast in `trader_unit` is, such as median; None as in `Display`
     horizon : int, most bars ahead that are forecast from known bars alone
     level : float, nominal coverage of the intervals
     residuals : int, number of out-of-sample errors that the intervals are built from
@@ -82,6 +82,7 @@ class Prediction:
     steps: tuple[Step, ...]
     unit: str
     trader_unit: str | None
+    trader_statistic: str | None
     horizon: int
     level: float
     residuals: int
@@ -101,7 +102,7 @@ class Prediction:
 
 # Keys of a prediction that say nothing of an only symbol, and those that all symbols share.
 _OF_SEVERAL = ("symbol", "is_seen", "has_own_residuals")
-_SHARED = ("study", "unit", "trader_unit", "horizon", "level")
+_SHARED = ("study", "unit", "trader_unit", "trader_statistic", "horizon", "level")
 
 
 @dataclass(frozen=True)
@@ -209,9 +210,9 @@ def predict(
     series = build_series(columns, features, data.target, data.horizon)
     _check_bars(series, exported.config.lookback)
     symbol = symbol or data.only_symbol
-    basis = basis_of(exported, symbol, series, level)
     display = TARGETS[data.target].display
     with np.errstate(all="ignore"):  # `_require_finite` refuses an overflow with a message
+        basis = basis_of(exported, symbol, series, pd.DatetimeIndex(frame.index), level)
         values, sums = _forecast_steps(exported, series, basis, steps, level)
         start = _start_closes(sums, columns["close"], data.horizon)
         converted = None if display is None else display.convert(values, sums, start)
@@ -221,9 +222,10 @@ def predict(
         steps=_steps(values, converted),
         unit=TARGETS[data.target].unit,
         trader_unit=None if display is None else display.unit,
+        trader_statistic=None if display is None else display.statistic,
         horizon=data.horizon,
         level=level,
-        residuals=len(basis.residuals),
+        residuals=len(basis.scores),
         coverage=basis.coverage,
         last=frame.index[-1],
         age_days=(today - frame.index[-1].date()).days,
@@ -283,32 +285,31 @@ def _forecast_steps(
     values, sums : array, (steps, 3)
     """
     network, horizon, lookback = exported.network, series.horizon, exported.config.lookback
-    scaler, residuals = basis.scaler, basis.residuals
+    scaler, scores = basis.scaler, basis.scores
     # Oldest first: the k-th window ends at bar T + k - horizon.
     known = series.features[len(series.features) - lookback - horizon + 1 :]
     # Shape of the windows: (horizon, lookback, features).
     rows = to_tensor((known - scaler.feature_mean) / scaler.feature_std, torch.device("cpu"))
     scaled = forecast_windows(network, make_windows(rows, lookback))[:, 0].double().numpy()
     points = scaler.unscale_target(scaled)
-    low, high = residual_interval(residuals, level)
+    low, high = basis.low * basis.scale, basis.high * basis.scale
     direct = np.column_stack([points, points + low, points + high])
     if steps <= horizon:
         return direct[:steps], direct[:steps]
-    noise = draw_residuals(residuals, level, steps, block=horizon)
+    # Volatility is kept as it was at the last bar.
+    noise = draw_residuals(scores, level, steps, block=horizon) * basis.scale[-1]
     point, paths = (
         forecast_recursively(network, scaler, known[:, 0], horizon, shocks)
         for shocks in (np.zeros((1, steps)), noise)
     )
-    values = _interval_columns(point, paths, len(residuals), level)
-    sums = _interval_columns(point.cumsum(axis=1), paths.cumsum(axis=1), len(residuals), level)
+    values, sums = (
+        np.column_stack([ahead[0], *path_interval(drawn, len(scores), basis.outside)])
+        for ahead, drawn in ((point, paths), (point.cumsum(axis=1), paths.cumsum(axis=1)))
+    )
     # Up to the horizon the residual quantiles are exact, while paths only approximate them.
     values[:horizon] = direct
     sums[0] = direct[0]
     return values, sums
-
-
-def _interval_columns(point: Floats, paths: Floats, residuals: int, level: float) -> Floats:
-    return np.column_stack([point[0], *path_interval(paths, residuals, 1 - level)])
 
 
 def _start_closes(sums: Floats, closes: Floats, horizon: int) -> Floats:

@@ -1,6 +1,7 @@
 """Loading an export: all files are checked before anything is computed from them."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
 
 from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
-from puffin.models.features import build_series
+from puffin.models.evaluation.conformal import scores_of
+from puffin.models.features import TARGETS, build_series
 from puffin.models.networks.ensemble import Ensemble, build_ensemble, named_weights
 from puffin.models.scaling import Scaler
 from puffin.studies.dataset import Frames, columns_of, join, union_of_dates
@@ -43,6 +46,7 @@ EXPORT_FILES = {
 _MOST_FORECAST = 1e150
 # Of a file of forecasts, beside what is forecast: date, fold and, of several, the symbol.
 FORECAST_COLUMNS = ["forecast", "actual", "persistence"]
+Rows = NDArray[np.intp]
 _TYPES: dict[str, str] = {**dict.fromkeys(FORECAST_COLUMNS, "float64"), "symbol": "str"}
 
 
@@ -126,24 +130,48 @@ class Exported:
         return read_forecasts(self.files[name])
 
     @cached_property
-    def residuals(self) -> dict[str, dict[str, Floats]]:
-        """The errors, actual - forecast, (bars,), by file of `FORECAST_FILES` and symbol."""
-        return {name: self._residuals(name) for name in FORECAST_FILES if name in self.files}
+    def targets(self) -> dict[str, Floats]:
+        """The target at each bar of each symbol, (bars,)."""
+        data = self.spec.data
+        return {
+            symbol: TARGETS[data.target].compute(columns_of(frame), data.horizon)
+            for symbol, frame in self.prices.items()
+        }
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, Floats]]:
+        """The errors in units of the recent deviation, (bars,), by file of forecasts and symbol."""
+        return {name: self._scores(name) for name in FORECAST_FILES if name in self.files}
 
     @cached_property
     def out_of_sample(self) -> dict[str, Floats]:
-        """The errors, (n,), of each symbol on every bar that was forecast out of sample."""
-        of_files = self.residuals.values()
+        """The scores, (n,), of each symbol on every bar that was forecast out of sample."""
+        of_files = self.scores.values()
         symbols = dict.fromkeys(symbol for found in of_files for symbol in found)
         return {s: np.concatenate([found[s] for found in of_files if s in found]) for s in symbols}
 
-    def _residuals(self, name: str) -> dict[str, Floats]:
-        frame = self.forecasts(name)
+    def _scores(self, name: str) -> dict[str, Floats]:
+        frame, horizon = self.forecasts(name), self.spec.data.horizon
         errors = (frame["actual"] - frame["forecast"]).to_numpy(np.float64)
-        if "symbol" not in frame:
-            return {self.spec.data.only_symbol: errors}
-        groups = frame.groupby("symbol", sort=False).indices
-        return {str(symbol): errors[rows] for symbol, rows in groups.items()}
+        return {
+            symbol: scores_of(errors[rows], self.targets[symbol], places, horizon)
+            for symbol, rows, places in self.places(frame)
+        }
+
+    def places(self, frame: pd.DataFrame) -> Iterator[tuple[str, Rows, Rows]]:
+        """Yield of each symbol of a table of forecasts its rows, and their bars; -1 if none.
+
+        Raises
+        ------
+        ValueError
+            If a date is none.
+        """
+        dates = pd.to_datetime(frame["date"], format="ISO8601")
+        symbols = frame.get("symbol", pd.Series(self.spec.data.only_symbol, frame.index))
+        for symbol in map(str, symbols.unique()):
+            rows = np.flatnonzero(symbols == symbol)
+            index = self.prices[symbol].index
+            yield symbol, rows, index.get_indexer(pd.DatetimeIndex(dates.iloc[rows]))
 
 
 def read_forecasts(body: bytes) -> pd.DataFrame:
@@ -254,11 +282,28 @@ def _check_forecasts(exported: Exported, name: str, frames: Frames, least: int, 
         raise ExportError(f"{name} should have the columns {', '.join(columns)} and {rows} rows")
     if unknown := [symbol for symbol in frame.get("symbol", ()) if symbol not in frames]:
         raise ExportError(f"{name} has forecasts of {unknown[0]}, which has no prices")
+    _check_dates(exported, name, frame)
     for column in FORECAST_COLUMNS:
         valid = frame[column].abs().to_numpy(np.float64) < _MOST_FORECAST  # False for NaN
         if not valid.all():
             value, line = frame[column][int(valid.argmin())], int(valid.argmin()) + 2
             msg = f"{name}, line {line}: {column} = {value}: should be finite and below 1e150"
+            raise ExportError(msg)
+
+
+def _check_dates(exported: Exported, name: str, frame: pd.DataFrame) -> None:
+    """Require that forecasts are of bars with a target, in order of time."""
+    try:
+        found = list(exported.places(frame))
+    except ValueError as error:
+        raise ExportError(f"{name}: date: {_first_line(error)}") from None
+    for symbol, rows, places in found:
+        before = np.append(exported.spec.data.horizon - 1, places[:-1])
+        if (wrong := places <= before).any():
+            line = int(rows[wrong.argmax()])
+            of = f" of {symbol}" * exported.is_basket
+            rule = f"should be a bar{of} with a target, later than that before"
+            msg = f"{name}, line {line + 2}: date = {frame['date'][line]}: {rule}"
             raise ExportError(msg)
 
 

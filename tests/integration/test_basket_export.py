@@ -76,7 +76,7 @@ def predict(folder: Path) -> Callable[..., Result]:
 
 def test_each_symbol_has_prices_forecasts_a_scaler_and_losses(exported: Exported) -> None:
     scores = exported.record.scores
-    of_symbols = (exported.search, exported.residuals["forecasts.csv"], exported.scalers)
+    of_symbols = (exported.search, exported.scores["forecasts.csv"], exported.scalers)
     for found in (*of_symbols, scores.symbol_losses, scores.symbol_persistence):
         assert list(found) == SYMBOLS
     assert exported.files["prices-search.csv"].startswith(b"symbol,date,open,")
@@ -159,14 +159,17 @@ def test_a_table_has_a_row_for_each_symbol(predict: Callable[..., Result]) -> No
     found = predict("--steps", "2")
     assert found.exit_code == 0
     head, _, *rows = found.stdout.strip().splitlines()
-    columns = ["symbol", "last bar", "ahead", "log(high / low), %", "low", "high"]
+    columns = ["symbol", "last bar", "ahead", "median log(high / low), %", "low", "high"]
     assert re.split(" {2,}", head) == columns
     assert [row.split()[:3] for row in rows] == [
         [symbol, "2013-01-31", step] for symbol in SYMBOLS for step in ("1", "2")
     ]
     assert max(map(len, found.stdout.splitlines())) <= 80
     assert "the export's copy: AAPL, IBM and MSFT is 2013-01-31" in found.stderr
-    assert "90.0 % intervals from 40 out-of-sample errors of each symbol; beyond" in found.stderr
+    assert (
+        "90.0 % intervals from 40 out-of-sample errors of each symbol, as wide as the"
+        in found.stderr
+    )
 
 
 def test_json_has_an_entry_for_each_symbol(predict: Callable[..., Result]) -> None:

@@ -40,8 +40,9 @@ class Forecaster:
         -------
         DataFrame, (step, column), the index "ahead" counts bars after the last known one
             Columns forecast, low and high in the target's unit, and the same with the unit of
-            traders in brackets if the target has one. ``attrs`` has the units, the time of the
-            last bar and the warnings. A forecaster of several symbols returns the steps of each,
+            traders in brackets if the target has one. ``attrs`` has the units, what a forecast in
+            that of traders is (``trader_statistic``, such as median), the time of the last bar and
+            the warnings. A forecaster of several symbols returns the steps of each,
             with the index "symbol", "ahead", and the time of the last bar of each.
 
         Raises
@@ -109,6 +110,7 @@ def _frame(prediction: Prediction, warnings: tuple[str, ...]) -> pd.DataFrame:
     frame.attrs = {
         "unit": prediction.unit,
         "trader_unit": unit,
+        "trader_statistic": prediction.trader_statistic,
         "last": prediction.last,
         "warnings": [*warnings, *prediction.warnings],
     }

@@ -131,8 +131,8 @@ def _basis(exported: Exported, found: Predictions, origin: str, *, is_exported: 
         bars = sum(coverage.bars for coverage in coverages)
         share = sum(coverage.share * coverage.bars for coverage in coverages) / bars
         lines.append(
-            f"intervals from the errors of the search alone contain {percent(share)} of the {bars} "
-            "bars of the holdout"
+            f"made like this before each of the {bars} bars of the holdout, intervals contain "
+            f"{percent(share)} of them"
         )
     return lines
 
@@ -140,12 +140,12 @@ def _basis(exported: Exported, found: Predictions, origin: str, *, is_exported: 
 def _intervals(made: Sequence[Prediction], *, is_basket: bool) -> str:
     one = made[0]
     errors = " and ".join(_errors(made)) if is_basket else f"{one.residuals} out-of-sample errors"
-    text = f"{percent(one.level)} intervals from {errors}"
+    text = f"{percent(one.level)} intervals from {errors}, as wide as the target moved of late"
     if len(one.steps) <= one.horizon:
         return text
     return (
         f"{text}; beyond {counted(one.horizon, 'bar')} ahead each forecast is made from the "
-        "forecasts before it, with errors drawn from these"
+        "forecasts before it, with errors drawn from these, as if volatility stayed as it is"
     )
 
 
@@ -162,13 +162,18 @@ def _errors(made: Sequence[Prediction]) -> Iterator[str]:
 def _print_symbols(found: Predictions) -> None:
     """Print a table of the forecast bars of several symbols, in the unit of traders if any."""
     first = found.made[0]
-    columns = ["symbol", "last bar", "ahead", first.trader_unit or first.unit, "low", "high"]
+    columns = ["symbol", "last bar", "ahead", _trader_unit(first) or first.unit, "low", "high"]
     rows = [row for one in found.made for row in _rows(one)]
     if all(one.is_seen for one in found.made):
         rows = [row[:-1] for row in rows]
     else:
         columns.append("scored")
     print_rows(stdout(), columns, rows, ["last bar"])
+
+
+def _trader_unit(one: Prediction) -> str:
+    """Return the unit of traders, after what a forecast in it is."""
+    return " ".join(filter(None, [one.trader_statistic, one.trader_unit]))
 
 
 def _rows(one: Prediction) -> Iterator[list[str]]:
@@ -183,7 +188,7 @@ def _prediction_table(prediction: Prediction) -> Table:
     columns = ["bars ahead", prediction.unit, "low", "high"]
     rows = _formatted([step.value for step in prediction.steps])
     if prediction.trader_unit is not None:
-        columns += [prediction.trader_unit, "low", "high"]
+        columns += [_trader_unit(prediction), "low", "high"]
         bounds = [step.in_trader_unit for step in prediction.steps if step.in_trader_unit]
         rows = [left + right for left, right in zip(rows, _formatted(bounds), strict=True)]
     table = new_table(*columns)

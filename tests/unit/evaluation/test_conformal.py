@@ -144,10 +144,9 @@ def test_too_few_bars_have_no_deviation() -> None:
 
 def test_scores_are_errors_over_the_deviation_when_forecast() -> None:
     target, horizon = target_of(30, 2), 2
-    bars = np.array([10, 20, 29])
-    found = scores_of(target, np.array([1.0, 2.0, 3.0]), bars, horizon)
+    found = scores_of(np.array([1.0, 2.0, 3.0]), target, np.array([10, 20, 29]), horizon)
     scale = recent_deviation(target, horizon)
-    expected = [(target[bar] - k) / scale[bar - 2] for bar, k in ((10, 1), (20, 2), (29, 3))]
+    expected = [error / scale[bar - 2] for bar, error in ((10, 1), (20, 2), (29, 3))]
     assert found == pytest.approx(expected)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from puffin.models.evaluation.conformal import residual_interval
+from puffin.models.evaluation.conformal import adapt, residual_interval
 from puffin.models.scaling import Scaler
 from puffin.studies.export.basis import ForecastError
 from puffin.studies.export.checksums import ExportError
@@ -25,6 +25,8 @@ from tests.exports import (
     basket_files,
     basket_table,
     basket_values,
+    deviation,
+    scores,
     two_symbols,
     write_export,
 )
@@ -45,6 +47,12 @@ def forecast(exported: Exported, frame: pd.DataFrame, symbol: str, level: float)
     return predict(exported, frame, 1, level, TODAY, symbol)
 
 
+def scores_of(symbol: str) -> np.ndarray:
+    """Return the scores of the search."""
+    frame = two_symbols()[symbol]
+    return scores(ERRORS[symbol], frame, len(frame) - 20)
+
+
 def half_widths(found: Prediction) -> tuple[float, float]:
     (step,) = found.steps
     return step.value.low - step.value.forecast, step.value.high - step.value.forecast
@@ -57,12 +65,13 @@ def half_widths(found: Prediction) -> tuple[float, float]:
 def test_an_export_of_several_symbols_is_read_back(tmp_path: Path, *, opened: bool) -> None:
     files = basket_files(basket_values(opened=opened))
     found = load_exported(write_export(tmp_path / "best", files))
-    sizes = {"NA": 60, "B": 50} if opened else {"NA": 40, "B": 30}
+    sizes = {"NA": 100, "B": 90} if opened else {"NA": 80, "B": 70}
     assert {symbol: len(frame) for symbol, frame in found.prices.items()} == sizes
-    errors = {s: np.append(ERRORS[s], (SEALED, OF_B[1])[s == "B"]) for s in ERRORS}
-    for symbol, residuals in found.out_of_sample.items():
-        expected = errors[symbol] if opened else ERRORS[symbol]
-        assert residuals == pytest.approx(expected, abs=1e-12)
+    for symbol, frame in two_symbols().items():
+        sealed = (SEALED, OF_B[1])[symbol == "B"]
+        later = scores(sealed, frame, len(frame))
+        expected = np.append(scores_of(symbol), later) if opened else scores_of(symbol)
+        assert found.out_of_sample[symbol] == pytest.approx(expected)
     assert found.scalers["B"].target_std == 2 * found.scalers["NA"].target_std
 
 
@@ -150,25 +159,29 @@ def test_bars_of_one_symbol_that_go_back_in_time_are_refused(
 
 
 def test_each_symbol_has_its_own_scaler_and_errors() -> None:
-    exported, frame = made(), bars()
+    exported, frames = made(), two_symbols()
     assert list(exported.search) == ["NA", "B"]
-    found = {symbol: forecast(exported, frame, symbol, 0.8) for symbol in ERRORS}
-    for symbol, errors in ERRORS.items():
-        assert half_widths(found[symbol]) == pytest.approx(residual_interval(errors, 0.8))
+    found = {symbol: forecast(exported, frame, symbol, 0.8) for symbol, frame in frames.items()}
+    for symbol in ERRORS:
+        ends, by = adapt(scores_of(symbol), 0.8), deviation(two_symbols()[symbol]).iloc[-1]
+        assert half_widths(found[symbol]) == pytest.approx((ends.low[-1] * by, ends.high[-1] * by))
         assert found[symbol].residuals == 60
     # The same bars give the same output of the network, at another scale.
     mean = exported.scalers["NA"].target_mean
-    one, other = (found[symbol].steps[0].value.forecast - mean for symbol in ("NA", "B"))
+    same = [forecast(exported, bars(), symbol, 0.8) for symbol in ("NA", "B")]
+    one, other = (each.steps[0].value.forecast - mean for each in same)
     assert other == pytest.approx(2 * one)
 
 
 def test_coverage_is_of_the_symbol() -> None:
-    exported = made(opened=True)
-    low, high = residual_interval(OF_B[0], 0.8)
-    coverage = forecast(exported, two_symbols()["B"], "B", 0.8).coverage
+    frame = two_symbols()["B"]
+    sealed = scores(OF_B[1], frame, len(frame))
+    adapted = adapt(np.append(scores_of("B"), sealed), 0.8)
+    coverage = forecast(made(opened=True), frame, "B", 0.8).coverage
     assert coverage is not None
     assert coverage.bars == 20
-    assert coverage.share == np.mean((low <= OF_B[1]) & (OF_B[1] <= high))
+    inside = (adapted.low[60:80] <= sealed) & (sealed <= adapted.high[60:80])
+    assert coverage.share == inside.mean()
 
 
 def test_a_symbol_that_was_never_seen_is_scaled_by_its_own_past() -> None:
@@ -184,9 +197,8 @@ def test_a_symbol_that_was_never_seen_is_scaled_by_its_own_past() -> None:
         forecast(as_if, frame, "NEW", 0.9).steps[0].value.forecast
     )
     assert (found.is_seen, found.residuals, found.coverage) == (False, 120, None)
-    # Errors in units of the standardised target, times the scale of its own.
-    stds = {symbol: exported.scalers[symbol].target_std for symbol in ERRORS}
-    pooled = np.concatenate([ERRORS[s] / stds[s] for s in ERRORS]) * targets.std()
+    # Errors in units of the recent deviation of their symbol, times that of its own.
+    pooled = np.concatenate([scores_of(s) for s in ERRORS]) * deviation(frame).iloc[-1]
     assert half_widths(found) == pytest.approx(residual_interval(pooled, 0.9))
     (warning,) = found.warnings
     assert warning.startswith("no score vouches for it: the model was trained on NA and B")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from puffin.models.errors import PuffinError
-from puffin.models.evaluation.conformal import IntervalError, residual_interval
+from puffin.models.evaluation.conformal import IntervalError, adapt, residual_interval
 from puffin.models.evaluation.intervals import draw_residuals
 from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
@@ -25,7 +25,17 @@ from puffin.studies.export.read import Exported
 from puffin.studies.export.record import ExportRecord
 from puffin.studies.prices.snapshot import to_csv
 from puffin.studies.study import SEARCH_FILE
-from tests.exports import LOOKBACK, RESIDUALS, SEALED, bars, export_files, record_values
+from tests.exports import (
+    LOOKBACK,
+    RESIDUALS,
+    SEALED,
+    SEARCH_BARS,
+    bars,
+    deviation,
+    export_files,
+    record_values,
+    scores,
+)
 from tests.folds import part_of
 
 TODAY = date(2020, 12, 31)
@@ -90,11 +100,53 @@ def test_bars_before_the_first_window_change_nothing() -> None:
     assert points(exported, frame.iloc[-LOOKBACK - 1 :], 3) == points(exported, frame, 3)
 
 
-def test_intervals_are_forecasts_plus_residual_quantiles() -> None:
-    low, high = residual_interval(RESIDUALS, 0.8)
-    for step in predict(made(horizon=3), bars(), 3, 0.8, TODAY).steps:
-        assert step.value.low == pytest.approx(step.value.forecast + low)
-        assert step.value.high == pytest.approx(step.value.forecast + high)
+def test_intervals_are_adapted_ends_of_the_errors_times_the_deviation_when_forecast() -> None:
+    found = adapt(scores(RESIDUALS, bars(), SEARCH_BARS, 3), 0.8, 3)
+    scale = deviation(bars(), 3).to_numpy()[-3:]
+    for step, by in zip(predict(made(horizon=3), bars(), 3, 0.8, TODAY).steps, scale, strict=True):
+        assert step.value.low == pytest.approx(step.value.forecast + found.low[-1] * by)
+        assert step.value.high == pytest.approx(step.value.forecast + found.high[-1] * by)
+
+
+def width(exported: Exported, frame: pd.DataFrame) -> float:
+    (step,) = predict(exported, frame, 1, 0.9, TODAY).steps
+    return step.value.high - step.value.low
+
+
+def test_wilder_last_bars_make_a_wider_interval() -> None:
+    wild = bars()
+    wild.loc[wild.index[-10::2], "high"] *= 1.2
+    assert width(made(), wild) > 1.2 * width(made(), bars())
+
+
+def test_paths_keep_the_volatility_of_the_last_bar() -> None:
+    wild = bars()
+    wild.loc[wild.index[-10::2], "close"] *= 1.05
+    short, long = (
+        [
+            math.log(step.in_trader_unit.high / step.in_trader_unit.low)
+            for frame in (bars(), wild)
+            for step in predict(made(("return",), "return"), frame, 9, 0.9, TODAY).steps[ahead:][:1]
+            if step.in_trader_unit
+        ]
+        for ahead in (0, 8)
+    )
+    assert short[1] > 1.5 * short[0]
+    assert long[1] / long[0] == pytest.approx(short[1] / short[0], rel=0.02)
+
+
+@pytest.mark.parametrize("count", [LOOKBACK, 20, 99])
+def test_few_bars_have_the_interval_of_many(count: int) -> None:
+    exported = made(opened=True)
+    assert width(exported, bars().iloc[-count:]) == width(exported, bars())
+
+
+def test_bars_after_those_of_the_export_are_measured_too() -> None:
+    sealed = made()
+    # Of the 20 bars that follow, all or the last five.
+    whole, few = (width(sealed, bars().iloc[-count:]) for count in (100, 5))
+    assert whole != width(sealed, bars().iloc[:SEARCH_BARS])
+    assert few != whole
 
 
 @pytest.mark.parametrize(
@@ -195,10 +247,10 @@ def test_changes_are_added_to_the_close_they_start_from() -> None:
 
 def test_closes_without_a_ratio_are_compared_by_their_difference() -> None:
     exported = made(("change",), "change")
-    exported.files[SEARCH_FILE] = to_csv((bars() - 100.0).iloc[:40])
+    exported.files[SEARCH_FILE] = to_csv((bars() - 100.0).iloc[:80])
     same, other = (predict(exported, bars() - by, 1, 0.9, TODAY).warnings for by in (100.0, 99.0))
     assert same == ()
-    assert "over 40 shared bars they differ by up to 1;" in other[0]
+    assert "over 80 shared bars they differ by up to 1;" in other[0]
 
 
 def test_a_range_is_converted_to_per_cent_and_a_price_is_not() -> None:
@@ -207,6 +259,8 @@ def test_a_range_is_converted_to_per_cent_and_a_price_is_not() -> None:
     assert step.in_trader_unit is not None
     assert step.in_trader_unit.high == pytest.approx(100 * math.exp(step.value.high))
     assert found.trader_unit == "log(high / low), %"
+    assert found.to_json()["trader_statistic"] == found.trader_statistic == "median"
+    assert predict(made(ALL, "return"), bars(), 1, 0.9, TODAY).trader_statistic is None
     priced = predict(made(ALL, "price"), bars(), 1, 0.9, TODAY)
     assert (priced.steps[0].in_trader_unit, priced.trader_unit, priced.unit) == (
         None,
@@ -215,29 +269,32 @@ def test_a_range_is_converted_to_per_cent_and_a_price_is_not() -> None:
     )
 
 
-@pytest.mark.parametrize(("today", "days"), [("2020-03-24", 0), ("2021-03-24", 365)])
+@pytest.mark.parametrize(("today", "days"), [("2020-05-19", 0), ("2021-05-19", 365)])
 def test_the_age_is_that_of_the_last_bar(today: str, days: int) -> None:
     found = predict(made(), bars(), 1, 0.9, date.fromisoformat(today))
-    assert (found.last, found.age_days) == (pd.Timestamp("2020-03-24"), days)
+    assert (found.last, found.age_days) == (pd.Timestamp("2020-05-19"), days)
 
 
 def test_a_bar_of_this_afternoon_is_of_today() -> None:
-    frame = bars().set_axis(pd.date_range("2020-03-24 09:00", periods=60, freq="5min"))
-    found = predict(made(), frame, 1, 0.9, date(2020, 3, 24))
+    frame = bars().set_axis(pd.date_range("2020-05-19 09:00", periods=100, freq="5min"))
+    found = predict(made(), frame, 1, 0.9, date(2020, 5, 19))
     assert found.age_days == 0
-    assert found.to_json()["last"] == "2020-03-24 13:55:00"
+    assert found.to_json()["last"] == "2020-05-19 17:15:00"
 
 
-def test_coverage_is_measured_on_the_holdout() -> None:
+def test_coverage_is_of_the_intervals_known_before_each_bar_of_the_holdout() -> None:
     found = predict(made(opened=True), bars(), 1, 0.8, TODAY)
     assert found.residuals == len(RESIDUALS) + len(SEALED)
-    low, high = residual_interval(RESIDUALS, 0.8)
+    searched = scores(RESIDUALS, bars(), SEARCH_BARS)
+    sealed = scores(SEALED, bars(), 100)
+    adapted = adapt(np.append(searched, sealed), 0.8)
+    ends = zip(adapted.low[60:80], sealed, adapted.high[60:80], strict=True)
     assert found.coverage is not None
     assert found.coverage.bars == 20
-    assert found.coverage.share == sum(low <= e <= high for e in SEALED) / 20
-    # With its own errors it would have held another share: the test would see it.
-    own = residual_interval(np.concatenate([RESIDUALS, SEALED]), 0.8)
-    assert found.coverage.share != sum(own[0] <= e <= own[1] for e in SEALED) / 20
+    assert found.coverage.share == sum(low <= e <= high for low, e, high in ends) / 20
+    # The errors as they are have another share: the test would see it.
+    low, high = residual_interval(RESIDUALS, 0.8)
+    assert found.coverage.share != sum(low <= e <= high for e in SEALED) / 20
 
 
 def test_a_level_that_needs_the_holdout_residuals_has_no_coverage() -> None:
@@ -260,9 +317,9 @@ def test_exported_and_later_bars_give_no_warning(*, opened: bool) -> None:
 @pytest.mark.parametrize(
     ("frame", "target", "words"),
     [
-        (bars().iloc[:30], "range", ["end at 2020-02-11", "trained on, 2020-02-25", "has seen"]),
-        (bars(first="2022-01-03"), "range", ["share no bar", "2020-01-01 to 2020-02-25"]),
-        (bars()[::-1].set_axis(bars().index), "range", ["not those of sample AAPL", "40 shared"]),
+        (bars().iloc[:30], "range", ["end at 2020-02-11", "trained on, 2020-04-21", "has seen"]),
+        (bars(first="2022-01-03"), "range", ["share no bar", "2020-01-01 to 2020-04-21"]),
+        (bars()[::-1].set_axis(bars().index), "range", ["not those of sample AAPL", "80 shared"]),
         (bars() * 2, "price", ["2 times those of sample AAPL", "reads the price itself"]),
         (bars() / 2, "price", ["0.5 times those of sample AAPL", "reads the price itself"]),
         (bars() * 2, "change", ["2 times those of sample AAPL", "reads the price itself"]),
@@ -330,4 +387,4 @@ def test_json_has_null_for_infinite_bounds() -> None:
     values: dict[str, Any] = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert values["steps"][0]["value"]["high"] is None
     assert values["steps"][0]["ahead"] == 1
-    assert (values["study"], values["last"], values["coverage"]) == ("own", "2020-03-24", None)
+    assert (values["study"], values["last"], values["coverage"]) == ("own", "2020-05-19", None)

@@ -38,9 +38,9 @@ def test_an_export_is_read_back(tmp_path: Path, *, opened: bool) -> None:
     found = load_exported(write_export(tmp_path / "best", files))
     assert found.files == files
     assert {name: len(frame) for name, frame in found.prices.items()} == {
-        "AAPL": 60 if opened else 40
+        "AAPL": 100 if opened else 80
     }
-    assert len(found.residuals[FORECAST_FILES[0]]["AAPL"]) == 60
+    assert len(found.scores[FORECAST_FILES[0]]["AAPL"]) == 60
     assert added_note(found.folder, found.files) is None
 
 
@@ -234,7 +234,7 @@ def with_prices(
     search: Callable[[pd.DataFrame], pd.DataFrame] = lambda bars: bars, **record: Any
 ) -> Files:
     """Return other prices, and a record that matches them."""
-    body = to_csv(search(bars().iloc[:40]))
+    body = to_csv(search(bars().iloc[:80]))
     values = record_values(opened=True)
     values["data"] |= record
     values["data"]["sha256"] |= {SEARCH: checksums._sha256(body)}
@@ -242,7 +242,7 @@ def with_prices(
     return export_files(values) | {SEARCH: body}
 
 
-def one(frame: pd.DataFrame, row: int, column: str, value: float) -> pd.DataFrame:
+def one(frame: pd.DataFrame, row: int, column: str, value: Any) -> pd.DataFrame:
     changed = frame.copy()
     changed.loc[frame.index[row], column] = value
     return changed
@@ -298,6 +298,22 @@ HEAD = "members.0.fc.weight"
             "forecasts.csv is not a table of forecasts: could not convert string to float: 'x'",
         ),
         ({"forecasts.csv": b""}, "should have 60 rows below its header, but has 0"),
+        (
+            with_table("forecasts.csv", lambda t: one(t, 3, "date", "2020-02-01")),
+            "forecasts.csv, line 5: date = 2020-02-01: should be a bar with a target, later than",
+        ),
+        (
+            with_table("forecasts.csv", lambda t: one(t, 3, "date", t.date[2])),
+            "forecasts.csv, line 5: date = 2020-01-31: should be a bar with a target, later than",
+        ),
+        (
+            with_table("forecasts.csv", lambda t: one(t, 0, "date", "2020-01-01")),
+            "forecasts.csv, line 2: date = 2020-01-01: should be a bar with a target, later than",
+        ),
+        (
+            with_table("forecasts.csv", lambda t: one(t, 3, "date", "a day")),
+            "forecasts.csv: date: ",
+        ),
         # prices
         ({SEARCH: b"date,close\n"}, "prices-search.csv has sha256"),
         (
@@ -323,10 +339,10 @@ HEAD = "members.0.fc.weight"
         ),
         (with_prices(lambda b: b.iloc[1:]), "data.first = 2020-01-01: should be 2020-01-02"),
         (
-            with_prices(search_last="2020-02-24"),
-            "data.search_last = 2020-02-24: should be 2020-02-",
+            with_prices(search_last="2020-04-20"),
+            "data.search_last = 2020-04-20: should be 2020-04-",
         ),
-        (with_prices(bars=61), "data.bars = 61: should be 60"),
+        (with_prices(bars=101), "data.bars = 101: should be 100"),
         # names
         ({"README.md": None}, "SHA256SUMS does not list README.md, which config.toml needs"),
         ({HOLDOUT: None}, "SHA256SUMS does not list prices-holdout.csv"),

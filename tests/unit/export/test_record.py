@@ -146,7 +146,7 @@ def test_a_value_of_another_type_is_refused_at_any_key(value: Any, keys: set[str
         ("folds", [], "number of folds = 0: should be spec.walk_forward.folds = 3"),
         ("data.first", "2020-01-01T00:00:00Z", "a time without an offset"),
         ("data.sha256", {}, "keys prices-search.csv and prices-holdout.csv"),
-        ("refit.last", "2020-01-02", "refit.last = '2020-01-02': should be '2020-02-25'"),
+        ("refit.last", "2020-01-02", "refit.last = '2020-01-02': should be '2020-04-21'"),
         ("refit.data", "some", "refit.data = 'some': should be 'search' or 'all'"),
         ("made_with", {"torch": "1"}, "made_with.puffin-tuner is missing"),
         ("unjudged", "it is sealed", "there should be either holdout or unjudged"),
