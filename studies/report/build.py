@@ -35,6 +35,7 @@ from puffin.studies.outside import stored
 from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.by_symbol import JudgedSymbol, by_symbol
+from puffin.studies.report.intervals import LEVELS, HeldIntervals, errors_by_symbol, held_intervals
 from puffin.studies.report.outside import OutsideResult, judge_outside
 from puffin.studies.report.subject import Subject, subject
 from puffin.studies.report.timing import Timing, time_holdout
@@ -79,6 +80,7 @@ class Report:
     comparison : winner and baselines on the holdout
     outside : forecasts that were given as files, beside the winner on the holdout
     by_symbol : winner on the holdout of each symbol
+    intervals : intervals of the levels for which the search has enough errors, on the holdout
     direction : direction accuracy of the winner on the holdout
     direction_test, no_direction_test : Pesaran-Timmermann test of the winner's directions
     refits : frame of all complete retrainings for the holdout: trial, seed, loss
@@ -112,6 +114,7 @@ class Report:
     comparison: HoldoutComparison
     outside: list[OutsideResult]
     by_symbol: list[JudgedSymbol]
+    intervals: list[HeldIntervals]
     direction: Direction
     direction_test: DirectionTest | None
     no_direction_test: str | None
@@ -210,6 +213,7 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
             [*stored(study, "holdout").values()], [opened], opened.losses_by_date([forecasts])
         ),
         by_symbol=by_symbol(opened, forecasts, rival.forecasts),
+        intervals=_intervals(folds, opened, read_forecasts(study, best), forecasts),
         direction=opened.direction([forecasts]),
         direction_test=None if no_direction_test else opened.direction_test([forecasts]),
         no_direction_test=no_direction_test,
@@ -228,6 +232,14 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
         timing=time_holdout(opened, forecasts, rival.forecasts, rival.label),
         symbol_backtests=run_backtests(opened, forecasts),
     )
+
+
+def _intervals(
+    folds: Dataset, opened: Dataset, searched: list[Floats], forecasts: Floats
+) -> list[HeldIntervals]:
+    symbols = errors_by_symbol(folds, opened, searched, forecasts)
+    found = (held_intervals(symbols, level) for level in LEVELS)
+    return [intervals for intervals in found if intervals is not None]
 
 
 def _refits(holdout: StoredStudy) -> pd.DataFrame:

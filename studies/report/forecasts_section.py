@@ -9,6 +9,7 @@ from puffin.studies.report.document import Block, Heading, Section, Table, Text
 from puffin.studies.report.figures.registry import Drawn, show
 from puffin.studies.report.panels import LEVEL, Panel, holdout_panels
 from puffin.studies.report.units import UNITS
+from puffin.studies.sections import DataSection
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, percent, printable, when
 
@@ -43,18 +44,19 @@ def _explained(study: StoredStudy, panels: list[Panel]) -> str:
     said = f"Each forecast is made {bars} ahead. Persistence expects no change from the last value."
     if TARGETS[data.target].is_move:
         said = f"Each forecast is made {bars} ahead. Persistence expects a {data.target} of zero."
-    if data.target == "range":
+    if TARGETS[data.target].is_volatility:
         said += (
-            " A forecast of the range is a median: the network forecasts the middle of its "
-            "logarithm, so the range is as often above it as below, and on average larger."
+            f" A forecast of the {data.target} is a median: the network forecasts the middle of "
+            f"its logarithm, so the {data.target} is as often above it as below, and on average "
+            "larger."
         )
     banded = [panel for panel in panels if panel.band is not None]
     if banded:
         of = np.array([len(panel.dates) for panel in banded])
         inside = float(np.average([panel.inside for panel in banded], weights=of))
         said += (
-            f" The band is as wide as the errors on the search folds were; it held "
-            f"{percent(inside)} of the bars of the holdout, and was meant to hold "
+            f" The band is as wide as the errors before each bar were, in units of the volatility "
+            f"then; it held {percent(inside)} of the bars of the holdout, and was meant to hold "
             f"{percent(LEVEL, 0)}."
         )
     return said
@@ -66,7 +68,7 @@ def _last_bars(study: StoredStudy, panel: Panel) -> Table:
     band = panel.band or (np.full(len(panel.dates), np.nan),) * 2
     columns: dict[str, list[str]] = {
         "bar": [when(date) for date in panel.dates],
-        f"forecast, {unit.name}": unit.write(panel.forecast),
+        f"{_statistic(data)}forecast, {unit.name}": unit.write(panel.forecast),
         f"{percent(LEVEL, 0)} from": unit.write(band[0]),
         "to": unit.write(band[1]),
         "persistence": unit.write(panel.persistence),
@@ -77,6 +79,12 @@ def _last_bars(study: StoredStudy, panel: Panel) -> Table:
         columns["forecast price"] = price.write(to_price(panel.forecast, last))
         columns["actual price"] = price.write(to_price(panel.actual, last))
     return Table(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _statistic(data: DataSection) -> str:
+    """Return what a forecast in the unit of traders is, if not what it is in that of the target."""
+    display = TARGETS[data.target].display
+    return f"{display.statistic} " if display and display.statistic else ""
 
 
 def _closes_before(study: StoredStudy, symbol: str, bars: int) -> Floats:

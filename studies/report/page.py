@@ -19,6 +19,7 @@ from puffin.studies.report.figures.registry import Drawn, show
 from puffin.studies.report.forecasts_section import forecasts_section
 from puffin.studies.report.holdout_section import direction_section, holdout_section
 from puffin.studies.report.importance import TRIALS, importance
+from puffin.studies.report.intervals_section import intervals_section
 from puffin.studies.report.money import costs_in_words, position_rule, sharpe_in_words
 from puffin.studies.report.next_steps import next_steps
 from puffin.studies.report.outside import outside_sections
@@ -45,6 +46,7 @@ def report_page(study: StoredStudy, report: Report, drawn: Drawn) -> Page:
             next_steps(study, report),
             holdout_section(study, report, drawn),
             *outside_sections(report.outside, "the winner", report.dates.min()),
+            intervals_section(report, drawn),
             _backtest(report, drawn),
             direction_section(study, report),
             _winner(study, report, drawn),

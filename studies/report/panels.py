@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.conformal import IntervalError, residual_interval
 from puffin.models.evaluation.metrics import skill
 from puffin.models.panel import Part, by_part
 from puffin.studies.dataset import Dataset
 from puffin.studies.report.build import Report, read_forecasts
 from puffin.studies.report.by_symbol import shown_symbols
+from puffin.studies.report.intervals import Ends, errors_by_symbol
 from puffin.studies.study import StoredStudy
 
 # Level of the band around the holdout forecasts; the default of `tuner predict`.
@@ -69,13 +69,15 @@ def fold_panels(study: StoredStudy) -> list[Panel]:
 
 def holdout_panels(study: StoredStudy, report: Report) -> list[Panel]:
     """Return the winner's forecasts of the symbols to show, each with the band of its errors."""
-    (panels,) = _panels(study.holdout_dataset, [report.forecasts])
-    shown, searched = shown_symbols(report.by_symbol), fold_panels(study)
+    folds, holdout = study.dataset, study.holdout_dataset
+    (panels,) = _panels(holdout, [report.forecasts])
+    searched = read_forecasts(study, study.best())
+    errors = errors_by_symbol(folds, holdout, searched, report.forecasts)
+    bands = {one.part.member.symbol: one.interval(LEVEL) for one in errors}
+    by_symbol = {panel.symbol: panel for panel in panels}
     return [
-        replace(panel, band=_band(panel.forecast, _errors(searched, panel.symbol)))
-        for symbol in shown
-        for panel in panels
-        if panel.symbol == symbol
+        replace(by_symbol[symbol], band=_band(by_symbol[symbol].forecast, bands[symbol]))
+        for symbol in shown_symbols(report.by_symbol)
     ]
 
 
@@ -108,15 +110,5 @@ def _of_fold(parts: tuple[Part, ...], columns: list[Floats]) -> list[Panel]:
     ]
 
 
-def _errors(panels: list[Panel], symbol: str) -> Floats:
-    """Return the errors of the forecasts of one symbol; none if it took part in no fold."""
-    errors = [panel.actual - panel.forecast for panel in panels if panel.symbol == symbol]
-    return np.concatenate([np.empty(0), *errors])
-
-
-def _band(forecast: Floats, errors: Floats) -> tuple[Floats, Floats] | None:
-    try:
-        low, high = residual_interval(errors, LEVEL)
-    except IntervalError:
-        return None
-    return forecast + low, forecast + high
+def _band(forecast: Floats, ends: Ends | None) -> Ends | None:
+    return None if ends is None else (forecast + ends[0], forecast + ends[1])

@@ -10,6 +10,7 @@ from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.evaluation.selection import Overfitting
 from puffin.studies.json_values import to_json_values
 from puffin.studies.openings import Opening, outside_name
+from puffin.studies.report import intervals
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import Report
 from puffin.studies.report.by_symbol import JudgedSymbol
@@ -231,6 +232,7 @@ def to_json(report: Report) -> dict[str, Any]:
         },
         "baselines": [_baseline(baseline) for baseline in comparison.baselines],
         "outside": [result.to_json() for result in report.outside],
+        "intervals": intervals.to_json(report.intervals),
         "direction": asdict(report.direction)
         | {
             "pesaran_timmermann": report.direction_test and asdict(report.direction_test),

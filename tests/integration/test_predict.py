@@ -1,6 +1,7 @@
 """`predict` repeats the forecasts that were judged on the holdout."""
 
 import io
+import json
 import math
 from collections.abc import Callable
 from datetime import date
@@ -55,6 +56,10 @@ def test_predict_repeats_the_judged_forecasts_of_the_holdout(
         assert len({round(value, 6) for value in found}) == 2
         actual = math.log(math.log(prices["high"].iloc[place] / prices["low"].iloc[place]))
         assert table["actual"][row] == pytest.approx(actual, rel=1e-6)
-    coverage = predict(opened, prices, 1, 0.9, TODAY).coverage
-    assert coverage is not None
-    assert coverage.bars == 20
+    (body,) = (body for name, body in opened.files.items() if name.endswith("report.json"))
+    levels = json.loads(body)["intervals"]["levels"]
+    assert [each["level"] for each in levels] == [0.5, 0.8, 0.95]
+    for judged in levels:
+        coverage = predict(opened, prices, 1, judged["level"], TODAY).coverage
+        assert coverage is not None
+        assert (coverage.share, coverage.bars) == (judged["inside"]["share"], 20)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from puffin.studies.report.build import Report
 from puffin.studies.report.document import Picture
 from puffin.studies.report.figures.curves import draw_curves, draw_importance, draw_losses
+from puffin.studies.report.figures.intervals import draw_coverage
 from puffin.studies.report.figures.models import draw_baselines
 from puffin.studies.report.figures.selection import draw_overfitting, draw_overtuning, draw_seeds
 from puffin.studies.report.figures.style import Drawing, svg
@@ -51,8 +52,8 @@ class DrawnFigure:
 Drawn = Mapping[str, DrawnFigure]
 
 _BAND = (
-    f"{percent(LEVEL, 0)} of the actual values would lie in the band if the winner's errors on the "
-    "holdout were like those on the search folds."
+    f"{percent(LEVEL, 0)} of the actual values are meant to lie in the band, which follows the "
+    "volatility before each bar."
 )
 # By file name. A new figure is one entry here and one call of `show` in a section.
 FIGURES: dict[str, ReportFigure] = {
@@ -90,6 +91,12 @@ FIGURES: dict[str, ReportFigure] = {
         "Loss of the best simple model minus that of the winner, summed over dates",
         "Where the line rises, the winner forecasts better than the best simple model, on average "
         "over the symbols. A lead that is worth something rises all along and not by a few jumps.",
+    ),
+    "coverage.svg": ReportFigure(
+        draw_coverage,
+        "Share of the actual values inside the prediction intervals, over the holdout",
+        "Share of the last actual values that were inside the intervals of each level. The dashed "
+        "lines are the levels; chance alone moves the lines around them.",
     ),
     "equity.svg": ReportFigure(
         draw_equity,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 import shlex
 from collections import Counter
@@ -335,6 +336,8 @@ def test_the_last_forecasts_are_tabled_in_trader_units(returns: Case, ranges: Ca
         shown = [float(cell) for cell in rows(ranges.page)[date]]
         assert shown[3:] == pytest.approx([highs[i], highs[i + 1]], abs=0.006)
     assert "A forecast of the range is a median" in ranges.page
+    assert "| bar | median forecast, % | 90 % from | to |" in ranges.page
+    assert "| bar | forecast, % | 90 % from | to |" in returns.page
     assert "median:" not in returns.page.split("## What to do next")[0]
 
 
@@ -387,6 +390,33 @@ def test_direction_accuracies_of_winner_and_baselines_are_tabled(case: Case) -> 
         accuracy = rival["direction_accuracy"]
         assert (accuracy is None) is (rival["name"] == "persistence")
         assert table[rival["label"]] == ["-" if accuracy is None else percent(accuracy)]
+
+
+def test_shares_and_widths_of_intervals_are_tabled_beside_one_width(case: Case) -> None:
+    found, section = case.figures["intervals"], case.page.split("## Intervals")[1].split("\n## ")[0]
+    shares, widths = (rows(part) for part in section.split("| level | width"))
+    assert [each["level"] for each in found["levels"]] == [0.5, 0.8, 0.95]
+    for each in found["levels"]:
+        level, inside, plain = percent(each["level"], 0), each["inside"], each["unconditional"]
+        ends = f"{100 * inside['low']:.0f} to {100 * inside['high']:.0f}"
+        assert shares[level][0] == f"{percent(inside['share'])} ({ends})"
+        thirds = [percent(share["share"]) for share in each["by_volatility"].values()]
+        assert [cell.split(" (")[0] for cell in shares[level][1:]] == thirds
+        numbers = [each["mean_width"], each["interval_score"]]
+        plainly = [plain["mean_width"], plain["interval_score"]]
+        assert [float(cell) for cell in widths[level][:2]] == pytest.approx(numbers, abs=6e-4)
+        assert [float(cell) for cell in widths[level][3:]] == pytest.approx(plainly, abs=6e-4)
+        assert widths[level][2] == percent(plain["inside"]["share"])
+    assert found["sentence"] in section
+
+
+def test_intervals_that_are_too_few_or_without_end_are_shown_as_such(returns: Case) -> None:
+    none = replace(returns.report, intervals=[])
+    assert "No interval was judged, because" in markdown(returns.search, none)
+    assert FIGURES["coverage.svg"].draw(returns.search, none) is None
+    endless = [replace(each, width=math.inf, score=math.inf) for each in returns.report.intervals]
+    text = markdown(returns.search, replace(returns.report, intervals=endless))
+    assert "| 95 % | infinite | infinite | " in text
 
 
 def test_a_range_has_no_pesaran_timmermann_test_and_a_reason(returns: Case, ranges: Case) -> None:
