@@ -342,9 +342,9 @@ def predict(
     """Forecast with the model that was exported to DIR.
 
     Each bar has an interval. Intervals come from the model's errors on bars that it was not trained
-    on, and are as wide as the target moved of late. Only a model whose one feature is its target
-    can forecast beyond the horizon. A model of several symbols forecasts each of them, and others
-    by their own past.
+    on, scaled by recent volatility. Only a model whose one feature is its target can forecast
+    beyond the horizon. A model of several symbols forecasts each of them, and others by their own
+    past.
     """
     if csv is not None and symbols:
         raise click.UsageError("--csv and --symbol both name the prices; use one of them")

@@ -166,10 +166,7 @@ def test_a_table_has_a_row_for_each_symbol(predict: Callable[..., Result]) -> No
     ]
     assert max(map(len, found.stdout.splitlines())) <= 80
     assert "the export's copy: AAPL, IBM and MSFT is 2013-01-31" in found.stderr
-    assert (
-        "90.0 % intervals from 40 out-of-sample errors of each symbol, as wide as the"
-        in found.stderr
-    )
+    assert "90.0 % intervals from 40 out-of-sample errors of each symbol, scaled" in found.stderr
 
 
 def test_json_has_an_entry_for_each_symbol(predict: Callable[..., Result]) -> None:

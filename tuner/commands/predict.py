@@ -140,7 +140,7 @@ def _basis(exported: Exported, found: Predictions, origin: str, *, is_exported: 
 def _intervals(made: Sequence[Prediction], *, is_basket: bool) -> str:
     one = made[0]
     errors = " and ".join(_errors(made)) if is_basket else f"{one.residuals} out-of-sample errors"
-    text = f"{percent(one.level)} intervals from {errors}, as wide as the target moved of late"
+    text = f"{percent(one.level)} intervals from {errors}, scaled by recent volatility"
     if len(one.steps) <= one.horizon:
         return text
     return (
