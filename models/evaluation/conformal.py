@@ -2,9 +2,9 @@
 
 An error is actual - forecast, of a bar that the forecasting network was not trained on. A score is
 an error in units of how far the target deviated of late, as it was known when the forecast was
-made. The interval of a bar is the range of the scores so far without their tails, in units of the
-deviation of its own day. The share of the tails adapts: it falls after a miss and rises after a
-hit. `benchmarks/coverage.py` compares this with other scales and other ways to adapt.
+made. The interval of a bar is the range of the scores so far without their tails, times the
+deviation when its own forecast is made. The share of the tails adapts: it falls after a miss and
+rises after a hit. `benchmarks/coverage.py` compares this with other scales and ways to adapt.
 """
 
 import math
@@ -188,7 +188,7 @@ def adapt(scores: Floats, level: float, horizon: int = 1) -> Adapted:
     References
     ----------
     Gibbs and Candès (2021), "Adaptive Conformal Inference Under Distribution Shift", NeurIPS 34,
-    equation 2 and proposition 4.1.
+    section 2 and proposition 4.1.
     """
     require_enough(len(scores), level)
     least, outside = _least(level), 1 - level

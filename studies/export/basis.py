@@ -109,7 +109,7 @@ def _scale(exported: Exported, symbol: str, series: Series, dates: pd.DatetimeIn
     It is measured from the first bar of the export on, so that few bars do as well as many.
     """
     target, horizon = series.target, series.horizon
-    if symbol in exported.prices:
+    if len(exported.targets.get(symbol, ())) > horizon:
         known = pd.Series(exported.targets[symbol], exported.prices[symbol].index)[horizon:]
         joined = pd.Series(target, dates)[known.index[0] :].combine_first(known[: dates[-1]])
         target = np.append(np.full(horizon, np.nan), joined.dropna())

@@ -194,10 +194,13 @@ def in_words(found: Sequence[HeldIntervals]) -> str:
             f"The intervals held: {_listed([one.level for one in held], 0)} of the bars were to be "
             f"inside, and {_listed([one.inside.share for one in held])} were."
         )
-    return (
-        f"{' '.join(said)} Intervals of one width would have had "
+    said.append(
+        "Intervals of one width would have had "
         f"{_listed([one.unconditional.share for one in found])} inside."
     )
+    if missing := [level for level in LEVELS if level not in [one.level for one in found]]:
+        said.append(f"The search made too few errors for intervals of {_listed(missing, 0)}.")
+    return " ".join(said)
 
 
 def _listed(shares: Sequence[float], digits: int = 1) -> str:

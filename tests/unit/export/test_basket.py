@@ -1,5 +1,6 @@
 """An export of several symbols: files that agree by symbol, and a forecast of each by its own."""
 
+import math
 import re
 from datetime import date
 from pathlib import Path
@@ -219,6 +220,14 @@ def test_bars_of_an_unseen_symbol_change_no_forecast_of_the_others() -> None:
     alone = predict_each(exported, frames, 1, 0.9, TODAY).made
     beside = predict_each(exported, {"NEW": bars(70) * 5, **frames}, 1, 0.9, TODAY).made
     assert beside[1:] == alone
+
+
+def test_a_symbol_of_which_the_export_has_no_target_is_measured_on_its_own_bars() -> None:
+    new, old = made(), made()
+    new.prices["LATE"] = bars(1, "2020-05-19")
+    assert new.targets["LATE"].tolist() == pytest.approx([math.nan], nan_ok=True)
+    found, expected = (forecast(one, bars(80) * 3, "LATE", 0.9) for one in (new, old))
+    assert half_widths(found) == half_widths(expected)
 
 
 def test_too_few_errors_of_a_symbol_are_replaced_by_those_of_all() -> None:

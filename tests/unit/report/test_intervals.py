@@ -149,7 +149,8 @@ def held(level: float, inside: float, plain: float = 0.5) -> HeldIntervals:
 def test_words_say_whether_intervals_held() -> None:
     assert in_words([held(0.5, 0.49), held(0.95, 0.96)]) == (
         "The intervals held: 50 % and 95 % of the bars were to be inside, and 49.0 % and 96.0 % "
-        "were. Intervals of one width would have had 50.0 % and 50.0 % inside."
+        "were. Intervals of one width would have had 50.0 % and 50.0 % inside. The search made too "
+        "few errors for intervals of 80 %."
     )
     assert in_words([held(0.5, 0.6), held(0.8, 0.82), held(0.95, 0.9, 0.7)]) == (
         "The 50 % intervals did not hold: 60.0 % of the bars were inside (56.0 % to 63.0 %), more "
