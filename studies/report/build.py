@@ -15,8 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest
+from puffin.models.evaluation.bootstrap import MIN_BARS
 from puffin.models.evaluation.direction import Direction, DirectionTest
-from puffin.models.evaluation.metrics import skill
+from puffin.models.evaluation.forecast_tests import DirectionTest
+from puffin.models.evaluation.metrics import Direction, skill
 from puffin.models.evaluation.selection import (
     MIN_BLOCK,
     Overfitting,
@@ -26,7 +28,7 @@ from puffin.models.evaluation.selection import (
     overtuning,
 )
 from puffin.models.evaluation.sharpe import DeflatedSharpe, deflated_sharpe
-from puffin.models.evaluation.spa import MIN_BARS, SpaResult, spa
+from puffin.models.evaluation.spa import SpaResult, spa
 from puffin.models.features import TARGETS
 from puffin.studies.dataset import Dataset
 from puffin.studies.duplicates import distinct, trained

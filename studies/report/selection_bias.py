@@ -2,8 +2,9 @@
 
 import math
 
+from puffin.models.evaluation.bootstrap import MIN_BARS
 from puffin.models.evaluation.forecast_tests import LEVEL
-from puffin.models.evaluation.spa import MIN_BARS, SpaResult
+from puffin.models.evaluation.spa import SpaResult
 from puffin.studies.report.build import Report
 from puffin.studies.report.document import Block, Heading, Section, Table, Text
 from puffin.studies.report.figures.registry import Drawn, show

@@ -9,13 +9,13 @@ import pytest
 from scipy.stats import binom
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.spa import (
-    _bootstrap_variance,
-    _drawn_means,
+from puffin.models.evaluation.bootstrap import (
+    bootstrap_variance,
+    drawn_means,
     optimal_block_length,
-    spa,
     stationary_bootstrap,
 )
+from puffin.models.evaluation.spa import spa
 
 
 def autoregressive(count: int, phi: float) -> Floats:
@@ -59,15 +59,15 @@ def test_the_variance_of_a_drawn_mean_is_that_of_arch() -> None:
     benchmark, models = losses()
     expected = [0.08657899, 0.29248603, 0.48031095, 1.166806, 1.72854969, 1.87393406]
     expected += [3.03465806, 4.01242756, 5.16401344, 7.58463079, 7.69057445, 5.65315209]
-    found = _bootstrap_variance(benchmark[:, None] - models, 4.0)
+    found = bootstrap_variance(benchmark[:, None] - models, 4.0)
     assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_variance_over_samples_equals_its_formula() -> None:
     values = autoregressive(100, 0.6)[:, None]
     draws = stationary_bootstrap(100, 20000, 5.0, np.random.default_rng(0))
-    means = _drawn_means(values, draws)
-    assert 100 * means.var() == pytest.approx(float(_bootstrap_variance(values, 5.0)[0]), rel=0.04)
+    means = drawn_means(values, draws)
+    assert 100 * means.var() == pytest.approx(float(bootstrap_variance(values, 5.0)[0]), rel=0.04)
     assert means[:3, 0] == pytest.approx([values[draw].mean() for draw in draws[:3]])
 
 
