@@ -18,6 +18,7 @@ from puffin.models.evaluation.forecast_tests import (
     detectable_skill,
     diebold_mariano,
 )
+from puffin.models.evaluation.mcs import mcs
 from puffin.models.evaluation.metrics import score
 from puffin.models.evaluation.selection import overfitting
 from puffin.models.evaluation.sharpe import deflated_sharpe
@@ -63,6 +64,7 @@ OF_FRAME: dict[str, Callable[[Any], Any]] = {
     "historical_forecasts": many.historical_forecasts,
     "prepare_sequences": lambda f: many.prepare_sequences(f, PRICES, 5),
     "overfitting": overfitting,
+    "mcs": mcs,
     "spa": lambda f: spa(PRICES, f),
     "create_dataloaders": lambda f: create_dataloaders(f, PRICES),
 }
