@@ -89,10 +89,15 @@ def counted_bars(dates: Any) -> str:
 _MOST_NAMED = 5
 
 
+def listed(names: Sequence[str]) -> str:
+    """Write names as ``AAPL``, ``AAPL and IBM`` or ``AAPL, IBM and MSFT``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def in_words(symbols: Sequence[str]) -> str:
     """Write symbols as ``AAPL``, ``AAPL, IBM and MSFT`` or ``100 symbols from AAPL to ZTS``."""
     if len(symbols) <= _MOST_NAMED:
-        return " and ".join(filter(None, [", ".join(symbols[:-1]), *symbols[-1:]]))
+        return listed(symbols)
     return f"{len(symbols)} symbols from {min(symbols)} to {max(symbols)}"
 
 

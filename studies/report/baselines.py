@@ -14,6 +14,7 @@ from puffin.models.evaluation.baselines import (
     MissingPackageError,
     fit_each,
 )
+from puffin.models.evaluation.bootstrap import MIN_BARS
 from puffin.models.evaluation.direction import Direction
 from puffin.models.evaluation.forecast_tests import (
     LEVEL,
@@ -23,7 +24,8 @@ from puffin.models.evaluation.forecast_tests import (
     detectable_skill,
     diebold_mariano,
 )
-from puffin.models.evaluation.metrics import skill
+from puffin.models.evaluation.mcs import mcs
+from puffin.models.evaluation.metrics import Direction, skill
 from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
 from puffin.models.evaluation.shifted import shifted
 from puffin.models.losses import LOSSES
@@ -49,6 +51,8 @@ class BaselineResult:
     diebold_mariano : test whether the winner forecasts better
     clark_west : the same test for a baseline that is a special case of the network; None for others
     also : keys of baselines whose forecasts are equal, which have no row of their own
+    mcs_p : p-value in the model confidence set of winner and baselines; NaN if there are too few
+        bars
     """
 
     name: str
@@ -61,6 +65,7 @@ class BaselineResult:
     diebold_mariano: MeanTest
     clark_west: MeanTest | None
     also: tuple[str, ...] = ()
+    mcs_p: float = float("nan")
 
     @property
     def search_loss(self) -> float:
@@ -83,12 +88,15 @@ class HoldoutComparison:
     baselines : sorted by search loss
     detectable_skill : true skill against the first baseline that this many bars detect with a
         probability of 80 %
+    mcs_p : p-value of the forecast in the model confidence set of it and all baselines; NaN if
+        there are too few bars
     not_installed : tuple of str, why baselines are left out whose package is not installed
     """
 
     loss: float
     baselines: list[BaselineResult]
     detectable_skill: float
+    mcs_p: float = float("nan")
     not_installed: tuple[str, ...] = ()
 
     @property
@@ -148,13 +156,23 @@ def compare_with_baselines(
         runs, not_installed = _fit_baselines(folds, holdout, lookback)
     baselines = [_baseline_result(run, folds, holdout, forecast) for run in runs]
     baselines.sort(key=lambda baseline: baseline.search_loss)
+    winner, *others = _mcs_p([losses, *(b.holdout_losses for b in baselines)], holdout.date_horizon)
     first = baselines[0].holdout_losses
     return HoldoutComparison(
         loss=float(losses.mean()),
-        baselines=baselines,
+        baselines=[replace(b, mcs_p=p) for b, p in zip(baselines, others, strict=True)],
         detectable_skill=detectable_skill(first - losses, first, holdout.date_horizon),
+        mcs_p=winner,
         not_installed=not_installed,
     )
+
+
+def _mcs_p(losses: list[Floats], horizon: int) -> tuple[float, ...]:
+    """Return the p-value of each model in their model confidence set; NaN with too few bars."""
+    matrix = np.column_stack(losses)
+    if len(matrix) < max(MIN_BARS, horizon):
+        return (float("nan"),) * len(losses)
+    return mcs(matrix, horizon).p_values
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,9 @@
 import math
 from statistics import fmean
 
+from puffin.models.evaluation.bootstrap import MIN_BARS
 from puffin.models.evaluation.direction import DirectionTest
-from puffin.models.evaluation.forecast_tests import LEVEL
+from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, outside_name
 from puffin.studies.report.build import Report
@@ -13,12 +14,23 @@ from puffin.studies.report.figures.registry import Drawn, show
 from puffin.studies.report.subject import loss_in_words
 from puffin.studies.report.verdict import looks_before
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import counted, in_words, loss, minute, p_value, percent, printable, signed
+from puffin.studies.text import (
+    counted,
+    in_words,
+    listed,
+    loss,
+    minute,
+    p_value,
+    percent,
+    printable,
+    signed,
+)
 
 
 def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
     """Return the section on the losses of winner and baselines on the holdout."""
-    rows = [("winner", loss(report.search_loss), loss(report.loss), "", "", "")]
+    losses, p = map(loss, (report.search_loss, report.loss)), p_value(report.comparison.mcs_p)
+    rows = [("winner", *losses, "", "", "", p)]
     rows += [
         (
             baseline.label,
@@ -27,10 +39,12 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
             signed(baseline.skill),
             p_value(baseline.diebold_mariano.p_better),
             p_value(baseline.clark_west.p_better) if baseline.clark_west else "-",
+            p_value(baseline.mcs_p),
         )
         for baseline in report.comparison.baselines
     ]
-    header = ("", "search loss", "holdout loss", "skill of the winner", "p of DM", "p of CW")
+    tests = ("p of DM", "p of CW", "p of MCS")
+    header = ("", "search loss", "holdout loss", "skill of the winner", *tests)
     skill = signed(report.skill)
     if math.isnan(report.skill):
         skill = "undefined, because persistence is always right there"
@@ -55,6 +69,7 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
                 "a lead of the winner, and a lead is significant if p is below "
                 f"{LEVEL}."
             ),
+            Text(_confidence_set(report)),
             Text(_detectable(report.comparison.detectable_skill)),
             *(Text(f"Left out: {why}.") for why in report.comparison.not_installed),
             *_symbols(study, report, drawn),
@@ -120,6 +135,21 @@ def _absent(study: StoredStudy, report: Report) -> str:
         return ""
     why = "because of too few bars before the holdout or none in it"
     return f" Not judged, {why}: {in_words(absent)}."
+
+
+def _confidence_set(report: Report) -> str:
+    """Return which models may be the best."""
+    comparison = report.comparison
+    if math.isnan(comparison.mcs_p):
+        return f"There is no model confidence set: it needs at least {MIN_BARS} bars."
+    p_values = {"the winner": comparison.mcs_p} | {b.label: b.mcs_p for b in comparison.baselines}
+    best = [name for name, p in p_values.items() if p >= LEVEL]
+    return (
+        "MCS is the model confidence set of Hansen, Lunde and Nason (2011), which compares winner "
+        f"and simple models with each other: with a confidence of {percent(1 - LEVEL, 0)} the best "
+        f"of all {len(p_values)} is one of those whose p is at least {LEVEL}. Here "
+        f"{'this is' if len(best) == 1 else f'these {len(best)} are'} {listed(best)}."
+    )
 
 
 def _detectable(skill: float) -> str:

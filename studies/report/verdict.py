@@ -226,6 +226,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "network_losses": report.network_losses,
             "skill": report.skill,
             "detectable_skill": comparison.detectable_skill,
+            "mcs_p": comparison.mcs_p,
             "openings": len(report.looks),
             "openings_before": len(report.looks_before),
             "opened": [_look(look) for look in report.looks],
@@ -298,4 +299,5 @@ def _baseline(baseline: BaselineResult) -> dict[str, Any]:
         "skill_of_winner": baseline.skill,
         "diebold_mariano": asdict(baseline.diebold_mariano),
         "clark_west": baseline.clark_west and asdict(baseline.clark_west),
+        "mcs_p": baseline.mcs_p,
     }

@@ -30,7 +30,8 @@ from puffin.tuner.pool import run_workers_until_done
 _LEGEND = (
     "search, holdout: losses; direction: share of moves forecast in the right direction, - if no "
     "move is forecast; skill: of the winner against this model; DM: p of Diebold-Mariano; CW: p of "
-    "Clark-West, - if the model is not a special case of the network"
+    "Clark-West, - if the model is not a special case of the network; MCS: p of the model "
+    "confidence set; with a confidence of 95 % the best model is one whose p is at least 0.05"
 )
 
 
@@ -141,7 +142,8 @@ def _print(result: reports.Report, *, as_json: bool) -> None:
 def _print_baselines(out: Console, result: reports.Report) -> None:
     """Print the winner and the baselines on the search folds and the holdout."""
     losses = map(loss, (result.search_loss, result.loss))
-    rows = [("winner", *losses, percent(result.direction.accuracy), "", "", "")]
+    direction, p = percent(result.direction.accuracy), _short(result.comparison.mcs_p)
+    rows = [("winner", *losses, direction, "", "", "", p)]
     rows += [
         (
             baseline.label,
@@ -150,6 +152,7 @@ def _print_baselines(out: Console, result: reports.Report) -> None:
             signed(baseline.skill),
             _short(baseline.diebold_mariano.p_better),
             _short(baseline.clark_west.p_better) if baseline.clark_west else "-",
+            _short(baseline.mcs_p),
         )
         for baseline in result.comparison.baselines
     ]
@@ -162,10 +165,11 @@ def _print_baselines(out: Console, result: reports.Report) -> None:
             signed(o.skill),
             _short(o.test.p_better),
             "-",
+            "-",
         )
         for o in result.outside
     ]
-    columns = ("model", "search", "holdout", "direction", "skill", "DM", "CW")
+    columns = ("model", "search", "holdout", "direction", "skill", "DM", "CW", "MCS")
     print_rows(out, columns, rows, ("CW", "search", "direction"))
 
 

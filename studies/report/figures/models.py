@@ -1,5 +1,6 @@
 """The figure of the winner beside the simple models."""
 
+from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.studies.report.build import Report
 from puffin.studies.report.figures.style import (
     BLUE,
@@ -25,6 +26,7 @@ def draw_baselines(_study: StoredStudy, report: Report) -> Drawing:
     comparison = report.comparison
     losses = {"winner": comparison.loss}
     losses |= {baseline.label: baseline.holdout_loss for baseline in comparison.baselines}
+    p_values = [comparison.mcs_p, *(baseline.mcs_p for baseline in comparison.baselines)]
     figure = new_figure(0.9 + 0.34 * len(losses))
     axes = figure.add_subplot()
     most = _FAR * max(comparison.loss, comparison.reference.holdout_loss)
@@ -33,7 +35,7 @@ def draw_baselines(_study: StoredStudy, report: Report) -> Drawing:
     axes.set_xlim(low, high)
     axes.set_ylim(len(losses) - 0.5, -0.5)
     axes.axvline(comparison.loss, color=BLUE, linewidth=1.2)
-    for place, (name, value) in enumerate(losses.items()):
+    for place, ((name, value), p) in enumerate(zip(losses.items(), p_values, strict=True)):
         colour, marker = (BLUE, "o") if name == "winner" else (INK, "s")
         at = min(value, high)
         axes.plot(
@@ -41,6 +43,7 @@ def draw_baselines(_study: StoredStudy, report: Report) -> Drawing:
             [place],
             marker if value <= high else ">",
             color=colour,
+            markerfacecolor="none" if p < LEVEL else colour,
             markersize=7,
             clip_on=False,
         )

@@ -78,7 +78,8 @@ FIGURES: dict[str, ReportFigure] = {
         draw_baselines,
         "Loss of the winner and of each simple model on the holdout",
         "Loss on the holdout; left is better. The line is the winner. The first simple model was "
-        "the best on the search bars and is the one to beat.",
+        "the best on the search bars and is the one to beat. A hollow mark is a model that is not "
+        "the best, by the model confidence set.",
     ),
     "symbols.svg": ReportFigure(
         draw_symbols,

@@ -358,11 +358,12 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         assert table[key] == [f"{shown:.3g}" if isinstance(shown, float) else str(shown)]
     own = [found["winner"]["search_loss"], found["holdout"]["loss"]]
-    assert table["winner"] == [*map(loss, own), "", "", ""]
+    assert table["winner"] == [*map(loss, own), "", "", "", p(found["holdout"]["mcs_p"])]
     for rival in found["baselines"]:
         losses = [loss(rival[key]) for key in ("search_loss", "holdout_loss")]
         nested = rival["clark_west"]
         tests = [p(rival["diebold_mariano"]["p_better"]), p(nested["p_better"]) if nested else "-"]
+        tests.append(p(rival["mcs_p"]))
         assert (nested is None) is (rival["name"] not in ("persistence", "drift", "mean"))
         assert table[rival["label"]] == [*losses, signed(rival["skill_of_winner"]), *tests]
     for opening in found["holdout"]["opened"]:

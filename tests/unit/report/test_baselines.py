@@ -10,6 +10,7 @@ import pytest
 import puffin.studies.report.baselines
 from puffin.models.evaluation.baselines import Baseline, MissingPackageError, TooShortError
 from puffin.models.evaluation.forecast_tests import clark_west, diebold_mariano
+from puffin.models.evaluation.mcs import mcs
 from puffin.models.features import TARGETS, Series
 from puffin.models.folds import Span
 from puffin.studies.dataset import Dataset, cut_holdout
@@ -136,6 +137,18 @@ def test_clark_west_covers_nested_baselines_only(
             right = (rival.forecasts > last) == (actual > last)
             assert rival.direction is not None
             assert rival.direction.accuracy == pytest.approx(right.mean())
+
+
+@pytest.mark.usefixtures("rivals")
+def test_the_confidence_set_is_of_winner_and_baselines_together() -> None:
+    folds, opened = market(spec_of())
+    (actual,) = opened.actuals
+    errors = np.resize([0.01, 0.03, -0.02], HOLDOUT)
+    found = compare_with_baselines(folds, opened, 3, actual + errors)
+    models = np.column_stack([errors**2, np.full(HOLDOUT, 0.03**2), np.full(HOLDOUT, 0.02**2)])
+    expected = mcs(models).p_values
+    assert [found.mcs_p, *(b.mcs_p for b in found.baselines)] == pytest.approx(expected)
+    assert found.best_on_holdout.mcs_p == 1.0
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -175,13 +175,20 @@ def test_the_winner_and_its_rival_lie_inside_the_figure_of_models(
     winner: float, rival: float
 ) -> None:
     names = {"ridge": rival, "persistence": 50 * rival}
-    baselines = [SimpleNamespace(label=name, holdout_loss=loss) for name, loss in names.items()]
-    comparison = SimpleNamespace(loss=winner, baselines=baselines, reference=baselines[0])
+    baselines = [
+        SimpleNamespace(label=name, holdout_loss=loss, mcs_p=p)
+        for (name, loss), p in zip(names.items(), (0.05, 0.04), strict=True)
+    ]
+    comparison = SimpleNamespace(
+        loss=winner, baselines=baselines, reference=baselines[0], mcs_p=1.0
+    )
     drawing = draw_baselines(None, SimpleNamespace(comparison=comparison))
     (axes,) = drawing.figure.axes
     low, high = axes.get_xlim()
     assert low < min(winner, rival) <= max(winner, rival) < high < 50 * rival
     assert f"ridge  {loss_text(rival)}" in [label.get_text() for label in axes.get_yticklabels()]
+    _, *marks = axes.get_lines()
+    assert [mark.get_markerfacecolor() == "none" for mark in marks] == [False, False, True]
 
 
 @pytest.mark.parametrize(
