@@ -269,7 +269,7 @@ MEANS: dict[str, Callable[[Run], float]] = {
     "ridge regression": lambda run: run.skill_of("ridge"),
 }
 POSITIVES: dict[str, Callable[[Run], bool]] = {
-    "Diebold-Mariano": lambda run: run.judgement.reference.diebold_mariano.p_better < LEVEL,
+    "better than the reference": lambda run: run.judgement.reference.test.p_better < LEVEL,
     "Clark-West, mean": lambda run: run.passes_clark_west,
     "Pesaran-Timmermann": lambda run: run.pesaran_timmermann < LEVEL,
     "SPA, search folds": lambda run: run.spa < LEVEL,

@@ -84,7 +84,7 @@ def holdout(**settings: Any) -> str:
     best = found["baselines"][0]
     return (
         f"{found['verdict']['outcome']:10}{best['skill_of_winner']:+8.1%}"
-        f"{best['diebold_mariano']['p_better']:8.3f}{found['holdout']['detectable_skill']:8.1%}"
+        f"{best['test']['p_better']:8.3f}{found['holdout']['detectable_skill']:8.1%}"
     )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.stats import norm
 
 from puffin.models.arrays import Floats, as_series, of_one_length, require_finite, varies
 
@@ -65,55 +65,15 @@ class MeanTest(TestedMean):
     count: int
 
 
-def diebold_mariano(loss_differentials: Any, horizon: int = 1) -> MeanTest:
-    """Test whether a model forecasts better than a baseline.
-
-    The test of Diebold and Mariano with the small-sample correction of Harvey, Leybourne and
-    Newbold, who compare with Student's t with ``n - 1`` degrees of freedom. The long-run variance
-    is that of a rectangular window of ``horizon - 1`` lags, which can be negative. If it is not
-    positive, the test is computed as for a `horizon` of 1, as R's ``forecast::dm.test`` does, and
-    `MeanTest.lags` is 0.
-
-    Parameters
-    ----------
-    loss_differentials : array, list or pandas Series, (n,), in units of the loss
-        The baseline's loss minus the model's, in order of time.
-    horizon : int
-        Bars ahead.
-
-    Raises
-    ------
-    ValueError
-        If a loss differential is not finite, or `horizon` is not at least 1 and below n.
-
-    References
-    ----------
-    Diebold and Mariano (1995), "Comparing Predictive Accuracy", Journal of Business & Economic
-    Statistics 13(3), statistic S1.
-    Harvey, Leybourne and Newbold (1997), "Testing the equality of prediction mean squared errors",
-    International Journal of Forecasting 13(2), statistic S1*.
-    """
-    values = _checked_differentials("loss_differentials", loss_differentials, horizon)
-    error, lags = _corrected_error(values, horizon)
-    statistic, count = float(values.mean()) / error, len(values)
-    return MeanTest(
-        mean=float(values.mean()),
-        statistic=statistic,
-        p_better=float(t.sf(statistic, count - 1)),
-        p_two_sided=float(2 * t.sf(abs(statistic), count - 1)),
-        lags=lags,
-        count=count,
-    )
-
-
 def clark_west(forecast: Any, baseline: Any, actual: Any, horizon: int = 1) -> MeanTest:
     """Test whether a model is better than a baseline that is a special case of it.
 
     If the baseline is true, the larger model fits parameters to noise, so its squared errors are
     too large in expectation. The test adds ``(baseline - forecast)²`` to the loss differential of
-    the squared errors, and compares the mean with the normal distribution. The variance is that of
-    `diebold_mariano`, without the small-sample correction. Do not use the test with a baseline that
-    is not nested in the model: the adjustment favours the model.
+    the squared errors, and compares the mean with the normal distribution. The long-run
+    variance is that of a rectangular window of ``horizon - 1`` lags; if it is not positive, that of
+    no lags. Do not use the test with a baseline that is not nested in the model: the adjustment
+    favours the model.
 
     Parameters
     ----------
@@ -159,53 +119,6 @@ def clark_west_mean(adjusted: Any, horizon: int = 1) -> MeanTest:
     )
 
 
-def detectable_skill(loss_differentials: Any, baseline_losses: Any, horizon: int = 1) -> float:
-    """Return the true skill that `diebold_mariano` detects with a power of 80 %.
-
-    A model whose true skill ``1 - loss / baseline loss`` is this large is significantly better, at
-    5 % one-sided, in four of five samples of this many bars::
-
-        (t(0.95) + t(0.80)) * standard error of the mean / mean loss of the baseline
-
-    with Student's t of ``n - 1`` degrees of freedom and the standard error of the test. A smaller
-    true skill can be detected too, but less often: two thirds of it half of the time, which is
-    also about the *observed* skill that is just significant. The result holds for forecasts that
-    differ from the baseline as much as these do; forecasts that differ more need a larger skill.
-
-    Parameters
-    ----------
-    loss_differentials, baseline_losses : array, list or pandas Series, (n,), in units of the loss
-        In order of time.
-    horizon : int
-        Bars ahead.
-
-    Returns
-    -------
-    float
-        NaN if all loss differentials are equal, or the baseline is never wrong.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a value is not finite, or `horizon` is not at least 1 and below n.
-
-    References
-    ----------
-    Bloom (1995), "Minimum Detectable Effects: A Simple Way to Report the Statistical Power of
-    Experimental Designs", Evaluation Review 19(5).
-    """
-    values, losses = of_one_length(
-        loss_differentials=loss_differentials, baseline_losses=baseline_losses
-    )
-    error, _ = _corrected_error(
-        _checked_differentials("loss_differentials", values, horizon), horizon
-    )
-    if not losses.mean() > 0:
-        return float("nan")
-    multiple = t.ppf(1 - LEVEL, len(values) - 1) + t.ppf(POWER, len(values) - 1)
-    return float(multiple * error / losses.mean())
-
-
 def holm(p_values: Any) -> Floats:
     """Adjust p-values (n,) for their number, so that a level bounds the chance of any false one.
 
@@ -224,14 +137,6 @@ def holm(p_values: Any) -> Floats:
     steps = values[ascending] * np.arange(len(known), 0, -1)
     adjusted[ascending] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
-
-
-def _corrected_error(loss_differentials: Floats, horizon: int) -> tuple[float, int]:
-    """Return the standard error of the mean with the small-sample correction, and its lags."""
-    error, lags = _standard_error(loss_differentials, horizon)
-    count, ahead = len(loss_differentials), lags + 1
-    # The factor (n + 1 - 2h + h(h - 1) / n) / n of the paper is (n - h)(n - h + 1) / n².
-    return error / ((count - ahead) * (count - ahead + 1)) ** 0.5 * count, lags
 
 
 def _standard_error(values: Floats, horizon: int) -> tuple[float, int]:

@@ -21,9 +21,8 @@ from puffin.models.evaluation.forecast_tests import (
     MeanTest,
     adjusted_differentials,
     clark_west_mean,
-    detectable_skill,
-    diebold_mariano,
 )
+from puffin.models.evaluation.long_run import LongRunTest, long_run_test
 from puffin.models.evaluation.mcs import mcs
 from puffin.models.evaluation.metrics import Direction, skill
 from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
@@ -48,8 +47,8 @@ class BaselineResult:
     direction : direction accuracy on the holdout; None if the baseline never forecasts a move, like
         persistence
     skill : skill of the winner against this baseline on the holdout
-    diebold_mariano : test whether the winner forecasts better
-    clark_west : the same test for a baseline that is a special case of the network; None for others
+    test : whether the winner forecasts better
+    clark_west : the same for a baseline that is a special case of the network; None for others
     also : keys of baselines whose forecasts are equal, which have no row of their own
     mcs_p : p-value in the model confidence set of winner and baselines; NaN if there are too few
         bars
@@ -62,7 +61,7 @@ class BaselineResult:
     forecasts: Floats
     direction: Direction | None
     skill: float
-    diebold_mariano: MeanTest
+    test: LongRunTest
     clark_west: MeanTest | None
     also: tuple[str, ...] = ()
     mcs_p: float = float("nan")
@@ -86,8 +85,6 @@ class HoldoutComparison:
     ----------
     loss : loss of the forecast
     baselines : sorted by search loss
-    detectable_skill : true skill against the first baseline that this many bars detect with a
-        probability of 80 %
     mcs_p : p-value of the forecast in the model confidence set of it and all baselines; NaN if
         there are too few bars
     not_installed : tuple of str, why baselines are left out whose package is not installed
@@ -95,7 +92,6 @@ class HoldoutComparison:
 
     loss: float
     baselines: list[BaselineResult]
-    detectable_skill: float
     mcs_p: float = float("nan")
     not_installed: tuple[str, ...] = ()
 
@@ -103,6 +99,12 @@ class HoldoutComparison:
     def reference(self) -> BaselineResult:
         """The baseline that was best on the search data."""
         return self.baselines[0]
+
+    @property
+    def detectable_skill(self) -> float:
+        """True skill against the reference that so many bars detect with a probability of 80 %."""
+        loss = self.reference.holdout_loss
+        return self.reference.test.detectable / loss if loss > 0 else float("nan")
 
     @property
     def best_on_holdout(self) -> BaselineResult:
@@ -113,7 +115,7 @@ class HoldoutComparison:
     def beats_baseline(self) -> bool:
         """Whether the loss is below every baseline's, and significantly below the first's."""
         below_all = self.loss < self.best_on_holdout.holdout_loss
-        return below_all and self.reference.diebold_mariano.p_better < LEVEL
+        return below_all and self.reference.test.p_better < LEVEL
 
     @property
     def nothing_moves(self) -> bool:
@@ -132,7 +134,7 @@ class HoldoutComparison:
             return "undecided"
         if self.beats_baseline:
             return "better"
-        return "worse" if self.reference.diebold_mariano.p_worse < LEVEL else "undecided"
+        return "worse" if self.reference.test.p_worse < LEVEL else "undecided"
 
 
 def compare_with_baselines(
@@ -157,11 +159,9 @@ def compare_with_baselines(
     baselines = [_baseline_result(run, folds, holdout, forecast) for run in runs]
     baselines.sort(key=lambda baseline: baseline.search_loss)
     winner, *others = _mcs_p([losses, *(b.holdout_losses for b in baselines)], holdout.date_horizon)
-    first = baselines[0].holdout_losses
     return HoldoutComparison(
         loss=float(losses.mean()),
         baselines=[replace(b, mcs_p=p) for b, p in zip(baselines, others, strict=True)],
-        detectable_skill=detectable_skill(first - losses, first, holdout.date_horizon),
         mcs_p=winner,
         not_installed=not_installed,
     )
@@ -237,7 +237,7 @@ def _are_equal(one: Baseline, other: Baseline) -> bool:
 def _baseline_result(
     run: _BaselineForecasts, folds: Dataset, holdout: Dataset, forecast: Floats
 ) -> BaselineResult:
-    horizon, baseline = holdout.date_horizon, run.holdout
+    baseline = run.holdout
     losses, winner = (holdout.losses_by_date([f]) for f in (baseline.forecasts, forecast))
     (last,) = holdout.persistence
     moves = (baseline.forecasts != last).any()
@@ -252,8 +252,8 @@ def _baseline_result(
         forecasts=baseline.forecasts,
         direction=holdout.direction([baseline.forecasts]) if moves else None,
         skill=skill(float(winner.mean()), float(losses.mean())),
-        diebold_mariano=diebold_mariano(losses - winner, horizon),
-        clark_west=clark_west_mean(adjusted, horizon) if nested else None,
+        test=long_run_test(losses - winner),
+        clark_west=clark_west_mean(adjusted, holdout.date_horizon) if nested else None,
     )
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.forecast_tests import LEVEL, diebold_mariano, holm
+from puffin.models.evaluation.forecast_tests import LEVEL, holm
+from puffin.models.evaluation.long_run import long_run_test
 from puffin.models.evaluation.metrics import skill
 from puffin.models.panel import by_part
 from puffin.studies.dataset import Dataset
@@ -22,8 +23,8 @@ class JudgedSymbol:
     symbol : str
     bars : number of its targets
     loss, reference_loss, persistence_loss : of the winner, of the first baseline, of no change
-    p_better, p_holm : p-value of Diebold-Mariano that the winner is better than the first baseline,
-        and adjusted for the number of symbols; NaN if there is nothing to test
+    p_better, p_holm : p-value that the winner is better than the first baseline, and adjusted for
+        the number of symbols; NaN if there is nothing to test
     """
 
     symbol: str
@@ -51,7 +52,7 @@ def by_symbol(holdout: Dataset, forecast: Floats, reference: Floats) -> list[Jud
     own, other, still = (
         by_part(parts, holdout.bar_losses([values])[0]) for values in (forecast, reference, last)
     )
-    p_values = [_p_better(b - a, holdout.horizon) for a, b in zip(own, other, strict=True)]
+    p_values = [long_run_test(b - a).p_better for a, b in zip(own, other, strict=True)]
     rows = zip(parts, own, other, still, p_values, holm(p_values).tolist(), strict=True)
     return [
         JudgedSymbol(
@@ -65,12 +66,6 @@ def by_symbol(holdout: Dataset, forecast: Floats, reference: Floats) -> list[Jud
         )
         for part, a, b, c, p, adjusted in rows
     ]
-
-
-def _p_better(differentials: Floats, horizon: int) -> float:
-    if len(differentials) <= horizon:
-        return float(np.nan)
-    return diebold_mariano(differentials, horizon).p_better
 
 
 def counts_in_words(results: Sequence[JudgedSymbol]) -> str:

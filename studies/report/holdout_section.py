@@ -37,15 +37,15 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
             loss(baseline.search_loss),
             loss(baseline.holdout_loss),
             signed(baseline.skill),
-            p_value(baseline.diebold_mariano.p_better),
+            p_value(baseline.test.p_better),
             p_value(baseline.clark_west.p_better) if baseline.clark_west else "-",
             p_value(baseline.mcs_p),
         )
         for baseline in report.comparison.baselines
     ]
-    tests = ("p of DM", "p of CW", "p of MCS")
+    tests = ("p of better", "p of CW", "p of MCS")
     header = ("", "search loss", "holdout loss", "skill of the winner", *tests)
-    skill = signed(report.skill)
+    skill, degrees = signed(report.skill), report.comparison.reference.test.degrees
     if math.isnan(report.skill):
         skill = "undefined, because persistence is always right there"
     return Section(
@@ -62,12 +62,13 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
                 f"The loss is the {loss_in_words(study.spec.training)}, which the "
                 "top of this page calls error. Skill is the share by which the winner's loss is "
                 "lower than the baseline's. The first baseline has the lowest search loss and is "
-                "the one to beat. DM is the test of Diebold and Mariano with the correction of "
-                "Harvey, Leybourne and Newbold. CW is the test of Clark and West, which is valid "
-                "only if the baseline is a special case of the network; other baselines have a "
-                "dash. Both tests are one-sided: p is the probability that chance alone gives such "
-                "a lead of the winner, and a lead is significant if p is below "
-                f"{LEVEL}."
+                "the one to beat. The p of better is that of Diebold and Mariano's test, whose "
+                "variance allows for dependence over time by the equal-weighted cosine estimate of "
+                f"Lazarus, Lewis, Stock and Watson (2018), with {counted(degrees, 'degree')} of "
+                "freedom. CW is the test of Clark and West, which is valid only if the baseline is "
+                "a special case of the network; other baselines have a dash. Both are one-sided: p "
+                "is the probability that chance alone gives such a lead of the winner, and a lead "
+                f"is significant if p is below {LEVEL}."
             ),
             Text(_confidence_set(report)),
             Text(_detectable(report.comparison.detectable_skill)),
@@ -110,7 +111,7 @@ def _symbols(study: StoredStudy, report: Report, drawn: Drawn) -> list[Block]:
     ]
     best = report.comparison.reference.label
     last = () if is_last else ("persistence",)
-    header = ("symbol", "bars", "winner", best, *last, "skill", "p of DM", "p of Holm")
+    header = ("symbol", "bars", "winner", best, *last, "skill", "p of better", "p of Holm")
     return [
         Heading("Symbol by symbol"),
         *show("symbols.svg", drawn),

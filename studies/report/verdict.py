@@ -112,7 +112,7 @@ def in_words(baseline: BaselineResult) -> str:
 
 def evidence(comparison: HoldoutComparison) -> str:
     """Return how often chance gives such a difference, and which skill so few bars may miss."""
-    test = comparison.reference.diebold_mariano
+    test = comparison.reference.test
     if math.isnan(test.p_better):
         return "the difference is the same on every bar, so no test can tell whether it is chance"
     p = test.p_better if comparison.loss < comparison.reference.holdout_loss else test.p_worse
@@ -297,7 +297,7 @@ def _baseline(baseline: BaselineResult) -> dict[str, Any]:
         "holdout_loss": baseline.holdout_loss,
         "direction_accuracy": baseline.direction and baseline.direction.accuracy,
         "skill_of_winner": baseline.skill,
-        "diebold_mariano": asdict(baseline.diebold_mariano),
+        "test": asdict(baseline.test),
         "clark_west": baseline.clark_west and asdict(baseline.clark_west),
         "mcs_p": baseline.mcs_p,
     }

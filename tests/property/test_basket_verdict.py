@@ -58,7 +58,7 @@ def judged(basket: Frames, seed: int) -> tuple[Dataset, Floats, HoldoutCompariso
 
 def figures(comparison: HoldoutComparison) -> list[Any]:
     tests = [
-        (b.skill, b.diebold_mariano.p_better, b.clark_west.p_better if b.clark_west else 0.0)
+        (b.skill, b.test.p_better, b.clark_west.p_better if b.clark_west else 0.0)
         for b in comparison.baselines
     ]
     return [comparison.loss, comparison.detectable_skill, *np.ravel(tests)]

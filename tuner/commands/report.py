@@ -29,9 +29,9 @@ from puffin.tuner.pool import run_workers_until_done
 
 _LEGEND = (
     "search, holdout: losses; direction: share of moves forecast in the right direction, - if no "
-    "move is forecast; skill: of the winner against this model; DM: p of Diebold-Mariano; CW: p of "
-    "Clark-West, - if the model is not a special case of the network; MCS: p of the model "
-    "confidence set; with a confidence of 95 % the best model is one whose p is at least 0.05"
+    "move is forecast; skill: of the winner against this model; p: how often chance alone gives "
+    "such a lead; CW: p of Clark-West, - if the model is not a special case of the network; MCS: p "
+    "of the model confidence set: with a confidence of 95 % the best model has a p of at least 0.05"
 )
 
 
@@ -150,7 +150,7 @@ def _print_baselines(out: Console, result: reports.Report) -> None:
             *map(loss, (baseline.search_loss, baseline.holdout_loss)),
             percent(baseline.direction.accuracy) if baseline.direction else "-",
             signed(baseline.skill),
-            _short(baseline.diebold_mariano.p_better),
+            _short(baseline.test.p_better),
             _short(baseline.clark_west.p_better) if baseline.clark_west else "-",
             _short(baseline.mcs_p),
         )
@@ -169,7 +169,7 @@ def _print_baselines(out: Console, result: reports.Report) -> None:
         )
         for o in result.outside
     ]
-    columns = ("model", "search", "holdout", "direction", "skill", "DM", "CW", "MCS")
+    columns = ("model", "search", "holdout", "direction", "skill", "p", "CW", "MCS")
     print_rows(out, columns, rows, ("CW", "search", "direction"))
 
 
@@ -188,11 +188,11 @@ def _print_symbols(out: Console, result: reports.Report) -> None:
         )
         for of in ordered
     ]
-    columns = ("symbol", "bars", "winner", "baseline", "skill", "DM", "Holm")
-    print_rows(out, columns, rows, ("bars", "DM"))
+    columns = ("symbol", "bars", "winner", "baseline", "skill", "p", "Holm")
+    print_rows(out, columns, rows, ("bars", "p"))
     out.print(
         f"The winner beside {result.comparison.reference.label} on the holdout of each symbol: "
-        f"{counts_in_words(result.by_symbol)}, which makes the p of DM larger, for the number of "
+        f"{counts_in_words(result.by_symbol)}, which makes p larger, for the number of "
         "symbols"
     )
 

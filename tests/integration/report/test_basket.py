@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from puffin.models.evaluation.forecast_tests import clark_west, diebold_mariano
+from puffin.models.evaluation.forecast_tests import clark_west
+from puffin.models.evaluation.long_run import long_run_test
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.basket import Basket, load_basket
 from puffin.studies.prices.load import Prices
@@ -81,7 +82,7 @@ def test_the_verdict_tests_the_mean_over_symbols_of_each_date(
     table = differentials(searched, judged)
     by_date = table.groupby("date")["differential"].mean()
     assert len(by_date) < len(table)
-    found, expected = judged.comparison.reference.diebold_mariano, diebold_mariano(by_date)
+    found, expected = judged.comparison.reference.test, long_run_test(by_date)
     assert (found.count, found.p_better) == (20, pytest.approx(expected.p_better))
     assert judged.comparison.loss == pytest.approx(
         ((table["own"] / table["unit"]) ** 2).groupby(table["date"]).mean().mean()
@@ -111,7 +112,7 @@ def test_each_symbol_has_its_own_loss_and_test(searched: StoredStudy, judged: Re
         own = table[table["symbol"] == result.symbol]
         assert result.bars == len(own)
         assert result.loss == pytest.approx(((own["own"] / own["unit"]) ** 2).mean())
-        assert result.p_better == pytest.approx(diebold_mariano(own["differential"]).p_better)
+        assert result.p_better == pytest.approx(long_run_test(own["differential"]).p_better)
         assert result.p_better <= result.p_holm <= min(4 * result.p_better, 1) + 1e-12
 
 
@@ -158,7 +159,7 @@ def test_the_terminal_has_a_row_for_each_symbol(judged: Report) -> None:
     _print_symbols(out, judged)
     assert isinstance(out.file, io.StringIO)
     lines = out.file.getvalue().splitlines()
-    assert lines[1].split() == ["symbol", "bars", "winner", "baseline", "skill", "DM", "Holm"]
+    assert lines[1].split() == ["symbol", "bars", "winner", "baseline", "skill", "p", "Holm"]
     assert {line.split()[0] for line in lines[3:7]} == set(SYMBOLS)
     better = sum(result.skill > 0 for result in judged.by_symbol)
     assert f"better on {better} of 4 symbols" in " ".join(lines)

@@ -261,8 +261,8 @@ def test_the_next_steps_fit_the_outcome_and_are_commands_that_there_are(
     returns: Case, ratio: float, p_better: float, first: str, first_command: str
 ) -> None:
     comparison = returns.report.comparison
-    test = replace(comparison.reference.diebold_mariano, p_better=p_better)
-    rivals = [replace(comparison.reference, diebold_mariano=test)]
+    test = replace(comparison.reference.test, p_better=p_better)
+    rivals = [replace(comparison.reference, test=test)]
     loss = ratio * comparison.reference.holdout_loss
     text = markdown(
         returns.search,
@@ -362,7 +362,7 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
     for rival in found["baselines"]:
         losses = [loss(rival[key]) for key in ("search_loss", "holdout_loss")]
         nested = rival["clark_west"]
-        tests = [p(rival["diebold_mariano"]["p_better"]), p(nested["p_better"]) if nested else "-"]
+        tests = [p(rival["test"]["p_better"]), p(nested["p_better"]) if nested else "-"]
         tests.append(p(rival["mcs_p"]))
         assert (nested is None) is (rival["name"] not in ("persistence", "drift", "mean"))
         assert table[rival["label"]] == [*losses, signed(rival["skill_of_winner"]), *tests]

@@ -143,7 +143,7 @@ def test_better_and_worse_need_a_significant_test(
         label="rival",
         holdout_losses=np.ones(20),
         skill=1 - loss,
-        diebold_mariano=replace(first.diebold_mariano, p_better=p),
+        test=replace(first.test, p_better=p),
     )
     other = replace(rival, label="other", holdout_losses=np.full(20, 0.9), skill=1 - loss / 0.9)
     found = replace(

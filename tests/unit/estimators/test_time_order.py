@@ -15,9 +15,9 @@ from puffin.models.evaluation.backtest import backtest
 from puffin.models.evaluation.direction import pesaran_timmermann
 from puffin.models.evaluation.forecast_tests import (
     clark_west,
-    detectable_skill,
-    diebold_mariano,
+    pesaran_timmermann,
 )
+from puffin.models.evaluation.long_run import long_run_test
 from puffin.models.evaluation.mcs import mcs
 from puffin.models.evaluation.metrics import score
 from puffin.models.evaluation.selection import overfitting
@@ -50,9 +50,8 @@ OF_SERIES: dict[str, Callable[[Any], Any]] = {
     "score, forecast": lambda s: score(s, PRICES, PRICES),
     "score, actual": lambda s: score(PRICES, s, PRICES),
     "score, persistence": lambda s: score(PRICES, PRICES, s),
-    "diebold_mariano": diebold_mariano,
+    "long_run_test": long_run_test,
     "clark_west": lambda s: clark_west(s, PRICES + 1, PRICES),
-    "detectable_skill": lambda s: detectable_skill(s, PRICES),
     "pesaran_timmermann": lambda s: pesaran_timmermann(PRICES, s, PRICES),
     "spa": lambda s: spa(s, PRICES[:, None] + 1),
     "deflated_sharpe": lambda s: deflated_sharpe(s, PRICES[:, None], 1),
@@ -192,7 +191,6 @@ PAIRS: dict[str, Callable[[Any, Any], Any]] = {
     "evaluate": lambda a, b: evaluate(lstm, a, 50, None, b, lookback=5, epochs=0),
     "clark_west": lambda a, b: clark_west(a, b + 1, PRICES),
     "pesaran_timmermann": lambda a, b: pesaran_timmermann(a, PRICES, b),
-    "detectable_skill": detectable_skill,
     "spa": lambda a, b: spa(a, b.to_frame() + 1),
     "deflated_sharpe": lambda a, b: deflated_sharpe(a, b.to_frame(), 1),
     "create_dataloaders": create_dataloaders,

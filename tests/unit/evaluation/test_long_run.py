@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from scipy.fft import dct
 from scipy.signal import lfilter
-from scipy.stats import binom, t
+from scipy.stats import binom, t, ttest_1samp
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.forecast_tests import diebold_mariano
-from puffin.models.evaluation.long_run import fluctuation, long_run_test
+from puffin.models.evaluation.long_run import FEWEST, fluctuation, long_run_test
 from puffin.models.evaluation.long_run_variance import FEWEST
 
 
@@ -40,7 +39,7 @@ def test_equal_forecasts_seldom_win_when_losses_depend_on_each_other(count: int)
     series = drifting(np.random.default_rng(count), 1_000, count)
     won = sum(long_run_test(values).p_better < 0.05 for values in series)
     assert won <= binom.ppf(0.999, len(series), 0.06)
-    naive = sum(diebold_mariano(values).p_better < 0.05 for values in series)
+    naive = np.count_nonzero(ttest_1samp(series, 0, axis=1, alternative="greater").pvalue < 0.05)
     assert naive > 2 * won
 
 
@@ -94,6 +93,32 @@ def test_equal_differentials_cannot_be_tested() -> None:
     assert np.isnan(flat.p)
     assert not flat.was_better
     assert not flat.was_worse
+
+
+@pytest.mark.parametrize("count", [1, 2, FEWEST - 1])
+def test_too_few_differentials_cannot_be_tested(count: int) -> None:
+    found = long_run_test(np.arange(count))
+    assert found.mean == (count - 1) / 2
+    assert not found.is_defined
+    assert np.isnan([found.p_better, found.p_worse, found.detectable]).all()
+    assert long_run_test(np.arange(FEWEST)).is_defined
+
+
+def test_better_and_worse_are_two_sides() -> None:
+    values = np.random.default_rng(2).standard_normal(50) + 0.1
+    one, other = long_run_test(values), long_run_test(-values)
+    assert other.statistic == pytest.approx(-one.statistic)
+    assert other.p_better == pytest.approx(one.p_worse)
+    assert other.p_two_sided == pytest.approx(one.p_two_sided)
+
+
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_overlapping_labels_need_no_lags(horizon: int) -> None:
+    rng = np.random.default_rng(horizon)
+    noise = rng.standard_normal((1_000, 250 + horizon - 1))
+    sums = np.lib.stride_tricks.sliding_window_view(noise, horizon, axis=1).sum(axis=2)
+    won = sum(long_run_test(values).p_better < 0.05 for values in sums)
+    assert binom.ppf(0.001, 1_000, 0.05) <= won <= binom.ppf(0.999, 1_000, 0.06)
 
 
 @pytest.mark.parametrize(

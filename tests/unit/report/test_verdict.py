@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t
 
 from puffin.models.evaluation.backtest import backtest
 from puffin.models.evaluation.baselines import BASELINES
-from puffin.models.evaluation.forecast_tests import MeanTest
+from puffin.models.evaluation.long_run import LongRunTest
 from puffin.models.evaluation.pooled_baselines import POOLED
 from puffin.models.evaluation.sharpe import DeflatedSharpe
 from puffin.models.evaluation.volatility_timing import Fee
@@ -34,9 +35,11 @@ DAYS = pd.bdate_range("2012-03-01", periods=20)
 APPLE = DataSection(symbols=("AAPL",), target="range")
 
 
-def mean_test(p_better: float) -> MeanTest:
+def mean_test(p_better: float, detectable: float = 0.083) -> LongRunTest:
+    """Return a test with 15 degrees of freedom."""
     statistic = float("nan") if math.isnan(p_better) else 1.0
-    return MeanTest(0.1, statistic, p_better, min(1.0, 2 * p_better), 0, 20)
+    error = detectable / (t.ppf(0.95, 15) + t.ppf(0.80, 15))
+    return LongRunTest(0.1, error, statistic, p_better, min(1.0, 2 * p_better), 15, 20)
 
 
 def baseline(name: str, label: str, loss: float, p_better: float = 0.5) -> BaselineResult:
@@ -121,13 +124,13 @@ def test_a_file_is_named_without_its_folder(path: str) -> None:
 def test_the_first_sentence_states_target_comparison_and_evidence(
     loss: float, p_better: float, words: str
 ) -> None:
-    found = HoldoutComparison(loss, [replace(RIDGE, diebold_mariano=mean_test(p_better))], 0.083)
+    found = HoldoutComparison(loss, [replace(RIDGE, test=mean_test(p_better))])
     assert words in outcome_sentence(found, DAYS, APPLE)
 
 
 def test_a_lead_is_undecided_if_another_baseline_is_lower() -> None:
-    first = replace(RIDGE, diebold_mariano=mean_test(0.01))
-    found = HoldoutComparison(0.95, [first, baseline("persistence", "persistence", 0.9)], 0.083)
+    first = replace(RIDGE, test=mean_test(0.01))
+    found = HoldoutComparison(0.95, [first, baseline("persistence", "persistence", 0.9)])
     said = outcome_sentence(found, DAYS, APPLE)
     assert said.startswith("Undecided: ")
     assert said.endswith(
@@ -147,7 +150,7 @@ def test_a_lead_is_undecided_if_another_baseline_is_lower() -> None:
 def test_the_first_sentence_states_the_skill_that_may_be_missed(
     detectable: float, words: str
 ) -> None:
-    found = HoldoutComparison(0.97, [replace(RIDGE, diebold_mariano=mean_test(0.2))], detectable)
+    found = HoldoutComparison(0.97, [replace(RIDGE, test=mean_test(0.2, detectable))])
     assert words in outcome_sentence(found, DAYS, APPLE)
 
 
@@ -326,7 +329,7 @@ def third_sentence(**changes: Any) -> str:
     """Return the third sentence of a report with the given attributes."""
     own = Opening("own", "0", "mine", "a", "2026-01-03", 4, {})
     values = {
-        "comparison": HoldoutComparison(1.0, [RIDGE], 0.1),
+        "comparison": HoldoutComparison(1.0, [RIDGE]),
         "dates": DAYS,
         "subject": SimpleNamespace(spec=SimpleNamespace(data=APPLE, backtest=BacktestSection())),
         "backtest": None,
