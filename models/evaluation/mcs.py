@@ -48,8 +48,8 @@ def mcs(
 ) -> ConfidenceSet:
     """Return the model confidence set of losses.
 
-    As long as several models are left, T_max tests whether they are equally good: the mean loss of
-    each over that of all, in standard errors, of which the largest counts. The model that has it
+    As long as several models are left, T_R tests whether they are equally good: of all pairs the
+    largest difference of the mean losses, in standard errors, counts. The worse model of that pair
     leaves, and its p-value is the largest of all tests so far. Standard errors are those of the
     bootstrap samples. Models with equal losses count as one and share its p-value. The data count
     as one sample, so no p-value is 0.
@@ -75,8 +75,9 @@ def mcs(
 
     References
     ----------
-    Hansen, Lunde and Nason (2011), "The Model Confidence Set", Econometrica 79(2): T_max with its
-    elimination rule, and MCS p-values.
+    Hansen, Lunde and Nason (2011), "The Model Confidence Set", Econometrica 79(2): T_R with its
+    elimination rule, and MCS p-values. Their T_max compares each model with the mean of all, and so
+    hardly sees one that is better than several alike (benchmarks/outcomes.py).
     """
     losses = as_matrix("model_losses", model_losses, "bar", "model")
     require_time_order("model_losses", model_losses)
@@ -115,20 +116,23 @@ def _eliminate(losses: Floats, drawn: Floats) -> list[tuple[int, float]]:
     losses : array, (bar, model)
     drawn : array, (rep, model), mean losses of the bootstrap samples
     """
-    left, p, eliminated = list(range(losses.shape[1])), 0.0, []
     mean = losses.mean(axis=0)
+    lead = mean[:, None] - mean  # (model, model): by how much the first is worse than the second
+    samples = drawn[:, :, None] - drawn[:, None] - lead
+    error = np.sqrt((samples**2).mean(axis=0))
+    # A difference that is the same on every bar cannot be tested, so it is not significant.
+    error[~varies(losses[:, :, None] - losses[:, None])] = np.inf
+    samples, scores = samples / error, lead / error
+    left, p, eliminated = np.arange(len(mean)), 0.0, []
     while len(left) > 1:
-        lead = _over_the_mean(mean[left])
-        samples = _over_the_mean(drawn[:, left]) - lead
-        error = np.sqrt((samples**2).mean(axis=0))
-        # A lead that is the same on every bar cannot be tested, so it is not significant.
-        error[~varies(_over_the_mean(losses[:, left]))] = np.inf
-        scores = lead / error
-        p = max(p, share_of_samples((samples / error).max(axis=1), float(scores.max())))
-        eliminated.append((left.pop(int(scores.argmax())), p))
-    return [*eliminated, (left[0], 1.0)]
+        largest = samples[:, left][:, :, left].max(axis=(1, 2))
+        worst = scores[np.ix_(left, left)].max(axis=1)
+        p = max(p, share_of_samples(largest, float(worst.max())))
+        eliminated.append((int(left[worst.argmax()]), p))
+        left = np.delete(left, worst.argmax())
+    return [*eliminated, (int(left[0]), 1.0)]
 
 
 def _over_the_mean(losses: Floats) -> Floats:
-    """Return losses (..., model) minus their mean over models."""
-    return np.asarray(losses - losses.mean(axis=-1, keepdims=True))
+    """Return losses (bar, model) minus their mean over models."""
+    return np.asarray(losses - losses.mean(axis=1, keepdims=True))
