@@ -38,6 +38,7 @@ from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.evaluation.metrics import skill
+from puffin.models.evaluation.outcome import OUTCOMES
 from puffin.models.evaluation.selection import overfitting
 from puffin.models.evaluation.sharpe import deflated_sharpe
 from puffin.models.evaluation.spa import spa
@@ -260,7 +261,6 @@ def most_by_chance(runs: int, quantile: float = 0.975) -> int:
     return int(binom.ppf(quantile, runs, LEVEL))
 
 
-OUTCOMES = ("better", "undecided", "worse")
 MEANS: dict[str, Callable[[Run], float]] = {
     "winner, against the best baseline": lambda run: run.judgement.reference.skill,
     "winner, against the mean": lambda run: run.mean.skill,

@@ -26,6 +26,7 @@ import pandas as pd
 from benchmarks.calibrate import LEAST_POWER, most_by_chance, rate
 from benchmarks.markets import market
 from puffin.models.evaluation.metrics import skill
+from puffin.models.evaluation.outcome import OUTCOMES
 from puffin.studies.spec import Spec, parse_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.walk.files import walk_files
@@ -107,7 +108,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     noise = [walk(market(0.0, seed).frame, seed) for seed in range(given.walks)]
     print(f"random walks: {given.walks} walks of {ORIGINS} blocks of {BLOCK} bars")
-    for outcome in ("better", "undecided", "worse"):
+    for outcome in OUTCOMES:
         print(f"  {outcome:12}{rate(sum(w.outcome == outcome for w in noise), given.walks)}")
     fluctuated = sum(found.fluctuation.was_better for found in noise)
     print(f"  better in a window{rate(fluctuated, given.walks)}", flush=True)

@@ -7,10 +7,21 @@ independent, GARCH(1,1) with Student's t, first-order autoregressions of 0.5, or
 memory 0.3; over a horizon h they are sums over h bars, as overlapping labels make them. Power is
 against a lead of 2.5 true standard errors.
 
+`--rules` compares two rules for "better": every pairwise test against seven rivals rejects, which
+is the rule of the verdict, or the model confidence set of 95 or 90 % is the winner alone, by T_R or
+(from `arch`) by T_max. Losses of the models are independent of each other. A claim is false where
+the best rival is as good as the winner: alone, with six far worse ones, or all seven. Power is
+against rivals that are worse by 2.5 or 4 true standard errors, again one or all.
+
+`--outcomes` measures how often each outcome is said where it is wrong: "better" and "worse" of a
+winner that is as good as the rival to beat, "no better" of one whose true lead is just the margin.
+
 `--real` measures what loss differentials are like: of the simple models on the last 1,500 bars of
 the sample, against the best of them.
 
     python benchmarks/outcomes.py --tests
+    python benchmarks/outcomes.py --rules --series 500
+    python benchmarks/outcomes.py --outcomes
     python benchmarks/outcomes.py --real
 """
 
@@ -20,6 +31,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from arch.bootstrap import MCS
 from scipy.signal import lfilter
 from scipy.special import gammaln
 from scipy.stats import t
@@ -27,6 +39,8 @@ from scipy.stats import t
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.evaluation.long_run import long_run_test
+from puffin.models.evaluation.mcs import mcs
+from puffin.models.evaluation.outcome import MARGIN, Evidence
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.sources import PriceRequest
@@ -134,6 +148,75 @@ def rejected(test: Callable[[Floats, int], float], values: Floats, horizon: int)
     return 100 * float(np.mean([test(each, horizon) < LEVEL for each in values]))
 
 
+def rules(series: int) -> None:
+    """Print how often each rule calls the winner better."""
+    print(f"{series} series a row; called better, in per cent")
+    header = ("pairwise", "set of 95 %", "set of 90 %", "T_max, 95 %")
+    print(f"{'losses':13}{'bars':>5}  {'rivals':24}", *(f"{name:>12}" for name in header))
+    for name in ("independent", "AR 0.5"):
+        for bars in BARS:
+            made = MADE[name](np.random.default_rng(bars), (series * _MODELS, bars))
+            losses = made.reshape(series, _MODELS, bars).transpose(0, 2, 1)  # (series, bar, model)
+            error = float((losses[:, :, 1] - losses[:, :, 0]).mean(axis=1).std())
+            for label, behind in _BEHIND.items():
+                worse = np.array([0.0, *behind]) * error
+                cells = np.mean([_called_better(each + worse) for each in losses], axis=0)
+                shown = (f"{100 * cell:12.1f}" for cell in cells)
+                print(f"{name:13}{bars:5}  {label:24}", *shown, flush=True)
+
+
+# The winner and seven rivals, and how far these are behind, in standard errors of a differential.
+_MODELS, _FAR = 8, 12.0
+_BEHIND = {
+    "one as good": [0.0, *[_FAR] * 6],
+    "all as good": [0.0] * 7,
+    "one 2.5 behind": [2.5, *[_FAR] * 6],
+    "all 2.5 behind": [2.5] * 7,
+    "one 4 behind": [4.0, *[_FAR] * 6],
+    "all 4 behind": [4.0] * 7,
+}
+
+
+def _called_better(losses: Floats) -> list[bool]:
+    """Return for each rule whether the first of models (bar, model) is better than all others."""
+    largest = max(long_run_test(other - losses[:, 0]).p_better for other in losses.T[1:])
+    second = max(mcs(losses, reps=500).p_values[1:])
+    is_first = losses.mean(axis=0).argmin() == 0
+    theirs = MCS(losses, LEVEL, reps=500, block_size=4, method="max", seed=0)
+    theirs.compute()
+    sets = (second < LEVEL, second < 2 * LEVEL, theirs.included == [0])
+    return [largest < LEVEL, *(bool(is_first and only) for only in sets)]
+
+
+def outcomes(series: int) -> None:
+    """Print how often each outcome is said of a winner that does not deserve it."""
+    print(f"{series} series a row; said where it is wrong, in per cent")
+    print(f"{'differentials':17}{'bars':>5}", *(f"{name:>12}" for name in _WRONG))
+    for name, made in MADE.items():
+        for bars in BARS:
+            values = made(np.random.default_rng(bars), (series, bars))
+            reference = np.random.default_rng(0).chisquare(1, (series, bars))
+            cells = []
+            # The margin is a standard error, if bars are independent.
+            spread = MARGIN * bars**0.5
+            for outcome, skill in _WRONG.items():
+                said = [
+                    _outcome(skill + spread * each, rival) == outcome
+                    for each, rival in zip(values, reference, strict=True)
+                ]
+                cells.append(f"{100 * float(np.mean(said)):12.1f}")
+            print(f"{name:17}{bars:5}", *cells, flush=True)
+
+
+# True skill against the one rival for which an outcome is just wrong.
+_WRONG = {"better": 0.0, "worse": 0.0, "no better": MARGIN}
+
+
+def _outcome(differentials: Floats, reference: Floats) -> str:
+    test = long_run_test(differentials)
+    return Evidence(test, float(reference.mean()), {"reference": test}).outcome
+
+
 def real() -> None:
     """Print the dependence of the loss differentials of simple models on the sample."""
     warnings.simplefilter("ignore")  # fits that do not converge
@@ -196,10 +279,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", type=int, default=4000)
     parser.add_argument("--tests", action="store_true", help="level and power of the tests")
+    parser.add_argument("--rules", action="store_true", help="rules of better")
+    parser.add_argument("--outcomes", action="store_true", help="wrong outcomes")
     parser.add_argument("--real", action="store_true", help="dependence of real differentials")
     given = parser.parse_args()
     if given.tests:
         tests(given.series)
+    if given.rules:
+        rules(given.series)
+    if given.outcomes:
+        outcomes(given.series)
     if given.real:
         real()
 

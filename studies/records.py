@@ -315,7 +315,7 @@ class VerdictRecord:
     Attributes
     ----------
     winner : number of the trial that was judged
-    outcome : better, undecided or worse
+    outcome : better, undecided, no better or worse
     sentences : the verdict in words
     page : id of the artifact that holds the report as an HTML page
     """
@@ -344,7 +344,7 @@ class WalkRecord:
 
     Attributes
     ----------
-    outcome : better, undecided or worse
+    outcome : better, undecided, no better or worse
     sentences : the verdict in words
     page : id of the artifact that holds it as an HTML page
     """

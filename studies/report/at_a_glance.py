@@ -5,16 +5,16 @@ import re
 from puffin.studies.report.build import Report
 from puffin.studies.report.by_symbol import counts_in_words
 from puffin.studies.report.document import Card, Facts
+from puffin.studies.report.evidence import evidence_in_words
 from puffin.studies.report.money import earned, earned_by_timing
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.report.verdict import (
     compared,
-    evidence,
     in_words,
     looks_before,
     overfitting_risk,
 )
-from puffin.studies.text import counted, minute, percent, printable
+from puffin.studies.text import counted, listed, minute, percent, printable
 
 
 def card(report: Report) -> Card:
@@ -34,6 +34,7 @@ def card(report: Report) -> Card:
             f"{counted(len(comparison.baselines), 'simple model')}"
         ),
         "How sure": _how_sure(report),
+        **_best(report),
         **({"Symbols": counts_in_words(report.by_symbol)} if report.is_basket else {}),
         "Luck": _luck(report),
         "Would have earned": _earned(report),
@@ -56,7 +57,17 @@ def _headline(report: Report) -> str:
 def _how_sure(report: Report) -> str:
     if report.comparison.nothing_moves:
         return "a forecast of no change is always right on these bars"
-    return evidence(report.comparison)
+    comparison = report.comparison
+    return evidence_in_words(comparison.evidence, in_words(comparison.closest))
+
+
+def _best(report: Report) -> dict[str, str]:
+    """Return which models may be the best, if there are enough bars to tell."""
+    best, count = report.comparison.may_be_best, 1 + len(report.comparison.baselines)
+    if report.comparison.nothing_moves or not best:
+        return {}
+    one = "it is" if len(best) == 1 else f"it is one of {len(best)}:"
+    return {"The best": f"of {count} models, with 95 % confidence, {one} {listed(best)}"}
 
 
 def _luck(report: Report) -> str:

@@ -25,6 +25,7 @@ from puffin.models.evaluation.forecast_tests import (
 from puffin.models.evaluation.long_run import LongRunTest, long_run_test
 from puffin.models.evaluation.mcs import mcs
 from puffin.models.evaluation.metrics import Direction, skill
+from puffin.models.evaluation.outcome import Evidence
 from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
 from puffin.models.evaluation.shifted import shifted
 from puffin.models.losses import LOSSES
@@ -101,21 +102,21 @@ class HoldoutComparison:
         return self.baselines[0]
 
     @property
-    def detectable_skill(self) -> float:
-        """True skill against the reference that so many bars detect with a probability of 80 %."""
-        loss = self.reference.holdout_loss
-        return self.reference.test.detectable / loss if loss > 0 else float("nan")
+    def evidence(self) -> Evidence:
+        """The tests of the forecast against every baseline."""
+        first, tests = self.reference, {each.name: each.test for each in self.baselines}
+        return Evidence(first.test, first.holdout_loss, tests)
 
     @property
-    def best_on_holdout(self) -> BaselineResult:
-        """The baseline that was best on the holdout."""
-        return min(self.baselines, key=lambda baseline: baseline.holdout_loss)
+    def closest(self) -> BaselineResult:
+        """The baseline against which a lead is least certain."""
+        return next(each for each in self.baselines if each.name == self.evidence.closest)
 
     @property
-    def beats_baseline(self) -> bool:
-        """Whether the loss is below every baseline's, and significantly below the first's."""
-        below_all = self.loss < self.best_on_holdout.holdout_loss
-        return below_all and self.reference.test.p_better < LEVEL
+    def may_be_best(self) -> list[str]:
+        """The models of the confidence set of 95 %; none if there are too few bars."""
+        models = {"the winner": self.mcs_p} | {each.label: each.mcs_p for each in self.baselines}
+        return [name for name, p in models.items() if p >= LEVEL]
 
     @property
     def nothing_moves(self) -> bool:
@@ -124,17 +125,8 @@ class HoldoutComparison:
 
     @property
     def outcome(self) -> str:
-        """``better``, ``undecided`` or ``worse``.
-
-        Better and worse need a significant test against the first baseline, which was chosen on
-        the search data. The lowest of several baselines on the holdout is often below the winner by
-        chance, so a loss above that one is undecided.
-        """
-        if self.nothing_moves:
-            return "undecided"
-        if self.beats_baseline:
-            return "better"
-        return "worse" if self.reference.test.p_worse < LEVEL else "undecided"
+        """One of `puffin.models.evaluation.outcome.OUTCOMES`."""
+        return "undecided" if self.nothing_moves else self.evidence.outcome
 
 
 def compare_with_baselines(

@@ -96,7 +96,7 @@ class Card:
 
     Attributes
     ----------
-    outcome : ``better``, ``undecided`` or ``worse``
+    outcome : ``better``, ``undecided``, ``no better`` or ``worse``
     headline : how large the error is beside that of the best simple model
     facts : of what, on which bars, how sure, what it would have earned
     """

@@ -71,7 +71,7 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
                 f"is significant if p is below {LEVEL}."
             ),
             Text(_confidence_set(report)),
-            Text(_detectable(report.comparison.detectable_skill)),
+            Text(_detectable(report.comparison.evidence.detectable_skill)),
             *(Text(f"Left out: {why}.") for why in report.comparison.not_installed),
             *_symbols(study, report, drawn),
             *_looks(report),
@@ -140,15 +140,13 @@ def _absent(study: StoredStudy, report: Report) -> str:
 
 def _confidence_set(report: Report) -> str:
     """Return which models may be the best."""
-    comparison = report.comparison
-    if math.isnan(comparison.mcs_p):
+    best, count = report.comparison.may_be_best, 1 + len(report.comparison.baselines)
+    if not best:
         return f"There is no model confidence set: it needs at least {MIN_BARS} bars."
-    p_values = {"the winner": comparison.mcs_p} | {b.label: b.mcs_p for b in comparison.baselines}
-    best = [name for name, p in p_values.items() if p >= LEVEL]
     return (
         "MCS is the model confidence set of Hansen, Lunde and Nason (2011), which compares winner "
         f"and simple models with each other: with a confidence of {percent(1 - LEVEL, 0)} the best "
-        f"of all {len(p_values)} is one of those whose p is at least {LEVEL}. Here "
+        f"of all {count} is one of those whose p is at least {LEVEL}. Here "
         f"{'this is' if len(best) == 1 else f'these {len(best)} are'} {listed(best)}."
     )
 

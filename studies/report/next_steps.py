@@ -41,9 +41,11 @@ def _by_outcome(report: Report) -> Iterator[Block]:
             _command("predict", f"exports/{name}-all"),
         )
         return
+    best = in_words(report.comparison.reference)
     if report.comparison.outcome == "worse":
-        best = in_words(report.comparison.reference)
         yield Text(f"Do not use this forecaster: {best} forecasts better.")
+    elif report.comparison.outcome == "no better":
+        yield Text(f"Use a simpler one: {best} forecasts as well.")
     else:
         yield Text("Do not rely on this forecaster yet.")
     setting, purpose = _change(report)
@@ -72,7 +74,7 @@ def _change(report: Report) -> tuple[str, str]:
 
 def _smaller_network(report: Report) -> Iterator[Block]:
     choice = report.seed_sensitivity.one_se_choice
-    if choice in (None, report.winner) or report.comparison.outcome == "worse":
+    if choice in (None, report.winner) or report.comparison.outcome in ("no better", "worse"):
         return
     yield Command(
         f"Trial {choice} is a smaller network, and over seeds about "

@@ -319,7 +319,11 @@ def _how_to_read(study: StoredStudy, report: Report) -> Section:
             "The trials of a search are not independent, because a sampler that learns draws later "
             "trials from the results of earlier ones. PBO and SPA do not correct for this."
         ),
-        "The p-values are not corrected for the number of baselines and tests.",
+        (
+            "Better is said if the winner is significantly better than every baseline, which needs "
+            "no correction for their number; no better and worse are said of the first one alone. "
+            "Other p-values are not corrected for the number of tests."
+        ),
         "A holdout is one period of one market, and proves less if it was looked at before.",
         "No forecast and no figure on this page is advice to trade.",
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from puffin.models.evaluation.forecast_tests import LEVEL
+from puffin.models.evaluation.outcome import MARGIN
 from puffin.models.evaluation.selection import Overfitting
 from puffin.studies.json_values import to_json_values
 from puffin.studies.openings import Opening, outside_name
@@ -14,6 +14,7 @@ from puffin.studies.report import intervals
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import Report
 from puffin.studies.report.by_symbol import JudgedSymbol
+from puffin.studies.report.evidence import evidence_in_words
 from puffin.studies.report.money import money_sentence, timing_sentence
 from puffin.studies.report.outside import outside_sentence
 from puffin.studies.report.subject import series_name, target_in_words
@@ -25,8 +26,6 @@ _LARGEST_IN_PERCENT = 10
 # A probability of overfitting below 0.05 is called low: Bailey et al. reject above it. From half of
 # the chance level on it is called high.
 _LOW_PBO, _HIGH_PBO = 0.05, 0.5
-# A smaller p-value would be written as 0.
-_SMALLEST_P = 0.001
 # Baselines in words; other baselines are named by their label.
 _BASELINES = {
     "persistence": "persistence (no change)",
@@ -88,7 +87,7 @@ def outcome_sentence(
     return (
         f"{comparison.outcome.capitalize()}: forecasts of {target} had "
         f"{compared(comparison, in_words(comparison.reference))}, the best simple model of the "
-        f"search, {bars}; {evidence(comparison)}."
+        f"search, {bars}; {evidence_in_words(comparison.evidence, in_words(comparison.closest))}."
     )
 
 
@@ -108,34 +107,6 @@ def compared(comparison: HoldoutComparison, name: str) -> str:
 def in_words(baseline: BaselineResult) -> str:
     """Return a baseline in words."""
     return _BASELINES.get(baseline.name, "{label}").format(label=baseline.label)
-
-
-def evidence(comparison: HoldoutComparison) -> str:
-    """Return how often chance gives such a difference, and which skill so few bars may miss."""
-    test = comparison.reference.test
-    if math.isnan(test.p_better):
-        return "the difference is the same on every bar, so no test can tell whether it is chance"
-    p = test.p_better if comparison.loss < comparison.reference.holdout_loss else test.p_worse
-    share = "fewer than 0.1 %" if p < _SMALLEST_P else percent(p)
-    chance = f"chance alone gives such a difference in {share} of cases"
-    if comparison.outcome != "undecided":
-        return chance
-    if test.p_better < LEVEL:
-        lowest = in_words(comparison.best_on_holdout)
-        return f"{chance}, but {lowest}, another simple model, had even less error there"
-    return f"{chance}, too often to decide{_missed(comparison.detectable_skill)}"
-
-
-def _missed(skill: float) -> str:
-    """Return which true skill so few bars may miss."""
-    if math.isnan(skill):
-        return ""
-    if skill >= 1:
-        return ", and on so few bars even a perfect forecast would often be missed"
-    return (
-        f", and on so few bars a true lead below {percent(skill)} would be missed more often than "
-        "one time in five"
-    )
 
 
 def _selection_bias_sentence(report: Report) -> str:
@@ -209,7 +180,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "forecast_of": report.subject.to_json(),
         "verdict": {
             "outcome": comparison.outcome,
-            "beats_baseline": comparison.beats_baseline,
+            "margin": MARGIN,
             "sentences": sentences(report),
         },
         "winner": {
@@ -225,7 +196,8 @@ def to_json(report: Report) -> dict[str, Any]:
             "loss": report.loss,
             "network_losses": report.network_losses,
             "skill": report.skill,
-            "detectable_skill": comparison.detectable_skill,
+            "detectable_skill": comparison.evidence.detectable_skill,
+            "most_skill": comparison.evidence.most_skill,
             "mcs_p": comparison.mcs_p,
             "openings": len(report.looks),
             "openings_before": len(report.looks_before),

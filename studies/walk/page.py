@@ -18,12 +18,12 @@ from puffin.studies.text import (
     when,
 )
 from puffin.studies.walk.figures import Drawn, show
-from puffin.studies.walk.verdict import Walk
+from puffin.studies.walk.verdict import BEFORE, Walk
 from puffin.studies.walk.words import (
     ORIGIN_COLUMNS,
-    chance,
     compared,
     constancy_sentence,
+    evidence,
     luck_sentence,
     origin_rows,
     promise_sentence,
@@ -61,7 +61,7 @@ def _card(walk: Walk) -> Card:
             "that ended before it"
         ),
         "Against": "the simple model that was best before each block",
-        "How sure": chance(walk),
+        "How sure": evidence(walk),
         "Luck": luck_sentence(walk),
         "Over time": constancy_sentence(walk),
         "Promises": promise_sentence(walk),
@@ -95,7 +95,7 @@ def _against(walk: Walk) -> Section:
     ]
     test = walk.test
     chosen = (
-        "the best before each block",
+        BEFORE,
         signed(walk.skill),
         p_value(test.p_better),
         p_value(test.p_worse),
@@ -112,8 +112,9 @@ def _against(walk: Walk) -> Section:
                 "loss is lower. The test is that of Diebold and Mariano; its variance allows for "
                 "dependence over time by the equal-weighted cosine estimate of Lazarus, Lewis, "
                 f"Stock and Watson (2018), with {counted(test.degrees, 'degree')} of freedom. Both "
-                f"p-values are one-sided, and one below {LEVEL} is significant. They are not "
-                "corrected for the number of simple models."
+                f"p-values are one-sided, and one below {LEVEL} is significant. Better "
+                "is said if every p of better is below it, which needs no correction for the "
+                "number of simple models; no better and worse are said by the first row alone."
             ),
             Text(luck_sentence(walk)),
             *(Text(f"Left out: {why}.") for why in walk.not_installed),

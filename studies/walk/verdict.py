@@ -17,9 +17,9 @@ from puffin.models.evaluation.direction import (
     direction,
     pesaran_timmermann,
 )
-from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.evaluation.long_run import Fluctuation, LongRunTest, fluctuation, long_run_test
 from puffin.models.evaluation.metrics import skill
+from puffin.models.evaluation.outcome import Evidence
 from puffin.models.evaluation.portfolio import equal_parts
 from puffin.models.features import TARGETS
 from puffin.models.panel import Dates
@@ -37,6 +37,8 @@ from puffin.studies.walk.winners import Stability, stability
 _BEST = "the best simple model before each block"
 # Windows of the fluctuation test in one walk.
 _WINDOWS = 3
+# The rival of the verdict among the others.
+BEFORE = "the best before each block"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +102,10 @@ class Walk:
         return skill(float(self.losses.mean()), float(self.reference_losses.mean()))
 
     @property
-    def detectable_skill(self) -> float:
-        """True skill that so many dates detect with a probability of 80 %."""
-        reference = float(self.reference_losses.mean())
-        return self.test.detectable / reference if reference > 0 else float("nan")
+    def evidence(self) -> Evidence:
+        """The tests against every baseline, and against the one that was best before each block."""
+        rivals = {BEFORE: self.test} | {name: test for name, (_, test) in self.against().items()}
+        return Evidence(self.test, float(self.reference_losses.mean()), rivals)
 
     @property
     def won(self) -> int:
@@ -132,10 +134,8 @@ class Walk:
 
     @property
     def outcome(self) -> str:
-        """``better``, ``undecided`` or ``worse`` than the baseline that was best before."""
-        if self.test.p_better < LEVEL:
-            return "better"
-        return "worse" if self.test.p_worse < LEVEL else "undecided"
+        """One of `puffin.models.evaluation.outcome.OUTCOMES`."""
+        return self.evidence.outcome
 
     def against(self) -> dict[str, tuple[float, LongRunTest]]:
         """Return skill and test against each baseline that could be fitted at every origin."""

@@ -6,20 +6,13 @@ from typing import Any
 import numpy as np
 
 from puffin.studies.json_values import to_json_values
+from puffin.studies.report.evidence import evidence_in_words
 from puffin.studies.report.money import money_sentence, timing_sentence
 from puffin.studies.report.outside import outside_sentence
 from puffin.studies.text import configuration, counted, loss, percent, signed, when
 from puffin.studies.walk.block import Block
 from puffin.studies.walk.verdict import Walk
 from puffin.studies.walk.winners import Stability
-
-_HEADS = {
-    "better": "Tuning like this pays",
-    "undecided": "Undecided",
-    "worse": "Tuning like this does not pay",
-}
-# A smaller p-value would be written as 0.
-_SMALLEST_P = 0.001
 
 
 def sentences(walk: Walk) -> list[str]:
@@ -41,12 +34,12 @@ def _money(walk: Walk) -> str:
 
 
 def outcome_sentence(walk: Walk) -> str:
-    """Return whether tuning like this pays, and on how many bars that rests."""
+    """Return whether the winners are better, and on how many bars that rests."""
     count, first, last = len(walk.blocks), when(walk.dates[0]), when(walk.dates[-1])
     return (
-        f"{_HEADS[walk.outcome]}: searched anew before each of {counted(count, 'block')} "
+        f"{walk.outcome.capitalize()}: searched anew before each of {counted(count, 'block')} "
         f"({counted(len(walk.losses), 'date')}, {first} to {last}), the winners had "
-        f"{compared(walk)} the simple model that was best before each block ({chance(walk)})."
+        f"{compared(walk)} the simple model that was best before each block; {evidence(walk)}."
     )
 
 
@@ -58,26 +51,14 @@ def compared(walk: Walk) -> str:
     return f"{percent(abs(walk.skill))} {side} error than"
 
 
-def chance(walk: Walk) -> str:
-    """Return how often chance gives such a difference."""
-    if not walk.test.is_defined:
-        return "the difference is the same on every date, so no test can tell whether it is chance"
-    p = min(walk.test.p_better, walk.test.p_worse)
-    share = "fewer than 0.1 %" if p < _SMALLEST_P else percent(p)
-    return f"chance alone gives such a difference in {share} of cases"
+def evidence(walk: Walk) -> str:
+    """Return why the outcome is what it is."""
+    return evidence_in_words(walk.evidence, walk.evidence.closest)
 
 
 def luck_sentence(walk: Walk) -> str:
-    """Return on how many blocks the winners were better, and what so many bars can show."""
-    won = f"They were better on {walk.won} of {counted(len(walk.blocks), 'block')}"
-    if np.isnan(walk.detectable_skill):
-        return f"{won}."
-    if walk.detectable_skill >= 1:
-        return f"{won}; on so few dates even a perfect forecast would often be missed."
-    return (
-        f"{won}; a true lead below {percent(walk.detectable_skill)} would be missed more often "
-        "than one time in five."
-    )
+    """Return on how many blocks the winners were better."""
+    return f"They were better on {walk.won} of {counted(len(walk.blocks), 'block')}."
 
 
 def constancy_sentence(walk: Walk) -> str:
@@ -147,7 +128,8 @@ def to_json(walk: Walk) -> dict[str, Any]:
         "sentences": sentences(walk),
         "skill": walk.skill,
         "test": asdict(walk.test),
-        "detectable_skill": walk.detectable_skill,
+        "detectable_skill": walk.evidence.detectable_skill,
+        "most_skill": walk.evidence.most_skill,
         "first": when(walk.dates[0]),
         "last": when(walk.dates[-1]),
         "dates": len(walk.losses),

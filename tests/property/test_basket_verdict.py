@@ -61,7 +61,12 @@ def figures(comparison: HoldoutComparison) -> list[Any]:
         (b.skill, b.test.p_better, b.clark_west.p_better if b.clark_west else 0.0)
         for b in comparison.baselines
     ]
-    return [comparison.loss, comparison.detectable_skill, *np.ravel(tests)]
+    return [
+        comparison.loss,
+        comparison.evidence.detectable_skill,
+        comparison.mcs_p,
+        *np.ravel(tests),
+    ]
 
 
 @pytest.mark.parametrize("order", [("THIN", "LATE", "WHOLE"), ("LATE", "WHOLE", "THIN")])

@@ -35,6 +35,7 @@ from puffin.tuner import cli
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 from tests.integration.helpers import aapl
+from tests.leads import lead
 
 SMALL = [
     "data.start=2011-06-01",
@@ -227,6 +228,7 @@ def test_the_page_begins_with_the_answer(case: Case) -> None:
         "Judged on",
         "Against",
         "How sure",
+        "The best",
         "Luck",
         "Would have earned",
         "Seal",
@@ -250,6 +252,12 @@ def test_the_page_begins_with_the_answer(case: Case) -> None:
             "run STUDY.toml --set name=a_b-c-2 --set walk_forward.holdout_bars=40",
         ),
         (
+            0.999,
+            0.4,
+            "Use a simpler one: ",
+            'run STUDY.toml --set name=a_b-c-2 --set \'data.features=["return","range","rsi"]\'',
+        ),
+        (
             1.5,
             0.99,
             "Do not use this forecaster: ",
@@ -261,9 +269,9 @@ def test_the_next_steps_fit_the_outcome_and_are_commands_that_there_are(
     returns: Case, ratio: float, p_better: float, first: str, first_command: str
 ) -> None:
     comparison = returns.report.comparison
-    test = replace(comparison.reference.test, p_better=p_better)
-    rivals = [replace(comparison.reference, test=test)]
-    loss = ratio * comparison.reference.holdout_loss
+    other = comparison.reference.holdout_loss
+    rivals = [replace(comparison.reference, test=lead((1 - ratio) * other, p_better))]
+    loss = ratio * other
     text = markdown(
         returns.search,
         replace(returns.report, comparison=replace(comparison, loss=loss, baselines=rivals)),

@@ -22,6 +22,8 @@ import puffin.studies.copy
 import puffin.tuner.worker.refit
 import puffin.tuner.worker.worker
 from puffin.models.config import Config
+from puffin.models.evaluation.long_run import LongRunTest
+from puffin.models.evaluation.outcome import MARGIN
 from puffin.models.evaluation.sharpe import expected_max_sharpe
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.fold_training import forecast_windows
@@ -44,6 +46,7 @@ from puffin.tuner.cli import main
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 from tests.judging import judge
+from tests.leads import lead
 
 
 def test_the_judged_winner_is_the_exported_one(
@@ -78,7 +81,9 @@ def test_report_json_has_the_figures_of_the_verdict(judged: Report) -> None:
     assert (what["bars"], what["features"], len(what["folds"])) == (440, ["return"], 2)
     assert what["holdout"]["bars"] == 20
     assert {"puffin-tuner", "optuna", "torch"} <= set(what["made_with"])
-    assert values["verdict"]["beats_baseline"] is judged.comparison.beats_baseline
+    assert values["verdict"]["outcome"] == judged.comparison.outcome
+    assert values["verdict"]["margin"] == MARGIN
+    assert values["holdout"]["most_skill"] == pytest.approx(judged.comparison.evidence.most_skill)
     assert values["holdout"]["openings"] == 1
     assert values["holdout"]["loss"] == judged.loss
     assert values["holdout"]["skill"] == judged.skill
@@ -118,40 +123,25 @@ def test_pruned_trials_count_as_tried_but_not_as_complete(
 
 
 @pytest.mark.parametrize(
-    ("loss", "p", "outcome"),
+    ("first", "second", "outcome"),
     [
-        (0.5, 0.01, "better"),
-        (0.5, 0.04, "better"),
-        (0.5, 0.05, "undecided"),
-        (0.5, math.nan, "undecided"),
-        # Below the rival for sure, and above another one: the lowest of several is no test.
-        (0.95, 0.01, "undecided"),
-        (0.95, 0.5, "undecided"),
-        (1.001, 0.55, "undecided"),
-        (1.5, 0.95, "undecided"),
-        (1.5, 0.951, "worse"),
-        (1.5, 0.99, "worse"),
-        (1.5, math.nan, "undecided"),
+        (lead(0.5, 0.01), lead(0.4, 0.04), "better"),
+        (lead(0.05, 0.01), lead(-0.05, 0.6), "undecided"),
+        (lead(0.001, 0.4), lead(0.1, 0.01), "no better"),
+        (lead(-0.5, 0.99), lead(-0.6, 0.9), "worse"),
     ],
 )
-def test_better_and_worse_need_a_significant_test(
-    judged: Report, loss: float, p: float, outcome: str
+def test_the_report_says_what_the_tests_say(
+    judged: Report, first: LongRunTest, second: LongRunTest, outcome: str
 ) -> None:
-    first = judged.comparison.reference
-    rival = replace(
-        first,
-        label="rival",
-        holdout_losses=np.ones(20),
-        skill=1 - loss,
-        test=replace(first.test, p_better=p),
-    )
-    other = replace(rival, label="other", holdout_losses=np.full(20, 0.9), skill=1 - loss / 0.9)
-    found = replace(
-        judged, comparison=replace(judged.comparison, loss=loss, baselines=[rival, other])
-    )
-    assert found.comparison.outcome == outcome
-    assert found.comparison.beats_baseline is (outcome == "better")
+    kept = judged.comparison.reference
+    rival = replace(kept, name="ridge", label="rival", holdout_losses=np.ones(20), test=first)
+    other = replace(rival, name="ar", label="other", test=second)
+    comparison = replace(judged.comparison, loss=1 - first.mean, baselines=[rival, other])
+    found = replace(judged, comparison=comparison)
+    assert comparison.outcome == outcome
     assert verdict.sentences(found)[0].startswith(f"{outcome.capitalize()}: forecasts of the ")
+    assert verdict.to_json(found)["verdict"]["outcome"] == outcome
 
 
 def test_a_range_has_no_backtest(url: str, storage: RDBStorage, tiny: Spec, prices: Prices) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from puffin.models.errors import PuffinError
+from puffin.models.evaluation.outcome import OUTCOMES
 from puffin.studies.report.document import (
     Block,
     Card,
@@ -62,6 +63,15 @@ class Seen(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_every_outcome_has_its_colour(outcome: str) -> None:
+    page = page_of()
+    html = to_html(replace(page, card=replace(page.card, outcome=outcome)), {})
+    (header,) = (attrs for tag, attrs in Seen(html).tags if tag == "header")
+    assert f".{header['class']}" in re.findall(r"\.[\w-]+", html)
+    assert " " not in header["class"]
 
 
 @pytest.mark.parametrize(

@@ -30,30 +30,24 @@ from puffin.studies.report.verdict import (
     sentences,
 )
 from puffin.studies.sections import BacktestSection, DataSection
+from tests.leads import DEGREES, lead, lead_of_error
 
 DAYS = pd.bdate_range("2012-03-01", periods=20)
 APPLE = DataSection(symbols=("AAPL",), target="range")
 
 
-def mean_test(p_better: float, detectable: float = 0.083) -> LongRunTest:
-    """Return a test with 15 degrees of freedom."""
-    statistic = float("nan") if math.isnan(p_better) else 1.0
-    error = detectable / (t.ppf(0.95, 15) + t.ppf(0.80, 15))
-    return LongRunTest(0.1, error, statistic, p_better, min(1.0, 2 * p_better), 15, 20)
-
-
-def baseline(name: str, label: str, loss: float, p_better: float = 0.5) -> BaselineResult:
+def baseline(name: str, label: str, loss: float, test: LongRunTest) -> BaselineResult:
     points = np.full(20, loss)
-    return BaselineResult(name, label, points, points, points, None, 0.0, mean_test(p_better), None)
+    return BaselineResult(name, label, points, points, points, None, 0.0, test, None)
 
 
-RIDGE = baseline("ridge", "ridge, alpha 100", 1.0)
+RIDGE = baseline("ridge", "ridge, alpha 100", 1.0, lead(0.1, 0.5))
 BARS = "on the 20 bars kept out of the search (2012-03-01 to 2012-03-28)"
 
 
 @pytest.mark.parametrize("name", [*BASELINES, *POOLED])
 def test_every_baseline_has_words_beside_its_label(name: str) -> None:
-    assert in_words(baseline(name, "LABEL", 1.0)) not in ("", "LABEL")
+    assert in_words(baseline(name, "LABEL", 1.0, RIDGE.test)) not in ("", "LABEL")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +87,9 @@ def test_a_file_is_named_without_its_folder(path: str) -> None:
     [
         (0.884, 0.003, "Better: forecasts of the high-low range of AAPL one bar ahead had 11.6 % "),
         (0.884, 0.003, " less error than a linear regression (ridge, alpha 100), the best simple "),
-        (0.884, 0.003, f"model of the search, {BARS}; chance alone gives such a difference in "),
-        (0.884, 0.003, "such a difference in 0.3 % of cases."),
-        (0.884, 0.0004, "such a difference in fewer than 0.1 % of cases."),
+        (0.884, 0.003, f"model of the search, {BARS}; chance alone gives a lead over every "),
+        (0.884, 0.003, "over every simple model in at most 0.3 % of cases."),
+        (0.884, 0.0004, "in at most fewer than 0.1 % of cases."),
         (
             0.962,
             0.13,
@@ -104,7 +98,7 @@ def test_a_file_is_named_without_its_folder(path: str) -> None:
         (
             0.962,
             0.13,
-            "in 13.0 % of cases, too often to decide, and on so few bars a true lead below 8.3 % ",
+            "in 13.0 % of cases, too often to decide, and on so few bars a true lead below 8.5 % ",
         ),
         (0.962, 0.05, "in 5.0 % of cases, too often to decide"),
         (1.002, 0.6, "Undecided: forecasts of the high-low range of AAPL one bar ahead had 0.2 % "),
@@ -118,24 +112,50 @@ def test_a_file_is_named_without_its_folder(path: str) -> None:
         ),
         (1.191, 0.999, "Worse: forecasts of the high-low range of AAPL one bar ahead had 19.1 % "),
         (1.191, 0.999, "such a difference in 0.1 % of cases."),
-        (31.2, 1.0, "had 31 times the error of a linear regression (ridge, alpha 100), "),
+        (0.998, 0.3, "No better: forecasts of the high-low range of AAPL one bar ahead had 0.2 % "),
+        (
+            0.998,
+            0.3,
+            "; with a confidence of 95 % the true lead is at most 0.9 %, and one below 1 % ",
+        ),
+        (31.2, 1 - 1e-9, "had 31 times the error of a linear regression (ridge, alpha 100), "),
     ],
 )
 def test_the_first_sentence_states_target_comparison_and_evidence(
     loss: float, p_better: float, words: str
 ) -> None:
-    found = HoldoutComparison(loss, [replace(RIDGE, test=mean_test(p_better))])
+    found = HoldoutComparison(loss, [replace(RIDGE, test=lead(1 - loss, p_better))])
     assert words in outcome_sentence(found, DAYS, APPLE)
 
 
-def test_a_lead_is_undecided_if_another_baseline_is_lower() -> None:
-    first = replace(RIDGE, test=mean_test(0.01))
-    found = HoldoutComparison(0.95, [first, baseline("persistence", "persistence", 0.9)])
-    said = outcome_sentence(found, DAYS, APPLE)
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        (
+            lead(-0.05, 0.8),
+            "but persistence (no change), another simple model, had even less error",
+        ),
+        (
+            lead(0.02, 0.3),
+            "but a lead like that over persistence (no change), another simple model",
+        ),
+        (lead(0.0, math.nan), "but it forecast as persistence (no change), another simple model."),
+    ],
+)
+def test_a_lead_is_undecided_if_another_baseline_may_be_as_good(
+    test: LongRunTest, words: str
+) -> None:
+    first = replace(RIDGE, test=lead(0.05, 0.01))
+    other = baseline("persistence", "persistence", 0.95 + test.mean, test)
+    said = outcome_sentence(HoldoutComparison(0.95, [first, other]), DAYS, APPLE)
     assert said.startswith("Undecided: ")
-    assert said.endswith(
-        "; chance alone gives such a difference in 1.0 % of cases, but persistence (no change), "
-        "another simple model, had even less error there."
+    assert f"; chance alone gives such a difference in 1.0 % of cases, {words}" in said
+
+
+def test_too_few_bars_are_said_to_be_too_few() -> None:
+    few = replace(RIDGE, test=lead(0.1, math.nan, count=3))
+    assert outcome_sentence(HoldoutComparison(0.9, [few]), DAYS, APPLE).endswith(
+        "; a test needs at least 4 bars."
     )
 
 
@@ -144,13 +164,13 @@ def test_a_lead_is_undecided_if_another_baseline_is_lower() -> None:
     [
         (0.083, ", and on so few bars a true lead below 8.3 % would be missed more often than one"),
         (1.4, ", and on so few bars even a perfect forecast would often be missed."),
-        (math.nan, "too often to decide."),
     ],
 )
 def test_the_first_sentence_states_the_skill_that_may_be_missed(
     detectable: float, words: str
 ) -> None:
-    found = HoldoutComparison(0.97, [replace(RIDGE, test=mean_test(0.2, detectable))])
+    error = detectable / (t.ppf(0.95, DEGREES) + t.ppf(0.80, DEGREES))
+    found = HoldoutComparison(0.97, [replace(RIDGE, test=lead_of_error(0.03, error))])
     assert words in outcome_sentence(found, DAYS, APPLE)
 
 
