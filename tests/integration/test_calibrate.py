@@ -7,17 +7,24 @@ import numpy as np
 import pytest
 
 from benchmarks import calibrate
-from benchmarks.markets import Market, garch_returns, long_memory_ranges
+from benchmarks.markets import Market, garch_returns, long_memory_ranges, market
 from puffin.models.arrays import Floats
 
 
+def studies(planted: float, count: int, trials: int) -> list[calibrate.Run]:
+    return [
+        calibrate.run(calibrate.study_file(seed, trials), market(planted, seed))
+        for seed in range(count)
+    ]
+
+
 def test_random_walks_are_beaten_no_more_often_than_chance() -> None:
-    runs = calibrate.run_all(planted=0.0, count=12, trials=2)
+    runs = studies(planted=0.0, count=12, trials=2)
     assert calibrate.count_better(runs) <= calibrate.most_by_chance(len(runs), 0.999)
 
 
 def test_a_planted_nonlinear_signal_is_found() -> None:
-    runs = calibrate.run_all(calibrate.PLANTED, count=8, trials=3)
+    runs = studies(calibrate.PLANTED, count=8, trials=3)
     assert calibrate.count_better(runs) >= 6
     assert np.mean([run.truth for run in runs]) == pytest.approx(calibrate.PLANTED, abs=0.05)
     for name in ("ar", "ridge"):
