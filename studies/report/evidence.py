@@ -24,9 +24,10 @@ def evidence_in_words(evidence: Evidence, closest: str) -> str:
     if not test.is_defined:
         return _untested(test.count)
     if outcome == "better":
+        p = evidence.p_of_all
         return (
-            "chance alone gives a lead over every simple model in at most "
-            f"{_share(evidence.p_of_all)} of cases"
+            "chance alone gives a lead over every simple model in "
+            f"{'at most ' if p >= _SMALLEST_P else ''}{_share(p)} of cases"
         )
     chance = "chance alone gives such a difference in"
     chance = f"{chance} {_share(test.p_better if test.mean > 0 else test.p_worse)} of cases"

@@ -89,7 +89,7 @@ def test_a_file_is_named_without_its_folder(path: str) -> None:
         (0.884, 0.003, " less error than a linear regression (ridge, alpha 100), the best simple "),
         (0.884, 0.003, f"model of the search, {BARS}; chance alone gives a lead over every "),
         (0.884, 0.003, "over every simple model in at most 0.3 % of cases."),
-        (0.884, 0.0004, "in at most fewer than 0.1 % of cases."),
+        (0.884, 0.0004, "every simple model in fewer than 0.1 % of cases."),
         (
             0.962,
             0.13,
