@@ -43,7 +43,7 @@ from puffin.studies.walk.figures import FIGURES
 from puffin.studies.walk.files import walk_files
 from puffin.studies.walk.origins import origins
 from puffin.studies.walk.procedure import Procedure
-from puffin.studies.walk.verdict import Walk, _backtest, _joined, judge
+from puffin.studies.walk.verdict import BEFORE, Walk, _backtest, _joined, judge
 from puffin.studies.walk.words import sentences, to_json
 from puffin.tuner.cli import main
 from puffin.tuner.commands.walk import _subject
@@ -147,6 +147,9 @@ def test_the_verdict_is_of_all_blocks_together(walked: tuple[str, Walk]) -> None
         block.losses.mean() < block.baselines[block.reference].mean() for block in verdict.blocks
     )
     assert {"persistence", "ridge", "ar"} <= set(verdict.against())
+    assert set(verdict.evidence.rivals) == {BEFORE, *verdict.against()}
+    assert verdict.evidence.reference == verdict.test
+    assert verdict.evidence.p_of_all >= verdict.test.p_better
     values = to_json(verdict)
     assert json.loads(json.dumps(values)) == values
 
