@@ -143,11 +143,12 @@ def _confidence_set(report: Report) -> str:
     best, count = report.comparison.may_be_best, 1 + len(report.comparison.baselines)
     if not best:
         return f"There is no model confidence set: it needs at least {MIN_BARS} bars."
+    these = "this is" if len(best) == 1 else f"these {len(best)} are"
     return (
         "MCS is the model confidence set of Hansen, Lunde and Nason (2011), which compares winner "
         f"and simple models with each other: with a confidence of {percent(1 - LEVEL, 0)} the best "
-        f"of all {count} is one of those whose p is at least {LEVEL}. Here "
-        f"{'this is' if len(best) == 1 else f'these {len(best)} are'} {listed(best)}."
+        f"of all {count} is one of those whose p is at least {LEVEL}. Here {these} {listed(best)}. "
+        "The set compares all models with all, so a winner that is better than each may share it."
     )
 
 
