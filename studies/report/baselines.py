@@ -24,7 +24,7 @@ from puffin.models.evaluation.forecast_tests import (
 )
 from puffin.models.evaluation.long_run import LongRunTest, long_run_test
 from puffin.models.evaluation.mcs import mcs
-from puffin.models.evaluation.metrics import Direction, skill
+from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.outcome import Evidence
 from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
 from puffin.models.evaluation.shifted import shifted

@@ -17,8 +17,7 @@ from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest
 from puffin.models.evaluation.bootstrap import MIN_BARS
 from puffin.models.evaluation.direction import Direction, DirectionTest
-from puffin.models.evaluation.forecast_tests import DirectionTest
-from puffin.models.evaluation.metrics import Direction, skill
+from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.selection import (
     MIN_BLOCK,
     Overfitting,

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from puffin.models.evaluation.bootstrap import MIN_BARS
 from puffin.models.evaluation.direction import DirectionTest
-from puffin.models.evaluation.forecast_tests import LEVEL, DirectionTest
+from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.features import TARGETS
 from puffin.studies.openings import Opening, outside_name
 from puffin.studies.report.build import Report

@@ -13,10 +13,7 @@ from puffin.models.estimators.multivariate import MultivariateGRU, MultivariateL
 from puffin.models.estimators.univariate import TradingGRU, TradingLSTM
 from puffin.models.evaluation.backtest import backtest
 from puffin.models.evaluation.direction import pesaran_timmermann
-from puffin.models.evaluation.forecast_tests import (
-    clark_west,
-    pesaran_timmermann,
-)
+from puffin.models.evaluation.forecast_tests import clark_west
 from puffin.models.evaluation.long_run import long_run_test
 from puffin.models.evaluation.mcs import mcs
 from puffin.models.evaluation.metrics import score

@@ -7,7 +7,7 @@ from scipy.signal import lfilter
 from scipy.stats import binom, t, ttest_1samp
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.long_run import FEWEST, fluctuation, long_run_test
+from puffin.models.evaluation.long_run import fluctuation, long_run_test
 from puffin.models.evaluation.long_run_variance import FEWEST
 
 
