@@ -61,14 +61,14 @@ class Display:
         ``convert(values, sums, start)`` returns forecasts in this unit, (steps, column), from those
         in the target's unit, from their cumulative sums, and from the closes, (steps, 1), at which
         the sums start.
-    statistic : str or None
-        What a forecast in this unit is, if it is not what it is in the target's unit: the
-        exponential of the mean of a logarithm is a median, and the mean is larger.
+    is_exponential : bool
+        Whether a forecast in this unit is the exponential of one in the target's unit. Then it is
+        another statistic: the exponential of the mean of a logarithm is a median.
     """
 
     unit: str
     convert: Callable[[Floats, Floats, Floats], Floats]
-    statistic: str | None = None
+    is_exponential: bool = False
 
 
 @dataclass(frozen=True)
@@ -267,6 +267,11 @@ def _price_after_change(changes: Floats, last: Floats) -> Floats:
     return last + changes
 
 
+def _in_percent(values: Floats, _sums: Floats, _start: Floats) -> Floats:
+    """Return in per cent what values are the logarithms of."""
+    return np.asarray(100 * np.exp(values))
+
+
 TARGETS: dict[str, Target] = {
     "return": Target(
         ("close",),
@@ -287,7 +292,7 @@ TARGETS: dict[str, Target] = {
         lambda c, h: _lagged(_log_range(c), h),
         logs=("high", "low"),
         is_volatility=True,
-        display=Display("log(high / low), %", lambda values, _, __: 100 * np.exp(values), "median"),
+        display=Display("log(high / low), %", _in_percent, is_exponential=True),
     ),
     "volatility": Target(
         ("close",),
@@ -298,9 +303,7 @@ TARGETS: dict[str, Target] = {
         logs=("close",),
         is_volatility=True,
         is_span=True,
-        display=Display(
-            "root mean square return, %", lambda values, _, __: 100 * np.exp(values), "median"
-        ),
+        display=Display("root mean square return, %", _in_percent, is_exponential=True),
     ),
     "price": Target(
         ("close",),

@@ -27,6 +27,9 @@ class Loss:
         unit, and the target is only centred.
     volatility : bool
         Whether it is only for targets that are the log of a volatility.
+    statistic : str
+        What the exponential of a forecast is, if the target is a logarithm: that of the mean or
+        the median of logarithms is a median.
     best_shift : callable, optional
         Maps errors (n,) to the constant that lowers their mean loss most when it is added to the
         forecasts, for models that are fitted by least squares; None if that does no good.
@@ -38,6 +41,7 @@ class Loss:
     unit: str = "the standardised target"
     standardised: bool = True
     volatility: bool = False
+    statistic: str = "median"
     best_shift: "Callable[[Floats], float] | None" = None
 
 
@@ -96,6 +100,7 @@ LOSSES: dict[str, Loss] = {
         unit="the variance",
         standardised=False,
         volatility=True,
+        statistic="root mean square",
         best_shift=_qlike_shift,
     ),
 }

@@ -151,6 +151,14 @@ class Spec(Section):
         return self.search.trials or 100
 
     @property
+    def trader_statistic(self) -> str | None:
+        """What a forecast in the unit of traders is, such as median; None if as in the target's."""
+        display = TARGETS[self.data.target].display
+        if display is None or not display.is_exponential:
+            return None
+        return LOSSES[self.training.loss].statistic
+
+    @property
     def final_seeds(self) -> range:
         """The seeds whose networks are averaged, that of the search first."""
         return range(self.search.seed, self.search.seed + self.final.seeds)

@@ -65,7 +65,7 @@ class Prediction:
     study : str
     steps : tuple of Step
     unit, trader_unit : units of the steps: of the target, and the one that traders use
-    trader_statistic : what a forecast in `trader_unit` is, such as median; None as in `Display`
+    trader_statistic : what a forecast in `trader_unit` is, such as median; None as in `Spec`
     horizon : int, most bars ahead that are forecast from known bars alone
     level : float, nominal coverage of the intervals
     residuals : int, number of out-of-sample errors that the intervals are built from
@@ -222,7 +222,7 @@ def predict(
         steps=_steps(values, converted),
         unit=TARGETS[data.target].unit,
         trader_unit=None if display is None else display.unit,
-        trader_statistic=None if display is None else display.statistic,
+        trader_statistic=exported.spec.trader_statistic,
         horizon=data.horizon,
         level=level,
         residuals=len(basis.scores),

@@ -9,7 +9,6 @@ from puffin.studies.report.document import Block, Heading, Section, Table, Text
 from puffin.studies.report.figures.registry import Drawn, show
 from puffin.studies.report.panels import LEVEL, Panel, holdout_panels
 from puffin.studies.report.units import UNITS
-from puffin.studies.sections import DataSection
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import counted, percent, printable, when
 
@@ -44,11 +43,17 @@ def _explained(study: StoredStudy, panels: list[Panel]) -> str:
     said = f"Each forecast is made {bars} ahead. Persistence expects no change from the last value."
     if TARGETS[data.target].is_move:
         said = f"Each forecast is made {bars} ahead. Persistence expects a {data.target} of zero."
-    if TARGETS[data.target].is_volatility:
+    if (statistic := study.spec.trader_statistic) == "median":
         said += (
             f" A forecast of the {data.target} is a median: the network forecasts the middle of "
             f"its logarithm, so the {data.target} is as often above it as below, and on average "
             "larger."
+        )
+    elif statistic is not None:
+        said += (
+            f" A forecast of the {data.target} is a {statistic}, because the loss "
+            f"{study.spec.training.loss} is of its square, so the {data.target} is on average "
+            "smaller."
         )
     banded = [panel for panel in panels if panel.band is not None]
     if banded:
@@ -68,7 +73,9 @@ def _last_bars(study: StoredStudy, panel: Panel) -> Table:
     band = panel.band or (np.full(len(panel.dates), np.nan),) * 2
     columns: dict[str, list[str]] = {
         "bar": [when(date) for date in panel.dates],
-        f"{_statistic(data)}forecast, {unit.name}": unit.write(panel.forecast),
+        " ".join(filter(None, [study.spec.trader_statistic, f"forecast, {unit.name}"])): unit.write(
+            panel.forecast
+        ),
         f"{percent(LEVEL, 0)} from": unit.write(band[0]),
         "to": unit.write(band[1]),
         "persistence": unit.write(panel.persistence),
@@ -79,12 +86,6 @@ def _last_bars(study: StoredStudy, panel: Panel) -> Table:
         columns["forecast price"] = price.write(to_price(panel.forecast, last))
         columns["actual price"] = price.write(to_price(panel.actual, last))
     return Table(list(columns), list(zip(*columns.values(), strict=True)))
-
-
-def _statistic(data: DataSection) -> str:
-    """Return what a forecast in the unit of traders is, if not what it is in that of the target."""
-    display = TARGETS[data.target].display
-    return f"{display.statistic} " if display and display.statistic else ""
 
 
 def _closes_before(study: StoredStudy, symbol: str, bars: int) -> Floats:

@@ -12,6 +12,7 @@ from puffin.studies.export.read import load_exported
 from puffin.studies.records import Scores
 from puffin.studies.report import verdict
 from puffin.studies.report.build import Report, read_forecasts
+from puffin.studies.report.files import report_files
 from puffin.studies.retraining import read_artifact
 from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.scheduler import WorkerOptions, work
@@ -70,4 +71,8 @@ def test_loss_skill_and_report_are_those_worked_out_from_the_forecasts(
     assert scaler.target_std == 1.0
     card = " ".join(exported.files["README.md"].decode().split())
     assert "the loss is the qlike of the variance, in units of the loss of persistence" in card
+    assert exported.spec.trader_statistic == "root mean square"
+    text = " ".join(report_files(study, report)["report.md"].decode().split())
+    assert "A forecast of the range is a root mean square, because the loss qlike is of" in text
+    assert "root mean square forecast, " in text
     assert len(read_forecasts(study, study.best())) == 2
