@@ -81,7 +81,7 @@ def export(
     StudyError
         If no trial is complete, or `refit` is ``all`` and the seal has not been opened.
     """
-    _check_folder(folder, study.name)
+    check_folder(folder, study.name)
     files = _files(study, refit, chosen)
     try:
         # First the file that names the study, last the one that marks the export as complete.
@@ -230,7 +230,14 @@ def _stale(folder: Path, files: Collection[str]) -> set[str]:
     return older & (EXPORT_FILES | FILES)
 
 
-def _check_folder(folder: Path, study: str) -> None:
+def check_folder(folder: Path, study: str) -> None:
+    """Require a folder that an export of a study may be written to.
+
+    Raises
+    ------
+    ExportError
+        If it is in use for something else, or cannot be read.
+    """
     try:
         problem = _obstacle(folder, study)
     except OSError as error:

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from puffin.models.config import Config
-from puffin.models.networks.rnn import build_network
+from puffin.models.networks.ensemble import build_ensemble
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
 from tests.acceptance.helpers import (
@@ -97,7 +97,7 @@ def test_run_searches_and_exports_with_prices_from_a_csv_file(
     assert exported["input"]["features"] == ["return"]
     assert exported["spec"]["search"]["trials"] == 2
     weights = load_file(elsewhere / "exports/mine/model.safetensors")
-    network = build_network(Config.from_dict(exported["config"]), 1)
+    network = build_ensemble(Config.from_dict(exported["config"]), 1, 5)
     network.load_state_dict(weights, strict=True)
 
 

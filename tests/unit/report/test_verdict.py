@@ -360,6 +360,7 @@ def third_sentence(**changes: Any) -> str:
         "opened_for": {4: "own"},
         "looks": [own],
         "overfitting": SimpleNamespace(probability=0.04, chance_level=0.5),
+        "outside": [],
         "no_overfitting": None,
         "deflated_sharpe": None,
     } | changes
