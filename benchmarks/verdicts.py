@@ -5,6 +5,10 @@ sample, with `data.pooling` "all" and "each", equal trials, epochs and seeds. Lo
 symbols of what the winner has on the holdout; skill is against the best simple model of the search.
 
     python benchmarks/verdicts.py --targets range volatility return --seeds 3
+    python benchmarks/verdicts.py --targets range return --seeds 1 --rivals
+
+With `--rivals` there are also the losses of one of the winner's networks and of every simple model
+on the holdout; a star marks those that are in the model confidence set.
 """
 
 import argparse
@@ -17,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+LEVEL = 0.05
 SYMBOLS = ("AAPL", "IBM", "MSFT")
 STUDY = """
 name = "pooling"
@@ -77,12 +82,27 @@ def line(report: dict[str, Any]) -> str:
     return f"{report['verdict']['outcome']} {gained:+.1%} ({reference['name']})"
 
 
+def rivals(report: dict[str, Any]) -> str:
+    """Return the losses of a report on the holdout, the lowest first."""
+    holdout = report["holdout"]
+    losses = {"winner": (holdout["loss"], holdout["mcs_p"])}
+    losses |= {each["name"]: (each["holdout_loss"], each["mcs_p"]) for each in report["baselines"]}
+    best = sorted(losses.items(), key=lambda item: item[1][0])
+    shown = (f"{name}{'*' * (p is not None and p >= LEVEL)} {loss:.4f}" for name, (loss, p) in best)
+    networks = holdout["network_losses"]
+    return (
+        f"    {'+'.join(report['forecast_of']['symbols'])}: {', '.join(shown)}; networks alone "
+        f"{min(networks):.4f} to {max(networks):.4f}, mean {mean(networks):.4f}"
+    )
+
+
 def main() -> None:
     """Print a row for each target, seed and pooling."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", nargs="+", default=["range", "volatility", "return"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--rivals", action="store_true")
     given = parser.parse_args()
     print("target     seed network for  search   holdout  seconds  outcome, skill against")
     for target in given.targets:
@@ -98,6 +118,8 @@ def main() -> None:
                     f"{'; '.join(map(line, reports))}",
                     flush=True,
                 )
+                if given.rivals:
+                    print("\n".join(map(rivals, reports)), flush=True)
 
 
 if __name__ == "__main__":

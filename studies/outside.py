@@ -30,6 +30,8 @@ _MOST_BYTES = 200 * 2**20
 _MOST_NAME, _MOST_NAMED = 40, 5
 # Characters of a wrong value in a message.
 _MOST_SHOWN = 200
+# Squares of losses below this limit are finite.
+_MOST_LOSS = 1e150
 
 
 class OutsideError(PuffinError):
@@ -123,7 +125,23 @@ def join(body: bytes, label: str, judged: Sequence[Dataset]) -> list[Floats]:
         )
         raise OutsideError(msg)
     ends = np.cumsum([sum(map(len, dataset.scored_dates)) for dataset in judged])[:-1]
-    return np.split(joined.forecast.to_numpy(np.float64), ends)
+    found = np.split(joined.forecast.to_numpy(np.float64), ends)
+    for dataset, values in zip(judged, found, strict=True):
+        _require_finite(dataset, values, label)
+    return found
+
+
+def _require_finite(dataset: Dataset, values: Floats, label: str) -> None:
+    """Require losses that are numbers: one that is not would be no forecast of the target."""
+    with np.errstate(all="ignore"):
+        (losses,) = dataset.bar_losses([values])
+    if not (losses < _MOST_LOSS).all():
+        at = int((losses < _MOST_LOSS).argmin())
+        msg = (
+            f"{label}: the forecast of {when(dataset.scored_dates[0][at])} is {values[at]:g}, "
+            f"too far from any {dataset.spec.data.target} to have a loss; check its unit"
+        )
+        raise OutsideError(msg)
 
 
 def _rows(body: bytes, label: str, keys: Sequence[str]) -> pd.DataFrame:
@@ -203,6 +221,8 @@ def store(
     StudyGoneError
         If the study was deleted meanwhile.
     """
+    if not (files := list(files)):
+        return
     with transaction(study.storage) as connection:
         registry.require(connection, study.creation_id, exclusive=True)
         records = {(each.of, each.name): each for each in OutsideRecord.read(study.optuna_study)}

@@ -257,7 +257,7 @@ def refits_of(holdout: StoredStudy, winner: int) -> dict[int, FrozenTrial]:
         msg = (
             f"trial {winner} of study {holdout.parent_name!r} has not been trained for the holdout "
             f"with {counted(len(missing), 'seed')} of [final]; `tuner report "
-            f"{holdout.parent_name}` does it"
+            f"{holdout.parent_name} --trial {winner}` does it"
         )
         raise StudyError(msg)
     mine = {seed: ended[seed] for seed in wanted}

@@ -333,8 +333,8 @@ class FinalSection(Section):
     seeds: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
 
 
-# A cost or a move in basis points, hundredths of a per cent; 10,000 are the whole price.
-BasisPoints = Annotated[float, Field(ge=0, lt=10_000)]
+# A cost or a move in basis points, hundredths of a per cent. Half the price is more than any.
+BasisPoints = Annotated[float, Field(ge=0, lt=5_000, strict=True)]
 
 
 class BacktestSection(Section):
@@ -344,7 +344,7 @@ class BacktestSection(Section):
     slippage_bps: BasisPoints = 1.0
     threshold_bps: BasisPoints = 0.0
     short: Annotated[bool, Field(strict=True)] = False
-    max_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    max_weight: Annotated[float, Field(gt=0, le=100, strict=True)] = 1.0
 
     @property
     def cost_bps(self) -> float:

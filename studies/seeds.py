@@ -25,7 +25,7 @@ class SeedSensitivity:
     seeds : seeds of the retrainings
     losses : array, (trial, seed), on the search folds; infinite if the training diverged
     parameters : number of parameters of each network
-    ranks : rank of the winner for each seed; 1 is the lowest loss
+    ranks : rank of the best of the search for each seed; 1 is the lowest loss
     one_se_choice : number of the trial with the smallest network whose mean loss over these seeds
         is within one standard error of the best; None if no configuration finished with every seed
     one_se_bound : highest mean loss within one standard error; NaN without `one_se_choice`

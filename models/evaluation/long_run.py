@@ -91,7 +91,8 @@ def long_run_test(loss_differentials: Any) -> LongRunTest:
     count, degrees = len(values), degrees_of_freedom(len(values))
     error = float("nan")
     if count >= FEWEST and varies(values):
-        error = float((long_run_variance(values[None])[0] / count) ** 0.5)
+        # Of few bars it can be 0 although they differ, so that nothing can be tested.
+        error = float((long_run_variance(values[None])[0] / count) ** 0.5) or float("nan")
     mean = float(values.mean())
     statistic = mean / error
     return LongRunTest(

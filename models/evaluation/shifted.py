@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.baselines import Baseline
+from puffin.models.evaluation.baselines import Baseline, TooShortError
 from puffin.models.evaluation.pooled_baselines import PooledFit
 from puffin.models.folds import Fold, Span
 from puffin.models.panel import Part, by_part
@@ -57,5 +57,10 @@ def _held_out(part: Part) -> Part:
     train, horizon = part.fold.train, part.member.series.horizon
     start = train.stop - max(int(_HELD_OUT * len(train)), 1)
     # The labels of the first targets are known when the last ones are forecast.
-    known = Span(train.start, max(start - horizon + 1, train.start + 1))
+    known = Span(train.start, start - horizon + 1)
+    if known.stop <= known.start:
+        raise TooShortError(
+            f"a baseline is shifted by a fifth of the training part, before which {horizon - 1} "
+            f"targets are left out, but there are {len(train)}"
+        )
     return replace(part, fold=Fold(known, Span(start, train.stop)))

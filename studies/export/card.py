@@ -134,7 +134,8 @@ The bars of the holdout were looked at:
 
 def _look(opening: Opening) -> str:
     study = f"study `{opening.study}`, " if opening.study else ""
-    return f"* {minute(opening.time)}: {study}trial {opening.trial}"
+    of = f"outside forecast {opening.outside}" if opening.outside else f"trial {opening.trial}"
+    return f"* {minute(opening.time)}: {study}{of}"
 
 
 def _data(record: ExportRecord) -> str:
@@ -158,7 +159,8 @@ def _use(record: ExportRecord) -> str:
 * `sha256sum --check SHA256SUMS` shows whether a file was changed.
 * `tuner reproduce DIR` trains the model again from these files alone and compares scores,
   forecasts, scalers, weights, this card and the verdict. It cannot reproduce the files of the
-  report and the third sentence of the verdict, because they depend on every trial of the search.
+  report and the third sentence of the verdict, because they depend on every trial of the search,
+  nor a sentence on outside forecasts.
 * `config.toml`: configuration, scores, folds, seeds, scalers, machines and the whole study file
 * `model.safetensors`: weights of the networks, each a `puffin.models.networks.rnn.{cell.network}`
 * `prices-search.csv` and, once the seal is open, `prices-holdout.csv`: the prices of the study

@@ -279,11 +279,15 @@ class Refit(_Part):
 
 
 class Opening(_Part):
-    """A look at the bars of the holdout; exports of earlier versions do not name the study."""
+    """A look at the bars of the holdout; exports of earlier versions do not name the study.
+
+    `outside` is the name of forecasts that were made elsewhere and judged beside the trial.
+    """
 
     time: Instant
     study: Line | None = None
     trial: Number
+    outside: Line | None = None
 
 
 class Seal(_Part):

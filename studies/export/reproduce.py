@@ -40,8 +40,9 @@ def reproduce(exported: Exported) -> Iterator[Check]:
     """Train an export again and yield a comparison of each of its figures.
 
     The files of the report and the third sentence of the verdict are not reproduced, because they
-    depend on every trial of the search. Figures must be identical on the same kind of processor or
-    GPU with the same versions, and within `checks.TOLERANCES` elsewhere.
+    depend on every trial of the search, and neither is a sentence on outside forecasts. Figures
+    must be identical on the same kind of processor or GPU with the same versions, and within
+    `checks.TOLERANCES` elsewhere.
 
     Raises
     ------

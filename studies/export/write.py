@@ -35,7 +35,7 @@ from puffin.studies.export.read import (
 )
 from puffin.studies.export.record import ExportRecord, RecordError, ScalerRecord
 from puffin.studies.files import write_files
-from puffin.studies.openings import Opening, looks_at
+from puffin.studies.openings import Opening, looks_at, outside_name
 from puffin.studies.records import Scores, TrainingRun, TrialRecord
 from puffin.studies.report.subject import fold_dates
 from puffin.studies.retraining import find_holdout, read_artifact, refits_of, require_opened
@@ -188,7 +188,9 @@ def _all_bars(study: StoredStudy) -> Dataset:
 
 
 def _plain_opening(look: Opening) -> dict[str, Any]:
-    return {"time": look.time, "study": look.study, "trial": look.trial}
+    plain = {"time": look.time, "study": look.study, "trial": look.trial}
+    name = outside_name(look)
+    return plain if name is None else plain | {"outside": name}
 
 
 def _holdout(report: "Report") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 
 from puffin.models.evaluation.coverage import Share
+from puffin.models.losses import LOSSES
 from puffin.studies.report.build import Report
 from puffin.studies.report.document import Section, Table, Text
 from puffin.studies.report.figures.registry import Drawn, show
@@ -36,10 +37,15 @@ def intervals_section(report: Report, drawn: Drawn) -> Section:
                 "the next ones are a little wider, and after each hit a little narrower. For "
                 "comparison, intervals of one width are built from the errors on the search folds. "
                 "The interval score is the width, and a penalty for each value outside; less is "
-                "better. Widths and scores are in units of the standardised target."
+                f"better. Widths and scores are in units of {_unit(report)}."
             ),
         ],
     )
+
+
+def _unit(report: Report) -> str:
+    standardised = LOSSES[report.subject.spec.training.loss].standardised
+    return "the standardised target" if standardised else "the target"
 
 
 def _counted(report: Report) -> str:

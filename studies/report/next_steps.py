@@ -16,7 +16,7 @@ _FEATURE = "rsi"
 
 def next_steps(study: StoredStudy, report: Report) -> Section:
     """Return the section on what to do next, which depends on the outcome."""
-    steps = [*_by_outcome(report), *_smaller_network(report), *_always(report)]
+    steps = [*_by_outcome(study, report), *_smaller_network(report), *_always(report)]
     return Section(
         "What to do next",
         [
@@ -29,12 +29,13 @@ def next_steps(study: StoredStudy, report: Report) -> Section:
     )
 
 
-def _by_outcome(report: Report) -> Iterator[Block]:
-    name = report.study
+def _by_outcome(study: StoredStudy, report: Report) -> Iterator[Block]:
+    name, is_best = report.study, report.winner == study.best().number
+    chosen = () if is_best else ("--trial", str(report.winner))
     if report.comparison.outcome == "better":
         yield Command(
             "Train the winner on all bars, the holdout included, and write it to a folder:",
-            _command("export", name, f"exports/{name}-all", "--refit", "all"),
+            _command("export", name, f"exports/{name}-all", "--refit", "all", *chosen),
         )
         yield Command(
             "Forecast the bars after the last one, or after the last of a newer file (--csv):",

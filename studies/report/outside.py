@@ -25,7 +25,8 @@ class OutsideResult:
     ----------
     name : what the report calls it
     trained_until : last day of which its model had seen data; None if it is not said
-    may_have_seen : whether that is not said, or not before the first judged bar
+    may_have_seen : whether that is not said, or not before the first bar of a judged target
+    first : that bar
     loss : mean over dates
     skill : skill of the winner against it
     test : whether the winner forecasts better
@@ -34,6 +35,7 @@ class OutsideResult:
     name: str
     trained_until: str | None
     may_have_seen: bool
+    first: str
     loss: float
     skill: float
     test: LongRunTest
@@ -60,8 +62,7 @@ def judge_outside(
     OutsideError
         As `studies.outside.join`.
     """
-    first = min(dataset.scored_dates[0].min() for dataset in judged)
-    found = []
+    first, found = first_bar(judged), []
     for file in files:
         rows = zip(judged, join(file.body, file.name, judged), strict=True)
         losses = np.concatenate([dataset.losses_by_date([values]) for dataset, values in rows])
@@ -70,12 +71,28 @@ def judge_outside(
                 name=file.name,
                 trained_until=file.trained_until,
                 may_have_seen=may_have_seen(file.trained_until, first),
+                first=when(first),
                 loss=float(losses.mean()),
                 skill=skill(float(winner.mean()), float(losses.mean())),
                 test=long_run_test(losses - winner),
             )
         )
     return found
+
+
+def first_bar(judged: Sequence[Dataset]) -> pd.Timestamp:
+    """Return the first bar of the targets of datasets; one of several bars begins before its date.
+
+    Parameters
+    ----------
+    judged : sequence of Dataset
+        With one fold each.
+    """
+    return min(
+        pd.Timestamp(part.member.dates[part.fold.valid.start - dataset.horizon + 1])
+        for dataset in judged
+        for part in dataset.parts[0]
+    )
 
 
 def may_have_seen(trained_until: str | None, first: pd.Timestamp) -> bool:
@@ -90,8 +107,9 @@ def outside_sentence(results: Sequence[OutsideResult], winner: str) -> str:
     name = f"the outside forecast {printable(best.name)}"
     if len(results) > 1:
         name += f", the best of {len(results)},"
-    share = abs(1 - 1 / (1 - best.skill)) if best.skill < 1 else np.inf
-    side = "less" if best.skill < 0 else "more"
+    own = best.loss - best.test.mean
+    side = "less" if best.loss < own else "more"
+    share = abs(best.loss / own - 1) if own > 0 else np.inf
     if best.test.p_better < LEVEL or best.test.p_worse < LEVEL:
         said = f"{name} had significantly {side} error than {winner} ({percent(share)} {side})"
     else:
@@ -124,9 +142,7 @@ def _until(result: OutsideResult) -> str:
     return result.trained_until + (" (too late)" if result.may_have_seen else "")
 
 
-def outside_sections(
-    results: Sequence[OutsideResult], winner: str, first: pd.Timestamp
-) -> Iterator[Section]:
+def outside_sections(results: Sequence[OutsideResult], winner: str) -> Iterator[Section]:
     """Yield the section on outside forecasts, if there are any."""
     if not results:
         return
@@ -134,7 +150,7 @@ def outside_sections(
         f"These forecasts were made elsewhere and given as files. Skill is that of {winner} "
         "against each of them. Both p-values are one-sided, of the same test as in the table of "
         "simple models. These forecasts take no part in the outcome, because nobody can check what "
-        f"their models had seen. The first judged bar is that of {when(first)}: a model that had "
-        "data of that day or later, or does not say, may have seen the answer."
+        f"their models had seen. The first bar of a judged target is that of {results[0].first}: a "
+        "model that had data of that day or later, or does not say, may have seen the answer."
     )
     yield Section("Outside forecasts", [Table(OUTSIDE_COLUMNS, outside_rows(results)), Text(text)])

@@ -45,7 +45,7 @@ def report_page(study: StoredStudy, report: Report, drawn: Drawn) -> Page:
             forecasts_section(study, report, drawn),
             next_steps(study, report),
             holdout_section(study, report, drawn),
-            *outside_sections(report.outside, "the winner", report.dates.min()),
+            *outside_sections(report.outside, "the winner"),
             intervals_section(report, drawn),
             _backtest(report, drawn),
             direction_section(study, report),
@@ -165,7 +165,7 @@ def _seeds(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
             sensitivity.trials, sensitivity.parameters, sensitivity.losses, strict=True
         )
     ]
-    rows.append(("rank of the winner", "", "", *sensitivity.ranks, ""))
+    rows.append(("rank of the best", "", "", *sensitivity.ranks, ""))
     seeds = [f"seed {seed}" for seed in sensitivity.seeds]
     choice = (
         "Every configuration diverged with at least one seed, so the one-standard-error rule "

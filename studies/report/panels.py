@@ -57,9 +57,9 @@ class Panel:
         )
 
 
-def fold_panels(study: StoredStudy) -> list[Panel]:
+def fold_panels(study: StoredStudy, report: Report) -> list[Panel]:
     """Return the winner's forecasts of each symbol on each search fold."""
-    forecasts = read_forecasts(study, study.best())
+    forecasts = read_forecasts(study, study.trials()[report.winner])
     return [
         panel
         for number, panels in enumerate(_panels(study.dataset, forecasts), start=1)
@@ -71,7 +71,7 @@ def holdout_panels(study: StoredStudy, report: Report) -> list[Panel]:
     """Return the winner's forecasts of the symbols to show, each with the band of its errors."""
     folds, holdout = study.dataset, study.holdout_dataset
     (panels,) = _panels(holdout, [report.forecasts])
-    searched = read_forecasts(study, study.best())
+    searched = read_forecasts(study, study.trials()[report.winner])
     errors = errors_by_symbol(folds, holdout, searched, report.forecasts)
     bands = {one.part.member.symbol: one.interval(LEVEL) for one in errors}
     by_symbol = {panel.symbol: panel for panel in panels}

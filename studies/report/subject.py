@@ -87,6 +87,7 @@ class Subject:
             "horizon": data.horizon,
             "features": list(data.inputs),
             "loss": self.spec.training.loss,
+            "objective": self.spec.training.objective,
             "folds": [asdict(fold) for fold in self.folds],
             "holdout": {
                 "first": self.holdout_first,

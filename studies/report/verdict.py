@@ -1,4 +1,4 @@
-"""The verdict of a report in three sentences, and all its figures as JSON."""
+"""The verdict of a report in sentences, and all its figures as JSON."""
 
 import math
 from dataclasses import asdict
@@ -218,7 +218,7 @@ def to_json(report: Report) -> dict[str, Any]:
             "seeds": sensitivity.seeds,
             "losses": sensitivity.losses,
             "parameters": sensitivity.parameters,
-            "ranks_of_winner": sensitivity.ranks,
+            "ranks_of_best": sensitivity.ranks,
             "one_standard_error_choice": sensitivity.one_se_choice,
             "one_standard_error_bound": sensitivity.one_se_bound,
         },

@@ -39,7 +39,7 @@ def walk_page(walk: Walk, drawn: Drawn) -> Page:
         sections=[
             _over_time(walk, drawn),
             _against(walk),
-            *outside_sections(walk.outside, "the winners", walk.dates[0]),
+            *outside_sections(walk.outside, "the winners"),
             _origins(walk, drawn),
             _trading(walk, drawn),
             _direction(walk),

@@ -9,7 +9,12 @@ import pytest
 
 from puffin.studies.dataset import Dataset, cut_holdout
 from puffin.studies.outside import OutsideError, OutsideFile, join, targets
-from puffin.studies.report.outside import judge_outside, may_have_seen, outside_sentence
+from puffin.studies.report.outside import (
+    first_bar,
+    judge_outside,
+    may_have_seen,
+    outside_sentence,
+)
 from tests.prices import bars
 from tests.studies import tiny_spec
 
@@ -120,6 +125,23 @@ def test_a_model_with_data_of_the_first_judged_day_may_have_seen_it(
     trained_until: str | None, first: str, *, seen: bool
 ) -> None:
     assert may_have_seen(trained_until, pd.Timestamp(first)) is seen
+
+
+def test_a_target_of_several_bars_begins_before_its_date() -> None:
+    assert first_bar([ONE]) == pd.Timestamp(DATES[0])
+    data = {"symbol": None, "symbols": ["AAPL"], "start": None, "horizon": 3}
+    spec = tiny_spec(data=data, walk_forward={"holdout_bars": HOLDOUT})
+    ahead = Dataset.for_holdout(spec, *cut_holdout({"AAPL": bars(200)}, spec))
+    # The first target covers three bars, of which two are before the bars that are judged.
+    assert ahead.scored_dates[0][0] == pd.Timestamp(DATES[0])
+    assert first_bar([ahead]) == bars(200).index[-HOLDOUT - 2]
+
+
+@pytest.mark.parametrize("value", ["1e200", "-1e308"])
+def test_a_forecast_without_a_loss_is_refused(value: str) -> None:
+    body = table(DATES, [0, 0, value, 0, 0]).encode()
+    with pytest.raises(OutsideError, match=f"forecast of {DATES[2]} is .*, too far from any ret"):
+        join(body, "mine.csv", [ONE])
 
 
 def test_losses_and_skill_are_those_of_the_file() -> None:

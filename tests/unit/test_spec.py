@@ -221,7 +221,7 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     (
         "backtest.slippage_bps",
         1e4,
-        ["backtest.slippage_bps = 10000.0", "should be less than 10000"],
+        ["backtest.slippage_bps = 10000.0", "should be less than 5000"],
     ),
     ("backtest.threshold_bps", math.nan, ["backtest.threshold_bps = nan", "should be"]),
     ("backtest.threshold_bps", "few", ["backtest.threshold_bps = 'few'", "should be a number"]),

@@ -7,7 +7,7 @@ import click
 import optuna
 
 from puffin.models.features import TARGETS
-from puffin.studies.outside import OutsideError, OutsideFile, join, store, targets
+from puffin.studies.outside import OutsideError, OutsideFile, join, targets
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.retraining import TOP
 from puffin.studies.storage.database import open_storage
@@ -65,9 +65,9 @@ def judge(  # noqa: PLR0913  # the options of the command
             outside=files,
         )
         return
-    store(owner, "walk", files, [])
     walked = name.removesuffix(WALK)
-    show(walked, searches, owner, Path("walks") / walked if out is None else out, as_json=as_json)
+    folder = Path("walks") / walked if out is None else out
+    show(walked, searches, owner, folder, files, as_json=as_json)
 
 
 def print_targets(name: str, storage_url: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import optuna
+from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from puffin.studies.openings import looks_at, outside_opening
@@ -73,7 +74,9 @@ def report(  # noqa: PLR0913  # the options of the command
         report_folder(out).check(name)
     again = retrain_with_seeds(study, top)
     if not quiet:
-        _announce(study, top, len(devices), finished=finished)
+        # The rule 1se may choose another one after the trainings.
+        likely = study.best() if trial is None else choose(study, rule, trial)
+        _announce(study, top, likely, len(devices), finished=finished and not new)
     run_workers_until_done(again, storage_url, devices, quiet=quiet)
     winner = choose(study, rule, trial)
     first_look = not is_opened(study, winner)
@@ -110,9 +113,11 @@ def _is_finished(study: StoredStudy, top: int, rule: str, trial: int | None) -> 
     return is_opened(study, winner) and not retraining_cost(study, top, winner).trainings
 
 
-def _announce(study: StoredStudy, top: int, workers: int, *, finished: bool) -> None:
+def _announce(
+    study: StoredStudy, top: int, winner: FrozenTrial, workers: int, *, finished: bool
+) -> None:
     """Print what will be trained, and who has looked at the holdout before."""
-    cost = retraining_cost(study, top)
+    cost = retraining_cost(study, top, winner)
     if finished:
         say(f"the report of study {study.name} is finished: nothing is trained or opened again")
     if cost.trainings:
@@ -120,7 +125,7 @@ def _announce(study: StoredStudy, top: int, workers: int, *, finished: bool) -> 
             f"{describe_cost(cost, workers)} on {counted(workers, 'worker')}: {cost.seeds} "
             f"with other seeds, then {cost.holdout} for the holdout"
         )
-    if not is_opened(study, study.best()) and (looks := looks_at(study)):
+    if not is_opened(study, winner) and (looks := looks_at(study)):
         names = ", ".join(dict.fromkeys(look.study for look in looks))
         say(f"the bars of this holdout have been looked at {times(len(looks))} before, by {names}")
 

@@ -9,7 +9,7 @@ import optuna
 
 from puffin.studies.dataset import cut_holdout
 from puffin.studies.lifecycle import require_same
-from puffin.studies.outside import OutsideError, OutsideFile, join, stored
+from puffin.studies.outside import OutsideError, OutsideFile, join, store, stored
 from puffin.studies.report.folder import PageFolder
 from puffin.studies.report.outside import OUTSIDE_COLUMNS, outside_rows
 from puffin.studies.spec import Spec, load_spec, override
@@ -72,8 +72,14 @@ def walk(  # noqa: PLR0913  # the options of the command
     show(spec.name, procedure.studies, owner, folder.folder, as_json=as_json)
 
 
-def show(
-    name: str, searches: Sequence[StoredStudy], owner: StoredStudy, folder: Path, *, as_json: bool
+def show(  # what there is to show, and how
+    name: str,
+    searches: Sequence[StoredStudy],
+    owner: StoredStudy,
+    folder: Path,
+    files: Sequence[OutsideFile] = (),
+    *,
+    as_json: bool,
 ) -> None:
     """Judge the finished searches of a walk, print the verdict, write the pages, and keep both.
 
@@ -86,6 +92,8 @@ def show(
     owner : StoredStudy
         Keeps the verdict, and has the files of forecasts that are judged too.
     folder : Path
+    files : sequence of OutsideFile
+        Forecasts that cover the walk, which are kept with the owner.
     as_json : bool
 
     Raises
@@ -95,7 +103,10 @@ def show(
     """
     pages = _folder(folder)
     pages.check(name)
-    verdict = judge(name, searches, _outside(owner, searches))
+    names = {file.name for file in files}
+    kept = [file for file in _outside(owner, searches) if file.name not in names]
+    verdict = judge(name, searches, [*kept, *files])
+    store(owner, "walk", files, [])
     if as_json:
         click.echo(json.dumps(to_json(verdict), indent=2))
     else:

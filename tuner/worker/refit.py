@@ -48,7 +48,7 @@ def run_refit(
     Returns
     -------
     float
-        Loss on the holdout, in units of the target standardised on the search data.
+        Loss on the holdout, in units of `Dataset.units`.
 
     Raises
     ------

@@ -124,9 +124,9 @@ def draw_seeds(study: StoredStudy, report: Report) -> Drawing:
     axes.set_xlim(-0.6, len(search_losses) - 0.4)
     axes.set_ylim(low, high)
     wins, seeds = int((sensitivity.ranks == 1).sum()), len(sensitivity.seeds)
-    title = f"The winner is the best of {len(search_losses)} with {wins} of {seeds} other seeds"
+    title = f"The best of {len(search_losses)} stays the best with {wins} of {seeds} other seeds"
     if len(search_losses) == 1:
-        title = f"The winner's loss with {seeds} other seeds"
+        title = f"The loss of the best with {seeds} other seeds"
     below = "number of weights below each trial" if few else "trial"
     style_axes(
         axes,

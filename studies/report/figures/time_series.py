@@ -93,7 +93,7 @@ def _of(panels: list[Panel], report: Report) -> str:
 def draw_folds(study: StoredStudy, report: Report) -> Drawing:
     """Draw the winner's forecasts on each search fold, of a basket those of its first symbol."""
     symbol = report.by_symbol[0].symbol
-    panels = [panel for panel in fold_panels(study) if panel.symbol == symbol]
+    panels = [panel for panel in fold_panels(study, report) if panel.symbol == symbol]
     shown, unit = panels[-MOST_FOLDS:], UNITS[study.spec.data.target]
     figure = new_figure(0.3 + 1.9 * len(shown))
     for axes, panel in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True):

@@ -380,7 +380,7 @@ def test_every_figure_of_a_table_is_one_of_the_report(case: Case) -> None:
         f"the number of trials: p = {p(found['spa']['consistent'])}, the probability" in case.page
     )
     assert {"consistent", "lower", "upper", "reality_check"} <= set(found["spa"])
-    assert table["rank of the winner"][2:-1] == [str(r) for r in found["seeds"]["ranks_of_winner"]]
+    assert table["rank of the best"][2:-1] == [str(r) for r in found["seeds"]["ranks_of_best"]]
 
 
 def test_a_page_says_which_baseline_is_left_out_for_want_of_a_package(ranges: Case) -> None:

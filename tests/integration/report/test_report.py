@@ -275,7 +275,8 @@ def test_another_trial_is_judged_and_exported_beside_the_best(
 ) -> None:
     second, storage = judged.seed_sensitivity.trials[1], ["--storage", url]
     chosen = ["--trial", str(second), *storage]
-    done = CliRunner().invoke(main, ["report", "tiny", "--top", "3", "--json", *chosen])
+    with contextlib.chdir(tmp_path):
+        done = CliRunner().invoke(main, ["report", "tiny", "--top", "3", "--json", *chosen])
     assert done.exit_code == 0, done.output
     values = json.loads(done.stdout)
     assert values["winner"]["trial"] == second
