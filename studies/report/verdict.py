@@ -106,7 +106,12 @@ def compared(comparison: HoldoutComparison, name: str) -> str:
 
 def in_words(baseline: BaselineResult) -> str:
     """Return a baseline in words."""
-    return _BASELINES.get(baseline.name, "{label}").format(label=baseline.label)
+    return baseline_in_words(baseline.name, baseline.label)
+
+
+def baseline_in_words(name: str, label: str) -> str:
+    """Return the baseline of a name in words, with the label of its fit."""
+    return _BASELINES.get(name, "{label}").format(label=label)
 
 
 def _selection_bias_sentence(report: Report) -> str:

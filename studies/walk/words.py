@@ -9,6 +9,7 @@ from puffin.studies.json_values import to_json_values
 from puffin.studies.report.evidence import evidence_in_words
 from puffin.studies.report.money import money_sentence, timing_sentence
 from puffin.studies.report.outside import outside_sentence
+from puffin.studies.report.verdict import baseline_in_words
 from puffin.studies.text import configuration, counted, loss, percent, signed, when
 from puffin.studies.walk.block import Block
 from puffin.studies.walk.verdict import Walk
@@ -53,7 +54,9 @@ def compared(walk: Walk) -> str:
 
 def evidence(walk: Walk) -> str:
     """Return why the outcome is what it is."""
-    return evidence_in_words(walk.evidence, walk.evidence.closest)
+    closest = walk.evidence.closest
+    # It is fitted at each origin, each time with its own settings, so its label is its name.
+    return evidence_in_words(walk.evidence, baseline_in_words(closest, closest.replace("_", " ")))
 
 
 def luck_sentence(walk: Walk) -> str:
