@@ -101,6 +101,11 @@ def in_words(symbols: Sequence[str]) -> str:
     return f"{len(symbols)} symbols from {min(symbols)} to {max(symbols)}"
 
 
+def sentence_case(text: str) -> str:
+    """Return text that begins with a capital letter; the rest stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def when(time: object) -> str:
     """Write a time, or only its date if it is midnight."""
     return str(time).removesuffix(" 00:00:00")

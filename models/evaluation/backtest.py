@@ -226,6 +226,11 @@ def _sold_at(close: Floats, position: Floats, slip: float) -> Floats:
     )
 
 
+def growth_rates(equity: Floats) -> Floats:
+    """Return the return of each bar, (n - 1,), from the capital (n,); 0 once all of it is lost."""
+    return _share(np.diff(equity), equity[:-1])
+
+
 def _share(part: Floats, whole: Floats) -> Floats:
     """Return part / whole, and 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
@@ -277,7 +282,7 @@ def break_even_bps(growth: Sequence[float], trades: Sequence[int]) -> float:
 
 def performance(equity: Floats, capital: float, first: int, bars_per_year: float) -> Performance:
     """Return the performance of a curve of capital, (bars from the first on,)."""
-    returns = _share(np.diff(equity), equity[:-1])
+    returns = growth_rates(equity)
     spread = returns.std(ddof=1) if len(returns) > 1 else 0.0
     varies = spread > ROUNDING * np.abs(returns).max()
     errors = sharpe_errors(returns) if varies else SharpeErrors(np.nan, np.nan)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from puffin.models.arrays import as_series, require_finite, require_same_index
+from puffin.models.arrays import of_one_length
 from puffin.models.evaluation.direction import Direction, direction
 
 
@@ -80,21 +80,12 @@ def score(forecast: Any, actual: Any, persistence: Any, horizon: int = 1) -> Sco
 
     if horizon < 1:
         raise ValueError(f"horizon must be at least 1, but is {horizon}")
-    arrays = {
-        name: as_series(name, values)
-        for name, values in (
-            ("forecast", forecast),
-            ("actual", actual),
-            ("persistence", persistence),
-        )
-    }
-    require_same_index(forecast=forecast, actual=actual, persistence=persistence)
-    lengths = {name: len(values) for name, values in arrays.items()}
-    if len(set(lengths.values())) > 1 or not lengths["actual"]:
+    forecasts, actuals, last = of_one_length(
+        forecast=forecast, actual=actual, persistence=persistence
+    )
+    if not len(actuals):
+        lengths = dict.fromkeys(("forecast", "actual", "persistence"), 0)
         raise ValueError(f"forecasts need values of one length, above 0, but have {lengths}")
-    for name, values in arrays.items():
-        require_finite(name, values)
-    forecasts, actuals, last = arrays.values()
     mse = float(mean_squared_error(actuals, forecasts))
     persistence_mse = float(mean_squared_error(actuals, last))
     return Scores(

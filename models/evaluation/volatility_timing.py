@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from puffin.models.arrays import Floats, varies
-from puffin.models.evaluation.backtest import Performance, performance
+from puffin.models.evaluation.backtest import Performance, growth_rates, performance
 from puffin.models.evaluation.long_run_variance import FEWEST, long_run_variance
 from puffin.models.evaluation.portfolio import Places, mean_equity
 
@@ -99,12 +99,6 @@ def managed(equity: Floats, exposure: float, traded: float, bars_per_year: float
         exposure=exposure,
         turnover=traded / (len(returns) / bars_per_year),
     )
-
-
-def growth_rates(equity: Floats) -> Floats:
-    """Return the return of each bar, 0 once all capital is lost."""
-    before = equity[:-1]
-    return np.divide(np.diff(equity), before, out=np.zeros_like(before), where=before > 0)
 
 
 def equal_parts_managed(

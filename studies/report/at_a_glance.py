@@ -14,7 +14,7 @@ from puffin.studies.report.verdict import (
     looks_before,
     overfitting_risk,
 )
-from puffin.studies.text import counted, listed, minute, percent, printable
+from puffin.studies.text import counted, listed, minute, percent, printable, sentence_case
 
 
 def card(report: Report) -> Card:
@@ -43,7 +43,7 @@ def card(report: Report) -> Card:
     return Card(
         outcome=comparison.outcome,
         headline=_headline(report),
-        facts=Facts({name: _capital(printable(fact)) for name, fact in facts.items()}),
+        facts=Facts({name: sentence_case(printable(fact)) for name, fact in facts.items()}),
     )
 
 
@@ -51,7 +51,7 @@ def _headline(report: Report) -> str:
     comparison = report.comparison
     if comparison.nothing_moves:
         return "Nothing can be judged, because the target never changes on these bars"
-    return _capital(compared(comparison, "the best simple model"))
+    return sentence_case(compared(comparison, "the best simple model"))
 
 
 def _how_sure(report: Report) -> str:
@@ -84,7 +84,3 @@ def _earned(report: Report) -> str:
     if report.timing is not None:
         return earned_by_timing(report.timing)
     return earned(report.backtest, report.no_backtest, report.subject.spec.backtest)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -23,6 +23,7 @@ from puffin.studies.text import (
     p_value,
     percent,
     printable,
+    sentence_case,
     signed,
 )
 
@@ -171,7 +172,7 @@ def _looks(report: Report) -> list[Block]:
     said = looks_before(report)
     return [
         Text(
-            f"{said[:1].upper()}{said[1:]}. The table lists every look at exactly these bars by "
+            f"{sentence_case(said)}. The table lists every look at exactly these bars by "
             "any study of the database. Looks at bars that only overlap them are not counted."
         ),
         Table(("time", "study", "of"), rows),

@@ -14,7 +14,7 @@ from puffin.models.evaluation.metrics import skill
 from puffin.studies.dataset import Dataset
 from puffin.studies.outside import OutsideFile, join
 from puffin.studies.report.document import Section, Table, Text
-from puffin.studies.text import loss, p_value, percent, printable, signed, when
+from puffin.studies.text import loss, p_value, percent, printable, sentence_case, signed, when
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def outside_sentence(results: Sequence[OutsideResult], winner: str) -> str:
     else:
         said = f"{name} had {percent(share)} {side} error than {winner}, which may be chance"
     seen = "; its model may have seen these bars" if best.may_have_seen else ""
-    return f"{said[:1].upper()}{said[1:]}{seen}."
+    return f"{sentence_case(said)}{seen}."
 
 
 OUTSIDE_COLUMNS = ("outside forecast", "data until", "loss", "skill", "p of better", "p of worse")

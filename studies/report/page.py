@@ -29,7 +29,7 @@ from puffin.studies.report.timing_section import timing_section
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy
 from puffin.studies.summary import remarks
-from puffin.studies.text import counted, loss, percent, printable, signed
+from puffin.studies.text import counted, loss, percent, printable, sentence_case, signed
 
 # With fewer complete trials the importance of hyperparameters is mostly noise.
 _FEW = 50
@@ -101,7 +101,7 @@ def _winner(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
                 "optimistic, because the winner was chosen by it."
             ),
             *_pruned_below(study, report),
-            *(Text(f"{remark[:1].upper()}{remark[1:]}.") for remark in remarks(study)),
+            *(Text(f"{sentence_case(remark)}.") for remark in remarks(study)),
             *show("curves.svg", drawn),
             *show("losses.svg", drawn),
             *show("folds.svg", drawn),

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from puffin.models.arrays import Floats
+from puffin.models.evaluation.backtest import growth_rates
 from puffin.models.evaluation.volatility_timing import (
     Fee,
     Managed,
     equal_parts_managed,
-    growth_rates,
     hold_weights,
     performance_fee,
     timing_weights,

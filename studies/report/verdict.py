@@ -19,7 +19,15 @@ from puffin.studies.report.money import money_sentence, timing_sentence
 from puffin.studies.report.outside import outside_sentence
 from puffin.studies.report.subject import series_name, target_in_words
 from puffin.studies.sections import DataSection
-from puffin.studies.text import counted, counted_bars, percent, printable, times, when
+from puffin.studies.text import (
+    counted,
+    counted_bars,
+    percent,
+    printable,
+    sentence_case,
+    times,
+    when,
+)
 
 # A loss of more than this multiple of another is written as a multiple, otherwise in per cent.
 _LARGEST_IN_PERCENT = 10
@@ -118,7 +126,7 @@ def _selection_bias_sentence(report: Report) -> str:
     """Return the signs of selection bias: overfitting, Sharpe ratio, looks at the holdout."""
     parts = [_overfitting(report), _sharpe(report), looks_before(report)]
     text = "; ".join(part for part in parts if part)
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{sentence_case(text)}."
 
 
 def _overfitting(report: Report) -> str:

@@ -14,6 +14,7 @@ from puffin.studies.text import (
     p_value,
     percent,
     printable,
+    sentence_case,
     signed,
     when,
 )
@@ -69,8 +70,8 @@ def _card(walk: Walk) -> Card:
     }
     return Card(
         outcome=walk.outcome,
-        headline=headline[:1].upper() + headline[1:],
-        facts=Facts({name: _capital(printable(fact)) for name, fact in facts.items()}),
+        headline=sentence_case(headline),
+        facts=Facts({name: _fact(printable(fact)) for name, fact in facts.items()}),
     )
 
 
@@ -80,8 +81,8 @@ def _earned(walk: Walk) -> str:
     return earned(walk.backtest, walk.no_backtest, walk.spec.backtest)
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:].removesuffix(".")
+def _fact(text: str) -> str:
+    return sentence_case(text).removesuffix(".")
 
 
 def _over_time(walk: Walk, drawn: Drawn) -> Section:

@@ -261,8 +261,8 @@ choice = _group(
         type=click.Choice(list(RULES)),
         default="loss",
         show_default=True,
-        help="Which trial: of the lowest loss, or of the smallest network within one standard "
-        "error of it over seeds.",
+        help="Take the trial with the lowest loss, or the smallest network whose mean loss over "
+        "seeds is within one standard error of the lowest.",
     ),
     click.option(
         "--trial",

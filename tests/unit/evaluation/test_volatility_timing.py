@@ -7,9 +7,9 @@ import pytest
 from scipy.optimize import brentq
 
 from puffin.models.arrays import Floats
+from puffin.models.evaluation.backtest import growth_rates
 from puffin.models.evaluation.volatility_timing import (
     equal_parts_managed,
-    growth_rates,
     hold_weights,
     performance_fee,
     timing_weights,
