@@ -22,7 +22,8 @@ from puffin.models.config import Config, TrainingConfig
 from puffin.models.folds import Span
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, Windows
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.snapshot import frames_from_csv, frames_to_csv
 from puffin.studies.spec import parse_spec
 from puffin.tuner.worker.process import setup_torch

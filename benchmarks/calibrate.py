@@ -55,7 +55,8 @@ from puffin.models.training.fold_training import (
 from puffin.models.training.refit import Refit
 from puffin.models.training.trainer import loss_function
 from puffin.studies.algorithms import SAMPLERS
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.report.baselines import (
     BaselineResult,
     HoldoutComparison,

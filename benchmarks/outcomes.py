@@ -41,7 +41,8 @@ from puffin.models.evaluation.forecast_tests import LEVEL
 from puffin.models.evaluation.long_run import long_run_test
 from puffin.models.evaluation.mcs import mcs
 from puffin.models.evaluation.outcome import MARGIN, Evidence
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.sources import PriceRequest
 from puffin.studies.report.baselines import compare_with_baselines

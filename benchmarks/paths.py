@@ -21,7 +21,8 @@ from puffin.models.evaluation.conformal import adapt, recent_deviation
 from puffin.models.evaluation.intervals import draw_residuals, forecast_recursively, path_interval
 from puffin.models.features import needs_of
 from puffin.models.training.refit import Refit
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import parse_spec

@@ -20,14 +20,16 @@ import pandas as pd
 import torch
 
 from puffin.models.config import Config, TrainingConfig
-from puffin.models.evaluation.baselines import Baseline, fit_each, ridge
+from puffin.models.evaluation.baseline import Baseline
+from puffin.models.evaluation.baselines import fit_each, ridge
 from puffin.models.evaluation.pooled_baselines import ridge_of_all
 from puffin.models.features import needs_of
 from puffin.models.panel import Part
 from puffin.models.training.fold_training import FoldTraining, build_networks, validate
 from puffin.models.training.refit import Refit
 from puffin.models.training.trainer import loss_function
-from puffin.studies.dataset import Dataset, Frames, cut_holdout
+from puffin.studies.bars import Frames, cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import Spec, parse_spec

@@ -31,7 +31,8 @@ import torch
 
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.training.fold_training import FoldTraining, build_networks
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.records import TrialRecord

@@ -19,10 +19,13 @@ from threadpoolctl import threadpool_limits
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation import baselines, volatility_inputs
-from puffin.models.evaluation.baselines import BASELINES, Fit, LeftOutError, fit_each, har, lhar
+from puffin.models.evaluation.baseline import Fit, LeftOutError
+from puffin.models.evaluation.baselines import BASELINES, fit_each
 from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
+from puffin.models.evaluation.volatility_baselines import har, lhar
 from puffin.models.features import needs_of
-from puffin.studies.dataset import Dataset, Frames, cut_holdout
+from puffin.studies.bars import Frames, cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import Spec, parse_spec

@@ -24,7 +24,8 @@ from puffin.models.training.fold_training import (
     build_networks,
     targets_per_sequence,
 )
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import load_spec

@@ -28,7 +28,8 @@ from optuna.trial import TrialState
 from benchmarks.quality import PRESETS, Score, Task, score
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.space import initial_points, suggest

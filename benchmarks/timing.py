@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from puffin.models.evaluation.baselines import ewma, fit_each, har, lhar, persistence
+from puffin.models.evaluation.baselines import fit_each, persistence
+from puffin.models.evaluation.volatility_baselines import ewma, har, lhar
 from puffin.models.features import needs_of
-from puffin.studies.dataset import Dataset, Frames, cut_holdout
+from puffin.studies.bars import Frames, cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.report.timing import Timing, time_holdout

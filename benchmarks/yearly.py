@@ -21,7 +21,8 @@ import torch
 
 from benchmarks.calibrate import forecast_holdout, rate, search
 from puffin.models.evaluation.outcome import OUTCOMES
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines

@@ -93,6 +93,12 @@ def by_part(found: Sequence[Part], values: Floats) -> list[Floats]:
     return np.split(values, np.cumsum([len(part.fold.valid) for part in found])[:-1])
 
 
+def mean_by_date(dates: Dates, values: Floats) -> Floats:
+    """Return the mean of values (n,) on each date, in ascending order of the dates."""
+    _, places, counts = np.unique(dates, return_inverse=True, return_counts=True)
+    return np.asarray(np.bincount(places, weights=values) / counts)
+
+
 def parts(
     members: Sequence[Member], dates: Dates, fold: Fold, max_lookback: int
 ) -> tuple[Part, ...]:

@@ -30,10 +30,11 @@ from puffin.models.panel import (
     by_part,
     calendar,
     horizon_in_dates,
+    mean_by_date,
     parts,
     refit_parts,
 )
-from puffin.studies.prices.load import EXTRA
+from puffin.studies.bars import Frames, columns_of, join
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.spec import Spec
 
@@ -41,42 +42,6 @@ if TYPE_CHECKING:
     import torch
 
     from puffin.models.windows import FoldTensors
-
-Frames = Mapping[str, pd.DataFrame]
-
-
-def cut_holdout(frames: Frames, spec: Spec) -> tuple[dict[str, pd.DataFrame], Frames]:
-    """Split the bars of each symbol by date into the search part and the holdout.
-
-    The dates are those of all symbols together. The first `purge` dates of the holdout are not
-    scored, so that no target of the search part overlaps a scored bar. A symbol without bars in a
-    part is left out of it.
-    """
-    dates = union_of_dates(frames)
-    stop = len(dates) - spec.walk_forward.holdout_bars - spec.purge
-    cut = dates[stop] if stop > 0 else dates[0]
-    search = {symbol: frame[frame.index < cut] for symbol, frame in frames.items()}
-    holdout = {symbol: frame[frame.index >= cut] for symbol, frame in frames.items()}
-    return _filled(search), _filled(holdout)
-
-
-def _filled(frames: Frames) -> dict[str, pd.DataFrame]:
-    return {symbol: frame for symbol, frame in frames.items() if len(frame)}
-
-
-def union_of_dates(frames: Frames) -> pd.DatetimeIndex:
-    """Return every date on which a symbol has a bar, ascending."""
-    return pd.DatetimeIndex(
-        np.unique(np.concatenate([f.index.to_numpy() for f in frames.values()]))
-    )
-
-
-def join(*parts: Frames) -> dict[str, pd.DataFrame]:
-    """Return the bars of each symbol of parts that follow each other."""
-    symbols = dict.fromkeys(symbol for part in parts for symbol in part)
-    return {
-        symbol: pd.concat([part[symbol] for part in parts if symbol in part]) for symbol in symbols
-    }
 
 
 @dataclass(frozen=True)
@@ -435,12 +400,6 @@ def over_folds(of_folds: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def mean_by_date(dates: Dates, values: Floats) -> Floats:
-    """Return the mean of values (n,) on each date, in ascending order of the dates."""
-    _, places, counts = np.unique(dates, return_inverse=True, return_counts=True)
-    return np.asarray(np.bincount(places, weights=values) / counts)
-
-
 def _limits(span: Span) -> tuple[int, int]:
     return span.start, span.stop
 
@@ -457,13 +416,3 @@ def _member(spec: Spec, symbol: str, frame: pd.DataFrame, truncations: int) -> M
     series = build_series(columns, data.features, data.target, data.horizon)
     require_causal(columns, data.features, data.target, data.horizon, truncations)
     return Member(symbol, frame.index.to_numpy(), series, columns["close"])
-
-
-def columns_of(frame: pd.DataFrame) -> dict[str, Floats]:
-    """Return the inputs of features and targets: columns of the bars, weekday, extra series."""
-    names = [str(name) for name in frame if not str(name).startswith(EXTRA)]
-    columns: dict[str, Floats] = {name: frame[name].to_numpy(np.float64) for name in names}
-    columns["weekday"] = pd.DatetimeIndex(frame.index).day_of_week.to_numpy(np.float64)
-    if len(names) < len(frame.columns):
-        columns["extra"] = frame.drop(columns=names).to_numpy(np.float64)
-    return columns

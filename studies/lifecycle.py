@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 
 from puffin.studies import versions
 from puffin.studies.algorithms import SAMPLERS
-from puffin.studies.dataset import Dataset, cut_holdout, union_of_dates
+from puffin.studies.bars import cut_holdout, union_of_dates
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.basket import Basket
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.records import SnapshotRecord, StudyRecord, write_creation_id

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy.dialects import postgresql, sqlite
 
-from puffin.studies.dataset import union_of_dates
+from puffin.studies.bars import union_of_dates
 from puffin.studies.prices.snapshot import frames_to_csv, sha256
 from puffin.studies.storage.tables import openings
 from puffin.studies.study import StoredStudy

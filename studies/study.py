@@ -23,7 +23,8 @@ from puffin.studies.storage.queue import TicketQueue, count_finished
 from puffin.studies.storage.registry import Budget
 
 if TYPE_CHECKING:  # commands that only look at studies do not wait for pandas
-    from puffin.studies.dataset import Dataset, Frames
+    from puffin.studies.bars import Frames
+    from puffin.studies.dataset import Dataset
 
 SEARCH_FILE, HOLDOUT_FILE = "prices-search.csv", "prices-holdout.csv"
 # Suffixes of the names of the studies that `retraining` creates.
@@ -208,7 +209,7 @@ class StoredStudy:
         StudyError
             If the snapshot was changed.
         """
-        from puffin.studies.dataset import join
+        from puffin.studies.bars import join
 
         return join(self.load_search_prices(), self.load_holdout_prices())
 
@@ -249,7 +250,7 @@ def numbered_complete(study: StoredStudy, number: int) -> FrozenTrial:
 
 def snapshot(spec: Spec, frames: "Frames") -> dict[str, bytes]:
     """Return the files that a study keeps of its prices: the search part, the sealed holdout."""
-    from puffin.studies.dataset import cut_holdout
+    from puffin.studies.bars import cut_holdout
     from puffin.studies.prices.snapshot import frames_to_csv
 
     search, holdout = cut_holdout(frames, spec)

@@ -5,22 +5,22 @@ bar ``t - horizon``, as the networks do.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import TimeSeriesSplit
 
-from puffin.models.arrays import Floats, varies
-from puffin.models.evaluation.volatility_inputs import (
-    DECAYS,
-    averages,
-    exponential_averages,
-    leverage,
-    log_conditional_deviation,
+from puffin.models.arrays import Floats
+from puffin.models.evaluation.baseline import (
+    TARGETS_PER_LAG,
+    Baseline,
+    Fit,
+    TooShortError,
+    check_spans,
+    least_squares,
 )
+from puffin.models.evaluation.volatility_baselines import ewma, garch, har, lhar
 from puffin.models.features import Series
 from puffin.models.folds import Span
 from puffin.models.panel import Part
@@ -30,40 +30,10 @@ from puffin.models.scaling import Scaler
 MAX_ORDER = 20
 # Candidate penalties of the ridge regression, for standardised features and targets.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 8))
-TARGETS_PER_LAG = 10
 # Fewest bars that a ridge regression sees: a month of trading days, as the models of volatility.
 RIDGE_BARS = 22
 # Cross-validation folds that choose the penalty.
 RIDGE_FOLDS = 5
-
-
-class LeftOutError(ValueError):
-    """A baseline cannot be fitted to these data, so that a comparison leaves it out."""
-
-
-class TooShortError(LeftOutError):
-    """There are too few targets to fit a baseline."""
-
-
-class MissingPackageError(LeftOutError):
-    """A baseline needs a package that is not installed."""
-
-
-@dataclass(frozen=True, eq=False)
-class Baseline:
-    """Forecasts of a simple model.
-
-    Attributes
-    ----------
-    label : str, the model with its chosen hyperparameter, such as "AR(3)"
-    forecasts : array, (scored targets,), in the target's unit
-    nested : bool, True if the baseline is a special case of a network that reads the target's last
-        value: a constant, or that value plus a constant
-    """
-
-    label: str
-    forecasts: Floats
-    nested: bool = False
 
 
 def persistence(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
@@ -156,7 +126,7 @@ def autoregression(
     lags = known_lags(series, rows, most)
     target = series.target[rows]
     order = min(range(1, most + 1), key=lambda p: _bic(lags[:, : p + 1], target))
-    weights = _least_squares(lags[:, : order + 1], target)
+    weights = least_squares(lags[:, : order + 1], target)
     ahead = known_lags(series, np.arange(score.start, score.stop), order)
     return Baseline(f"AR({order})", ahead @ weights)
 
@@ -167,13 +137,9 @@ def known_lags(series: Series, times: np.ndarray, order: int) -> Floats:
     return np.column_stack([np.ones(len(times)), series.target[lagged]])
 
 
-def _least_squares(columns: Floats, target: Floats) -> Floats:
-    return np.asarray(np.linalg.lstsq(columns, target)[0])
-
-
 def _bic(columns: Floats, target: Floats) -> float:
     count, parameters = columns.shape
-    residuals = target - columns @ _least_squares(columns, target)
+    residuals = target - columns @ least_squares(columns, target)
     # A perfect fit has a BIC of minus infinity, which is the lowest.
     with np.errstate(divide="ignore"):
         return float(count * np.log(residuals @ residuals / count) + parameters * np.log(count))
@@ -251,168 +217,6 @@ def flat_windows(series: Series, scaler: Scaler, lookback: int, span: Span) -> F
     windows = np.lib.stride_tricks.sliding_window_view(rows, lookback, axis=0)
     # (targets, feature, lookback) -> (targets, lookback, feature), the order of the networks
     return windows.transpose(0, 2, 1).reshape(len(span), -1)
-
-
-def har(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
-    """Forecast a volatility by a regression on its averages over 1, 5 and 22 bars.
-
-    The target at ``t`` is regressed by least squares on the averages that are known at
-    ``t - horizon`` (a direct forecast).
-
-    Raises
-    ------
-    ValueError
-        If a training label is not known yet when the first forecast is made.
-    LeftOutError
-        If the target is no volatility, or there are fewer than ten training targets for each
-        coefficient.
-
-    References
-    ----------
-    Corsi (2009), as in `volatility_inputs.averages`.
-    """
-    check_volatility(series, lookback, train, score)
-    return Baseline("HAR", _regress(averages(series.target), series, train, score)[0])
-
-
-def lhar(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
-    """Forecast a volatility as `har`, with the last return, if negative, and its size beside.
-
-    Raises
-    ------
-    ValueError
-        As `har`.
-    LeftOutError
-        As `har`, and if there are no positive closes.
-
-    References
-    ----------
-    Corsi and Renò (2012), as in `volatility_inputs.leverage`.
-    """
-    check_volatility(series, lookback, train, score)
-    inputs = np.column_stack([averages(series.target), leverage(returns_of(series))])
-    return Baseline("LHAR", _regress(inputs, series, train, score)[0])
-
-
-def ewma(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
-    """Forecast a volatility by a regression on its exponentially weighted average.
-
-    The decay is the one of `volatility_inputs.DECAYS` that fits the training targets best.
-
-    Raises
-    ------
-    ValueError, LeftOutError
-        As `har`.
-
-    References
-    ----------
-    J.P. Morgan and Reuters (1996), as in `volatility_inputs.exponential_averages`.
-    """
-    check_volatility(series, lookback, train, score)
-    levels = exponential_averages(series.target).T[:, :, None]
-    fits = [_regress(level, series, train, score) for level in levels]
-    best = min(range(len(DECAYS)), key=lambda place: fits[place][1])
-    return Baseline(f"EWMA, decay {DECAYS[best]:.2f}", fits[best][0])
-
-
-def garch(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
-    """Forecast a volatility by a regression on the logarithm of that of a GARCH(1,1).
-
-    The GARCH is one of the returns of a bar. Its variance of the bar after ``t - horizon`` tells
-    that of later bars, up to a line, which the regression finds.
-
-    Raises
-    ------
-    ValueError
-        As `har`.
-    LeftOutError
-        As `lhar`, if the returns never change, and if the package arch is not installed.
-
-    References
-    ----------
-    Bollerslev (1986), as in `volatility_inputs.log_conditional_deviation`.
-    """
-    check_volatility(series, lookback, train, score)
-    returns = returns_of(series)
-    if not varies(returns[max(train.start, 1) : train.stop]):
-        raise LeftOutError("a GARCH needs returns that differ, but the closes never change")
-    try:
-        deviation = log_conditional_deviation(returns, train)
-    except ImportError as error:
-        raise MissingPackageError(
-            "GARCH needs the package arch: pip install 'puffin-tuner[garch]'"
-        ) from error
-    return Baseline("GARCH(1,1)", _regress(deviation[:, None], series, train, score)[0])
-
-
-def returns_of(series: Series) -> Floats:
-    """Return the log returns of a bar, or raise LeftOutError if there are none."""
-    if series.returns is None:
-        raise LeftOutError("there are no returns, because a close is missing, zero or negative")
-    return series.returns
-
-
-def _regress(inputs: Floats, series: Series, train: Span, score: Span) -> tuple[Floats, float]:
-    """Return forecasts by least squares on a constant and inputs, (bars, k), and the mean error.
-
-    Each target is forecast from the inputs at its bar less the horizon. The error is the mean
-    squared one of the training targets whose inputs are known.
-    """
-    columns = np.column_stack([np.ones(len(inputs)), inputs])
-    rows = known_rows(inputs, series.horizon, train)
-    require_targets(len(rows), inputs.shape[1])
-    before, ahead = (columns[t - series.horizon] for t in (rows, _bars(score)))
-    weights = _least_squares(before, series.target[rows])
-    error = float(np.mean((series.target[rows] - before @ weights) ** 2))
-    return ahead @ weights, error
-
-
-def known_rows(inputs: Floats, horizon: int, train: Span) -> NDArray[np.int64]:
-    """Return the training targets whose inputs (bars, k) are known a horizon before."""
-    rows = _bars(Span(max(train.start, horizon), train.stop))
-    return rows[np.isfinite(inputs[rows - horizon]).all(axis=1)]
-
-
-def require_targets(targets: int, inputs: int) -> None:
-    """Raise TooShortError unless there are ten targets for each coefficient of a regression."""
-    least = TARGETS_PER_LAG * (inputs + 1)
-    if targets < least:
-        raise TooShortError(
-            f"a regression with {inputs + 1} coefficients needs {least} training targets with "
-            f"known inputs, but there are {targets}"
-        )
-
-
-def _bars(span: Span) -> NDArray[np.int64]:
-    return np.arange(span.start, span.stop)
-
-
-def check_volatility(series: Series, lookback: int, train: Span, score: Span) -> None:
-    """Raise as `check_spans`, and LeftOutError unless the target is a volatility."""
-    check_spans(series, lookback, train, score)
-    if not series.is_volatility:
-        raise LeftOutError("a model of volatility forecasts a range or a volatility alone")
-
-
-def check_spans(series: Series, lookback: int, train: Span, score: Span) -> None:
-    """Raise ValueError unless a model can be fitted on `train` and forecast `score` honestly."""
-    if not (len(train) > 0 and len(score) > 0):
-        raise ValueError(f"train and score must hold targets, but are {train} and {score}")
-    if train.stop > score.start - series.horizon + 1:
-        raise ValueError(
-            f"the last training label, at bar {train.stop - 1}, must be known at bar "
-            f"{score.start - series.horizon}, when the first forecast is made: "
-            f"purge at least horizon - 1 = {series.horizon - 1} targets"
-        )
-    first = series.warmup + lookback - 1 + series.horizon
-    if train.start < first:
-        raise ValueError(
-            f"lookback {lookback} needs {first} bars before the first target, but there are "
-            f"{train.start}: use a shorter lookback"
-        )
-
-
-Fit = Callable[[Series, int, Span, Span], Baseline]
 
 
 def fit_each(fit: Fit, parts: Sequence[Part], lookback: int) -> Baseline:

@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.baselines import (
-    ALPHAS,
-    MAX_ORDER,
-    RIDGE_FOLDS,
+from puffin.models.evaluation.baseline import (
     TARGETS_PER_LAG,
     Baseline,
     TooShortError,
     check_spans,
-    check_volatility,
+    require_targets,
+)
+from puffin.models.evaluation.baselines import (
+    ALPHAS,
+    MAX_ORDER,
+    RIDGE_FOLDS,
     flat_windows,
     known_lags,
-    known_rows,
-    require_targets,
-    returns_of,
     ridge_windows,
 )
+from puffin.models.evaluation.volatility_baselines import check_volatility, known_rows, returns_of
 from puffin.models.evaluation.volatility_inputs import (
     DECAYS,
     averages,
@@ -111,14 +111,14 @@ def ridge_of_each(parts: Sequence[Part], lookback: int) -> Baseline:
 
 
 def har_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
-    """Forecast by one `baselines.har` of the standardised targets of all symbols.
+    """Forecast by one `volatility_baselines.har` of the standardised targets of all symbols.
 
     Raises
     ------
     ValueError
         If a training label of a symbol is not known yet when the first forecast is made.
     LeftOutError
-        As `baselines.har`; the training targets are those of all symbols.
+        As `volatility_baselines.har`; the training targets are those of all symbols.
 
     References
     ----------
@@ -131,7 +131,7 @@ def har_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
 
 
 def lhar_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
-    """Forecast by one `baselines.lhar` of all symbols.
+    """Forecast by one `volatility_baselines.lhar` of all symbols.
 
     The returns of a symbol are in units of their standard deviation in its training part.
 
@@ -148,7 +148,7 @@ def lhar_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
 
 
 def ewma_of_all(parts: Sequence[Part], lookback: int) -> Baseline:
-    """Forecast by one `baselines.ewma` of all symbols, with one decay.
+    """Forecast by one `volatility_baselines.ewma` of all symbols, with one decay.
 
     Raises
     ------

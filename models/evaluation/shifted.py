@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.baselines import Baseline, TooShortError
+from puffin.models.evaluation.baseline import Baseline, TooShortError
 from puffin.models.evaluation.pooled_baselines import PooledFit
 from puffin.models.folds import Fold, Span
 from puffin.models.panel import Part, by_part

@@ -19,7 +19,7 @@ from puffin.models.evaluation.intervals import (
 from puffin.models.features import MARKET, TARGETS, Series, build_series, feature
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.windows import make_windows, to_tensor
-from puffin.studies.dataset import columns_of
+from puffin.studies.bars import columns_of
 from puffin.studies.export.basis import Basis, Coverage, ForecastError, basis_of
 from puffin.studies.export.cautions import cautions
 from puffin.studies.export.read import Exported

@@ -20,7 +20,7 @@ from puffin.models.evaluation.conformal import scores_of
 from puffin.models.features import TARGETS, build_series
 from puffin.models.networks.ensemble import Ensemble, build_ensemble, named_weights
 from puffin.models.scaling import Scaler
-from puffin.studies.dataset import Frames, columns_of, join, union_of_dates
+from puffin.studies.bars import Frames, columns_of, join, union_of_dates
 from puffin.studies.export.checksums import CONFIG_FILE, SUMS_FILE, ExportError, read_listed
 from puffin.studies.export.record import ExportRecord, RecordError
 from puffin.studies.prices.snapshot import frames_from_csv, sha256

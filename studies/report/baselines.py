@@ -7,13 +7,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from puffin.models.arrays import Floats, varies
-from puffin.models.evaluation.baselines import (
-    BASELINES,
-    Baseline,
-    LeftOutError,
-    MissingPackageError,
-    fit_each,
-)
+from puffin.models.evaluation.baseline import Baseline, LeftOutError, MissingPackageError
+from puffin.models.evaluation.baselines import BASELINES, fit_each
 from puffin.models.evaluation.bootstrap import MIN_BARS
 from puffin.models.evaluation.direction import Direction
 from puffin.models.evaluation.forecast_tests import (
@@ -29,8 +24,8 @@ from puffin.models.evaluation.outcome import Evidence
 from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
 from puffin.models.evaluation.shifted import shifted
 from puffin.models.losses import LOSSES
-from puffin.models.panel import by_part
-from puffin.studies.dataset import Dataset, mean_by_date
+from puffin.models.panel import by_part, mean_by_date
+from puffin.studies.dataset import Dataset
 
 
 @dataclass(frozen=True, eq=False)

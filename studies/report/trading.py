@@ -7,8 +7,8 @@ from puffin.models.arrays import Floats
 from puffin.models.evaluation.backtest import Backtest, backtest
 from puffin.models.evaluation.portfolio import equal_parts
 from puffin.models.features import TARGETS
-from puffin.models.panel import Dates, by_part
-from puffin.studies.dataset import Dataset, mean_by_date
+from puffin.models.panel import Dates, by_part, mean_by_date
+from puffin.studies.dataset import Dataset
 from puffin.studies.sections import BacktestSection
 
 _YEAR = pd.Timedelta(days=365.25)

@@ -11,7 +11,8 @@ from typing import Any
 
 from puffin.models.errors import PuffinError
 from puffin.studies.algorithms import SAMPLERS
-from puffin.studies.dataset import Dataset, Frames, cut_holdout, union_of_dates
+from puffin.studies.bars import Frames, cut_holdout, union_of_dates
+from puffin.studies.dataset import Dataset
 from puffin.studies.duplicates import identity
 from puffin.studies.prices.basket import Basket
 from puffin.studies.prices.load import Prices

@@ -10,7 +10,8 @@ from torch.utils.data import TensorDataset
 
 from benchmarks import plain, quality
 from puffin.models.windows import FoldTensors
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.load import load_prices
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import load_spec

@@ -13,7 +13,8 @@ from benchmarks import calibrate
 from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
 from puffin.models.features import FEATURES, Bars, Feature
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.basket import Basket
 from puffin.studies.spec import Spec, load_spec

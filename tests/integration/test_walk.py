@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial
 
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.long_run import long_run_test
+from puffin.studies.bars import cut_holdout
 from puffin.studies.board.note import study_note
-from puffin.studies.dataset import cut_holdout
 from puffin.studies.duplicates import identity
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.basket import load_basket

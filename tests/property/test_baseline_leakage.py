@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import puffin.models.evaluation.baselines as module
+import puffin.models.evaluation.volatility_baselines as of_volatility
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.baselines import BASELINES, Baseline
+from puffin.models.evaluation.baseline import Baseline
+from puffin.models.evaluation.baselines import BASELINES
 from puffin.models.evaluation.pooled_baselines import POOLED
 from puffin.models.features import TARGETS, Bars, Series, build_series
 from puffin.models.folds import Fold, Span
@@ -162,12 +164,12 @@ def test_windows_that_end_a_bar_late_are_detected(monkeypatch: pytest.MonkeyPatc
 def test_averages_that_are_a_bar_ahead_are_detected(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = module._regress
+    honest = of_volatility._regress
 
     def late(inputs: Floats, series: Series, train: Span, score: Span) -> tuple[Floats, float]:
         return honest(np.append(inputs[1:], inputs[-1:], axis=0), series, train, score)
 
-    monkeypatch.setattr(module, "_regress", late)
+    monkeypatch.setattr(of_volatility, "_regress", late)
     assert leaks(name)
 
 

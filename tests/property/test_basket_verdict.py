@@ -8,7 +8,8 @@ import pytest
 
 from puffin.models.arrays import Floats
 from puffin.models.panel import by_part
-from puffin.studies.dataset import Dataset, Frames, cut_holdout
+from puffin.studies.bars import Frames, cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.by_symbol import by_symbol
 from puffin.studies.report.trading import run_backtest

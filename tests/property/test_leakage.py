@@ -18,7 +18,8 @@ from puffin.models.folds import Fold, Span, WalkForward, first_target, split
 from puffin.models.scaling import Scaler
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.models.windows import FoldTensors, fold_tensors
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.report.baselines import compare_with_baselines
 from puffin.studies.spec import Spec
 from tests.folds import part_of

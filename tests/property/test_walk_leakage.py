@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from puffin.models.features import needs_of
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.spec import Spec

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.outside import OutsideError, OutsideFile, join, targets
 from puffin.studies.report.outside import (
     first_bar,

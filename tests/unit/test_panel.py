@@ -9,8 +9,10 @@ import torch
 
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.errors import PuffinError
+from puffin.models.panel import mean_by_date
 from puffin.models.training.fold_training import FoldTraining, build_networks
-from puffin.studies.dataset import Dataset, Frames, cut_holdout, mean_by_date
+from puffin.studies.bars import Frames, cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.spec import Spec
 
 CPU = torch.device("cpu")

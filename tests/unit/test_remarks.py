@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.baselines import BASELINES
 from puffin.studies import records
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.records import DUPLICATE_OF
 from puffin.studies.remarks import (
     fold_remarks,

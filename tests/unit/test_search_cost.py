@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.search_cost import SearchCost, mean_epochs, search_cost, walk_cost
 from puffin.studies.spec import Spec, override
 from tests.prices import bars

@@ -8,7 +8,8 @@ import optuna
 
 from puffin.models.errors import PuffinError
 from puffin.models.features import TARGETS
-from puffin.studies.dataset import Dataset, Frames, cut_holdout, union_of_dates
+from puffin.studies.bars import Frames, cut_holdout, union_of_dates
+from puffin.studies.dataset import Dataset
 from puffin.studies.lifecycle import require_no_walk
 from puffin.studies.remarks import fold_remarks, require_moving_target
 from puffin.studies.spec import Spec, load_spec

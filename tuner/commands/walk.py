@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import optuna
 
-from puffin.studies.dataset import cut_holdout
+from puffin.studies.bars import cut_holdout
 from puffin.studies.lifecycle import require_same
 from puffin.studies.outside import OutsideError, OutsideFile, join, store, stored
 from puffin.studies.report.folder import PageFolder

@@ -9,11 +9,10 @@ import torch
 from sklearn.model_selection import TimeSeriesSplit
 
 from puffin.models.arrays import Floats
+from puffin.models.evaluation.baseline import LeftOutError, TooShortError
 from puffin.models.evaluation.baselines import (
     ALPHAS,
     BASELINES,
-    LeftOutError,
-    TooShortError,
     autoregression,
     drift,
     flat_windows,

@@ -9,10 +9,9 @@ import pytest
 from sklearn.linear_model import Ridge, RidgeCV
 
 from puffin.models.arrays import Floats
+from puffin.models.evaluation.baseline import LeftOutError, TooShortError
 from puffin.models.evaluation.baselines import (
     ALPHAS,
-    LeftOutError,
-    TooShortError,
     autoregression,
     fit_each,
     flat_windows,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from puffin.models.evaluation.baselines import Baseline
+from puffin.models.evaluation.baseline import Baseline
 from puffin.models.evaluation.shifted import shifted
 from puffin.models.features import Series
 from puffin.models.folds import Fold, Span

@@ -9,17 +9,8 @@ import pandas as pd
 import pytest
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation.baselines import (
-    BASELINES,
-    Fit,
-    LeftOutError,
-    MissingPackageError,
-    TooShortError,
-    ewma,
-    garch,
-    har,
-    lhar,
-)
+from puffin.models.evaluation.baseline import Fit, LeftOutError, MissingPackageError, TooShortError
+from puffin.models.evaluation.baselines import BASELINES
 from puffin.models.evaluation.pooled_baselines import (
     POOLED,
     PooledFit,
@@ -27,6 +18,7 @@ from puffin.models.evaluation.pooled_baselines import (
     har_of_all,
     lhar_of_all,
 )
+from puffin.models.evaluation.volatility_baselines import ewma, garch, har, lhar
 from puffin.models.evaluation.volatility_inputs import DECAYS, log_conditional_deviation
 from puffin.models.features import TARGETS, Series, build_series
 from puffin.models.folds import Fold, Span

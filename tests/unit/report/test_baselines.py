@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 
 import puffin.studies.report.baselines
-from puffin.models.evaluation.baselines import Baseline, MissingPackageError, TooShortError
+from puffin.models.evaluation.baseline import Baseline, MissingPackageError, TooShortError
 from puffin.models.evaluation.forecast_tests import clark_west
 from puffin.models.evaluation.long_run import long_run_test
 from puffin.models.evaluation.mcs import mcs
 from puffin.models.features import TARGETS, Series
 from puffin.models.folds import Span
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.report.baselines import compare_with_baselines
 from puffin.studies.report.build import why_no_deflated_sharpe, why_no_direction_test
 from puffin.studies.report.trading import run_backtest, strategy_returns, why_no_backtest

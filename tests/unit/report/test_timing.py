@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from puffin.models.arrays import Floats
-from puffin.studies.dataset import Dataset, cut_holdout
+from puffin.studies.bars import cut_holdout
+from puffin.studies.dataset import Dataset
 from puffin.studies.report.timing import Sized, joined, sized, time_volatility
 from puffin.studies.report.trading import why_no_backtest
 from puffin.studies.sections import BacktestSection
