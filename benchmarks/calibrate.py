@@ -152,11 +152,11 @@ def forecast_holdout(holdout: Dataset, winner: Tried, seed: int | None = None) -
     network = Refit(
         fold.train,
         config,
-        spec.training.loss,
+        spec.criterion,
         winner.best.number,
         spec.search.seed if seed is None else seed,
     ).train()
-    _, scaled = validate(network, fold.valid, loss_function(spec.training.loss))
+    _, scaled = validate(network, fold.valid, loss_function(spec.criterion))
     (forecasts,) = holdout.in_target_units([scaled])
     return forecasts
 

@@ -34,6 +34,7 @@ from puffin.models.evaluation import conformal
 from puffin.models.evaluation.coverage import interval_score, recent_volatility, thirds
 from puffin.models.evaluation.volatility_inputs import averages
 from puffin.models.features import needs_of
+from puffin.models.losses import LOSSES
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.training.refit import Refit
 from puffin.studies.bars import cut_holdout
@@ -105,7 +106,7 @@ def forecasts_of(data: Dataset) -> list[Floats]:
     """Train a network for each fold, and forecast its validation part."""
     found = []
     for fold in data.tensors(CONFIG.lookback, torch.device("cpu")):
-        network = Refit(fold.train, CONFIG, "mse", EPOCHS, seed=0).train()
+        network = Refit(fold.train, CONFIG, LOSSES["mse"], EPOCHS, seed=0).train()
         found.append(forecast_windows(network, fold.valid.inputs)[:, 0])
     return data.in_target_units(found)
 

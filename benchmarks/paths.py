@@ -20,6 +20,7 @@ from puffin.models.arrays import Floats
 from puffin.models.evaluation.conformal import adapt, recent_deviation
 from puffin.models.evaluation.intervals import draw_residuals, forecast_recursively, path_interval
 from puffin.models.features import needs_of
+from puffin.models.losses import LOSSES
 from puffin.models.training.refit import Refit
 from puffin.studies.bars import cut_holdout
 from puffin.studies.dataset import Dataset
@@ -46,7 +47,7 @@ def inside(target: str, symbol: str, period: str) -> Iterator[tuple[Floats, Floa
     """Yield of each origin which steps are inside: of fixed errors, and of ours."""
     folds, holdout = datasets(target, symbol, period)
     (fold,) = holdout.tensors(CONFIG.lookback, torch.device("cpu"))
-    network = Refit(fold.train, CONFIG, "mse", EPOCHS, seed=0).train()
+    network = Refit(fold.train, CONFIG, LOSSES["mse"], EPOCHS, seed=0).train()
     (part,) = holdout.parts[0]
     values, sealed = part.member.series.target, part.fold.valid
     errors = np.concatenate(

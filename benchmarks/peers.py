@@ -26,6 +26,7 @@ import torch
 
 from puffin.models.config import Config
 from puffin.models.folds import Span
+from puffin.models.losses import LOSSES
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.trainer import Trainer, loss_function
 from puffin.models.windows import Windows
@@ -101,7 +102,7 @@ def our_step(config: Config, symbols: int, steps: int) -> float:
     rows, targets = torch.randn(symbols * BARS, 3), torch.randn(symbols * BARS, 1)
     windows = Windows(rows, targets, spans, config.lookback)
     network = build_network(config, 3)
-    trainer = Trainer(network, windows, config, loss_function("mse"), seed=0)
+    trainer = Trainer(network, windows, config, loss_function(LOSSES["mse"]), seed=0)
     trainer.run_epoch()
     each = -(-len(windows) // config.batch_size)
     epochs = max(round(steps / each), 1)

@@ -24,6 +24,7 @@ from puffin.models.evaluation.baseline import Baseline
 from puffin.models.evaluation.baselines import fit_each, ridge
 from puffin.models.evaluation.pooled_baselines import ridge_of_all
 from puffin.models.features import needs_of
+from puffin.models.losses import LOSSES
 from puffin.models.panel import Part
 from puffin.models.training.fold_training import FoldTraining, build_networks, validate
 from puffin.models.training.refit import Refit
@@ -81,8 +82,8 @@ def train(spec: Spec, frames: Frames, seed: int) -> Result:
     if best is None:
         raise RuntimeError("the training diverged in its first epoch: lower the learning rate")
     (fold,) = opened.tensors(LOOKBACK, CPU)
-    network = Refit(fold.train, config, "mse", best.number, seed).train()
-    losses, _ = validate(network, fold.valid, loss_function("mse"))
+    network = Refit(fold.train, config, LOSSES["mse"], best.number, seed).train()
+    losses, _ = validate(network, fold.valid, loss_function(LOSSES["mse"]))
     return Result(best.valid_loss, float(losses.mean()), time.process_time() - started)
 
 

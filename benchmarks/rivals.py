@@ -1,15 +1,18 @@
 """Losses of every simple model on the sample's stocks, on search folds and on the holdout.
 
 `--leverage` compares inputs of LHAR instead, on the search folds: averages of falls over 1, 5 and
-22 bars (Corsi and Renò 2012) against the last fall and the size of the last return.
+22 bars (Corsi and Renò 2012) against the last fall and the size of the last return. With the loss
+quantile, ridge_lately is the ridge regression whose quantiles are scaled by the recent deviation of
+the target instead of another ridge regression.
 
     python benchmarks/rivals.py --targets range volatility return
+    python benchmarks/rivals.py --targets range return --horizons 1 --loss quantile
     python benchmarks/rivals.py --start 2006-01-01 --leverage
 """
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date
 from functools import partial
 from unittest.mock import patch
@@ -18,16 +21,18 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from puffin.models.arrays import Floats
-from puffin.models.evaluation import baselines, volatility_inputs
+from puffin.models.evaluation import volatility_baselines, volatility_inputs
 from puffin.models.evaluation.baseline import Fit, LeftOutError
-from puffin.models.evaluation.baselines import BASELINES, fit_each
-from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
+from puffin.models.evaluation.baselines import fit_each, ridge
+from puffin.models.evaluation.pooled_baselines import PooledFit
+from puffin.models.evaluation.shifted import with_quantiles
 from puffin.models.evaluation.volatility_baselines import har, lhar
 from puffin.models.features import needs_of
 from puffin.studies.bars import Frames, cut_holdout
 from puffin.studies.dataset import Dataset
 from puffin.studies.prices.basket import load_basket
 from puffin.studies.prices.request import PriceRequest
+from puffin.studies.report.baselines import models_of
 from puffin.studies.spec import Spec, parse_spec
 
 SAMPLE = ("AAPL", "IBM", "MSFT")
@@ -35,18 +40,21 @@ FEATURES = ("return", "range", "volume")
 LOOKBACK = 30
 
 
-def spec_of(target: str, horizon: int) -> Spec:
+def spec_of(target: str, horizon: int, loss: str) -> Spec:
     """Return a study file; its symbols are of no matter."""
     data = {"symbol": "X", "features": list(FEATURES), "target": target, "horizon": horizon}
     walk = {"folds": 5, "valid_bars": 120, "holdout_bars": 250}
     space = {"lookback": [10, LOOKBACK]}
-    return parse_spec({"name": "x", "data": data, "walk_forward": walk, "space": space}, "x")
+    sections = {"data": data, "walk_forward": walk, "space": space, "training": {"loss": loss}}
+    return parse_spec({"name": "x", **sections}, "x")
 
 
-def rivals(symbols: Sequence[str]) -> dict[str, PooledFit]:
-    """Return the simple models that a report has of these symbols."""
-    each: dict[str, PooledFit] = {name: partial(fit_each, fit) for name, fit in BASELINES.items()}
-    return each | POOLED if len(symbols) > 1 else each
+def rivals(folds: Dataset) -> dict[str, PooledFit]:
+    """Return the simple models that a report has, and the one that it could have instead."""
+    if not (levels := folds.spec.training.quantiles):
+        return models_of(folds)
+    lately = partial(with_quantiles, partial(fit_each, ridge), None, levels)
+    return models_of(folds) | {"ridge_lately": lately}
 
 
 def search_loss(folds: Dataset, fit: PooledFit) -> float:
@@ -60,7 +68,7 @@ def print_rivals(spec: Spec, frames: Frames) -> None:
     search, sealed = cut_holdout(frames, spec)
     folds, opened = Dataset.build(spec, search), Dataset.for_holdout(spec, search, sealed)
     rows = []
-    for name, fit in rivals(tuple(frames)).items():
+    for name, fit in rivals(folds).items():
         started = time.perf_counter()
         try:
             loss, held = search_loss(folds, fit), fit(opened.parts[0], LOOKBACK)
@@ -84,7 +92,7 @@ def print_leverage(spec: Spec, frames: Frames) -> None:
     folds = Dataset.build(spec, search)
 
     def loss(fit: Fit, leverage: Callable[[Floats], Floats]) -> float:
-        with patch.object(baselines, "leverage", leverage):
+        with patch.object(volatility_baselines, "leverage", leverage):
             return search_loss(folds, partial(fit_each, fit))
 
     last = volatility_inputs.leverage
@@ -100,6 +108,7 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", default=["range", "volatility"])
     parser.add_argument("--horizons", nargs="+", type=int, default=[1, 5])
     parser.add_argument("--start", type=date.fromisoformat)
+    parser.add_argument("--loss", default="mse")
     parser.add_argument("--leverage", action="store_true")
     given = parser.parse_args()
     for target in given.targets:
@@ -111,7 +120,7 @@ def main() -> None:
                 print(f"{target}, {horizon} ahead, {', '.join(case)}")
                 show = print_leverage if given.leverage else print_rivals
                 with threadpool_limits(1):  # as in a report
-                    show(spec_of(target, horizon), case)
+                    show(spec_of(target, horizon, given.loss), case)
 
 
 if __name__ == "__main__":

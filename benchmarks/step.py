@@ -16,6 +16,7 @@ from collections.abc import Callable
 import torch
 
 from puffin.models.config import Config
+from puffin.models.losses import LOSSES
 from puffin.models.networks.dropout import Dropout
 from puffin.models.networks.gru import GRU
 from puffin.models.networks.rnn import build_network
@@ -81,7 +82,7 @@ def measure(
     targets = torch.randn(count, 1, device=device)
     windows = Windows.of(rows, targets, config.lookback)
     network = build_network(config, FEATURES).to(device)
-    ours = Trainer(network, windows, config, loss_function("mse"), seed=0).run_epoch
+    ours = Trainer(network, windows, config, loss_function(LOSSES["mse"]), seed=0).run_epoch
     batch = windows.view()[: config.batch_size].contiguous(), targets[: config.batch_size]
     bare = bare_epoch(stock(build_network(config, FEATURES)).to(device), *batch, steps)
     for epoch in (ours, bare):

@@ -6,9 +6,11 @@ symbols of what the winner has on the holdout; skill is against the best simple 
 
     python benchmarks/verdicts.py --targets range volatility return --seeds 3
     python benchmarks/verdicts.py --targets range return --seeds 1 --rivals
+    python benchmarks/verdicts.py --targets range return --seeds 1 --rivals --loss quantile
 
 With `--rivals` there are also the losses of one of the winner's networks and of every simple model
-on the holdout; a star marks those that are in the model confidence set.
+on the holdout; a star marks those that are in the model confidence set. Of quantiles there are the
+shares of the actual values that were below each.
 """
 
 import argparse
@@ -38,6 +40,7 @@ holdout_bars = 250
 [training]
 max_epochs = 20
 patience = 5
+loss = "{loss}"
 [space]
 hidden_dim = {{ low = 16, high = 48, log = true }}
 batch_size = [64, 128, 256]
@@ -57,11 +60,11 @@ def tuner(folder: Path, *arguments: str) -> str:
     ).stdout
 
 
-def judge(target: str, pooling: str, seed: int, trials: int) -> list[dict[str, Any]]:
+def judge(target: str, pooling: str, seed: int, trials: int, loss: str) -> list[dict[str, Any]]:
     """Search, open the holdouts, and return the reports: one, or one for each symbol."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        text = STUDY.format(target=target, pooling=pooling, seed=seed, trials=trials)
+        text = STUDY.format(target=target, pooling=pooling, seed=seed, trials=trials, loss=loss)
         (folder / "study.toml").write_text(text)
         tuner(folder, "run", "study.toml", "--workers", "1", "--quiet")
         each = [f"pooling.{symbol}" for symbol in SYMBOLS]
@@ -90,9 +93,14 @@ def rivals(report: dict[str, Any]) -> str:
     best = sorted(losses.items(), key=lambda item: item[1][0])
     shown = (f"{name}{'*' * (p is not None and p >= LEVEL)} {loss:.4f}" for name, (loss, p) in best)
     networks = holdout["network_losses"]
+    below = "".join(
+        f"; {each['below']['share']:.1%} below the quantile of {each['level']:g}"
+        f"{'' if each['held'] else ' (does not hold)'}"
+        for each in report["quantiles"]
+    )
     return (
         f"    {'+'.join(report['forecast_of']['symbols'])}: {', '.join(shown)}; networks alone "
-        f"{min(networks):.4f} to {max(networks):.4f}, mean {mean(networks):.4f}"
+        f"{min(networks):.4f} to {max(networks):.4f}, mean {mean(networks):.4f}{below}"
     )
 
 
@@ -102,6 +110,7 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", default=["range", "volatility", "return"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--loss", default="mse")
     parser.add_argument("--rivals", action="store_true")
     given = parser.parse_args()
     print("target     seed network for  search   holdout  seconds  outcome, skill against")
@@ -109,7 +118,7 @@ def main() -> None:
         for seed in range(given.seeds):
             for pooling in ("all", "each"):
                 started = time.perf_counter()
-                reports = judge(target, pooling, seed, given.trials)
+                reports = judge(target, pooling, seed, given.trials, given.loss)
                 seconds = time.perf_counter() - started
                 losses = mean([each["winner"]["search_loss"] for each in reports])
                 held = mean([each["holdout"]["loss"] for each in reports])

@@ -10,10 +10,12 @@ from numbers import Integral, Real
 from typing import Any
 
 from puffin.models.cells import CELLS
-from puffin.models.losses import LOSSES
+from puffin.models.losses import LOSSES, Loss, quantile_loss
 
 CELL_NAMES = tuple(CELLS)
 LOSS_NAMES = tuple(LOSSES)
+# Levels that quantiles can have, so that each has a short name in tables.
+_THOUSANDTHS = {number / 1000 for number in range(1, 1000)}
 
 
 def _bounded(default: Any, low: float, below: float | None = None) -> Any:
@@ -55,6 +57,26 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"unknown {name} {value!r}; known are {', '.join(choices)}")
+
+
+def check_quantiles(loss: str, quantiles: Sequence[float]) -> None:
+    """Check the levels of quantiles.
+
+    Raises
+    ------
+    ValueError
+        If the loss has none, or they are not two or more ascending thousandths with the median.
+    """
+    if not LOSSES[loss].levels:
+        if quantiles:
+            raise ValueError(f'quantiles are those of the loss "quantile", but loss is "{loss}"')
+        return
+    ascending = list(quantiles) == sorted(set(quantiles)) and len(quantiles) > 1
+    if not (ascending and 0.5 in quantiles and set(quantiles) <= _THOUSANDTHS):
+        raise ValueError(
+            "quantiles must be two or more ascending thousandths between 0 and 1, 0.5 among them, "
+            f"but are {', '.join(map(str, quantiles))}"
+        )
 
 
 def _check_fields(config: "Config | TrainingConfig") -> None:
@@ -167,6 +189,8 @@ class TrainingConfig:
         Epochs in a row without a lower mean validation loss that do not stop the training.
     loss : str
         One of ``LOSS_NAMES``, on the standardised target.
+    quantiles : sequence of float
+        Levels of the loss ``quantile``, ascending and with the median; `losses.QUANTILES` if empty.
 
     Raises
     ------
@@ -177,7 +201,16 @@ class TrainingConfig:
     max_epochs: int = _bounded(50, low=1)
     patience: int = _bounded(8, low=0)
     loss: str = _categorical("mse", LOSS_NAMES)
+    quantiles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every field."""
         _check_fields(self)
+        if levels := LOSSES[self.loss].levels:
+            object.__setattr__(self, "quantiles", tuple(self.quantiles) or levels)
+        check_quantiles(self.loss, self.quantiles)
+
+    @property
+    def criterion(self) -> Loss:
+        """The loss, at the levels of its quantiles if it has some."""
+        return quantile_loss(self.quantiles) if self.quantiles else LOSSES[self.loss]

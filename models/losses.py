@@ -1,11 +1,16 @@
 """Losses of forecasts, each one entry of ``LOSSES``. Importable without torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # `tuner --help` reads the names of the losses, and does not wait for numpy
     from puffin.models.arrays import Floats
+
+
+# Levels of the quantiles that are forecast if the study file names none.
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,8 @@ class Loss:
     Attributes
     ----------
     per_bar : callable
-        Maps errors (n,), actual minus forecast, to the loss of each bar (n,).
+        Maps errors (n,), actual minus forecast, to the loss of each bar (n,); of quantiles those of
+        (n, levels).
     torch_name : str
         Function of ``torch.nn.functional`` that returns the mean of the same losses, or "".
     of_tensors : callable, optional
@@ -33,6 +39,8 @@ class Loss:
     best_shift : callable, optional
         Maps errors (n,) to the constant that lowers their mean loss most when it is added to the
         forecasts, for models that are fitted by least squares; None if that does no good.
+    levels : tuple of float
+        If forecasts are quantiles, (n, levels), and not one number, (n,): their levels.
     """
 
     per_bar: "Callable[[Floats], Floats]"
@@ -43,6 +51,12 @@ class Loss:
     volatility: bool = False
     statistic: str = "median"
     best_shift: "Callable[[Floats], float] | None" = None
+    levels: tuple[float, ...] = ()
+
+    @property
+    def middle(self) -> int:
+        """The place of the median among the levels, which is the point forecast."""
+        return self.levels.index(0.5)
 
 
 def _absolute(errors: "Floats") -> "Floats":
@@ -90,6 +104,40 @@ def _qlike_shift(errors: "Floats") -> float:
     return float(np.log(np.exp(2 * errors).mean()) / 2)
 
 
+def _pinball(errors: "Floats", levels: Sequence[float]) -> "Floats":
+    """Return the mean over levels of the pinball loss of quantiles, of errors (n, levels).
+
+    At level a it is ``a * error`` where the actual is above the forecast and ``(a - 1) * error``
+    below. Its mean is lowest at the quantile that a share of a of the actuals is below.
+
+    References
+    ----------
+    Koenker and Bassett (1978), "Regression Quantiles", Econometrica 46(1).
+    """
+    import numpy as np
+
+    share = np.asarray(levels)
+    losses: Floats = np.maximum(share * errors, (share - 1) * errors).mean(axis=1)
+    return losses
+
+
+def _pinball_of_tensors(forecast: Any, target: Any, levels: Sequence[float]) -> Any:
+    errors = target - forecast  # (n, levels): the target is (n, 1)
+    share = errors.new_empty(len(levels))
+    for place, level in enumerate(levels):
+        share[place].fill_(level)  # a CUDA graph cannot record the copy of a list
+    return (share * errors).maximum((share - 1) * errors).mean()
+
+
+def quantile_loss(levels: Sequence[float]) -> Loss:
+    """Return the loss of quantiles at the levels of a study."""
+    return Loss(
+        partial(_pinball, levels=levels),
+        of_tensors=partial(_pinball_of_tensors, levels=levels),
+        levels=tuple(levels),
+    )
+
+
 LOSSES: dict[str, Loss] = {
     "mse": Loss(_squared, "mse_loss"),
     "mae": Loss(_absolute, "l1_loss"),
@@ -103,17 +151,5 @@ LOSSES: dict[str, Loss] = {
         statistic="root mean square",
         best_shift=_qlike_shift,
     ),
+    "quantile": quantile_loss(QUANTILES),
 }
-
-
-def losses_per_bar(errors: "Floats", loss: str) -> "Floats":
-    """Return the loss of each error (n,); their mean is the loss that training minimises.
-
-    Raises
-    ------
-    ValueError
-        If `loss` is not a key of ``LOSSES``.
-    """
-    if loss not in LOSSES:
-        raise ValueError(f"unknown loss {loss!r}; known are {', '.join(LOSSES)}")
-    return LOSSES[loss].per_bar(errors)

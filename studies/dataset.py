@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
+from puffin.models.evaluation.baseline import LeftOutError
+from puffin.models.evaluation.baselines import fit_each, training_mean
 from puffin.models.evaluation.direction import (
     Direction,
     DirectionTest,
@@ -19,10 +21,12 @@ from puffin.models.evaluation.direction import (
     hits_of,
     pesaran_timmermann,
 )
+from puffin.models.evaluation.quantiles import persistence_quantiles
+from puffin.models.evaluation.shifted import fitted_to
 from puffin.models.features import build_series
 from puffin.models.folds import MIN_TRAIN_TARGETS, Fold, Span, first_target, split
 from puffin.models.lookahead import TRUNCATIONS, require_causal
-from puffin.models.losses import LOSSES, losses_per_bar
+from puffin.models.losses import LOSSES
 from puffin.models.panel import (
     Dates,
     Member,
@@ -35,6 +39,7 @@ from puffin.models.panel import (
     refit_parts,
 )
 from puffin.studies.bars import Frames, columns_of, join
+from puffin.studies.forecast_table import to_columns
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.spec import Spec
 
@@ -49,7 +54,7 @@ class Dataset:
     """Series, folds and scalers of one study, ready to train on.
 
     Values of all scored targets are one array per fold: symbol after symbol, in the order of
-    `parts`.
+    `parts`. Forecasts are (targets,), or of a study of quantiles (targets, level).
 
     Attributes
     ----------
@@ -163,7 +168,7 @@ class Dataset:
         """
         if self.spec.training.objective == "loss":
             return [1.0] * len(self.parts)
-        losses = self._by_symbol(self._losses_per_bar(self.persistence))
+        losses = self._by_symbol(self._losses_per_bar(self.judged_persistence))
         # Persistence is always right where the target never moves.
         return [float(np.mean(list(of_fold.values()))) or 1.0 for of_fold in losses]
 
@@ -195,6 +200,21 @@ class Dataset:
     def persistence(self) -> list[Floats]:
         """The persistence forecasts of the scored targets, one array per fold."""
         return self.scored(lambda member: member.series.persistence)
+
+    @cached_property
+    def judged_persistence(self) -> list[Floats]:
+        """Persistence as forecasts of this study, which may be quantiles, one array per fold."""
+        if not (levels := self.spec.training.quantiles):
+            return self.persistence
+        return [
+            np.concatenate([persistence_quantiles(part, levels) for part in found])
+            for found in self.parts
+        ]
+
+    def point(self, forecasts: Floats) -> Floats:
+        """Return the point forecasts of a fold, (targets,): of quantiles the median."""
+        criterion = self.spec.criterion
+        return forecasts[:, criterion.middle] if criterion.levels else forecasts
 
     @cached_property
     def scored_dates(self) -> list[pd.DatetimeIndex]:
@@ -237,7 +257,7 @@ class Dataset:
     @cached_property
     def persistence_losses(self) -> list[float]:
         """Loss of the persistence forecast per fold, in `units`."""
-        return self.losses(self.persistence)
+        return self.losses(self.judged_persistence)
 
     @cached_property
     def mean_losses(self) -> list[float]:
@@ -247,14 +267,15 @@ class Dataset:
     @cached_property
     def mean_direction_accuracy(self) -> float:
         """Direction accuracy of the training part's mean, that is without any skill."""
-        values = (self._mean_forecasts(), self.actuals, self.persistence)
+        points = [self.point(values) for values in self._mean_forecasts()]
+        values = (points, self.actuals, self.persistence)
         hits = hits_of(*map(np.concatenate, values))
         return float(hits.mean()) if len(hits) else float("nan")
 
     def direction(self, forecasts: Sequence[Floats]) -> Direction:
         """Return the direction accuracy of forecasts of all folds, in the target's unit."""
         return direction(
-            np.concatenate(forecasts),
+            np.concatenate([self.point(values) for values in forecasts]),
             np.concatenate(self.actuals),
             np.concatenate(self.persistence),
             self.horizon,
@@ -264,7 +285,7 @@ class Dataset:
     def direction_test(self, forecasts: Sequence[Floats]) -> DirectionTest:
         """Test whether directions were forecast, of a target that is a move."""
         return pesaran_timmermann(
-            np.concatenate(forecasts),
+            np.concatenate([self.point(values) for values in forecasts]),
             np.concatenate(self.actuals),
             np.concatenate(self.persistence),
             np.concatenate([dates.to_numpy() for dates in self.scored_dates]),
@@ -272,7 +293,7 @@ class Dataset:
         )
 
     def in_target_units(self, forecasts: "Sequence[torch.Tensor]") -> list[Floats]:
-        """Return standardised forecasts (valid targets,) of each fold in the target's unit."""
+        """Return standardised forecasts of each fold in the target's unit."""
         rows = [values.double().cpu().numpy() for values in forecasts]
         return [
             np.concatenate(
@@ -285,27 +306,17 @@ class Dataset:
         ]
 
     def forecasts_csv(self, forecasts: Sequence[Floats]) -> bytes:
-        """Return a table of the forecasts of all folds, in the target's unit, as exact CSV.
-
-        The columns are date, fold (from 1), symbol if there are several, forecast, actual and
-        persistence.
-        """
+        """Return the forecasts of all folds as exact CSV, as `forecast_table` describes it."""
         known = (self.scored_dates, self.scored_symbols, self.actuals, self.persistence)
-        tables = [
-            pd.DataFrame(
-                {
-                    "date": dates,
-                    "fold": number,
-                    **({"symbol": symbols} if self.is_basket else {}),
-                    "forecast": forecast,
-                    "actual": actual,
-                    "persistence": last,
-                }
-            )
-            for number, (forecast, dates, symbols, actual, last) in enumerate(
-                zip(forecasts, *known, strict=True), start=1
-            )
-        ]
+        tables = []
+        for number, (values, dates, symbols, actual, last) in enumerate(
+            zip(forecasts, *known, strict=True), start=1
+        ):
+            keys = {"date": dates, "fold": number}
+            if self.is_basket:
+                keys["symbol"] = symbols
+            numbers = to_columns(values, actual, last, self.spec.training.quantiles)
+            tables.append(pd.DataFrame(keys | numbers))
         return pd.concat(tables).to_csv(index=False).encode()
 
     def losses_by_date(self, forecasts: Sequence[Floats]) -> Floats:
@@ -365,12 +376,21 @@ class Dataset:
         ]
 
     def _losses_per_bar(self, forecasts: Sequence[Floats]) -> list[Floats]:
+        return [self.spec.criterion.per_bar(errors) for errors in self.errors(forecasts)]
+
+    def errors(self, forecasts: Sequence[Floats]) -> list[Floats]:
+        """Return actual minus forecast in units of the standardised target, one array per fold.
+
+        Their shape is that of the forecasts.
+        """
         return [
-            losses_per_bar(np.concatenate(errors), self.spec.training.loss)
+            np.concatenate(errors)
             for errors in map(self._errors, self.parts, forecasts, self.actuals)
         ]
 
     def _errors(self, found: Sequence[Part], forecast: Floats, actual: Floats) -> list[Floats]:
+        if forecast.ndim > 1:
+            actual = actual[:, None]  # each quantile has an error of its own: (targets, level)
         values = zip(found, by_part(found, forecast), by_part(found, actual), strict=True)
         return [
             part.scaler.scale_target(true) - part.scaler.scale_target(ahead)
@@ -378,10 +398,12 @@ class Dataset:
         ]
 
     def _mean_forecasts(self) -> list[Floats]:
-        return [
-            np.concatenate([np.full(len(p.fold.valid), p.scaler.target_mean) for p in found])
-            for found in self.parts
-        ]
+        """Return the baseline `training_mean` as a report has it, one array per fold."""
+        fit = fitted_to(self.spec.criterion, partial(fit_each, training_mean))
+        try:
+            return [fit(found, 1).forecasts for found in self.parts]
+        except LeftOutError as error:
+            raise PuffinError(f"{error}; take longer series, or the loss mse") from None
 
 
 def scaled_for(spec: Spec, found: tuple[Part, ...]) -> tuple[Part, ...]:

@@ -218,7 +218,9 @@ def _record_of(
         persistence_losses=tuple(dataset.persistence_losses),
         mean_losses=tuple(dataset.mean_losses),
         mean_direction_accuracy=dataset.mean_direction_accuracy,
-        symbol_persistence=dataset.symbol_losses(dataset.persistence) if dataset.is_basket else {},
+        symbol_persistence=dataset.symbol_losses(dataset.judged_persistence)
+        if dataset.is_basket
+        else {},
         first_params=tuple(first_params),
         origins=origins,
     )

@@ -1,6 +1,7 @@
 """Forecasts that another program made, joined to the scored targets of a study.
 
-They are a CSV with the columns date, forecast and, if the study has several symbols, symbol. They
+They are a CSV with the columns date, forecast and, if the study has several symbols, symbol; for a
+study of quantiles forecast is the median, and each other quantile has a column, such as q0.05. They
 are kept with the study, so that every later report has them.
 """
 
@@ -15,6 +16,7 @@ import pandas as pd
 from puffin.models.arrays import Floats
 from puffin.models.errors import PuffinError
 from puffin.studies.dataset import Dataset
+from puffin.studies.forecast_table import column_of, from_columns, quantile_columns
 from puffin.studies.openings import Opening, insert
 from puffin.studies.prices.snapshot import sha256
 from puffin.studies.records import OutsideRecord, write_outside
@@ -91,7 +93,7 @@ def targets(judged: Sequence[Dataset]) -> pd.DataFrame:
 
 
 def join(body: bytes, label: str, judged: Sequence[Dataset]) -> list[Floats]:
-    """Return the forecasts of a file, one array (targets,) for each dataset.
+    """Return the forecasts of a file, one array (targets,) or (targets, level) for each dataset.
 
     Rows of other dates and symbols are not read, and neither are other columns.
 
@@ -110,9 +112,10 @@ def join(body: bytes, label: str, judged: Sequence[Dataset]) -> list[Floats]:
         If a column is missing, a cell cannot be read, or a target has no forecast or two.
     """
     is_basket = any(dataset.is_basket for dataset in judged)
-    wanted = targets(judged)
+    wanted, levels = targets(judged), judged[0].spec.training.quantiles
     keys = ["date", "symbol"] if is_basket else ["date"]
-    rows = _rows(body, label, keys).merge(wanted[keys], on=keys)
+    numbers = ["forecast", *quantile_columns(levels)]
+    rows = _rows(body, label, keys, numbers).merge(wanted[keys], on=keys)
     twice = rows[rows.duplicated(keys, keep="first")].drop_duplicates(keys)
     if len(twice):
         raise OutsideError(f"{label} has more than one forecast of {_named(twice)}; keep one")
@@ -125,10 +128,25 @@ def join(body: bytes, label: str, judged: Sequence[Dataset]) -> list[Floats]:
         )
         raise OutsideError(msg)
     ends = np.cumsum([sum(map(len, dataset.scored_dates)) for dataset in judged])[:-1]
-    found = np.split(joined.forecast.to_numpy(np.float64), ends)
+    found = np.split(from_columns(joined, levels), ends)
+    if levels:
+        _require_ascending(joined, levels, label)
     for dataset, values in zip(judged, found, strict=True):
         _require_finite(dataset, values, label)
     return found
+
+
+def _require_ascending(joined: pd.DataFrame, levels: Sequence[float], label: str) -> None:
+    """Require that no quantile is below one of a lower level."""
+    falls = np.diff(from_columns(joined, levels), axis=1) < 0
+    if falls.any():
+        row, place = (int(found) for found in np.argwhere(falls)[0])
+        low, high = (column_of(level) for level in levels[place : place + 2])
+        date, (lower, upper) = when(joined.date[row]), (joined[name][row] for name in (low, high))
+        raise OutsideError(
+            f"{label}: of {date}, {low} is {lower:g}, which is above {high} = {upper:g}; quantiles "
+            "should ascend with their level"
+        )
 
 
 def _require_finite(dataset: Dataset, values: Floats, label: str) -> None:
@@ -137,15 +155,21 @@ def _require_finite(dataset: Dataset, values: Floats, label: str) -> None:
         (losses,) = dataset.bar_losses([values])
     if not (losses < _MOST_LOSS).all():
         at = int((losses < _MOST_LOSS).argmin())
+        date, value = when(dataset.scored_dates[0][at]), _shown(values[at])
         msg = (
-            f"{label}: the forecast of {when(dataset.scored_dates[0][at])} is {values[at]:g}, "
+            f"{label}: the forecast of {date} is {value}, "
             f"too far from any {dataset.spec.data.target} to have a loss; check its unit"
         )
         raise OutsideError(msg)
 
 
-def _rows(body: bytes, label: str, keys: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of a file: date, symbol if it is asked for, and forecast."""
+def _shown(values: Floats) -> str:
+    """Return a forecast, or its quantiles, as text."""
+    return ", ".join(f"{value:g}" for value in np.atleast_1d(values))
+
+
+def _rows(body: bytes, label: str, keys: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of a file: date, symbol if it is asked for, and the columns of numbers."""
     try:
         text = body.decode("utf-8-sig")
         frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
@@ -153,18 +177,20 @@ def _rows(body: bytes, label: str, keys: Sequence[str]) -> pd.DataFrame:
         raise OutsideError(f"{label} is not UTF-8 text; save it as UTF-8") from None
     except ValueError as error:  # pandas' own errors are ValueErrors
         raise OutsideError(f"{label} is not a CSV: {str(error).strip()}") from None
-    needed = [*keys, "forecast"]
+    needed = [*keys, *numbers]
     if any(name not in frame for name in needed):
         has = ", ".join(map(str, frame))
         raise OutsideError(
             f"{label} needs the columns {', '.join(needed)}, but has {printable(has)[:_MOST_SHOWN]}"
         )
     times = pd.to_datetime(frame.date, format="ISO8601", errors="coerce", utc=True)
-    numbers = pd.to_numeric(frame.forecast, errors="coerce")
-    finite = pd.Series(np.isfinite(numbers.to_numpy(np.float64)), frame.index)
     _require(times.notna(), frame.date, label, "a time like 2012-01-31 or 2012-01-31 09:30:00")
-    _require(finite, frame.forecast, label, "a finite number")
-    return frame[needed].assign(date=times.dt.tz_localize(None), forecast=numbers)
+    found = frame[needed].assign(date=times.dt.tz_localize(None))
+    for name in numbers:
+        found[name] = pd.to_numeric(frame[name], errors="coerce").astype("float64")
+        finite = pd.Series(np.isfinite(found[name].to_numpy()), frame.index)
+        _require(finite, frame[name], label, "a finite number")
+    return found
 
 
 def _require(valid: "pd.Series[bool]", cells: "pd.Series[str]", label: str, rule: str) -> None:

@@ -52,7 +52,9 @@ MEANINGS = {
     "training.max_epochs": "Passes over the training windows at most.",
     "training.patience": "Epochs without a lower validation loss before training stops.",
     "training.loss": "Loss of the standardised target. qlike is that of the variance, for targets "
-    "range and volatility.",
+    "range and volatility. quantile is the pinball loss of several quantiles.",
+    "training.quantiles": "Levels of the loss quantile, ascending, with the median 0.5. "
+    "0.05, 0.25, 0.5, 0.75 and 0.95 by default.",
     "training.objective": "Whether trials are ranked by the mean loss of the folds, or by their "
     "mean skill.",
     "space": "The search space: a scalar fixes a hyperparameter, a list chooses, a table ranges.",

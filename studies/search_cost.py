@@ -142,8 +142,8 @@ def _seconds_per_target(dataset: Dataset, config: Config) -> float:
     windows = fold_tensors(first, lookback, torch.device("cpu")).train
     count = min(_BATCHES * config.batch_size, _MOST_TARGETS, len(windows))
     start = windows.spans[0].start
-    network = build_network(config, dataset.inputs)
-    loss, k = loss_function(dataset.spec.training.loss), targets_per_sequence(lookback)
+    network = build_network(config, dataset.inputs, dataset.spec.training.quantiles)
+    loss, k = loss_function(dataset.spec.criterion), targets_per_sequence(lookback)
     few = replace(windows, spans=(Span(start, start + count),))
     trainer = Trainer(network, few, config, loss, 0, k)
     trainer.run_epoch()  # the first one is slower

@@ -15,9 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from puffin.models.config import LOSS_NAMES
+from puffin.models.config import LOSS_NAMES, check_quantiles
 from puffin.models.features import COLUMN, DIFF, FEATURES, TARGETS, Needs, feature, needs_of
 from puffin.models.folds import MIN_TRAIN_TARGETS
+from puffin.models.losses import LOSSES
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.prices.names import INTERVALS, NAMES
 from puffin.studies.prices.request import MOST_SYMBOLS, PriceRequest
@@ -368,12 +369,26 @@ class TrainingSection(Section):
     max_epochs: Count = 50
     patience: Annotated[int, Field(ge=0, le=MOST_TRIALS, strict=True)] = 8
     loss: str = "mse"
+    quantiles: tuple[Annotated[float, Field(strict=True)], ...] = ()
     objective: Literal["loss", "skill"] = "loss"
 
     @field_validator("loss")
     @classmethod
     def _loss_is_known(cls, value: str) -> str:
         return _known("loss", value, LOSS_NAMES)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_levels(cls, values: Any) -> Any:
+        """Fill in the default levels, so that a stored study file says what was forecast."""
+        if not isinstance(values, dict) or values.get("loss") != "quantile":
+            return values
+        return values | {"quantiles": values.get("quantiles") or LOSSES["quantile"].levels}
+
+    @model_validator(mode="after")
+    def _levels_fit_the_loss(self) -> Self:
+        check_quantiles(self.loss, self.quantiles)
+        return self
 
 
 class SearchSection(Section):

@@ -108,7 +108,7 @@ def _parameters(study: StoredStudy, trial: FrozenTrial) -> int:
     from puffin.models.networks.rnn import build_network
 
     config = Config.from_dict(TrialRecord.read(trial).config)
-    network = build_network(config, len(study.spec.data.inputs))
+    network = build_network(config, len(study.spec.data.inputs), study.spec.training.quantiles)
     return sum(p.numel() for p in network.parameters())
 
 

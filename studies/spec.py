@@ -15,7 +15,7 @@ from puffin.models.config import Config, TrainingConfig, feature_set
 from puffin.models.errors import PuffinError
 from puffin.models.features import TARGETS
 from puffin.models.folds import WalkForward
-from puffin.models.losses import LOSSES
+from puffin.models.losses import LOSSES, Loss
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.sections import (
     NAME,
@@ -142,6 +142,11 @@ class Spec(Section):
     def training_config(self) -> TrainingConfig:
         """The training settings, as an argument of `puffin.models.training`."""
         return TrainingConfig(**self.training.model_dump(exclude={"objective"}))
+
+    @property
+    def criterion(self) -> Loss:
+        """The loss, at the levels of its quantiles if it has some."""
+        return self.training_config.criterion
 
     @property
     def tickets(self) -> int:

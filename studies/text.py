@@ -42,6 +42,11 @@ def loss(value: float) -> str:
 _LARGE_SHARE = 10
 
 
+def level_in_percent(level: float) -> str:
+    """Return the level of a quantile with all its digits: ``2.5 %``."""
+    return f"{100 * level:g} %"
+
+
 def percent(share: float, digits: int = 1) -> str:
     """Write a share as ``12.3 %``, and an undefined one as ``-``."""
     return _share(share, f".{digits}%")

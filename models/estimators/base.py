@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from puffin.models.config import Config, check_number
 from puffin.models.estimators.loops import History, last_seed, print_epoch
+from puffin.models.losses import LOSSES
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.models.training.fold_training import forecast_windows
 from puffin.models.training.trainer import Trainer, loss_function
 
-LOSS = loss_function("mse")
+LOSS = loss_function(LOSSES["mse"])
 
 
 class TorchForecaster(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types

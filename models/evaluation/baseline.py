@@ -32,7 +32,8 @@ class Baseline:
     Attributes
     ----------
     label : str, the model with its chosen hyperparameter, such as "AR(3)"
-    forecasts : array, (scored targets,), in the target's unit
+    forecasts : array, (scored targets,), in the target's unit, or (scored targets, level) of
+        quantiles
     nested : bool, True if the baseline is a special case of a network that reads the target's last
         value: a constant, or that value plus a constant
     """

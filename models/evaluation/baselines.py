@@ -6,10 +6,9 @@ bar ``t - horizon``, as the networks do.
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import TimeSeriesSplit
 
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.baseline import (
@@ -25,6 +24,9 @@ from puffin.models.features import Series
 from puffin.models.folds import Span
 from puffin.models.panel import Part
 from puffin.models.scaling import Scaler
+
+if TYPE_CHECKING:
+    from sklearn.model_selection import TimeSeriesSplit
 
 # Most lags of the autoregression: a month of trading days.
 MAX_ORDER = 20
@@ -165,6 +167,10 @@ def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
     Hoerl and Kennard (1970), "Ridge Regression: Biased Estimation for Nonorthogonal Problems",
     Technometrics 12(1).
     """
+    # Imported here, because training does not need scikit-learn, which takes a second to import.
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import TimeSeriesSplit
+
     check_spans(series, lookback, train, score)
     scaler = Scaler.fit(series, train, lookback)
     bars, train = ridge_windows(series, lookback, train)
@@ -184,7 +190,7 @@ def ridge(series: Series, lookback: int, train: Span, score: Span) -> Baseline:
     return Baseline(f"ridge, alpha {alpha:g}", scaler.unscale_target(scaled))
 
 
-def _best_penalty(windows: Floats, target: Floats, splitter: TimeSeriesSplit) -> float:
+def _best_penalty(windows: Floats, target: Floats, splitter: "TimeSeriesSplit") -> float:
     """Return the penalty of the lowest mean loss over folds, of windows (targets, inputs).
 
     It is what ``RidgeCV(ALPHAS, cv=splitter)`` chooses, in a tenth of its time: the products of the

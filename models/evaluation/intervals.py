@@ -38,7 +38,12 @@ def draw_residuals(
 
 
 def forecast_recursively(
-    network: nn.Module, scaler: Scaler, known: Floats, horizon: int, noise: Floats
+    network: nn.Module,
+    scaler: Scaler,
+    known: Floats,
+    horizon: int,
+    noise: Floats,
+    output: int = 0,
 ) -> Floats:
     """Forecast several steps of a series that is its only feature, each step fed back with noise.
 
@@ -56,6 +61,8 @@ def forecast_recursively(
         Bars ahead of one forecast.
     noise : array, (paths, steps)
         Added to each forecast, in the unit of the series.
+    output : int
+        The output of the network that is fed back, such as the median among quantiles.
 
     Returns
     -------
@@ -73,7 +80,7 @@ def forecast_recursively(
     for step in range(steps):
         window = values[:, step : step + lookback, None]  # (paths, lookback, 1)
         scaled = to_tensor((window - scaler.feature_mean) / scaler.feature_std, device)
-        forecast = forecast_windows(network, scaled)[:, 0].double().cpu().numpy()  # (paths,)
+        forecast = forecast_windows(network, scaled)[:, output].double().cpu().numpy()  # (paths,)
         values[:, len(known) + step] = scaler.unscale_target(forecast) + noise[:, step]
     return values[:, len(known) :]
 

@@ -15,6 +15,10 @@ _PREFIX = "members."
 class Ensemble(nn.Module):
     """Networks that were trained with different seeds, which forecast with their mean.
 
+    Quantiles are averaged at each level, so that the mean is as narrow as its members are on
+    average (Lichtendahl, Grushka-Cockayne and Winkler 2013, "Is It Better to Average Probabilities
+    or Quantiles?", Management Science 59(7)).
+
     Parameters
     ----------
     members : sequence of Module
@@ -37,9 +41,11 @@ class Ensemble(nn.Module):
         return torch.stack([member(x) for member in self.members]).mean(dim=0)
 
 
-def build_ensemble(config: Config, input_dim: int, count: int) -> Ensemble:
-    """Build `count` untrained networks of a configuration, with `input_dim` features per bar."""
-    return Ensemble([build_network(config, input_dim) for _ in range(count)])
+def build_ensemble(
+    config: Config, input_dim: int, count: int, levels: Sequence[float] = ()
+) -> Ensemble:
+    """Build `count` untrained networks of a configuration, as `build_network` does."""
+    return Ensemble([build_network(config, input_dim, levels) for _ in range(count)])
 
 
 def named_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Recurrent networks that read a window of bars and forecast one number.
+"""Recurrent networks that read a window of bars and forecast one number, or its quantiles.
 
 In torch's ``nn.GRU`` the update gate ``z`` keeps the old state (``h = (1 - z) n + z h``), as in Cho
 et al. (2014); other papers swap the two. The reset gate acts after the matrix product.
@@ -12,6 +12,7 @@ from puffin.models.cells import CELLS
 from puffin.models.config import Config
 from puffin.models.networks.dropout import Dropout
 from puffin.models.networks.gru import GRU
+from puffin.models.networks.quantile_head import QuantileHead
 
 
 def _windows(x: Tensor) -> Tensor:
@@ -140,6 +141,8 @@ class StackedLSTM(nn.Module):
         Numbers to forecast.
     dropout : float
         Share of units dropped between layers; no effect with one layer.
+    levels : sequence of float
+        Levels of quantiles to forecast, in place of `output_dim` numbers.
 
     Raises
     ------
@@ -153,13 +156,15 @@ class StackedLSTM(nn.Module):
         hidden_dims: Sequence[int] | None = None,
         output_dim: int = 1,
         dropout: float = 0.2,
+        *,
+        levels: Sequence[float] = (),
     ) -> None:
         super().__init__()
         self.hidden_dims = [64, 32] if hidden_dims is None else hidden_dims
         self.num_layers = len(self.hidden_dims)
         self.lstm_layers = _stack(_lstm, input_dim, self.hidden_dims)
         self.dropout = Dropout(dropout)
-        self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
+        self.fc = _head(self.hidden_dims[-1], output_dim, levels)
 
     def forward(self, x: Tensor, *, last: int = 1) -> Tensor:
         """Map windows (batch, bar, feature) to forecasts (batch * last, output).
@@ -179,13 +184,15 @@ class StackedGRU(nn.Module):
         hidden_dims: Sequence[int] | None = None,
         output_dim: int = 1,
         dropout: float = 0.2,
+        *,
+        levels: Sequence[float] = (),
     ) -> None:
         super().__init__()
         self.hidden_dims = [64, 32] if hidden_dims is None else hidden_dims
         self.num_layers = len(self.hidden_dims)
         self.gru_layers = _stack(GRU, input_dim, self.hidden_dims)
         self.dropout = Dropout(dropout)
-        self.fc = nn.Linear(self.hidden_dims[-1], output_dim)
+        self.fc = _head(self.hidden_dims[-1], output_dim, levels)
 
     def forward(self, x: Tensor, *, last: int = 1) -> Tensor:
         """Map windows (batch, bar, feature) to forecasts (batch * last, output).
@@ -196,12 +203,22 @@ class StackedGRU(nn.Module):
         return self.fc(states)  # type: ignore[no-any-return]
 
 
+def _head(units: int, output_dim: int, levels: Sequence[float]) -> nn.Linear:
+    """Return the last layer, of so many numbers or of quantiles."""
+    return QuantileHead(units, levels) if levels else nn.Linear(units, output_dim)
+
+
 def network_class(cell: str) -> type[StackedLSTM] | type[StackedGRU]:
     """Return the class that stacks layers of a cell, named by its entry in `cells.CELLS`."""
     network: type[StackedLSTM | StackedGRU] = globals()[CELLS[cell].network]
     return network
 
 
-def build_network(config: Config, input_dim: int) -> nn.Module:
-    """Build the network of a configuration, with `input_dim` features per bar."""
-    return network_class(config.cell)(input_dim, list(config.hidden_dims), dropout=config.dropout)
+def build_network(config: Config, input_dim: int, levels: Sequence[float] = ()) -> nn.Module:
+    """Build the network of a configuration, with `input_dim` features per bar.
+
+    It forecasts one number, or quantiles at the levels.
+    """
+    return network_class(config.cell)(
+        input_dim, list(config.hidden_dims), dropout=config.dropout, levels=levels
+    )

@@ -43,7 +43,7 @@ class Epoch:
     symbol_losses : tuple of tuple of float
         Validation loss of each symbol of each fold, in units of `FoldTensors.unit`.
     train_loss : float, mean over folds, while training (dropout and noise on)
-    forecasts : tuple of Tensor, (valid targets,), one per fold
+    forecasts : tuple of Tensor, (valid targets,) or (valid targets, level), one per fold
         Standardised, symbol after symbol, on the training device.
     improved : bool, True if this is the best epoch so far
     """
@@ -78,22 +78,27 @@ def validate(network: nn.Module, windows: Windows, loss: LossFunction) -> tuple[
     Returns
     -------
     losses : Tensor, (symbols,), the mean loss of each symbol
-    forecasts : Tensor, (windows,), symbol after symbol
+    forecasts : Tensor, (windows,), or (windows, level) of quantiles, symbol after symbol
     """
     view = windows.view()
     blocks = torch.split(windows.starts, _PREDICTION_BATCH)
-    out = torch.cat([forecast_windows(network, view[block]) for block in blocks])  # (windows, 1)
+    out = torch.cat([forecast_windows(network, view[block]) for block in blocks])
     sizes = [len(span) for span in windows.spans]
     pairs = zip(torch.split(out, sizes), torch.split(windows.outputs, sizes), strict=True)
-    return torch.stack([loss(*pair) for pair in pairs]), out[:, 0]
+    return torch.stack([loss(*pair) for pair in pairs]), out.squeeze(1)
 
 
 def build_networks(
-    config: Config, input_dim: int, count: int, device: torch.device, seed: int
+    config: Config,
+    input_dim: int,
+    count: int,
+    device: torch.device,
+    seed: int,
+    levels: Sequence[float] = (),
 ) -> nn.ModuleList:
-    """Build `count` networks of one configuration; equal seeds return equal weights."""
+    """Build `count` networks, as `build_network` does; equal seeds return equal weights."""
     torch.manual_seed(seed)
-    return nn.ModuleList(build_network(config, input_dim) for _ in range(count)).to(device)
+    return nn.ModuleList(build_network(config, input_dim, levels) for _ in range(count)).to(device)
 
 
 class FoldTraining:
@@ -131,7 +136,7 @@ class FoldTraining:
         self._networks = networks
         self._folds = folds
         self._training = training
-        self._loss = loss_function(training.loss)
+        self._loss = loss_function(training.criterion)
         self._trainers = [
             Trainer(
                 network,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from puffin.models.config import Config
+from puffin.models.losses import Loss
 from puffin.models.training.fold_training import build_networks, targets_per_sequence
 from puffin.models.training.trainer import Trainer, loss_function
 from puffin.models.windows import Windows
@@ -19,8 +20,7 @@ class Refit:
     ----------
     windows : Windows, standardised, with their targets
     config : Config
-    loss : str
-        A key of `losses.LOSSES`.
+    loss : Loss
     epochs : int
     seed : int
         Of the weights, the order of the windows, dropout and noise.
@@ -34,13 +34,13 @@ class Refit:
         self,
         windows: Windows,
         config: Config,
-        loss: str,
+        loss: Loss,
         epochs: int,
         seed: int,
     ) -> None:
         self.network: nn.Module
         rows = windows.rows
-        (self.network,) = build_networks(config, rows.shape[1], 1, rows.device, seed)
+        (self.network,) = build_networks(config, rows.shape[1], 1, rows.device, seed, loss.levels)
         self._epochs = epochs
         self._trainer = Trainer(
             self.network,

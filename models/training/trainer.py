@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from puffin.models.config import Config
-from puffin.models.losses import LOSSES
+from puffin.models.losses import Loss
 from puffin.models.networks.dropout import Dropout
 from puffin.models.training.adam import Adam
 from puffin.models.training.cuda_graphs import GraphedEpoch, SideStream, can_be_graphed
@@ -20,9 +20,8 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 _BLOCK = 32
 
 
-def loss_function(name: str) -> LossFunction:
-    """Return the function of torch that computes a loss of ``LOSSES``, as a mean over targets."""
-    loss = LOSSES[name]
+def loss_function(loss: Loss) -> LossFunction:
+    """Return the function of torch that computes a loss as a mean over targets and levels."""
     function: LossFunction = loss.of_tensors or getattr(functional, loss.torch_name)
     return function
 
@@ -43,7 +42,7 @@ class Trainer:
         With their targets. The symbols count by their number of targets.
     config : Config
     loss : callable
-        Maps forecasts and targets, (n, output) each, to their mean loss.
+        Maps forecasts (n, output) and targets (n, 1) to their mean loss.
     seed : int
         Of the order of the windows and of the noise; on a GPU, of our dropout too.
     targets_per_sequence : int
@@ -158,7 +157,7 @@ class Trainer:
             if self.targets_per_sequence == 1
             else self.network(x, last=self.targets_per_sequence)
         )
-        loss = self.loss(out, y.flatten(0, 1))  # both (batch * k, output)
+        loss = self.loss(out, y.flatten(0, 1))  # (batch * k, output) and (batch * k, 1)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
         self.optimizer.step()
         return loss.detach()

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from puffin.studies.forecast_table import from_columns, levels_of
 from puffin.studies.report.figures.style import BLUE, ORANGE, PAPER, TRUTH, style_axes
 from puffin.studies.report.units import UNITS
 from puffin.studies.text import printable
@@ -18,6 +19,8 @@ _MOST_FOLDS = 6
 
 def draw_forecasts(table: bytes, target: str) -> bytes:
     """Return the forecasts of the last folds beside actual values and persistence, as PNG.
+
+    Between the lowest and the highest quantile, if there are some, the area is shaded.
 
     Parameters
     ----------
@@ -43,6 +46,9 @@ def draw_forecasts(table: bytes, target: str) -> bytes:
             ):
                 values = unit.convert(rows[name].to_numpy(np.float64))
                 axes.plot(rows["date"], values, color=colour, ls=dashes, lw=width, label=name)
+            if levels := levels_of(rows):
+                low, *_, high = unit.convert(from_columns(rows, levels)).T
+                axes.fill_between(rows["date"], low, high, color=BLUE, alpha=0.15, lw=0)
             style_axes(axes, "", f"fold {number}: {unit.label}{of}")
             locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
             axes.xaxis.set_major_locator(locator)

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.evaluation.metrics import skill
 from puffin.studies.comparison import COMPARABLE
 from puffin.studies.duplicates import trained
+from puffin.studies.forecast_table import column_of, levels_of
 from puffin.studies.json_values import to_json_values
 from puffin.studies.records import Scores, TrainingRun, TrialRecord
 from puffin.studies.report.importance import importance
@@ -257,7 +258,11 @@ def _forecasts(study: StoredStudy, best: FrozenTrial) -> Figure:
         return _figure("The best trial has no forecasts", [])
     table = pd.read_csv(io.BytesIO(read_artifact(study, best)))
     shown, unit = table.tail(_MOST_BARS), UNITS[study.spec.data.target]
-    lines = (("actual", GREY, 1.2, "solid"), ("persistence", ORANGE, 1.2, "dot"))
+    levels = levels_of(table)
+    lines = [("actual", GREY, 1.2, "solid"), ("persistence", ORANGE, 1.2, "dot")]
+    # The lowest and the highest quantile; the median is the forecast.
+    outer = {column_of(level) for level in levels[:1] + levels[-1:]} - {"forecast"}
+    lines += [(name, BLUE, 0.8, "dash") for name in sorted(outer)]
     with np.errstate(over="ignore"):
         data = [
             {

@@ -5,27 +5,36 @@ from puffin.models.evaluation.metrics import skill
 from puffin.models.features import TARGETS
 from puffin.studies.export.record import ExportRecord, Opening, Scores
 from puffin.studies.report.subject import loss_in_words
-from puffin.studies.text import counted, loss, minute, percent, signed
+from puffin.studies.text import counted, in_words, loss, minute, percent, signed
 
 _PLAIN_TORCH = """\
 import tomllib, torch
 from safetensors.torch import load_file
 from torch.nn import {layer}, Linear, ModuleDict, ModuleList
-
+{imports}
 record, weights = tomllib.load(open("config.toml", "rb")), load_file("model.safetensors")
 widths = [len(record["input"]["features"]), *record["config"]["hidden_dims"]]
 members = ModuleList()
 for seed in record["refit"]["seeds"]:
     layers = ModuleList({layer}(a, b, batch_first=True) for a, b in zip(widths, widths[1:]))
-    members.append(ModuleDict({{"{layers}": layers, "fc": Linear(widths[-1], 1)}}))
+    members.append(ModuleDict({{"{layers}": layers, "fc": Linear(widths[-1], {outputs})}}))
 ModuleDict({{"members": members}}).load_state_dict(weights)
 x = torch.zeros(1, record["config"]["lookback"], widths[0])  # bars, standardised as "input" says
 forecasts = []
 for network in members:
     y = x
     for layer in network["{layers}"]: y = layer(y)[0]
-    forecasts.append(network["fc"](y[:, -1]))
-print(sum(forecasts) / len(forecasts))  # the target, standardised"""
+{append}
+print(sum(forecasts) / len(forecasts))  # {what}"""
+_APPEND = """\
+    forecasts.append(network["fc"](y[:, -1]))"""
+# What turns the outputs of a network into quantiles, as `QuantileHead` does.
+_APPEND_QUANTILES = """\
+    y = network["fc"](y[:, -1])
+    gaps, m = softplus(y), {middle}  # m is the place of the median
+    below = y[:, m:m + 1] - gaps[:, :m].flip(1).cumsum(1).flip(1)
+    above = y[:, m:m + 1] + gaps[:, m + 1:].cumsum(1)
+    forecasts.append(torch.cat([below, y[:, m:m + 1], above], 1))"""
 
 
 def model_card(record: ExportRecord) -> str:
@@ -152,7 +161,7 @@ the search used the bars up to {data.search_last}. sha256 of the files:
 
 def _use(record: ExportRecord) -> str:
     cell = CELLS[record.config.cell]
-    block = _PLAIN_TORCH.format(layer=cell.torch_layer, layers=cell.layers)
+    block = _plain_torch(record)
     return f"""## Use
 
 * `tuner predict DIR` forecasts with this model.
@@ -172,3 +181,21 @@ In plain torch:
 {block}
 ```
 """
+
+
+def _plain_torch(record: ExportRecord) -> str:
+    """Return code that loads the networks and forecasts without this program."""
+    cell, criterion = CELLS[record.config.cell], record.spec.criterion
+    names = {"layer": cell.torch_layer, "layers": cell.layers}
+    if not criterion.levels:
+        return _PLAIN_TORCH.format(
+            **names, imports="", outputs=1, append=_APPEND, what="the target, standardised"
+        )
+    levels = in_words([f"{level:g}" for level in criterion.levels])
+    return _PLAIN_TORCH.format(
+        **names,
+        imports="from torch.nn.functional import softplus\n",
+        outputs=len(criterion.levels),
+        append=_APPEND_QUANTILES.format(middle=criterion.middle),
+        what=f"quantiles {levels} of the target, standardised",
+    )

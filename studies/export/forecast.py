@@ -1,6 +1,6 @@
 """Forecasts of an exported model from given prices, with prediction intervals."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -33,11 +33,16 @@ _CUMULATIVE = ("return", "change")
 
 @dataclass(frozen=True)
 class Bounds:
-    """A forecast with the bounds of its prediction interval."""
+    """A forecast with the bounds of its prediction interval.
+
+    `quantiles` are those that the networks of a study of quantiles forecast, by level; none for
+    another loss, and beyond the horizon.
+    """
 
     forecast: float
     low: float
     high: float
+    quantiles: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -219,7 +224,7 @@ def predict(
     _require_finite(values if converted is None else np.vstack([values, converted]))
     return Prediction(
         study=exported.record.study,
-        steps=_steps(values, converted),
+        steps=_steps(values, converted, exported.spec.training.quantiles),
         unit=TARGETS[data.target].unit,
         trader_unit=None if display is None else display.unit,
         trader_statistic=exported.spec.trader_statistic,
@@ -278,11 +283,12 @@ def _check_bars(series: Series, lookback: int) -> None:
 def _forecast_steps(
     exported: Exported, series: Series, basis: Basis, steps: int, level: float
 ) -> tuple[Floats, Floats]:
-    """Return forecast, low and high of each step, and of the sum of the steps so far.
+    """Return forecast, low, high and quantiles of each step, and of the sum of the steps so far.
 
     Returns
     -------
-    values, sums : array, (steps, 3)
+    values, sums : array, (steps, 3 + levels)
+        Quantiles beyond the horizon are NaN.
     """
     network, horizon, lookback = exported.network, series.horizon, exported.config.lookback
     scaler, scores = basis.scaler, basis.scores
@@ -290,20 +296,25 @@ def _forecast_steps(
     known = series.features[len(series.features) - lookback - horizon + 1 :]
     # Shape of the windows: (horizon, lookback, features).
     rows = to_tensor((known - scaler.feature_mean) / scaler.feature_std, torch.device("cpu"))
-    scaled = forecast_windows(network, make_windows(rows, lookback))[:, 0].double().numpy()
-    points = scaler.unscale_target(scaled)
+    # Shape of the outputs: (horizon, 1), or (horizon, levels).
+    scaled = forecast_windows(network, make_windows(rows, lookback)).double().numpy()
+    criterion = exported.spec.criterion
+    output = criterion.middle if criterion.levels else 0
+    outputs = scaler.unscale_target(scaled)
+    points, quantiles = outputs[:, output], outputs[:, : len(criterion.levels)]
     low, high = basis.low * basis.scale, basis.high * basis.scale
-    direct = np.column_stack([points, points + low, points + high])
+    direct = np.column_stack([points, points + low, points + high, quantiles])
     if steps <= horizon:
         return direct[:steps], direct[:steps]
     # Volatility is kept as it was at the last bar.
     noise = draw_residuals(scores, level, steps, block=horizon) * basis.scale[-1]
     point, paths = (
-        forecast_recursively(network, scaler, known[:, 0], horizon, shocks)
+        forecast_recursively(network, scaler, known[:, 0], horizon, shocks, output)
         for shocks in (np.zeros((1, steps)), noise)
     )
+    unknown = np.full((steps, len(criterion.levels)), np.nan)
     values, sums = (
-        np.column_stack([ahead[0], *path_interval(drawn, len(scores), basis.outside)])
+        np.column_stack([ahead[0], *path_interval(drawn, len(scores), basis.outside), unknown])
         for ahead, drawn in ((point, paths), (point.cumsum(axis=1), paths.cumsum(axis=1)))
     )
     # Up to the horizon the residual quantiles are exact, while paths only approximate them.
@@ -321,9 +332,18 @@ def _start_closes(sums: Floats, closes: Floats, horizon: int) -> Floats:
     return start[: len(sums), None]
 
 
-def _steps(values: Floats, converted: Floats | None) -> tuple[Step, ...]:
+def _steps(values: Floats, converted: Floats | None, levels: Sequence[float]) -> tuple[Step, ...]:
+    """Return the steps of rows of forecast, low, high and quantiles, in one unit or in two."""
     others: list[Bounds | None] = [None] * len(values)
     if converted is not None:
-        others = [Bounds(*row) for row in converted.tolist()]
-    rows = zip(values.tolist(), others, strict=True)
-    return tuple(Step(ahead, Bounds(*row), other) for ahead, (row, other) in enumerate(rows, 1))
+        others = [_bounds(row, levels) for row in converted.tolist()]
+    own = (_bounds(row, levels) for row in values.tolist())
+    pairs = enumerate(zip(own, others, strict=True), 1)
+    return tuple(Step(ahead, *pair) for ahead, pair in pairs)
+
+
+def _bounds(row: list[float], levels: Sequence[float]) -> Bounds:
+    forecast, low, high, *quantiles = row
+    named = {f"{level:g}": value for level, value in zip(levels, quantiles, strict=True)}
+    known = {name: value for name, value in named.items() if not np.isnan(value)}
+    return Bounds(forecast, low, high, known)

@@ -1,6 +1,5 @@
 """Loading an export: all files are checked before anything is computed from them."""
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from puffin.models.scaling import Scaler
 from puffin.studies.bars import Frames, columns_of, join, union_of_dates
 from puffin.studies.export.checksums import CONFIG_FILE, SUMS_FILE, ExportError, read_listed
 from puffin.studies.export.record import ExportRecord, RecordError
+from puffin.studies.forecast_table import FORECAST_COLUMNS, quantile_columns, read_table
 from puffin.studies.prices.snapshot import frames_from_csv, sha256
 from puffin.studies.spec import Spec
 from puffin.studies.study import HOLDOUT_FILE, SEARCH_FILE
@@ -44,10 +44,7 @@ EXPORT_FILES = {
 
 # Differences of numbers below this limit are finite.
 _MOST_FORECAST = 1e150
-# Of a file of forecasts, beside what is forecast: date, fold and, of several, the symbol.
-FORECAST_COLUMNS = ["forecast", "actual", "persistence"]
 Rows = NDArray[np.intp]
-_TYPES: dict[str, str] = {**dict.fromkeys(FORECAST_COLUMNS, "float64"), "symbol": "str"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +114,7 @@ class Exported:
 
     def _untrained(self) -> Ensemble:
         inputs, seeds = len(self.record.input.features), self.record.refit.seeds
-        return build_ensemble(self.config, inputs, len(seeds))
+        return build_ensemble(self.config, inputs, len(seeds), self.spec.training.quantiles)
 
     @cached_property
     def shapes(self) -> dict[str, torch.Tensor]:
@@ -127,7 +124,7 @@ class Exported:
 
     def forecasts(self, name: str) -> pd.DataFrame:
         """Return the table of one of `FORECAST_FILES`."""
-        return read_forecasts(self.files[name])
+        return read_table(self.files[name])
 
     @cached_property
     def targets(self) -> dict[str, Floats]:
@@ -172,13 +169,6 @@ class Exported:
             rows = np.flatnonzero(symbols == symbol)
             index = self.prices[symbol].index
             yield symbol, rows, index.get_indexer(pd.DatetimeIndex(dates.iloc[rows]))
-
-
-def read_forecasts(body: bytes) -> pd.DataFrame:
-    """Return the table of a file of forecasts, as `Dataset.forecasts_csv` writes it."""
-    # A symbol may be called NA, which is no missing value.
-    missing = {column: ["", "nan"] for column in FORECAST_COLUMNS}
-    return pd.read_csv(io.BytesIO(body), dtype=_TYPES, keep_default_na=False, na_values=missing)
 
 
 def load_exported(folder: Path) -> Exported:
@@ -277,13 +267,14 @@ def _check_forecasts(exported: Exported, name: str, frames: Frames, least: int, 
         frame = exported.forecasts(name)
     except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
         raise ExportError(f"{name} is not a table of forecasts: {_first_line(error)}") from None
-    columns = ["date", "fold", *(["symbol"] if len(frames) > 1 else []), *FORECAST_COLUMNS]
+    numbers = [*FORECAST_COLUMNS, *quantile_columns(exported.spec.training.quantiles)]
+    columns = ["date", "fold", *(["symbol"] if len(frames) > 1 else []), *numbers]
     if list(frame) != columns or len(frame) != count:
         raise ExportError(f"{name} should have the columns {', '.join(columns)} and {rows} rows")
     if unknown := [symbol for symbol in frame.get("symbol", ()) if symbol not in frames]:
         raise ExportError(f"{name} has forecasts of {unknown[0]}, which has no prices")
     _check_dates(exported, name, frame)
-    for column in FORECAST_COLUMNS:
+    for column in numbers:
         valid = frame[column].abs().to_numpy(np.float64) < _MOST_FORECAST  # False for NaN
         if not valid.all():
             value, line = frame[column][int(valid.argmin())], int(valid.argmin()) + 2

@@ -19,13 +19,12 @@ from puffin.studies.export.card import model_card
 from puffin.studies.export.checks import Check, Comparison, check_same, check_untrained
 from puffin.studies.export.read import (
     CARD_FILE,
-    FORECAST_COLUMNS,
     FORECAST_FILES,
     Exported,
-    read_forecasts,
 )
 from puffin.studies.export.record import ExportRecord, Holdout, Scores
 from puffin.studies.export.write import refit_winner
+from puffin.studies.forecast_table import quantile_columns, read_table
 from puffin.studies.report.baselines import HoldoutComparison, compare_with_baselines
 from puffin.studies.report.money import money_sentence, timing_sentence
 from puffin.studies.report.subject import fold_dates
@@ -75,7 +74,7 @@ def _baselines(record: ExportRecord, folds: Dataset) -> Iterator[Check]:
         ("mean_direction_accuracy", folds.mean_direction_accuracy),
     ):
         yield check_untrained(f"scores.{key}", getattr(record.scores, key), recomputed)
-    persistence = folds.symbol_losses(folds.persistence)
+    persistence = folds.symbol_losses(folds.judged_persistence)
     for symbol, before in record.scores.symbol_persistence.items():
         recomputed = persistence.get(symbol, math.nan)
         yield check_untrained(f"scores.symbol_persistence.{symbol}", before, recomputed)
@@ -87,7 +86,8 @@ def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
     scores, comparison = record.scores, Comparison(record.machine.trial)
     seed, read = spec.search.seed, folds.read_by(config)
     tensors = read.tensors(config.lookback, comparison.device)
-    networks = build_networks(config, read.inputs, len(tensors), comparison.device, seed)
+    levels = spec.training.quantiles
+    networks = build_networks(config, read.inputs, len(tensors), comparison.device, seed, levels)
     training = FoldTraining(networks, tensors, config, spec.training_config, seed)
     for _ in training:
         pass
@@ -122,20 +122,20 @@ def _table(
     name: str, exported: Exported, dataset: Dataset, forecasts: list[Floats], comparison: Comparison
 ) -> Iterator[Check]:
     """Compare a file of forecasts: dates, forecasts, actual values and persistence."""
-    before, recomputed = map(
-        read_forecasts, (exported.files[name], dataset.forecasts_csv(forecasts))
-    )
-    keys = [key for key in recomputed if key not in FORECAST_COLUMNS]
+    before, recomputed = map(read_table, (exported.files[name], dataset.forecasts_csv(forecasts)))
+    ahead = ["forecast", *quantile_columns(dataset.spec.training.quantiles)]
+    numbers = [*ahead, "actual", "persistence"]
+    keys = [key for key in recomputed if key not in numbers]
     if list(before) != list(recomputed) or not before[keys].equals(recomputed[keys]):
         yield Check(f"{name} dates", 0.0, float("nan"), 0.0)
         return
-    differences = before[FORECAST_COLUMNS] - recomputed[FORECAST_COLUMNS]
+    differences = before[numbers] - recomputed[numbers]
     for column in ("actual", "persistence"):
         yield check_untrained(f"{name} {column}", 0.0, _max_abs(differences[column]))
     symbols = np.concatenate(dataset.scored_symbols)
     for symbol, unit in _units(dataset).items():
         label = f"{name} forecast" + f" of {symbol}" * dataset.is_basket
-        difference = _max_abs(differences["forecast"][symbols == symbol])
+        difference = _max_abs(differences[ahead][symbols == symbol])
         yield comparison.check_difference("forecast", label, difference, unit)
 
 
@@ -205,17 +205,17 @@ def _holdout(
     record, spec, config = exported.record, exported.spec, exported.config
     comparison = Comparison(record.machine.holdout or {})
     (fold,) = holdout.read_by(config).tensors(config.lookback, comparison.device)
-    loss, runs = spec.training.loss, list[Floats]()
+    loss, runs = spec.criterion, list[Floats]()
     for seed in recorded.seeds:
         network = Refit(fold.train, config, loss, record.epochs, seed).train()
         _, scaled = validate(network, fold.valid, loss_function(loss))
         runs += holdout.in_target_units([scaled])
-    forecasts = np.vstack(runs).mean(axis=0)
+    forecasts = np.stack(runs).mean(axis=0)
     if not np.isfinite(forecasts).all():  # the training diverged: there is nothing to judge
         yield Check("holdout.loss", recorded.loss, float("nan"), 0.0)
         return
     recomputed = compare_with_baselines(folds, holdout, config.lookback, forecasts)
-    persistence = float(holdout.losses_by_date(holdout.persistence).mean())
+    persistence = float(holdout.losses_by_date(holdout.judged_persistence).mean())
     accuracy = holdout.direction([forecasts]).accuracy
     for kind, key, value, unit in (
         ("loss", "loss", recomputed.loss, recorded.loss),
@@ -243,11 +243,11 @@ def _holdout(
 
 
 def _money_sentence(holdout: Dataset, forecasts: Floats, compared: HoldoutComparison) -> str:
-    rival = compared.reference
-    if timing := time_holdout(holdout, forecasts, rival.forecasts, rival.label):
+    rival, points = compared.reference, holdout.point(forecasts)
+    if timing := time_holdout(holdout, points, holdout.point(rival.forecasts), rival.label):
         return timing_sentence(timing)
     why_none, rules = why_no_backtest(holdout), holdout.spec.backtest
-    return money_sentence(run_backtest(holdout, forecasts), why_none, rules)
+    return money_sentence(run_backtest(holdout, points), why_none, rules)
 
 
 def _holdout_baselines(recorded: Holdout, comparison: HoldoutComparison) -> Iterator[Check]:

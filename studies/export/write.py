@@ -308,7 +308,7 @@ def refit_winner(
     torch.set_num_threads(1)
     try:
         networks = {
-            seed: Refit(tensors.train, config, dataset.spec.training.loss, epochs, seed).train()
+            seed: Refit(tensors.train, config, dataset.spec.criterion, epochs, seed).train()
             for seed in (dataset.spec.final_seeds if seeds is None else seeds)
         }
     finally:

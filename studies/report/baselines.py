@@ -1,5 +1,6 @@
 """Comparison of a forecast with the baselines on the holdout."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,10 +23,13 @@ from puffin.models.evaluation.mcs import mcs
 from puffin.models.evaluation.metrics import skill
 from puffin.models.evaluation.outcome import Evidence
 from puffin.models.evaluation.pooled_baselines import POOLED, PooledFit
-from puffin.models.evaluation.shifted import shifted
-from puffin.models.losses import LOSSES
+from puffin.models.evaluation.shifted import fitted_to, persistence_with_quantiles
+from puffin.models.losses import Loss
 from puffin.models.panel import by_part, mean_by_date
 from puffin.studies.dataset import Dataset
+
+# Baselines that read all features.
+_RIDGES = ("ridge", "ridge_of_all")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,8 @@ class BaselineResult:
     ----------
     name, label : key in `BASELINES`, and its name with the settings that were chosen
     search_losses, holdout_losses : array, (scored dates,), mean loss over symbols
-    forecasts : array, (holdout targets,), symbol after symbol, in the target's unit
+    forecasts : array, (holdout targets,), symbol after symbol, in the target's unit, or (holdout
+        targets, level) of quantiles
     direction : direction accuracy on the holdout; None if the baseline never forecasts a move, like
         persistence
     skill : skill of the winner against this baseline on the holdout
@@ -137,7 +142,8 @@ def compare_with_baselines(
         The holdout.
     lookback : int
         Number of bars that the network sees; a ridge regression sees as many, and a month at least.
-    forecast : array, (holdout targets,), symbol after symbol, in the target's unit
+    forecast : array, (holdout targets,), symbol after symbol, in the target's unit, or (holdout
+        targets, level) of quantiles
     """
     losses = holdout.losses_by_date([forecast])
     # More threads slow these small fits down, and change the last bits.
@@ -182,7 +188,7 @@ def _fit_baselines(
     runs: list[_BaselineForecasts] = []
     not_installed: list[str] = []
     (judged,) = holdout.parts
-    for name, fit in _models(folds).items():
+    for name, fit in models_of(folds).items():
         try:
             search = [fit(found, lookback).forecasts for found in folds.parts]
             on_holdout = fit(judged, lookback)
@@ -202,19 +208,29 @@ def _fit_baselines(
     return runs, tuple(not_installed)
 
 
-def _models(folds: Dataset) -> dict[str, PooledFit]:
+def models_of(folds: Dataset) -> dict[str, PooledFit]:
     """Return every baseline, each fitted to each symbol, and of a basket those of all symbols."""
+    loss = folds.spec.criterion
     models: dict[str, PooledFit] = {name: partial(fit_each, fit) for name, fit in BASELINES.items()}
     if folds.is_basket:
         models |= POOLED
-    best_shift = LOSSES[folds.spec.training.loss].best_shift
-    if best_shift is None:
-        return models
-    # No change stays no change: it is what skill is measured by.
-    return {
-        name: fit if name == "persistence" else partial(shifted, fit, best_shift)
-        for name, fit in models.items()
-    }
+    fitted = {name: _fitted_to(loss, name, fit) for name, fit in models.items()}
+    return fitted | _spread(loss, models)
+
+
+def _fitted_to(loss: Loss, name: str, fit: PooledFit) -> PooledFit:
+    """Return a baseline that forecasts what a loss is of."""
+    if name == "persistence":  # no change stays no change: it is what skill is measured by
+        return partial(persistence_with_quantiles, loss.levels) if loss.levels else fit
+    # Ridge regressions read what the network reads, so they forecast its volatility as well.
+    return fitted_to(loss, fit, fit if name in _RIDGES else None)
+
+
+def _spread(loss: Loss, models: Mapping[str, PooledFit]) -> dict[str, PooledFit]:
+    """Return the training mean with a ridge regression of the volatility, for quantiles alone."""
+    if not (loss.levels and {"mean", "ridge"} <= models.keys()):
+        return {}
+    return {"spread": fitted_to(loss, models["mean"], models["ridge"])}
 
 
 def _are_equal(one: Baseline, other: Baseline) -> bool:
@@ -227,8 +243,7 @@ def _baseline_result(
     baseline = run.holdout
     losses, winner = (holdout.losses_by_date([f]) for f in (baseline.forecasts, forecast))
     (last,) = holdout.persistence
-    moves = (baseline.forecasts != last).any()
-    adjusted = _adjusted_by_date(holdout, forecast, baseline.forecasts)
+    moves = (holdout.point(baseline.forecasts) != last).any()
     nested = _is_nested(baseline, holdout)
     return BaselineResult(
         name=run.name,
@@ -240,12 +255,12 @@ def _baseline_result(
         direction=holdout.direction([baseline.forecasts]) if moves else None,
         skill=skill(float(winner.mean()), float(losses.mean())),
         test=long_run_test(losses - winner),
-        clark_west=clark_west_mean(adjusted, holdout.date_horizon) if nested else None,
+        clark_west=_clark_west(holdout, forecast, baseline.forecasts) if nested else None,
     )
 
 
-def _adjusted_by_date(holdout: Dataset, forecast: Floats, baseline: Floats) -> Floats:
-    """Return the adjusted loss differentials of Clark-West, the mean over symbols by date.
+def _clark_west(holdout: Dataset, forecast: Floats, baseline: Floats) -> MeanTest:
+    """Return the test of Clark-West, of the mean over symbols of the adjusted differentials.
 
     Each symbol is in units of its standardised target, times the mean unit of all symbols.
     """
@@ -253,7 +268,7 @@ def _adjusted_by_date(holdout: Dataset, forecast: Floats, baseline: Floats) -> F
     units = np.array([part.scaler.target_std for part in parts])
     unit = np.repeat(units / units.mean(), [len(part.fold.valid) for part in parts])
     adjusted = adjusted_differentials(forecast / unit, baseline / unit, actual / unit)
-    return mean_by_date(dates.to_numpy(), adjusted)
+    return clark_west_mean(mean_by_date(dates.to_numpy(), adjusted), holdout.date_horizon)
 
 
 def _is_nested(baseline: Baseline, holdout: Dataset) -> bool:
@@ -261,6 +276,7 @@ def _is_nested(baseline: Baseline, holdout: Dataset) -> bool:
     data, loss = holdout.spec.data, holdout.spec.training.loss
     reads_last_value = data.target in data.features
     (parts,) = holdout.parts
+    if loss != "mse":  # the test is of squared errors
+        return False
     varying = any(varies(of_symbol) for of_symbol in by_part(parts, baseline.forecasts))
-    # The test is of squared errors.
-    return loss == "mse" and baseline.nested and (reads_last_value or not varying)
+    return baseline.nested and (reads_last_value or not varying)

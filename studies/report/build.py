@@ -4,7 +4,6 @@ Every figure is computed from the stored forecasts of trials and retrainings. On
 fitted here.
 """
 
-import io
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +30,7 @@ from puffin.models.evaluation.spa import SpaResult, spa
 from puffin.models.features import TARGETS
 from puffin.studies.dataset import Dataset
 from puffin.studies.duplicates import distinct, trained
+from puffin.studies.forecast_table import from_columns, read_table
 from puffin.studies.openings import Opening, before, looks_at
 from puffin.studies.outside import stored
 from puffin.studies.records import Scores, TrialRecord
@@ -38,6 +38,7 @@ from puffin.studies.report.baselines import HoldoutComparison, compare_with_base
 from puffin.studies.report.by_symbol import JudgedSymbol, by_symbol
 from puffin.studies.report.intervals import LEVELS, HeldIntervals, errors_by_symbol, held_intervals
 from puffin.studies.report.outside import OutsideResult, judge_outside
+from puffin.studies.report.quantiles import HeldQuantile, held_quantiles
 from puffin.studies.report.subject import Subject, subject
 from puffin.studies.report.timing import Timing, time_holdout
 from puffin.studies.report.trading import (
@@ -74,7 +75,8 @@ class Report:
     opened_for : opening id by winning trial, of the openings by this study
     dates : index, (holdout targets,), their times, symbol after symbol
     forecasts, actual : array, (holdout targets,), in the target's unit; a forecast is the mean of
-        the winner's networks, of which each has another seed
+        the winner's networks, of which each has another seed, and may have quantiles, (holdout
+        targets, level)
     network_losses : loss on the holdout of each of these networks alone
     search_loss : loss of the winner on the search folds
     skill : skill of the winner against persistence on the holdout
@@ -82,6 +84,7 @@ class Report:
     outside : forecasts that were given as files, beside the winner on the holdout
     by_symbol : winner on the holdout of each symbol
     intervals : intervals of the levels for which the search has enough errors, on the holdout
+    quantiles : each quantile on the holdout; none if the networks forecast one number
     direction : direction accuracy of the winner on the holdout
     direction_test, no_direction_test : Pesaran-Timmermann test of the winner's directions
     refits : frame of all complete retrainings for the holdout: trial, seed, loss
@@ -116,6 +119,7 @@ class Report:
     outside: list[OutsideResult]
     by_symbol: list[JudgedSymbol]
     intervals: list[HeldIntervals]
+    quantiles: list[HeldQuantile]
     direction: Direction
     direction_test: DirectionTest | None
     no_direction_test: str | None
@@ -187,6 +191,8 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
     folds, opened = study.dataset, study.holdout_dataset
     runs = winner_forecasts(holdout, best.number)
     forecasts = runs.mean(axis=0)
+    points = opened.point(forecasts)
+    still = float(opened.losses_by_date(opened.judged_persistence).mean())
     comparison = compare_with_baselines(folds, opened, config["lookback"], forecasts)
     rival, (actual,) = comparison.reference, opened.actuals
     no_direction_test = why_no_direction_test(study.spec.data.target)
@@ -208,13 +214,14 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
         network_losses=[float(opened.losses_by_date([run]).mean()) for run in runs],
         actual=actual,
         search_loss=np.nan if best.value is None else best.value,
-        skill=skill(comparison.loss, float(opened.losses_by_date(opened.persistence).mean())),
+        skill=skill(comparison.loss, still),
         comparison=comparison,
         outside=judge_outside(
             [*stored(study, "holdout").values()], [opened], opened.losses_by_date([forecasts])
         ),
         by_symbol=by_symbol(opened, forecasts, rival.forecasts),
         intervals=_intervals(folds, opened, read_forecasts(study, best), forecasts),
+        quantiles=held_quantiles(opened, forecasts, rival.forecasts),
         direction=opened.direction([forecasts]),
         direction_test=None if no_direction_test else opened.direction_test([forecasts]),
         no_direction_test=no_direction_test,
@@ -228,10 +235,10 @@ def build(study: StoredStudy, winner: FrozenTrial | None = None) -> Report:
         deflated_sharpe=None if no_sharpe else _deflated(folds, trials, best),
         no_deflated_sharpe=no_sharpe,
         overtuning=_overtuning(study, refits),
-        backtest=run_backtest(opened, forecasts),
+        backtest=run_backtest(opened, points),
         no_backtest=why_no_backtest(opened),
-        timing=time_holdout(opened, forecasts, rival.forecasts, rival.label),
-        symbol_backtests=run_backtests(opened, forecasts),
+        timing=time_holdout(opened, points, opened.point(rival.forecasts), rival.label),
+        symbol_backtests=run_backtests(opened, points),
     )
 
 
@@ -255,12 +262,12 @@ def _refits(holdout: StoredStudy) -> pd.DataFrame:
 
 def read_forecasts(study: StoredStudy, trial: FrozenTrial) -> list[Floats]:
     """Return the forecasts of a trial, one array per fold, in the target's unit."""
-    frame = pd.read_csv(io.BytesIO(read_artifact(study, trial)))
-    return [part["forecast"].to_numpy(np.float64) for _, part in frame.groupby("fold")]
+    frame, levels = read_table(read_artifact(study, trial)), study.spec.training.quantiles
+    return [from_columns(part, levels) for _, part in frame.groupby("fold")]
 
 
 def winner_forecasts(holdout: StoredStudy, winner: int) -> Floats:
-    """Return the forecasts of the holdout by each network of the winner, (network, targets).
+    """Return the forecasts of the holdout by each network of the winner, (network, targets, ...).
 
     Raises
     ------
@@ -268,7 +275,7 @@ def winner_forecasts(holdout: StoredStudy, winner: int) -> Floats:
         As `refits_of`.
     """
     refits = refits_of(holdout, winner).values()
-    return np.vstack([read_forecasts(holdout, refit) for refit in refits])
+    return np.stack([one for refit in refits for one in read_forecasts(holdout, refit)])
 
 
 def trials_with_forecasts(study: StoredStudy) -> list[tuple[FrozenTrial, list[Floats]]]:
@@ -357,7 +364,7 @@ def _deflated(
 ) -> DeflatedSharpe:
     """Return the deflated Sharpe ratio on the search folds of going long on a forecast rise."""
     returns = {
-        trial.number: strategy_returns(folds, forecasts)
+        trial.number: strategy_returns(folds, [folds.point(values) for values in forecasts])
         for trial, forecasts in trials
         if trial.state == TrialState.COMPLETE
     }

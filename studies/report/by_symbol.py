@@ -48,7 +48,7 @@ class JudgedSymbol:
 
 def by_symbol(holdout: Dataset, forecast: Floats, reference: Floats) -> list[JudgedSymbol]:
     """Compare forecasts (targets,) with those of a baseline, symbol by symbol, in their order."""
-    (parts,), (last,) = holdout.parts, holdout.persistence
+    (parts,), (last,) = holdout.parts, holdout.judged_persistence
     own, other, still = (
         by_part(parts, holdout.bar_losses([values])[0]) for values in (forecast, reference, last)
     )

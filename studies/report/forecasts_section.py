@@ -55,6 +55,8 @@ def _explained(study: StoredStudy, panels: list[Panel]) -> str:
             f"{study.spec.training.loss} is of its square, so the {data.target} is on average "
             "smaller."
         )
+    if any(panel.outer is not None for panel in panels):
+        said += " The dashed lines are the lowest and the highest quantile of the networks."
     banded = [panel for panel in panels if panel.band is not None]
     if banded:
         of = np.array([len(panel.dates) for panel in banded])

@@ -66,10 +66,10 @@ def holdout_section(study: StoredStudy, report: Report, drawn: Drawn) -> Section
                 "the one to beat. The p of better is that of Diebold and Mariano's test, whose "
                 "variance allows for dependence over time by the equal-weighted cosine estimate of "
                 f"Lazarus, Lewis, Stock and Watson (2018), with {counted(degrees, 'degree')} of "
-                "freedom. CW is the test of Clark and West, which is valid only if the baseline is "
-                "a special case of the network; other baselines have a dash. Both are one-sided: p "
-                "is the probability that chance alone gives such a lead of the winner, and a lead "
-                f"is significant if p is below {LEVEL}."
+                "freedom. CW is the test of Clark and West, which is valid only for the loss mse, "
+                "and if the baseline is a special case of the network; other baselines have a "
+                "dash. Both are one-sided: p is the probability that chance alone gives such a "
+                f"lead of the winner, and a lead is significant if p is below {LEVEL}."
             ),
             Text(_confidence_set(report)),
             Text(_detectable(report.comparison.evidence.detectable_skill)),

@@ -99,7 +99,8 @@ def errors_by_symbol(
 def _errors(dataset: Dataset, forecasts: Sequence[Floats]) -> Iterator[tuple[Part, Floats]]:
     """Yield the errors of each symbol of each fold."""
     for parts, actual, forecast in zip(dataset.parts, dataset.actuals, forecasts, strict=True):
-        yield from zip(parts, by_part(parts, actual - forecast), strict=True)
+        errors = actual - dataset.point(forecast)
+        yield from zip(parts, by_part(parts, errors), strict=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from puffin.studies.report.intervals_section import intervals_section
 from puffin.studies.report.money import costs_in_words, position_rule, sharpe_in_words
 from puffin.studies.report.next_steps import next_steps
 from puffin.studies.report.outside import outside_sections
+from puffin.studies.report.quantiles import quantile_sections
 from puffin.studies.report.selection_bias import selection_bias
 from puffin.studies.report.subject import Subject, series_name, target_in_words
 from puffin.studies.report.timing_section import timing_section
@@ -47,6 +48,7 @@ def report_page(study: StoredStudy, report: Report, drawn: Drawn) -> Page:
             holdout_section(study, report, drawn),
             *outside_sections(report.outside, "the winner"),
             intervals_section(report, drawn),
+            *quantile_sections(report.quantiles, report.comparison.reference.label),
             _backtest(report, drawn),
             direction_section(study, report),
             _winner(study, report, drawn),

@@ -23,7 +23,8 @@ class Panel:
     """Forecasts and actual values of consecutive bars of one symbol, in the target's unit.
 
     `skill` is measured against persistence. The band, (lower ends, upper ends), is None on search
-    folds, or if there are too few errors for it.
+    folds, or if there are too few errors for it. `outer` are the lowest and the highest quantile
+    that the networks forecast, None if they forecast one number.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Panel:
     persistence: Floats
     skill: float
     band: tuple[Floats, Floats] | None = None
+    outer: tuple[Floats, Floats] | None = None
 
     @property
     def inside(self) -> float:
@@ -46,15 +48,19 @@ class Panel:
     def last(self, bars: int) -> "Panel":
         """Return the last bars only."""
         cut = slice(-bars, None)
-        band = None if self.band is None else (self.band[0][cut], self.band[1][cut])
         return replace(
             self,
             dates=self.dates[cut],
             forecast=self.forecast[cut],
             actual=self.actual[cut],
             persistence=self.persistence[cut],
-            band=band,
+            band=_last(self.band, cut),
+            outer=_last(self.outer, cut),
         )
+
+
+def _last(ends: Ends | None, cut: slice) -> Ends | None:
+    return None if ends is None else (ends[0][cut], ends[1][cut])
 
 
 def fold_panels(study: StoredStudy, report: Report) -> list[Panel]:
@@ -88,12 +94,13 @@ def _panels(dataset: Dataset, forecasts: list[Floats]) -> list[list[Panel]]:
         dataset.actuals,
         dataset.persistence,
         dataset.bar_losses(forecasts),
-        dataset.bar_losses(dataset.persistence),
+        dataset.bar_losses(dataset.judged_persistence),
     )
-    return [_of_fold(parts, values) for parts, *values in zip(dataset.parts, *columns, strict=True)]
+    folds = zip(dataset.parts, *columns, strict=True)
+    return [_of_fold(dataset, parts, values) for parts, *values in folds]
 
 
-def _of_fold(parts: tuple[Part, ...], columns: list[Floats]) -> list[Panel]:
+def _of_fold(dataset: Dataset, parts: tuple[Part, ...], columns: list[Floats]) -> list[Panel]:
     """Return the panels of a fold from forecasts, actual values, persistence and both losses."""
     by_symbol = zip(*(by_part(parts, column) for column in columns), strict=True)
     return [
@@ -101,10 +108,11 @@ def _of_fold(parts: tuple[Part, ...], columns: list[Floats]) -> list[Panel]:
             "holdout",
             part.member.symbol,
             pd.DatetimeIndex(part.scored(part.member.dates)),
-            forecast,
+            dataset.point(forecast),
             actual,
             persistence,
             skill(float(own.mean()), float(still.mean())),
+            outer=(forecast[:, 0], forecast[:, -1]) if forecast.ndim > 1 else None,
         )
         for part, (forecast, actual, persistence, own, still) in zip(parts, by_symbol, strict=True)
     ]

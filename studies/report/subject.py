@@ -10,7 +10,7 @@ from puffin.studies.prices.sources import SOURCES
 from puffin.studies.sections import DataSection, TrainingSection
 from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
-from puffin.studies.text import counted, printable, when
+from puffin.studies.text import counted, in_words, printable, when
 
 
 def target_in_words(data: DataSection, of: str = "") -> str:
@@ -24,6 +24,9 @@ def target_in_words(data: DataSection, of: str = "") -> str:
 def loss_in_words(training: TrainingSection) -> str:
     """Return what a loss is, such as "mse of the standardised target"."""
     of = f"{training.loss} of {LOSSES[training.loss].unit}"
+    if training.quantiles:
+        levels = in_words([f"{level:g}" for level in training.quantiles])
+        of = f"mean pinball loss of the quantiles {levels} of the standardised target"
     if training.objective == "skill":
         return f"{of}, in units of the loss of persistence on the same fold"
     return of

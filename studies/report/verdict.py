@@ -10,7 +10,7 @@ from puffin.models.evaluation.outcome import MARGIN
 from puffin.models.evaluation.selection import Overfitting
 from puffin.studies.json_values import to_json_values
 from puffin.studies.openings import Opening, outside_name
-from puffin.studies.report import intervals
+from puffin.studies.report import intervals, quantiles
 from puffin.studies.report.baselines import BaselineResult, HoldoutComparison
 from puffin.studies.report.build import Report
 from puffin.studies.report.by_symbol import JudgedSymbol
@@ -41,6 +41,7 @@ _BASELINES = {
     "mean": "the average of the past",
     "ar": "an autoregression ({label})",
     "ridge": "a linear regression ({label})",
+    "spread": "the average of the past with a linear regression of the volatility",
     "ar_of_all": "an autoregression ({label})",
     "ridge_of_all": "a linear regression ({label})",
     "har": "a regression on averages of the past ({label})",
@@ -219,6 +220,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "baselines": [_baseline(baseline) for baseline in comparison.baselines],
         "outside": [result.to_json() for result in report.outside],
         "intervals": intervals.to_json(report.intervals),
+        "quantiles": quantiles.to_json(report.quantiles),
         "direction": asdict(report.direction)
         | {
             "pesaran_timmermann": report.direction_test and asdict(report.direction_test),

@@ -113,6 +113,7 @@ def read_block(study: StoredStudy) -> Block:
     opened, judged = require_opened(study, best), study.holdout_dataset
     runs = winner_forecasts(opened, best.number)
     forecasts = runs.mean(axis=0)
+    points = judged.point(forecasts)
     lookback = TrialRecord.read(best).config["lookback"]
     comparison = compare_with_baselines(study.dataset, judged, lookback, forecasts)
     return Block(
@@ -130,8 +131,8 @@ def read_block(study: StoredStudy) -> Block:
         },
         not_installed=comparison.not_installed,
         reference=comparison.reference.name,
-        symbols=list(_by_symbol(judged, forecasts)),
-        sized=sized(judged, forecasts, comparison.reference.forecasts),
+        symbols=list(_by_symbol(judged, points)),
+        sized=sized(judged, points, judged.point(comparison.reference.forecasts)),
         no_backtest=why_no_backtest(judged),
     )
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import puffin.studies.export.write
 import puffin.studies.files
 from puffin.models.config import Config
+from puffin.models.losses import LOSSES
 from puffin.models.networks.ensemble import build_ensemble
 from puffin.models.training.refit import Refit
 from puffin.models.windows import Windows
@@ -83,7 +84,8 @@ def test_the_exported_weights_are_those_of_an_independent_refit(
         torch.tensor(scaled[:, None], dtype=torch.float32),
         lookback,
     )
-    settings = Config.from_dict(config["config"]), config["refit"]["loss"], config["epochs"]
+    loss = LOSSES[config["refit"]["loss"]]
+    settings = Config.from_dict(config["config"]), loss, config["epochs"]
     own = {
         f"members.{place}.{name}": value
         for place, seed in enumerate((3, 4, 5))

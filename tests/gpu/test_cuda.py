@@ -20,6 +20,7 @@ from puffin.models.config import Config, TrainingConfig
 from puffin.models.estimators.univariate import TradingLSTM
 from puffin.models.features import build_series
 from puffin.models.folds import Fold, Span
+from puffin.models.losses import LOSSES
 from puffin.models.networks.dropout import Dropout
 from puffin.models.panel import Member, Part
 from puffin.models.scaling import Scaler
@@ -53,10 +54,21 @@ def folds_on(device: torch.device, lookback: int) -> list[FoldTensors]:
     ]
 
 
-def training_on(device: torch.device, config: Config = CONFIG, epochs: int = 3) -> FoldTraining:
-    networks = build_networks(config, 1, 2, device, seed=0)
-    folds = folds_on(device, config.lookback)
-    return FoldTraining(networks, folds, config, TrainingConfig(max_epochs=epochs), seed=0)
+def training_on(
+    device: torch.device, config: Config = CONFIG, epochs: int = 3, loss: str = "mse"
+) -> FoldTraining:
+    training = TrainingConfig(max_epochs=epochs, loss=loss)
+    networks = build_networks(config, 1, 2, device, 0, training.quantiles)
+    return FoldTraining(networks, folds_on(device, config.lookback), config, training, seed=0)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_on_the_device(loss: str, device: torch.device) -> None:
+    # From the second step on a GPU replays what it recorded.
+    losses = [epoch.valid_loss for epoch in training_on(device, loss=loss)]
+    assert all(map(math.isfinite, losses))
+    on_cpu = [epoch.valid_loss for epoch in training_on(torch.device("cpu"), loss=loss)]
+    assert losses == pytest.approx(on_cpu, rel=0.2)  # other random numbers
 
 
 @contextmanager
@@ -143,7 +155,7 @@ def test_a_training_resumes_on_the_device_to_the_same_losses(device: torch.devic
 
 def test_a_winner_is_refitted_on_the_device(device: torch.device) -> None:
     fold = folds_on(device, CONFIG.lookback)[0]
-    refit = Refit(fold.train, CONFIG, "mse", 2, seed=0)
+    refit = Refit(fold.train, CONFIG, LOSSES["mse"], 2, seed=0)
     assert list(refit) == [1, 2]
     out = forecast_windows(refit.network, fold.valid.inputs)
     assert out.device.type == device.type

@@ -26,7 +26,7 @@ process.setup_torch("cpu", 1.0)
 windows = Windows.of(torch.randn(670, 3), torch.randn(641, 1), 30)
 for cell in ("gru", "lstm"):
     config = Config(cell=cell, hidden_dims=(128, 64, 32), lookback=30, batch_size=64)
-    trainer = Trainer(build_network(config, 3), windows, config, loss_function("mse"), 0)
+    trainer = Trainer(build_network(config, 3), windows, config, loss_function(LOSSES["mse"]), 0)
     trainer.run_epoch()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 trainer.run_epoch()

@@ -54,8 +54,8 @@ def test_a_value_out_of_bounds_is_refused(name: str, value: Any, rule: str) -> N
         ("max_epochs", 2.0, "max_epochs must be a whole number, but is 2.0"),
         ("patience", -1, "patience must be at least 0, but is -1"),
         ("patience", "8", "patience must be a whole number, but is '8'"),
-        ("loss", "nonsense", "unknown loss 'nonsense'; known are mse, mae, huber, qlike"),
-        ("loss", None, "unknown loss None; known are mse, mae, huber, qlike"),
+        ("loss", "nonsense", "unknown loss 'nonsense'; known are mse, mae, huber, qlike, quantile"),
+        ("loss", None, "unknown loss None; known are mse, mae, huber, qlike, quantile"),
     ],
 )
 def test_training_out_of_bounds_is_refused(name: str, value: Any, message: str) -> None:

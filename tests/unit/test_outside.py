@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,9 @@ from tests.studies import tiny_spec
 HOLDOUT = 5
 
 
-def judged(symbols: tuple[str, ...] = ("AAPL",), count: int = 200) -> Dataset:
+def judged(symbols: tuple[str, ...] = ("AAPL",), count: int = 200, **sections: Any) -> Dataset:
     data = {"symbol": None, "symbols": list(symbols), "start": None}
-    spec = tiny_spec(data=data, walk_forward={"holdout_bars": HOLDOUT})
+    spec = tiny_spec(data=data, walk_forward={"holdout_bars": HOLDOUT}, **sections)
     frames = {symbol: bars(count + place) for place, symbol in enumerate(symbols)}
     return Dataset.for_holdout(spec, *cut_holdout(frames, spec))
 
@@ -57,6 +58,22 @@ def test_the_rows_of_a_basket_are_joined_by_date_and_symbol() -> None:
     rows = wanted.assign(forecast=values).sample(frac=1, random_state=0)
     (found,) = join(rows.to_csv(index=False).encode(), "mine.csv", [TWO])
     assert found == pytest.approx(values)
+
+
+def test_quantiles_have_a_column_each_beside_the_median() -> None:
+    of_quantiles = judged(training={"loss": "quantile", "quantiles": [0.1, 0.5, 0.9]})
+    rows = pd.DataFrame({"date": DATES, "forecast": 0.0, "q0.9": 0.01, "q0.1": -0.02})
+    (found,) = join(rows.to_csv(index=False).encode(), "mine.csv", [of_quantiles])
+    assert found.tolist() == [[-0.02, 0.0, 0.01]] * HOLDOUT
+    with pytest.raises(OutsideError, match=r"needs the columns date, forecast, q0.1, q0.9, but"):
+        join(table(DATES).encode(), "mine.csv", [of_quantiles])
+    crossed = rows.assign(**{"q0.1": 0.002})
+    message = f"of {DATES[0]}, q0.1 is 0.002, which is above forecast = 0; quantiles should ascend"
+    with pytest.raises(OutsideError, match=message):
+        join(crossed.to_csv(index=False).encode(), "mine.csv", [of_quantiles])
+    far = rows.assign(**{"q0.9": 1e200})
+    with pytest.raises(OutsideError, match=r"is -0.02, 0, 1e\+200, too far from any"):
+        join(far.to_csv(index=False).encode(), "mine.csv", [of_quantiles])
 
 
 def test_the_blocks_of_a_walk_are_joined_one_by_one() -> None:

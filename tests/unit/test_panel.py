@@ -13,7 +13,10 @@ from puffin.models.panel import mean_by_date
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.bars import Frames, cut_holdout
 from puffin.studies.dataset import Dataset
+from puffin.studies.forecast_table import from_columns, read_table
 from puffin.studies.spec import Spec
+from tests.prices import bars
+from tests.studies import tiny_spec
 
 CPU = torch.device("cpu")
 DAYS = pd.bdate_range("2020-01-01", periods=140)
@@ -236,3 +239,27 @@ def test_a_network_that_reads_a_set_of_features_has_the_same_targets() -> None:
         assert torch.equal(some.train.inputs, all_read.train.inputs[:, :, :2])
         assert torch.equal(some.train.outputs, all_read.train.outputs)
         assert torch.equal(some.valid.outputs, all_read.valid.outputs)
+
+
+def test_the_skill_of_quantiles_of_a_basket_is_measured_by_those_of_persistence() -> None:
+    levels = (0.1, 0.5, 0.9)
+    spec = tiny_spec(
+        data={"symbol": None, "symbols": ["A", "B"], "start": None},
+        training={"loss": "quantile", "quantiles": list(levels), "objective": "skill"},
+    )
+    frames = {"A": bars(300), "B": bars(280)}
+    found = Dataset.build(spec, cut_holdout(frames, spec)[0])
+    assert found.persistence_losses == pytest.approx([1.0] * len(found.folds))
+    assert [values.shape for values in found.judged_persistence] == [
+        (len(actual), 3) for actual in found.actuals
+    ]
+    still = [found.point(values) for values in found.judged_persistence]
+    np.testing.assert_array_equal(np.concatenate(still), np.concatenate(found.persistence))
+    symbols = found.symbol_losses(found.judged_persistence)
+    assert np.mean(list(symbols.values())) == pytest.approx(1.0)
+    (csv,) = {found.forecasts_csv(found.judged_persistence)}
+    table = read_table(csv)
+    assert list(table)[-2:] == ["q0.1", "q0.9"]
+    again = [from_columns(rows, levels) for _, rows in table.groupby("fold")]
+    for before, after in zip(found.judged_persistence, again, strict=True):
+        np.testing.assert_array_equal(before, after)

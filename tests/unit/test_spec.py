@@ -132,6 +132,7 @@ def test_missing_keys_take_the_documented_defaults() -> None:
         "max_epochs": 50,
         "patience": 8,
         "loss": "mse",
+        "quantiles": (),
         "objective": "loss",
     }
     assert spec.final.seeds == 5
@@ -332,6 +333,32 @@ def test_the_loss_of_variances_is_for_volatilities(target: str, fits: bool) -> N
         'training.loss "qlike" is for targets that are a volatility, range and volatility, but '
         'data.target is "return"; set training.loss = "mse"'
     )
+
+
+def test_quantiles_have_the_documented_levels_or_those_that_are_given() -> None:
+    spec = parse_spec(changed(("training.loss", "quantile")), "my.toml")
+    assert spec.training.quantiles == (0.05, 0.25, 0.5, 0.75, 0.95)
+    assert parse_spec(spec.to_json(), "stored") == spec
+    none = changed(("training.loss", "quantile"), ("training.quantiles", []))
+    assert parse_spec(none, "my.toml").training == spec.training
+    given = changed(("training.loss", "quantile"), ("training.quantiles", [0.025, 0.5, 0.9]))
+    assert parse_spec(given, "my.toml").criterion.levels == (0.025, 0.5, 0.9)
+
+
+@pytest.mark.parametrize(
+    "levels", [[0.5], [0.5, 0.1], [0.1, 0.9], [0.5, 0.5], [0.0, 0.5], [0.5, 1.0], [0.5, 0.9995]]
+)
+def test_levels_are_ascending_thousandths_around_the_median(levels: list[float]) -> None:
+    (problem,) = refusal(changed(("training.loss", "quantile"), ("training.quantiles", levels)))
+    assert problem == (
+        "training: quantiles must be two or more ascending thousandths between 0 and 1, 0.5 among "
+        f"them, but are {', '.join(map(str, levels))}"
+    )
+
+
+def test_levels_without_the_loss_of_quantiles_are_refused() -> None:
+    (problem,) = refusal(changed(("training.quantiles", [0.5])))
+    assert problem == 'training: quantiles are those of the loss "quantile", but loss is "mse"'
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])

@@ -39,11 +39,12 @@ class Forecaster:
         Returns
         -------
         DataFrame, (step, column), the index "ahead" counts bars after the last known one
-            Columns forecast, low and high in the target's unit, and the same with the unit of
-            traders in brackets if the target has one. ``attrs`` has the units, what a forecast in
-            that of traders is (``trader_statistic``, such as median), the time of the last bar and
-            the warnings. A forecaster of several symbols returns the steps of each,
-            with the index "symbol", "ahead", and the time of the last bar of each.
+            Columns forecast, low and high in the target's unit, of a study of quantiles also q0.05
+            and so on, and the same with the unit of traders in brackets if the target has one.
+            ``attrs`` has the units, what a forecast in that of traders is (``trader_statistic``,
+            such as median), the time of the last bar and the warnings. A forecaster of several
+            symbols returns the steps of each, with the index "symbol", "ahead", and the time of
+            the last bar of each.
 
         Raises
         ------
@@ -133,4 +134,5 @@ def _columns(bounds: Bounds, suffix: str = "") -> dict[str, float]:
         f"forecast{suffix}": bounds.forecast,
         f"low{suffix}": bounds.low,
         f"high{suffix}": bounds.high,
+        **{f"q{level}{suffix}": value for level, value in bounds.quantiles.items()},
     }

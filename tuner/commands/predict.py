@@ -18,7 +18,7 @@ from puffin.studies.prices.load import Prices, load_prices
 from puffin.studies.prices.names import DataError
 from puffin.studies.prices.request import PriceRequest
 from puffin.studies.prices.sources import SOURCES
-from puffin.studies.text import counted, in_words, percent, printable, when
+from puffin.studies.text import counted, in_words, level_in_percent, percent, printable, when
 from puffin.tuner.columns import new_table, print_rows
 from puffin.tuner.messages import stdout
 
@@ -59,8 +59,10 @@ def predict(
         click.echo(json.dumps(values, indent=2, allow_nan=False))
     elif exported.is_basket:
         _print_symbols(found)
+        _print_quantiles(found)
     else:
         stdout().print(_prediction_table(found.made[0]))
+        _print_quantiles(found)
 
 
 def _prices(exported: Exported, csv: Path | None, symbols: Sequence[str]) -> Basket:
@@ -171,6 +173,32 @@ def _print_symbols(found: Predictions) -> None:
     print_rows(stdout(), columns, rows, ["last bar"])
 
 
+def _print_quantiles(found: Predictions) -> None:
+    """Print a table of the quantiles that the networks forecast, if they do."""
+    steps = [(one.symbol, step) for one in found.made for step in one.steps]
+    rows = [
+        (symbol, step.ahead, (step.in_trader_unit or step.value).quantiles)
+        for symbol, step in steps
+        if step.value.quantiles
+    ]
+    if not rows:
+        return
+    numbers = _decimals([[*quantiles.values()] for _, _, quantiles in rows])
+    keys, header = [[symbol, str(ahead)] for symbol, ahead, _ in rows], ["symbol", "ahead"]
+    if len(found.made) == 1:
+        keys, header = [[ahead] for _, ahead in keys], ["bars ahead"]
+    levels = [level_in_percent(float(level)) for level in rows[0][2]]
+    cells = [[*key, *row] for key, row in zip(keys, numbers, strict=True)]
+    first = found.made[0]
+    ahead = f", up to {counted(first.horizon, 'bar')} ahead" * (len(first.steps) > first.horizon)
+    stdout().print(f"quantiles of the networks, {_unit(first)}{ahead}:")
+    print_rows(stdout(), [*header, *levels], cells, [])
+
+
+def _unit(one: Prediction) -> str:
+    return one.trader_unit or one.unit
+
+
 def _trader_unit(one: Prediction) -> str:
     """Return the unit of traders, after what a forecast in it is."""
     return " ".join(filter(None, [one.trader_statistic, one.trader_unit]))
@@ -198,8 +226,12 @@ def _prediction_table(prediction: Prediction) -> Table:
 
 
 def _formatted(steps: Sequence[Bounds]) -> list[list[str]]:
+    return _decimals([[b.forecast, b.low, b.high] for b in steps])
+
+
+def _decimals(rows: Sequence[Sequence[float]]) -> list[list[str]]:
     """Return all numbers with the same decimals, so that the largest has five digits."""
-    numbers = np.array([[b.forecast, b.low, b.high] for b in steps])
+    numbers = np.array(rows)
     largest = float(np.abs(numbers).max())
     decimals = max(4 - math.floor(math.log10(largest)), 0) if 0 < largest < math.inf else 4
     return [[f"{number:.{decimals}f}" for number in row] for row in numbers]

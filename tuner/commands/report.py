@@ -31,8 +31,9 @@ from puffin.tuner.pool import run_workers_until_done
 _LEGEND = (
     "search, holdout: losses; direction: share of moves forecast in the right direction, - if no "
     "move is forecast; skill: of the winner against this model; p: how often chance alone gives "
-    "such a lead; CW: p of Clark-West, - if the model is not a special case of the network; MCS: p "
-    "of the model confidence set: with a confidence of 95 % the best model has a p of at least 0.05"
+    "such a lead; CW: p of Clark-West, - if the loss is not mse or the model is no special case of "
+    "the network; MCS: p of the model confidence set: with a confidence of 95 % the best model has "
+    "a p of at least 0.05"
 )
 
 

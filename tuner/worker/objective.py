@@ -99,7 +99,8 @@ def run_trial(
     read = dataset.read_by(config)
     folds = read.tensors(config.lookback, device)
     _check_targets(dataset.scored_sha256(folds), dataset.targets_sha256)
-    networks = build_networks(config, read.inputs, len(folds), device, seed)
+    levels = dataset.spec.training.quantiles
+    networks = build_networks(config, read.inputs, len(folds), device, seed, levels)
     training = FoldTraining(networks, folds, config, dataset.spec.training_config, seed)
     resumed = _resume(trial, training, checkpoint, config)
     log_begin(study, config, job, resumed)

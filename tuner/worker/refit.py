@@ -56,7 +56,7 @@ def run_refit(
         If the loss is not finite.
     """
     started = time.perf_counter()
-    dataset, loss = study.dataset, study.spec.training.loss
+    dataset, loss = study.dataset, study.spec.criterion
     config = Config.from_dict(job.config)
     TrialRecord(worker=process_name()).write(trial)
     job.record.write(trial)

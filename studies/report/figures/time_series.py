@@ -118,6 +118,12 @@ def _panel(
             axes.fill_between(bars, low, high, color=BLUE, alpha=0.15, linewidth=0)
             names.append(Name(float(high[-1]), f"{percent(LEVEL, 0)} band", BLUE))
             lines += [low, high]
+        if panel.outer is not None:
+            outer = [unit.convert(values) for values in panel.outer]
+            for values in outer:
+                axes.plot(bars, values, color=BLUE, ls="--", linewidth=0.8)
+            names.append(Name(float(outer[1][-1]), "outer quantiles", BLUE))
+            lines += outer
         for values, colour, ink, dashes, width, name in (
             (panel.actual, TRUTH, GREY, "-", 1.2, "actual"),
             (panel.persistence, ORANGE, ORANGE, ":", 1.2, "persistence"),

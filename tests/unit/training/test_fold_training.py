@@ -11,7 +11,7 @@ from torch.nn import functional
 import puffin.models.training.fold_training as module
 from puffin.models.cells import CELLS
 from puffin.models.config import Config, TrainingConfig
-from puffin.models.losses import LOSSES, losses_per_bar
+from puffin.models.losses import LOSSES
 from puffin.models.networks.rnn import StackedLSTM
 from puffin.models.training.fold_training import (
     Epoch,
@@ -252,7 +252,7 @@ def test_every_loss_is_minimised_and_reported(loss: str) -> None:
     networks, epochs = train(folds, training=TrainingConfig(max_epochs=8, patience=20, loss=loss))
     for epoch in epochs:
         expected = [
-            losses_per_bar((fold.valid.outputs - row[:, None]).numpy(), loss).mean()
+            LOSSES[loss].per_bar((fold.valid.outputs - row[:, None]).numpy()).mean()
             for row, fold in zip(epoch.forecasts, folds, strict=True)
         ]
         assert list(epoch.fold_losses) == pytest.approx(expected, rel=1e-6)
@@ -262,7 +262,7 @@ def test_every_loss_is_minimised_and_reported(loss: str) -> None:
     networks, (epoch,) = train(folds, still, TrainingConfig(1, loss=loss))
     with torch.no_grad():
         expected = [
-            losses_per_bar((fold.train.outputs - network(fold.train.inputs)).numpy(), loss).mean()
+            LOSSES[loss].per_bar((fold.train.outputs - network(fold.train.inputs)).numpy()).mean()
             for network, fold in zip(networks, folds, strict=True)
         ]
     assert epoch.train_loss == pytest.approx(sum(expected) / 2, rel=1e-6)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from puffin.models.config import Config, TrainingConfig
+from puffin.models.losses import LOSSES
 from puffin.models.training.fold_training import FoldTraining, build_networks, targets_per_sequence
 from puffin.models.training.refit import Refit
 from puffin.models.training.trainer import Trainer
@@ -28,7 +29,7 @@ def test_a_refit_equals_as_many_epochs_of_a_trainer() -> None:
     trainer = Trainer(network, windows, REFIT, functional.l1_loss, 5, per_sequence)
     for _ in range(3):
         trainer.run_epoch()
-    refitted = Refit(windows, REFIT, "mae", epochs=3, seed=5).train()
+    refitted = Refit(windows, REFIT, LOSSES["mae"], epochs=3, seed=5).train()
     assert torch.equal(vector(refitted), vector(network))
     assert not refitted.training
 
@@ -39,7 +40,7 @@ def test_a_refit_equals_as_many_epochs_of_fold_training() -> None:
     epochs = FoldTraining(networks, [fold], REFIT, TrainingConfig(9, patience=9), 5)
     *_, last = itertools.islice(epochs, 3)
     assert last.number == 3
-    refitted = Refit(fold.train, REFIT, "mse", 3, seed=5).train()
+    refitted = Refit(fold.train, REFIT, LOSSES["mse"], 3, seed=5).train()
     assert torch.equal(vector(refitted), vector(networks))
 
 
@@ -47,7 +48,7 @@ def test_a_refit_is_repeatable_and_depends_on_seed_epochs_and_loss() -> None:
     (fold,) = random_folds(count=1)
 
     def refit(loss: str, epochs: int, seed: int) -> tuple[float, ...]:
-        return tuple(vector(Refit(fold.train, REFIT, loss, epochs, seed).train()).tolist())
+        return tuple(vector(Refit(fold.train, REFIT, LOSSES[loss], epochs, seed).train()).tolist())
 
     assert refit("mse", 2, 0) == refit("mse", 2, 0)
     others = [("mse", 2, 0), ("mse", 2, 1), ("mse", 3, 0), ("mae", 2, 0)]
