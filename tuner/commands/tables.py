@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -12,15 +12,17 @@ from rich.text import Text
 from puffin.models.evaluation.metrics import skill
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.comparison import Group, SymbolResult
-from puffin.studies.dataset import Dataset
 from puffin.studies.networks import describe_networks
-from puffin.studies.prices.basket import Basket
 from puffin.studies.records import Scores, TrialRecord
 from puffin.studies.spec import Spec
 from puffin.studies.study import StoredStudy
 from puffin.studies.text import loss, percent, printable, signed, when
 from puffin.tuner.columns import new_table, print_rows
 from puffin.tuner.messages import stdout
+
+if TYPE_CHECKING:  # `compare` does not wait for pandas
+    from puffin.studies.dataset import Dataset
+    from puffin.studies.prices.basket import Basket
 
 
 def print_result(study: StoredStudy, record: dict[str, Any], cells: Sequence[Group]) -> None:
@@ -139,7 +141,7 @@ def _config(group: Group, key: str) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def print_coverage(out: Console, basket: Basket, dataset: Dataset) -> None:
+def print_coverage(out: Console, basket: "Basket", dataset: "Dataset") -> None:
     """Print the bars of each symbol, and the folds that it takes part in."""
     folds = Counter(part.member.symbol for found in dataset.parts for part in found)
     rows = [
@@ -157,7 +159,7 @@ def print_coverage(out: Console, basket: Basket, dataset: Dataset) -> None:
     print_rows(out, columns, rows, ("warnings",))
 
 
-def print_folds(out: Console, dataset: Dataset) -> None:
+def print_folds(out: Console, dataset: "Dataset") -> None:
     """Print the folds of a study with their dates and the losses of two simple forecasts."""
     dates = dataset.dates
     rows = [
