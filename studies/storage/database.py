@@ -26,7 +26,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from puffin.studies.records import is_requeued
 from puffin.studies.storage.errors import NoStudiesError, StorageError, readable_errors
 from puffin.studies.storage.foreign_tables import refuse_foreign
-from puffin.studies.storage.optuna_internals import OPTUNA_TABLES, RUNG_PREFIX, StudyRow, TrialRow
+from puffin.studies.storage.optuna_internals import (
+    OPTUNA_TABLES,
+    RUNG_PREFIX,
+    StudyRow,
+    TrialRow,
+    VersionRow,
+)
 from puffin.studies.storage.sqlite_file import watch
 from puffin.studies.storage.tables import metadata, studies
 from puffin.studies.storage.url import connect_args, displayed_url, is_sqlite, parse, secret_values
@@ -194,6 +200,8 @@ def _require_columns(url: URL, table: sa.Table, there: set[str]) -> None:
 
 
 def _require_version(storage: RDBStorage, url: URL) -> None:
+    if _is_of_this_version(storage):
+        return
     here, there = storage.get_head_version(), storage.get_current_version()
     if here != there:
         msg = (
@@ -202,6 +210,16 @@ def _require_version(storage: RDBStorage, url: URL) -> None:
             "database"
         )
         raise StorageError(msg)
+
+
+def _is_of_this_version(storage: RDBStorage) -> bool:
+    """Return whether the installed version of Optuna has made the tables, or upgraded them last.
+
+    To compare revisions, Alembic executes every migration of Optuna: a tenth of a short command.
+    """
+    query = sa.select(VersionRow.library_version)
+    with storage.engine.connect() as connection:
+        return list(connection.execute(query).scalars()) == [optuna.__version__]
 
 
 class _Storage(RDBStorage):

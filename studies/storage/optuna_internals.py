@@ -21,6 +21,7 @@ FIXED_PARAMS = "fixed_params"
 OPTUNA_TABLES = tuple(rows.BaseModel.metadata.tables)
 TrialRow = rows.TrialModel
 StudyRow = rows.StudyModel
+VersionRow = rows.VersionInfoModel
 TrialValueRow = rows.TrialValueModel
 TrialAttributeRow = rows.TrialUserAttributeModel
 

@@ -340,7 +340,17 @@ def test_an_optuna_database_without_our_tables_has_no_studies(tmp_path: Path) ->
 
 def test_tables_of_another_version_of_optuna_are_refused(storage: RDBStorage, url: str) -> None:
     with storage.engine.begin() as connection:
-        connection.execute(sa.text("UPDATE version_info SET schema_version = 11"))
+        connection.execute(
+            sa.text("UPDATE version_info SET schema_version = 11, library_version = '1.3.0'")
+        )
         connection.execute(sa.text("UPDATE alembic_version SET version_num = 'v1.3.0.a'"))
     with pytest.raises(StorageError, match="was made by another version of Optuna"):
         open_storage(url)
+
+
+def test_tables_of_an_older_version_of_the_same_revision_are_used(
+    storage: RDBStorage, url: str
+) -> None:
+    with storage.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE version_info SET library_version = '4.0.0'"))
+    assert study_names(open_storage(url)) == []
