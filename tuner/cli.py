@@ -13,6 +13,11 @@ from puffin.tuner.commands import options
 from puffin.tuner.commands.options import example
 from puffin.tuner.group import CommandGroup, logging_to_stderr, open_closed_streams
 
+# When Python searches for cycles of garbage, by itself.
+_THRESHOLDS = gc.get_threshold()
+# Objects until the first search: imports make 100,000, which all stay.
+_MANY_OBJECTS = 50_000
+
 
 @click.group(
     cls=CommandGroup,
@@ -25,8 +30,11 @@ def main(debug: bool) -> None:  # noqa: FBT001  # a click flag
     """Find the LSTM or GRU that forecasts a price series best."""
     # A last search for cycles of garbage, among all that was imported, takes half a second.
     atexit.register(gc.freeze)
+    gc.set_threshold(_MANY_OBJECTS)
+    context = click.get_current_context()
+    context.call_on_close(lambda: gc.set_threshold(*_THRESHOLDS))
     open_closed_streams()
-    click.get_current_context().with_resource(logging_to_stderr(debug=debug))
+    context.with_resource(logging_to_stderr(debug=debug))
 
 
 @main.command(epilog=example("tuner run demo", "tuner run my.toml --workers 4"))
@@ -106,6 +114,7 @@ def worker(
     from puffin.tuner.worker.scheduler import WorkerOptions, work
 
     gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)  # networks that were in a cycle must not stay for long
     gc.enable()
     with events_logged(quiet=quiet, structured=log_json, forwarded=stop_with_parent):
         work(storage, interrupt, WorkerOptions(**fields))
