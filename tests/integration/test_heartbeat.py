@@ -70,6 +70,27 @@ def beat_for(heartbeat: Heartbeat, clock: Clock, seconds: float) -> None:
         heartbeat._beat()
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_beat_reads_no_rows_of_other_workers(
+    storage: RDBStorage, heartbeat: Heartbeat, clock: Clock
+) -> None:
+    for grace in (30, 60, 60):
+        Registration(storage, "cpu", {}, grace).write(None, None)
+    rows: list[int] = []
+
+    @sa.event.listens_for(storage.engine, "after_cursor_execute")
+    def note(_connection: Any, cursor: Any, *_: Any) -> None:
+        rows.append(cursor.rowcount)
+
+    beat_for(heartbeat, clock, 10)  # the first one writes the worker's row
+    rows.clear()
+    beat_for(heartbeat, clock, 10)
+    assert rows == [1, 0], "its own row is updated, and nobody has a longer grace period"
+    Registration(storage, "cpu", {}, 90).write(None, None)
+    beat_for(heartbeat, clock, 10)
+    assert storage.grace_period == 90
+
+
 @pytest.fixture
 def beating(storage: RDBStorage) -> Iterator[Heartbeat]:
     with Heartbeat(storage, Registration(storage, "cpu", {}, 1)) as heartbeat:
