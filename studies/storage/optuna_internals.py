@@ -24,6 +24,7 @@ StudyRow = rows.StudyModel
 VersionRow = rows.VersionInfoModel
 TrialValueRow = rows.TrialValueModel
 TrialAttributeRow = rows.TrialUserAttributeModel
+HeartbeatRow = rows.TrialHeartbeatModel
 
 
 def study_id(study: optuna.Study) -> int:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,15 +19,44 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from puffin.studies.records import TrialRecord, is_finished, ticket_of, updated_attrs
+from puffin.studies.records import TICKET, TrialRecord, is_finished, ticket_of, updated_attrs
 from puffin.studies.storage.checkpoints import delete_checkpoints
 from puffin.studies.storage.database import transaction
-from puffin.studies.storage.optuna_internals import FIXED_PARAMS, stale_trial_ids, trial_id
+from puffin.studies.storage.optuna_internals import (
+    FIXED_PARAMS,
+    HeartbeatRow,
+    TrialAttributeRow,
+    TrialRow,
+    stale_trial_ids,
+)
 from puffin.studies.storage.registry import is_open
 from puffin.studies.storage.tables import studies
 
 # A ticket whose worker was lost this often is failed: the trial itself may be the cause.
 MAX_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is left to do of a study.
+
+    Attributes
+    ----------
+    unissued : tickets of which no trial was ever started
+    waiting : tickets that were requeued
+    running : tickets in training
+    silence : seconds since the oldest of the last heartbeats of the running trials
+    """
+
+    unissued: int
+    waiting: int
+    running: int
+    silence: float
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every ticket is finished."""
+        return not (self.unissued or self.waiting or self.running)
 
 
 @dataclass(frozen=True)
@@ -73,17 +103,69 @@ class TicketQueue:
 
     def claim(self) -> FrozenTrial | None:
         """Start a trial whose ticket was requeued, or return None if there is none."""
-        waiting = self.storage.get_all_trials(
-            self.study_id, deepcopy=False, states=(TrialState.WAITING,)
+        first = (
+            sa.select(TrialRow.trial_id)
+            .where(TrialRow.study_id == self.study_id, TrialRow.state == TrialState.WAITING)
+            .order_by(TrialRow.trial_id)
+            .limit(1)
+            # Many workers that start at once get different trials, and none waits for another.
+            .with_for_update(skip_locked=True)
         )
-        for trial in waiting:
-            # Another process may have finished or deleted the trial since it was read.
-            with suppress(UpdateFinishedTrialError, KeyError), transaction(self.storage):
-                key = trial_id(trial)
-                if self.storage.set_trial_state_values(key, state=TrialState.RUNNING):
-                    self.storage.record_heartbeat(key)
-                    return trial
-        return None
+        with transaction(self.storage) as connection:
+            key = connection.execute(first).scalar_one_or_none()
+            if key is None:
+                return None
+            self.storage.set_trial_state_values(key, state=TrialState.RUNNING)
+            self.storage.record_heartbeat(key)
+        return self.storage.get_trial(key)
+
+    def look(self) -> Outlook:
+        """Return what is left to do, in one statement: a worker that waits repeats it.
+
+        Raises
+        ------
+        KeyError
+            If the study was deleted.
+        """
+        with self.storage.engine.connect() as connection:
+            rows = connection.execute(self._left()).all()
+        if not rows:
+            raise KeyError(self.creation_id)
+        trials = {row.state: row.trials for row in rows}
+        return Outlook(
+            unissued=max(rows[0].unissued, 0),
+            waiting=trials.get(TrialState.WAITING, 0),
+            running=trials.get(TrialState.RUNNING, 0),
+            silence=max((_age(row.oldest, row.now) for row in rows if row.oldest), default=0.0),
+        )
+
+    def _left(self) -> sa.Select[Any]:
+        """Count the tickets that are not finished; of a study without any there is one row."""
+        unfinished = (
+            sa.select(TrialRow.state, HeartbeatRow.heartbeat)
+            .join(TrialAttributeRow, TrialAttributeRow.trial_id == TrialRow.trial_id)
+            .outerjoin(HeartbeatRow, HeartbeatRow.trial_id == TrialRow.trial_id)
+            .where(
+                TrialRow.study_id == self.study_id,
+                TrialRow.state.in_((TrialState.RUNNING, TrialState.WAITING)),
+                TrialAttributeRow.key == TICKET,
+            )
+            .subquery()
+        )
+        state, heartbeat = unfinished.c
+        unissued = (studies.c.tickets - studies.c.issued).label("unissued")
+        return (
+            sa.select(
+                unissued,
+                state.label("state"),
+                sa.func.count(state).label("trials"),
+                sa.func.min(heartbeat).label("oldest"),
+                sa.func.now().label("now"),
+            )
+            .select_from(studies.outerjoin(unfinished, sa.true()))
+            .where(is_open(self.creation_id))
+            .group_by(unissued, state)
+        )
 
     def requeue(self, trial: int) -> None:
         """End a running trial, given by its key, and requeue its ticket.
@@ -152,6 +234,11 @@ class TicketQueue:
         )
         self.storage.create_new_trial(self.study_id, failed)
         delete_checkpoints(connection, self.creation_id, ticket_of(trial))
+
+
+def _age(heartbeat: datetime, now: datetime) -> float:
+    """Return the seconds since a heartbeat, by the clock of the database, as Optuna does."""
+    return (now.replace(tzinfo=None) - heartbeat).total_seconds()
 
 
 def fixed_params(trial: FrozenTrial) -> dict[str, Any]:

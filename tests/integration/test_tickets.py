@@ -16,8 +16,14 @@ from puffin.studies import records
 from puffin.studies.records import CONFIG, FAILURE, NOTES, RETRIES, TICKET
 from puffin.studies.storage import registry
 from puffin.studies.storage.database import transaction
-from puffin.studies.storage.optuna_internals import study_id, trial_id
-from puffin.studies.storage.queue import MAX_RETRIES, TicketQueue, count_by_state, count_finished
+from puffin.studies.storage.optuna_internals import stale_trial_ids, study_id, trial_id
+from puffin.studies.storage.queue import (
+    MAX_RETRIES,
+    Outlook,
+    TicketQueue,
+    count_by_state,
+    count_finished,
+)
 from tests.queues import age_heartbeats, lose, make_queue, study_of, take
 
 Crowd = Callable[..., list[Any]]
@@ -106,6 +112,39 @@ def test_the_name_of_a_closed_study_is_still_taken(
             registry.register(now, "s")
         with transaction(storage) as connection:
             registry.close(connection, "s")
+
+
+# What is left
+
+
+def test_what_is_left_of_a_study_is_counted_with_the_oldest_heartbeat(
+    storage: RDBStorage, queue: TicketQueue, study: optuna.Study
+) -> None:
+    assert queue.look() == Outlook(unissued=9, waiting=0, running=0, silence=0.0)
+    first, second, third = (take(study, queue) for _ in range(3))
+    queue.requeue(trial_id(first))
+    study.tell(second, 1.0)
+    study.add_trial(create_trial(state=RUNNING))  # of another program, without a ticket
+    left = queue.look()
+    assert (left.unissued, left.waiting, left.running) == (6, 1, 1)
+    assert 0 <= left.silence < 60
+    age_heartbeats(storage)
+    assert take(study, queue) is not None, "a young heartbeat does not hide the old one"
+    assert queue.look().silence > 86_400
+    assert trial_id(third) in stale_trial_ids(storage, queue.study_id)
+
+
+def test_a_study_is_finished_when_its_last_ticket_is(storage: RDBStorage) -> None:
+    queue = make_queue(storage, 1)
+    study = study_of(queue)
+    assert not queue.look().is_finished
+    trial = take(study, queue)
+    assert not queue.look().is_finished
+    queue.requeue(trial_id(trial))
+    assert not queue.look().is_finished
+    study.tell(take(study, queue), 1.0)
+    assert queue.look() == Outlook(unissued=0, waiting=0, running=0, silence=0.0)
+    assert queue.look().is_finished
 
 
 # One transaction
@@ -367,9 +406,9 @@ def test_the_queue_of_a_deleted_study_leaves_a_later_one_unchanged(
         storage.delete_study(queue.study_id)
         registry.unregister(connection, queue.creation_id)
     later = make_queue(storage, 3)
-    assert queue.start_next() is None
+    assert queue.start_next() is queue.claim() is None
     queue.retry_stale()
-    for late in (queue.claim, lambda: queue.requeue(running)):
+    for late in (queue.look, lambda: queue.requeue(running)):
         with pytest.raises(KeyError):
             late()
     for change in (

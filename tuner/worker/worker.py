@@ -13,12 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from puffin.studies.records import TrialRecord, ticket_of
 from puffin.studies.retraining import job_of
-from puffin.studies.storage import registry
 from puffin.studies.storage.checkpoints import Checkpoint, require_running
 from puffin.studies.storage.database import transaction
 from puffin.studies.storage.errors import ReplacedError
 from puffin.studies.storage.optuna_internals import running_trial, trial_id
-from puffin.studies.storage.queue import count_finished
 from puffin.studies.storage.workers import process_name
 from puffin.studies.study import StoredStudy, lowest_complete
 from puffin.tuner.worker.heartbeat import Heartbeat
@@ -65,15 +63,18 @@ class Worker:
             If the study was deleted.
         """
         _ = study.dataset  # raises before a ticket is used
-        if self.heartbeat.is_stable:
-            study.queue.retry_stale()
-        first = [] if study.parent_name else study.sampling.initial_params
-        claimed = study.queue.claim() or study.queue.start_next(first)
+        queue = study.queue
+        left = queue.look()
+        if left.silence > (self.storage.grace_period or 0) and self.heartbeat.is_stable:
+            queue.retry_stale()
+            left = queue.look()
+        claimed = queue.claim() if left.waiting else None
+        if claimed is None and left.unissued:
+            claimed = queue.start_next([] if study.parent_name else study.sampling.initial_params)
         if claimed is not None:
             self._run(study, claimed)
             return True
-        total = registry.total(study.storage, study.name) or 0
-        return False if count_finished(study.trials()) < total else None
+        return None if left.is_finished else False
 
     def _run(self, study: StoredStudy, claimed: FrozenTrial) -> None:
         with at_trial(study.name, claimed.number):
