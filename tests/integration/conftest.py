@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.storages import RDBStorage
+from sqlalchemy import event
 
 from puffin.studies.lifecycle import submit
 from puffin.studies.prices.basket import Basket
@@ -175,7 +176,20 @@ def make_worker(storage: RDBStorage) -> Callable[..., Worker]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let workers of this process poll a hundred times a second."""
-    monkeypatch.setattr("puffin.tuner.worker.scheduler._POLL_SECONDS", 0.01)
+    for pause in ("_FIRST_SECONDS", "_LAST_TRIALS_SECONDS", "_IDLE_SECONDS"):
+        monkeypatch.setattr(f"puffin.tuner.worker.scheduler.{pause}", 0.01)
+
+
+@pytest.fixture
+def statements(storage: RDBStorage) -> list[str]:
+    """The SQL statements of this process, in order."""
+    said: list[str] = []
+
+    @event.listens_for(storage.engine, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        said.append(statement)
+
+    return said
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from puffin.studies.lifecycle import extend, submit
 from puffin.studies.sections import MOST_TRIALS
 from puffin.studies.spec import parse_spec
 from puffin.studies.storage import registry, workers
+from puffin.studies.storage.optuna_internals import trial_id
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy, StudyError, load
 from puffin.tuner.cli import main
@@ -263,3 +264,41 @@ def test_a_worker_forgets_a_finished_study(one_epoch: MakeStudy, make_worker: Ma
     for _ in range(3):
         scheduler.run_one()
     assert scheduler._studies == {}
+
+
+@on_both
+def test_a_worker_that_waits_reads_two_statements_and_writes_nothing(
+    storage: RDBStorage, one_epoch: MakeStudy, make_worker: MakeWorker, statements: list[str]
+) -> None:
+    study = one_epoch(trials=4)
+    scheduler = StudyScheduler(make_worker(), None, forever=True)
+    assert scheduler.run_one()
+    trained = [study.queue.start_next() for _ in range(3)]  # by others
+    for busy in (3, 2, 1):
+        statements.clear()
+        assert scheduler.run_one()
+        assert study.queue.look().running == busy
+        assert [text.split()[0] for text in statements] == ["SELECT"] * 3, "one is of this test"
+        storage.set_trial_state_values(trial_id(trained.pop()), TrialState.FAIL)
+    scheduler.run_one()  # notices the end
+    statements.clear()
+    assert scheduler.run_one()
+    assert [text.split()[0] for text in statements] == ["SELECT"]
+
+
+@on_both
+def test_a_worker_claims_one_of_many_requeued_tickets_without_reading_the_others(
+    storage: RDBStorage, one_epoch: MakeStudy, statements: list[str]
+) -> None:
+    queue = one_epoch(trials=8).queue
+    counts = []
+    for requeued in (1, 7):
+        for trial in [queue.start_next() for _ in range(requeued)]:
+            queue.requeue(trial_id(trial))
+        statements.clear()
+        claimed = queue.claim()
+        assert claimed is not None
+        assert claimed.state == TrialState.RUNNING
+        counts.append(len(statements))
+        storage.set_trial_state_values(trial_id(claimed), TrialState.FAIL)
+    assert counts[0] == counts[1]

@@ -39,7 +39,11 @@ from puffin.tuner.worker.worker_log import WorkerLog
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 1.0
+# First pause of a worker that finds nothing to do.
+_FIRST_SECONDS = 1.0
+# Longest pauses between two polls: of a worker that waits for the last trials of others, whose
+# tickets may come back to it, and of one that waits for work.
+_LAST_TRIALS_SECONDS, _IDLE_SECONDS = 2.0, 5.0
 # A worker ends after so many storage errors in a row; its pauses between them take 2 minutes.
 _MAX_STORAGE_ERRORS = 8
 
@@ -75,6 +79,29 @@ class WorkerOptions:
     memory_share: float = 1.0
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     grace_seconds: int = GRACE_SECONDS
+
+
+class Backoff:
+    """Pauses between polls that find nothing: each is twice as long as the last, up to a bound.
+
+    Each is drawn from the upper half of its length: workers that are started together, or become
+    idle together, would otherwise all ask the database at the same moments. This is the "equal
+    jitter" of Brooker (2015), "Exponential backoff and jitter", AWS Architecture Blog.
+    """
+
+    def __init__(self) -> None:
+        self._longest = self._seconds = 0.0
+
+    def reset(self) -> None:
+        """Begin with short pauses again."""
+        self._longest = 0.0
+
+    def next(self, longest: float) -> float:
+        """Return the next pause; with another bound than before they begin short again."""
+        if longest != self._longest:
+            self._longest, self._seconds = longest, _FIRST_SECONDS / 2
+        self._seconds = min(2 * self._seconds, longest)
+        return random.uniform(0.5, 1.0) * self._seconds  # noqa: S311  # not for secrets
 
 
 def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
@@ -125,7 +152,7 @@ def _open_when_available(
 
     `starts` is called before the first wait, so that a worker that cannot start writes only why.
     """
-    has_waited = False
+    has_waited, backoff = False, Backoff()
     while not interrupt.requested:
         try:
             return open_storage(
@@ -141,7 +168,7 @@ def _open_when_available(
                 starts()
                 log.warning("%s; waiting for it", error)
                 has_waited = True
-            interrupt.wait(_POLL_SECONDS)
+            interrupt.wait(backoff.next(_IDLE_SECONDS))
     return None
 
 
@@ -221,6 +248,7 @@ class StudyScheduler:
     forever: bool
     remaining_trials: int | None = None
     _queue: FairQueue = field(default_factory=FairQueue)
+    _backoff: Backoff = field(default_factory=Backoff)
     _studies: dict[str, StoredStudy] = field(default_factory=dict)
     # Finished studies: creation id to their number of tickets then, which an extension raises.
     _done: dict[str, int] = field(default_factory=dict)
@@ -232,7 +260,7 @@ class StudyScheduler:
         if self.remaining_trials == 0:
             return False
         budgets = registry.budgets(self.worker.storage)
-        waiting = absent = self._must_wait_for_only(budgets)
+        absent, last_trials = self._must_wait_for_only(budgets), False
         candidates = {name: budget for name, budget in budgets.items() if self._is_open(budget)}
         self._paused = [name for name, budget in budgets.items() if budget.paused]
         if self.only not in budgets:  # free the series of studies that are no longer served
@@ -246,15 +274,21 @@ class StudyScheduler:
                 self._queue.charge(name, time.monotonic() - started, candidates[name].priority)
                 if self.remaining_trials is not None:
                     self.remaining_trials -= 1
+                self._backoff.reset()
                 return True
-            waiting = waiting or ran is False
-        if waiting or self.forever:
-            if not absent:
-                self.worker.log.waits(
-                    "other workers train the last trials" if waiting else "no study has work left"
-                )
-            self.worker.interrupt.wait(_POLL_SECONDS)
-        return waiting or self.forever
+            last_trials = last_trials or ran is False
+        if not (absent or last_trials or self.forever):
+            return False
+        self._wait(absent=absent, last_trials=last_trials)
+        return True
+
+    def _wait(self, *, absent: bool, last_trials: bool) -> None:
+        if not absent:
+            self.worker.log.waits(
+                "other workers train the last trials" if last_trials else "no study has work left"
+            )
+        longest = _LAST_TRIALS_SECONDS if last_trials else _IDLE_SECONDS
+        self.worker.interrupt.wait(self._backoff.next(longest))
 
     def why_it_ends(self) -> str:
         """Return why no further ticket is run."""

@@ -1,4 +1,4 @@
-"""Fair shares: each study gets time by its priority, and none waits for ever."""
+"""Fair shares, of which no study waits for ever, and pauses between polls that find nothing."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puffin.tuner.worker.scheduler import FairQueue
+from puffin.tuner.worker.scheduler import Backoff, FairQueue
 
 Lasts = Callable[[str, int], float]
 
@@ -130,3 +130,22 @@ def test_no_study_starves(priorities: list[int], seconds: list[float]) -> None:
         )
         turns = [-1, *(i for i, who in enumerate(served) if who == name), len(served)]
         assert max(b - a for a, b in pairwise(turns)) <= most + 1, (name, most)
+
+
+def test_each_pause_is_twice_as_long_up_to_the_bound_and_drawn_from_its_upper_half() -> None:
+    backoffs = [Backoff() for _ in range(400)]
+    for longest in (1.0, 2.0, 4.0, 5.0, 5.0):
+        pauses = [backoff.next(5.0) for backoff in backoffs]
+        assert longest / 2 <= min(pauses) < 0.6 * longest
+        assert 0.9 * longest < max(pauses) <= longest
+        assert len(set(pauses)) > 300, "workers that are idle together do not poll together"
+
+
+@pytest.mark.parametrize("change", ["reset", "another bound"])
+def test_pauses_begin_short_again(change: str) -> None:
+    backoff = Backoff()
+    for _ in range(5):
+        backoff.next(5.0)
+    if change == "reset":
+        backoff.reset()
+    assert backoff.next(5.0 if change == "reset" else 2.0) <= 1.0
