@@ -79,7 +79,8 @@ calibrate: .venv/installed-dev
 # Half an hour: workers killed, suspended and disconnected; then the speed of the databases.
 soak: .venv/installed-dev
 	$(BIN)/pytest tests/soak --long -s
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/storage.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.storage
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.idle
 
 # An hour: every command killed and suspended at each of its commits, on both databases.
 sweep: .venv/installed-dev

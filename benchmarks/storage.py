@@ -2,10 +2,11 @@
 
 The first table gives tickets a second of workers that train nothing: they claim, sample, report
 five epochs, ask the pruner after each, and tell; `idle` counts how often one found no ticket,
-since another took the one that it had issued. The second gives the time of each step of a
-trial while a study grows and 10,000 tickets are still to come.
+since another took the one that it had issued; `pooler` is PostgreSQL behind PgBouncer in
+transaction mode with 20 connections, if that is installed. The second gives the time of each step
+of a trial while a study grows and 10,000 tickets are still to come.
 
-    python benchmarks/storage.py --seconds 20 --workers 1 8 32 --filled 100 1000 5000
+    python -m benchmarks.storage --seconds 20 --workers 8 32 128 --filled 100 1000 5000
 """
 
 import argparse
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -49,11 +51,13 @@ from puffin.studies.versions import installed_versions
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
+from tests.pgbouncer import PGBOUNCER, behind, running_pgbouncer
 from tests.postgres import Postgres, running_postgres
 
 NAME = "bench"
 EPOCHS = 5
 TO_COME = 10_000
+POOL = 20
 STEPS = ("look for lost", "start a trial", "sampler and suggest", "report and prune", "tell")
 
 
@@ -111,19 +115,24 @@ def serve(url: str, seconds: float, barrier: Barrier, answers: Any) -> None:
     with Heartbeat(storage, me) as heartbeat:
         worker = Worker(storage, torch.device("cpu"), Interrupt(), heartbeat)
         _ = study.dataset  # read before the clock runs
-        barrier.wait(120)
-        end = time.monotonic() + seconds
+        barrier.wait(240)
+        begin = time.monotonic()
+        end = begin + seconds
         while (started := time.monotonic()) < end:
             try:
                 counts["tickets" if worker.step(study) else "nothing"] += 1
             except (StorageInternalError, SQLAlchemyError) as error:
                 counts[type(error).__name__] += 1
             longest = max(longest, time.monotonic() - started)
-    answers.put((dict(counts), longest))
+        took = time.monotonic() - begin
+    answers.put((dict(counts), longest, took))
 
 
-def crowd(url: str, workers: int, seconds: float) -> tuple[Counter[str], float]:
-    """Run workers at the same time; return what they did, and the longest ticket."""
+def crowd(url: str, workers: int, seconds: float) -> tuple[Counter[str], float, float]:
+    """Run workers at the same time; return what they did, the longest ticket, and the seconds.
+
+    Those are until the last ticket that was begun in time has ended.
+    """
     make(url, "random", 10**6)
     context = multiprocessing.get_context("fork")  # one import for all
     barrier, answers = context.Barrier(workers), context.Queue()
@@ -137,9 +146,9 @@ def crowd(url: str, workers: int, seconds: float) -> tuple[Counter[str], float]:
     for process in processes:
         process.join()
     total: Counter[str] = Counter()
-    for counts, _ in done:
+    for counts, _, _ in done:
         total.update(counts)
-    return total, max(longest for _, longest in done)
+    return total, max(longest for _, longest, _ in done), max(took for _, _, took in done)
 
 
 def check(url: str, total: Counter[str]) -> str:
@@ -157,13 +166,13 @@ def check(url: str, total: Counter[str]) -> str:
 def crowds(database: "Databases", sizes: list[int], seconds: float) -> None:
     """Print the first table."""
     print(f"{'database':12}{'workers':>9}{'tickets/s':>11}{'longest':>10}{'errors':>8}{'idle':>7}")
-    for kind in ("sqlite", "postgresql"):
+    for kind in database.kinds:
         for workers in sizes:
             url = database.new(kind)
-            total, longest = crowd(url, workers, seconds)
+            total, longest, took = crowd(url, workers, seconds)
             errors = sum(total.values()) - total["tickets"] - total["nothing"]
             print(
-                f"{kind:12}{workers:9}{total['tickets'] / seconds:11.1f}{longest:8.1f} s"
+                f"{kind:12}{workers:9}{total['tickets'] / took:11.1f}{longest:8.1f} s"
                 f"{errors:8}{total['nothing']:7}  {check(url, total)}",
                 flush=True,
             )
@@ -282,15 +291,18 @@ def growth(database: "Databases", sizes: list[int], rounds: int) -> None:
 
 
 class Databases:
-    """New databases of both kinds."""
+    """New databases of each kind."""
 
-    def __init__(self, folder: Path, server: Postgres) -> None:
-        self._folder, self._server, self._count = folder, server, 0
+    def __init__(self, folder: Path, server: Postgres, pooler: int | None = None) -> None:
+        self._folder, self._server, self._pooler, self._count = folder, server, pooler, 0
+        self.kinds = ["sqlite", "postgresql", *(["pooler"] if pooler else [])]
 
     def new(self, kind: str) -> str:
         """Make an empty one and give its URL."""
         if kind == "postgresql":
             return self._server.new_database()
+        if kind == "pooler" and self._pooler:
+            return behind(self._server.new_database(), self._pooler)
         self._count += 1
         return f"sqlite:///{self._folder / f'bench-{self._count}.db'}"
 
@@ -299,14 +311,18 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--workers", type=int, nargs="*", default=[1, 8, 32])
+    parser.add_argument("--workers", type=int, nargs="*", default=[8, 32, 128])
     parser.add_argument("--filled", type=int, nargs="*", default=[100, 1000, 5000])
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
-        databases = Databases(Path(folder), server)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_postgres() as server,
+        running_pgbouncer(server.port, POOL) if PGBOUNCER else nullcontext() as pooler,
+    ):
+        databases = Databases(Path(folder), server, pooler)
         growth(databases, options.filled, options.rounds)
         puffin.tuner.worker.worker.run_trial = idle  # type: ignore[assignment]
         crowds(databases, options.workers, options.seconds)

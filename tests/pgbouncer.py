@@ -21,7 +21,8 @@ listen_addr = 127.0.0.1
 listen_port = {own}
 auth_type = any
 pool_mode = transaction
-default_pool_size = 2
+default_pool_size = {pool}
+max_client_conn = 1000
 query_wait_timeout = 20
 ignore_startup_parameters = extra_float_digits
 unix_socket_dir =
@@ -29,8 +30,11 @@ unix_socket_dir =
 
 
 @contextlib.contextmanager
-def running_pgbouncer(port: int) -> Iterator[int]:
-    """Start a PgBouncer in front of the PostgreSQL at `port`; yield its own port."""
+def running_pgbouncer(port: int, pool: int = 2) -> Iterator[int]:
+    """Start a PgBouncer in front of the PostgreSQL at `port`; yield its own port.
+
+    It has at most `pool` connections to each database.
+    """
     assert PGBOUNCER is not None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -38,7 +42,7 @@ def running_pgbouncer(port: int) -> Iterator[int]:
     folder = Path(tempfile.mkdtemp(prefix="puffin-pgbouncer-"))
     folder.chmod(0o755)
     settings = folder / "pgbouncer.ini"
-    settings.write_text(_SETTINGS.format(port=port, own=own))
+    settings.write_text(_SETTINGS.format(port=port, own=own, pool=pool))
     # It does not run as root.
     user = "nobody" if os.geteuid() == 0 else None
     with (folder / "log").open("wb") as log:

@@ -45,7 +45,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off -c max_connections=200"
+        options = f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off -c max_connections=400"
         log = str(self.folder / "log")
         pg_ctl(["-w", "-o", options, "-l", log, "start"], pgdata=self.folder, user=self._user)
 
