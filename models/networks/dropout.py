@@ -12,14 +12,14 @@ class Dropout(nn.Dropout):
     """``torch.nn.Dropout`` whose masks on a CPU take 16 random bits per number.
 
     On a CPU `p` is rounded to a multiple of 1/65,536, and what is kept is divided by the share that
-    is then kept, so the expectation is exact. Draws come from torch's global generator, in the
-    order in which `x` lies in memory, but the random stream differs from torch's. On other devices
-    this is torch's own dropout, unless there is a `generator`.
+    is then kept, so the expectation is exact. The random stream differs from torch's. On other
+    devices this is torch's own dropout, unless there is a `generator`.
 
     Attributes
     ----------
     generator : torch.Generator, optional
-        That draws the masks on another device than a CPU.
+        That draws the masks, in the order in which `x` lies in memory; torch's global one if there
+        is none.
     """
 
     generator: torch.Generator | None = None
@@ -32,7 +32,8 @@ class Dropout(nn.Dropout):
         if x.device.type != "cpu":
             return self._from_generator(x)
         # One draw of 64 bits decides on four numbers, because drawing is the cost of dropout.
-        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
+        draws.random_(-(2**63), None, generator=self.generator)
         bits = draws.view(torch.int16)[: x.numel()]  # (numbers of x,)
         like_x = torch.empty_like(x, dtype=torch.int16, device="meta")
         # As x, with its strides: bits lie in memory as x does.

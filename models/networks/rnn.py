@@ -6,12 +6,13 @@ et al. (2014); other papers swap the two. The reset gate acts after the matrix p
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from puffin.models.cells import CELLS
 from puffin.models.config import Config
 from puffin.models.networks.dropout import Dropout
-from puffin.models.networks.gru import GRU
+from puffin.models.networks.gru import GRU, run_together
 from puffin.models.networks.quantile_head import QuantileHead
 
 
@@ -206,6 +207,31 @@ class StackedGRU(nn.Module):
 def _head(units: int, output_dim: int, levels: Sequence[float]) -> nn.Linear:
     """Return the last layer, of so many numbers or of quantiles."""
     return QuantileHead(units, levels) if levels else nn.Linear(units, output_dim)
+
+
+def forecast_together(networks: Sequence[StackedGRU], x: Tensor, *, last: int) -> list[Tensor]:
+    """Run networks of one configuration on a CPU side by side, each on its own windows.
+
+    Parameters
+    ----------
+    networks : sequence of StackedGRU
+    x : Tensor, (network, batch, bar, feature)
+    last : int
+        As in `StackedGRU.forward`.
+
+    Returns
+    -------
+    list of Tensor, (batch * last, output), one per network
+        Those of `StackedGRU.forward` up to rounding.
+    """
+    x = x.permute(2, 0, 3, 1)  # (bar, network, feature, batch)
+    for i, layers in enumerate(zip(*(network.gru_layers for network in networks), strict=True)):
+        if i:
+            parts = zip(networks, x.unbind(1), strict=True)
+            x = torch.stack([network.dropout(part) for network, part in parts], 1)
+        x = run_together(layers, x)
+    states = x[-last:].permute(1, 3, 0, 2).flatten(1, 2)  # (network, batch * last, unit)
+    return [network.fc(part) for network, part in zip(networks, states.unbind(0), strict=True)]
 
 
 def network_class(cell: str) -> type[StackedLSTM] | type[StackedGRU]:

@@ -15,6 +15,7 @@ from puffin.models.config import Config, TrainingConfig
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.cuda_graphs import GraphedCall
 from puffin.models.training.early_stopping import EarlyStopping
+from puffin.models.training.together import enqueue_epochs
 from puffin.models.training.trainer import LossFunction, Trainer, loss_function
 from puffin.models.windows import FoldTensors, Windows
 
@@ -116,8 +117,7 @@ class FoldTraining:
     config : Config
     training : TrainingConfig
     seed : int
-        Of the order of the windows and of the noise, plus the number of the fold. Dropout draws
-        from the same generator on a GPU, and from torch's global one on a CPU.
+        Of the order of the windows, of the noise and of dropout, plus the number of the fold.
 
     Attributes
     ----------
@@ -177,10 +177,11 @@ class FoldTraining:
         return bool(self.curve) and not math.isfinite(self.curve[-1])
 
     def _run_epoch(self) -> Epoch:
-        results = [self._enqueue_epoch(i) for i in range(len(self._folds))]
+        train_losses = enqueue_epochs(self._trainers)
+        results = [self._enqueue_validation(i) for i in range(len(self._folds))]
         for trainer in self._trainers:
             trainer.stream.join()
-        train_losses, symbol_losses, forecasts = zip(*results, strict=True)
+        symbol_losses, forecasts = zip(*results, strict=True)
         # The only wait for the device in this epoch.
         *losses, train_loss = torch.cat(
             [*symbol_losses, torch.stack(train_losses).mean()[None]]
@@ -203,19 +204,10 @@ class FoldTraining:
             self.best = epoch
         return epoch
 
-    def _enqueue_epoch(self, fold: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Train a fold's network for an epoch.
-
-        Returns
-        -------
-        train_loss : Tensor, ()
-        symbol_losses, forecasts : Tensor, as `validate` returns them
-        """
-        trainer = self._trainers[fold]
-        with trainer.stream:
-            train_loss = trainer.enqueue_epoch()
-            symbol_losses, forecasts = self._validations[fold]()
-        return train_loss, symbol_losses, forecasts
+    def _enqueue_validation(self, fold: int) -> tuple[Tensor, Tensor]:
+        """Return losses and forecasts of a fold as `validate` does, after its network's epoch."""
+        with self._trainers[fold].stream:
+            return self._validations[fold]()
 
     def state(self) -> bytes:
         """Return everything that the next epochs depend on, in the safetensors format.
@@ -228,7 +220,6 @@ class FoldTraining:
             tensors[f"generator.{i}"] = trainer.generator.get_state()
             state = trainer.optimizer.state()
             tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
-        tensors["dropout"] = _get_rng_state(self._device)
         best = self.best
         if best is not None:
             tensors["forecasts"] = torch.cat(best.forecasts)
@@ -248,7 +239,6 @@ class FoldTraining:
         for i, trainer in enumerate(self._trainers):
             trainer.generator.set_state(tensors[f"generator.{i}"])
             trainer.optimizer.load_state(_entries_under(tensors, f"optimizer.{i}"))
-        _set_rng_state(self._device, tensors["dropout"])
         self.curve = scalars["curve"]
         self._stopping.counter = scalars["counter"]
         self._stopping.should_stop = self._stopping.counter > self._stopping.patience
@@ -268,15 +258,3 @@ def _entries_under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]
     """Return the entries whose key starts with ``prefix.``, with that part removed."""
     start = f"{prefix}."
     return {key.removeprefix(start): v for key, v in tensors.items() if key.startswith(start)}
-
-
-def _get_rng_state(device: torch.device) -> Tensor:
-    """Return the state of torch's global generator of a device."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def _set_rng_state(device: torch.device, state: Tensor) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)

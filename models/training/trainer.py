@@ -1,6 +1,6 @@
 """The training steps of one network: batches, loss and optimiser."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +44,7 @@ class Trainer:
     loss : callable
         Maps forecasts (n, output) and targets (n, 1) to their mean loss.
     seed : int
-        Of the order of the windows and of the noise; on a GPU, of our dropout too.
+        Of the order of the windows, of the noise, and of our dropout.
     targets_per_sequence : int
         Most targets per sequence: fewer are used if a symbol has fewer targets, or if the batch
         size is not a multiple of it.
@@ -79,18 +79,17 @@ class Trainer:
         self.optimizer = Adam(network.parameters(), config.lr, config.weight_decay)
         device = windows.rows.device
         self.generator = torch.Generator(device=device).manual_seed(seed)
+        # Networks train side by side, so each draws from a generator of its own.
+        for layer in network.modules():
+            if isinstance(layer, Dropout):
+                layer.generator = self.generator
         self.stream = SideStream(device)
-        # On a CPU it is faster to gather many batches at once, as `_batches` does.
+        # On a CPU it is faster to gather many batches at once, as `batches` does.
         self._graphed_epoch: GraphedEpoch | None = None
         if device.type == "cuda" and can_be_graphed(network):
             self._graphed_epoch = self._make_graphed_epoch()
 
     def _make_graphed_epoch(self) -> GraphedEpoch:
-        # Networks train side by side, but a graph reads the global generator's state when it runs,
-        # not when it is launched. So each network draws from a generator of its own.
-        for layer in self.network.modules():
-            if isinstance(layer, Dropout):
-                layer.generator = self.generator
         size = self.config.batch_size // self.targets_per_sequence
         return GraphedEpoch(self._step_on, len(self._places), size, self.generator)
 
@@ -107,11 +106,9 @@ class Trainer:
     def enqueue_epoch(self) -> Tensor:
         """Do as `run_epoch` within a block of `stream`, so that others can run beside it."""
         self.network.train()
-        order = self._order()
         if self._graphed_epoch is not None:
-            return self._graphed_epoch.run(order)
-        losses = [self._step(x, y) * len(x) for x, y in self._batches(order)]
-        return torch.stack(losses).sum() / len(order)
+            return self._graphed_epoch.run(self._order())
+        return mean_over_batches([(self._step(x, y), len(x)) for x, y in self.batches()])
 
     def _order(self) -> Tensor:
         """Return the first row of each sequence of this epoch, shuffled, (sequences,).
@@ -127,13 +124,13 @@ class Trainer:
             starts -= torch.randint(k, (1,), generator=self.generator, device=device)
         return starts.clamp(min=0).minimum(places.last[order]) + places.base[order]
 
-    def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches of windows (batch, bar, feature) and targets (batch, k, output).
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield an epoch's batches of windows (batch, bar, feature), targets (batch, k, output).
 
         Windows are gathered for `_BLOCK` batches at once, because every gather has a fixed cost.
         """
         size = self.config.batch_size // self.targets_per_sequence
-        for block in torch.split(order, _BLOCK * size):
+        for block in torch.split(self._order(), _BLOCK * size):
             x, y = self._gather(block)
             yield from zip(torch.split(x, size), torch.split(y, size), strict=True)
 
@@ -161,6 +158,12 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
         self.optimizer.step()
         return loss.detach()
+
+
+def mean_over_batches(losses: Sequence[tuple[Tensor, int]]) -> Tensor:
+    """Return the mean loss of an epoch, from that of each batch and the number of its windows."""
+    sums = torch.stack([loss * count for loss, count in losses])
+    return sums.sum() / sum(count for _, count in losses)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from puffin.models.networks.gru import GRU
+from puffin.models.networks.gru import GRU, run_together
 from puffin.models.networks.rnn import StackedGRU
 
 
@@ -47,6 +47,28 @@ def test_states_and_gradients_equal_those_of_torch(
     assert len(found) == len(expected) == 5
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_layers_side_by_side_have_the_states_and_gradients_of_torch_s() -> None:
+    pairs = [pair(3, 5, torch.float64) for _ in range(3)]
+    for seed, (stock, own) in enumerate(pairs):
+        torch.manual_seed(seed)  # weights of its own
+        stock.reset_parameters()
+        own.load_state_dict(stock.state_dict())
+    x, weight = numbers(3, 4, 6, 3), numbers(3, 4, 6, 5)  # (layer, batch, bar, feature or unit)
+    inputs = x.clone().requires_grad_()
+    states = run_together([own for _, own in pairs], inputs.permute(2, 0, 3, 1))
+    states = states.permute(1, 3, 0, 2)  # as the weight
+    (states * weight).sum().backward()
+    assert inputs.grad is not None
+    for i, (stock, own) in enumerate(pairs):
+        alone = x[i].clone().requires_grad_()
+        expected, _ = stock(alone)
+        (expected * weight[i]).sum().backward()
+        torch.testing.assert_close(states[i], expected, rtol=0, atol=1e-14)
+        torch.testing.assert_close(inputs.grad[i], alone.grad, rtol=1e-12, atol=1e-12)
+        for mine, theirs in zip(own.parameters(), stock.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-12, atol=1e-12)
 
 
 def test_gradients_equal_finite_differences() -> None:

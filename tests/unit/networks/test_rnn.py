@@ -20,6 +20,7 @@ from puffin.models.networks.rnn import (
     StackedGRU,
     StackedLSTM,
     build_network,
+    forecast_together,
     network_class,
 )
 
@@ -162,6 +163,19 @@ def test_last_returns_the_forecast_after_each_of_the_last_bars(cell: str) -> Non
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_networks_side_by_side_forecast_as_each_alone(last: int) -> None:
+    networks = [StackedGRU(2, [5, 4], output_dim=3) for _ in range(4)]
+    for number, network in enumerate(networks):
+        network.dropout.generator = torch.Generator().manual_seed(number)
+    x = torch.randn(4, 6, 7, 2)  # (network, batch, bar, feature)
+    found = forecast_together(networks, x, last=last)
+    for number, (network, out) in enumerate(zip(networks, found, strict=True)):
+        network.dropout.generator = torch.Generator().manual_seed(number)
+        assert out.shape == (6 * last, 3)
+        torch.testing.assert_close(out, network(x[number], last=last), rtol=1e-5, atol=1e-6)
 
 
 def test_a_gru_follows_the_equations_of_torch() -> None:
