@@ -149,13 +149,9 @@ def forecast_holdout(holdout: Dataset, winner: Tried, seed: int | None = None) -
     """
     spec, config = holdout.spec, winner.config
     (fold,) = holdout.tensors(config.lookback, CPU)
-    network = Refit(
-        fold.train,
-        config,
-        spec.criterion,
-        winner.best.number,
-        spec.search.seed if seed is None else seed,
-    ).train()
+    seeds = [spec.search.seed if seed is None else seed]
+    epochs = winner.best.number
+    (network,) = Refit(fold.train, config, spec.criterion, epochs, seeds).train()
     _, scaled = validate(network, fold.valid, loss_function(spec.criterion))
     (forecasts,) = holdout.in_target_units([scaled])
     return forecasts

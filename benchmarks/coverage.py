@@ -106,7 +106,7 @@ def forecasts_of(data: Dataset) -> list[Floats]:
     """Train a network for each fold, and forecast its validation part."""
     found = []
     for fold in data.tensors(CONFIG.lookback, torch.device("cpu")):
-        network = Refit(fold.train, CONFIG, LOSSES["mse"], EPOCHS, seed=0).train()
+        (network,) = Refit(fold.train, CONFIG, LOSSES["mse"], EPOCHS, seeds=[0]).train()
         found.append(forecast_windows(network, fold.valid.inputs)[:, 0])
     return data.in_target_units(found)
 

@@ -47,7 +47,7 @@ def inside(target: str, symbol: str, period: str) -> Iterator[tuple[Floats, Floa
     """Yield of each origin which steps are inside: of fixed errors, and of ours."""
     folds, holdout = datasets(target, symbol, period)
     (fold,) = holdout.tensors(CONFIG.lookback, torch.device("cpu"))
-    network = Refit(fold.train, CONFIG, LOSSES["mse"], EPOCHS, seed=0).train()
+    (network,) = Refit(fold.train, CONFIG, LOSSES["mse"], EPOCHS, seeds=[0]).train()
     (part,) = holdout.parts[0]
     values, sealed = part.member.series.target, part.fold.valid
     errors = np.concatenate(

@@ -82,7 +82,7 @@ def train(spec: Spec, frames: Frames, seed: int) -> Result:
     if best is None:
         raise RuntimeError("the training diverged in its first epoch: lower the learning rate")
     (fold,) = opened.tensors(LOOKBACK, CPU)
-    network = Refit(fold.train, config, LOSSES["mse"], best.number, seed).train()
+    (network,) = Refit(fold.train, config, LOSSES["mse"], best.number, [seed]).train()
     losses, _ = validate(network, fold.valid, loss_function(LOSSES["mse"]))
     return Result(best.valid_loss, float(losses.mean()), time.process_time() - started)
 

@@ -1,20 +1,21 @@
-"""Training one network for a fixed number of epochs, without validation."""
+"""Training networks for a fixed number of epochs, without validation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch import nn
 
 from puffin.models.config import Config
 from puffin.models.losses import Loss
 from puffin.models.training.fold_training import build_networks, targets_per_sequence
+from puffin.models.training.together import enqueue_epochs
 from puffin.models.training.trainer import Trainer, loss_function
 from puffin.models.windows import Windows
 
 
 class Refit:
-    """Training of one network on all targets, for an epoch count that is already known.
+    """Training of a network for each seed on all targets, for a known number of epochs.
 
-    Iterating trains the network: each item is the number of an epoch that ended, from 1.
+    Iterating trains the networks: each item is the number of an epoch that ended, from 1.
 
     Parameters
     ----------
@@ -22,12 +23,12 @@ class Refit:
     config : Config
     loss : Loss
     epochs : int
-    seed : int
-        Of the weights, the order of the windows, dropout and noise.
+    seeds : sequence of int
+        Each of the weights, the order of the windows, dropout and noise of a network.
 
     Attributes
     ----------
-    network : Module, in evaluation mode after the last epoch
+    networks : list of Module, in evaluation mode after the last epoch
     """
 
     def __init__(
@@ -36,30 +37,39 @@ class Refit:
         config: Config,
         loss: Loss,
         epochs: int,
-        seed: int,
+        seeds: Sequence[int],
     ) -> None:
-        self.network: nn.Module
         rows = windows.rows
-        (self.network,) = build_networks(config, rows.shape[1], 1, rows.device, seed, loss.levels)
+        self.networks: list[nn.Module] = []
+        for seed in seeds:
+            self.networks += build_networks(
+                config, rows.shape[1], 1, rows.device, seed, loss.levels
+            )
         self._epochs = epochs
-        self._trainer = Trainer(
-            self.network,
-            windows,
-            config,
-            loss_function(loss),
-            seed,
-            targets_per_sequence(windows.lookback),
-        )
+        self._trainers = [
+            Trainer(
+                network,
+                windows,
+                config,
+                loss_function(loss),
+                seed,
+                targets_per_sequence(windows.lookback),
+            )
+            for network, seed in zip(self.networks, seeds, strict=True)
+        ]
 
     def __iter__(self) -> Iterator[int]:
         """Train, and yield the number of each epoch after it ended."""
         for number in range(1, self._epochs + 1):
-            self._trainer.run_epoch()
+            enqueue_epochs(self._trainers)
+            for trainer in self._trainers:
+                trainer.stream.join()
             yield number
-        self.network.eval()
+        for network in self.networks:
+            network.eval()
 
-    def train(self) -> nn.Module:
-        """Train for all epochs, and return the network."""
+    def train(self) -> list[nn.Module]:
+        """Train for all epochs, and return the network of each seed."""
         for _ in self:
             pass
-        return self.network
+        return self.networks

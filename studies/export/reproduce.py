@@ -163,11 +163,10 @@ def _weights(exported: Exported, folds: Dataset) -> Iterator[Check]:
     record = exported.record
     on_all_bars = record.refit.data == "all"
     dataset = Dataset.build(exported.spec, exported.prices) if on_all_bars else folds
-    networks, scalers, targets = refit_winner(
-        dataset, exported.config, record.epochs, record.refit.seeds
-    )
+    networks, scalers, targets = refit_winner(dataset, exported.config, record.epochs)
     yield from _inputs(record, scalers, targets)
-    before, recomputed = exported.weights, Ensemble([*networks.values()]).state_dict()
+    kept = [networks[seed] for seed in record.refit.seeds]
+    before, recomputed = exported.weights, Ensemble(kept).state_dict()
     difference = max(
         float((recomputed[name] - values).abs().max()) for name, values in before.items()
     )
@@ -207,7 +206,8 @@ def _holdout(
     (fold,) = holdout.read_by(config).tensors(config.lookback, comparison.device)
     loss, runs = spec.criterion, list[Floats]()
     for seed in recorded.seeds:
-        network = Refit(fold.train, config, loss, record.epochs, seed).train()
+        # One after the other, as the workers trained them.
+        (network,) = Refit(fold.train, config, loss, record.epochs, [seed]).train()
         _, scaled = validate(network, fold.valid, loss_function(loss))
         runs += holdout.in_target_units([scaled])
     forecasts = np.stack(runs).mean(axis=0)

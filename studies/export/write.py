@@ -282,38 +282,35 @@ def _is_ignored(name: str) -> bool:
 
 
 def refit_winner(
-    dataset: Dataset, config: Config, epochs: int, seeds: Iterable[int] | None = None
+    dataset: Dataset, config: Config, epochs: int
 ) -> tuple[dict[int, torch.nn.Module], dict[str, Scaler], int]:
-    """Train the winner with each seed on every target of a dataset, on the CPU with one thread.
+    """Train the winner with each final seed on every target of a dataset, on the CPU.
 
-    The number of threads determines the order of sums and thus the last bits of the weights.
+    One thread, and always all seeds: the number of threads and which networks step together may
+    determine the order of sums and thus the last bits of the weights.
 
     Parameters
     ----------
     dataset : Dataset
     config : Config
     epochs : int
-    seeds : iterable of int, optional
-        `Spec.final_seeds` by default.
 
     Returns
     -------
     dict, dict, int
-        The network of each seed, the scaler of each symbol's inputs and outputs, and the number of
-        targets.
+        The network of each of `Spec.final_seeds`, the scaler of each symbol's inputs and outputs,
+        and the number of targets.
     """
     parts = dataset.read_by(config).refit_parts()
     tensors = fold_tensors(parts, config.lookback, torch.device("cpu"))
-    threads = torch.get_num_threads()
+    threads, seeds = torch.get_num_threads(), dataset.spec.final_seeds
     torch.set_num_threads(1)
     try:
-        networks = {
-            seed: Refit(tensors.train, config, dataset.spec.criterion, epochs, seed).train()
-            for seed in (dataset.spec.final_seeds if seeds is None else seeds)
-        }
+        networks = Refit(tensors.train, config, dataset.spec.criterion, epochs, seeds).train()
     finally:
         torch.set_num_threads(threads)
-    return networks, {part.member.symbol: part.scaler for part in parts}, len(tensors.train)
+    scalers = {part.member.symbol: part.scaler for part in parts}
+    return dict(zip(seeds, networks, strict=True)), scalers, len(tensors.train)
 
 
 def is_finite(network: torch.nn.Module) -> bool:

@@ -88,8 +88,8 @@ def test_the_exported_weights_are_those_of_an_independent_refit(
     settings = Config.from_dict(config["config"]), loss, config["epochs"]
     own = {
         f"members.{place}.{name}": value
-        for place, seed in enumerate((3, 4, 5))
-        for name, value in Refit(windows, *settings, seed).train().state_dict().items()
+        for place, network in enumerate(Refit(windows, *settings, [3, 4, 5]).train())
+        for name, value in network.state_dict().items()
     }
     written = load_file(exported / "model.safetensors")
     assert len(targets) == config["refit"]["targets"]
@@ -164,10 +164,10 @@ def test_an_export_of_diverged_weights_is_refused_and_writes_nothing(
     finished: Finished, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Diverged(Refit):
-        def train(self) -> torch.nn.Module:
-            network = super().train()
-            torch.nn.init.constant_(network.get_parameter("fc.bias"), float("nan"))
-            return network
+        def train(self) -> list[torch.nn.Module]:
+            for network in super().train():
+                torch.nn.init.constant_(network.get_parameter("fc.bias"), float("nan"))
+            return self.networks
 
     monkeypatch.setattr(puffin.studies.export.write, "Refit", Diverged)
     code, _, err = command("export", "tiny-study", "best", "--storage", finished.url)
@@ -179,15 +179,13 @@ def test_an_export_of_diverged_weights_is_refused_and_writes_nothing(
 def test_an_export_leaves_out_a_network_that_diverged(
     finished: Finished, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = []
+    trained = list[torch.nn.Module]()
 
     class SecondDiverges(Refit):
-        def train(self) -> torch.nn.Module:
-            network = super().train()
-            trained.append(network)
-            if len(trained) == 2:
-                torch.nn.init.constant_(network.get_parameter("fc.bias"), float("nan"))
-            return network
+        def train(self) -> list[torch.nn.Module]:
+            trained.extend(super().train())
+            torch.nn.init.constant_(trained[1].get_parameter("fc.bias"), float("nan"))
+            return trained
 
     monkeypatch.setattr(puffin.studies.export.write, "Refit", SecondDiverges)
     done = command("export", "tiny-study", str(tmp_path / "best"), "--storage", finished.url)
@@ -225,7 +223,7 @@ def test_an_export_is_refitted_with_one_thread(
     used = []
 
     class Watched(Refit):
-        def train(self) -> torch.nn.Module:
+        def train(self) -> list[torch.nn.Module]:
             used.append(torch.get_num_threads())
             return super().train()
 
@@ -237,6 +235,6 @@ def test_an_export_is_refitted_with_one_thread(
             command("export", "tiny-study", str(tmp_path / "out"), "--storage", finished.url).code
             == 0
         )
-        assert (used, torch.get_num_threads()) == ([1, 1, 1], 2)
+        assert (used, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(before)

@@ -155,11 +155,12 @@ def test_a_training_resumes_on_the_device_to_the_same_losses(device: torch.devic
 
 def test_a_winner_is_refitted_on_the_device(device: torch.device) -> None:
     fold = folds_on(device, CONFIG.lookback)[0]
-    refit = Refit(fold.train, CONFIG, LOSSES["mse"], 2, seed=0)
+    refit = Refit(fold.train, CONFIG, LOSSES["mse"], 2, seeds=[0, 1])
     assert list(refit) == [1, 2]
-    out = forecast_windows(refit.network, fold.valid.inputs)
-    assert out.device.type == device.type
-    assert torch.isfinite(out).all()
+    for network in refit.networks:
+        out = forecast_windows(network, fold.valid.inputs)
+        assert out.device.type == device.type
+        assert torch.isfinite(out).all()
     empty_gpu_cache(device)
 
 

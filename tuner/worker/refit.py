@@ -62,10 +62,11 @@ def run_refit(
     job.record.write(trial)
     log_begin(study, config, job)
     (fold,) = dataset.read_by(config).tensors(config.lookback, device)
-    refit = Refit(fold.train, config, loss, job.epochs, job.seed)
+    refit = Refit(fold.train, config, loss, job.epochs, [job.seed])
     for _ in interrupt.interruptible(iter(refit)):
         pass
-    losses, forecasts = validate(refit.network, fold.valid, loss_function(loss))
+    (network,) = refit.networks
+    losses, forecasts = validate(network, fold.valid, loss_function(loss))
     scored = Epoch(
         job.epochs,
         (tuple((losses / fold.unit).tolist()),),

@@ -1,11 +1,14 @@
 """A refit trains as `Trainer` and `FoldTraining` do, for a fixed number of epochs."""
 
 import itertools
+from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from puffin.models.cells import CELLS
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.losses import LOSSES
 from puffin.models.training.fold_training import FoldTraining, build_networks, targets_per_sequence
@@ -29,7 +32,7 @@ def test_a_refit_equals_as_many_epochs_of_a_trainer() -> None:
     trainer = Trainer(network, windows, REFIT, functional.l1_loss, 5, per_sequence)
     for _ in range(3):
         trainer.run_epoch()
-    refitted = Refit(windows, REFIT, LOSSES["mae"], epochs=3, seed=5).train()
+    (refitted,) = Refit(windows, REFIT, LOSSES["mae"], epochs=3, seeds=[5]).train()
     assert torch.equal(vector(refitted), vector(network))
     assert not refitted.training
 
@@ -40,15 +43,27 @@ def test_a_refit_equals_as_many_epochs_of_fold_training() -> None:
     epochs = FoldTraining(networks, [fold], REFIT, TrainingConfig(9, patience=9), 5)
     *_, last = itertools.islice(epochs, 3)
     assert last.number == 3
-    refitted = Refit(fold.train, REFIT, LOSSES["mse"], 3, seed=5).train()
+    (refitted,) = Refit(fold.train, REFIT, LOSSES["mse"], 3, seeds=[5]).train()
     assert torch.equal(vector(refitted), vector(networks))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_seeds_refitted_together_are_those_refitted_alone(cell: str) -> None:
+    (fold,) = random_folds(count=1)
+    config, seeds = replace(REFIT, cell=cell), [5, 6, 7]
+    together = Refit(fold.train, config, LOSSES["mse"], 3, seeds).train()
+    assert not any(network.training for network in together)
+    for seed, network in zip(seeds, together, strict=True):
+        (alone,) = Refit(fold.train, config, LOSSES["mse"], 3, [seed]).train()
+        torch.testing.assert_close(vector(network), vector(alone), rtol=1e-4, atol=1e-6)
 
 
 def test_a_refit_is_repeatable_and_depends_on_seed_epochs_and_loss() -> None:
     (fold,) = random_folds(count=1)
 
     def refit(loss: str, epochs: int, seed: int) -> tuple[float, ...]:
-        return tuple(vector(Refit(fold.train, REFIT, LOSSES[loss], epochs, seed).train()).tolist())
+        (network,) = Refit(fold.train, REFIT, LOSSES[loss], epochs, [seed]).train()
+        return tuple(vector(network).tolist())
 
     assert refit("mse", 2, 0) == refit("mse", 2, 0)
     others = [("mse", 2, 0), ("mse", 2, 1), ("mse", 3, 0), ("mae", 2, 0)]
