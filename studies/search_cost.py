@@ -20,8 +20,10 @@ from puffin.studies.spec import Spec
 _BUDGET_SECONDS = 0.5
 _LEAST_CONFIGURATIONS = 3
 _MOST_CONFIGURATIONS = 30
-# Batches of a configuration that are timed, and the most targets in them.
-_BATCHES = 2
+# Steps of a configuration that are timed. The shortest counts: the first is slower, and another
+# process may interrupt one.
+_STEPS = 3
+# The most targets of a fold that are timed: no more than a batch.
 _MOST_TARGETS = 256
 # A wider network would take this command seconds to build.
 _MOST_WEIGHTS = 2_000_000
@@ -129,24 +131,31 @@ def _weights(config: Config, inputs: int) -> int:
 
 
 def _seconds_per_target(dataset: Dataset, config: Config) -> float:
-    """Return the seconds of training steps on the first symbol, divided by their targets."""
+    """Return the seconds of a step of all folds on the first symbol, divided by its targets."""
     # Imported here so that the commands that manage studies do not load torch.
     import torch
 
     from puffin.models.networks.rnn import build_network
     from puffin.models.training.fold_training import targets_per_sequence
+    from puffin.models.training.together import enqueue_epochs
     from puffin.models.training.trainer import Trainer, loss_function
     from puffin.models.windows import fold_tensors
 
     first, lookback = dataset.parts[0][:1], config.lookback
     windows = fold_tensors(first, lookback, torch.device("cpu")).train
-    count = min(_BATCHES * config.batch_size, _MOST_TARGETS, len(windows))
-    start = windows.spans[0].start
-    network = build_network(config, dataset.inputs, dataset.spec.training.quantiles)
     loss, k = loss_function(dataset.spec.criterion), targets_per_sequence(lookback)
+    levels = dataset.spec.training.quantiles
+    # So many that there is one batch of sequences, wherever they begin.
+    count = min(max(config.batch_size - k + 1, 1), _MOST_TARGETS, len(windows))
+    start = windows.spans[0].start
     few = replace(windows, spans=(Span(start, start + count),))
-    trainer = Trainer(network, few, config, loss, 0, k)
-    trainer.run_epoch()  # the first one is slower
-    started = time.perf_counter()
-    trainer.run_epoch()
-    return (time.perf_counter() - started) / count
+    trainers = [
+        Trainer(build_network(config, dataset.inputs, levels), few, config, loss, seed, k)
+        for seed in range(len(dataset.parts))
+    ]
+    times = []
+    for _ in range(_STEPS):
+        started = time.perf_counter()
+        enqueue_epochs(trainers)
+        times.append(time.perf_counter() - started)
+    return min(times) / (count * len(trainers))
