@@ -12,7 +12,7 @@ import puffin.models.training.fold_training as module
 from puffin.models.cells import CELLS
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.losses import LOSSES
-from puffin.models.networks.rnn import StackedLSTM
+from puffin.models.networks.rnn import StackedLSTM, network_class
 from puffin.models.training.fold_training import (
     Epoch,
     FoldTraining,
@@ -119,10 +119,10 @@ def test_the_improved_epochs_are_those_below_all_before_them() -> None:
     assert [epoch.improved for epoch in epochs] == expected
 
 
-def plain_curve(folds: list[FoldTensors], epochs: int, seed: int) -> list[list[float]]:
+def plain_curve(cell: str, folds: list[FoldTensors], epochs: int, seed: int) -> list[list[float]]:
     """Return the losses of each fold trained separately, by a plain loop."""
     torch.manual_seed(seed)
-    networks = [StackedLSTM(2, [4, 3], dropout=0.0) for _ in folds]
+    networks = [network_class(cell)(2, [4, 3], dropout=0.0) for _ in folds]
     curves = []
     for i, (network, fold) in enumerate(zip(networks, folds, strict=True)):
         optimizer = torch.optim.Adam(network.parameters(), lr=0.02, weight_decay=0.1)
@@ -146,10 +146,11 @@ def plain_curve(folds: list[FoldTensors], epochs: int, seed: int) -> list[list[f
     return [list(row) for row in zip(*curves, strict=True)]
 
 
-def test_the_folds_in_step_have_the_losses_of_each_fold_trained_alone() -> None:
-    config = Config(hidden_dims=(4, 3), dropout=0.0, lr=0.02, weight_decay=0.1, batch_size=8)
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_folds_in_step_have_the_losses_of_each_fold_trained_alone(cell: str) -> None:
+    config = Config(cell, (4, 3), dropout=0.0, lr=0.02, weight_decay=0.1, batch_size=8)
     epochs = train(random_folds(), config, TrainingConfig(5, patience=10), seed=11)[1]
-    expected = plain_curve(random_folds(), 5, seed=11)
+    expected = plain_curve(cell, random_folds(), 5, seed=11)
     for epoch, losses in zip(epochs, expected, strict=True):
         assert list(epoch.fold_losses) == pytest.approx(losses, rel=1e-4)
 
