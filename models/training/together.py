@@ -18,9 +18,10 @@ from torch import Tensor
 from puffin.models.networks.rnn import StackedGRU, forecast_together
 from puffin.models.training.trainer import Trainer, mean_over_batches
 
-# Numbers in a layer's state after one bar, (unit, batch), up to which the calls outweigh the work
-# on them. With more, the states of five networks leave the cache, and a step takes longer.
-_LARGEST_STATE = 8192
+# Numbers in a layer's state after one bar, (unit, batch), up to which networks step together. With
+# twice as many little is gained, with four times as many the states of five networks leave the
+# cache and a step takes longer; and all that a step keeps is in memory for all networks at once.
+_LARGEST_STATE = 4096
 # A trainer with windows (batch, bar, feature) and targets (batch, k, output).
 _Batch = tuple[Trainer, Tensor, Tensor]
 
