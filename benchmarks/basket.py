@@ -3,8 +3,10 @@
 One fold of noise; an epoch of N symbols has N times the targets. Rounds alternate between the
 numbers of symbols, and the ratio of each round to one symbol counts. One thread. `--start N` times
 instead how a worker reads a snapshot of N symbols and builds its dataset, and its peak memory.
+`--profile N` says which part of an epoch of N symbols is spent on what.
 
     python benchmarks/basket.py --symbols 1 3 20 100
+    python benchmarks/basket.py --profile 20
     python benchmarks/basket.py --start 100 --bars 5000
 """
 
@@ -12,7 +14,11 @@ import argparse
 import resource
 import statistics
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -20,7 +26,10 @@ import torch
 
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.folds import Span
+from puffin.models.training import fold_training
+from puffin.models.training.adam import Adam
 from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.training.trainer import Trainer
 from puffin.models.windows import FoldTensors, Windows
 from puffin.studies.bars import cut_holdout
 from puffin.studies.dataset import Dataset
@@ -67,6 +76,52 @@ def targets_per_second(config: Config, symbols: int) -> float:
     return EPOCHS * len(fold.train) / (time.process_time() - started)
 
 
+def profile(config: Config, symbols: int) -> dict[str, float]:
+    """Return the share of an epoch of one fold by what it is spent on."""
+    fold = fold_of(symbols, config.lookback)
+    networks = build_networks(config, FEATURES, 1, CPU, seed=0)
+    spent: dict[str, float] = defaultdict(float)
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            started = time.perf_counter()
+            result = function(*args, **options)
+            spent[name] += time.perf_counter() - started
+            return result
+
+        return call
+
+    with (
+        patch.object(Trainer, "_gather", timed("windows", Trainer._gather)),  # noqa: SLF001  # timed
+        patch.object(Adam, "step", timed("Adam", Adam.step)),
+        patch.object(torch.Tensor, "backward", timed("backward", torch.Tensor.backward)),
+        patch.object(fold_training, "validate", timed("validation", fold_training.validate)),
+    ):
+        epochs = iter(FoldTraining(networks, [fold], config, TrainingConfig(3, 3), seed=0))
+        next(epochs)  # the first one is slower
+        spent.clear()
+        started = time.perf_counter()
+        next(epochs)
+        total = time.perf_counter() - started
+    return {name: seconds / total for name, seconds in spent.items()} | {
+        "forward and the rest": 1 - sum(spent.values()) / total
+    }
+
+
+def print_profile(symbols: int) -> None:
+    """Print the shares of each shape."""
+    print("cell  batch lookback widths      windows  backward  Adam  validation  forward and rest")
+    for cell, batch, lookback, widths in SHAPES:
+        shares = profile(Config(cell, widths, 0.0, lookback, batch_size=batch), symbols)
+        columns = ("windows", "backward", "Adam", "validation", "forward and the rest")
+        print(
+            f"{cell:5} {batch:5} {lookback:8} {widths!s:10} "
+            + " ".join(f"{shares[name]:9.1%}" for name in columns),
+            flush=True,
+        )
+
+
 def start(symbols: int, bars: int, features: Sequence[str]) -> None:
     """Print the processor seconds of the start of a worker, and its peak memory."""
     rng = np.random.default_rng(0)
@@ -109,10 +164,14 @@ def main() -> None:
     parser.add_argument("--features", nargs="+", default=["return", "range", "volume"])
     parser.add_argument("--symbols", type=int, nargs="+", default=[1, 3, 20, 100])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--profile", type=int)
     given = parser.parse_args()
     setup_torch("cpu", 1.0)
     if given.start is not None:
         start(given.start, given.bars, given.features)
+        return
+    if given.profile is not None:
+        print_profile(given.profile)
         return
     print("cell  batch lookback widths     symbols  targets/s  ratio to one (min, max)")
     for cell, batch, lookback, widths in SHAPES:

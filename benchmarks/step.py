@@ -2,10 +2,11 @@
 
 The bare step is forward, loss, backward and torch's Adam, with torch's layers, on one batch that
 lies ready; ours also shuffles, gathers windows and sums losses. Both run in turn, epoch by epoch,
-and the ratio of each pair counts. `--as-is` leaves the C library as a script finds it, which keeps
-less memory between steps.
+and the ratio of each pair counts. `--symbols N` has the batches of a basket, from windows of N
+symbols. `--as-is` leaves the C library as a script finds it, which keeps less memory between steps.
 
     python benchmarks/step.py --device cpu
+    OMP_NUM_THREADS=1 python benchmarks/step.py --symbols 20 --pairs 5
 """
 
 import argparse
@@ -16,6 +17,7 @@ from collections.abc import Callable
 import torch
 
 from puffin.models.config import Config
+from puffin.models.folds import Span
 from puffin.models.losses import LOSSES
 from puffin.models.networks.dropout import Dropout
 from puffin.models.networks.gru import GRU
@@ -33,6 +35,14 @@ SHAPES = [
     (64, 30, (128, 64, 32)),
     (64, 20, (128, 128)),
     (128, 60, (64, 32)),
+]
+BASKET_SHAPES = [
+    (256, 20, (32,)),
+    (512, 20, (32,)),
+    (512, 20, (64, 32)),
+    (1024, 20, (32,)),
+    (1024, 20, (128, 128)),
+    (1024, 40, (64,)),
 ]
 
 
@@ -72,18 +82,27 @@ def stock(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
+def windows_of(config: Config, symbols: int, bars: int, device: torch.device) -> Windows:
+    """Return windows of noise of as many symbols, whole batches only, as the bare step has."""
+    rows, targets = (torch.randn(symbols * bars, n, device=device) for n in (FEATURES, 1))
+    each = bars - config.lookback + 1
+    # The last symbol has fewer windows, so that all together are whole batches.
+    last = each - symbols * each % config.batch_size
+    counts = [each] * (symbols - 1) + [last]
+    spans = [Span(place * bars, place * bars + count) for place, count in enumerate(counts)]
+    return Windows(rows, targets, tuple(spans), config.lookback)
+
+
 def measure(
-    config: Config, pairs: int, device: torch.device, bars: int = BARS
+    config: Config, pairs: int, device: torch.device, bars: int = BARS, symbols: int = 1
 ) -> tuple[float, float, list[float]]:
     """Return median milliseconds of both steps and the ratio of each pair."""
-    steps = (bars - config.lookback + 1) // config.batch_size
-    count = steps * config.batch_size  # whole batches only, as the bare step has
-    rows = torch.randn(bars, FEATURES, device=device)
-    targets = torch.randn(count, 1, device=device)
-    windows = Windows.of(rows, targets, config.lookback)
+    windows = windows_of(config, symbols, bars, device)
+    steps = len(windows) // config.batch_size
     network = build_network(config, FEATURES).to(device)
     ours = Trainer(network, windows, config, loss_function(LOSSES["mse"]), seed=0).run_epoch
-    batch = windows.view()[: config.batch_size].contiguous(), targets[: config.batch_size]
+    size = config.batch_size
+    batch = windows.view()[:size].contiguous(), windows.targets[:size]
     bare = bare_epoch(stock(build_network(config, FEATURES)).to(device), *batch, steps)
     for epoch in (ours, bare):
         epoch()
@@ -100,6 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--symbols", type=int, default=1)
     parser.add_argument("--as-is", action="store_true")
     options = parser.parse_args()
     device = torch.device(options.device) if options.as_is else setup_torch(options.device, 1.0)
@@ -108,9 +128,9 @@ def main() -> None:
     print("cell  batch lookback widths          ours ms  bare ms  ratio (min, max)")
     medians = []
     for cell in ("lstm", "gru"):
-        for batch, lookback, widths in SHAPES:
+        for batch, lookback, widths in SHAPES if options.symbols == 1 else BASKET_SHAPES:
             config = Config(cell=cell, hidden_dims=widths, lookback=lookback, batch_size=batch)
-            own, plain, ratios = measure(config, options.pairs, device)
+            own, plain, ratios = measure(config, options.pairs, device, symbols=options.symbols)
             medians.append(statistics.median(ratios))
             print(
                 f"{cell:5} {batch:5} {lookback:8} {widths!s:14} {own:8.2f} {plain:8.2f}"
