@@ -1,8 +1,8 @@
 """Epochs of several networks, as one where that is faster.
 
 A step of a narrow GRU takes as long as its calls of torch, so on a CPU the GRUs of all folds or
-seeds take their steps together: each call works on all networks. A step of five then takes 0.3 of
-the time at widths of 8 and 16, 0.4 at 32, 0.5 at 64 and 0.75 at 128 (benchmarks/RESULTS.md). Each
+seeds take their steps together: each call works on all networks. An epoch of five then takes 0.32
+of the time at a width of 8, 0.42 at 32, 0.55 at 64 and 0.81 at 128 (benchmarks/together.py). Each
 network still learns from its own batches in its own order, as it would alone, up to rounding.
 
 Other networks take their steps one after the other: torch has a fused CPU kernel for an LSTM, and
