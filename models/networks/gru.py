@@ -6,7 +6,8 @@ calls per bar forward and seven backward. A training step is 1.04 to 1.9 times a
 (benchmarks/RESULTS.md). Gates lie as (unit, batch), so that each gate is one block of memory.
 
 A narrow layer takes as long as its calls, so the layers of several networks are one operation too,
-with a network axis: the calls are then paid once for all networks.
+with a network axis: the calls are then paid once for all networks. With a state of more than
+`LARGEST_STATE` numbers the work on it outweighs the calls, and torch's own code is faster.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+# Numbers in a layer's state after one bar, (unit, batch), up to which our operation is faster.
+LARGEST_STATE = 4096
 
 
 class _Sequence(torch.autograd.Function):
@@ -124,9 +128,10 @@ def _flat(values: Tensor) -> Tensor:
 class GRU(nn.GRU):
     """``torch.nn.GRU`` of one layer with ``batch_first=True`` and the same names of weights.
 
-    It falls back to torch's own code on other devices than a CPU, under autocast, with an initial
-    state, and while the network is recorded (``torch.export``, ``torch.compile``,
-    ``torch.jit.trace``). Otherwise it has first derivatives only, and none for ``torch.func``.
+    It falls back to torch's own code where that is faster (large states, and without gradients), on
+    other devices than a CPU, under autocast, with an initial state, and while the network is
+    recorded (``torch.export``, ``torch.compile``, ``torch.jit.trace``). Otherwise it has first
+    derivatives only, and none for ``torch.func``.
 
     Parameters
     ----------
@@ -148,7 +153,8 @@ class GRU(nn.GRU):
         traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # torch's
         recorded = traced or torch.compiler.is_compiling()
         on_cpu = input.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        if recorded or hx is not None or not on_cpu:
+        is_faster = torch.is_grad_enabled() and len(input) * self.hidden_size <= LARGEST_STATE
+        if recorded or hx is not None or not (on_cpu and is_faster):
             return super().forward(input, hx)
         states = run_together([self], input.permute(1, 2, 0)[:, None])[:, 0]  # (bar, unit, batch)
         # Views: the next layer permutes them back to how they lie in memory.

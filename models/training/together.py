@@ -15,13 +15,10 @@ from itertools import groupby, zip_longest
 import torch
 from torch import Tensor
 
+from puffin.models.networks.gru import LARGEST_STATE
 from puffin.models.networks.rnn import StackedGRU, forecast_together
 from puffin.models.training.trainer import Trainer, mean_over_batches
 
-# Numbers in a layer's state after one bar, (unit, batch), up to which networks step together. With
-# twice as many little is gained, with four times as many the states of five networks leave the
-# cache and a step takes longer; and all that a step keeps is in memory for all networks at once.
-_LARGEST_STATE = 4096
 # A trainer with windows (batch, bar, feature) and targets (batch, k, output).
 _Batch = tuple[Trainer, Tensor, Tensor]
 
@@ -41,11 +38,16 @@ def enqueue_epochs(trainers: Sequence[Trainer]) -> list[Tensor]:
 
 
 def _can_step_together(trainer: Trainer) -> bool:
-    """Return whether the network is one of GRUs on a CPU, none of them wide for its batches."""
+    """Return whether the network is one of GRUs on a CPU, none of them wide for its batches.
+
+    With states of twice `LARGEST_STATE` little is gained, with four times as many those of five
+    networks leave the cache and a step takes longer; and all that a step keeps is in memory for all
+    networks at once.
+    """
     if not isinstance(trainer.network, StackedGRU) or trainer.windows.device.type != "cpu":
         return False
     batch = trainer.config.batch_size // trainer.targets_per_sequence
-    return batch * max(trainer.network.hidden_dims) <= _LARGEST_STATE
+    return batch * max(trainer.network.hidden_dims) <= LARGEST_STATE
 
 
 def _epoch_together(trainers: Sequence[Trainer]) -> list[Tensor]:

@@ -2,12 +2,14 @@
 
 import copy
 import warnings
+from collections.abc import Sequence
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from puffin.models.networks.gru import GRU, run_together
+from puffin.models.networks.gru import GRU, LARGEST_STATE, run_together
 from puffin.models.networks.rnn import StackedGRU
 
 
@@ -97,6 +99,25 @@ def test_its_weights_are_torch_s_and_start_as_torch_s() -> None:
     own = GRU(2, 5).state_dict()
     assert list(own) == list(stock)
     assert all(torch.equal(own[name], stock[name]) for name in stock)
+
+
+def test_large_states_and_forecasts_without_gradients_are_left_to_torch() -> None:
+    stock, own = pair(2, 32, torch.float32)
+    large = numbers(LARGEST_STATE // 32 + 1, 3, 2, dtype=torch.float32)
+    small = large[:-1]
+    ran: list[int] = []
+
+    def seen(layers: Sequence[GRU], x: Tensor) -> Tensor:
+        ran.append(x.shape[-1])
+        return run_together(layers, x)
+
+    with patch("puffin.models.networks.gru.run_together", seen):
+        assert torch.equal(own(large)[0], stock(large)[0])
+        with torch.no_grad():
+            assert torch.equal(own(small)[0], stock(small)[0])
+        assert ran == []
+        own(small)
+    assert ran == [len(small)]
 
 
 def test_an_initial_state_falls_back_to_torch() -> None:
