@@ -4,7 +4,6 @@ Each row is known at its bar: it depends on this bar and those before.
 """
 
 import numpy as np
-from scipy.signal import lfilter
 
 from puffin.models.arrays import Floats
 from puffin.models.folds import Span
@@ -63,7 +62,7 @@ def exponential_averages(values: Floats) -> Floats:
     known = values[first:]
     out = np.full((len(values), len(DECAYS)), np.nan)
     for column, decay in enumerate(DECAYS):
-        out[first:, column], _ = lfilter([1 - decay], [1, -decay], known, zi=[decay * known[0]])
+        out[first:, column] = _recursion(1 - decay, decay, known, decay * known[0])
     return out
 
 
@@ -93,5 +92,14 @@ def log_conditional_deviation(returns: Floats, train: Span) -> Floats:
     mean, omega, alpha, beta = fitted.params.to_numpy()
     squares = (returns[1:] / scale - mean) ** 2
     start = squares[max(train.start, 1) - 1 : train.stop - 1].mean()
-    variance, _ = lfilter([1.0], [1, -beta], omega + alpha * squares, zi=[beta * start])
+    variance = _recursion(1.0, beta, omega + alpha * squares, beta * start)
     return np.append(np.nan, np.log(variance) / 2)
+
+
+def _recursion(gain: float, decay: float, values: Floats, start: float) -> Floats:
+    """Return ``y[t] = gain * values[t] + decay * y[t - 1]``; the last term at 0 is `start`."""
+    # Imported here, because training does not need scipy, whose filter takes most of a second.
+    from scipy.signal import lfilter
+
+    found, _ = lfilter([gain], [1, -decay], values, zi=[start])
+    return np.asarray(found)

@@ -18,6 +18,7 @@ import sys
 import torch
 from puffin.tuner.worker import objective, process, worker
 from puffin.models.config import Config
+from puffin.models.losses import LOSSES
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.trainer import Trainer, loss_function
 from puffin.models.windows import Windows
