@@ -1,9 +1,10 @@
 """The script that a competent person writes: Optuna, torch, a loop over folds, and nothing else.
 
-It forecasts the log range of the next day, or its return, from return, range and volume of AAPL's
-bars, as the presets `volatility` and `daily` do, over the same folds and the same search space:
-TPE, a median pruner that hears of each fold as it ends, a DataLoader, early stopping per fold,
-torch's default threads. It shares no code with the product but the reading of the embedded bars.
+It forecasts the log range of the next day, or its return, from return, range and volume of a
+stock's bars, as the presets `volatility` and `daily` do, over the same folds and the same search
+space: TPE, a median pruner that hears of each fold as it ends, a DataLoader, early stopping per
+fold, torch's default threads. It shares no code with the product but the reading of the embedded
+bars.
 
     python benchmarks/plain.py --trials 40 --seed 0 --target range --out plain.json
     python benchmarks/plain.py --configs configs.json --epochs 3 --out plain.json
@@ -34,9 +35,9 @@ Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]
 Parts = tuple[TensorDataset, TensorDataset]
 
 
-def series(target: str = "range", since: date | None = None) -> Arrays:
+def series(target: str = "range", since: date | None = None, symbol: str = "AAPL") -> Arrays:
     """Return features, (bars, 3), and the target that stands in the next row, (bars,)."""
-    bars = load_prices("sample", PriceRequest("AAPL", None, since)).frame.iloc[:-HOLDOUT]
+    bars = load_prices("sample", PriceRequest(symbol, None, since)).frame.iloc[:-HOLDOUT]
     close, high, low, volume = (bars[c].to_numpy() for c in ("close", "high", "low", "volume"))
     log_range = np.log(np.maximum(np.log(high / low), 1e-4))[1:]
     log_return = np.diff(np.log(close))
@@ -177,13 +178,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", choices=["range", "return"], default="range")
     parser.add_argument("--since", type=date.fromisoformat)
+    parser.add_argument("--symbol", default="AAPL")
     parser.add_argument("--configs", type=Path)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--device", default="cpu", help="of --configs")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    arrays = series(given.target, given.since)
+    arrays = series(given.target, given.since, given.symbol)
     if given.configs is None:
         log = search(arrays, given.trials, given.seed)
     else:

@@ -8,6 +8,7 @@ and the loss on the sealed holdout beside it. What ours held is scored in the or
 came, until it is as good, and what it ends with. Times count from the start of each command.
 
     python benchmarks/quality.py --seeds 0 1 2 3 4 --trials 30 --target range --since 2005-01-01
+    python benchmarks/quality.py --symbol IBM --trials 30 --target return --since 2008-01-01
 """
 
 import argparse
@@ -58,11 +59,13 @@ class Task:
     target : a key of `PRESETS`
     since : first day, as ISO 8601
     trials : budget of each
+    symbol : of the sample
     """
 
     target: str
     since: str
     trials: int
+    symbol: str = "AAPL"
 
     @property
     def preset(self) -> str:
@@ -72,7 +75,7 @@ class Task:
     @property
     def settings(self) -> list[str]:
         """What of the preset is changed."""
-        return [f"data.start={self.since}"]
+        return [f"data.start={self.since}", f"data.symbol={self.symbol}"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def plain(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
     started = time.perf_counter()
     command: list[str | Path] = [sys.executable, HERE / "plain.py", "--out", out]
     command += [f"--trials={task.trials}", f"--seed={seed}"]
-    command += [f"--target={task.target}", f"--since={task.since}"]
+    command += [f"--target={task.target}", f"--since={task.since}", f"--symbol={task.symbol}"]
     subprocess.run(command, env=own_environment(), check=True, capture_output=True)  # noqa: S603
     took = time.perf_counter() - started
     *log, end = json.loads(out.read_text())
@@ -227,9 +230,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--target", choices=PRESETS, default="range")
     parser.add_argument("--since", default="2005-01-01")
+    parser.add_argument("--symbol", default="AAPL")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    task = Task(given.target, given.since, given.trials)
+    task = Task(given.target, given.since, given.trials, given.symbol)
     rows: list[dict[str, Any]] = []
     for seed in given.seeds:
         row = compare(task, seed)
