@@ -58,14 +58,16 @@ class Task:
     ----------
     target : a key of `PRESETS`
     since : first day, as ISO 8601
-    trials : budget of each
+    trials : budget of the plain script
     symbol : of the sample
+    our_trials : budget of ours; that of the plain script if None
     """
 
     target: str
     since: str
     trials: int
     symbol: str = "AAPL"
+    our_trials: int | None = None
 
     @property
     def preset(self) -> str:
@@ -119,7 +121,8 @@ def plain(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
 def ours(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
     """Run our search; return its whole time and what it held."""
     begin, started = datetime.now(), time.perf_counter()  # noqa: DTZ005  # as Optuna notes it
-    changes = [*task.settings, f"search.trials={task.trials}", f"search.seed={seed}"]
+    changes = [*task.settings, f"search.trials={task.our_trials or task.trials}"]
+    changes.append(f"search.seed={seed}")
     subprocess.run(  # noqa: S603
         [TUNER, "run", task.preset, *(f"--set={change}" for change in changes)],
         cwd=folder,
@@ -228,12 +231,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--our-trials", type=int, help="those of the plain script by default")
     parser.add_argument("--target", choices=PRESETS, default="range")
     parser.add_argument("--since", default="2005-01-01")
     parser.add_argument("--symbol", default="AAPL")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    task = Task(given.target, given.since, given.trials, given.symbol)
+    task = Task(given.target, given.since, given.trials, given.symbol, given.our_trials)
     rows: list[dict[str, Any]] = []
     for seed in given.seeds:
         row = compare(task, seed)
