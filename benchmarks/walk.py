@@ -2,7 +2,7 @@
 
 The command that a user would type, `tuner walk`, on each stock of the sample and on all three as a
 basket. A row has the verdict against the simple model that was best before each block, the
-smallest skill that this many blocks can detect, the skill that the searches promised, the skill
+smallest skill that the test can detect, the skill that the searches promised, the skill
 that the blocks gave, and the time. With `--holdout` each row is the verdict of one search of as
 many trials on its holdout of 250 bars.
 

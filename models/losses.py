@@ -56,7 +56,12 @@ class Loss:
     @property
     def middle(self) -> int:
         """The place of the median among the levels, which is the point forecast."""
-        return self.levels.index(0.5)
+        return middle_of(self.levels)
+
+
+def middle_of(levels: Sequence[float]) -> int:
+    """Return the place of the median among levels."""
+    return list(levels).index(0.5)
 
 
 def _absolute(errors: "Floats") -> "Floats":

@@ -66,7 +66,7 @@ class Evidence:
 
     @property
     def detectable_skill(self) -> float:
-        """True skill against the reference that this many bars show in 80 % of samples."""
+        """True skill against the reference that the test detects in 80 % of samples."""
         return self._as_skill(self.reference.detectable)
 
     def _as_skill(self, lead: float) -> float:

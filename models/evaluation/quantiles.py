@@ -17,6 +17,7 @@ import numpy as np
 from puffin.models.arrays import Floats
 from puffin.models.evaluation.conformal import recent_deviation
 from puffin.models.folds import Span
+from puffin.models.losses import middle_of
 from puffin.models.panel import Part
 
 
@@ -57,5 +58,5 @@ def persistence_quantiles(part: Part, levels: Sequence[float]) -> Floats:
     scores -= np.median(scores)
     forecasts, scale = part.scored(series.persistence), deviation_before(part, part.fold.valid)
     found = quantiles_around(forecasts, scale, scores, levels)
-    found[:, list(levels).index(0.5)] = forecasts  # without what rounding adds
+    found[:, middle_of(levels)] = forecasts  # without what rounding adds
     return found

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from puffin.models.losses import middle_of
+
 
 class QuantileHead(nn.Linear):
     """A linear layer and the sums that turn its outputs into quantiles, which never cross.
@@ -28,7 +30,7 @@ class QuantileHead(nn.Linear):
 
     def __init__(self, in_features: int, levels: Sequence[float]) -> None:
         super().__init__(in_features, len(levels))
-        self._middle = list(levels).index(0.5)
+        self._middle = middle_of(levels)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
         """Map states (n, unit) to quantiles (n, level)."""

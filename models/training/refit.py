@@ -24,7 +24,7 @@ class Refit:
     loss : Loss
     epochs : int
     seeds : sequence of int
-        Each of the weights, the order of the windows, dropout and noise of a network.
+        One for each network: of its weights, the order of its windows, dropout and noise.
 
     Attributes
     ----------

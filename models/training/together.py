@@ -1,8 +1,8 @@
 """Epochs of several networks, as one where that is faster.
 
 A step of a narrow GRU takes as long as its calls of torch, so on a CPU the GRUs of all folds or
-seeds take their steps together: each call works on all networks. An epoch of five then takes 0.32
-of the time at a width of 8, 0.42 at 32, 0.55 at 64 and 0.81 at 128 (benchmarks/together.py). Each
+seeds take their steps together: each call works on all networks. An epoch of five then takes 0.33
+of the time at a width of 8, 0.45 at 32, 0.57 at 64 and 0.76 at 128 (benchmarks/together.py). Each
 network still learns from its own batches in its own order, as it would alone, up to rounding.
 
 Other networks take their steps one after the other: torch has a fused CPU kernel for an LSTM, and
@@ -79,7 +79,7 @@ def _step_together(batches: Sequence[_Batch]) -> list[tuple[Trainer, Tensor]]:
     last = targets[0].shape[1]
     outs = forecast_together([t.network for t in trainers], torch.stack(windows), last=last)
     losses = [
-        trainer.loss(out, y.flatten(0, 1))  # both (batch * k, output)
+        trainer.loss(out, y.flatten(0, 1))  # (batch * k, output) and (batch * k, 1)
         for trainer, out, y in zip(trainers, outs, targets, strict=True)
     ]
     torch.autograd.backward(losses)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,21 +41,26 @@ def qlike(actual: np.ndarray, forecast: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def found(url: str, make_study: Callable[..., StoredStudy]) -> Found:
-    study = make_study(
-        data={"target": "range", "features": ["range"]},
-        training={"loss": "qlike", "objective": "skill"},
-        search={"pruner": "none", "trials": 2},
-    )
-    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
-    return study, judge(study, url, top=1)
+def find(url: str, make_study: Callable[..., StoredStudy]) -> Callable[..., Found]:
+    """Search for a forecast of a range by a loss, and judge the winner."""
+
+    def search(horizon: int = 1, **training: Any) -> Found:
+        study = make_study(
+            data={"target": "range", "features": ["range"], "horizon": horizon},
+            training=training,
+            search={"pruner": "none", "trials": 2},
+        )
+        work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
+        return study, judge(study, url, top=1)
+
+    return search
 
 
 @only_sqlite
 def test_loss_skill_and_report_are_those_worked_out_from_the_forecasts(
-    found: Found, tmp_path_factory: pytest.TempPathFactory
+    find: Callable[..., Found], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    study, report = found
+    study, report = find(loss="qlike", objective="skill")
     for trial in study.trials():
         table = pd.read_csv(io.BytesIO(read_artifact(study, trial)))
         relative = [
@@ -99,22 +105,11 @@ def pinball(actual: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
     return np.mean(columns, axis=0)
 
 
-@pytest.fixture
-def of_quantiles(url: str, make_study: Callable[..., StoredStudy]) -> Found:
-    study = make_study(
-        data={"target": "range", "features": ["range"], "horizon": 2},
-        training={"loss": "quantile", "quantiles": list(LEVELS)},
-        search={"pruner": "none", "trials": 2},
-    )
-    work(url, Interrupt(), WorkerOptions("tiny", device="cpu"))
-    return study, judge(study, url, top=1)
-
-
 @only_sqlite
 def test_quantiles_go_from_the_search_to_the_forecast_of_an_export(
-    of_quantiles: Found, tmp_path_factory: pytest.TempPathFactory
+    find: Callable[..., Found], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    study, report = of_quantiles
+    study, report = find(2, loss="quantile", quantiles=list(LEVELS))
     units = [part.scaler.target_std for (part,) in study.dataset.parts]
     for trial in study.trials():
         table = pd.read_csv(io.BytesIO(read_artifact(study, trial)))

@@ -261,8 +261,8 @@ choice = _group(
         type=click.Choice(list(RULES)),
         default="loss",
         show_default=True,
-        help="Take the trial with the lowest loss, or the smallest network whose mean loss over "
-        "seeds is within one standard error of the lowest.",
+        help="Which trial: loss is the one with the lowest loss, 1se the smallest network whose "
+        "mean loss over seeds is within one standard error of the lowest.",
     ),
     click.option(
         "--trial",
