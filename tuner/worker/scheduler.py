@@ -44,8 +44,9 @@ _FIRST_SECONDS = 1.0
 # Longest pauses between two polls: of a worker that waits for the last trials of others, whose
 # tickets may come back to it, and of one that waits for work.
 _LAST_TRIALS_SECONDS, _IDLE_SECONDS = 2.0, 5.0
-# A worker ends after so many storage errors in a row; its pauses between them take 2 minutes.
-_MAX_STORAGE_ERRORS = 8
+# A worker ends after so many storage errors in a row; its pauses between them take 1.6 to 3.2
+# minutes, the longest of them about one.
+_MAX_STORAGE_ERRORS, _RETRY_SECONDS = 9, 64.0
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,11 @@ class WorkerOptions:
 
 
 class Backoff:
-    """Pauses between polls that find nothing: each is twice as long as the last, up to a bound.
+    """Pauses between polls that find nothing or fail: each twice as long as the last, to a bound.
 
-    Each is drawn from the upper half of its length: workers that are started together, or become
-    idle together, would otherwise all ask the database at the same moments. This is the "equal
-    jitter" of Brooker (2015), "Exponential backoff and jitter", AWS Architecture Blog.
+    Each is drawn from the upper half of its length: workers that are started together, become idle
+    together, or lose the database together, would otherwise all ask it at the same moments. This is
+    the "equal jitter" of Brooker (2015), "Exponential backoff and jitter", AWS Architecture Blog.
     """
 
     def __init__(self) -> None:
@@ -118,7 +119,7 @@ def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
     Raises
     ------
     StorageError
-        If the database does not answer for about two minutes.
+        If the database does not answer for two to three minutes.
     PuffinError
         If the study that `options` names cannot be served.
     """
@@ -140,7 +141,7 @@ def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
             worker, options.study, forever=options.forever, remaining_trials=options.max_trials
         )
         try:
-            _serve_until_done(scheduler, interrupt)
+            serve_until_done(scheduler, interrupt)
         finally:
             journal.ends(scheduler.why_it_ends())
 
@@ -172,8 +173,15 @@ def _open_when_available(
     return None
 
 
-def _serve_until_done(scheduler: "StudyScheduler", interrupt: Interrupt) -> None:
-    errors = 0
+def serve_until_done(scheduler: "StudyScheduler", interrupt: Interrupt) -> None:
+    """Run tickets until no work is left, with pauses while the database does not answer.
+
+    Raises
+    ------
+    StorageError
+        After so many errors in a row.
+    """
+    errors, backoff = 0, Backoff()
     while not interrupt.requested:
         try:
             if not scheduler.run_one():
@@ -187,9 +195,10 @@ def _serve_until_done(scheduler: "StudyScheduler", interrupt: Interrupt) -> None
                 raise StorageError(msg) from error
             log.warning("the database failed, trying again: %s", cause_of(error))
             scheduler.worker.storage.remove_session()
-            interrupt.wait(2.0 ** (errors - 1))
+            interrupt.wait(backoff.next(_RETRY_SECONDS))
         else:
             errors = 0
+            backoff.reset()
 
 
 def _reason(error: Exception, name: str) -> str:

@@ -1,15 +1,18 @@
 """Fair shares, of which no study waits for ever, and pauses between polls that find nothing."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puffin.tuner.worker.scheduler import Backoff, FairQueue
+from puffin.studies.storage.errors import StorageError
+from puffin.tuner.worker.scheduler import Backoff, FairQueue, serve_until_done
 
 Lasts = Callable[[str, int], float]
 
@@ -149,3 +152,55 @@ def test_pauses_begin_short_again(change: str) -> None:
     if change == "reset":
         backoff.reset()
     assert backoff.next(5.0 if change == "reset" else 2.0) <= 1.0
+
+
+@dataclass
+class FailingScheduler:
+    """Stands for a `StudyScheduler` whose database answers at the given calls only."""
+
+    answers: frozenset[int]
+    calls: int = 0
+    worker: Any = field(default_factory=MagicMock)
+
+    def run_one(self) -> bool:
+        self.calls += 1
+        if self.calls in self.answers:
+            return True
+        msg = "connection refused"
+        raise StorageError(msg)
+
+
+@dataclass
+class Pauses:
+    """Stands for an `Interrupt`; notes the pauses instead of making them."""
+
+    requested: bool = False
+    seconds: list[float] = field(default_factory=list)
+
+    def wait(self, seconds: float) -> bool:
+        self.seconds.append(seconds)
+        return True
+
+
+def pauses_without_database(answers: Iterable[int] = ()) -> list[float]:
+    interrupt: Any = Pauses()
+    scheduler: Any = FailingScheduler(frozenset(answers))
+    with pytest.raises(StorageError, match=r"failed 9 times in a row: connection refused"):
+        serve_until_done(scheduler, interrupt)
+    return list(interrupt.seconds)
+
+
+def test_workers_that_lose_the_database_ask_it_for_minutes_and_not_at_the_same_moments() -> None:
+    of_each = [pauses_without_database() for _ in range(200)]
+    for number, longest in enumerate((1, 2, 4, 8, 16, 32, 64, 64)):
+        of_all = [pauses[number] for pauses in of_each]
+        assert longest / 2 <= min(of_all) < 0.7 * longest
+        assert 0.8 * longest < max(of_all) <= longest
+        assert len(set(of_all)) > 150
+    assert {len(pauses) for pauses in of_each} == {8}
+
+
+def test_an_answer_of_the_database_makes_pauses_short_again() -> None:
+    pauses = pauses_without_database(answers=[6])
+    assert len(pauses) == 5 + 8
+    assert pauses[5] <= 1.0 < pauses[4]
