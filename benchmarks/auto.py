@@ -29,7 +29,7 @@ HERE = Path(__file__)
 
 def steps(config: dict[str, Any], bars: int, epochs: int) -> int:
     """Count the gradient steps that ours takes for a configuration, over all folds."""
-    sizes = [bars - n * plain.VALID - plain.LONGEST for n in range(1, plain.FOLDS + 1)]
+    sizes = [bars - n * plain.VALID - plain.ONE.longest for n in range(1, plain.FOLDS + 1)]
     batch: int = config["batch_size"]
     return epochs * sum(-(-size // batch) for size in sizes)
 

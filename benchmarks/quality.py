@@ -1,14 +1,16 @@
 """Time to quality: how long ours takes to hold a configuration as good as a plain script's best.
 
 The plain script (benchmarks/plain.py: TPE, a median pruner, folds one after the other) has its
-whole budget of trials. Ours searches the same space with the preset `volatility` or `daily`, one
-worker a core. The two find their losses by different rules, so what they held is scored again by
-one: the lowest value of the common curve of the folds, as a mean over seeds that neither has used,
-and the loss on the sealed holdout beside it. What ours held is scored in the order in which it
-came, until it is as good, and what it ends with. Times count from the start of each command.
+whole budget of trials. Ours searches the same space with the preset `volatility` or `daily`, or
+`basket` for several symbols, one worker a core. The two find their losses by different rules, so
+what they held is scored again by one: the lowest value of the common curve of the folds, as a mean
+over seeds that neither has used, and the loss on the sealed holdout beside it. What ours held is
+scored in the order in which it came, until it is as good, and what it ends with. Times count from
+the start of each command.
 
     python benchmarks/quality.py --seeds 0 1 2 3 4 --trials 30 --target range --since 2005-01-01
-    python benchmarks/quality.py --symbol IBM --trials 30 --target return --since 2008-01-01
+    python benchmarks/quality.py --symbols IBM --trials 30 --target return --since 2008-01-01
+    python benchmarks/quality.py --symbols AAPL IBM MSFT --trials 20 --our-trials 40 --plain runs
 """
 
 import argparse
@@ -22,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,8 +36,7 @@ from puffin.models.config import Config, TrainingConfig
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.bars import cut_holdout
 from puffin.studies.dataset import Dataset
-from puffin.studies.prices.load import load_prices
-from puffin.studies.prices.request import PriceRequest
+from puffin.studies.prices.basket import load_basket
 from puffin.studies.records import TrialRecord
 from puffin.studies.spec import load_spec
 from puffin.studies.storage.database import open_storage
@@ -46,6 +47,7 @@ HERE = Path(__file__).parent
 TUNER = Path(sys.executable).with_name("tuner")
 CPU = torch.device("cpu")
 PRESETS = {"range": "volatility", "return": "daily"}
+SAMPLE = ("AAPL", "IBM", "MSFT")
 # Seeds of the re-scoring, apart from those of the searches.
 JUDGES = (101, 102, 103)
 
@@ -59,25 +61,31 @@ class Task:
     target : a key of `PRESETS`
     since : first day, as ISO 8601
     trials : budget of the plain script
-    symbol : of the sample
+    symbols : of the sample
     our_trials : budget of ours; that of the plain script if None
     """
 
     target: str
     since: str
     trials: int
-    symbol: str = "AAPL"
+    symbols: tuple[str, ...] = ("AAPL",)
     our_trials: int | None = None
 
     @property
     def preset(self) -> str:
         """Name of ours."""
-        return PRESETS[self.target]
+        return PRESETS[self.target] if len(self.symbols) == 1 else "basket"
 
     @property
     def settings(self) -> list[str]:
         """What of the preset is changed."""
-        return [f"data.start={self.since}", f"data.symbol={self.symbol}"]
+        symbols = json.dumps(self.symbols)
+        return [f"data.start={self.since}", f"data.target={self.target}", f"data.symbols={symbols}"]
+
+    def plain_file(self, seed: int) -> str:
+        """Name the file in which a run of the plain script is kept."""
+        parts = (*self.symbols, self.target, self.since, f"{self.trials}-trials", f"seed-{seed}")
+        return f"{'-'.join(parts)}.json"
 
 
 @dataclass(frozen=True)
@@ -103,23 +111,52 @@ def own_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
 
 
-def plain(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
-    """Run the plain script; return its whole time and what it held."""
+@dataclass(frozen=True)
+class Run:
+    """A search.
+
+    Attributes
+    ----------
+    seconds : from its start to its exit
+    held : what was the best when it came
+    """
+
+    seconds: float
+    held: list[Held]
+
+
+def plain(folder: Path, task: Task, seed: int) -> Run:
+    """Run the plain script."""
     out = folder / "plain.json"
     started = time.perf_counter()
     command: list[str | Path] = [sys.executable, HERE / "plain.py", "--out", out]
     command += [f"--trials={task.trials}", f"--seed={seed}"]
-    command += [f"--target={task.target}", f"--since={task.since}", f"--symbol={task.symbol}"]
+    command += [f"--target={task.target}", f"--since={task.since}", "--symbols", *task.symbols]
     subprocess.run(command, env=own_environment(), check=True, capture_output=True)  # noqa: S603
     took = time.perf_counter() - started
     *log, end = json.loads(out.read_text())
     # Its own clock begins after the imports.
     late = took - end["seconds"]
-    return took, incumbents([Held(t["seconds"] + late, t["loss"], t["config"]) for t in log])
+    held = incumbents([Held(t["seconds"] + late, t["loss"], t["config"]) for t in log])
+    return Run(took, held)
 
 
-def ours(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
-    """Run our search; return its whole time and what it held."""
+def kept_plain(kept: Path | None, folder: Path, task: Task, seed: int) -> Run:
+    """Return the run of the plain script from the folder of kept runs, or run and keep it."""
+    if kept is None:
+        return plain(folder, task, seed)
+    path = kept / task.plain_file(seed)
+    if path.exists():
+        found = json.loads(path.read_text())
+        return Run(found["seconds"], [Held(**held) for held in found["held"]])
+    run = plain(folder, task, seed)
+    kept.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(run)))
+    return run
+
+
+def ours(folder: Path, task: Task, seed: int) -> Run:
+    """Run our search."""
     begin, started = datetime.now(), time.perf_counter()  # noqa: DTZ005  # as Optuna notes it
     changes = [*task.settings, f"search.trials={task.our_trials or task.trials}"]
     changes.append(f"search.seed={seed}")
@@ -132,13 +169,14 @@ def ours(folder: Path, task: Task, seed: int) -> tuple[float, list[Held]]:
     )
     took = time.perf_counter() - started
     study = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), task.preset)
-    return took, incumbents(
+    held = incumbents(
         [
             Held((t.datetime_complete - begin).total_seconds(), t.value, TrialRecord.read(t).config)
             for t in study.trials()
             if t.value is not None and t.datetime_complete is not None
         ]
     )
+    return Run(took, held)
 
 
 def incumbents(found: list[Held]) -> list[Held]:
@@ -154,8 +192,8 @@ def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
     """Train a configuration; return its loss on the search folds and on the holdout."""
     setup_torch("cpu", 1.0)
     spec = load_spec(task.preset, task.settings)
-    frame = load_prices("sample", PriceRequest(spec.data.symbols[0], None, spec.data.start)).frame
-    search, sealed = cut_holdout({spec.data.only_symbol: frame}, spec)
+    frames = load_basket(spec.data.source, spec.data.request(), spec.data.symbols).frames
+    search, sealed = cut_holdout(frames, spec)
     chosen = Config(**{key: config[key] for key in Config().to_dict() if key in config})
     best = train(Dataset.build(spec, search), chosen, spec.training_config, seed).best
     if best is None:
@@ -196,30 +234,35 @@ def first_as_good(
     return None, scores
 
 
-def compare(task: Task, seed: int) -> dict[str, Any]:
+def compare(task: Task, seed: int, kept: Path | None) -> dict[str, Any]:
     """Search by both and score what they held."""
     with (
         tempfile.TemporaryDirectory() as name,
         ProcessPoolExecutor(2, get_context("spawn")) as pool,
     ):
-        theirs_took, theirs = plain(Path(name), task, seed)
-        ours_took, held = ours(Path(name), task, seed)
-        bar = score(pool, theirs[-1].config, task)
-        reached, scores = first_as_good(held, bar, lambda one: score(pool, one.config, task))
+        theirs = kept_plain(kept, Path(name), task, seed)
+        own = ours(Path(name), task, seed)
+        bar = score(pool, theirs.held[-1].config, task)
+        reached, scores = first_as_good(own.held, bar, lambda one: score(pool, one.config, task))
         # The script too may have held one as good before its last.
-        own, _ = first_as_good(theirs[:-1], bar, lambda one: score(pool, one.config, task))
-        end = scores[-1] if len(scores) == len(held) else score(pool, held[-1].config, task)
+        before, _ = first_as_good(theirs.held[:-1], bar, lambda one: score(pool, one.config, task))
+        is_last = len(scores) == len(own.held)
+        end = scores[-1] if is_last else score(pool, own.held[-1].config, task)
     return {
         "task": task.__dict__,
         "seed": seed,
         "plain": {
-            "seconds": theirs_took,
-            "best_at": theirs[-1].seconds,
-            "loss": theirs[-1].loss,
-            "reached": theirs[-1].seconds if own is None else own.seconds,
+            "seconds": theirs.seconds,
+            "best_at": theirs.held[-1].seconds,
+            "loss": theirs.held[-1].loss,
+            "reached": (before or theirs.held[-1]).seconds,
         },
         "plain_score": bar.__dict__,
-        "ours": {"seconds": ours_took, "held": [h.seconds for h in held], "loss": held[-1].loss},
+        "ours": {
+            "seconds": own.seconds,
+            "held": [held.seconds for held in own.held],
+            "loss": own.held[-1].loss,
+        },
         "our_scores": [s.__dict__ for s in scores],
         "our_end": end.__dict__,
         "reached": None if reached is None else reached.seconds,
@@ -234,13 +277,15 @@ def main() -> None:
     parser.add_argument("--our-trials", type=int, help="those of the plain script by default")
     parser.add_argument("--target", choices=PRESETS, default="range")
     parser.add_argument("--since", default="2005-01-01")
-    parser.add_argument("--symbol", default="AAPL")
+    parser.add_argument("--symbols", choices=SAMPLE, nargs="+", default=["AAPL"])
+    parser.add_argument("--plain", type=Path, help="folder that keeps runs of the plain script")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    task = Task(given.target, given.since, given.trials, given.symbol, given.our_trials)
+    symbols = tuple(given.symbols)
+    task = Task(given.target, given.since, given.trials, symbols, given.our_trials)
     rows: list[dict[str, Any]] = []
     for seed in given.seeds:
-        row = compare(task, seed)
+        row = compare(task, seed, given.plain)
         rows.append(row)
         mine = row["our_end"]
         at = "never" if row["reached"] is None else f"at {row['reached']:.0f} s"

@@ -1,6 +1,8 @@
 """The comparisons are fair and run: the plain script has our folds, targets and windows."""
 
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -12,8 +14,7 @@ from benchmarks import plain, quality
 from puffin.models.windows import FoldTensors
 from puffin.studies.bars import cut_holdout
 from puffin.studies.dataset import Dataset
-from puffin.studies.prices.load import load_prices
-from puffin.studies.prices.request import PriceRequest
+from puffin.studies.prices.basket import load_basket
 from puffin.studies.spec import load_spec
 
 SMALL = {
@@ -30,19 +31,54 @@ SMALL = {
 SINCE = date(2005, 1, 1)
 
 
-def workload(target: str) -> Dataset:
-    task = quality.Task(target, SINCE.isoformat(), trials=2)
+def task_of(target: str, *symbols: str) -> quality.Task:
+    return quality.Task(target, SINCE.isoformat(), trials=2, symbols=symbols or ("AAPL",))
+
+
+def workload(task: quality.Task) -> Dataset:
     spec = load_spec(task.preset, task.settings)
-    frame = load_prices("sample", PriceRequest("AAPL", None, SINCE)).frame
-    search, _ = cut_holdout({"AAPL": frame}, spec)
+    frames = load_basket("sample", spec.data.request(), spec.data.symbols).frames
+    search, _ = cut_holdout(frames, spec)
     return Dataset.build(spec, search)
 
 
-@pytest.mark.parametrize("target", quality.PRESETS)
-def test_the_plain_script_trains_and_is_judged_on_what_ours_is(target: str) -> None:
-    arrays = plain.series(target, SINCE)
-    for number, ours in enumerate(workload(target).tensors(20, torch.device("cpu"))):
-        same(ours, *plain.fold(number, 20, arrays))
+@pytest.mark.parametrize(
+    ("task", "space"),
+    [
+        (task_of("range"), plain.ONE),
+        (task_of("return", "IBM"), plain.ONE),
+        (task_of("range", *quality.SAMPLE), plain.SEVERAL),
+    ],
+    ids=lambda given: given.preset if isinstance(given, quality.Task) else "",
+)
+def test_the_plain_script_trains_and_is_judged_on_what_ours_is(
+    task: quality.Task, space: plain.Space
+) -> None:
+    arrays = plain.basket(task.target, SINCE, task.symbols)
+    dataset = workload(task)
+    for number, ours in enumerate(dataset.tensors(20, torch.device("cpu"))):
+        same(ours, *plain.pooled_fold(number, 20, arrays, space.longest))
+
+
+@pytest.mark.parametrize(
+    ("preset", "space"),
+    [("volatility", plain.ONE), ("daily", plain.ONE), ("basket", plain.SEVERAL)],
+)
+def test_the_plain_script_has_the_space_and_the_epochs_of_the_preset(
+    preset: str, space: plain.Space
+) -> None:
+    spec = load_spec(preset)
+    assert (space.epochs, space.patience) == (spec.training.max_epochs, spec.training.patience)
+    assert spec.space == {
+        "cell": ["lstm", "gru"],
+        "layers": {"low": 1, "high": space.layers},
+        "hidden_dim": {"low": 16, "high": space.widest, "log": True},
+        "dropout": {"low": 0.0, "high": space.dropout},
+        "lookback": {"low": 10, "high": space.longest, "step": 5},
+        "lr": {"low": space.slowest, "high": 1e-2, "log": True},
+        "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
+        "batch_size": list(space.batch_sizes),
+    }
 
 
 def same(ours: FoldTensors, train: TensorDataset, valid: TensorDataset) -> None:
@@ -61,10 +97,11 @@ def same(ours: FoldTensors, train: TensorDataset, valid: TensorDataset) -> None:
 
 def test_a_loss_of_the_plain_script_is_that_of_its_best_epoch_for_all_folds() -> None:
     torch.manual_seed(0)
-    (trial,) = plain.work(plain.series(), [SMALL], epochs=2)
+    (trial,) = plain.work([plain.series()], plain.ONE, [SMALL], epochs=2)
     torch.manual_seed(0)
     curves = [
-        plain.train_fold(SMALL, plain.fold(n, 10, plain.series()), 2, 2) for n in range(plain.FOLDS)
+        plain.train_fold(SMALL, plain.fold(n, 10, plain.series(), plain.ONE.longest), 2, 2)
+        for n in range(plain.FOLDS)
     ]
     means = [sum(losses) / plain.FOLDS for losses in zip(*curves, strict=True)]
     assert len(means) == 2
@@ -74,12 +111,31 @@ def test_a_loss_of_the_plain_script_is_that_of_its_best_epoch_for_all_folds() ->
 def test_a_search_of_the_plain_script_tells_when_each_trial_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(plain, "EPOCHS", 1)
-    monkeypatch.setattr(plain, "suggest", lambda _: SMALL)
+    monkeypatch.setattr(plain, "suggest", lambda *_: SMALL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    *trials, end = plain.search(plain.series(), 2, seed=0)
+    space = replace(plain.ONE, epochs=1)
+    *trials, end = plain.search([plain.series()], space, 2, seed=0)
     assert [t["config"] for t in trials] == [SMALL, SMALL]
     assert trials[0]["seconds"] < trials[1]["seconds"] <= end["seconds"]
+
+
+def test_a_kept_run_of_the_plain_script_is_not_run_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run, task = quality.Run(9.0, [quality.Held(3.0, 0.5, SMALL)]), task_of("range", "IBM")
+    calls = []
+
+    def plain_(*given: object) -> quality.Run:
+        calls.append(given)
+        return run
+
+    monkeypatch.setattr(quality, "plain", plain_)
+    for _ in range(2):
+        assert quality.kept_plain(tmp_path / "runs", tmp_path, task, seed=1) == run
+    assert len(calls) == 1
+    quality.kept_plain(tmp_path / "runs", tmp_path, task_of("return", "IBM"), seed=1)
+    quality.kept_plain(tmp_path / "runs", tmp_path, task, seed=2)
+    assert len(calls) == 3
 
 
 def test_only_what_was_the_best_when_it_came_was_held() -> None:
@@ -105,10 +161,10 @@ def test_what_came_after_one_that_is_as_good_is_not_judged() -> None:
 def test_the_rule_that_judges_is_the_curve_of_our_own_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    task = quality.Task("range", SINCE.isoformat(), trials=2)
+    task = task_of("range")
     spec = load_spec(task.preset, [*task.settings, "training.max_epochs=2"])
     monkeypatch.setattr(quality, "load_spec", lambda *_: spec)
     searched, sealed = quality.judge(SMALL, task, seed=1)
-    made = quality.train(workload("range"), quality.Config(**SMALL), spec.training_config, seed=1)
+    made = quality.train(workload(task), quality.Config(**SMALL), spec.training_config, seed=1)
     assert searched == min(made.curve)
     assert 0.3 < sealed < 1.5
