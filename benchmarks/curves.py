@@ -1,12 +1,12 @@
 """Tables of learning curves, from which the first point of a search and its pruner were chosen.
 
-`usual` trains 18 small networks on returns and ranges of IBM and MSFT; AAPL, on which searches are
-compared, is left out. `random` trains points of the space of the preset `volatility` on ranges of
-IBM, or their returns. Nothing is pruned. Each line of the output is a network: its loss after each
-epoch, and the processor time until then.
+`usual` trains networks of one layer on returns and ranges of AAPL, IBM and MSFT until 2007; the
+bars on which searches are compared are left out. `random` trains points of the space of the preset
+`volatility` on ranges of IBM, or their returns. Nothing is pruned. Each line of the output is a
+network: its loss after each epoch, and the processor time until then.
 
-    python benchmarks/curves.py usual --out usual.jsonl
-    python benchmarks/curves.py random --count 40 --out random.jsonl
+    python -m benchmarks.curves usual --out usual.jsonl
+    python -m benchmarks.curves random --count 40 --out random.jsonl
 """
 
 import argparse
@@ -28,42 +28,54 @@ from typing import Any
 
 import torch
 
-from benchmarks.quality import PRESETS
+from benchmarks.quality import PRESETS, SAMPLE
 from puffin.models.config import Config
 from puffin.models.training.fold_training import FoldTraining, build_networks
 from puffin.studies.bars import cut_holdout
 from puffin.studies.dataset import Dataset
-from puffin.studies.prices.load import load_prices
-from puffin.studies.prices.request import PriceRequest
+from puffin.studies.prices.basket import load_basket
 from puffin.studies.spec import load_spec
 from puffin.tuner.worker.process import setup_torch
 
-SINCE, SEED = "2005-01-01", 0
+SEED = 0
+SINCE = "data.start=2005-01-01"
+# The prices of benchmarks/quality.py begin a day later.
+UNTIL = "data.end=2007-12-31"
 # Of a slow network the table has no more, and says that it is cut.
 MOST_SECONDS = 150.0
+FACTORS = {
+    "width": (32, 64),
+    "lr": (1e-3, 3e-3),
+    "weight_decay": (1e-5, 1e-3),
+    "lookback": (20, 40),
+    "batch_size": (32, 64),
+}
+Network = tuple[str, tuple[float, ...]]
+FIRST: Network = ("gru", (32, 1e-3, 1e-5, 20, 64))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One network on one series."""
+    """One network on one series; the period is a setting of the study file."""
 
     symbol: str
     target: str
+    period: str
     config: Config
 
 
 @cache
-def workload(symbol: str, target: str) -> Dataset:
+def workload(symbol: str, target: str, period: str) -> Dataset:
     """Prepare a series, once in each process."""
     setup_torch("cpu", 1.0)
-    spec = load_spec(PRESETS[target], [f"data.symbol={symbol}", f"data.start={SINCE}"])
-    frame = load_prices("sample", PriceRequest(symbol, None, spec.data.start)).frame
-    return Dataset.build(spec, cut_holdout({symbol: frame}, spec)[0])
+    spec = load_spec(PRESETS[target], [f"data.symbol={symbol}", period])
+    frames = load_basket("sample", spec.data.request(), [symbol]).frames
+    return Dataset.build(spec, cut_holdout(frames, spec)[0])
 
 
 def curve(job: Job) -> dict[str, Any]:
     """Train to the end."""
-    made = workload(job.symbol, job.target)
+    made = workload(job.symbol, job.target, job.period)
     folds = made.tensors(job.config.lookback, torch.device("cpu"))
     networks = build_networks(job.config, made.inputs, len(folds), torch.device("cpu"), SEED)
     training = FoldTraining(networks, folds, job.config, made.spec.training_config, SEED)
@@ -83,12 +95,12 @@ def curve(job: Job) -> dict[str, Any]:
 
 
 def usual() -> Iterator[Job]:
-    """Return the small networks, on every series."""
-    for symbol, target in itertools.product(("IBM", "MSFT"), PRESETS):
-        for cell, widths, lr in itertools.product(
-            ("lstm", "gru"), ((32,), (64,), (32, 32)), (1e-3, 3e-3, 1e-2)
-        ):
-            yield Job(symbol, target, Config(cell, widths, 0.1, 20, lr, 1e-5, 64))
+    """Return the usual networks, on every series."""
+    for cell, values in itertools.product(("gru", "lstm"), itertools.product(*FACTORS.values())):
+        width, lr, weight_decay, lookback, batch_size = values
+        config = Config(cell, (int(width),), 0.1, int(lookback), lr, weight_decay, int(batch_size))
+        for symbol, target in itertools.product(SAMPLE, PRESETS):
+            yield Job(symbol, target, UNTIL, config)
 
 
 def points(count: int, target: str) -> Iterator[Job]:
@@ -109,24 +121,53 @@ def points(count: int, target: str) -> Iterator[Job]:
             weight_decay=log_uniform(1e-6, 1e-2),
             batch_size=draw.choice([32, 64, 128]),
         )
-        yield Job("IBM", target, config)
+        yield Job("IBM", target, SINCE, config)
 
 
 def rank(rows: list[dict[str, Any]]) -> None:
-    """Print how far each network is from the best of its series, on average."""
+    """Print how far networks are from the best of their series.
+
+    By value of a factor, each by itself, and the better one of each and the first initial network.
+    """
     best: dict[tuple[str, str], float] = defaultdict(lambda: math.inf)
     for row in rows:
         series = row["symbol"], row["target"]
         best[series] = min(best[series], *row["curve"])
-    found = defaultdict(list)
+    by_network, by_value = defaultdict(list), defaultdict(list)
+    by_series: dict[Network, dict[tuple[str, str], float]] = defaultdict(dict)
     for row in rows:
         c = row["config"]
+        values = (c["hidden_dims"][0], *(c[name] for name in list(FACTORS)[1:]))
         excess = min(row["curve"]) / best[row["symbol"], row["target"]] - 1
-        found[c["cell"], tuple(c["hidden_dims"]), c["lr"]].append((excess, row["seconds"][-1]))
-    print("cell  widths    lr      above the best  seconds (means over series)")
-    means = {k: [statistics.mean(c) for c in zip(*runs, strict=True)] for k, runs in found.items()}
-    for (cell, widths, lr), (excess, seconds) in sorted(means.items(), key=lambda item: item[1]):
-        print(f"{cell:5} {widths!s:9} {lr:<7} {excess:13.2%} {seconds:9.1f}")
+        found = (excess, row["seconds"][-1])
+        by_network[c["cell"], values].append(found)
+        by_series[c["cell"], values][row["symbol"], row["target"]] = excess
+        for name, value in zip(FACTORS, values, strict=True):
+            by_value[c["cell"], name, value].append((row["target"], *found))
+    print(f"{'factor':30}{'above the best: ' + ', '.join(PRESETS):>36}  seconds (means)")
+    order = list(FACTORS)
+    for (cell, name, value), runs in sorted(
+        by_value.items(), key=lambda item: (item[0][0], order.index(item[0][1]), item[0][2])
+    ):
+        of_each = [statistics.mean(r[1] for r in runs if r[0] == target) for target in PRESETS]
+        shares = "".join(f"{excess:10.2%}" for excess in of_each)
+        label = f"{cell} {name} {value}"
+        print(f"{label:30}{shares:>36}{statistics.mean(r[2] for r in runs):9.1f}")
+    print(f"cell  {', '.join(FACTORS):50}above the best  seconds (means over series)")
+    means = {
+        key: [statistics.mean(column) for column in zip(*runs, strict=True)]
+        for key, runs in by_network.items()
+    }
+    for (cell, values), (excess, seconds) in sorted(means.items(), key=lambda item: item[1]):
+        print(f"{cell:5} {values!s:50} {excess:13.2%} {seconds:9.1f}")
+    first = by_series[FIRST]
+    pairs = {
+        key: statistics.mean(min(first[series], excess) for series, excess in found.items())
+        for key, found in by_series.items()
+    }
+    print(f"the better one of {FIRST} and")
+    for (cell, values), excess in sorted(pairs.items(), key=lambda item: item[1])[:5]:
+        print(f"{cell:5} {values!s:50} {excess:13.2%}")
 
 
 def main() -> None:

@@ -341,7 +341,7 @@ def test_a_point_of_a_grid_suggests_its_own_configuration() -> None:
 # The usual point
 
 
-def test_initial_points_are_a_small_network_of_each_cell() -> None:
+def test_initial_points_are_small_networks_two_of_one_cell_and_one_of_each_other() -> None:
     points = initial_points(
         parse_space(
             {
@@ -365,7 +365,8 @@ def test_initial_points_are_a_small_network_of_each_cell() -> None:
         "weight_decay": 1e-5,
         "batch_size": 64,
     }
-    assert points == [gru, gru | {"cell": "lstm"}]
+    faster = gru | {"lookback": 40, "lr": 0.003, "weight_decay": 1e-3}
+    assert points == [gru, faster, gru | {"cell": "lstm"}]
 
 
 @pytest.mark.parametrize(
@@ -386,7 +387,14 @@ def test_initial_points_are_a_small_network_of_each_cell() -> None:
 def test_initial_point_is_the_nearest_in_the_space(
     values: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    assert initial_points(space(**values)) == [{"lr": 0.001} | expected]
+    first, *others = initial_points(space(**values))
+    assert first == {"lr": 0.001} | expected
+    assert all(first.keys() == other.keys() for other in others)
+
+
+def test_a_space_that_has_one_network_near_both_defaults_has_one_initial_point() -> None:
+    near = {"lr": [1e-5, 1e-4], "lookback": 10, "weight_decay": 0.0}
+    assert initial_points(space(**near)) == [{"lr": 1e-4}]
 
 
 # Properties
@@ -492,8 +500,10 @@ def test_initial_point_of_any_space_can_be_sampled(values: dict[str, Any]) -> No
         # Warnings are errors here: Optuna warns of a fixed value that the space does not hold.
         suggest(study.ask(), parsed)
     assert [trial.params for trial in study.trials] == points
+    assert len({tuple(sorted(point.items())) for point in points}) == len(points)
     cells = values.get("cell", "lstm")
-    assert len(points) == (len(cells) if isinstance(cells, list) else 1)
+    other_cells = len(cells) - 1 if isinstance(cells, list) else 0
+    assert len(points) - other_cells in (1, 2)
 
 
 def test_nested_list_as_cell_is_refused() -> None:
