@@ -35,7 +35,7 @@ OUT ?= benchmarks/results
 gpu:
 	$(PYTHON) -m pytest tests/gpu --noconftest --override-ini addopts= --override-ini filterwarnings= \
 		-p no:cacheprovider
-	PYTHONPATH=".:$$PYTHONPATH" $(PYTHON) benchmarks/gpu.py --device $(DEVICE) --out $(OUT) $(ARGS)
+	PYTHONPATH=".:$$PYTHONPATH" $(PYTHON) -m benchmarks.gpu --device $(DEVICE) --out $(OUT) $(ARGS)
 
 # The tests with every dependency at its lowest version, but for torch: PyPI has no old one without CUDA.
 # Warnings are of old versions beside new ones, and no errors here.
@@ -69,12 +69,12 @@ quality: .venv/installed-dev
 peers: .venv/installed-dev
 	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[peers]'
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
-	$(BIN)/python benchmarks/auto.py
+	$(BIN)/python -m benchmarks.auto
 
 # Half an hour on a busy machine: how often report and walk find skill in random walks, and in a planted signal.
 calibrate: .venv/installed-dev
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate.py
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python benchmarks/calibrate_walk.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.calibrate
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.calibrate_walk
 
 # Half an hour: workers killed, suspended and disconnected; then the speed of the databases.
 soak: .venv/installed-dev

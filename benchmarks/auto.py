@@ -6,7 +6,7 @@ it takes on its one training block before the last validation part, with torch's
 it has no weight decay. Both times are of whole commands, from start to exit, in which AutoLSTM
 trains its best once more, and ours a network on all bars. Needs the extra `peers`.
 
-    pip install --editable '.[peers]' && python benchmarks/auto.py --trials 12 --epochs 3 --rounds 3
+    pip install --editable '.[peers]' && python -m benchmarks.auto --trials 12 --epochs 3 --rounds 3
 """
 
 import argparse

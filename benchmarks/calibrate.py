@@ -16,8 +16,8 @@ baskets     eight random walks whose returns have a common part, and a volatilit
 The exit status is 1 if there are more false positives than a 5 % test may have, or fewer true
 positives than four out of five.
 
-    python benchmarks/calibrate.py
-    python benchmarks/calibrate.py --arms ranges --count 100
+    python -m benchmarks.calibrate
+    python -m benchmarks.calibrate --arms ranges --count 100
 
 Clark-West, Pesaran-Timmermann and SPA do not exceed their level beyond chance. Two figures on the
 search folds need care. The deflated Sharpe ratio exceeds 0.95 in one of ten random walks instead of

@@ -10,7 +10,7 @@ after the next origin should be won.
 The exit status is 1 if there are more false positives than a 5 % test may have, or the late signal
 is not found in the blocks after it.
 
-    python benchmarks/calibrate_walk.py
+    python -m benchmarks.calibrate_walk
 """
 
 import argparse

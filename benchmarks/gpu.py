@@ -11,7 +11,7 @@ Each part has a budget of seconds. What it does not come to is left out and list
 measured so far is written after each row. Nothing comes from a network. On a CPU all lines run but
 those of CUDA itself:
 
-    python benchmarks/gpu.py --device cpu --tiny --out /tmp/gpu
+    python -m benchmarks.gpu --device cpu --tiny --out /tmp/gpu
 """
 
 import argparse

@@ -5,7 +5,7 @@ pruner. What is best after each budget is trained again with seeds that no searc
 (benchmarks/quality.py), because the lowest of many losses flatters more the more there are. Seconds
 are the processor's until the end of that trial.
 
-    python benchmarks/samplers.py --samplers tpe random --seeds 0 1 --budgets 30 100 300
+    python -m benchmarks.samplers --samplers tpe random --seeds 0 1 --budgets 30 100 300
 """
 
 import argparse

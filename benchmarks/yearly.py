@@ -6,8 +6,8 @@ mean of the three networks forecasts the year, and is judged beside the baseline
 A verdict is of one year. What says whether networks like these are worth it is the mean skill over
 all years, with its standard error over years: if winners won by luck, it is about 0.
 
-    python benchmarks/yearly.py
-    python benchmarks/yearly.py --target return
+    python -m benchmarks.yearly
+    python -m benchmarks.yearly --target return
 """
 
 import argparse

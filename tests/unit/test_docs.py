@@ -154,10 +154,30 @@ def test_log_entries_are_newest_first_and_have_every_part() -> None:
 
 def test_every_script_of_the_results_is_kept() -> None:
     page = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
-    scripts = set(re.findall(r"benchmarks/\w+\.py", page))
+    as_files = re.findall(r"(benchmarks/\w+\.py)", page)
+    as_modules = re.findall(r"-m benchmarks\.(\w+)", page)
+    scripts = {*as_files, *(f"benchmarks/{name}.py" for name in as_modules)}
     assert len(scripts) > 5
     assert [name for name in sorted(scripts) if not (ROOT / name).exists()] == []
     assert "not kept" not in re.sub(r"whose script is not kept", "", page)
+
+
+def test_a_script_that_imports_another_is_run_as_a_module() -> None:
+    """As a file it does not find the other."""
+    texts = [
+        path.read_text("utf-8")
+        for path in (
+            ROOT / "Makefile",
+            *(ROOT / "benchmarks").glob("*.*"),
+            *(ROOT / "docs").glob("*.md"),
+        )
+        if path.is_file()
+    ]
+    files = set(re.findall(r"python benchmarks/(\w+)\.py", "\n".join(texts)))
+    assert len(files) > 5
+    imports = re.compile(r"^(?:from|import) benchmarks\b", re.MULTILINE)
+    sources = {name: (ROOT / "benchmarks" / f"{name}.py").read_text("utf-8") for name in files}
+    assert [name for name, source in sources.items() if imports.search(source)] == []
 
 
 @pytest.mark.parametrize(
