@@ -242,7 +242,7 @@ def run_workers_until_done(
     if read().done:
         return True
     progress = Progress(study.spec, quiet=quiet)
-    return run_workers(study.name, storage_url, devices, read, progress, timeout)
+    return run_workers(study.name, storage_url, devices, read, read, progress, timeout)
 
 
 def run_workers(
@@ -250,6 +250,7 @@ def run_workers(
     storage_url: str,
     devices: Sequence[str],
     read: Callable[[], summary.Status],
+    read_stopped: Callable[[], summary.Status],
     progress: Progress,
     timeout: float | None = None,
 ) -> bool:
@@ -264,6 +265,8 @@ def run_workers(
         Device of each worker.
     read : callable
         Returns the state; it is called about twice a second, and may begin further searches.
+    read_stopped : callable
+        Returns the state after a request to stop, and begins nothing.
     progress : Progress
     timeout : float, optional
         Seconds until the workers are stopped.
@@ -294,8 +297,12 @@ def run_workers(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if state is None or not interrupt.requested:  # `read` may begin something
-        state = read()
+    try:
+        # Trials may have ended while the workers stopped.
+        state = read_stopped() if interrupt.requested else read()
+    except (StorageInternalError, SQLAlchemyError):
+        if state is None or not interrupt.requested:
+            raise
     done = f"{done_of(state)} done; the same command resumes"
     if interrupt.requested:
         messages.say(f"stopped with {done}")

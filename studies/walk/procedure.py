@@ -51,11 +51,16 @@ class Procedure:
         """Return which origin is searched, before a count: ``origin 3 of 12, ``."""
         return f"origin {max(len(self.studies), 1)} of {len(self.origins)}, "
 
-    def advance(self) -> Status:
+    def advance(self, *, begins: bool = True) -> Status:
         """Begin what can begin, and return the state of the whole walk.
 
         A search begins once the one before it has no ticket to spare, so that no worker waits;
         the winner of a search is trained again once all its tickets are finished.
+
+        Parameters
+        ----------
+        begins : bool
+            False to begin nothing.
 
         Raises
         ------
@@ -63,7 +68,7 @@ class Procedure:
             If there is another study of the name of a search, or a search was deleted meanwhile.
         """
         try:
-            return self._advance()
+            return self._advance(begins=begins)
         except KeyError:
             gone = [study.name for study in self.studies if not study.still_exists()]
             if not gone:
@@ -87,11 +92,11 @@ class Procedure:
             )
             raise StudyError(msg)
 
-    def _advance(self) -> Status:
-        states = [state for study in self.studies for state in self._states_of(study)]
-        while len(self.studies) < len(self.origins) and self._may_begin():
+    def _advance(self, *, begins: bool) -> Status:
+        states = [s for study in self.studies for s in self._states_of(study, begins=begins)]
+        while begins and len(self.studies) < len(self.origins) and self._may_begin():
             self.studies.append(self._begin(self.origins[len(self.studies)]))
-            states += self._states_of(self.studies[-1])
+            states += self._states_of(self.studies[-1], begins=begins)
         return self._sum(states)
 
     def _may_begin(self) -> bool:
@@ -130,15 +135,15 @@ class Procedure:
             raise StudyError(msg)
         return study
 
-    def _states_of(self, study: StoredStudy) -> list[Status]:
-        """Return the states of a search and of the trainings of its winner, which it begins."""
+    def _states_of(self, study: StoredStudy, *, begins: bool) -> list[Status]:
+        """Return the states of a search and of the trainings of its winner, which it may begin."""
         search = self._state(study)
         if not search.done:
             return [search]
-        if study.name not in self._opened:
+        if begins and study.name not in self._opened:
             has_winner = lowest_complete(study.trials()) is not None
             self._opened[study.name] = open_for_winner(study) if has_winner else None
-        opened = self._opened[study.name]
+        opened = self._opened.get(study.name)
         return [search] if opened is None else [search, self._state(opened)]
 
     def _state(self, study: StoredStudy) -> Status:

@@ -24,6 +24,8 @@ from puffin.studies.study import StoredStudy, load
 from puffin.tuner import pool as pool_module
 from puffin.tuner.cli import main
 from puffin.tuner.pool import Pool
+from puffin.tuner.worker.scheduler import WorkerOptions, work
+from puffin.tuner.worker.signals import Interrupt
 from tests.integration.helpers import TUNER, Start, aapl, running, spec_of, spent
 from tests.studies import write_tiny
 
@@ -165,6 +167,32 @@ def test_a_run_stops_after_its_timeout_with_a_code_of_its_own(
     assert last == (
         "stopped after 1 s (--timeout) with 0 of 8 trials done; the same command resumes"
     )
+
+
+def test_a_trial_that_ends_while_the_workers_stop_is_counted(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PoolThatEndsATrial(Pool):
+        polls = 0
+
+        def __enter__(self) -> Self:
+            return self
+
+        def poll(self) -> bool:
+            self.polls += 1
+            if self.polls == 2:
+                signal.raise_signal(signal.SIGINT)
+            return True
+
+        def __exit__(self, *_: object) -> None:
+            work(url, Interrupt(), WorkerOptions("tiny", device="cpu", max_trials=1))
+
+    spec = spec_of("tiny")
+    study = submit(open_storage(url, create=True), spec, aapl(spec))
+    monkeypatch.setattr(pool_module, "Pool", PoolThatEndsATrial)
+    with pytest.raises(KeyboardInterrupt):
+        pool_module.run_workers_until_done(study, url, ["cpu"])
+    assert "stopped with 1 of 3 trials done; the same command resumes" in capsys.readouterr().err
 
 
 def test_ctrl_c_during_an_sql_statement_takes_effect_after_it(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -176,7 +177,10 @@ def _search(
                 f"{counted(len(devices), 'worker')}; blocks of {spec.walk.block_bars} bars"
             )
         progress = Progress(procedure.origins[0].spec, quiet=quiet, label=procedure.position)
-        run_workers(walk_name(spec.name), storage_url, devices, procedure.advance, progress)
+        stopped = partial(procedure.advance, begins=False)
+        run_workers(
+            walk_name(spec.name), storage_url, devices, procedure.advance, stopped, progress
+        )
     procedure.require_winners()
 
 
