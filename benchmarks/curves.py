@@ -1,4 +1,4 @@
-"""Tables of learning curves, from which the first point of a search and its pruner were chosen.
+"""Tables of learning curves, from which initial points of a search and its pruner were chosen.
 
 `usual` trains networks of one layer on returns and ranges of AAPL, IBM and MSFT until 2007; the
 bars on which searches are compared are left out. `random` trains points of the space of the preset

@@ -2,9 +2,9 @@
 
 The command that a user would type, `tuner walk`, on each stock of the sample and on all three as a
 basket. A row has the verdict against the simple model that was best before each block, the
-smallest skill that the test can detect, the skill that the searches promised, the skill
-that the blocks gave, and the time. With `--holdout` each row is the verdict of one search of as
-many trials on its holdout of 250 bars.
+detectable skill, the skill of the winners on the folds of their searches, their skill on the
+blocks, and the time. With `--holdout` each row is the verdict of one search of as many trials on
+its holdout of 250 bars.
 
     python benchmarks/walk.py --targets range return --seeds 1
     python benchmarks/walk.py --targets range --subjects AAPL IBM MSFT --warm --seeds 2

@@ -24,6 +24,7 @@ from puffin.studies import summary
 from puffin.studies.storage.errors import cause_of
 from puffin.studies.study import WALK, StoredStudy, StudyError
 from puffin.tuner import messages
+from puffin.tuner.backoff import MOST_STORAGE_ERRORS, RETRY_SECONDS, Backoff
 from puffin.tuner.progress import Progress, done_of
 from puffin.tuner.worker.signals import Interrupt, Interrupted, stop_signals
 
@@ -33,8 +34,6 @@ _HEALTHY_SECONDS = 600.0
 # Longer than the longest SQL statement of a worker, shorter than a user's patience.
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.5
-# Pauses between attempts to reach a database that does not answer, as long as workers make them.
-_RETRY_SECONDS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class WorkerError(PuffinError):
@@ -338,11 +337,12 @@ def _read(
     read: Callable[[], summary.Status], progress: Progress, interrupt: Interrupt
 ) -> summary.Status:
     """Return the state, retrying as long as the workers do if the database does not answer."""
-    for seconds in _RETRY_SECONDS:
+    backoff = Backoff()
+    for _ in range(MOST_STORAGE_ERRORS - 1):
         try:
             return read()
         except (StorageInternalError, SQLAlchemyError) as error:
             progress.say(f"the database failed, trying again: {cause_of(error)}")
-            if not interrupt.wait(seconds):
+            if not interrupt.wait(backoff.next(RETRY_SECONDS)):
                 raise Interrupted from None
     return read()

@@ -51,22 +51,30 @@ class Procedure:
         """Return which origin is searched, before a count: ``origin 3 of 12, ``."""
         return f"origin {max(len(self.studies), 1)} of {len(self.origins)}, "
 
-    def advance(self, *, begins: bool = True) -> Status:
+    def advance(self) -> Status:
         """Begin what can begin, and return the state of the whole walk.
 
         A search begins once the one before it has no ticket to spare, so that no worker waits;
         the winner of a search is trained again once all its tickets are finished.
-
-        Parameters
-        ----------
-        begins : bool
-            False to begin nothing.
 
         Raises
         ------
         StudyError
             If there is another study of the name of a search, or a search was deleted meanwhile.
         """
+        return self._state_of_all(begins=True)
+
+    def state(self) -> Status:
+        """Return the state of the whole walk, and begin nothing.
+
+        Raises
+        ------
+        StudyError
+            If a search was deleted meanwhile.
+        """
+        return self._state_of_all(begins=False)
+
+    def _state_of_all(self, *, begins: bool) -> Status:
         try:
             return self._advance(begins=begins)
         except KeyError:

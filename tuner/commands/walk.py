@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import click
@@ -177,10 +176,8 @@ def _search(
                 f"{counted(len(devices), 'worker')}; blocks of {spec.walk.block_bars} bars"
             )
         progress = Progress(procedure.origins[0].spec, quiet=quiet, label=procedure.position)
-        stopped = partial(procedure.advance, begins=False)
-        run_workers(
-            walk_name(spec.name), storage_url, devices, procedure.advance, stopped, progress
-        )
+        reads = procedure.advance, procedure.state
+        run_workers(walk_name(spec.name), storage_url, devices, *reads, progress)
     procedure.require_winners()
 
 

@@ -30,6 +30,7 @@ from puffin.studies.storage.url import masked_url
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import WALK, NoStudyError, StoredStudy, StudyError, load, walk_of
 from puffin.studies.text import first_line
+from puffin.tuner.backoff import MOST_STORAGE_ERRORS, RETRY_SECONDS, Backoff
 from puffin.tuner.worker.compatibility import require_compatible
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.process import setup_torch
@@ -39,14 +40,9 @@ from puffin.tuner.worker.worker_log import WorkerLog
 
 log = logging.getLogger(__name__)
 
-# First pause of a worker that finds nothing to do.
-_FIRST_SECONDS = 1.0
 # Longest pauses between two polls: of a worker that waits for the last trials of others, whose
 # tickets may come back to it, and of one that waits for work.
 _LAST_TRIALS_SECONDS, _IDLE_SECONDS = 2.0, 5.0
-# A worker ends after so many storage errors in a row; its pauses between them take 1.6 to 3.2
-# minutes, the longest of them about one.
-_MAX_STORAGE_ERRORS, _RETRY_SECONDS = 9, 64.0
 
 
 @dataclass(frozen=True)
@@ -82,29 +78,6 @@ class WorkerOptions:
     grace_seconds: int = GRACE_SECONDS
 
 
-class Backoff:
-    """Pauses between polls that find nothing or fail: each twice as long as the last, to a bound.
-
-    Each is drawn from the upper half of its length: workers that are started together, become idle
-    together, or lose the database together, would otherwise all ask it at the same moments. This is
-    the "equal jitter" of Brooker (2015), "Exponential backoff and jitter", AWS Architecture Blog.
-    """
-
-    def __init__(self) -> None:
-        self._longest = self._seconds = 0.0
-
-    def reset(self) -> None:
-        """Begin with short pauses again."""
-        self._longest = 0.0
-
-    def next(self, longest: float) -> float:
-        """Return the next pause; with another bound than before they begin short again."""
-        if longest != self._longest:
-            self._longest, self._seconds = longest, _FIRST_SECONDS / 2
-        self._seconds = min(2 * self._seconds, longest)
-        return random.uniform(0.5, 1.0) * self._seconds  # noqa: S311  # not for secrets
-
-
 def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
     """Serve one study, or every open study of a database, until no work is left.
 
@@ -119,7 +92,7 @@ def work(url: str, interrupt: Interrupt, options: WorkerOptions) -> None:
     Raises
     ------
     StorageError
-        If the database does not answer for two to three minutes.
+        If the database does not answer for 2.1 to 4.3 minutes.
     PuffinError
         If the study that `options` names cannot be served.
     """
@@ -190,12 +163,12 @@ def serve_until_done(scheduler: "StudyScheduler", interrupt: Interrupt) -> None:
             raise
         except (StorageInternalError, SQLAlchemyError, StorageError) as error:
             errors += 1
-            if errors >= _MAX_STORAGE_ERRORS:
+            if errors >= MOST_STORAGE_ERRORS:
                 msg = f"the database failed {errors} times in a row: {cause_of(error)}"
                 raise StorageError(msg) from error
             log.warning("the database failed, trying again: %s", cause_of(error))
             scheduler.worker.storage.remove_session()
-            interrupt.wait(backoff.next(_RETRY_SECONDS))
+            interrupt.wait(backoff.next(RETRY_SECONDS))
         else:
             errors = 0
             backoff.reset()
