@@ -22,6 +22,8 @@ from puffin.studies.spec import Spec, load_spec
 from puffin.studies.storage.database import open_storage
 from puffin.studies.storage.workers import Registration
 from puffin.studies.study import StoredStudy
+from puffin.tuner import backoff
+from puffin.tuner.worker import scheduler
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.process import setup_torch
 from puffin.tuner.worker.signals import Interrupt, stop_signals
@@ -176,8 +178,9 @@ def make_worker(storage: RDBStorage) -> Callable[..., Worker]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let workers of this process poll a hundred times a second."""
-    for pause in ("_FIRST_SECONDS", "_LAST_TRIALS_SECONDS", "_IDLE_SECONDS"):
-        monkeypatch.setattr(f"puffin.tuner.worker.scheduler.{pause}", 0.01)
+    monkeypatch.setattr(backoff, "_FIRST_SECONDS", 0.01)
+    for pause in ("_LAST_TRIALS_SECONDS", "_IDLE_SECONDS"):
+        monkeypatch.setattr(scheduler, pause, 0.01)
 
 
 @pytest.fixture
