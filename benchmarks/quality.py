@@ -11,6 +11,11 @@ the start of each command.
     python benchmarks/quality.py --seeds 0 1 2 3 4 --trials 30 --target range --since 2005-01-01
     python benchmarks/quality.py --symbols IBM --trials 30 --target return --since 2008-01-01
     python benchmarks/quality.py --symbols AAPL IBM MSFT --trials 20 --our-trials 40 --plain runs
+
+The script takes as long with one thread as with two, so on two cores two runs can be made side by
+side, and compared later:
+
+    python benchmarks/quality.py --symbols IBM --trials 20 --plain runs --threads 1 --only-plain
 """
 
 import argparse
@@ -63,6 +68,7 @@ class Task:
     trials : budget of the plain script
     symbols : of the sample
     our_trials : budget of ours; that of the plain script if None
+    threads : of the plain script; torch's default if None
     """
 
     target: str
@@ -70,6 +76,7 @@ class Task:
     trials: int
     symbols: tuple[str, ...] = ("AAPL",)
     our_trials: int | None = None
+    threads: int | None = None
 
     @property
     def preset(self) -> str:
@@ -85,6 +92,8 @@ class Task:
     def plain_file(self, seed: int) -> str:
         """Name the file in which a run of the plain script is kept."""
         parts = (*self.symbols, self.target, self.since, f"{self.trials}-trials", f"seed-{seed}")
+        if self.threads is not None:
+            parts += (f"{self.threads}-threads",)
         return f"{'-'.join(parts)}.json"
 
 
@@ -132,7 +141,10 @@ def plain(folder: Path, task: Task, seed: int) -> Run:
     command: list[str | Path] = [sys.executable, HERE / "plain.py", "--out", out]
     command += [f"--trials={task.trials}", f"--seed={seed}"]
     command += [f"--target={task.target}", f"--since={task.since}", "--symbols", *task.symbols]
-    subprocess.run(command, env=own_environment(), check=True, capture_output=True)  # noqa: S603
+    environment = own_environment()
+    if task.threads is not None:
+        environment["OMP_NUM_THREADS"] = str(task.threads)
+    subprocess.run(command, env=environment, check=True, capture_output=True)  # noqa: S603
     took = time.perf_counter() - started
     *log, end = json.loads(out.read_text())
     # Its own clock begins after the imports.
@@ -141,10 +153,8 @@ def plain(folder: Path, task: Task, seed: int) -> Run:
     return Run(took, held)
 
 
-def kept_plain(kept: Path | None, folder: Path, task: Task, seed: int) -> Run:
+def kept_plain(kept: Path, folder: Path, task: Task, seed: int) -> Run:
     """Return the run of the plain script from the folder of kept runs, or run and keep it."""
-    if kept is None:
-        return plain(folder, task, seed)
     path = kept / task.plain_file(seed)
     if path.exists():
         found = json.loads(path.read_text())
@@ -240,7 +250,8 @@ def compare(task: Task, seed: int, kept: Path | None) -> dict[str, Any]:
         tempfile.TemporaryDirectory() as name,
         ProcessPoolExecutor(2, get_context("spawn")) as pool,
     ):
-        theirs = kept_plain(kept, Path(name), task, seed)
+        folder = Path(name)
+        theirs = plain(folder, task, seed) if kept is None else kept_plain(kept, folder, task, seed)
         own = ours(Path(name), task, seed)
         bar = score(pool, theirs.held[-1].config, task)
         reached, scores = first_as_good(own.held, bar, lambda one: score(pool, one.config, task))
@@ -279,10 +290,25 @@ def main() -> None:
     parser.add_argument("--since", default="2005-01-01")
     parser.add_argument("--symbols", choices=SAMPLE, nargs="+", default=["AAPL"])
     parser.add_argument("--plain", type=Path, help="folder that keeps runs of the plain script")
+    parser.add_argument("--threads", type=int, help="of the plain script; torch's default if none")
+    parser.add_argument("--only-plain", action="store_true", help="fill the folder --plain")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    symbols = tuple(given.symbols)
-    task = Task(given.target, given.since, given.trials, symbols, given.our_trials)
+    task = Task(
+        given.target,
+        given.since,
+        given.trials,
+        tuple(given.symbols),
+        given.our_trials,
+        given.threads,
+    )
+    if given.only_plain:
+        if given.plain is None:
+            parser.error("--only-plain needs --plain FOLDER")
+        for seed in given.seeds:
+            with tempfile.TemporaryDirectory() as name:
+                kept_plain(given.plain, Path(name), task, seed)
+        return
     rows: list[dict[str, Any]] = []
     for seed in given.seeds:
         row = compare(task, seed, given.plain)

@@ -135,7 +135,8 @@ def test_a_kept_run_of_the_plain_script_is_not_run_again(
     assert len(calls) == 1
     quality.kept_plain(tmp_path / "runs", tmp_path, task_of("return", "IBM"), seed=1)
     quality.kept_plain(tmp_path / "runs", tmp_path, task, seed=2)
-    assert len(calls) == 3
+    quality.kept_plain(tmp_path / "runs", tmp_path, replace(task, threads=1), seed=1)
+    assert len(calls) == 4
 
 
 def test_only_what_was_the_best_when_it_came_was_held() -> None:
