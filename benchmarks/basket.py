@@ -28,7 +28,7 @@ from puffin.models.config import Config, TrainingConfig
 from puffin.models.folds import Span
 from puffin.models.training import fold_training
 from puffin.models.training.adam import Adam
-from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.training.fold_training import FoldTraining
 from puffin.models.training.trainer import Trainer
 from puffin.models.windows import FoldTensors, Windows
 from puffin.studies.bars import cut_holdout
@@ -66,9 +66,8 @@ def fold_of(symbols: int, lookback: int) -> FoldTensors:
 def targets_per_second(config: Config, symbols: int) -> float:
     """Return the training targets per second of processor time, validation included."""
     fold = fold_of(symbols, config.lookback)
-    networks = build_networks(config, FEATURES, 1, CPU, seed=0)
     limits = TrainingConfig(EPOCHS + 1, EPOCHS + 1)
-    epochs = iter(FoldTraining(networks, [fold], config, limits, seed=0))
+    epochs = iter(FoldTraining([fold], config, limits, [0]))
     next(epochs)  # the first one is slower
     started = time.process_time()
     for _ in epochs:
@@ -79,7 +78,6 @@ def targets_per_second(config: Config, symbols: int) -> float:
 def profile(config: Config, symbols: int) -> dict[str, float]:
     """Return the share of an epoch of one fold by what it is spent on."""
     fold = fold_of(symbols, config.lookback)
-    networks = build_networks(config, FEATURES, 1, CPU, seed=0)
     spent: dict[str, float] = defaultdict(float)
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,7 +96,7 @@ def profile(config: Config, symbols: int) -> dict[str, float]:
         patch.object(torch.Tensor, "backward", timed("backward", torch.Tensor.backward)),
         patch.object(fold_training, "validate", timed("validation", fold_training.validate)),
     ):
-        epochs = iter(FoldTraining(networks, [fold], config, TrainingConfig(3, 3), seed=0))
+        epochs = iter(FoldTraining([fold], config, TrainingConfig(3, 3), [0]))
         next(epochs)  # the first one is slower
         spent.clear()
         started = time.perf_counter()

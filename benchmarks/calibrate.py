@@ -49,7 +49,6 @@ from puffin.models.evaluation.spa import spa
 from puffin.models.training.fold_training import (
     Epoch,
     FoldTraining,
-    build_networks,
     validate,
 )
 from puffin.models.training.refit import Refit
@@ -132,9 +131,7 @@ def search(folds: Dataset) -> list[Tried]:
 
 def _train(folds: Dataset, config: Config) -> Tried:
     spec, tensors = folds.spec, folds.tensors(config.lookback, CPU)
-    seed = spec.search.seed
-    networks = build_networks(config, folds.inputs, len(tensors), CPU, seed)
-    training = FoldTraining(networks, tensors, config, spec.training_config, seed)
+    training = FoldTraining(tensors, config, spec.training_config, [spec.search.seed])
     for _ in training:
         pass
     if training.best is None:

@@ -30,7 +30,7 @@ import torch
 
 from benchmarks.quality import PRESETS, SAMPLE
 from puffin.models.config import Config
-from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.training.fold_training import FoldTraining
 from puffin.studies.bars import cut_holdout
 from puffin.studies.dataset import Dataset
 from puffin.studies.prices.basket import load_basket
@@ -77,8 +77,7 @@ def curve(job: Job) -> dict[str, Any]:
     """Train to the end."""
     made = workload(job.symbol, job.target, job.period)
     folds = made.tensors(job.config.lookback, torch.device("cpu"))
-    networks = build_networks(job.config, made.inputs, len(folds), torch.device("cpu"), SEED)
-    training = FoldTraining(networks, folds, job.config, made.spec.training_config, SEED)
+    training = FoldTraining(folds, job.config, made.spec.training_config, [SEED])
     started, seconds = time.process_time(), []
     for _ in training:
         seconds.append(round(time.process_time() - started, 3))

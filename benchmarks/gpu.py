@@ -36,7 +36,7 @@ from benchmarks import fold_step, step
 from puffin.models.cells import CELLS
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.folds import Span
-from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.training.fold_training import FoldTraining
 from puffin.models.windows import FoldTensors, Windows
 from puffin.tuner.worker.process import setup_torch
 
@@ -164,9 +164,8 @@ def measure_epochs(part: Part, size: Size, device: torch.device, deadline: float
             for fold in range(fold_step.FOLDS)
         ]
         _reset_peak(device)
-        networks = build_networks(config, fold_step.FEATURES, len(folds), device, seed=0)
         limits = TrainingConfig(max_epochs=size.trial_epochs, patience=size.trial_epochs)
-        training = iter(FoldTraining(networks, folds, config, limits, seed=0))
+        training = iter(FoldTraining(folds, config, limits, [0]))
         times = []
         for _ in range(size.trial_epochs):
             started = time.perf_counter()

@@ -26,7 +26,7 @@ from puffin.models.evaluation.pooled_baselines import ridge_of_all
 from puffin.models.features import needs_of
 from puffin.models.losses import LOSSES
 from puffin.models.panel import Part
-from puffin.models.training.fold_training import FoldTraining, build_networks, validate
+from puffin.models.training.fold_training import FoldTraining, validate
 from puffin.models.training.refit import Refit
 from puffin.models.training.trainer import loss_function
 from puffin.studies.bars import Frames, cut_holdout
@@ -74,8 +74,7 @@ def train(spec: Spec, frames: Frames, seed: int) -> Result:
     config = Config("gru", (32,), dropout=0.0, lookback=LOOKBACK, lr=0.002, batch_size=BATCH)
     search, sealed = cut_holdout(frames, spec)
     folds, opened = Dataset.build(spec, search), Dataset.for_holdout(spec, search, sealed)
-    networks = build_networks(config, folds.inputs, len(folds.folds), CPU, seed)
-    training = FoldTraining(networks, folds.tensors(LOOKBACK, CPU), config, TRAINING, seed)
+    training = FoldTraining(folds.tensors(LOOKBACK, CPU), config, TRAINING, [seed])
     for _ in training:
         pass
     best = training.best

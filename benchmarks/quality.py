@@ -38,7 +38,7 @@ from typing import Any
 import torch
 
 from puffin.models.config import Config, TrainingConfig
-from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.training.fold_training import FoldTraining
 from puffin.studies.bars import cut_holdout
 from puffin.studies.dataset import Dataset
 from puffin.studies.prices.basket import load_basket
@@ -216,8 +216,7 @@ def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
 def train(dataset: Dataset, config: Config, training: TrainingConfig, seed: int) -> FoldTraining:
     """Train to the end."""
     folds = dataset.tensors(config.lookback, CPU)
-    networks = build_networks(config, dataset.inputs, len(folds), CPU, seed)
-    made = FoldTraining(networks, folds, config, training, seed)
+    made = FoldTraining(folds, config, training, [seed])
     for _ in made:
         pass
     return made

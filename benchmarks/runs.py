@@ -21,7 +21,6 @@ from puffin.models.config import CELL_NAMES, Config
 from puffin.models.training.fold_training import (
     TARGETS_PER_SEQUENCE,
     FoldTraining,
-    build_networks,
     targets_per_sequence,
 )
 from puffin.studies.bars import cut_holdout
@@ -50,11 +49,10 @@ def lowest_loss(cell: str, lookback: int, per_sequence: int, seed: int, width: i
     data = workload()
     config = Config(cell=cell, hidden_dims=(width,), lookback=lookback, lr=0.004)
     folds = data.tensors(lookback, CPU)
-    networks = build_networks(config, data.inputs, len(folds), CPU, seed)
     with patch.object(
         puffin.models.training.fold_training, "targets_per_sequence", return_value=per_sequence
     ):
-        training = FoldTraining(networks, folds, config, data.spec.training_config, seed)
+        training = FoldTraining(folds, config, data.spec.training_config, [seed])
     return min(epoch.valid_loss for epoch in training)
 
 

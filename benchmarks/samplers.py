@@ -26,7 +26,7 @@ import torch
 from optuna.trial import TrialState
 
 from benchmarks.quality import PRESETS, Score, Task, score
-from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.training.fold_training import FoldTraining
 from puffin.studies.algorithms import PRUNERS, SAMPLERS
 from puffin.studies.bars import cut_holdout
 from puffin.studies.dataset import Dataset
@@ -80,8 +80,7 @@ def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
         config = suggest(trial, spec.parsed_space)
         cells[config.cell] += 1
         folds = dataset.tensors(config.lookback, CPU)
-        networks = build_networks(config, dataset.inputs, len(folds), CPU, seed)
-        training = FoldTraining(networks, folds, config, spec.training_config, seed)
+        training = FoldTraining(folds, config, spec.training_config, [seed])
         state = TrialState.COMPLETE
         for epoch in training:
             trial.report(epoch.valid_loss, epoch.number)

@@ -23,7 +23,7 @@ import torch
 
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.folds import Span
-from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.training.fold_training import FoldTraining
 from puffin.models.windows import FoldTensors, Windows
 from puffin.studies.records import TrialRecord
 from puffin.studies.study import StoredStudy
@@ -57,10 +57,8 @@ def epoch_seconds(cell: str, bars: int, folds: int, features: int, lookback: int
     """Return the processor time of an epoch of all folds."""
     config = Config(cell=cell, hidden_dims=(32,), lookback=lookback, batch_size=64)
     parts = [tensors(bars, features, lookback) for _ in range(folds)]
-    networks = build_networks(config, features, folds, CPU, seed=0)
-    epochs = iter(
-        FoldTraining(networks, parts, config, TrainingConfig(EPOCHS + 1, EPOCHS + 1), seed=0)
-    )
+    limits = TrainingConfig(EPOCHS + 1, EPOCHS + 1)
+    epochs = iter(FoldTraining(parts, config, limits, [0]))
     next(epochs)
     started = time.process_time()
     for _ in epochs:

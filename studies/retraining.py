@@ -58,8 +58,8 @@ def job_of(study: StoredStudy, ticket: int) -> RetrainingJob:
 def retrain_with_seeds(study: StoredStudy, top: int = TOP) -> StoredStudy:
     """Enqueue trainings of the best trials of a search, on its folds, with other seeds.
 
-    The seed of the study was used to select the trials, so only the others of `Spec.final_seeds`
-    are trained, and at least two.
+    The seeds of the search were used to select the trials, so each training has as many others: as
+    many trainings as `Spec.final_seeds` has other seeds than the first, and at least two.
 
     Raises
     ------
@@ -295,10 +295,11 @@ def _ranked(study: StoredStudy) -> list[FrozenTrial]:
 
 def jobs_for_seeds(study: StoredStudy, top: int = TOP) -> Iterator[RetrainingJob]:
     """Yield the jobs that `retrain_with_seeds` enqueues."""
-    first, last = study.spec.search.seed, study.spec.final_seeds[-1]
+    spec = study.spec
+    step, count = spec.training.seeds, max(spec.final.seeds - 1, _OTHER_SEEDS)
     for trial in _ranked(study)[:top]:
-        for seed in range(first + 1, max(last, first + _OTHER_SEEDS) + 1):
-            yield _job(trial, seed)
+        for number in range(1, count + 1):
+            yield _job(trial, spec.search.seed + number * step)
 
 
 def jobs_for_holdout(study: StoredStudy, top: int, winner: FrozenTrial) -> Iterator[RetrainingJob]:

@@ -55,7 +55,7 @@ def search_cost(dataset: Dataset) -> SearchCost | None:
     seconds = _seconds_per_target_of(dataset)
     if seconds is None:
         return None
-    per_epoch = seconds * _targets(dataset)
+    per_epoch = seconds * spec.training.seeds * _targets(dataset)
     least, most = mean_epochs(spec)
     return SearchCost(spec.tickets * least * per_epoch, spec.tickets * most * per_epoch)
 
@@ -73,7 +73,7 @@ def walk_cost(searches: Sequence[Dataset]) -> SearchCost | None:
     if seconds is None:
         return None
     spec = searches[-1].spec
-    searched = spec.tickets * sum(map(_targets, searches))
+    searched = spec.tickets * spec.training.seeds * sum(map(_targets, searches))
     last_folds = sum(len(p.fold.train) + len(p.fold.valid) for d in searches for p in d.parts[-1])
     retrained = spec.final.seeds * spec.training.max_epochs / 2 * last_folds
     least, most = mean_epochs(spec)
@@ -100,7 +100,7 @@ def mean_epochs(spec: Spec) -> tuple[float, float]:
 
 
 def _targets(dataset: Dataset) -> int:
-    """Return the targets that an epoch trains or validates, of all folds."""
+    """Return the targets that an epoch of one seed trains or validates, of all folds."""
     folds = [part.fold for found in dataset.parts for part in found]
     return sum(len(fold.train) + len(fold.valid) for fold in folds)
 
@@ -151,7 +151,7 @@ def _seconds_per_target(dataset: Dataset, config: Config) -> float:
     few = replace(windows, spans=(Span(start, start + count),))
     trainers = [
         Trainer(build_network(config, dataset.inputs, levels), few, config, loss, seed, k)
-        for seed in range(len(dataset.parts))
+        for seed in range(len(dataset.parts) * dataset.spec.training.seeds)
     ]
     times = []
     for _ in range(_STEPS):

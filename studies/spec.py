@@ -141,7 +141,7 @@ class Spec(Section):
     @property
     def training_config(self) -> TrainingConfig:
         """The training settings, as an argument of `puffin.models.training`."""
-        return TrainingConfig(**self.training.model_dump(exclude={"objective"}))
+        return TrainingConfig(**self.training.model_dump(exclude={"objective", "seeds"}))
 
     @property
     def criterion(self) -> Loss:
@@ -162,6 +162,10 @@ class Spec(Section):
         if display is None or not display.is_exponential:
             return None
         return LOSSES[self.training.loss].statistic
+
+    def seeds_of_trial(self, first: int) -> range:
+        """Return the seeds of the networks of each fold of a trial, from their first."""
+        return range(first, first + self.training.seeds)
 
     @property
     def final_seeds(self) -> range:

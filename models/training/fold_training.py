@@ -6,18 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from puffin.models.config import Config, TrainingConfig
+from puffin.models.networks.ensemble import Ensemble
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.cuda_graphs import GraphedCall
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.models.training.together import enqueue_epochs
 from puffin.models.training.trainer import LossFunction, Trainer, loss_function
 from puffin.models.windows import FoldTensors, Windows
+
+T = TypeVar("T")
 
 # Consecutive targets that share one input sequence in training (`trainer.Trainer`). With 4, wide
 # LSTMs take a third of the time at equal losses; with 8 the losses rise.
@@ -103,55 +107,63 @@ def build_networks(
 
 
 class FoldTraining:
-    """Training of one network per fold, all folds in step, that can be saved and resumed.
+    """Training of networks on every fold, all in step, that can be saved and resumed.
 
-    Iterating trains: each item is the `Epoch` that ended. The mean validation loss over folds is
-    the curve that early stopping watches. The host waits for the device once per epoch. Resuming
-    from `state` reproduces an uninterrupted training bit for bit.
+    Iterating trains: each item is the `Epoch` that ended. A fold is forecast with the mean of its
+    networks. The mean validation loss over folds is the curve that early stopping watches. The host
+    waits for the device once per epoch. Resuming from `state` reproduces an uninterrupted training
+    bit for bit.
 
     Parameters
     ----------
-    networks : ModuleList
-        One network per fold, on the device of the folds.
     folds : sequence of FoldTensors
+        All on one device.
     config : Config
     training : TrainingConfig
-    seed : int
-        Of the order of the windows, of the noise and of dropout, plus the number of the fold.
+    seeds : sequence of int
+        For each, every fold has a network: the seed is that of its weights and, plus the number of
+        the fold, of the order of the windows, of the noise and of dropout.
 
     Attributes
     ----------
+    networks : ModuleList, seed after seed, and of each seed fold after fold
     curve : list of float, validation loss of each epoch so far
     best : Epoch with the lowest validation loss, None before the first finite one
     """
 
     def __init__(
         self,
-        networks: nn.ModuleList,
         folds: Sequence[FoldTensors],
         config: Config,
         training: TrainingConfig,
-        seed: int,
+        seeds: Sequence[int],
     ) -> None:
-        self._networks = networks
+        rows = folds[0].train.rows
+        self._device = rows.device
         self._folds = folds
         self._training = training
         self._loss = loss_function(training.criterion)
-        self._trainers = [
-            Trainer(
-                network,
-                fold.train,
-                config,
-                self._loss,
-                seed + i,
-                targets_per_sequence(fold.train.lookback),
+        self.networks = nn.ModuleList()
+        self._trainers: list[Trainer] = []
+        for seed in seeds:
+            networks = build_networks(
+                config, rows.shape[1], len(folds), self._device, seed, training.quantiles
             )
-            for i, (network, fold) in enumerate(zip(networks, folds, strict=True))
-        ]
-        self._device = folds[0].train.rows.device
+            self.networks.extend(networks)
+            self._trainers += [
+                Trainer(
+                    network,
+                    fold.train,
+                    config,
+                    self._loss,
+                    seed + i,
+                    targets_per_sequence(fold.train.lookback),
+                )
+                for i, (network, fold) in enumerate(zip(networks, folds, strict=True))
+            ]
         self._validations = [
-            GraphedCall(partial(validate, network, fold.valid, self._loss), self._device)
-            for network, fold in zip(networks, folds, strict=True)
+            GraphedCall(partial(validate, Ensemble(networks), fold.valid, self._loss), self._device)
+            for networks, fold in zip(self._by_fold(list(self.networks)), folds, strict=True)
         ]
         self._stopping = EarlyStopping(training.patience, verbose=False)
         self.curve: list[float] = []
@@ -166,8 +178,8 @@ class FoldTraining:
         while not self.has_ended:
             yield self._run_epoch()
         if not self._stopping.should_stop:
-            self._stopping.restore(self._networks)
-        self._networks.eval()
+            self._stopping.restore(self.networks)
+        self.networks.eval()
 
     @property
     def has_ended(self) -> bool:
@@ -179,8 +191,8 @@ class FoldTraining:
     def _run_epoch(self) -> Epoch:
         train_losses = enqueue_epochs(self._trainers)
         results = [self._enqueue_validation(i) for i in range(len(self._folds))]
-        for trainer in self._trainers:
-            trainer.stream.join()
+        for fold in range(len(self._folds)):
+            self._trainers[fold].stream.join()
         symbol_losses, forecasts = zip(*results, strict=True)
         # The only wait for the device in this epoch.
         *losses, train_loss = torch.cat(
@@ -198,23 +210,29 @@ class FoldTraining:
             improved=False,
         )
         self.curve.append(epoch.valid_loss)
-        self._stopping(epoch.valid_loss, self._networks)
+        self._stopping(epoch.valid_loss, self.networks)
         epoch = replace(epoch, improved=self._stopping.counter == 0)
         if epoch.improved:
             self.best = epoch
         return epoch
 
     def _enqueue_validation(self, fold: int) -> tuple[Tensor, Tensor]:
-        """Return losses and forecasts of a fold as `validate` does, after its network's epoch."""
+        """Return losses and forecasts of a fold as `validate` does, after its networks' epochs."""
+        for trainer in self._by_fold(self._trainers)[fold]:
+            trainer.stream.join()
         with self._trainers[fold].stream:
             return self._validations[fold]()
+
+    def _by_fold(self, values: Sequence[T]) -> list[Sequence[T]]:
+        """Group values that come seed after seed, and of each seed fold after fold, by fold."""
+        return [values[fold :: len(self._folds)] for fold in range(len(self._folds))]
 
     def state(self) -> bytes:
         """Return everything that the next epochs depend on, in the safetensors format.
 
         Call it between two epochs only: while the iterator is suspended at a ``yield``.
         """
-        tensors = {f"network.{k}": v for k, v in self._networks.state_dict().items()}
+        tensors = {f"network.{k}": v for k, v in self.networks.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in (self._stopping.best_weights or {}).items()}
         for i, trainer in enumerate(self._trainers):
             tensors[f"generator.{i}"] = trainer.generator.get_state()
@@ -235,7 +253,7 @@ class FoldTraining:
         """Resume from a `state` of the same configuration, folds and kind of device."""
         tensors = load(body)
         scalars = json.loads(bytes(tensors.pop("scalars").tolist()))
-        self._networks.load_state_dict(_entries_under(tensors, "network"))
+        self.networks.load_state_dict(_entries_under(tensors, "network"))
         for i, trainer in enumerate(self._trainers):
             trainer.generator.set_state(tensors[f"generator.{i}"])
             trainer.optimizer.load_state(_entries_under(tensors, f"optimizer.{i}"))

@@ -199,8 +199,9 @@ def subject_in_words(section: DataSection) -> str:
 
 def budget_in_words(spec: Spec) -> str:
     """Return how a study searches, in one line."""
-    search = spec.search
-    return f"sampler {search.sampler}, pruner {search.pruner}, seed {search.seed}"
+    search, seeds = spec.search, spec.seeds_of_trial(spec.search.seed)
+    used = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"sampler {search.sampler}, pruner {search.pruner}, {used}"
 
 
 def _join(parts: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from puffin.models.arrays import Floats
 from puffin.models.evaluation.metrics import skill
 from puffin.models.networks.ensemble import Ensemble
 from puffin.models.scaling import Scaler
-from puffin.models.training.fold_training import FoldTraining, build_networks, validate
+from puffin.models.training.fold_training import FoldTraining, validate
 from puffin.models.training.refit import Refit
 from puffin.models.training.trainer import loss_function
 from puffin.studies.dataset import Dataset
@@ -84,11 +84,9 @@ def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
     """Train all folds in step, as the winning trial did, and compare its scores."""
     record, spec, config = exported.record, exported.spec, exported.config
     scores, comparison = record.scores, Comparison(record.machine.trial)
-    seed, read = spec.search.seed, folds.read_by(config)
-    tensors = read.tensors(config.lookback, comparison.device)
-    levels = spec.training.quantiles
-    networks = build_networks(config, read.inputs, len(tensors), comparison.device, seed, levels)
-    training = FoldTraining(networks, tensors, config, spec.training_config, seed)
+    tensors = folds.read_by(config).tensors(config.lookback, comparison.device)
+    seeds = spec.seeds_of_trial(spec.search.seed)
+    training = FoldTraining(tensors, config, spec.training_config, seeds)
     for _ in training:
         pass
     if (best := training.best) is None:  # it diverged in the first epoch

@@ -26,7 +26,7 @@ from puffin.models.panel import Member, Part
 from puffin.models.scaling import Scaler
 from puffin.models.training import trainer as trainer_module
 from puffin.models.training.cuda_graphs import GraphedCall, SideStream
-from puffin.models.training.fold_training import FoldTraining, build_networks, forecast_windows
+from puffin.models.training.fold_training import FoldTraining, forecast_windows
 from puffin.models.training.refit import Refit
 from puffin.models.windows import FoldTensors, fold_tensors
 from puffin.tuner.worker.process import empty_gpu_cache, is_out_of_memory, setup_torch
@@ -58,8 +58,7 @@ def training_on(
     device: torch.device, config: Config = CONFIG, epochs: int = 3, loss: str = "mse"
 ) -> FoldTraining:
     training = TrainingConfig(max_epochs=epochs, loss=loss)
-    networks = build_networks(config, 1, 2, device, 0, training.quantiles)
-    return FoldTraining(networks, folds_on(device, config.lookback), config, training, seed=0)
+    return FoldTraining(folds_on(device, config.lookback), config, training, [0])
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -16,7 +16,7 @@ from puffin.models.config import Config, TrainingConfig
 from puffin.models.features import FEATURES, TARGETS, Bars, Feature, Series, build_series
 from puffin.models.folds import Fold, Span, WalkForward, first_target, split
 from puffin.models.scaling import Scaler
-from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.training.fold_training import FoldTraining
 from puffin.models.windows import FoldTensors, fold_tensors
 from puffin.studies.bars import cut_holdout
 from puffin.studies.dataset import Dataset
@@ -62,8 +62,7 @@ class Case:
         """Train two epochs; return the forecasts by epoch, fold and target."""
         config = Config(cell, (4, 3), dropout=0.2, lr=0.01, batch_size=16, noise=0.05)
         folds = [tensors for _, tensors in self.prepare(self.series(columns))]
-        networks = build_networks(config, len(self.features), len(folds), CPU, seed=0)
-        epochs = FoldTraining(networks, folds, config, TrainingConfig(max_epochs=2), seed=0)
+        epochs = FoldTraining(folds, config, TrainingConfig(max_epochs=2), [0])
         return [[each.tolist() for each in epoch.forecasts] for epoch in epochs]
 
 
@@ -370,8 +369,7 @@ def frame_of(columns: Bars) -> pd.DataFrame:
 def losses(dataset: Dataset) -> list[tuple[float, ...]]:
     config = Config(hidden_dims=(4,), lookback=5, batch_size=32, lr=0.01)
     folds = dataset.tensors(5, CPU)
-    networks = build_networks(config, dataset.inputs, 2, CPU, seed=0)
-    epochs = FoldTraining(networks, folds, config, TrainingConfig(max_epochs=1), seed=0)
+    epochs = FoldTraining(folds, config, TrainingConfig(max_epochs=1), [0])
     return [(epoch.train_loss, *epoch.fold_losses) for epoch in epochs]
 
 

@@ -10,7 +10,7 @@ import torch
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.errors import PuffinError
 from puffin.models.panel import mean_by_date
-from puffin.models.training.fold_training import FoldTraining, build_networks
+from puffin.models.training.fold_training import FoldTraining
 from puffin.studies.bars import Frames, cut_holdout
 from puffin.studies.dataset import Dataset
 from puffin.studies.forecast_table import from_columns, read_table
@@ -119,8 +119,7 @@ def curves(frames: Frames) -> tuple[list[float], dict[str, list[float]]]:
     """Train three epochs; return the curve, and the last losses of each symbol by fold."""
     made = Dataset.build(spec_of(), frames)
     config = Config(hidden_dims=(4,), dropout=0.0, lookback=5, batch_size=4096, lr=0.01)
-    networks = build_networks(config, made.inputs, 2, CPU, seed=0)
-    training = FoldTraining(networks, made.tensors(5, CPU), config, TrainingConfig(3, 9), seed=0)
+    training = FoldTraining(made.tensors(5, CPU), config, TrainingConfig(3, 9), [0])
     *_, last = training
     by_symbol: dict[str, list[float]] = {}
     for found, losses in zip(made.parts, last.symbol_losses, strict=True):
@@ -153,10 +152,7 @@ def test_a_bar_of_a_symbol_changes_no_forecast_made_before_it() -> None:
     def first_fold(given: Frames) -> dict[tuple[Any, str], float]:
         dataset = Dataset.build(spec_of(), given)
         config = Config(hidden_dims=(4,), dropout=0.2, lookback=5, batch_size=16, noise=0.1)
-        networks = build_networks(config, dataset.inputs, 2, CPU, seed=0)
-        *_, last = FoldTraining(
-            networks, dataset.tensors(5, CPU), config, TrainingConfig(2, 9), seed=0
-        )
+        *_, last = FoldTraining(dataset.tensors(5, CPU), config, TrainingConfig(2, 9), [0])
         forecasts = dataset.in_target_units(last.forecasts)[0]
         keys = zip(dataset.scored_dates[0], dataset.scored_symbols[0], strict=True)
         return dict(zip(keys, forecasts, strict=True))

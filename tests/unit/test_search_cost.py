@@ -50,6 +50,15 @@ def test_a_search_of_wider_networks_takes_longer() -> None:
     assert large > 2 * small > 0
 
 
+def test_a_search_of_several_networks_a_trial_takes_longer() -> None:
+    alone = dataset_of(hidden_dim=8, cell="lstm", lr=[1e-3, 1e-2])
+    many = replace(alone, spec=override(alone.spec, ["training.seeds=10"]))
+    costs = [search_cost(each) for each in (alone, many)]
+    few, more = (cost.least for cost in costs if cost is not None)
+    # A shared machine makes one timing several times another.
+    assert 10 / 4 < more / few < 10 * 4
+
+
 def test_a_walk_costs_its_searches_and_the_trainings_of_their_winners() -> None:
     dataset = dataset_of(hidden_dim=8, lr=[1e-3, 1e-2])
     many = replace(dataset, spec=override(dataset.spec, ["final.seeds=100"]))

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from puffin.models.config import Config
 from puffin.models.errors import PuffinError
 from puffin.models.evaluation.metrics import skill
-from puffin.models.training.fold_training import Epoch, FoldTraining, build_networks
+from puffin.models.training.fold_training import Epoch, FoldTraining
 from puffin.studies import duplicates
 from puffin.studies.dataset import Dataset
 from puffin.studies.records import RetrainingJob, Scores, TrainingRun, TrialRecord
@@ -96,12 +96,10 @@ def run_trial(
     else:
         config, seed = Config.from_dict(job.config), job.seed
         job.record.write(trial)
-    read = dataset.read_by(config)
-    folds = read.tensors(config.lookback, device)
+    folds = dataset.read_by(config).tensors(config.lookback, device)
     _check_targets(dataset.scored_sha256(folds), dataset.targets_sha256)
-    levels = dataset.spec.training.quantiles
-    networks = build_networks(config, read.inputs, len(folds), device, seed, levels)
-    training = FoldTraining(networks, folds, config, dataset.spec.training_config, seed)
+    seeds = dataset.spec.seeds_of_trial(seed)
+    training = FoldTraining(folds, config, dataset.spec.training_config, seeds)
     resumed = _resume(trial, training, checkpoint, config)
     log_begin(study, config, job, resumed)
     reason = None

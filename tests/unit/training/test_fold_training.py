@@ -45,9 +45,8 @@ def train(
     training: TrainingConfig | None = None,
     seed: int = 0,
 ) -> tuple[nn.ModuleList, list[Epoch]]:
-    networks = build_networks(config, 2, len(folds), CPU, seed)
-    training = training or TrainingConfig(max_epochs=4)
-    return networks, list(FoldTraining(networks, folds, config, training, seed))
+    made = FoldTraining(folds, config, training or TrainingConfig(max_epochs=4), [seed])
+    return made.networks, list(made)
 
 
 def curve(epochs: list[Epoch]) -> list[tuple[float, ...]]:
@@ -88,8 +87,9 @@ def test_the_seed_decides_the_first_weights() -> None:
 
 def test_the_seed_of_the_training_decides_the_order_of_the_windows() -> None:
     def run(seed: int) -> list[tuple[float, ...]]:
-        networks = build_networks(TINY, 2, 2, CPU, 0)
-        return curve(list(FoldTraining(networks, random_folds(), TINY, TrainingConfig(2), seed)))
+        training = FoldTraining(random_folds(), TINY, TrainingConfig(2), [seed])
+        training.networks.load_state_dict(build_networks(TINY, 2, 2, CPU, 0).state_dict())
+        return curve(list(training))
 
     assert run(0) == run(0)
     assert run(0) != run(1)
@@ -155,6 +155,23 @@ def test_the_folds_in_step_have_the_losses_of_each_fold_trained_alone(cell: str)
         assert list(epoch.fold_losses) == pytest.approx(losses, rel=1e-4)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_several_seeds_are_judged_by_the_mean_forecast_of_what_each_learns_alone(cell: str) -> None:
+    config = Config(cell, (4, 3), dropout=0.3, lr=0.02, batch_size=8, noise=0.1)
+    folds, training, seeds = random_folds(), TrainingConfig(3, patience=9), (2, 7, 8)
+    alone = [list(FoldTraining(folds, config, training, [seed])) for seed in seeds]
+    together = list(FoldTraining(folds, config, training, seeds))
+    for number, epoch in enumerate(together):
+        for fold, forecasts in enumerate(epoch.forecasts):
+            rows = torch.stack([epochs[number].forecasts[fold] for epochs in alone])
+            assert rows.std(dim=0).min() > 1e-4, "each seed is to learn something else"
+            torch.testing.assert_close(forecasts, rows.mean(dim=0), rtol=1e-4, atol=1e-5)
+            errors = forecasts - folds[fold].valid.outputs[:, 0]
+            assert epoch.fold_losses[fold] == pytest.approx((errors**2).mean().item(), rel=1e-6)
+        losses = [epochs[number].train_loss for epochs in alone]
+        assert epoch.train_loss == pytest.approx(np.mean(losses), rel=1e-4)
+
+
 def test_dropout_acts_in_training_and_not_in_validation() -> None:
     folds = random_folds()
     config = Config(hidden_dims=(8, 8), dropout=0.5, lr=0.0, batch_size=8)
@@ -216,9 +233,9 @@ def test_one_diverging_fold_ends_training_and_best_weights_are_restored(
     weight: float,
 ) -> None:
     folds = random_folds()
-    networks = build_networks(TINY, 2, 2, CPU, 0)
-    epochs = []
-    for epoch in FoldTraining(networks, folds, TINY, TrainingConfig(10, patience=20), 0):
+    training = FoldTraining(folds, TINY, TrainingConfig(10, patience=20), [0])
+    networks, epochs = training.networks, []
+    for epoch in training:
         epochs.append(epoch)
         if epoch.number == 3:
             with torch.no_grad():
@@ -253,7 +270,7 @@ def test_every_loss_is_minimised_and_reported(loss: str) -> None:
     networks, epochs = train(folds, training=TrainingConfig(max_epochs=8, patience=20, loss=loss))
     for epoch in epochs:
         expected = [
-            LOSSES[loss].per_bar((fold.valid.outputs - row[:, None]).numpy()).mean()
+            LOSSES[loss].per_bar((fold.valid.outputs - row.view(len(row), -1)).numpy()).mean()
             for row, fold in zip(epoch.forecasts, folds, strict=True)
         ]
         assert list(epoch.fold_losses) == pytest.approx(expected, rel=1e-6)

@@ -1,16 +1,17 @@
 """Training that is saved after any epoch and resumed equals an uninterrupted one."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import nn
 
 from puffin.models.cells import CELLS
 from puffin.models.config import Config, TrainingConfig
-from puffin.models.training.fold_training import Epoch, FoldTraining, build_networks
+from puffin.models.training.fold_training import Epoch, FoldTraining
 from puffin.models.windows import FoldTensors
 from tests.folds import random_folds
 
-CPU = torch.device("cpu")
 TRAINING = TrainingConfig(max_epochs=9, patience=1)
 
 
@@ -19,10 +20,10 @@ def folds() -> list[FoldTensors]:
 
 
 def begin(
-    config: Config, training: TrainingConfig = TRAINING
+    config: Config, training: TrainingConfig = TRAINING, seeds: Sequence[int] = (4,)
 ) -> tuple[nn.ModuleList, FoldTraining]:
-    networks = build_networks(config, 2, 2, CPU, seed=4)
-    return networks, FoldTraining(networks, folds(), config, training, seed=4)
+    made = FoldTraining(folds(), config, training, seeds)
+    return made.networks, made
 
 
 def facts(epoch: Epoch) -> tuple[object, ...]:
@@ -46,18 +47,21 @@ CONFIGS = [
 ]
 
 
+@pytest.mark.parametrize("seeds", [[4], [4, 5, 6]])
 @pytest.mark.parametrize("config", CONFIGS, ids=list(CELLS))
-def test_training_resumed_after_any_epoch_is_bit_for_bit_identical(config: Config) -> None:
-    networks, whole = begin(config)
+def test_training_resumed_after_any_epoch_is_bit_for_bit_identical(
+    config: Config, seeds: Sequence[int]
+) -> None:
+    networks, whole = begin(config, seeds=seeds)
     undisturbed = [facts(epoch) for epoch in whole]
     assert 3 <= len(undisturbed) < 9, "the test must include early stopping"
     for stop in range(1, len(undisturbed) + 1):
-        _, first = begin(config)
+        _, first = begin(config, seeds=seeds)
         epochs = iter(first)
         seen = [facts(next(epochs)) for _ in range(stop)]
         body = first.state()
         torch.manual_seed(999)  # the generator of another process
-        again, second = begin(config)
+        again, second = begin(config, seeds=seeds)
         second.load_state(body)
         assert second.curve == first.curve
         seen += [facts(epoch) for epoch in second]

@@ -39,12 +39,11 @@ def test_a_refit_equals_as_many_epochs_of_a_trainer() -> None:
 
 def test_a_refit_equals_as_many_epochs_of_fold_training() -> None:
     (fold,) = random_folds(count=1)
-    networks = build_networks(REFIT, 2, 1, CPU, 5)
-    epochs = FoldTraining(networks, [fold], REFIT, TrainingConfig(9, patience=9), 5)
-    *_, last = itertools.islice(epochs, 3)
+    training = FoldTraining([fold], REFIT, TrainingConfig(9, patience=9), [5])
+    *_, last = itertools.islice(training, 3)
     assert last.number == 3
     (refitted,) = Refit(fold.train, REFIT, LOSSES["mse"], 3, seeds=[5]).train()
-    assert torch.equal(vector(refitted), vector(networks))
+    assert torch.equal(vector(refitted), vector(training.networks))
 
 
 @pytest.mark.parametrize("cell", CELLS)
