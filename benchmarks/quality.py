@@ -69,6 +69,7 @@ class Task:
     symbols : of the sample
     our_trials : budget of ours; that of the plain script if None
     threads : of the plain script; torch's default if None
+    changes : settings of our study, as ``training.seeds=3``
     """
 
     target: str
@@ -77,6 +78,7 @@ class Task:
     symbols: tuple[str, ...] = ("AAPL",)
     our_trials: int | None = None
     threads: int | None = None
+    changes: tuple[str, ...] = ()
 
     @property
     def preset(self) -> str:
@@ -169,7 +171,7 @@ def ours(folder: Path, task: Task, seed: int) -> Run:
     """Run our search."""
     begin, started = datetime.now(), time.perf_counter()  # noqa: DTZ005  # as Optuna notes it
     changes = [*task.settings, f"search.trials={task.our_trials or task.trials}"]
-    changes.append(f"search.seed={seed}")
+    changes += [f"search.seed={seed}", *task.changes]
     subprocess.run(  # noqa: S603
         [TUNER, "run", task.preset, *(f"--set={change}" for change in changes)],
         cwd=folder,
@@ -290,6 +292,7 @@ def main() -> None:
     parser.add_argument("--symbols", choices=SAMPLE, nargs="+", default=["AAPL"])
     parser.add_argument("--plain", type=Path, help="folder that keeps runs of the plain script")
     parser.add_argument("--threads", type=int, help="of the plain script; torch's default if none")
+    parser.add_argument("--set", action="append", default=[], help="a setting of our study")
     parser.add_argument("--only-plain", action="store_true", help="fill the folder --plain")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -300,6 +303,7 @@ def main() -> None:
         tuple(given.symbols),
         given.our_trials,
         given.threads,
+        tuple(given.set),
     )
     if given.only_plain:
         if given.plain is None:

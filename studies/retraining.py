@@ -41,7 +41,7 @@ from puffin.studies.text import counted
 
 # Configurations that are trained with several seeds.
 TOP = 5
-# Fewest other seeds, without which there is no spread.
+# Fewest trainings with other seeds, without which there is no spread.
 _OTHER_SEEDS = 2
 # Names of the objective values of the two studies in the dashboard.
 _METRICS = {
@@ -58,8 +58,9 @@ def job_of(study: StoredStudy, ticket: int) -> RetrainingJob:
 def retrain_with_seeds(study: StoredStudy, top: int = TOP) -> StoredStudy:
     """Enqueue trainings of the best trials of a search, on its folds, with other seeds.
 
-    The seeds of the search were used to select the trials, so each training has as many others: as
-    many trainings as `Spec.final_seeds` has other seeds than the first, and at least two.
+    A training has `[training] seeds` seeds that neither the search, which selected the trials by
+    them, nor another training has. There is one for each of `Spec.final_seeds` but the first, and
+    there are at least two.
 
     Raises
     ------
@@ -296,10 +297,10 @@ def _ranked(study: StoredStudy) -> list[FrozenTrial]:
 def jobs_for_seeds(study: StoredStudy, top: int = TOP) -> Iterator[RetrainingJob]:
     """Yield the jobs that `retrain_with_seeds` enqueues."""
     spec = study.spec
-    step, count = spec.training.seeds, max(spec.final.seeds - 1, _OTHER_SEEDS)
+    trainings = max(spec.final.seeds - 1, _OTHER_SEEDS)
     for trial in _ranked(study)[:top]:
-        for number in range(1, count + 1):
-            yield _job(trial, spec.search.seed + number * step)
+        for number in range(1, trainings + 1):
+            yield _job(trial, spec.search.seed + number * spec.training.seeds)
 
 
 def jobs_for_holdout(study: StoredStudy, top: int, winner: FrozenTrial) -> Iterator[RetrainingJob]:

@@ -50,7 +50,8 @@ def retraining_cost(study: StoredStudy, top: int = TOP, winner: FrozenTrial | No
     """Estimate the cost of a report of a finished search from the times of its trials.
 
     A training on the folds takes about as many epochs as the trial of the same configuration. A
-    training for the holdout trains one network on more targets, for the best number of epochs.
+    training for the holdout trains one network on more targets, for the best number of epochs; a
+    narrow GRU takes longer alone than its share of those that step together, which is not counted.
     """
     on_folds = _remaining(study, SEEDS_SUFFIX, jobs_for_seeds(study, top))
     winner = winner or study.best()

@@ -58,7 +58,7 @@ MEANINGS = {
     "training.objective": "Whether trials are ranked by the mean loss of the folds, or by their "
     "mean skill.",
     "training.seeds": "Networks of each fold of a trial, each of another seed. The loss of a trial "
-    "is that of their mean forecast.",
+    "is that of their mean forecast. At most final.seeds.",
     "space": "The search space: a scalar fixes a hyperparameter, a list chooses, a table ranges.",
     "walk": "How `tuner walk` judges the whole procedure.",
     "walk.origins": "Number of searches, each judged on the block of bars that follows it.",
@@ -78,7 +78,7 @@ MEANINGS = {
     "search.trials": "Number of trials, 100 by default. Not for sampler grid: it runs every point.",
     "search.sampler": "Algorithm that proposes configurations. gp needs pruner none.",
     "search.pruner": "Algorithm that stops trials early.",
-    "search.seed": "Seed of the sampler and of the networks.",
+    "search.seed": "Seed of the sampler, and the first seed of the networks.",
 }
 
 # Another spelling of a list of one symbol.

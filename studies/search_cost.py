@@ -23,6 +23,8 @@ _MOST_CONFIGURATIONS = 30
 # Steps of a configuration that are timed. The shortest counts: the first is slower, and another
 # process may interrupt one.
 _STEPS = 3
+# Seeds whose networks step together; more take a time in proportion.
+_MOST_SEEDS = 3
 # The most targets of a fold that are timed: no more than a batch.
 _MOST_TARGETS = 256
 # A wider network would take this command seconds to build.
@@ -131,7 +133,7 @@ def _weights(config: Config, inputs: int) -> int:
 
 
 def _seconds_per_target(dataset: Dataset, config: Config) -> float:
-    """Return the seconds of a step of all folds on the first symbol, divided by its targets."""
+    """Return the seconds of a step of all folds on the first symbol, by targets and networks."""
     # Imported here so that the commands that manage studies do not load torch.
     import torch
 
@@ -151,7 +153,7 @@ def _seconds_per_target(dataset: Dataset, config: Config) -> float:
     few = replace(windows, spans=(Span(start, start + count),))
     trainers = [
         Trainer(build_network(config, dataset.inputs, levels), few, config, loss, seed, k)
-        for seed in range(len(dataset.parts) * dataset.spec.training.seeds)
+        for seed in range(len(dataset.parts) * min(dataset.spec.training.seeds, _MOST_SEEDS))
     ]
     times = []
     for _ in range(_STEPS):

@@ -94,6 +94,13 @@ class Spec(Section):
                 f"data.features, {', '.join(self.data.features)}; add it there too"
             )
             raise ValueError(msg)
+        if self.training.seeds > self.final.seeds:
+            msg = (
+                f"training.seeds must be at most final.seeds = {self.final.seeds}, or trials are "
+                "scored as the mean of more networks than are exported, but is "
+                f"{self.training.seeds}; raise final.seeds, or lower training.seeds"
+            )
+            raise ValueError(msg)
         self.backtest.require_use(self.data.target)
         if SAMPLERS[self.search.sampler].enumerates:
             if "space" not in self.model_fields_set:

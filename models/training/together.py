@@ -2,14 +2,15 @@
 
 A step of a narrow GRU takes as long as its calls of torch, so on a CPU the GRUs of all folds or
 seeds take their steps together: each call works on all networks. An epoch of five then takes 0.33
-of the time at a width of 8, 0.45 at 32, 0.57 at 64 and 0.76 at 128 (benchmarks/together.py). Each
-network still learns from its own batches in its own order, as it would alone, up to rounding.
+of the time at a width of 8, 0.45 at 32, 0.57 at 64 and 0.76 at 128, and one of fifteen 0.67, 0.86,
+1.01 and 1.07 of that of three times five (benchmarks/together.py). Each network still learns from
+its own batches in its own order, as it would alone, up to rounding.
 
 Other networks take their steps one after the other: torch has a fused CPU kernel for an LSTM, and
 on a GPU each network has a stream (`cuda_graphs`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, zip_longest
 
 import torch
@@ -19,6 +20,9 @@ from puffin.models.networks.gru import LARGEST_STATE
 from puffin.models.networks.rnn import StackedGRU, forecast_together
 from puffin.models.training.trainer import Trainer, mean_over_batches
 
+# Numbers in the states of all that steps together: five of the largest. With more they leave the
+# cache, and all that a step keeps is in memory for all networks at once.
+_LARGEST_STATES = 5 * LARGEST_STATE
 # A trainer with windows (batch, bar, feature) and targets (batch, k, output).
 _Batch = tuple[Trainer, Tensor, Tensor]
 
@@ -29,7 +33,7 @@ def enqueue_epochs(trainers: Sequence[Trainer]) -> list[Tensor]:
     On a GPU each works on its own stream, which the caller has to join.
     """
     if len(trainers) > 1 and all(map(_can_step_together, trainers)):
-        return _epoch_together(trainers)
+        return [loss for group in _groups(trainers) for loss in _epoch_together(group)]
     losses = []
     for trainer in trainers:
         with trainer.stream:
@@ -37,17 +41,29 @@ def enqueue_epochs(trainers: Sequence[Trainer]) -> list[Tensor]:
     return losses
 
 
+def _groups(trainers: Sequence[Trainer]) -> Iterator[Sequence[Trainer]]:
+    """Yield what steps together: as many as keep `_LARGEST_STATES` numbers, in groups of a size."""
+    most = _LARGEST_STATES // max(map(_state, trainers))
+    count = -(-len(trainers) // most)
+    size = -(-len(trainers) // count)
+    for start in range(0, len(trainers), size):
+        yield trainers[start : start + size]
+
+
+def _state(trainer: Trainer) -> int:
+    """Return the most numbers in the state of a layer after one bar, (unit, batch)."""
+    batch = trainer.config.batch_size // trainer.targets_per_sequence
+    return batch * max(trainer.config.hidden_dims)
+
+
 def _can_step_together(trainer: Trainer) -> bool:
     """Return whether the network is one of GRUs on a CPU, none of them wide for its batches.
 
-    With states of twice `LARGEST_STATE` little is gained, with four times as many those of five
-    networks leave the cache and a step takes longer; and all that a step keeps is in memory for all
-    networks at once.
+    With states of twice `LARGEST_STATE` little is gained.
     """
     if not isinstance(trainer.network, StackedGRU) or trainer.windows.device.type != "cpu":
         return False
-    batch = trainer.config.batch_size // trainer.targets_per_sequence
-    return batch * max(trainer.network.hidden_dims) <= LARGEST_STATE
+    return _state(trainer) <= LARGEST_STATE
 
 
 def _epoch_together(trainers: Sequence[Trainer]) -> list[Tensor]:

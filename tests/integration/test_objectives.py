@@ -17,6 +17,7 @@ import torch
 from puffin.models.arrays import Floats
 from puffin.models.config import Config
 from puffin.models.training.fold_training import FoldTraining
+from puffin.studies.board.note import study_note
 from puffin.studies.export import write
 from puffin.studies.export.forecast import predict
 from puffin.studies.export.read import load_exported
@@ -105,7 +106,7 @@ def test_networks_of_several_seeds_are_one_trial_and_are_judged_with_as_many_oth
     find: Callable[..., Found], tmp_path: Path
 ) -> None:
     # After one epoch no network is stopped earlier than another.
-    study, _ = find(seeds=2, max_epochs=1)
+    study, report = find(seeds=2, max_epochs=1)
     dataset = study.dataset
 
     def forecasts(config: Config, seeds: Sequence[int]) -> list[Floats]:
@@ -128,6 +129,13 @@ def test_networks_of_several_seeds_are_one_trial_and_are_judged_with_as_many_oth
         assert trial.value == pytest.approx(np.mean(losses), rel=1e-5)
     exported = load_exported(write.export(study, tmp_path / "best"))
     assert all(check.passes for check in reproduce(exported))
+    page = report_files(study, report)["report.md"].decode()
+    for text in (page, exported.files["README.md"].decode()):
+        assert "Each fold is forecast with the mean of 2 networks." in " ".join(text.split())
+    assert "| seeds 2 to 3 | seeds 4 to 5 |" in page
+    assert verdict.to_json(report)["seeds"]["networks_per_fold"] == 2
+    assert "pruner none, seed 0, 2 networks per fold |" in study_note(study)
+    assert "1 configuration with up to 4 seeds" in study_note(again)
 
 
 def pinball(actual: np.ndarray, quantiles: np.ndarray) -> np.ndarray:

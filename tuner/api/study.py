@@ -85,7 +85,7 @@ class Study:
         workers, device
             As of `puffin.search`.
         top : int
-            Best configurations that are trained again, with all seeds of ``[final]``.
+            Best configurations that are trained again, on the folds and for the holdout.
 
         Raises
         ------

@@ -86,6 +86,27 @@ def test_those_with_full_batches_step_together_and_last_smaller_ones_apart(
     assert sizes == [4, 4, 2, 1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("networks", "most", "groups"),
+    [(4, 4, [4]), (5, 4, [3, 2]), (9, 4, [3, 3, 3])],
+)
+def test_more_than_fit_step_in_groups_of_a_size_and_learn_the_same(
+    networks: int, most: int, groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two sequences of four targets at a width of six are 12 numbers of state.
+    monkeypatch.setattr(puffin.models.training.together, "_LARGEST_STATES", 12 * most + 11)
+    sizes, lengths = group_sizes(monkeypatch), [33] * networks
+    made = trainers(lengths)
+    losses = enqueue_epochs(made)
+    steps = len(sizes) // len(groups)
+    assert [set(sizes[i * steps : (i + 1) * steps]) for i in range(len(groups))] == [
+        {size} for size in groups
+    ]
+    for trainer, loss, alone in zip(made, losses, trainers(lengths), strict=True):
+        torch.testing.assert_close(loss, alone.run_epoch(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(weights(trainer), weights(alone), rtol=1e-4, atol=1e-5)
+
+
 def test_equal_lengths_step_together_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = group_sizes(monkeypatch)
     enqueue_epochs(trainers((30, 30, 30), per_sequence=1))
