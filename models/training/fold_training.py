@@ -47,7 +47,7 @@ class Epoch:
     number : int, from 1
     symbol_losses : tuple of tuple of float
         Validation loss of each symbol of each fold, in units of `FoldTensors.unit`.
-    train_loss : float, mean over folds, while training (dropout and noise on)
+    train_loss : float, mean over all networks, while training (dropout and noise on)
     forecasts : tuple of Tensor, (valid targets,) or (valid targets, level), one per fold
         Standardised, symbol after symbol, on the training device.
     improved : bool, True if this is the best epoch so far
@@ -221,7 +221,9 @@ class FoldTraining:
         for trainer in self._by_fold(self._trainers)[fold]:
             trainer.stream.join()
         with self._trainers[fold].stream:
-            return self._validations[fold]()
+            losses, forecasts = self._validations[fold]()
+            # A GPU writes those of the next epoch to the same memory.
+            return losses, forecasts.clone()
 
     def _by_fold(self, values: Sequence[T]) -> list[Sequence[T]]:
         """Group values that come seed after seed, and of each seed fold after fold, by fold."""

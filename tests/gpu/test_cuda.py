@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,10 +55,14 @@ def folds_on(device: torch.device, lookback: int) -> list[FoldTensors]:
 
 
 def training_on(
-    device: torch.device, config: Config = CONFIG, epochs: int = 3, loss: str = "mse"
+    device: torch.device,
+    config: Config = CONFIG,
+    epochs: int = 3,
+    loss: str = "mse",
+    seeds: Sequence[int] = (0,),
 ) -> FoldTraining:
     training = TrainingConfig(max_epochs=epochs, loss=loss)
-    return FoldTraining(folds_on(device, config.lookback), config, training, [0])
+    return FoldTraining(folds_on(device, config.lookback), config, training, seeds)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -85,23 +89,46 @@ def synchronisations(device: torch.device) -> Iterator[list[warnings.WarningMess
                 torch.cuda.set_sync_debug_mode("default")
 
 
+SEEDS = pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
+
+
+@SEEDS
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_folds_train_on_the_device_repeatably(cell: str, device: torch.device) -> None:
+def test_folds_train_on_the_device_repeatably(
+    cell: str, seeds: Sequence[int], device: torch.device
+) -> None:
     config = Config(cell=cell, hidden_dims=(16, 8), lookback=10, noise=0.1)
-    first, second = ([epoch.valid_loss for epoch in training_on(device, config)] for _ in range(2))
+    first, second = (
+        [epoch.valid_loss for epoch in training_on(device, config, seeds=seeds)] for _ in range(2)
+    )
     assert len(first) == 3
     assert all(math.isfinite(loss) for loss in first)
     assert first == second
 
 
 @no_gpu
+@SEEDS
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_replayed_steps_train_as_launched_ones(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replayed_steps_train_as_launched_ones(
+    cell: str, seeds: Sequence[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, device = Config(cell, (16, 8), dropout=0.0, lookback=10), torch.device("cuda")
-    replayed = [epoch.valid_loss for epoch in training_on(device, config, epochs=5)]
+    replayed = [epoch.valid_loss for epoch in training_on(device, config, 5, seeds=seeds)]
     monkeypatch.setattr(trainer_module, "can_be_graphed", lambda _: False)
-    launched = [epoch.valid_loss for epoch in training_on(device, config, epochs=5)]
+    launched = [epoch.valid_loss for epoch in training_on(device, config, 5, seeds=seeds)]
     assert replayed == launched
+
+
+@SEEDS
+def test_each_epoch_keeps_the_forecasts_of_its_losses(
+    seeds: Sequence[int], device: torch.device
+) -> None:
+    training = training_on(device, Config(hidden_dims=(8,), lookback=5), 6, seeds=seeds)
+    folds = folds_on(device, 5)
+    for epoch in list(training):
+        for forecasts, fold, loss in zip(epoch.forecasts, folds, epoch.fold_losses, strict=True):
+            errors = forecasts - fold.valid.outputs[:, 0]
+            assert (errors**2).mean().item() == pytest.approx(loss, rel=1e-5)
 
 
 def test_a_replayed_dropout_draws_new_masks_from_its_generator(device: torch.device) -> None:

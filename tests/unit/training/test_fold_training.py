@@ -1,6 +1,7 @@
 """The training of folds, compared with curves that can be worked out."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -170,6 +171,37 @@ def test_several_seeds_are_judged_by_the_mean_forecast_of_what_each_learns_alone
             assert epoch.fold_losses[fold] == pytest.approx((errors**2).mean().item(), rel=1e-6)
         losses = [epochs[number].train_loss for epochs in alone]
         assert epoch.train_loss == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_forecasts_of_the_best_epoch_stay_where_each_epoch_writes_to_the_same_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A GPU replays a validation, so its results are the same tensors with new values."""
+
+    class Replayed:
+        def __init__(self, function: Callable[[], tuple[Tensor, ...]], *_: object) -> None:
+            self.function, self.kept = function, tuple[Tensor, ...]()
+
+        def __call__(self) -> tuple[Tensor, ...]:
+            new = self.function()
+            self.kept = self.kept or tuple(map(torch.empty_like, new))
+            for old, value in zip(self.kept, new, strict=True):
+                old.copy_(value)
+            return self.kept
+
+    monkeypatch.setattr(module, "GraphedCall", Replayed)
+    folds, config = best_on_the_way()
+    training = FoldTraining(folds, config, TrainingConfig(max_epochs=20, patience=50), [0])
+    epochs = list(training)
+    best = training.best
+    assert best is not None
+    assert best.number < len(epochs)
+    for epoch in (best, epochs[-1]):
+        errors = [
+            f - fold.valid.outputs[:, 0] for f, fold in zip(epoch.forecasts, folds, strict=True)
+        ]
+        losses = [(each**2).mean().item() for each in errors]
+        assert losses == pytest.approx(list(epoch.fold_losses), rel=1e-6)
 
 
 def test_dropout_acts_in_training_and_not_in_validation() -> None:
