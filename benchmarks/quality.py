@@ -31,12 +31,15 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from puffin.models.arrays import Floats
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.training.fold_training import FoldTraining
 from puffin.studies.bars import cut_holdout
@@ -110,11 +113,28 @@ class Held:
 
 @dataclass(frozen=True)
 class Score:
-    """What a configuration is worth by the common rule: means over seeds."""
+    """What a configuration is worth by the common rule, over seeds.
+
+    Attributes
+    ----------
+    search, holdout : mean loss of one network, on the search folds and on the holdout
+    error : standard error of `search`
+    mean_search, mean_holdout : loss of the mean forecast of the networks, as the product forecasts
+    """
 
     search: float
     error: float
     holdout: float
+    mean_search: float
+    mean_holdout: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A network of a configuration, on the search folds and on the holdout."""
+
+    losses: tuple[float, float]
+    forecasts: tuple[list[Floats], list[Floats]]
 
 
 def own_environment() -> dict[str, str]:
@@ -200,19 +220,29 @@ def incumbents(found: list[Held]) -> list[Held]:
     return kept
 
 
-def judge(config: dict[str, Any], task: Task, seed: int) -> tuple[float, float]:
-    """Train a configuration; return its loss on the search folds and on the holdout."""
-    setup_torch("cpu", 1.0)
+@cache
+def datasets(task: Task) -> tuple[Dataset, Dataset]:
+    """Return the search folds and the holdout."""
     spec = load_spec(task.preset, task.settings)
     frames = load_basket(spec.data.source, spec.data.request(), spec.data.symbols).frames
     search, sealed = cut_holdout(frames, spec)
+    return Dataset.build(spec, search), Dataset.for_holdout(spec, search, sealed)
+
+
+def judge(config: dict[str, Any], task: Task, seed: int) -> Judged | None:
+    """Train a network of a configuration; return nothing if it diverges at once."""
+    setup_torch("cpu", 1.0)
+    folds, holdout = datasets(task)
     chosen = Config(**{key: config[key] for key in Config().to_dict() if key in config})
-    best = train(Dataset.build(spec, search), chosen, spec.training_config, seed).best
+    best = train(folds, chosen, folds.spec.training_config, seed).best
     if best is None:
-        return float("nan"), float("nan")
-    holdout = Dataset.for_holdout(spec, search, sealed)
-    refit = train(holdout, chosen, TrainingConfig(best.number, best.number), seed)
-    return best.valid_loss, refit.curve[-1]
+        return None
+    epochs = TrainingConfig(best.number, best.number)
+    *_, last = FoldTraining(holdout.tensors(chosen.lookback, CPU), chosen, epochs, [seed])
+    return Judged(
+        (best.valid_loss, last.valid_loss),
+        (folds.in_target_units(best.forecasts), holdout.in_target_units(last.forecasts)),
+    )
 
 
 def train(dataset: Dataset, config: Config, training: TrainingConfig, seed: int) -> FoldTraining:
@@ -227,10 +257,19 @@ def train(dataset: Dataset, config: Config, training: TrainingConfig, seed: int)
 def score(pool: ProcessPoolExecutor, config: dict[str, Any], task: Task) -> Score:
     """Score a configuration by the common rule."""
     count = len(JUDGES)
-    losses = list(pool.map(judge, [config] * count, [task] * count, JUDGES))
-    searched, sealed = (list(column) for column in zip(*losses, strict=True))
+    found = list(pool.map(judge, [config] * count, [task] * count, JUDGES))
+    judged = [each for each in found if each is not None]
+    if len(judged) < count:
+        return Score(*[math.nan] * 5)
+    searched, sealed = zip(*(each.losses for each in judged), strict=True)
     error = statistics.stdev(searched) / len(searched) ** 0.5
-    return Score(statistics.mean(searched), error, statistics.mean(sealed))
+    of_means = [
+        statistics.mean(dataset.losses([np.mean(fold, axis=0) for fold in zip(*each, strict=True)]))
+        for dataset, each in zip(
+            datasets(task), zip(*(one.forecasts for one in judged), strict=True), strict=True
+        )
+    ]
+    return Score(statistics.mean(searched), error, statistics.mean(sealed), *of_means)
 
 
 def first_as_good(
@@ -272,7 +311,7 @@ def compare(task: Task, seed: int, kept: Path | None) -> dict[str, Any]:
         "plain_score": bar.__dict__,
         "ours": {
             "seconds": own.seconds,
-            "held": [held.seconds for held in own.held],
+            "held": [asdict(held) for held in own.held],
             "loss": own.held[-1].loss,
         },
         "our_scores": [s.__dict__ for s in scores],
@@ -324,7 +363,9 @@ def main() -> None:
             f"good at {plain_['reached']:.0f} s, says {plain_['loss']:.4f}, is {bar['search']:.4f} "
             f"(holdout {bar['holdout']:.4f}); ours {row['ours']['seconds']:.0f} s, as good {at}, "
             f"says {row['ours']['loss']:.4f}, is {mine['search']:.4f} (holdout "
-            f"{mine['holdout']:.4f})",
+            f"{mine['holdout']:.4f}); as means {bar['mean_search']:.4f} (holdout "
+            f"{bar['mean_holdout']:.4f}) and {mine['mean_search']:.4f} (holdout "
+            f"{mine['mean_holdout']:.4f})",
             flush=True,
         )
         if given.out is not None:

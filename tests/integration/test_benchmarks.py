@@ -1,5 +1,6 @@
 """The comparisons are fair and run: the plain script has our folds, targets and windows."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -148,11 +149,14 @@ def test_what_came_after_one_that_is_as_good_is_not_judged() -> None:
     held = [quality.Held(t, 0.0, {}) for t in (1, 2, 3, 4)]
     worth = {1: 0.9, 2: 0.7, 3: 0.6, 4: 0.1}
 
+    def score(search: float) -> quality.Score:
+        return quality.Score(search, 0.0, 0.0, 0.0, 0.0)
+
     def judged(one: quality.Held) -> quality.Score:
-        return quality.Score(worth[int(one.seconds)], 0.0, 0.0)
+        return score(worth[int(one.seconds)])
 
     def until(bar: float) -> tuple[float | None, int]:
-        found, scores = quality.first_as_good(held, quality.Score(bar, 0, 0), judged)
+        found, scores = quality.first_as_good(held, score(bar), judged)
         return None if found is None else found.seconds, len(scores)
 
     assert until(0.7) == (2, 2)
@@ -165,7 +169,24 @@ def test_the_rule_that_judges_is_the_curve_of_our_own_training(
     task = task_of("range")
     spec = load_spec(task.preset, [*task.settings, "training.max_epochs=2"])
     monkeypatch.setattr(quality, "load_spec", lambda *_: spec)
-    searched, sealed = quality.judge(SMALL, task, seed=1)
+    quality.datasets.cache_clear()  # other tests know the task with its own settings
+    judged = [quality.judge(SMALL, task, seed) for seed in (1, 2)]
+    first, second = (each for each in judged if each is not None)
+    searched, sealed = first.losses
     made = quality.train(workload(task), quality.Config(**SMALL), spec.training_config, seed=1)
     assert searched == min(made.curve)
     assert 0.3 < sealed < 1.5
+    monkeypatch.setattr(quality, "JUDGES", (1, 2))
+    with ThreadPoolExecutor(1) as pool:
+        score = quality.score(pool, SMALL, task)
+    assert score.search == pytest.approx((searched + second.losses[0]) / 2)
+    assert score.holdout == pytest.approx((sealed + second.losses[1]) / 2)
+    # The mean of two forecasts has the mean of their squared errors less a quarter of the square
+    # of their distance.
+    alone, means = (score.search, score.holdout), (score.mean_search, score.mean_holdout)
+    for i, dataset in enumerate(quality.datasets(task)):
+        units = [part.scaler.target_std for (part,) in dataset.parts]
+        pairs = zip(first.forecasts[i], second.forecasts[i], units, strict=True)
+        apart = np.mean([np.mean(((a - b) / unit) ** 2) for a, b, unit in pairs])
+        assert means[i] == pytest.approx(alone[i] - apart / 4, rel=1e-4)
+    quality.datasets.cache_clear()
