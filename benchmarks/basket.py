@@ -67,7 +67,7 @@ def targets_per_second(config: Config, symbols: int) -> float:
     """Return the training targets per second of processor time, validation included."""
     fold = fold_of(symbols, config.lookback)
     limits = TrainingConfig(EPOCHS + 1, EPOCHS + 1)
-    epochs = iter(FoldTraining([fold], config, limits, [0]))
+    epochs = iter(FoldTraining([fold], config, limits, seed=0))
     next(epochs)  # the first one is slower
     started = time.process_time()
     for _ in epochs:
@@ -96,7 +96,7 @@ def profile(config: Config, symbols: int) -> dict[str, float]:
         patch.object(torch.Tensor, "backward", timed("backward", torch.Tensor.backward)),
         patch.object(fold_training, "validate", timed("validation", fold_training.validate)),
     ):
-        epochs = iter(FoldTraining([fold], config, TrainingConfig(3, 3), [0]))
+        epochs = iter(FoldTraining([fold], config, TrainingConfig(3, 3), seed=0))
         next(epochs)  # the first one is slower
         spent.clear()
         started = time.perf_counter()

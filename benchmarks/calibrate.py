@@ -131,7 +131,7 @@ def search(folds: Dataset) -> list[Tried]:
 
 def _train(folds: Dataset, config: Config) -> Tried:
     spec, tensors = folds.spec, folds.tensors(config.lookback, CPU)
-    training = FoldTraining(tensors, config, spec.training_config, [spec.search.seed])
+    training = FoldTraining(tensors, config, spec.training_config, spec.search.seed)
     for _ in training:
         pass
     if training.best is None:

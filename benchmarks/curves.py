@@ -77,7 +77,7 @@ def curve(job: Job) -> dict[str, Any]:
     """Train to the end."""
     made = workload(job.symbol, job.target, job.period)
     folds = made.tensors(job.config.lookback, torch.device("cpu"))
-    training = FoldTraining(folds, job.config, made.spec.training_config, [SEED])
+    training = FoldTraining(folds, job.config, made.spec.training_config, SEED)
     started, seconds = time.process_time(), []
     for _ in training:
         seconds.append(round(time.process_time() - started, 3))

@@ -165,7 +165,7 @@ def measure_epochs(part: Part, size: Size, device: torch.device, deadline: float
         ]
         _reset_peak(device)
         limits = TrainingConfig(max_epochs=size.trial_epochs, patience=size.trial_epochs)
-        training = iter(FoldTraining(folds, config, limits, [0]))
+        training = iter(FoldTraining(folds, config, limits, seed=0))
         times = []
         for _ in range(size.trial_epochs):
             started = time.perf_counter()

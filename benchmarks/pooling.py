@@ -74,7 +74,7 @@ def train(spec: Spec, frames: Frames, seed: int) -> Result:
     config = Config("gru", (32,), dropout=0.0, lookback=LOOKBACK, lr=0.002, batch_size=BATCH)
     search, sealed = cut_holdout(frames, spec)
     folds, opened = Dataset.build(spec, search), Dataset.for_holdout(spec, search, sealed)
-    training = FoldTraining(folds.tensors(LOOKBACK, CPU), config, TRAINING, [seed])
+    training = FoldTraining(folds.tensors(LOOKBACK, CPU), config, TRAINING, seed)
     for _ in training:
         pass
     best = training.best

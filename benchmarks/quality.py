@@ -72,7 +72,7 @@ class Task:
     symbols : of the sample
     our_trials : budget of ours; that of the plain script if None
     threads : of the plain script; torch's default if None
-    changes : settings of our study, as ``training.seeds=3``
+    changes : settings of our study, as ``search.sampler=random``
     """
 
     target: str
@@ -238,7 +238,7 @@ def judge(config: dict[str, Any], task: Task, seed: int) -> Judged | None:
     if best is None:
         return None
     epochs = TrainingConfig(best.number, best.number)
-    *_, last = FoldTraining(holdout.tensors(chosen.lookback, CPU), chosen, epochs, [seed])
+    *_, last = FoldTraining(holdout.tensors(chosen.lookback, CPU), chosen, epochs, seed)
     return Judged(
         (best.valid_loss, last.valid_loss),
         (folds.in_target_units(best.forecasts), holdout.in_target_units(last.forecasts)),
@@ -248,7 +248,7 @@ def judge(config: dict[str, Any], task: Task, seed: int) -> Judged | None:
 def train(dataset: Dataset, config: Config, training: TrainingConfig, seed: int) -> FoldTraining:
     """Train to the end."""
     folds = dataset.tensors(config.lookback, CPU)
-    made = FoldTraining(folds, config, training, [seed])
+    made = FoldTraining(folds, config, training, seed)
     for _ in made:
         pass
     return made

@@ -52,7 +52,7 @@ def lowest_loss(cell: str, lookback: int, per_sequence: int, seed: int, width: i
     with patch.object(
         puffin.models.training.fold_training, "targets_per_sequence", return_value=per_sequence
     ):
-        training = FoldTraining(folds, config, data.spec.training_config, [seed])
+        training = FoldTraining(folds, config, data.spec.training_config, seed)
     return min(epoch.valid_loss for epoch in training)
 
 

@@ -80,7 +80,7 @@ def search(task: Task, name: str, seed: int, budgets: list[int]) -> list[Best]:
         config = suggest(trial, spec.parsed_space)
         cells[config.cell] += 1
         folds = dataset.tensors(config.lookback, CPU)
-        training = FoldTraining(folds, config, spec.training_config, [seed])
+        training = FoldTraining(folds, config, spec.training_config, seed)
         state = TrialState.COMPLETE
         for epoch in training:
             trial.report(epoch.valid_loss, epoch.number)

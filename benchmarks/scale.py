@@ -58,7 +58,7 @@ def epoch_seconds(cell: str, bars: int, folds: int, features: int, lookback: int
     config = Config(cell=cell, hidden_dims=(32,), lookback=lookback, batch_size=64)
     parts = [tensors(bars, features, lookback) for _ in range(folds)]
     limits = TrainingConfig(EPOCHS + 1, EPOCHS + 1)
-    epochs = iter(FoldTraining(parts, config, limits, [0]))
+    epochs = iter(FoldTraining(parts, config, limits, seed=0))
     next(epochs)
     started = time.process_time()
     for _ in epochs:

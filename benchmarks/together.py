@@ -5,13 +5,10 @@
 the largest relative difference of a validation loss after the epochs. Without options one
 configuration after the other trains on folds that grow as those of the preset `daily` do, in step
 also where it is too wide. With `--search` it is what a search does: the same epochs of
-configurations that a random search draws, on the folds of the preset. With `--seeds` each fold has
-a network for each of so many seeds, and what is apart are the seeds, whose five networks step
-together.
+configurations that a random search draws, on the folds of the preset.
 
     OMP_NUM_THREADS=1 python benchmarks/together.py
     OMP_NUM_THREADS=1 python benchmarks/together.py --search daily --trials 16 --rounds 3
-    OMP_NUM_THREADS=1 python benchmarks/together.py --seeds 3
     ... --search daily --set 'space.cell=["gru"]' --set 'space.hidden_dim={low = 8, high = 32}'
 """
 
@@ -20,7 +17,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from itertools import islice
 from typing import Any
 from unittest.mock import patch
@@ -33,7 +29,6 @@ from puffin.models.cells import CELLS
 from puffin.models.config import Config, TrainingConfig
 from puffin.models.folds import Span
 from puffin.models.training.fold_training import Epoch, FoldTraining
-from puffin.models.training.trainer import Trainer
 from puffin.models.windows import FoldTensors, Windows
 from puffin.studies.algorithms import SAMPLERS
 from puffin.studies.bars import cut_holdout
@@ -43,8 +38,6 @@ from puffin.studies.prices.request import PriceRequest
 from puffin.studies.space import suggest
 from puffin.studies.spec import load_spec
 from puffin.tuner.worker.process import setup_torch
-
-Context = Callable[[], AbstractContextManager[Any]]
 
 FOLDS, FEATURES, FIRST, VALID = 5, 3, 2359, 120
 CPU = torch.device("cpu")
@@ -78,9 +71,9 @@ def fold(lookback: int, number: int) -> FoldTensors:
     )
 
 
-def training(config: Config, folds: Sequence[FoldTensors], seeds: int) -> Iterator[Epoch]:
+def training(config: Config, folds: Sequence[FoldTensors]) -> Iterator[Epoch]:
     """Return the training of a configuration, which does not end early."""
-    return iter(FoldTraining(folds, config, TrainingConfig(99, 99), range(seeds)))
+    return iter(FoldTraining(folds, config, TrainingConfig(99, 99), seed=0))
 
 
 def switched(*, on: bool) -> AbstractContextManager[Any]:
@@ -92,35 +85,25 @@ def switched(*, on: bool) -> AbstractContextManager[Any]:
     )
 
 
-def by_seed() -> AbstractContextManager[Any]:
-    """Return a context in which the networks of a seed step together."""
-    return patch.object(puffin.models.training.together, "_groups", _of_seeds)
-
-
-def _of_seeds(trainers: Sequence[Trainer]) -> Iterator[Sequence[Trainer]]:
-    for start in range(0, len(trainers), FOLDS):
-        yield trainers[start : start + FOLDS]
-
-
 def measure(
     work: Sequence[tuple[Config, Sequence[FoldTensors]]],
     rounds: int,
-    in_step: Context,
-    apart: Context,
-    seeds: int,
+    in_step: Callable[[], AbstractContextManager[Any]],
 ) -> tuple[list[float], list[float], float]:
     """Return seconds of an epoch of all, in step and apart, and the largest difference of a loss.
 
     A first epoch is not counted.
     """
-    pairs = [(training(*each, seeds), training(*each, seeds)) for each in work]
+    pairs = [(training(*each), training(*each)) for each in work]
     sums: list[list[float]] = []
     off = 0.0
     for _ in range(rounds + 1):
         took = [0.0, 0.0]
         for pair in pairs:
             losses = []
-            for i, (epochs, context) in enumerate(zip(pair, (in_step(), apart()), strict=True)):
+            for i, (epochs, context) in enumerate(
+                zip(pair, (in_step(), switched(on=False)), strict=True)
+            ):
                 with context:
                     started = time.process_time()
                     (epoch,) = islice(epochs, 1)
@@ -161,34 +144,25 @@ def main() -> None:
     parser.add_argument("--search", metavar="PRESET")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
     setup_torch("cpu", 1.0)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    apart: Context = partial(switched, on=False) if given.seeds == 1 else by_seed
-    as_it_is: tuple[Context, Context] = (nullcontext, apart)
-    all_in_step: tuple[Context, Context] = (partial(switched, on=True), apart)
     columns = " apart ms  in step ms  ratio (min, max)  losses differ by"
     if given.search:
         print(f"trials    {columns}")
         work = drawn(given.search, given.set, given.trials)
         cells = {cell: [each for each in work if each[0].cell == cell] for cell in CELLS}
-        parts = {
-            cell: measure(of, given.rounds, *as_it_is, given.seeds)
-            for cell, of in cells.items()
-            if of
-        }
+        parts = {cell: measure(of, given.rounds, nullcontext) for cell, of in cells.items() if of}
         for cell, part in parts.items():
             print(f"{len(cells[cell]):3} {cell:6}{row(*part)}")
-        steps, alone, off = zip(*parts.values(), strict=True)
-        print(f"{len(work):3} all   {row(_sums(steps), _sums(alone), max(off))}")
+        in_step, apart, off = zip(*parts.values(), strict=True)
+        print(f"{len(work):3} all   {row(_sums(in_step), _sums(apart), max(off))}")
         return
     print(f"batch lookback widths      {columns}")
     for batch, lookback, widths, dropout in SHAPES:
         config = Config("gru", widths, dropout, lookback, lr=0.003, batch_size=batch)
         folds = [fold(lookback, number) for number in range(FOLDS)]
-        contexts = all_in_step if given.seeds == 1 else as_it_is
-        found = measure([(config, folds)], given.rounds, *contexts, given.seeds)
+        found = measure([(config, folds)], given.rounds, lambda: switched(on=True))
         print(f"{batch:5}{lookback:9} {widths!s:12}{row(*found)}", flush=True)
 
 

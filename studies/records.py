@@ -269,7 +269,7 @@ class RetrainingJob:
     trial : number of the trial that sampled it
     config : as `puffin.models.config.Config.to_dict` returns it
     epochs : best epoch of that trial
-    seed : seed of weights, batches and dropout; on the folds the first of `[training] seeds`
+    seed : seed of weights, batches and dropout
     """
 
     trial: int

@@ -41,7 +41,7 @@ from puffin.studies.text import counted
 
 # Configurations that are trained with several seeds.
 TOP = 5
-# Fewest trainings with other seeds, without which there is no spread.
+# Fewest other seeds, without which there is no spread.
 _OTHER_SEEDS = 2
 # Names of the objective values of the two studies in the dashboard.
 _METRICS = {
@@ -58,9 +58,8 @@ def job_of(study: StoredStudy, ticket: int) -> RetrainingJob:
 def retrain_with_seeds(study: StoredStudy, top: int = TOP) -> StoredStudy:
     """Enqueue trainings of the best trials of a search, on its folds, with other seeds.
 
-    A training has `[training] seeds` seeds that neither the search, which selected the trials by
-    them, nor another training has. There is one for each of `Spec.final_seeds` but the first, and
-    there are at least two.
+    The seed of the study was used to select the trials, so only the others of `Spec.final_seeds`
+    are trained, and at least two.
 
     Raises
     ------
@@ -296,11 +295,10 @@ def _ranked(study: StoredStudy) -> list[FrozenTrial]:
 
 def jobs_for_seeds(study: StoredStudy, top: int = TOP) -> Iterator[RetrainingJob]:
     """Yield the jobs that `retrain_with_seeds` enqueues."""
-    spec = study.spec
-    trainings = max(spec.final.seeds - 1, _OTHER_SEEDS)
+    first, last = study.spec.search.seed, study.spec.final_seeds[-1]
     for trial in _ranked(study)[:top]:
-        for number in range(1, trainings + 1):
-            yield _job(trial, spec.search.seed + number * spec.training.seeds)
+        for seed in range(first + 1, max(last, first + _OTHER_SEEDS) + 1):
+            yield _job(trial, seed)
 
 
 def jobs_for_holdout(study: StoredStudy, top: int, winner: FrozenTrial) -> Iterator[RetrainingJob]:

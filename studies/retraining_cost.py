@@ -65,8 +65,7 @@ def retraining_cost(study: StoredStudy, top: int = TOP, winner: FrozenTrial | No
         return Cost(len(on_folds), len(on_all), None)
     share = _share_of_targets(study)
     seconds = sum(speeds[job.trial] * epochs[job.trial] for job in on_folds)
-    alone = share / study.spec.training.seeds
-    seconds += sum(speeds[job.trial] * job.epochs * alone for job in on_all)
+    seconds += sum(speeds[job.trial] * job.epochs * share for job in on_all)
     return Cost(len(on_folds), len(on_all), seconds)
 
 

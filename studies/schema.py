@@ -48,7 +48,7 @@ MEANINGS = {
     "walk_forward.holdout_bars": "Bars at the end that no trial sees.",
     "walk_forward.purge": "Targets left out between a training and a validation part. "
     "horizon - 1 by default, and not less.",
-    "training": "How long a configuration trains, on which loss, and with how many seeds.",
+    "training": "How long a configuration trains, and on which loss.",
     "training.max_epochs": "Passes over the training windows at most.",
     "training.patience": "Epochs without a lower validation loss before training stops.",
     "training.loss": "Loss of the standardised target. qlike is that of the variance, for targets "
@@ -57,8 +57,6 @@ MEANINGS = {
     "0.05, 0.25, 0.5, 0.75 and 0.95 by default.",
     "training.objective": "Whether trials are ranked by the mean loss of the folds, or by their "
     "mean skill.",
-    "training.seeds": "Networks of each fold of a trial, each of another seed. The loss of a trial "
-    "is that of their mean forecast. At most final.seeds.",
     "space": "The search space: a scalar fixes a hyperparameter, a list chooses, a table ranges.",
     "walk": "How `tuner walk` judges the whole procedure.",
     "walk.origins": "Number of searches, each judged on the block of bars that follows it.",
@@ -78,7 +76,7 @@ MEANINGS = {
     "search.trials": "Number of trials, 100 by default. Not for sampler grid: it runs every point.",
     "search.sampler": "Algorithm that proposes configurations. gp needs pruner none.",
     "search.pruner": "Algorithm that stops trials early.",
-    "search.seed": "Seed of the sampler, and the first seed of the networks.",
+    "search.seed": "Seed of the sampler and of the networks.",
 }
 
 # Another spelling of a list of one symbol.

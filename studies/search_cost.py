@@ -23,8 +23,6 @@ _MOST_CONFIGURATIONS = 30
 # Steps of a configuration that are timed. The shortest counts: the first is slower, and another
 # process may interrupt one.
 _STEPS = 3
-# Seeds whose networks step together; more take a time in proportion.
-_MOST_SEEDS = 3
 # The most targets of a fold that are timed: no more than a batch.
 _MOST_TARGETS = 256
 # A wider network would take this command seconds to build.
@@ -57,7 +55,7 @@ def search_cost(dataset: Dataset) -> SearchCost | None:
     seconds = _seconds_per_target_of(dataset)
     if seconds is None:
         return None
-    per_epoch = seconds * spec.training.seeds * _targets(dataset)
+    per_epoch = seconds * _targets(dataset)
     least, most = mean_epochs(spec)
     return SearchCost(spec.tickets * least * per_epoch, spec.tickets * most * per_epoch)
 
@@ -75,7 +73,7 @@ def walk_cost(searches: Sequence[Dataset]) -> SearchCost | None:
     if seconds is None:
         return None
     spec = searches[-1].spec
-    searched = spec.tickets * spec.training.seeds * sum(map(_targets, searches))
+    searched = spec.tickets * sum(map(_targets, searches))
     last_folds = sum(len(p.fold.train) + len(p.fold.valid) for d in searches for p in d.parts[-1])
     retrained = spec.final.seeds * spec.training.max_epochs / 2 * last_folds
     least, most = mean_epochs(spec)
@@ -102,7 +100,7 @@ def mean_epochs(spec: Spec) -> tuple[float, float]:
 
 
 def _targets(dataset: Dataset) -> int:
-    """Return the targets that an epoch of one seed trains or validates, of all folds."""
+    """Return the targets that an epoch trains or validates, of all folds."""
     folds = [part.fold for found in dataset.parts for part in found]
     return sum(len(fold.train) + len(fold.valid) for fold in folds)
 
@@ -133,7 +131,7 @@ def _weights(config: Config, inputs: int) -> int:
 
 
 def _seconds_per_target(dataset: Dataset, config: Config) -> float:
-    """Return the seconds of a step of all folds on the first symbol, by targets and networks."""
+    """Return the seconds of a step of all folds on the first symbol, divided by its targets."""
     # Imported here so that the commands that manage studies do not load torch.
     import torch
 
@@ -153,7 +151,7 @@ def _seconds_per_target(dataset: Dataset, config: Config) -> float:
     few = replace(windows, spans=(Span(start, start + count),))
     trainers = [
         Trainer(build_network(config, dataset.inputs, levels), few, config, loss, seed, k)
-        for seed in range(len(dataset.parts) * min(dataset.spec.training.seeds, _MOST_SEEDS))
+        for seed in range(len(dataset.parts))
     ]
     times = []
     for _ in range(_STEPS):

@@ -31,8 +31,6 @@ PATH_HINT = (
 )
 # Far beyond any use, and within the integers of a database.
 MOST_TRIALS = 1_000_000
-# Far more networks than a mean gains from.
-MOST_SEEDS = 100
 # Yahoo's notation of a period.
 _PERIOD = re.compile(r"[1-9][0-9]{0,3}(d|wk|mo|y)|ytd|max")
 Count = Annotated[int, Field(ge=1, le=MOST_TRIALS, strict=True)]
@@ -333,7 +331,7 @@ class WalkSection(Section):
 class FinalSection(Section):
     """What is judged and exported: the mean of the winner's networks over seeds."""
 
-    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS, strict=True)] = 5
+    seeds: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
 
 
 # A cost or a move in basis points, hundredths of a per cent. Half the price is more than any.
@@ -366,14 +364,13 @@ class BacktestSection(Section):
 
 
 class TrainingSection(Section):
-    """How long a configuration may train, on which loss, and with how many seeds."""
+    """How long a configuration may train, and on which loss."""
 
     max_epochs: Count = 50
     patience: Annotated[int, Field(ge=0, le=MOST_TRIALS, strict=True)] = 8
     loss: str = "mse"
     quantiles: tuple[Annotated[float, Field(strict=True)], ...] = ()
     objective: Literal["loss", "skill"] = "loss"
-    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS, strict=True)] = 1
 
     @field_validator("loss")
     @classmethod

@@ -22,7 +22,7 @@ class SeedSensitivity:
     Attributes
     ----------
     trials : numbers of the trials, the best of the search first
-    seeds : first seed of each retraining, which has `[training] seeds` of them
+    seeds : seeds of the retrainings
     losses : array, (trial, seed), on the search folds; infinite if the training diverged
     parameters : number of parameters of each network
     ranks : rank of the best of the search for each seed; 1 is the lowest loss

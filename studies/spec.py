@@ -94,13 +94,6 @@ class Spec(Section):
                 f"data.features, {', '.join(self.data.features)}; add it there too"
             )
             raise ValueError(msg)
-        if self.training.seeds > self.final.seeds:
-            msg = (
-                f"training.seeds must be at most final.seeds = {self.final.seeds}, or trials are "
-                "scored as the mean of more networks than are exported, but is "
-                f"{self.training.seeds}; raise final.seeds, or lower training.seeds"
-            )
-            raise ValueError(msg)
         self.backtest.require_use(self.data.target)
         if SAMPLERS[self.search.sampler].enumerates:
             if "space" not in self.model_fields_set:
@@ -148,7 +141,7 @@ class Spec(Section):
     @property
     def training_config(self) -> TrainingConfig:
         """The training settings, as an argument of `puffin.models.training`."""
-        return TrainingConfig(**self.training.model_dump(exclude={"objective", "seeds"}))
+        return TrainingConfig(**self.training.model_dump(exclude={"objective"}))
 
     @property
     def criterion(self) -> Loss:
@@ -169,10 +162,6 @@ class Spec(Section):
         if display is None or not display.is_exponential:
             return None
         return LOSSES[self.training.loss].statistic
-
-    def seeds_of_trial(self, first: int) -> range:
-        """Return the seeds of the networks of each fold of a trial, from their first."""
-        return range(first, first + self.training.seeds)
 
     @property
     def final_seeds(self) -> range:

@@ -6,22 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from puffin.models.config import Config, TrainingConfig
-from puffin.models.networks.ensemble import Ensemble
 from puffin.models.networks.rnn import build_network
 from puffin.models.training.cuda_graphs import GraphedCall
 from puffin.models.training.early_stopping import EarlyStopping
 from puffin.models.training.together import enqueue_epochs
 from puffin.models.training.trainer import LossFunction, Trainer, loss_function
 from puffin.models.windows import FoldTensors, Windows
-
-T = TypeVar("T")
 
 # Consecutive targets that share one input sequence in training (`trainer.Trainer`). With 4, wide
 # LSTMs take a third of the time at equal losses; with 8 the losses rise.
@@ -47,7 +43,7 @@ class Epoch:
     number : int, from 1
     symbol_losses : tuple of tuple of float
         Validation loss of each symbol of each fold, in units of `FoldTensors.unit`.
-    train_loss : float, mean over all networks, while training (dropout and noise on)
+    train_loss : float, mean over folds, while training (dropout and noise on)
     forecasts : tuple of Tensor, (valid targets,) or (valid targets, level), one per fold
         Standardised, symbol after symbol, on the training device.
     improved : bool, True if this is the best epoch so far
@@ -107,12 +103,11 @@ def build_networks(
 
 
 class FoldTraining:
-    """Training of networks on every fold, all in step, that can be saved and resumed.
+    """Training of one network per fold, all folds in step, that can be saved and resumed.
 
-    Iterating trains: each item is the `Epoch` that ended. A fold is forecast with the mean of its
-    networks. The mean validation loss over folds is the curve that early stopping watches. The host
-    waits for the device once per epoch. Resuming from `state` reproduces an uninterrupted training
-    bit for bit.
+    Iterating trains: each item is the `Epoch` that ended. The mean validation loss over folds is
+    the curve that early stopping watches. The host waits for the device once per epoch. Resuming
+    from `state` reproduces an uninterrupted training bit for bit.
 
     Parameters
     ----------
@@ -120,13 +115,13 @@ class FoldTraining:
         All on one device.
     config : Config
     training : TrainingConfig
-    seeds : sequence of int
-        For each, every fold has a network: the seed is that of its weights and, plus the number of
-        the fold, of the order of the windows, of the noise and of dropout.
+    seed : int
+        Of the weights and, plus the number of the fold, of the order of the windows, of the noise
+        and of dropout.
 
     Attributes
     ----------
-    networks : ModuleList, seed after seed, and of each seed fold after fold
+    networks : ModuleList, of each fold
     curve : list of float, validation loss of each epoch so far
     best : Epoch with the lowest validation loss, None before the first finite one
     """
@@ -136,34 +131,31 @@ class FoldTraining:
         folds: Sequence[FoldTensors],
         config: Config,
         training: TrainingConfig,
-        seeds: Sequence[int],
+        seed: int,
     ) -> None:
-        rows = folds[0].train.rows
+        rows, levels = folds[0].train.rows, training.quantiles
         self._device = rows.device
         self._folds = folds
         self._training = training
         self._loss = loss_function(training.criterion)
-        self.networks = nn.ModuleList()
-        self._trainers: list[Trainer] = []
-        for seed in seeds:
-            networks = build_networks(
-                config, rows.shape[1], len(folds), self._device, seed, training.quantiles
+        self.networks = build_networks(
+            config, rows.shape[1], len(folds), self._device, seed, levels
+        )
+        pairs = list(zip(self.networks, folds, strict=True))
+        self._trainers = [
+            Trainer(
+                network,
+                fold.train,
+                config,
+                self._loss,
+                seed + i,
+                targets_per_sequence(fold.train.lookback),
             )
-            self.networks.extend(networks)
-            self._trainers += [
-                Trainer(
-                    network,
-                    fold.train,
-                    config,
-                    self._loss,
-                    seed + i,
-                    targets_per_sequence(fold.train.lookback),
-                )
-                for i, (network, fold) in enumerate(zip(networks, folds, strict=True))
-            ]
+            for i, (network, fold) in enumerate(pairs)
+        ]
         self._validations = [
-            GraphedCall(partial(validate, Ensemble(networks), fold.valid, self._loss), self._device)
-            for networks, fold in zip(self._by_fold(list(self.networks)), folds, strict=True)
+            GraphedCall(partial(validate, network, fold.valid, self._loss), self._device)
+            for network, fold in pairs
         ]
         self._stopping = EarlyStopping(training.patience, verbose=False)
         self.curve: list[float] = []
@@ -191,8 +183,8 @@ class FoldTraining:
     def _run_epoch(self) -> Epoch:
         train_losses = enqueue_epochs(self._trainers)
         results = [self._enqueue_validation(i) for i in range(len(self._folds))]
-        for fold in range(len(self._folds)):
-            self._trainers[fold].stream.join()
+        for trainer in self._trainers:
+            trainer.stream.join()
         symbol_losses, forecasts = zip(*results, strict=True)
         # The only wait for the device in this epoch.
         *losses, train_loss = torch.cat(
@@ -217,17 +209,11 @@ class FoldTraining:
         return epoch
 
     def _enqueue_validation(self, fold: int) -> tuple[Tensor, Tensor]:
-        """Return losses and forecasts of a fold as `validate` does, after its networks' epochs."""
-        for trainer in self._by_fold(self._trainers)[fold]:
-            trainer.stream.join()
+        """Return losses and forecasts of a fold as `validate` does, after its network's epoch."""
         with self._trainers[fold].stream:
             losses, forecasts = self._validations[fold]()
             # A GPU writes those of the next epoch to the same memory.
             return losses, forecasts.clone()
-
-    def _by_fold(self, values: Sequence[T]) -> list[Sequence[T]]:
-        """Group values that come seed after seed, and of each seed fold after fold, by fold."""
-        return [values[fold :: len(self._folds)] for fold in range(len(self._folds))]
 
     def state(self) -> bytes:
         """Return everything that the next epochs depend on, in the safetensors format.

@@ -2,9 +2,8 @@
 
 A step of a narrow GRU takes as long as its calls of torch, so on a CPU the GRUs of all folds or
 seeds take their steps together: each call works on all networks. An epoch of five then takes 0.33
-of the time at a width of 8, 0.45 at 32, 0.57 at 64 and 0.76 at 128, and one of fifteen 0.67, 0.86,
-1.01 and 1.07 of that of three times five (benchmarks/together.py). Each network still learns from
-its own batches in its own order, as it would alone, up to rounding.
+of the time at a width of 8, 0.45 at 32, 0.57 at 64 and 0.76 at 128 (benchmarks/together.py). Each
+network still learns from its own batches in its own order, as it would alone, up to rounding.
 
 Other networks take their steps one after the other: torch has a fused CPU kernel for an LSTM, and
 on a GPU each network has a stream (`cuda_graphs`).

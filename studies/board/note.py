@@ -155,12 +155,10 @@ def _remarks(study: StoredStudy, found: Overview) -> Iterator[str]:
 def _note_of_retraining(study: StoredStudy) -> str:
     """Return what a retraining study is; it has no best trial."""
     parent, jobs = plain(study.parent_name), study.record.jobs
-    on_holdout = study.name.endswith(HOLDOUT_SUFFIX)
-    networks = 1 if on_holdout else study.spec.training.seeds
-    configurations, seeds = len({j.trial for j in jobs}), len({j.seed for j in jobs}) * networks
+    configurations, seeds = len({j.trial for j in jobs}), len({j.seed for j in jobs})
     what = f"{counted(configurations, 'configuration')} with up to {counted(seeds, 'seed')}"
     done = _progress(overview(study).status)
-    if on_holdout:
+    if study.name.endswith(HOLDOUT_SUFFIX):
         purpose = (
             f"**The best trials of study {parent}, trained again on all its search bars and scored "
             f"on its holdout**: {what}. The winner was fixed before, so this study has no best: "
@@ -201,9 +199,8 @@ def subject_in_words(section: DataSection) -> str:
 
 def budget_in_words(spec: Spec) -> str:
     """Return how a study searches, in one line."""
-    search, networks = spec.search, spec.training.seeds
-    per_fold = f", {networks} networks per fold" if networks > 1 else ""
-    return f"sampler {search.sampler}, pruner {search.pruner}, seed {search.seed}{per_fold}"
+    search = spec.search
+    return f"sampler {search.sampler}, pruner {search.pruner}, seed {search.seed}"
 
 
 def _join(parts: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from puffin.models.cells import CELLS
 from puffin.models.evaluation.metrics import skill
 from puffin.models.features import TARGETS
 from puffin.studies.export.record import ExportRecord, Opening, Scores
-from puffin.studies.report.subject import loss_in_words, networks_in_words
+from puffin.studies.report.subject import loss_in_words
 from puffin.studies.text import counted, in_words, loss, minute, percent, signed
 
 _PLAIN_TORCH = """\
@@ -71,8 +71,8 @@ def _scores(record: ExportRecord) -> str:
     return f"""## Scores of the search
 
 Walk-forward validation; the loss is the {loss_in_words(record.spec.training)}.
-{networks_in_words(record.spec.training)}Each fold is standardised by its own training part. These
-scores are optimistic, because the configuration was chosen by them.
+Each fold is standardised by its own training part. These scores are optimistic, because the
+configuration was chosen by them.
 
 | fold | trained on | validated on | loss |
 |---|---|---|---|

@@ -85,8 +85,7 @@ def _search(exported: Exported, folds: Dataset) -> Iterator[Check]:
     record, spec, config = exported.record, exported.spec, exported.config
     scores, comparison = record.scores, Comparison(record.machine.trial)
     tensors = folds.read_by(config).tensors(config.lookback, comparison.device)
-    seeds = spec.seeds_of_trial(spec.search.seed)
-    training = FoldTraining(tensors, config, spec.training_config, seeds)
+    training = FoldTraining(tensors, config, spec.training_config, spec.search.seed)
     for _ in training:
         pass
     if (best := training.best) is None:  # it diverged in the first epoch

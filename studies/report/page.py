@@ -25,7 +25,7 @@ from puffin.studies.report.next_steps import next_steps
 from puffin.studies.report.outside import outside_sections
 from puffin.studies.report.quantiles import quantile_sections
 from puffin.studies.report.selection_bias import selection_bias
-from puffin.studies.report.subject import Subject, networks_in_words, series_name, target_in_words
+from puffin.studies.report.subject import Subject, series_name, target_in_words
 from puffin.studies.report.timing_section import timing_section
 from puffin.studies.storage.queue import count_by_state
 from puffin.studies.study import StoredStudy
@@ -99,9 +99,8 @@ def _winner(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
                 f"The winner, trial {report.winner}, has the lowest loss of "
                 f"{counted(count['complete'], 'complete trial')}. Pruned: {count['pruned']}. "
                 f"Failed: {count['failed']}.{repeats} Its loss on the search folds is "
-                f"{loss(report.search_loss)} after {counted(report.epochs, 'epoch')}. "
-                f"{networks_in_words(study.spec.training)}This loss is optimistic, because the "
-                "winner was chosen by it."
+                f"{loss(report.search_loss)} after {counted(report.epochs, 'epoch')}. This loss is "
+                "optimistic, because the winner was chosen by it."
             ),
             *_pruned_below(study, report),
             *(Text(f"{sentence_case(remark)}.") for remark in remarks(study)),
@@ -169,11 +168,7 @@ def _seeds(study: StoredStudy, report: Report, drawn: Drawn) -> Section:
         )
     ]
     rows.append(("rank of the best", "", "", *sensitivity.ranks, ""))
-    networks = study.spec.training.seeds
-    seeds = [
-        f"seed {first}" if networks == 1 else f"seeds {first} to {first + networks - 1}"
-        for first in sensitivity.seeds
-    ]
+    seeds = [f"seed {seed}" for seed in sensitivity.seeds]
     choice = (
         "Every configuration diverged with at least one seed, so the one-standard-error rule "
         "chooses none."
@@ -223,7 +218,7 @@ def _choice(report: Report, smallest: int) -> str:
 def _refits(report: Report) -> str:
     losses = report.refits[report.refits.trial == report.winner].loss.to_numpy(np.float64)
     return (
-        f"On the holdout the loss of one network of the winner ranges from {loss(losses.min())} to "
+        f"On the holdout the winner's loss ranges from {loss(losses.min())} to "
         f"{loss(losses.max())} over {len(losses)} seeds, the seed of the study included."
     )
 

@@ -126,8 +126,7 @@ def _overtuning(report: Report, drawn: Drawn) -> list[Block]:
     return [
         title,
         Text(
-            "The table has each trial that was the best so far when it ended. On the holdout it is "
-            "one network, with the seed of the study. Overtuning is its "
+            "The table has each trial that was the best so far when it ended. Overtuning is its "
             "holdout loss minus the lowest holdout loss so far. The last column divides it by the "
             "largest improvement on the holdout so far: above 1, the search ended worse than it "
             "began; a dash means that there was no improvement."

@@ -32,13 +32,6 @@ def loss_in_words(training: TrainingSection) -> str:
     return of
 
 
-def networks_in_words(training: TrainingSection) -> str:
-    """Return the sentence on the networks of a trial that ends with a space; empty if it is one."""
-    if training.seeds == 1:
-        return ""
-    return f"Each fold is forecast with the mean of {training.seeds} networks. "
-
-
 def series_name(data: DataSection) -> str:
     """Return the symbols of the prices or the name of their file, safe for a terminal."""
     return printable(data.title)

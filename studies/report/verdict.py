@@ -231,7 +231,6 @@ def to_json(report: Report) -> dict[str, Any]:
         "seeds": {
             "trials": sensitivity.trials,
             "seeds": sensitivity.seeds,
-            "networks_per_fold": report.subject.spec.training.seeds,
             "losses": sensitivity.losses,
             "parameters": sensitivity.parameters,
             "ranks_of_best": sensitivity.ranks,

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,14 +55,10 @@ def folds_on(device: torch.device, lookback: int) -> list[FoldTensors]:
 
 
 def training_on(
-    device: torch.device,
-    config: Config = CONFIG,
-    epochs: int = 3,
-    loss: str = "mse",
-    seeds: Sequence[int] = (0,),
+    device: torch.device, config: Config = CONFIG, epochs: int = 3, loss: str = "mse"
 ) -> FoldTraining:
     training = TrainingConfig(max_epochs=epochs, loss=loss)
-    return FoldTraining(folds_on(device, config.lookback), config, training, seeds)
+    return FoldTraining(folds_on(device, config.lookback), config, training, seed=0)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -89,41 +85,27 @@ def synchronisations(device: torch.device) -> Iterator[list[warnings.WarningMess
                 torch.cuda.set_sync_debug_mode("default")
 
 
-SEEDS = pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
-
-
-@SEEDS
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_folds_train_on_the_device_repeatably(
-    cell: str, seeds: Sequence[int], device: torch.device
-) -> None:
+def test_folds_train_on_the_device_repeatably(cell: str, device: torch.device) -> None:
     config = Config(cell=cell, hidden_dims=(16, 8), lookback=10, noise=0.1)
-    first, second = (
-        [epoch.valid_loss for epoch in training_on(device, config, seeds=seeds)] for _ in range(2)
-    )
+    first, second = ([epoch.valid_loss for epoch in training_on(device, config)] for _ in range(2))
     assert len(first) == 3
     assert all(math.isfinite(loss) for loss in first)
     assert first == second
 
 
 @no_gpu
-@SEEDS
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_replayed_steps_train_as_launched_ones(
-    cell: str, seeds: Sequence[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replayed_steps_train_as_launched_ones(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config, device = Config(cell, (16, 8), dropout=0.0, lookback=10), torch.device("cuda")
-    replayed = [epoch.valid_loss for epoch in training_on(device, config, 5, seeds=seeds)]
+    replayed = [epoch.valid_loss for epoch in training_on(device, config, epochs=5)]
     monkeypatch.setattr(trainer_module, "can_be_graphed", lambda _: False)
-    launched = [epoch.valid_loss for epoch in training_on(device, config, 5, seeds=seeds)]
+    launched = [epoch.valid_loss for epoch in training_on(device, config, epochs=5)]
     assert replayed == launched
 
 
-@SEEDS
-def test_each_epoch_keeps_the_forecasts_of_its_losses(
-    seeds: Sequence[int], device: torch.device
-) -> None:
-    training = training_on(device, Config(hidden_dims=(8,), lookback=5), 6, seeds=seeds)
+def test_each_epoch_keeps_the_forecasts_of_its_losses(device: torch.device) -> None:
+    training = training_on(device, Config(hidden_dims=(8,), lookback=5), epochs=6)
     folds = folds_on(device, 5)
     for epoch in list(training):
         for forecasts, fold, loss in zip(epoch.forecasts, folds, epoch.fold_losses, strict=True):

@@ -4,9 +4,8 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,16 @@ import pandas as pd
 import pytest
 import torch
 
-from puffin.models.arrays import Floats
-from puffin.models.config import Config
-from puffin.models.training.fold_training import FoldTraining
-from puffin.studies.board.note import study_note
 from puffin.studies.export import write
 from puffin.studies.export.forecast import predict
 from puffin.studies.export.read import load_exported
 from puffin.studies.export.reproduce import reproduce
-from puffin.studies.records import Scores, TrialRecord
+from puffin.studies.records import Scores
 from puffin.studies.report import verdict
 from puffin.studies.report.build import Report, read_forecasts
 from puffin.studies.report.files import report_files
 from puffin.studies.retraining import read_artifact
-from puffin.studies.study import StoredStudy, load
+from puffin.studies.study import StoredStudy
 from puffin.tuner.worker.scheduler import WorkerOptions, work
 from puffin.tuner.worker.signals import Interrupt
 from tests.judging import judge
@@ -99,43 +94,6 @@ def test_loss_skill_and_report_are_those_worked_out_from_the_forecasts(
     assert "A forecast of the range is a root mean square, because the loss qlike is of" in text
     assert "root mean square forecast, " in text
     assert len(read_forecasts(study, study.best())) == 2
-
-
-@only_sqlite
-def test_networks_of_several_seeds_are_one_trial_and_are_judged_with_as_many_others(
-    find: Callable[..., Found], tmp_path: Path
-) -> None:
-    # After one epoch no network is stopped earlier than another.
-    study, report = find(seeds=2, max_epochs=1)
-    dataset = study.dataset
-
-    def forecasts(config: Config, seeds: Sequence[int]) -> list[Floats]:
-        """Return the mean forecasts of the networks of each seed, trained alone."""
-        folds, each = dataset.tensors(config.lookback, torch.device("cpu")), []
-        for seed in seeds:
-            (epoch,) = FoldTraining(folds, config, dataset.spec.training_config, [seed])
-            each.append(dataset.in_target_units(epoch.forecasts))
-        return [np.mean(of_fold, axis=0) for of_fold in zip(*each, strict=True)]
-
-    for trial in study.trials():
-        expected = forecasts(Config.from_dict(TrialRecord.read(trial).config), [0, 1])
-        stored = pd.read_csv(io.BytesIO(read_artifact(study, trial))).forecast
-        np.testing.assert_allclose(stored, np.concatenate(expected), rtol=1e-5)
-        assert trial.value == pytest.approx(np.mean(dataset.losses(expected)), rel=1e-5)
-    again = load(study.storage, "tiny.seeds")
-    assert [job.seed for job in again.record.jobs] == [2, 4]
-    for trial, job in zip(again.trials(), again.record.jobs, strict=True):
-        losses = dataset.losses(forecasts(Config.from_dict(job.config), [job.seed, job.seed + 1]))
-        assert trial.value == pytest.approx(np.mean(losses), rel=1e-5)
-    exported = load_exported(write.export(study, tmp_path / "best"))
-    assert all(check.passes for check in reproduce(exported))
-    page = report_files(study, report)["report.md"].decode()
-    for text in (page, exported.files["README.md"].decode()):
-        assert "Each fold is forecast with the mean of 2 networks." in " ".join(text.split())
-    assert "| seeds 2 to 3 | seeds 4 to 5 |" in page
-    assert verdict.to_json(report)["seeds"]["networks_per_fold"] == 2
-    assert "pruner none, seed 0, 2 networks per fold |" in study_note(study)
-    assert "1 configuration with up to 4 seeds" in study_note(again)
 
 
 def pinball(actual: np.ndarray, quantiles: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ class Case:
         """Train two epochs; return the forecasts by epoch, fold and target."""
         config = Config(cell, (4, 3), dropout=0.2, lr=0.01, batch_size=16, noise=0.05)
         folds = [tensors for _, tensors in self.prepare(self.series(columns))]
-        epochs = FoldTraining(folds, config, TrainingConfig(max_epochs=2), [0])
+        epochs = FoldTraining(folds, config, TrainingConfig(max_epochs=2), seed=0)
         return [[each.tolist() for each in epoch.forecasts] for epoch in epochs]
 
 
@@ -369,7 +369,7 @@ def frame_of(columns: Bars) -> pd.DataFrame:
 def losses(dataset: Dataset) -> list[tuple[float, ...]]:
     config = Config(hidden_dims=(4,), lookback=5, batch_size=32, lr=0.01)
     folds = dataset.tensors(5, CPU)
-    epochs = FoldTraining(folds, config, TrainingConfig(max_epochs=1), [0])
+    epochs = FoldTraining(folds, config, TrainingConfig(max_epochs=1), seed=0)
     return [(epoch.train_loss, *epoch.fold_losses) for epoch in epochs]
 
 

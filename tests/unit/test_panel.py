@@ -119,7 +119,7 @@ def curves(frames: Frames) -> tuple[list[float], dict[str, list[float]]]:
     """Train three epochs; return the curve, and the last losses of each symbol by fold."""
     made = Dataset.build(spec_of(), frames)
     config = Config(hidden_dims=(4,), dropout=0.0, lookback=5, batch_size=4096, lr=0.01)
-    training = FoldTraining(made.tensors(5, CPU), config, TrainingConfig(3, 9), [0])
+    training = FoldTraining(made.tensors(5, CPU), config, TrainingConfig(3, 9), seed=0)
     *_, last = training
     by_symbol: dict[str, list[float]] = {}
     for found, losses in zip(made.parts, last.symbol_losses, strict=True):
@@ -152,7 +152,7 @@ def test_a_bar_of_a_symbol_changes_no_forecast_made_before_it() -> None:
     def first_fold(given: Frames) -> dict[tuple[Any, str], float]:
         dataset = Dataset.build(spec_of(), given)
         config = Config(hidden_dims=(4,), dropout=0.2, lookback=5, batch_size=16, noise=0.1)
-        *_, last = FoldTraining(dataset.tensors(5, CPU), config, TrainingConfig(2, 9), [0])
+        *_, last = FoldTraining(dataset.tensors(5, CPU), config, TrainingConfig(2, 9), seed=0)
         forecasts = dataset.in_target_units(last.forecasts)[0]
         keys = zip(dataset.scored_dates[0], dataset.scored_symbols[0], strict=True)
         return dict(zip(keys, forecasts, strict=True))

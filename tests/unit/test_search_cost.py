@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-import puffin.studies.search_cost as module
 from puffin.studies.bars import cut_holdout
 from puffin.studies.dataset import Dataset
 from puffin.studies.search_cost import SearchCost, mean_epochs, search_cost, walk_cost
@@ -49,34 +48,6 @@ def test_a_search_of_wider_networks_takes_longer() -> None:
     costs = [search_cost(dataset_of(hidden_dim=width, lr=[1e-3, 1e-2])) for width in (8, 256)]
     small, large = (cost.least for cost in costs if cost is not None)
     assert large > 2 * small > 0
-
-
-def test_each_network_of_a_trial_costs_as_much_and_the_final_ones_are_as_many(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "_seconds_per_target_of", lambda _: 1e-3)
-    alone = dataset_of(hidden_dim=8, lr=[1e-3, 1e-2])
-    three = replace(alone, spec=override(alone.spec, ["training.seeds=3"]))
-    few, more = (search_cost(each) for each in (alone, three))
-    assert few is not None
-    assert more is not None
-    assert (more.least, more.most) == pytest.approx((3 * few.least, 3 * few.most))
-    walk, longer = (walk_cost([each]) for each in (alone, three))
-    assert walk is not None
-    assert longer is not None
-    final = walk.least - few.least
-    assert final > 0
-    assert longer.least == pytest.approx(more.least + final)
-
-
-def test_a_step_of_several_networks_is_timed_by_network() -> None:
-    alone = dataset_of(hidden_dim=8, cell="lstm", lr=[1e-3, 1e-2])
-    three = replace(alone, spec=override(alone.spec, ["training.seeds=3"]))
-    few, more = (search_cost(each) for each in (alone, three))
-    assert few is not None
-    assert more is not None
-    # A shared machine makes one timing several times another.
-    assert 3 / 4 < more.least / few.least < 3 * 4
 
 
 def test_a_walk_costs_its_searches_and_the_trainings_of_their_winners() -> None:

@@ -134,7 +134,6 @@ def test_missing_keys_take_the_documented_defaults() -> None:
         "loss": "mse",
         "quantiles": (),
         "objective": "loss",
-        "seeds": 1,
     }
     assert spec.final.seeds == 5
     assert (spec.search.sampler, spec.search.pruner, spec.search.seed) == ("tpe", "asha", 0)
@@ -304,13 +303,6 @@ def test_all_problems_of_a_study_file_are_reported_at_once() -> None:
 
 
 # Rules between keys
-
-
-def test_a_trial_is_no_larger_mean_than_the_forecaster_that_is_exported() -> None:
-    (problem,) = refusal(changed(("training.seeds", 6)))
-    assert "training.seeds must be at most final.seeds = 5" in problem
-    assert "but is 6; raise final.seeds, or lower training.seeds" in problem
-    parse_spec(changed(("training.seeds", 6), ("final.seeds", 6)), "x")
 
 
 @pytest.mark.parametrize("purge", [0, 3])

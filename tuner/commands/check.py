@@ -54,9 +54,7 @@ def check(path_or_preset: str, overrides: Sequence[str], *, refresh: bool) -> No
     dates = union_of_dates(holdout)
     click.echo(f"holdout: {len(dates) - spec.purge} dates from {when(dates[spec.purge])}")
     each = " for each symbol" * (spec.data.pooling == "each")
-    networks = spec.training.seeds
-    per_fold = f" of {networks} networks per fold" if networks > 1 else ""
-    click.echo(f"budget: {spec.tickets} trials{per_fold}{each}, sampler {spec.search.sampler}")
+    click.echo(f"budget: {spec.tickets} trials{each}, sampler {spec.search.sampler}")
     if note := tables.grid_note(spec):
         click.echo(note)
     devices = assign("auto", None, 1)  # as `tuner run` does without options

@@ -98,8 +98,7 @@ def run_trial(
         job.record.write(trial)
     folds = dataset.read_by(config).tensors(config.lookback, device)
     _check_targets(dataset.scored_sha256(folds), dataset.targets_sha256)
-    seeds = dataset.spec.seeds_of_trial(seed)
-    training = FoldTraining(folds, config, dataset.spec.training_config, seeds)
+    training = FoldTraining(folds, config, dataset.spec.training_config, seed)
     resumed = _resume(trial, training, checkpoint, config)
     log_begin(study, config, job, resumed)
     reason = None

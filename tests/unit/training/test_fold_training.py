@@ -46,7 +46,7 @@ def train(
     training: TrainingConfig | None = None,
     seed: int = 0,
 ) -> tuple[nn.ModuleList, list[Epoch]]:
-    made = FoldTraining(folds, config, training or TrainingConfig(max_epochs=4), [seed])
+    made = FoldTraining(folds, config, training or TrainingConfig(max_epochs=4), seed)
     return made.networks, list(made)
 
 
@@ -88,7 +88,7 @@ def test_the_seed_decides_the_first_weights() -> None:
 
 def test_the_seed_of_the_training_decides_the_order_of_the_windows() -> None:
     def run(seed: int) -> list[tuple[float, ...]]:
-        training = FoldTraining(random_folds(), TINY, TrainingConfig(2), [seed])
+        training = FoldTraining(random_folds(), TINY, TrainingConfig(2), seed)
         training.networks.load_state_dict(build_networks(TINY, 2, 2, CPU, 0).state_dict())
         return curve(list(training))
 
@@ -156,23 +156,6 @@ def test_the_folds_in_step_have_the_losses_of_each_fold_trained_alone(cell: str)
         assert list(epoch.fold_losses) == pytest.approx(losses, rel=1e-4)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_several_seeds_are_judged_by_the_mean_forecast_of_what_each_learns_alone(cell: str) -> None:
-    config = Config(cell, (4, 3), dropout=0.3, lr=0.02, batch_size=8, noise=0.1)
-    folds, training, seeds = random_folds(), TrainingConfig(3, patience=9), (2, 7, 8)
-    alone = [list(FoldTraining(folds, config, training, [seed])) for seed in seeds]
-    together = list(FoldTraining(folds, config, training, seeds))
-    for number, epoch in enumerate(together):
-        for fold, forecasts in enumerate(epoch.forecasts):
-            rows = torch.stack([epochs[number].forecasts[fold] for epochs in alone])
-            assert rows.std(dim=0).min() > 1e-4, "each seed is to learn something else"
-            torch.testing.assert_close(forecasts, rows.mean(dim=0), rtol=1e-4, atol=1e-5)
-            errors = forecasts - folds[fold].valid.outputs[:, 0]
-            assert epoch.fold_losses[fold] == pytest.approx((errors**2).mean().item(), rel=1e-6)
-        losses = [epochs[number].train_loss for epochs in alone]
-        assert epoch.train_loss == pytest.approx(np.mean(losses), rel=1e-4)
-
-
 def test_forecasts_of_the_best_epoch_stay_where_each_epoch_writes_to_the_same_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -191,7 +174,7 @@ def test_forecasts_of_the_best_epoch_stay_where_each_epoch_writes_to_the_same_me
 
     monkeypatch.setattr(module, "GraphedCall", Replayed)
     folds, config = best_on_the_way()
-    training = FoldTraining(folds, config, TrainingConfig(max_epochs=20, patience=50), [0])
+    training = FoldTraining(folds, config, TrainingConfig(max_epochs=20, patience=50), seed=0)
     epochs = list(training)
     best = training.best
     assert best is not None
@@ -265,7 +248,7 @@ def test_one_diverging_fold_ends_training_and_best_weights_are_restored(
     weight: float,
 ) -> None:
     folds = random_folds()
-    training = FoldTraining(folds, TINY, TrainingConfig(10, patience=20), [0])
+    training = FoldTraining(folds, TINY, TrainingConfig(10, patience=20), seed=0)
     networks, epochs = training.networks, []
     for epoch in training:
         epochs.append(epoch)

@@ -39,7 +39,7 @@ def test_a_refit_equals_as_many_epochs_of_a_trainer() -> None:
 
 def test_a_refit_equals_as_many_epochs_of_fold_training() -> None:
     (fold,) = random_folds(count=1)
-    training = FoldTraining([fold], REFIT, TrainingConfig(9, patience=9), [5])
+    training = FoldTraining([fold], REFIT, TrainingConfig(9, patience=9), seed=5)
     *_, last = itertools.islice(training, 3)
     assert last.number == 3
     (refitted,) = Refit(fold.train, REFIT, LOSSES["mse"], 3, seeds=[5]).train()
