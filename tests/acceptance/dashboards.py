@@ -110,9 +110,9 @@ def basic(password: str, user: str = "anybody") -> str:
 CHROMIUM = shutil.which("chromium")
 
 
-def look(url: str, picture: Path, size: str = "1400,1200") -> str:
-    """Open a page in a browser, keep a picture of it, and return its text."""
-    done = subprocess.run(
+def browse(url: str, picture: Path, size: str) -> subprocess.CompletedProcess[str]:
+    """Open a page in a browser that writes its elements, and keeps a picture of it."""
+    return subprocess.run(
         [
             str(CHROMIUM),
             "--headless",
@@ -132,6 +132,11 @@ def look(url: str, picture: Path, size: str = "1400,1200") -> str:
         timeout=120,
         check=False,
     )
+
+
+def look(url: str, picture: Path, size: str = "1400,1200") -> str:
+    """Open a page in a browser, keep a picture of it, and return its text."""
+    done = browse(url, picture, size)
     assert done.returncode == 0, done.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
     text = re.sub(r"<(style|script).*?</\1>", "", done.stdout, flags=re.DOTALL)

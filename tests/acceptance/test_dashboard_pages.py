@@ -9,7 +9,7 @@ import pytest
 from puffin.studies.copy import copy
 from puffin.studies.storage.database import open_storage
 from puffin.studies.study import load
-from tests.acceptance.dashboards import CHROMIUM, PASSWORD, Server, basic, look, serving
+from tests.acceptance.dashboards import CHROMIUM, PASSWORD, Server, basic, browse, look, serving
 from tests.acceptance.helpers import Finished, Start
 from tests.postgres import Postgres
 
@@ -151,8 +151,11 @@ def test_without_the_password_a_browser_sees_only_that_it_is_needed(
     public: Server, folder: Path
 ) -> None:
     where = f"127.0.0.1:{public.port}"
-    text = look(f"http://{where}/", folder / "password.png", "700,300")
-    assert "tiny-study" not in text
+    picture = folder / "password.png"
+    done = browse(f"http://{where}/", picture, "700,300")
+    assert "tiny-study" not in done.stdout
+    # Chromium 156 draws no page where there is nobody whom it can ask for the password.
+    assert picture.exists() or "ERR_INVALID_AUTH_CREDENTIALS" in done.stderr
     credentials = "anybody:s%C3%A9same%3A%20open"
     text = look(f"http://{credentials}@{where}/", folder / "password-given.png", "1000,500")
     assert "tiny-study" in text
