@@ -121,7 +121,7 @@ class FoldTraining:
 
     Attributes
     ----------
-    networks : ModuleList, of each fold
+    networks : ModuleList, one network per fold
     curve : list of float, validation loss of each epoch so far
     best : Epoch with the lowest validation loss, None before the first finite one
     """

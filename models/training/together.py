@@ -19,8 +19,8 @@ from puffin.models.networks.gru import LARGEST_STATE
 from puffin.models.networks.rnn import StackedGRU, forecast_together
 from puffin.models.training.trainer import Trainer, mean_over_batches
 
-# Numbers in the states of all that steps together: five of the largest. With more they leave the
-# cache, and all that a step keeps is in memory for all networks at once.
+# Most numbers in the states of networks that step together: those of five networks of the largest
+# state. Four times as many leave the cache, and a step keeps its tensors for all of them at once.
 _LARGEST_STATES = 5 * LARGEST_STATE
 # A trainer with windows (batch, bar, feature) and targets (batch, k, output).
 _Batch = tuple[Trainer, Tensor, Tensor]
@@ -41,7 +41,7 @@ def enqueue_epochs(trainers: Sequence[Trainer]) -> list[Tensor]:
 
 
 def _groups(trainers: Sequence[Trainer]) -> Iterator[Sequence[Trainer]]:
-    """Yield what steps together: as many as keep `_LARGEST_STATES` numbers, in groups of a size."""
+    """Yield groups that step together, similar in size and each within `_LARGEST_STATES`."""
     most = _LARGEST_STATES // max(map(_state, trainers))
     count = -(-len(trainers) // most)
     size = -(-len(trainers) // count)
