@@ -4,18 +4,21 @@ The plain script (benchmarks/plain.py: TPE, a median pruner, folds one after the
 whole budget of trials. Ours searches the same space with the preset `volatility` or `daily`, or
 `basket` for several symbols, one worker a core. The two find their losses by different rules, so
 what they held is scored again by one: the lowest value of the common curve of the folds, as a mean
-over seeds that neither has used, and the loss on the sealed holdout beside it. What ours held is
-scored in the order in which it came, until it is as good, and what it ends with. Times count from
-the start of each command.
+over ten seeds that neither has used, and the loss on the sealed holdout beside it. What ours held
+is scored in the order in which it came, until it is as good, and what it ends with. Times count
+from the start of each command. Networks of one seed begin with related weights, so the difference
+of two configurations is taken seed by seed.
 
     python benchmarks/quality.py --seeds 0 1 2 3 4 --trials 30 --target range --since 2005-01-01
     python benchmarks/quality.py --symbols IBM --trials 30 --target return --since 2008-01-01
-    python benchmarks/quality.py --symbols AAPL IBM MSFT --trials 20 --our-trials 40 --plain runs
+    python benchmarks/quality.py --symbols AAPL IBM MSFT --trials 20 --our-trials 80
 
-The script takes as long with one thread as with two, so on two cores two runs can be made side by
-side, and compared later:
+Runs can be kept and scored later. The script takes as long with one thread as with two, so on two
+cores two of its runs can be made side by side:
 
-    python benchmarks/quality.py --symbols IBM --trials 20 --plain runs --threads 1 --only-plain
+    python benchmarks/quality.py --symbols IBM --trials 20 --runs runs --threads 1 --only plain
+    python benchmarks/quality.py --symbols IBM --trials 20 --runs runs --threads 1 --only ours
+    python benchmarks/quality.py --symbols IBM --trials 20 --runs runs --threads 1
 """
 
 import argparse
@@ -34,7 +37,7 @@ from datetime import datetime
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -57,7 +60,9 @@ CPU = torch.device("cpu")
 PRESETS = {"range": "volatility", "return": "daily"}
 SAMPLE = ("AAPL", "IBM", "MSFT")
 # Seeds of the re-scoring, apart from those of the searches.
-JUDGES = (101, 102, 103)
+JUDGES = tuple(range(101, 111))
+
+Searcher = Literal["plain", "ours"]
 
 
 @dataclass(frozen=True)
@@ -89,16 +94,25 @@ class Task:
         return PRESETS[self.target] if len(self.symbols) == 1 else "basket"
 
     @property
+    def our_budget(self) -> int:
+        """Trials of ours."""
+        return self.our_trials or self.trials
+
+    @property
     def settings(self) -> list[str]:
         """What of the preset is changed."""
         symbols = json.dumps(self.symbols)
         return [f"data.start={self.since}", f"data.target={self.target}", f"data.symbols={symbols}"]
 
-    def plain_file(self, seed: int) -> str:
-        """Name the file in which a run of the plain script is kept."""
-        parts = (*self.symbols, self.target, self.since, f"{self.trials}-trials", f"seed-{seed}")
-        if self.threads is not None:
-            parts += (f"{self.threads}-threads",)
+    def file(self, searcher: Searcher, seed: int) -> str:
+        """Name the file in which a run of the script, or of ours, is kept."""
+        parts = [*self.symbols, self.target, self.since, f"seed-{seed}", searcher]
+        if searcher == "plain":
+            parts.append(f"{self.trials}-trials")
+            if self.threads is not None:
+                parts.append(f"{self.threads}-threads")
+        else:
+            parts += [f"{self.our_budget}-trials", *self.changes]
         return f"{'-'.join(parts)}.json"
 
 
@@ -119,11 +133,13 @@ class Score:
     ----------
     search, holdout : mean loss of one network, on the search folds and on the holdout
     error : standard error of `search`
+    by_seed : the losses whose mean is `search`
     mean_search, mean_holdout : loss of the mean forecast of the networks, as the product forecasts
     """
 
     search: float
     error: float
+    by_seed: tuple[float, ...]
     holdout: float
     mean_search: float
     mean_holdout: float
@@ -175,22 +191,10 @@ def plain(folder: Path, task: Task, seed: int) -> Run:
     return Run(took, held)
 
 
-def kept_plain(kept: Path, folder: Path, task: Task, seed: int) -> Run:
-    """Return the run of the plain script from the folder of kept runs, or run and keep it."""
-    path = kept / task.plain_file(seed)
-    if path.exists():
-        found = json.loads(path.read_text())
-        return Run(found["seconds"], [Held(**held) for held in found["held"]])
-    run = plain(folder, task, seed)
-    kept.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(run)))
-    return run
-
-
 def ours(folder: Path, task: Task, seed: int) -> Run:
     """Run our search."""
     begin, started = datetime.now(), time.perf_counter()  # noqa: DTZ005  # as Optuna notes it
-    changes = [*task.settings, f"search.trials={task.our_trials or task.trials}"]
+    changes = [*task.settings, f"search.trials={task.our_budget}"]
     changes += [f"search.seed={seed}", *task.changes]
     subprocess.run(  # noqa: S603
         [TUNER, "run", task.preset, *(f"--set={change}" for change in changes)],
@@ -209,6 +213,28 @@ def ours(folder: Path, task: Task, seed: int) -> Run:
         ]
     )
     return Run(took, held)
+
+
+SEARCHERS: dict[Searcher, Callable[[Path, Task, int], Run]] = {"plain": plain, "ours": ours}
+
+
+def kept(
+    runs: Path | None,
+    name: Searcher,
+    task: Task,
+    seed: int,
+) -> Run:
+    """Return a run from the folder of kept runs, or make it and keep it there if there is one."""
+    path = None if runs is None else runs / task.file(name, seed)
+    if path is not None and path.exists():
+        found = json.loads(path.read_text())
+        return Run(found["seconds"], [Held(**held) for held in found["held"]])
+    with tempfile.TemporaryDirectory() as folder:
+        run = SEARCHERS[name](Path(folder), task, seed)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(run)))
+    return run
 
 
 def incumbents(found: list[Held]) -> list[Held]:
@@ -260,7 +286,7 @@ def score(pool: ProcessPoolExecutor, config: dict[str, Any], task: Task) -> Scor
     found = list(pool.map(judge, [config] * count, [task] * count, JUDGES))
     judged = [each for each in found if each is not None]
     if len(judged) < count:
-        return Score(*[math.nan] * 5)
+        return Score(math.nan, math.nan, (math.nan,) * count, *[math.nan] * 3)
     searched, sealed = zip(*(each.losses for each in judged), strict=True)
     error = statistics.stdev(searched) / len(searched) ** 0.5
     of_means = [
@@ -269,7 +295,13 @@ def score(pool: ProcessPoolExecutor, config: dict[str, Any], task: Task) -> Scor
             datasets(task), zip(*(one.forecasts for one in judged), strict=True), strict=True
         )
     ]
-    return Score(statistics.mean(searched), error, statistics.mean(sealed), *of_means)
+    return Score(statistics.mean(searched), error, searched, statistics.mean(sealed), *of_means)
+
+
+def above(score: Score, bar: Score) -> tuple[float, float]:
+    """Return by what share a score is above the bar, and the standard error of that."""
+    apart = [one / other - 1 for one, other in zip(score.by_seed, bar.by_seed, strict=True)]
+    return statistics.mean(apart), statistics.stdev(apart) / len(apart) ** 0.5
 
 
 def first_as_good(
@@ -284,38 +316,30 @@ def first_as_good(
     return None, scores
 
 
-def compare(task: Task, seed: int, kept: Path | None) -> dict[str, Any]:
+def compare(task: Task, seed: int, runs: Path | None) -> dict[str, Any]:
     """Search by both and score what they held."""
-    with (
-        tempfile.TemporaryDirectory() as name,
-        ProcessPoolExecutor(2, get_context("spawn")) as pool,
-    ):
-        folder = Path(name)
-        theirs = plain(folder, task, seed) if kept is None else kept_plain(kept, folder, task, seed)
-        own = ours(Path(name), task, seed)
-        bar = score(pool, theirs.held[-1].config, task)
-        reached, scores = first_as_good(own.held, bar, lambda one: score(pool, one.config, task))
+    theirs, own = (kept(runs, name, task, seed) for name in SEARCHERS)
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+
+        def judged(held: Held) -> Score:
+            return score(pool, held.config, task)
+
+        bar = judged(theirs.held[-1])
         # The script too may have held one as good before its last.
-        before, _ = first_as_good(theirs.held[:-1], bar, lambda one: score(pool, one.config, task))
+        before, _ = first_as_good(theirs.held[:-1], bar, judged)
+        reached, scores = first_as_good(own.held, bar, judged)
         is_last = len(scores) == len(own.held)
-        end = scores[-1] if is_last else score(pool, own.held[-1].config, task)
+        end = scores[-1] if is_last else judged(own.held[-1])
     return {
-        "task": task.__dict__,
+        "task": asdict(task),
         "seed": seed,
-        "plain": {
-            "seconds": theirs.seconds,
-            "best_at": theirs.held[-1].seconds,
-            "loss": theirs.held[-1].loss,
-            "reached": (before or theirs.held[-1]).seconds,
-        },
-        "plain_score": bar.__dict__,
-        "ours": {
-            "seconds": own.seconds,
-            "held": [asdict(held) for held in own.held],
-            "loss": own.held[-1].loss,
-        },
-        "our_scores": [s.__dict__ for s in scores],
-        "our_end": end.__dict__,
+        "plain": asdict(theirs),
+        "plain_score": asdict(bar),
+        "plain_reached": (before or theirs.held[-1]).seconds,
+        "ours": asdict(own),
+        "our_scores": [asdict(one) for one in scores],
+        "our_end": asdict(end),
+        "above": above(end, bar),
         "reached": None if reached is None else reached.seconds,
     }
 
@@ -329,10 +353,10 @@ def main() -> None:
     parser.add_argument("--target", choices=PRESETS, default="range")
     parser.add_argument("--since", default="2005-01-01")
     parser.add_argument("--symbols", choices=SAMPLE, nargs="+", default=["AAPL"])
-    parser.add_argument("--plain", type=Path, help="folder that keeps runs of the plain script")
+    parser.add_argument("--runs", type=Path, help="folder that keeps runs, to be scored later")
     parser.add_argument("--threads", type=int, help="of the plain script; torch's default if none")
     parser.add_argument("--set", action="append", default=[], help="a setting of our study")
-    parser.add_argument("--only-plain", action="store_true", help="fill the folder --plain")
+    parser.add_argument("--only", choices=SEARCHERS, help="make these runs and score nothing")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     task = Task(
@@ -344,39 +368,55 @@ def main() -> None:
         given.threads,
         tuple(given.set),
     )
-    if given.only_plain:
-        if given.plain is None:
-            parser.error("--only-plain needs --plain FOLDER")
+    if given.only is not None:
+        if given.runs is None:
+            parser.error("--only needs --runs FOLDER")
         for seed in given.seeds:
-            with tempfile.TemporaryDirectory() as name:
-                kept_plain(given.plain, Path(name), task, seed)
+            kept(given.runs, given.only, task, seed)
         return
     rows: list[dict[str, Any]] = []
+    print(HEADER)
     for seed in given.seeds:
-        row = compare(task, seed, given.plain)
+        row = compare(task, seed, given.runs)
         rows.append(row)
-        mine = row["our_end"]
-        at = "never" if row["reached"] is None else f"at {row['reached']:.0f} s"
-        plain_, bar = row["plain"], row["plain_score"]
-        print(
-            f"seed {seed}: plain {plain_['seconds']:.0f} s, best at {plain_['best_at']:.0f} s, as "
-            f"good at {plain_['reached']:.0f} s, says {plain_['loss']:.4f}, is {bar['search']:.4f} "
-            f"(holdout {bar['holdout']:.4f}); ours {row['ours']['seconds']:.0f} s, as good {at}, "
-            f"says {row['ours']['loss']:.4f}, is {mine['search']:.4f} (holdout "
-            f"{mine['holdout']:.4f}); as means {bar['mean_search']:.4f} (holdout "
-            f"{bar['mean_holdout']:.4f}) and {mine['mean_search']:.4f} (holdout "
-            f"{mine['mean_holdout']:.4f})",
-            flush=True,
-        )
+        print(line(row), flush=True)
         if given.out is not None:
             given.out.write_text(json.dumps(rows, indent=1))
-    for name in ("seconds", "reached"):
-        # What never gets there takes for ever.
-        shares = [(r["reached"] or math.inf) / r["plain"][name] for r in rows]
+    # What never gets there takes for ever.
+    reached = [row["reached"] or math.inf for row in rows]
+    for times, name in (
+        ([row["plain"]["seconds"] for row in rows], "whole time"),
+        ([row["plain_reached"] for row in rows], "time to as good"),
+    ):
+        shares = [ours_ / theirs for ours_, theirs in zip(reached, times, strict=True)]
         print(
             f"as good at {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f}) "
-            f"of the plain script's {'whole time' if name == 'seconds' else 'time to as good'}"
+            f"of the plain script's {name}"
         )
+
+
+HEADER = """\
+             plain script, seconds                  ours, seconds
+symbols seed as good  all   says     is holdout     as good  all   says     is holdout  above"""
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return the row of a table: how a pair of searches went."""
+    symbols = row["task"]["symbols"]
+    share, error = row["above"]
+    return (
+        f"{symbols[0] if len(symbols) == 1 else 'basket':7} {row['seed']:4} "
+        f"{columns(row['plain_reached'], row['plain'], row['plain_score'])}     "
+        f"{columns(row['reached'], row['ours'], row['our_end'])} {share:+7.2%} ({error:.2%})"
+    )
+
+
+def columns(reached: float | None, run: dict[str, Any], end: dict[str, Any]) -> str:
+    """Return what a table says of one search."""
+    return (
+        f"{'never' if reached is None else format(reached, '.0f'):>7} {run['seconds']:4.0f} "
+        f"{run['held'][-1]['loss']:.4f} {end['search']:.4f}  {end['holdout']:.4f}"
+    )
 
 
 if __name__ == "__main__":

@@ -120,24 +120,32 @@ def test_a_search_of_the_plain_script_tells_when_each_trial_came(
     assert trials[0]["seconds"] < trials[1]["seconds"] <= end["seconds"]
 
 
-def test_a_kept_run_of_the_plain_script_is_not_run_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_kept_run_is_not_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run, task = quality.Run(9.0, [quality.Held(3.0, 0.5, SMALL)]), task_of("range", "IBM")
     calls = []
 
-    def plain_(*given: object) -> quality.Run:
+    def search(*given: object) -> quality.Run:
         calls.append(given)
         return run
 
-    monkeypatch.setattr(quality, "plain", plain_)
+    monkeypatch.setattr(quality, "SEARCHERS", {"plain": search, "ours": search})
+    assert quality.kept(None, "plain", task, seed=1) == run
+    calls.clear()
     for _ in range(2):
-        assert quality.kept_plain(tmp_path / "runs", tmp_path, task, seed=1) == run
+        assert quality.kept(tmp_path / "runs", "plain", task, seed=1) == run
     assert len(calls) == 1
-    quality.kept_plain(tmp_path / "runs", tmp_path, task_of("return", "IBM"), seed=1)
-    quality.kept_plain(tmp_path / "runs", tmp_path, task, seed=2)
-    quality.kept_plain(tmp_path / "runs", tmp_path, replace(task, threads=1), seed=1)
+    quality.kept(tmp_path / "runs", "plain", task_of("return", "IBM"), seed=1)
+    quality.kept(tmp_path / "runs", "plain", task, seed=2)
+    quality.kept(tmp_path / "runs", "plain", replace(task, threads=1), seed=1)
     assert len(calls) == 4
+    # What changes only ours leaves the script's run as it is, and the other way round.
+    changed = replace(task, our_trials=9, changes=("training.patience=4",))
+    quality.kept(tmp_path / "runs", "plain", changed, seed=1)
+    assert len(calls) == 4
+    quality.kept(tmp_path / "runs", "ours", changed, seed=1)
+    quality.kept(tmp_path / "runs", "ours", replace(changed, threads=1), seed=1)
+    quality.kept(tmp_path / "runs", "ours", task, seed=1)
+    assert len(calls) == 6
 
 
 def test_only_what_was_the_best_when_it_came_was_held() -> None:
@@ -150,7 +158,7 @@ def test_what_came_after_one_that_is_as_good_is_not_judged() -> None:
     worth = {1: 0.9, 2: 0.7, 3: 0.6, 4: 0.1}
 
     def score(search: float) -> quality.Score:
-        return quality.Score(search, 0.0, 0.0, 0.0, 0.0)
+        return quality.Score(search, 0.0, (), 0.0, 0.0, 0.0)
 
     def judged(one: quality.Held) -> quality.Score:
         return score(worth[int(one.seconds)])
@@ -161,6 +169,14 @@ def test_what_came_after_one_that_is_as_good_is_not_judged() -> None:
 
     assert until(0.7) == (2, 2)
     assert until(0.05) == (None, 4)
+
+
+def test_the_distance_of_two_scores_is_taken_seed_by_seed() -> None:
+    def score(*losses: float) -> quality.Score:
+        return quality.Score(sum(losses) / len(losses), 0.0, losses, 0.0, 0.0, 0.0)
+
+    # 1 and 3 % above: 2 %, with a standard error of 1 %, though the seeds are far apart.
+    assert quality.above(score(1.01, 2.06), score(1.0, 2.0)) == pytest.approx((0.02, 0.01))
 
 
 def test_the_rule_that_judges_is_the_curve_of_our_own_training(
@@ -179,6 +195,7 @@ def test_the_rule_that_judges_is_the_curve_of_our_own_training(
     monkeypatch.setattr(quality, "JUDGES", (1, 2))
     with ThreadPoolExecutor(1) as pool:
         score = quality.score(pool, SMALL, task)
+    assert score.by_seed == (searched, second.losses[0])
     assert score.search == pytest.approx((searched + second.losses[0]) / 2)
     assert score.holdout == pytest.approx((sealed + second.losses[1]) / 2)
     # The mean of two forecasts has the mean of their squared errors less a quarter of the square
