@@ -6,8 +6,8 @@ whole budget of trials. Ours searches the same space with the preset `volatility
 what they held is scored again by one: the lowest value of the common curve of the folds, as a mean
 over ten seeds that neither has used, and the loss on the sealed holdout beside it. What ours held
 is scored in the order in which it came, until it is as good, and what it ends with. Times count
-from the start of each command. Networks of one seed begin with related weights, so the difference
-of two configurations is taken seed by seed.
+from the start of each command. Some seeds are lucky for many configurations, so the
+difference of two is taken seed by seed.
 
     python benchmarks/quality.py --seeds 0 1 2 3 4 --trials 30 --target range --since 2005-01-01
     python benchmarks/quality.py --symbols IBM --trials 30 --target return --since 2008-01-01
@@ -132,13 +132,11 @@ class Score:
     Attributes
     ----------
     search, holdout : mean loss of one network, on the search folds and on the holdout
-    error : standard error of `search`
     by_seed : the losses whose mean is `search`
     mean_search, mean_holdout : loss of the mean forecast of the networks, as the product forecasts
     """
 
     search: float
-    error: float
     by_seed: tuple[float, ...]
     holdout: float
     mean_search: float
@@ -218,12 +216,7 @@ def ours(folder: Path, task: Task, seed: int) -> Run:
 SEARCHERS: dict[Searcher, Callable[[Path, Task, int], Run]] = {"plain": plain, "ours": ours}
 
 
-def kept(
-    runs: Path | None,
-    name: Searcher,
-    task: Task,
-    seed: int,
-) -> Run:
+def kept_run(runs: Path | None, name: Searcher, task: Task, seed: int) -> Run:
     """Return a run from the folder of kept runs, or make it and keep it there if there is one."""
     path = None if runs is None else runs / task.file(name, seed)
     if path is not None and path.exists():
@@ -286,16 +279,15 @@ def score(pool: ProcessPoolExecutor, config: dict[str, Any], task: Task) -> Scor
     found = list(pool.map(judge, [config] * count, [task] * count, JUDGES))
     judged = [each for each in found if each is not None]
     if len(judged) < count:
-        return Score(math.nan, math.nan, (math.nan,) * count, *[math.nan] * 3)
+        return Score(math.nan, (math.nan,) * count, *[math.nan] * 3)
     searched, sealed = zip(*(each.losses for each in judged), strict=True)
-    error = statistics.stdev(searched) / len(searched) ** 0.5
     of_means = [
         statistics.mean(dataset.losses([np.mean(fold, axis=0) for fold in zip(*each, strict=True)]))
         for dataset, each in zip(
             datasets(task), zip(*(one.forecasts for one in judged), strict=True), strict=True
         )
     ]
-    return Score(statistics.mean(searched), error, searched, statistics.mean(sealed), *of_means)
+    return Score(statistics.mean(searched), searched, statistics.mean(sealed), *of_means)
 
 
 def above(score: Score, bar: Score) -> tuple[float, float]:
@@ -318,7 +310,7 @@ def first_as_good(
 
 def compare(task: Task, seed: int, runs: Path | None) -> dict[str, Any]:
     """Search by both and score what they held."""
-    theirs, own = (kept(runs, name, task, seed) for name in SEARCHERS)
+    theirs, own = (kept_run(runs, name, task, seed) for name in SEARCHERS)
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
 
         def judged(held: Held) -> Score:
@@ -372,7 +364,7 @@ def main() -> None:
         if given.runs is None:
             parser.error("--only needs --runs FOLDER")
         for seed in given.seeds:
-            kept(given.runs, given.only, task, seed)
+            kept_run(given.runs, given.only, task, seed)
         return
     rows: list[dict[str, Any]] = []
     print(HEADER)

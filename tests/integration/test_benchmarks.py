@@ -129,22 +129,22 @@ def test_a_kept_run_is_not_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path:
         return run
 
     monkeypatch.setattr(quality, "SEARCHERS", {"plain": search, "ours": search})
-    assert quality.kept(None, "plain", task, seed=1) == run
+    assert quality.kept_run(None, "plain", task, seed=1) == run
     calls.clear()
     for _ in range(2):
-        assert quality.kept(tmp_path / "runs", "plain", task, seed=1) == run
+        assert quality.kept_run(tmp_path / "runs", "plain", task, seed=1) == run
     assert len(calls) == 1
-    quality.kept(tmp_path / "runs", "plain", task_of("return", "IBM"), seed=1)
-    quality.kept(tmp_path / "runs", "plain", task, seed=2)
-    quality.kept(tmp_path / "runs", "plain", replace(task, threads=1), seed=1)
+    quality.kept_run(tmp_path / "runs", "plain", task_of("return", "IBM"), seed=1)
+    quality.kept_run(tmp_path / "runs", "plain", task, seed=2)
+    quality.kept_run(tmp_path / "runs", "plain", replace(task, threads=1), seed=1)
     assert len(calls) == 4
     # What changes only ours leaves the script's run as it is, and the other way round.
     changed = replace(task, our_trials=9, changes=("training.patience=4",))
-    quality.kept(tmp_path / "runs", "plain", changed, seed=1)
+    quality.kept_run(tmp_path / "runs", "plain", changed, seed=1)
     assert len(calls) == 4
-    quality.kept(tmp_path / "runs", "ours", changed, seed=1)
-    quality.kept(tmp_path / "runs", "ours", replace(changed, threads=1), seed=1)
-    quality.kept(tmp_path / "runs", "ours", task, seed=1)
+    quality.kept_run(tmp_path / "runs", "ours", changed, seed=1)
+    quality.kept_run(tmp_path / "runs", "ours", replace(changed, threads=1), seed=1)
+    quality.kept_run(tmp_path / "runs", "ours", task, seed=1)
     assert len(calls) == 6
 
 
@@ -158,7 +158,7 @@ def test_what_came_after_one_that_is_as_good_is_not_judged() -> None:
     worth = {1: 0.9, 2: 0.7, 3: 0.6, 4: 0.1}
 
     def score(search: float) -> quality.Score:
-        return quality.Score(search, 0.0, (), 0.0, 0.0, 0.0)
+        return quality.Score(search, (), 0.0, 0.0, 0.0)
 
     def judged(one: quality.Held) -> quality.Score:
         return score(worth[int(one.seconds)])
@@ -173,7 +173,7 @@ def test_what_came_after_one_that_is_as_good_is_not_judged() -> None:
 
 def test_the_distance_of_two_scores_is_taken_seed_by_seed() -> None:
     def score(*losses: float) -> quality.Score:
-        return quality.Score(sum(losses) / len(losses), 0.0, losses, 0.0, 0.0, 0.0)
+        return quality.Score(sum(losses) / len(losses), losses, 0.0, 0.0, 0.0)
 
     # 1 and 3 % above: 2 %, with a standard error of 1 %, though the seeds are far apart.
     assert quality.above(score(1.01, 2.06), score(1.0, 2.0)) == pytest.approx((0.02, 0.01))

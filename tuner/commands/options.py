@@ -261,8 +261,8 @@ choice = _group(
         type=click.Choice(list(RULES)),
         default="loss",
         show_default=True,
-        help="Rule that chooses the trial. loss: the lowest loss. 1se: the smallest network among "
-        "those whose mean loss over seeds is at most one standard error above the lowest.",
+        help="Rule that chooses the trial. loss: the lowest loss. 1se: the smallest network whose "
+        "mean loss over seeds exceeds the lowest mean by at most one standard error.",
     ),
     click.option(
         "--trial",
