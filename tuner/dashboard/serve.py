@@ -155,14 +155,19 @@ def serve(
     for number in stop_signals():
         signal.signal(number, lambda *_: asked.set())
     with _bound(place) as listener:
-        server = waitress.create_server(app, sockets=[listener], **_SETTINGS)
+        polled: dict[int, Any] = {}  # sockets by file descriptor
+        server = waitress.create_server(app, polled, sockets=[listener], **_SETTINGS)
         server.channel_class = _channel(rules)
         server.task_dispatcher = _Lanes(server.task_dispatcher)
         # In a thread: an exception that a signal handler raises in waitress' loop would be lost.
-        threading.Thread(target=server.run, daemon=True).start()
+        loop = threading.Thread(target=server.run, daemon=True)
+        loop.start()
         host, port, *_ = listener.getsockname()
         on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         asked.wait()
+        # The loop ends when it has nothing to poll. It would log the listener's end as an error.
+        server.trigger.pull_trigger(polled.clear)
+        loop.join()
 
 
 def _bound(place: BindAddress) -> socket.socket:
