@@ -1,8 +1,9 @@
 """Time to quality: how long ours takes to hold a configuration as good as a plain script's best.
 
 The plain script (benchmarks/plain.py: TPE, a median pruner, folds one after the other) has its
-whole budget of trials. Ours searches the same space with the preset `volatility` or `daily`, or
-`basket` for several symbols, one worker a core. The two find their losses by different rules, so
+whole budget of trials. Ours gets the time that the script took, and searches the same space with
+the preset `volatility` or `daily`, or `basket` for several symbols, one worker a core. The two find
+their losses by different rules, so
 what they held is scored again by one: the lowest value of the common curve of the folds, as a mean
 over ten seeds that neither has used, and the loss on the sealed holdout beside it. What ours held
 is scored in the order in which it came, until it is as good, and what it ends with. Times count
@@ -11,7 +12,7 @@ difference of two is taken seed by seed.
 
     python benchmarks/quality.py --seeds 0 1 2 3 4 --trials 30 --target range --since 2005-01-01
     python benchmarks/quality.py --symbols IBM --trials 30 --target return --since 2008-01-01
-    python benchmarks/quality.py --symbols AAPL IBM MSFT --trials 20 --our-trials 80
+    python benchmarks/quality.py --symbols AAPL IBM MSFT --trials 20
 
 Runs can be kept and scored later. The script takes as long with one thread as with two, so on two
 cores two of its runs can be made side by side:
@@ -37,7 +38,7 @@ from datetime import datetime
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -59,6 +60,9 @@ TUNER = Path(sys.executable).with_name("tuner")
 CPU = torch.device("cpu")
 PRESETS = {"range": "volatility", "return": "daily"}
 SAMPLE = ("AAPL", "IBM", "MSFT")
+# More than ours ends in the time of any script so far.
+OUR_TRIALS = 2000
+TIMED_OUT = 124  # exit status of a search that reached its time
 # Seeds of the re-scoring, apart from those of the searches.
 JUDGES = tuple(range(101, 111))
 
@@ -75,7 +79,6 @@ class Task:
     since : first day, as ISO 8601
     trials : budget of the plain script
     symbols : of the sample
-    our_trials : budget of ours; that of the plain script if None
     threads : of the plain script; torch's default if None
     changes : settings of our study, as ``search.sampler=random``
     """
@@ -84,7 +87,6 @@ class Task:
     since: str
     trials: int
     symbols: tuple[str, ...] = ("AAPL",)
-    our_trials: int | None = None
     threads: int | None = None
     changes: tuple[str, ...] = ()
 
@@ -94,11 +96,6 @@ class Task:
         return PRESETS[self.target] if len(self.symbols) == 1 else "basket"
 
     @property
-    def our_budget(self) -> int:
-        """Trials of ours."""
-        return self.our_trials or self.trials
-
-    @property
     def settings(self) -> list[str]:
         """What of the preset is changed."""
         symbols = json.dumps(self.symbols)
@@ -106,13 +103,12 @@ class Task:
 
     def file(self, searcher: Searcher, seed: int) -> str:
         """Name the file in which a run of the script, or of ours, is kept."""
-        parts = [*self.symbols, self.target, self.since, f"seed-{seed}", searcher]
-        if searcher == "plain":
-            parts.append(f"{self.trials}-trials")
-            if self.threads is not None:
-                parts.append(f"{self.threads}-threads")
-        else:
-            parts += [f"{self.our_budget}-trials", *self.changes]
+        parts = [*self.symbols, self.target, self.since, f"seed-{seed}"]
+        parts += ["plain", f"{self.trials}-trials"]
+        if self.threads is not None:
+            parts.append(f"{self.threads}-threads")
+        if searcher == "ours":
+            parts += ["ours", *self.changes]
         return f"{'-'.join(parts)}.json"
 
 
@@ -189,18 +185,18 @@ def plain(folder: Path, task: Task, seed: int) -> Run:
     return Run(took, held)
 
 
-def ours(folder: Path, task: Task, seed: int) -> Run:
-    """Run our search."""
+def ours(folder: Path, task: Task, seed: int, seconds: float) -> Run:
+    """Run our search for so many seconds."""
     begin, started = datetime.now(), time.perf_counter()  # noqa: DTZ005  # as Optuna notes it
-    changes = [*task.settings, f"search.trials={task.our_budget}"]
+    changes = [*task.settings, f"search.trials={OUR_TRIALS}"]
     changes += [f"search.seed={seed}", *task.changes]
-    subprocess.run(  # noqa: S603
-        [TUNER, "run", task.preset, *(f"--set={change}" for change in changes)],
-        cwd=folder,
-        env=own_environment(),
-        check=True,
-        capture_output=True,
-    )
+    command: list[str | Path] = [TUNER, "run", task.preset, f"--timeout={seconds:.0f}s"]
+    command += [f"--set={change}" for change in changes]
+    ended = subprocess.run(command, cwd=folder, env=own_environment(), capture_output=True)  # noqa: S603, PLW1510  # checked below
+    if ended.returncode != TIMED_OUT:
+        ended.check_returncode()
+        msg = f"{OUR_TRIALS} trials ended before {seconds:.0f} s; raise OUR_TRIALS"
+        raise RuntimeError(msg)
     took = time.perf_counter() - started
     study = load(open_storage(f"sqlite:///{folder / 'tuner.db'}"), task.preset)
     held = incumbents(
@@ -213,17 +209,25 @@ def ours(folder: Path, task: Task, seed: int) -> Run:
     return Run(took, held)
 
 
-SEARCHERS: dict[Searcher, Callable[[Path, Task, int], Run]] = {"plain": plain, "ours": ours}
+def plain_run(runs: Path | None, task: Task, seed: int) -> Run:
+    """Run the plain script if its run is not kept."""
+    path = runs and runs / task.file("plain", seed)
+    return kept_run(path, lambda folder: plain(folder, task, seed))
 
 
-def kept_run(runs: Path | None, name: Searcher, task: Task, seed: int) -> Run:
-    """Return a run from the folder of kept runs, or make it and keep it there if there is one."""
-    path = None if runs is None else runs / task.file(name, seed)
+def our_run(runs: Path | None, task: Task, seed: int, seconds: float) -> Run:
+    """Run our search if its run is not kept."""
+    path = runs and runs / task.file("ours", seed)
+    return kept_run(path, lambda folder: ours(folder, task, seed, seconds))
+
+
+def kept_run(path: Path | None, search: Callable[[Path], Run]) -> Run:
+    """Read a run from this file, or make it and keep it there if there is a path."""
     if path is not None and path.exists():
         found = json.loads(path.read_text())
         return Run(found["seconds"], [Held(**held) for held in found["held"]])
     with tempfile.TemporaryDirectory() as folder:
-        run = SEARCHERS[name](Path(folder), task, seed)
+        run = search(Path(folder))
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(run)))
@@ -310,7 +314,8 @@ def first_as_good(
 
 def compare(task: Task, seed: int, runs: Path | None) -> dict[str, Any]:
     """Search by both and score what they held."""
-    theirs, own = (kept_run(runs, name, task, seed) for name in SEARCHERS)
+    theirs = plain_run(runs, task, seed)
+    own = our_run(runs, task, seed, theirs.seconds)
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
 
         def judged(held: Held) -> Score:
@@ -341,14 +346,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--our-trials", type=int, help="those of the plain script by default")
     parser.add_argument("--target", choices=PRESETS, default="range")
     parser.add_argument("--since", default="2005-01-01")
     parser.add_argument("--symbols", choices=SAMPLE, nargs="+", default=["AAPL"])
     parser.add_argument("--runs", type=Path, help="folder that keeps runs, to be scored later")
     parser.add_argument("--threads", type=int, help="of the plain script; torch's default if none")
     parser.add_argument("--set", action="append", default=[], help="a setting of our study")
-    parser.add_argument("--only", choices=SEARCHERS, help="make these runs and score nothing")
+    parser.add_argument("--only", choices=get_args(Searcher), help="make runs and score none")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     task = Task(
@@ -356,7 +360,6 @@ def main() -> None:
         given.since,
         given.trials,
         tuple(given.symbols),
-        given.our_trials,
         given.threads,
         tuple(given.set),
     )
@@ -364,7 +367,9 @@ def main() -> None:
         if given.runs is None:
             parser.error("--only needs --runs FOLDER")
         for seed in given.seeds:
-            kept_run(given.runs, given.only, task, seed)
+            theirs = plain_run(given.runs, task, seed)
+            if given.only == "ours":
+                our_run(given.runs, task, seed, theirs.seconds)
         return
     rows: list[dict[str, Any]] = []
     print(HEADER)

@@ -124,28 +124,28 @@ def test_a_kept_run_is_not_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path:
     run, task = quality.Run(9.0, [quality.Held(3.0, 0.5, SMALL)]), task_of("range", "IBM")
     calls = []
 
-    def search(*given: object) -> quality.Run:
+    def search(_folder: Path, *given: object) -> quality.Run:
         calls.append(given)
         return run
 
-    monkeypatch.setattr(quality, "SEARCHERS", {"plain": search, "ours": search})
-    assert quality.kept_run(None, "plain", task, seed=1) == run
+    monkeypatch.setattr(quality, "plain", search)
+    monkeypatch.setattr(quality, "ours", search)
+    assert quality.plain_run(None, task, 1) == run
     calls.clear()
     for _ in range(2):
-        assert quality.kept_run(tmp_path / "runs", "plain", task, seed=1) == run
+        assert quality.plain_run(tmp_path / "runs", task, 1) == run
     assert len(calls) == 1
-    quality.kept_run(tmp_path / "runs", "plain", task_of("return", "IBM"), seed=1)
-    quality.kept_run(tmp_path / "runs", "plain", task, seed=2)
-    quality.kept_run(tmp_path / "runs", "plain", replace(task, threads=1), seed=1)
+    quality.plain_run(tmp_path / "runs", task_of("return", "IBM"), 1)
+    quality.plain_run(tmp_path / "runs", task, 2)
+    quality.plain_run(tmp_path / "runs", replace(task, threads=1), 1)
     assert len(calls) == 4
-    # What changes only ours leaves the script's run as it is, and the other way round.
-    changed = replace(task, our_trials=9, changes=("training.patience=4",))
-    quality.kept_run(tmp_path / "runs", "plain", changed, seed=1)
+    # What changes only ours leaves the script's run as it is.
+    changed = replace(task, changes=("training.patience=4",))
+    quality.plain_run(tmp_path / "runs", changed, 1)
     assert len(calls) == 4
-    quality.kept_run(tmp_path / "runs", "ours", changed, seed=1)
-    quality.kept_run(tmp_path / "runs", "ours", replace(changed, threads=1), seed=1)
-    quality.kept_run(tmp_path / "runs", "ours", task, seed=1)
-    assert len(calls) == 6
+    for each in (task, changed, task, changed):
+        assert quality.our_run(tmp_path / "runs", each, 1, run.seconds) == run
+    assert calls[4:] == [(task, 1, 9.0), (changed, 1, 9.0)]
 
 
 def test_only_what_was_the_best_when_it_came_was_held() -> None:
