@@ -1,11 +1,13 @@
 """Simulated prices with a known signal, for `benchmarks/calibrate.py`."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
+from scipy.stats import t as student
 
 from puffin.models.arrays import Floats
 
@@ -26,10 +28,19 @@ class Market:
     ----------
     frame : DataFrame, (bars, columns), the prices of a study
     signal : array, (bars,), the predictable part of each bar's target
+    spread : array, (bars,), the standard deviation of the rest
+    freedom : degrees of freedom of the rest, a Student's t; infinite of a normal distribution
     """
 
     frame: pd.DataFrame
     signal: Floats
+    spread: Floats
+    freedom: float = math.inf
+
+    def quantiles(self, levels: Sequence[float]) -> Floats:
+        """Return the true quantiles of each bar's target, (bars, level)."""
+        unit = student.ppf(levels, self.freedom) / student.std(self.freedom)
+        return self.signal[:, None] + self.spread[:, None] * unit
 
 
 def market(planted: float, seed: int) -> Market:
@@ -39,8 +50,9 @@ def market(planted: float, seed: int) -> Market:
     # Mean 0, variance 1, and an even function, so that it is uncorrelated with volume changes.
     size = (np.abs(changes) - math.sqrt(2 / math.pi)) / math.sqrt(1 - 2 / math.pi)
     signal = VOLATILITY * math.sqrt(planted) * np.append(0.0, size[:-1])
-    returns = signal + VOLATILITY * math.sqrt(1 - planted) * noise
-    return _market(returns, signal, volume=1e9 * np.exp(0.1 * np.cumsum(changes)))
+    spread = np.full(BARS, VOLATILITY * math.sqrt(1 - planted))
+    frame = _frame(signal + spread * noise, volume=1e9 * np.exp(0.1 * np.cumsum(changes)))
+    return Market(frame, signal, spread)
 
 
 def correlated_walks(seed: int, symbols: int = 8, correlation: float = 0.5) -> list[Market]:
@@ -51,20 +63,25 @@ def correlated_walks(seed: int, symbols: int = 8, correlation: float = 0.5) -> l
     """
     rng = np.random.default_rng([seed, 3])
     spread = np.exp(0.5 * lfilter([0.3], [1.0, -0.95], rng.standard_normal(BARS)))
+    spread *= VOLATILITY
     common = spread * rng.standard_normal(BARS)
     share, rest = math.sqrt(correlation), math.sqrt(1 - correlation)
     own, changes = rng.standard_normal((2, symbols, BARS))
-    returns = VOLATILITY * (share * common + rest * spread * own)
+    returns = share * common + rest * spread * own
     volumes = 1e9 * np.exp(0.1 * np.cumsum(changes, axis=1))
     none = np.zeros(BARS)
-    return [_market(each, none, volume=of) for each, of in zip(returns, volumes, strict=True)]
+    return [
+        Market(_frame(each, volume=of), none, spread)
+        for each, of in zip(returns, volumes, strict=True)
+    ]
 
 
 def garch_returns(seed: int, coefficient: float = 0.05) -> Market:
     """Return prices with AR(1) returns and GARCH(0.08, 0.90) errors of Student's t with 6 d.f."""
     rng = np.random.default_rng([seed, 1])
     count = LONG + _WARMUP
-    shocks = rng.standard_t(6, count) / math.sqrt(6 / 4)
+    freedom = 6
+    shocks = rng.standard_t(freedom, count) / student.std(freedom)
     variances, errors = np.empty(count), np.empty(count)
     variance = VOLATILITY**2
     for t, shock in enumerate(shocks):
@@ -73,7 +90,8 @@ def garch_returns(seed: int, coefficient: float = 0.05) -> Market:
     returns = lfilter([1.0], [1.0, -coefficient], errors)
     signal = coefficient * np.append(0.0, returns[:-1])
     volume = 1e9 * np.exp(0.3 * rng.standard_normal(count))
-    return _market(returns[_WARMUP:], signal[_WARMUP:], volume=volume[_WARMUP:])
+    frame = _frame(returns[_WARMUP:], volume=volume[_WARMUP:])
+    return Market(frame, signal[_WARMUP:], np.sqrt(variances[_WARMUP:]), freedom)
 
 
 def long_memory_ranges(seed: int) -> Market:
@@ -90,13 +108,13 @@ def long_memory_ranges(seed: int) -> Market:
     returns = 0.6 * np.exp(log_range) * rng.standard_normal(count)
     volume = 1e9 * np.exp(0.5 * (log_range - level) + 0.3 * rng.standard_normal(count))
     kept = slice(_WARMUP, None)
-    made = _market(returns[kept], signal[kept], volume=volume[kept])
+    frame = _frame(returns[kept], volume=volume[kept])
     half = np.exp(np.exp(log_range[kept]) / 2)
-    frame = made.frame.assign(high=made.frame["close"] * half, low=made.frame["close"] / half)
-    return Market(frame, made.signal)
+    frame = frame.assign(high=frame["close"] * half, low=frame["close"] / half)
+    return Market(frame, signal[kept], spread[kept])
 
 
-def _market(returns: Floats, signal: Floats, volume: Floats) -> Market:
+def _frame(returns: Floats, volume: Floats) -> pd.DataFrame:
     columns = {"close": 100 * np.exp(np.cumsum(returns)), "volume": volume}
     index = pd.bdate_range("2000-01-03", periods=len(returns))
-    return Market(pd.DataFrame(columns, index=index), signal)
+    return pd.DataFrame(columns, index=index)

@@ -51,6 +51,24 @@ def test_the_signal_is_the_predictable_part_of_the_target(
         assert abs(np.corrcoef(errors[lag:], target[1:-lag])[0, 1]) < 4 / len(errors) ** 0.5
 
 
+@pytest.mark.parametrize("make", [garch_returns, long_memory_ranges])
+def test_so_many_targets_are_below_a_true_quantile(make: Callable[[int], Market]) -> None:
+    levels, made = np.array([0.05, 0.5, 0.95]), make(0)
+    below = (target_of(made)[:, None] < made.quantiles(levels.tolist()))[1:]
+    calm, wild = np.array_split(np.argsort(made.spread[1:]), 2)
+    for times in (calm, wild):
+        errors = np.sqrt(levels * (1 - levels) / len(times))
+        assert (np.abs(below[times].mean(axis=0) - levels) < 4 * errors).all()
+
+
+def test_quantiles_are_judged_beside_the_true_ones() -> None:
+    found = calibrate.run(calibrate.study_file(0, 2, loss="quantile"), market(0.0, 0))
+    assert found.judgement.outcome in calibrate.OUTCOMES
+    assert found.baseline("spread").forecasts.shape == (250, 5)
+    assert abs(found.limit) < 0.1
+    assert not found.passes_clark_west  # a test of squared errors
+
+
 def test_a_range_has_no_tests_for_returns() -> None:
     found = calibrate.run(calibrate.range_study_file(0, 2), long_memory_ranges(0))
     assert found.judgement.outcome in calibrate.OUTCOMES
