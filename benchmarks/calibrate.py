@@ -14,7 +14,9 @@ baskets     eight random walks whose returns have a common part, and a volatilit
             falls for all of them at once
 
 Networks forecast the mean, or with `--loss quantile` quantiles. Then the spread has to be forecast
-as well: it is constant in `walks` and `planted`, and close to a baseline elsewhere.
+as well: it is constant in `walks` and `planted`, follows from past returns in `returns`, and can
+only be estimated in the other two. No true quantiles are a baseline, which must not call a
+network better either.
 
 The exit status is 1 if there are more false positives than a 5 % test may have, or fewer true
 positives than four out of five.
