@@ -19,7 +19,8 @@ cores two of its runs can be made side by side:
 
     python benchmarks/quality.py --symbols IBM --trials 20 --runs runs --threads 1 --only plain
     python benchmarks/quality.py --symbols IBM --trials 20 --runs runs --threads 1 --only ours
-    python benchmarks/quality.py --symbols IBM --trials 20 --runs runs --threads 1
+    python benchmarks/quality.py --symbols IBM --trials 20 --runs runs --threads 1 --out IBM.json
+    python benchmarks/quality.py --read IBM.json MSFT.json
 """
 
 import argparse
@@ -31,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -300,6 +301,12 @@ def above(score: Score, bar: Score) -> tuple[float, float]:
     return statistics.mean(apart), statistics.stdev(apart) / len(apart) ** 0.5
 
 
+def within_noise(score: Score, bar: Score) -> bool:
+    """Return whether a score is not above the bar by more than two standard errors."""
+    share, error = above(score, bar)
+    return share <= 2 * error
+
+
 def first_as_good(
     held: list[Held], bar: Score, judged: Callable[[Held], Score]
 ) -> tuple[Held | None, list[Score]]:
@@ -327,6 +334,8 @@ def compare(task: Task, seed: int, runs: Path | None) -> dict[str, Any]:
         reached, scores = first_as_good(own.held, bar, judged)
         is_last = len(scores) == len(own.held)
         end = scores[-1] if is_last else judged(own.held[-1])
+    near = (one for one, found in zip(own.held, scores, strict=False) if within_noise(found, bar))
+    nearest = next(near, None)
     return {
         "task": asdict(task),
         "seed": seed,
@@ -338,11 +347,12 @@ def compare(task: Task, seed: int, runs: Path | None) -> dict[str, Any]:
         "our_end": asdict(end),
         "above": above(end, bar),
         "reached": None if reached is None else reached.seconds,
+        "within_noise": None if nearest is None else nearest.seconds,
     }
 
 
 def main() -> None:
-    """Print a line for each seed, and write all of it."""
+    """Print a line for each seed and what they say as a whole, and write all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--trials", type=int, default=30)
@@ -354,6 +364,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a setting of our study")
     parser.add_argument("--only", choices=get_args(Searcher), help="make runs and score none")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--read", type=Path, nargs="+", help="make one table of such files")
     given = parser.parse_args()
     task = Task(
         given.target,
@@ -371,25 +382,66 @@ def main() -> None:
             if given.only == "ours":
                 our_run(given.runs, task, seed, theirs.seconds)
         return
-    rows: list[dict[str, Any]] = []
     print(HEADER)
+    if given.read is not None:
+        rows = [row for path in given.read for row in json.loads(path.read_text())]
+        print(*map(line, rows), *summary(rows), sep="\n")
+        return
+    rows = []
     for seed in given.seeds:
         row = compare(task, seed, given.runs)
         rows.append(row)
         print(line(row), flush=True)
         if given.out is not None:
             given.out.write_text(json.dumps(rows, indent=1))
-    # What never gets there takes for ever.
-    reached = [row["reached"] or math.inf for row in rows]
-    for times, name in (
-        ([row["plain"]["seconds"] for row in rows], "whole time"),
-        ([row["plain_reached"] for row in rows], "time to as good"),
+    print(*summary(rows), sep="\n")
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what a table says as a whole."""
+    theirs, own = ([row[name]["held"][-1]["loss"] for row in rows] for name in get_args(Searcher))
+    bars, ends = ([row[name] for row in rows] for name in ("plain_score", "our_end"))
+    whole, first = [row["plain"]["seconds"] for row in rows], [row["plain_reached"] for row in rows]
+    reached, near = ([row[name] for row in rows] for name in ("reached", "within_noise"))
+    sure = [share for share, error in (row["above"] for row in rows) if abs(share) > 2 * error]
+    lower = sum(share < 0 for share in sure)
+    lines = [
+        f"as good {_times(reached, whole)} of the script's whole time",
+        f"as good {_times(reached, first)} of the script's time to as good",
+        f"not above by two standard errors {_times(near, whole)} of the script's whole time",
+        f"above by two standard errors at the end {len(sure) - lower}, below {lower}",
+    ]
+    for label, key in (
+        ("search", "search"),
+        ("holdout", "holdout"),
+        ("search, as means of networks", "mean_search"),
+        ("holdout, as means of networks", "mean_holdout"),
     ):
-        shares = [ours_ / theirs for ours_, theirs in zip(reached, times, strict=True)]
-        print(
-            f"as good at {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f}) "
-            f"of the plain script's {name}"
-        )
+        apart = _apart([end[key] for end in ends], [bar[key] for bar in bars])
+        lines.append(f"ours ends {apart} above the script's: {label}")
+    for label, says, scores in (("the script", theirs, bars), ("ours", own, ends)):
+        lines.append(f"{label} says {_apart(says, [score['search'] for score in scores])} above")
+    return lines
+
+
+def _times(reached: Sequence[float | None], of: Sequence[float]) -> str:
+    # What never gets there takes for ever.
+    shares = [
+        math.inf if one is None else one / time for one, time in zip(reached, of, strict=True)
+    ]
+    count = sum(map(math.isfinite, shares))
+    return (
+        f"in {count} of {len(shares)}, at {statistics.median(shares):.3f} (from {min(shares):.3f})"
+    )
+
+
+def _apart(some: Sequence[float], others: Sequence[float]) -> str:
+    shares = [one / other - 1 for one, other in zip(some, others, strict=True)]
+    error = statistics.stdev(shares) / len(shares) ** 0.5 if len(shares) > 1 else math.nan
+    return (
+        f"{statistics.mean(shares):+.2%} (s.e. {error:.2%}, {min(shares):+.2%} to "
+        f"{max(shares):+.2%})"
+    )
 
 
 HEADER = """\

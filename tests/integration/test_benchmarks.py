@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -177,6 +178,40 @@ def test_the_distance_of_two_scores_is_taken_seed_by_seed() -> None:
 
     # 1 and 3 % above: 2 %, with a standard error of 1 %, though the seeds are far apart.
     assert quality.above(score(1.01, 2.06), score(1.0, 2.0)) == pytest.approx((0.02, 0.01))
+
+
+def test_two_standard_errors_above_are_within_the_noise() -> None:
+    bar = quality.Score(1.0, (1.0, 1.0), 0.0, 0.0, 0.0)
+    # The mean is 1 % above, with a standard error of 1 % and of 0.4 %.
+    assert quality.within_noise(replace(bar, by_seed=(1.0, 1.02)), bar)
+    assert not quality.within_noise(replace(bar, by_seed=(1.006, 1.014)), bar)
+    assert quality.within_noise(replace(bar, by_seed=(0.9, 0.9)), bar)
+
+
+def test_a_summary_counts_a_search_that_never_gets_there() -> None:
+    def row(reached: float | None, near: float, end: float) -> dict[str, Any]:
+        run = {"seconds": 100.0, "held": [{"loss": 0.5}]}
+        score = dict.fromkeys(("search", "holdout", "mean_search", "mean_holdout"), 1.0)
+        return {
+            "plain": run,
+            "plain_score": score,
+            "plain_reached": 50.0,
+            "ours": run,
+            "our_end": score | {"search": end},
+            "above": (end - 1, 0.01),
+            "reached": reached,
+            "within_noise": near,
+        }
+
+    rows = [row(10.0, 5.0, 0.97), row(20.0, 5.0, 0.99), row(None, 30.0, 1.04)]
+    whole = "of the script's whole time"
+    assert quality.summary(rows)[:5] == [
+        f"as good in 2 of 3, at 0.200 (from 0.100) {whole}",
+        "as good in 2 of 3, at 0.400 (from 0.200) of the script's time to as good",
+        f"not above by two standard errors in 3 of 3, at 0.050 (from 0.050) {whole}",
+        "above by two standard errors at the end 1, below 1",
+        "ours ends +0.00% (s.e. 2.08%, -3.00% to +4.00%) above the script's: search",
+    ]
 
 
 def test_the_rule_that_judges_is_the_curve_of_our_own_training(
