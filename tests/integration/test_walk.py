@@ -256,10 +256,16 @@ def test_a_killed_walk_has_the_same_verdict_to_the_last_bit(
     let_a_minute_pass(url)
     again = start(url, *command, cwd=tmp_path)
     assert again.end(120) == 0, again.said
-    assert json.loads(again.printed) == to_json(walked[1])
+    assert verdict_of(json.loads(again.printed)) == verdict_of(to_json(walked[1]))
     assert "of 10 trials" in again.said
     lost = load(open_storage(url), "tiny.walk.01").trials()[0]
     assert lost.state.is_finished()
+
+
+def verdict_of(printed: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the winners' numbers: a trial that was killed runs again under another one."""
+    blocks = [{k: v for k, v in block.items() if k != "winner"} for block in printed["blocks"]]
+    return printed | {"blocks": blocks}
 
 
 def let_a_minute_pass(url: str) -> None:
