@@ -15,8 +15,8 @@ baskets     eight random walks whose returns have a common part, and a volatilit
 
 Networks forecast the mean, or with `--loss quantile` quantiles. Then the spread has to be forecast
 as well: it is constant in `walks` and `planted`, follows from past returns in `returns`, and can
-only be estimated in the other two. No true quantiles are a baseline, which must not call a
-network better either.
+only be estimated in the other two. So no baseline has the true quantiles, and a network may be
+better than all of them; it has to be so by more than chance.
 
 The exit status is 1 if there are more false positives than a 5 % test may have, or fewer true
 positives than four out of five.
@@ -172,7 +172,7 @@ class Run:
     judgement : the winner and the baselines on the holdout
     truth : skill of the signal itself, or of the true quantiles, against the training mean, on the
         holdout
-    limit : the same against the baseline to beat: no forecast is better by more, but by luck
+    limit : the same against the baseline to beat; a forecast can have more by luck alone
     pesaran_timmermann : p-value of the winner's directions on the holdout; NaN if all have the same
         sign, or the target is not a move
     spa : p-value of the best trial against the reference baseline, on the search folds

@@ -3,12 +3,11 @@
 The plain script (benchmarks/plain.py: TPE, a median pruner, folds one after the other) has its
 whole budget of trials. Ours gets the time that the script took, and searches the same space with
 the preset `volatility` or `daily`, or `basket` for several symbols, one worker a core. The two find
-their losses by different rules, so
-what they held is scored again by one: the lowest value of the common curve of the folds, as a mean
-over ten seeds that neither has used, and the loss on the sealed holdout beside it. What ours held
-is scored in the order in which it came, until it is as good, and what it ends with. Times count
-from the start of each command. Some seeds are lucky for many configurations, so the
-difference of two is taken seed by seed.
+their losses by different rules, so what they held is scored again by one: the lowest value of the
+common curve of the folds, as a mean over ten seeds that neither has used, and the loss on the
+sealed holdout beside it. What ours held is scored in the order in which it came, until it is as
+good, and what it ends with. Times count from the start of each command. Some seeds are lucky for
+many configurations, so the difference of two is taken seed by seed.
 
     python benchmarks/quality.py --seeds 0 1 2 3 4 --trials 30 --target range --since 2005-01-01
     python benchmarks/quality.py --symbols IBM --trials 30 --target return --since 2008-01-01
@@ -420,7 +419,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[str]:
         apart = _apart([end[key] for end in ends], [bar[key] for bar in bars])
         lines.append(f"ours ends {apart} above the script's: {label}")
     for label, says, scores in (("the script", theirs, bars), ("ours", own, ends)):
-        lines.append(f"{label} says {_apart(says, [score['search'] for score in scores])} above")
+        apart = _apart(says, [score["search"] for score in scores])
+        lines.append(f"what {label} says is {apart} above what it is")
     return lines
 
 

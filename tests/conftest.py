@@ -1,12 +1,14 @@
-"""For every tier of tests: closed databases, a real PostgreSQL, and an option for the soak."""
+"""For every tier of tests: databases, signals, a real PostgreSQL, an option for the soak."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from optuna.storages._rdb.storage import _VersionManager
 from sqlalchemy import Connection, Engine, event
 
+from puffin.tuner.worker.signals import stop_signals
 from tests.postgres import Postgres, running_postgres
 
 # As every worker has it, before torch is imported: tests run beside each other, and sums keep
@@ -66,3 +68,12 @@ def trains_here() -> Iterator[None]:
 
     with pool_here():
         yield
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Restore the signal handlers that a program in this process replaces."""
+    before = {number: signal.getsignal(number) for number in stop_signals()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -1,7 +1,6 @@
 """The password in the URL of a database is shown to nobody."""
 
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.usefixtures("own_signals")
 @pytest.mark.parametrize("args", COMMANDS, ids=lambda args: args[0])
 def test_no_command_shows_the_password_of_an_unreachable_server(
     args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -50,19 +49,6 @@ def test_no_command_shows_the_password_of_an_unreachable_server(
             said = done.output + "".join(traceback.format_exception(done.exception))
             assert "does not answer" in said, (url, said)
             assert SECRET not in said
-
-
-@pytest.fixture
-def _own_signals() -> Iterator[None]:
-    """Put back what a worker in this process makes of signals."""
-    import signal
-
-    from puffin.tuner.worker.signals import stop_signals
-
-    before = {number: signal.getsignal(number) for number in stop_signals()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_a_wrong_password_is_refused_and_not_shown(

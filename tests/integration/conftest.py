@@ -26,7 +26,7 @@ from puffin.tuner import backoff
 from puffin.tuner.worker import scheduler
 from puffin.tuner.worker.heartbeat import Heartbeat
 from puffin.tuner.worker.process import setup_torch
-from puffin.tuner.worker.signals import Interrupt, stop_signals
+from puffin.tuner.worker.signals import Interrupt
 from puffin.tuner.worker.worker import Worker
 from tests.integration.helpers import aapl
 from tests.processes import Program, Programs
@@ -203,12 +203,3 @@ def one_epoch(make_study: Callable[..., StoredStudy]) -> Callable[..., StoredStu
         return make_study(name, training={"max_epochs": 1}, search={"trials": trials} | search)
 
     return make
-
-
-@pytest.fixture
-def own_signals() -> Iterator[None]:
-    """Restore the signal handlers that a worker in this process replaces."""
-    before = {number: signal.getsignal(number) for number in stop_signals()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)

@@ -5,25 +5,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
 from puffin.tuner.dashboard.access import BindAddress
 from puffin.tuner.dashboard.serve import serve
-from puffin.tuner.worker.signals import stop_signals
 
 
-@pytest.fixture
-def restored_signals() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in stop_signals()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("restored_signals")
+@pytest.mark.usefixtures("own_signals")
 def test_a_client_that_leaves_after_the_end_is_not_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
